@@ -1,0 +1,185 @@
+"""What one DFT calculation left behind: structure, basis, matrices, Fermi level, provenance."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from dock.core.basis import Basis
+from dock.core.matrix import AOMatrix
+from dock.core.quantity import quantity_of
+from dock.core.spin import Spin
+from dock.core.structure import Structure
+from dock.errors import LayoutError, MissingDataError
+
+__all__ = ["Calculation", "MatrixSource", "Provenance"]
+
+MatrixSource: TypeAlias = AOMatrix | Callable[[], AOMatrix]
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where data came from.
+
+    Attributes
+    ----------
+    code, version
+        The program that made the matrices.
+    files
+        Names of the files they were read from, without their folder.
+    command
+        The `dock` command or call that wrote the present files.
+    extra
+        What only that code's own writer understands, kept so that a round trip loses nothing
+        (the OpenMX input, for instance).
+    """
+
+    code: str = "unknown"
+    version: str = ""
+    files: tuple[str, ...] = ()
+    command: str = ""
+    extra: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class Calculation:
+    """The object that every format is read into and every computation takes.
+
+    Parameters
+    ----------
+    structure, basis, spin
+        What all matrices refer to.
+    matrices
+        Matrices by quantity, or functions that read them when they are first asked for: printing
+        the Fermi level of a folder reads no Hamiltonian.
+    fermi_level
+        Fermi level, eV, absolute on the scale of the Hamiltonian; None when unknown.
+    n_electrons
+        Valence electrons per cell, both spins; None when unknown.
+    provenance
+        Where it came from.
+    source
+        How messages call it: the folder or file that was read.
+
+    Examples
+    --------
+    >>> import dock
+    >>> calc = dock.read("fixtures/openmx/si")
+    >>> calc.structure.formula, calc.n_electrons
+    ('Si2', 8.0)
+    """
+
+    structure: Structure
+    basis: Basis
+    spin: Spin
+    matrices: Mapping[str, MatrixSource]
+    fermi_level: float | None = None
+    n_electrons: float | None = None
+    provenance: Provenance = field(default_factory=Provenance)
+    source: str = "the calculation"
+    _loaded: dict[str, AOMatrix] = field(default_factory=dict, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        if self.structure.n_atoms != self.basis.n_atoms:
+            raise LayoutError(
+                f"{self.source}: the structure has {self.structure.n_atoms} atoms, the basis "
+                f"{self.basis.n_atoms}."
+            )
+        named = {quantity_of(name).name: value for name, value in self.matrices.items()}
+        object.__setattr__(self, "matrices", named)
+
+    @property
+    def available(self) -> tuple[str, ...]:
+        """Names of the matrices that are there."""
+        return tuple(self.matrices)
+
+    def get(self, quantity: str) -> AOMatrix | None:
+        """Return a matrix by name or letter (``H``), reading it if need be; None if absent."""
+        name = quantity_of(quantity).name
+        if name not in self._loaded:
+            source = self.matrices.get(name)
+            if source is None:
+                return None
+            self._loaded[name] = source if isinstance(source, AOMatrix) else source()
+        return self._loaded[name]
+
+    def require(self, quantity: str, fix: str = "") -> AOMatrix:
+        """Return a matrix, or raise saying that it is missing and how to get it.
+
+        Raises
+        ------
+        MissingDataError
+            When the calculation has no such matrix.
+        """
+        matrix = self.get(quantity)
+        if matrix is None:
+            have = ", ".join(self.available) or "none"
+            name = quantity_of(quantity).name.replace("_", " ")
+            raise MissingDataError(
+                f"the {name}", self.source, f"{fix + ' ' if fix else ''}Matrices found: {have}."
+            )
+        return matrix
+
+    def release(self) -> None:
+        """Forget the matrices that were read from files; they are read again when asked for."""
+        for name in list(self._loaded):
+            if not isinstance(self.matrices[name], AOMatrix):
+                del self._loaded[name]
+
+    @property
+    def hamiltonian(self) -> AOMatrix | None:
+        """Hamiltonian, eV."""
+        return self.get("hamiltonian")
+
+    @property
+    def overlap(self) -> AOMatrix | None:
+        """Overlap."""
+        return self.get("overlap")
+
+    @property
+    def density_matrix(self) -> AOMatrix | None:
+        """Density matrix; summed over both spins for ``Spin.NONE``."""
+        return self.get("density_matrix")
+
+    @property
+    def position(self) -> AOMatrix | None:
+        """Position matrix ⟨i|r|j⟩ about the global origin, Å."""
+        return self.get("position")
+
+    def replace(
+        self,
+        *,
+        matrices: Mapping[str, MatrixSource] | None = None,
+        fermi_level: float | None = None,
+        n_electrons: float | None = None,
+        provenance: Provenance | None = None,
+    ) -> Calculation:
+        """Return a calculation with some parts exchanged; `matrices` replaces all of them."""
+        return Calculation(
+            self.structure,
+            self.basis,
+            self.spin,
+            self.matrices if matrices is None else matrices,
+            self.fermi_level if fermi_level is None else fermi_level,
+            self.n_electrons if n_electrons is None else n_electrons,
+            self.provenance if provenance is None else provenance,
+            self.source,
+        )
+
+    def permute_atoms(self, order: list[int]) -> Calculation:
+        """Return the calculation with atom ``order[a]`` as its atom a, in every matrix."""
+
+        def permuted(name: str) -> Callable[[], AOMatrix]:
+            return lambda: self.require(name).permute_atoms(order)
+
+        return Calculation(
+            self.structure.select(order),
+            self.basis.select(order),
+            self.spin,
+            {name: permuted(name) for name in self.available},
+            self.fermi_level,
+            self.n_electrons,
+            self.provenance,
+            self.source,
+        )

@@ -1,0 +1,144 @@
+"""Exits to the ecosystem: scipy.sparse matrices and sisl objects."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from dock.core.matrix import AOMatrix
+from dock.core.spin import Spin
+from dock.errors import DependencyError, LayoutError
+
+if TYPE_CHECKING:
+    import scipy.sparse
+
+__all__ = ["require", "to_csr", "to_sisl"]
+
+
+def require(module: str, extra: str) -> Any:
+    """Import an optional package, or say which extra brings it.
+
+    Raises
+    ------
+    DependencyError
+        With the ``pip install`` line.
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise DependencyError(
+            f"{module.partition('.')[0]} is needed for this and is not installed. "
+            f"Install it with: pip install 'dock-dft[{extra}]'"
+        ) from error
+
+
+def to_csr(matrix: AOMatrix, R: ArrayLike, component: int = 0) -> scipy.sparse.csr_array:
+    """Return the (N, N) sparse matrix of one lattice vector and one component.
+
+    Raises
+    ------
+    LayoutError
+        When the matrix has no such component.
+    """
+    from scipy.sparse import coo_array
+
+    if not 0 <= component < len(matrix.entries):
+        raise LayoutError(f"{matrix.quantity} has components 0 to {len(matrix.entries) - 1}.")
+    pairs = matrix.pairs
+    here = np.flatnonzero(np.all(np.asarray(R) == pairs.R, axis=1))
+    part = matrix.take_pairs(here)
+    row, col = _orbital_indices(part)
+    size = matrix.basis.n_orbitals
+    return coo_array((part.entries[component], (row, col)), shape=(size, size)).tocsr()
+
+
+def to_sisl(matrix: AOMatrix, overlap: AOMatrix | None = None) -> Any:
+    """Return a sisl ``Hamiltonian`` or ``DensityMatrix`` with the same atoms and pairs.
+
+    Orbitals carry the standard real-harmonic order of `dock` (m = −l … +l). Energies in eV,
+    absolute. Collinear spin becomes a polarised sisl matrix, spinors a spin–orbit one (eight real
+    components in sisl's order: uu, dd and ud real and imaginary, then the imaginary diagonals and
+    du).
+
+    Parameters
+    ----------
+    matrix
+        A Hamiltonian or density matrix.
+    overlap
+        The overlap; without it sisl's object is orthogonal.
+    """
+    sisl = require("sisl", "sisl")
+    kinds = {"hamiltonian": sisl.Hamiltonian, "density_matrix": sisl.DensityMatrix}
+    if matrix.quantity not in kinds:
+        raise LayoutError(f"sisl has no counterpart of the {matrix.quantity} that dock knows.")
+    if overlap is not None:
+        matrix, overlap = matrix.aligned(overlap)
+    geometry = _sisl_geometry(sisl, matrix)
+    row, col = _orbital_indices(matrix)
+    columns = geometry.no * _supercell_index(geometry, matrix) + col
+    data = _sisl_components(matrix)
+    if overlap is not None:
+        data = np.concatenate([data, overlap.entries[:1]])
+    from scipy.sparse import coo_array
+
+    shape = (geometry.no, geometry.no * geometry.n_s)
+    parts = [coo_array((values, (row, columns)), shape=shape).tocsr() for values in data]
+    spin = {
+        Spin.NONE: "unpolarized",
+        Spin.COLLINEAR: "polarized",
+        Spin.NONCOLLINEAR: "spin-orbit",
+    }[matrix.spin]
+    options: dict[str, Any] = {"spin": sisl.Spin(spin)}
+    if overlap is not None:
+        options["S"] = parts.pop()
+    return kinds[matrix.quantity].fromsp(geometry, parts, **options)
+
+
+def _sisl_components(matrix: AOMatrix) -> Any:
+    if matrix.spin is not Spin.NONCOLLINEAR:
+        return np.asarray(matrix.entries, dtype=np.float64)
+    uu, ud, du, dd = matrix.entries
+    parts = [uu.real, dd.real, ud.real, -ud.imag, uu.imag, dd.imag, du.real, du.imag]
+    return np.stack(parts)
+
+
+def _orbital_indices(matrix: AOMatrix) -> tuple[Any, Any]:
+    """Return the row and column orbital of every entry."""
+    offsets, pairs, layout = matrix.basis.offsets, matrix.pairs, matrix.layout
+    row = np.empty((1, layout.n_entries), dtype=np.int64)
+    col = np.empty_like(row)
+    for group in layout.groups():
+        shape = (1, len(group.index), group.rows, group.cols)
+        first = offsets[pairs.i[group.index]][:, None, None] + np.arange(group.rows)[:, None]
+        second = offsets[pairs.j[group.index]][:, None, None] + np.arange(group.cols)[None, :]
+        layout.write(row, group, np.broadcast_to(first, shape[1:]).reshape(shape))
+        layout.write(col, group, np.broadcast_to(second, shape[1:]).reshape(shape))
+    return row[0], col[0]
+
+
+def _sisl_geometry(sisl: Any, matrix: AOMatrix) -> Any:
+    structure, basis = matrix.structure, matrix.basis
+    nsc = 2 * np.abs(matrix.pairs.R).max(axis=0, initial=0) + 1
+    reach = float(np.linalg.norm(nsc @ structure.cell)) + 1.0
+    atoms = {}
+    for label in basis.species:
+        number = int(structure.numbers[structure.labels.index(label)])
+        orbitals = [
+            sisl.AtomicOrbital(n=shell.l + 1, l=shell.l, m=m, zeta=zeta + 1, R=reach)
+            for zeta, shell in enumerate(basis.shells[label])
+            for m in range(-shell.l, shell.l + 1)
+        ]
+        atoms[label] = sisl.Atom(number or "fake", orbitals, tag=label)
+    lattice = sisl.Lattice(structure.cell, nsc=nsc)
+    return sisl.Geometry(structure.positions, [atoms[x] for x in structure.labels], lattice)
+
+
+def _supercell_index(geometry: Any, matrix: AOMatrix) -> Any:
+    """Return sisl's supercell number of every entry's lattice vector."""
+    vectors = matrix.pairs.lattice_vectors
+    numbers = np.array([geometry.lattice.sc_index(vector) for vector in vectors.tolist()])
+    sizes = matrix.layout.rows * matrix.layout.cols
+    return np.repeat(numbers[matrix.pairs.lattice_index], sizes)

@@ -1,0 +1,331 @@
+"""Bloch sums: O(k) = Σ_R exp(+2πi k·R) O(R), dense or sparse, one pass over the entries per k."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from dock.core.arrays import IntArray, NumberArray
+from dock.core.matrix import AOMatrix
+from dock.core.pairs import Pairs
+from dock.core.spin import Spin
+from dock.errors import LayoutError
+
+if TYPE_CHECKING:
+    import scipy.sparse
+
+__all__ = ["Gauge", "KBuilder", "Triangle", "is_time_reversal_invariant"]
+
+Gauge: TypeAlias = Literal["cell", "atom"]
+Triangle: TypeAlias = Literal["upper", "full"]
+
+_FOLDED_LIMIT = 2**21  # entries of the R-resolved matrix that small systems are folded into
+
+
+def is_time_reversal_invariant(k_frac: ArrayLike) -> bool:
+    """Say whether 2k is a reciprocal lattice vector, so that every Bloch phase is ±1.
+
+    Examples
+    --------
+    >>> is_time_reversal_invariant([0.5, 0, 0]), is_time_reversal_invariant([1 / 3, 0, 0])
+    (True, False)
+    """
+    doubled = 2 * np.asarray(k_frac, dtype=np.float64)
+    return bool(np.all(np.abs(doubled - np.rint(doubled)) < 1e-13))
+
+
+class KBuilder:
+    """Build O(k) for many k-points.
+
+    Parameters
+    ----------
+    matrix
+        The operator in real space.
+    spinor
+        Build the (2N, 2N) matrix of spinors, all up orbitals first. Default: for a non-collinear
+        Hamiltonian or density matrix. Give it for the overlap that goes with one: S ⊗ 1.
+    pattern
+        Pairs whose atom pairs the sparse pattern must contain, so that several matrices share it.
+
+    Notes
+    -----
+    The default gauge ``cell`` has no phase from the atoms' positions; ``atom`` has
+    exp(2πi k·(R + τ_j − τ_i)), in which the derivative is the operator's velocity-like part.
+    Small matrices are summed over R beforehand by a matrix product; large ones are gone through by
+    a compiled kernel that releases the GIL, without temporaries.
+    """
+
+    def __init__(
+        self, matrix: AOMatrix, *, spinor: bool | None = None, pattern: Pairs | None = None
+    ) -> None:
+        carries = matrix.spin is Spin.NONCOLLINEAR and matrix.facts.has_spin
+        self.matrix = matrix
+        self.spinor = carries if spinor is None else spinor
+        if carries and not self.spinor:
+            raise LayoutError(f"the {matrix.quantity} of spinors cannot be built without spin.")
+        if self.spinor and matrix.facts.has_spin and not carries:
+            raise LayoutError(
+                f"the {matrix.quantity} with {matrix.spin.value} spin has no spinors."
+            )
+        self._pattern_pairs = pattern if pattern is not None else matrix.pairs
+
+    @property
+    def size(self) -> int:
+        """Number of rows of the matrix at a k-point."""
+        return self.matrix.basis.n_orbitals * (2 if self.spinor else 1)
+
+    @property
+    def n_channels(self) -> int:
+        """Number of matrices per k-point: 2 for collinear spin, 3 for vector operators, else 1."""
+        return 1 if self.spinor else len(self.matrix.entries)
+
+    @cached_property
+    def _parts(self) -> list[tuple[int, int, int, int]]:
+        """(component, channel, row spin, column spin) of everything that is added up."""
+        if not self.spinor:
+            return [(channel, channel, 0, 0) for channel in range(self.n_channels)]
+        if len(self.matrix.entries) == 1:
+            return [(0, 0, 0, 0), (0, 0, 1, 1)]
+        return [(2 * s + t, 0, s, t) for s in (0, 1) for t in (0, 1)]
+
+    def is_real(self, k_frac: ArrayLike, gauge: Gauge = "cell") -> bool:
+        """Say whether O(k) is a real matrix: real entries, a time-reversal-invariant k."""
+        return not self.matrix.is_complex and gauge == "cell" and is_time_reversal_invariant(k_frac)
+
+    def dense(
+        self, k_frac: ArrayLike, *, gauge: Gauge = "cell", derivative: int | None = None
+    ) -> NumberArray:
+        """Return O(k), or its derivative by one Cartesian component of k.
+
+        Parameters
+        ----------
+        k_frac
+            Three fractional coordinates.
+        gauge
+            See the class.
+        derivative
+            0, 1 or 2: return ∂O/∂k_x, y or z with k in 1/Å (2π included).
+
+        Returns
+        -------
+        ndarray
+            (size, size), or (n_channels, size, size) for several channels. Float64 where the
+            result is real, else complex128.
+        """
+        if self._folded is not None and gauge == "cell" and derivative is None:
+            out = self._sum_folded(k_frac)
+        else:
+            out = self._sum_blocks(k_frac, gauge, derivative)
+        return out[0] if self.n_channels == 1 else out
+
+    def sparse(
+        self, k_frac: ArrayLike, *, triangle: Triangle = "upper", gauge: Gauge = "cell"
+    ) -> scipy.sparse.csr_array | list[scipy.sparse.csr_array]:
+        """Return O(k) in compressed rows with sorted columns; one matrix per channel.
+
+        Parameters
+        ----------
+        k_frac
+            Three fractional coordinates.
+        triangle
+            ``upper`` keeps the upper triangle with the diagonal, which is all that a Hermitian
+            solver wants; ``full`` keeps everything.
+        gauge
+            See the class.
+        """
+        from scipy.sparse import csr_array
+
+        from dock.core._kernels import fold_sparse
+
+        pattern = self._pattern(triangle)
+        phases = self._phases(k_frac, gauge, None)
+        dtype = np.result_type(phases, self.matrix.entries, np.float64)
+        data = np.zeros((self.n_channels, len(pattern.indices)), dtype=dtype)
+        starts = self.matrix.layout.starts
+        for (component, channel, _, _), place in zip(
+            self._parts, self._places(triangle), strict=True
+        ):
+            entries = self.matrix.entries[component]
+            fold_sparse(entries, starts, place, pattern.indptr, phases, data[channel])
+        shape = (self.size, self.size)
+        found = [csr_array((row, pattern.indices, pattern.indptr), shape=shape) for row in data]
+        for one in found:
+            one.has_sorted_indices = True
+            one.has_canonical_format = True
+        return found[0] if len(found) == 1 else found
+
+    def _vectors(self, gauge: Gauge) -> NDArray[np.float64]:
+        """(n_pairs, 3) fractional displacements that the phase counts."""
+        pairs = self.matrix.pairs
+        vectors: NDArray[np.float64] = pairs.R.astype(np.float64)
+        if gauge == "atom":
+            fractional = self.matrix.structure.fractional
+            vectors = vectors + fractional[pairs.j] - fractional[pairs.i]
+        return vectors
+
+    def _phases(
+        self, k_frac: ArrayLike, gauge: Gauge, derivative: int | None
+    ) -> NDArray[np.float64] | NDArray[np.complex128]:
+        """(n_pairs,) phase of each pair, times i · displacement for a derivative."""
+        k = np.asarray(k_frac, dtype=np.float64)
+        if derivative is None and gauge == "cell":
+            return _bloch(k, self.matrix.pairs.lattice_vectors)[self.matrix.pairs.lattice_index]
+        vectors = self._vectors(gauge)
+        phases: NDArray[np.complex128] = np.exp(2j * np.pi * (vectors @ k))
+        if derivative is not None:
+            phases *= 1j * (vectors @ self.matrix.structure.cell[:, derivative])
+        return phases
+
+    @cached_property
+    def _folded(self) -> NDArray[Any] | None:
+        """(n_components, n_R, N²) dense matrices per lattice vector, for small systems only."""
+        pairs, basis = self.matrix.pairs, self.matrix.basis
+        n_lattice, size = len(pairs.lattice_vectors), basis.n_orbitals
+        n_components = len(self.matrix.entries)
+        if n_components * n_lattice * size * size > _FOLDED_LIMIT:
+            return None
+        kind = np.complex128 if self.matrix.is_complex else np.float64
+        folded = np.zeros((n_components, n_lattice, size, size), dtype=kind)
+        layout, offsets = self.matrix.layout, basis.offsets
+        for group in layout.groups():
+            first, second = pairs.i[group.index], pairs.j[group.index]
+            rows = offsets[first][:, None, None] + np.arange(group.rows)[:, None]
+            cols = offsets[second][:, None, None] + np.arange(group.cols)[None, :]
+            lattice = pairs.lattice_index[group.index][:, None, None]
+            folded[:, lattice, rows, cols] = layout.read(self.matrix.entries, group)
+        return folded.reshape(n_components, n_lattice, size * size)
+
+    def _sum_folded(self, k_frac: ArrayLike) -> NDArray[Any]:
+        folded = self._folded
+        assert folded is not None  # noqa: S101 - the caller looked
+        size = self.matrix.basis.n_orbitals
+        phases = _bloch(np.asarray(k_frac, dtype=np.float64), self.matrix.pairs.lattice_vectors)
+        dtype = np.result_type(phases, folded)
+        out = np.zeros((self.n_channels, self.size, self.size), dtype=dtype)
+        for component, channel, s, t in self._parts:
+            if dtype.kind == "c" and folded.dtype.kind == "f":
+                total = np.empty(size * size, dtype=dtype)
+                total.real = phases.real @ folded[component]
+                total.imag = phases.imag @ folded[component]
+            else:
+                total = phases @ folded[component]
+            rows, cols = slice(s * size, (s + 1) * size), slice(t * size, (t + 1) * size)
+            out[channel, rows, cols] = total.reshape(size, size)
+        return out
+
+    def _sum_blocks(self, k_frac: ArrayLike, gauge: Gauge, derivative: int | None) -> NDArray[Any]:
+        from dock.core._kernels import fold_dense
+
+        basis, pairs, layout = self.matrix.basis, self.matrix.pairs, self.matrix.layout
+        phases = self._phases(k_frac, gauge, derivative)
+        dtype = np.result_type(phases, self.matrix.entries, np.float64)
+        out = np.zeros((self.n_channels, self.size, self.size), dtype=dtype)
+        row, col = basis.offsets[pairs.i], basis.offsets[pairs.j]
+        for component, channel, s, t in self._parts:
+            fold_dense(
+                self.matrix.entries[component],
+                layout.starts,
+                row + s * basis.n_orbitals,
+                col + t * basis.n_orbitals,
+                layout.rows,
+                layout.cols,
+                phases,
+                out[channel],
+            )
+        return out
+
+    def _pattern(self, triangle: Triangle) -> _Pattern:
+        """Return the sparse pattern, made once per triangle."""
+        cache: dict[Triangle, _Pattern] = self.__dict__.setdefault("_patterns", {})
+        if triangle not in cache:
+            spins = [(s, t) for s in (0, 1) for t in (0, 1)] if self.spinor else [(0, 0)]
+            cache[triangle] = _make_pattern(self.matrix, self._pattern_pairs, spins, triangle)
+        return cache[triangle]
+
+    def _places(self, triangle: Triangle) -> list[IntArray]:
+        """Return where each part's blocks stand in the pattern, made once per triangle."""
+        cache: dict[Triangle, list[IntArray]] = self.__dict__.setdefault("_part_places", {})
+        if triangle not in cache:
+            pattern = self._pattern(triangle)
+            cache[triangle] = [pattern.place(self.matrix, s, t) for _, _, s, t in self._parts]
+        return cache[triangle]
+
+
+@dataclass(frozen=True, eq=False)
+class _Pattern:
+    """The rows and columns of a sparse matrix, and where each atom pair stands in them.
+
+    Spinors are atoms 0 … n − 1 with spin up followed by the same atoms with spin down.
+    """
+
+    indptr: IntArray
+    indices: IntArray
+    keys: IntArray
+    places: IntArray
+    n_atoms: int
+    n_virtual: int
+
+    def place(self, matrix: AOMatrix, s: int, t: int) -> IntArray:
+        """(n_pairs, 6) place of the matrix's blocks of spins (s, t); see `_kernels.fold_sparse`."""
+        i = matrix.pairs.i.astype(np.int64) + s * self.n_atoms
+        j = matrix.pairs.j.astype(np.int64) + t * self.n_atoms
+        wanted = i * self.n_virtual + j
+        found = np.minimum(np.searchsorted(self.keys, wanted), len(self.keys) - 1)
+        place = self.places[found]
+        place[self.keys[found] != wanted, 3] = -1
+        return place
+
+
+def _make_pattern(
+    matrix: AOMatrix, pairs: Pairs, spins: list[tuple[int, int]], triangle: Triangle
+) -> _Pattern:
+    """Lay out the distinct atom pairs of `pairs` as rows of a CSR matrix."""
+    from dock.core._kernels import fill_columns
+
+    n_atoms = matrix.basis.n_atoms
+    n_spins = 1 + max(s for s, _ in spins)
+    counts = np.tile(matrix.basis.counts, n_spins)
+    offsets = np.concatenate([[0], np.cumsum(counts)])
+    n_virtual = n_atoms * n_spins
+    once = np.unique(pairs.i.astype(np.int64) * n_virtual + pairs.j)
+    keys = np.sort(np.concatenate([once + s * n_atoms * n_virtual + t * n_atoms for s, t in spins]))
+    first, second = keys // n_virtual, keys % n_virtual
+    if triangle == "upper":
+        kept = second >= first
+        keys, first, second = keys[kept], first[kept], second[kept]
+    widths = counts[second]
+    ends = np.cumsum(widths)
+    row_begin = np.searchsorted(first, np.arange(n_virtual))
+    before = ends - widths
+    slots = before - before[np.minimum(row_begin, len(before) - 1)][first]
+    diagonal = first == second
+    half = diagonal & (triangle == "upper")
+    shrink = np.zeros(n_virtual, dtype=np.int64)
+    shrink[first[half]] = 1
+    width_of_row = np.bincount(first, weights=widths, minlength=n_virtual).astype(np.int64)
+    within = np.arange(offsets[-1]) - np.repeat(offsets[:-1], counts)
+    lengths = np.repeat(width_of_row, counts) - within * np.repeat(shrink, counts)
+    indptr = np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(lengths)])
+    places = np.stack(
+        [offsets[first], counts[first], widths, slots, shrink[first], half.astype(np.int64)], axis=1
+    )
+    index_type = np.int32 if indptr[-1] < 2**31 else np.int64
+    indices = np.empty(indptr[-1], dtype=index_type)
+    fill_columns(places, offsets[second], indptr, indices)
+    return _Pattern(indptr.astype(index_type), indices, keys, places, n_atoms, n_virtual)
+
+
+def _bloch(
+    k_frac: NDArray[np.float64], lattice: IntArray
+) -> NDArray[np.float64] | NDArray[np.complex128]:
+    """Return exp(2πi k·R) for each lattice vector; real where 2k is a reciprocal vector."""
+    angle: NDArray[np.float64] = lattice @ k_frac
+    if is_time_reversal_invariant(k_frac):
+        signs: NDArray[np.float64] = np.cos(np.pi * np.rint(2 * angle))
+        return np.rint(signs)
+    phases: NDArray[np.complex128] = np.exp(2j * np.pi * angle)
+    return phases

@@ -1,0 +1,69 @@
+"""The operators that a matrix can stand for, and the facts that every format needs of each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from dock.errors import ConventionError
+
+__all__ = ["QUANTITIES", "Quantity", "quantity_of"]
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """One operator in the basis.
+
+    Attributes
+    ----------
+    name
+        Name in the API and in files.
+    letter
+        Short name on the command line.
+    unit
+        Unit inside `dock` and in unified folders.
+    has_spin
+        Whether the matrix has the spin components of the calculation.
+    n_vector
+        3 for vector operators, else 1.
+    parity
+        +1: O(i,j,R) = O(j,i,−R)†; −1: with a minus sign; 0: neither (the position operator, whose
+        partner block differs by R times the overlap).
+    """
+
+    name: str
+    letter: str
+    unit: str
+    has_spin: bool
+    n_vector: int = 1
+    parity: int = 1
+
+
+QUANTITIES: dict[str, Quantity] = {
+    item.name: item
+    for item in (
+        Quantity("overlap", "S", "1", has_spin=False),
+        Quantity("hamiltonian", "H", "eV", has_spin=True),
+        Quantity("density_matrix", "DM", "1", has_spin=True),
+        Quantity("energy_density_matrix", "EDM", "eV", has_spin=True),
+        Quantity("kinetic", "T", "eV", has_spin=False),
+        Quantity("position", "r", "angstrom", has_spin=False, n_vector=3, parity=0),
+        Quantity("gradient", "grad", "1/angstrom", has_spin=False, n_vector=3, parity=-1),
+    )
+}
+
+
+def quantity_of(name: str) -> Quantity:
+    """Return the quantity of a name (``hamiltonian``) or a letter (``H``).
+
+    Raises
+    ------
+    ConventionError
+        Listing the known ones.
+    """
+    if name in QUANTITIES:
+        return QUANTITIES[name]
+    for item in QUANTITIES.values():
+        if item.letter == name:
+            return item
+    known = ", ".join(f"{item.letter} ({item.name})" for item in QUANTITIES.values())
+    raise ConventionError(f"'{name}' is no matrix that dock knows. Known: {known}.")

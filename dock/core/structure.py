@@ -1,0 +1,230 @@
+"""A structure: cell, positions as the source gave them, elements, species labels, periodicity."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from dock.core.arrays import FloatArray, IntArray, frozen
+from dock.core.elements import symbol
+from dock.errors import LayoutError
+
+if TYPE_CHECKING:
+    import ase
+    import pymatgen.core
+
+__all__ = ["Structure", "lattice_points"]
+
+
+@dataclass(frozen=True, eq=False)
+class Structure:
+    """Atoms in a cell.
+
+    Atom order and positions are those of the source: never sorted, never wrapped into the cell,
+    because the lattice vectors R of every matrix count from these positions.
+
+    Parameters
+    ----------
+    cell
+        (3, 3) lattice vectors as rows, Å.
+    positions
+        (n_atoms, 3) Cartesian positions, Å.
+    numbers
+        (n_atoms,) atomic numbers; 0 for an atom without a nucleus.
+    labels
+        One species label per atom (``Fe1``); the key of the basis. Default: the element symbols.
+    pbc
+        Whether the structure repeats along each lattice vector.
+
+    Raises
+    ------
+    LayoutError
+        For shapes that disagree, values that are not finite, or a cell without volume.
+
+    Examples
+    --------
+    >>> box = Structure(np.eye(3) * 10, [[0, 0, 0], [0.74, 0, 0]], [1, 1])
+    >>> box.formula, box.n_atoms
+    ('H2', 2)
+    """
+
+    cell: FloatArray
+    positions: FloatArray
+    numbers: IntArray
+    labels: tuple[str, ...] = ()
+    pbc: tuple[bool, bool, bool] = (True, True, True)
+    symbols: tuple[str, ...] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        positions = frozen("positions", self.positions, np.float64, (None, 3))
+        numbers = frozen("numbers", self.numbers, np.int32, (len(positions),))
+        cell = frozen("cell", self.cell, np.float64, (3, 3))
+        if len(positions) == 0:
+            raise LayoutError("a structure needs at least one atom, found none.")
+        if abs(np.linalg.det(cell)) < 1e-6:
+            raise LayoutError(f"the cell has no volume: {cell.tolist()} (Å).")
+        symbols = tuple(symbol(int(number)) for number in numbers)
+        labels = tuple(self.labels) or symbols
+        if len(labels) != len(positions):
+            raise LayoutError(f"labels: expected {len(positions)}, found {len(labels)}.")
+        pbc = tuple(bool(flag) for flag in self.pbc)
+        if len(pbc) != 3:
+            raise LayoutError(f"pbc: expected three flags, found {len(pbc)}.")
+        values = {"cell": cell, "positions": positions, "numbers": numbers}
+        for name, value in (values | {"labels": labels, "pbc": pbc, "symbols": symbols}).items():
+            object.__setattr__(self, name, value)
+
+    @property
+    def n_atoms(self) -> int:
+        """Number of atoms."""
+        return len(self.numbers)
+
+    @property
+    def volume(self) -> float:
+        """Volume of the cell, Å³."""
+        return float(abs(np.linalg.det(self.cell)))
+
+    @property
+    def reciprocal(self) -> FloatArray:
+        """(3, 3) reciprocal lattice vectors as rows, with 2π: a_i · b_j = 2π δ_ij, 1/Å."""
+        inverse: FloatArray = np.linalg.inv(self.cell)
+        return 2 * np.pi * inverse.T
+
+    @property
+    def fractional(self) -> FloatArray:
+        """(n_atoms, 3) positions in units of the lattice vectors, not wrapped."""
+        solution: FloatArray = np.linalg.solve(self.cell.T, self.positions.T)
+        return solution.T
+
+    @property
+    def formula(self) -> str:
+        """Elements in order of first appearance with their counts: ``MoS2``."""
+        counts: dict[str, int] = {}
+        for name in self.symbols:
+            counts[name] = counts.get(name, 0) + 1
+        return "".join(f"{name}{number if number > 1 else ''}" for name, number in counts.items())
+
+    def select(self, atoms: ArrayLike) -> Structure:
+        """Return the structure of the given atoms, in the given order."""
+        index = np.asarray(atoms, dtype=np.int64)
+        return replace(
+            self,
+            positions=self.positions[index],
+            numbers=self.numbers[index],
+            labels=tuple(self.labels[atom] for atom in index),
+        )
+
+    def relabel(self, labels: Sequence[str]) -> Structure:
+        """Return the same structure with other species labels."""
+        return replace(self, labels=tuple(labels))
+
+    def rotate(self, Q: ArrayLike) -> Structure:
+        """Return the structure rotated about the origin: r → Q r for positions and cell."""
+        matrix = np.asarray(Q, dtype=np.float64)
+        return replace(self, cell=self.cell @ matrix.T, positions=self.positions @ matrix.T)
+
+    def supercell(self, matrix: ArrayLike) -> Structure:
+        """Return the supercell whose lattice vectors are the rows of ``matrix @ cell``.
+
+        Parameters
+        ----------
+        matrix
+            Three integers, or a (3, 3) integer matrix. The atoms of the first copy come first.
+        """
+        transform = supercell_matrix(matrix)
+        shifts = lattice_points(transform) @ self.cell
+        n_copies = len(shifts)
+        positions = (shifts[:, None, :] + self.positions[None, :, :]).reshape(-1, 3)
+        return replace(
+            self,
+            cell=transform @ self.cell,
+            positions=positions,
+            numbers=np.tile(self.numbers, n_copies),
+            labels=self.labels * n_copies,
+        )
+
+    def is_close(self, other: Structure, tolerance: float = 1e-6) -> bool:
+        """Say whether two structures agree: same atoms in order, cell and positions in Å."""
+        return (
+            self.n_atoms == other.n_atoms
+            and np.array_equal(self.numbers, other.numbers)
+            and bool(np.allclose(self.cell, other.cell, rtol=0, atol=tolerance))
+            and bool(np.allclose(self.positions, other.positions, rtol=0, atol=tolerance))
+        )
+
+    @classmethod
+    def from_ase(cls, atoms: ase.Atoms) -> Structure:
+        """Return the structure of an ASE ``Atoms``; a molecule without a cell gets a box of 10 Å."""
+        cell = np.array(atoms.cell)
+        missing = np.linalg.norm(cell, axis=1) < 1e-6
+        if missing.any():
+            extent = np.ptp(atoms.get_positions(), axis=0).max() + 10.0
+            cell = np.array(atoms.cell.complete()) if not missing.all() else np.eye(3)
+            cell[missing] *= extent
+        return cls(cell, atoms.get_positions(), atoms.get_atomic_numbers(), pbc=tuple(atoms.pbc))
+
+    def to_ase(self) -> ase.Atoms:
+        """Return an ASE ``Atoms`` with the same order and positions."""
+        import ase
+
+        numbers = np.where(self.numbers > 118, 0, self.numbers)
+        return ase.Atoms(numbers=numbers, positions=self.positions, cell=self.cell, pbc=self.pbc)
+
+    @classmethod
+    def from_pymatgen(cls, structure: pymatgen.core.Structure) -> Structure:
+        """Return the structure of a pymatgen ``Structure``."""
+        return cls(
+            structure.lattice.matrix,
+            structure.cart_coords,
+            [int(site.specie.Z) for site in structure],
+        )
+
+    def to_pymatgen(self) -> pymatgen.core.Structure:
+        """Return a pymatgen ``Structure`` with the same order and positions."""
+        from dock.core.interop import require
+
+        core = require("pymatgen.core", "pymatgen")
+        structure: Any = core.Structure(
+            core.Lattice(self.cell), self.symbols, self.positions, coords_are_cartesian=True
+        )
+        return structure
+
+
+def supercell_matrix(matrix: ArrayLike) -> IntArray:
+    """Return three integers or a (3, 3) integer matrix as the (3, 3) matrix of a supercell.
+
+    Raises
+    ------
+    LayoutError
+        When the numbers are not integers or the determinant is not positive.
+    """
+    values = np.asarray(matrix)
+    if values.shape == (3,):
+        values = np.diag(values)
+    if values.shape != (3, 3) or not np.array_equal(values, np.rint(values)):
+        raise LayoutError(f"a supercell is three integers or a 3×3 integer matrix, found {matrix}.")
+    transform = np.rint(values).astype(np.int64)
+    if np.linalg.det(transform) < 0.5:
+        raise LayoutError(f"the supercell matrix {transform.tolist()} has no positive determinant.")
+    return transform
+
+
+def lattice_points(matrix: IntArray) -> IntArray:
+    """Return the (|det|, 3) integer lattice vectors inside a supercell, the origin first.
+
+    Inside means fractional coordinates of the supercell in [0, 1), decided in integers.
+    """
+    corners = np.array(np.meshgrid([0, 1], [0, 1], [0, 1])).reshape(3, -1).T @ matrix
+    low, high = corners.min(axis=0), corners.max(axis=0)
+    axes = [np.arange(low[axis], high[axis] + 1) for axis in range(3)]
+    points = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)
+    determinant = round(float(np.linalg.det(matrix)))
+    adjugate = np.rint(np.linalg.inv(matrix) * determinant).astype(np.int64)
+    scaled = points @ adjugate
+    inside = np.all((scaled >= 0) & (scaled < determinant), axis=1)
+    chosen = points[inside]
+    return chosen[np.argsort(np.any(chosen != 0, axis=1), kind="stable")]

@@ -1,0 +1,140 @@
+"""Geometric operations on a matrix: rotation, supercell, selection and order of atoms."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from dock.core.basis import Basis
+from dock.core.matrix import AOMatrix
+from dock.core.pairs import Pairs
+from dock.core.spin import Spin
+from dock.core.structure import lattice_points, supercell_matrix
+from dock.core.wigner import shell_rotation, spinor_rotation
+from dock.errors import LayoutError
+
+__all__ = ["permute_atoms", "rotate", "select_atoms", "supercell"]
+
+
+def rotate(matrix: AOMatrix, Q: ArrayLike) -> AOMatrix:
+    """Return the operator of the structure rotated about the origin, r → Q r.
+
+    Each block becomes D_i(Q) O D_j(Q)ᵀ with the real Wigner matrices of `dock.core.wigner`;
+    spinors are rotated with the SU(2) matrix U(Q) as well, and a vector operator as a vector.
+
+    Parameters
+    ----------
+    matrix
+        The operator.
+    Q
+        (3, 3) orthogonal matrix, a reflection allowed.
+    """
+    orthogonal = np.asarray(Q, dtype=np.float64)
+    basis = matrix.basis
+    turns = [shell_rotation(orthogonal, basis.ls(label)) for label in basis.species]
+    n_species = len(turns)
+    pairs, layout = matrix.pairs, matrix.layout
+    kind = basis.species_index[pairs.i].astype(np.int64) * n_species + basis.species_index[pairs.j]
+    spinors = matrix.spin is Spin.NONCOLLINEAR and matrix.facts.has_spin
+    mixing = _component_mixing(matrix, orthogonal, spinors)
+    result = np.empty(matrix.entries.shape, np.result_type(matrix.entries, mixing))
+    for group in layout.groups(kind):
+        left, right = turns[group.kind // n_species], turns[group.kind % n_species]
+        blocks = left @ layout.read(matrix.entries, group) @ right.T
+        if len(mixing) > 1:
+            blocks = np.tensordot(mixing, blocks, axes=1)
+        layout.write(result, group, blocks)
+    return replace(matrix, structure=matrix.structure.rotate(orthogonal), entries=result)
+
+
+def _component_mixing(matrix: AOMatrix, Q: NDArray[np.float64], spinors: bool) -> NDArray[Any]:
+    """Return the matrix that mixes the components: U ⊗ U* for spinors, Q for vectors."""
+    if spinors:
+        turn = spinor_rotation(Q)
+        mixing: NDArray[Any] = np.kron(turn, turn.conj())
+        return mixing
+    if matrix.facts.n_vector == 3:
+        return Q
+    return np.eye(len(matrix.entries)) if len(matrix.entries) == 1 else np.eye(1)
+
+
+def supercell(matrix: AOMatrix, transform: ArrayLike) -> AOMatrix:
+    """Return the operator of a supercell; atoms as in `Structure.supercell`.
+
+    Parameters
+    ----------
+    matrix
+        The operator. A position operator is refused: its origin is not that of the copies.
+    transform
+        Three integers or a (3, 3) integer matrix whose rows times the cell are the new cell.
+    """
+    if matrix.facts.parity == 0:
+        raise LayoutError(f"{matrix.quantity}: a supercell of it needs the overlap as well.")
+    wanted = supercell_matrix(transform)
+    points = lattice_points(wanted)
+    n_copies, n_atoms, pairs = len(points), matrix.basis.n_atoms, matrix.pairs
+    determinant = round(float(np.linalg.det(wanted)))
+    adjugate = np.rint(np.linalg.inv(wanted) * determinant).astype(np.int64)
+    reached = points[:, None, :] + pairs.R[None, :, :]
+    lattice = np.floor_divide(reached @ adjugate, determinant)
+    inside = reached - lattice @ wanted
+    codes = {tuple(point): index for index, point in enumerate(points.tolist())}
+    distinct, inverse = np.unique(inside.reshape(-1, 3), axis=0, return_inverse=True)
+    copy = np.array([codes[tuple(point)] for point in distinct.tolist()])[inverse.ravel()]
+    origin = np.repeat(np.arange(n_copies), len(pairs))
+    new_pairs = Pairs(
+        lattice.reshape(-1, 3),
+        origin * n_atoms + np.tile(pairs.i, n_copies),
+        copy * n_atoms + np.tile(pairs.j, n_copies),
+        n_copies * n_atoms,
+    )
+    return AOMatrix(
+        matrix.quantity,
+        matrix.structure.supercell(wanted),
+        matrix.basis.repeat(n_copies),
+        new_pairs,
+        matrix.spin,
+        np.tile(matrix.entries, (1, n_copies)),
+    )
+
+
+def select_atoms(matrix: AOMatrix, atoms: ArrayLike) -> AOMatrix:
+    """Return the blocks among the given atoms (each at most once), renumbered in that order."""
+    chosen = _atom_list(atoms, matrix.basis.n_atoms)
+    new_number = np.full(matrix.basis.n_atoms, -1, dtype=np.int64)
+    new_number[chosen] = np.arange(len(chosen))
+    pairs = matrix.pairs
+    kept = np.flatnonzero((new_number[pairs.i] >= 0) & (new_number[pairs.j] >= 0))
+    entries = (
+        matrix.entries if len(kept) == len(pairs) else matrix.layout.take(matrix.entries, kept)
+    )
+    renumbered = Pairs(
+        pairs.R[kept], new_number[pairs.i[kept]], new_number[pairs.j[kept]], len(chosen)
+    )
+    basis: Basis = matrix.basis.select(chosen)
+    structure = matrix.structure.select(chosen)
+    return AOMatrix(matrix.quantity, structure, basis, renumbered, matrix.spin, entries)
+
+
+def permute_atoms(matrix: AOMatrix, order: ArrayLike) -> AOMatrix:
+    """Return the matrix whose atom a is the old atom ``order[a]``; the entries stay in place."""
+    if len(np.asarray(order)) != matrix.basis.n_atoms:
+        raise LayoutError(
+            f"an order of {matrix.basis.n_atoms} atoms is needed, found {len(np.asarray(order))}."
+        )
+    return select_atoms(matrix, order)
+
+
+def _atom_list(atoms: ArrayLike, n_atoms: int) -> NDArray[np.int64]:
+    """Return atom numbers, checked: inside the cell and each at most once."""
+    chosen = np.asarray(atoms, dtype=np.int64).ravel()
+    if len(chosen) == 0 or chosen.min() < 0 or chosen.max() >= n_atoms:
+        raise LayoutError(
+            f"atoms must be numbers from 0 to {n_atoms - 1}, found {chosen.tolist()}."
+        )
+    if len(np.unique(chosen)) != len(chosen):
+        raise LayoutError("an atom is named twice.")
+    return chosen

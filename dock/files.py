@@ -1,0 +1,122 @@
+"""Files that are either complete under their final name or not there at all."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from dock.errors import OutputError
+
+__all__ = ["atomic_path", "prepare_folder", "write_text"]
+
+
+@contextlib.contextmanager
+def atomic_path(target: str | Path, *, overwrite: bool = False) -> Iterator[Path]:
+    """Yield a temporary path beside `target`; on success sync it and rename it to `target`.
+
+    Parameters
+    ----------
+    target
+        The final name. Its folder must exist.
+    overwrite
+        Replace an existing file. Without it an existing target is an error.
+
+    Raises
+    ------
+    OutputError
+        When the target exists, the folder cannot be written, or the disk is full. The temporary
+        file is removed; an existing target is left as it was.
+    """
+    target = Path(target)
+    if target.is_dir():
+        raise OutputError(f"{target}: a folder stands where a file is to be written. Remove it.")
+    if target.exists() and not overwrite:
+        raise OutputError(f"{target}: exists already. Give --overwrite to replace it.")
+    with _os_errors_name(target):
+        handle, name = tempfile.mkstemp(
+            prefix=f".{target.name}.", suffix=".part", dir=target.parent
+        )
+        os.close(handle)
+    temporary = Path(name)
+    try:
+        with _os_errors_name(target):
+            yield temporary
+            _sync(temporary)
+            temporary.chmod(0o666 & ~_umask())
+            if overwrite:
+                temporary.replace(target)
+            else:
+                _rename_new(temporary, target)
+            _sync(target.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(target: str | Path, text: str, *, overwrite: bool = False) -> None:
+    """Write `text` (UTF-8) atomically; see `atomic_path` for the errors."""
+    with atomic_path(target, overwrite=overwrite) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def prepare_folder(folder: str | Path) -> Path:
+    """Make `folder` and its parents; say so clearly where that cannot be done."""
+    folder = Path(folder)
+    with _os_errors_name(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def _rename_new(temporary: Path, target: Path) -> None:
+    """Give `temporary` the name `target` unless another process made that file meanwhile."""
+    try:
+        os.link(temporary, target)
+    except FileExistsError:
+        raise OutputError(
+            f"{target}: exists already (another process made it just now). "
+            "Give --overwrite to replace it."
+        ) from None
+    except OSError:
+        temporary.replace(target)  # a file system without hard links
+
+
+@contextlib.contextmanager
+def _os_errors_name(target: Path) -> Iterator[None]:
+    """Turn the operating system's refusal into a sentence that names the target."""
+    try:
+        yield
+    except OutputError:
+        raise
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error):
+            reason, fix = "the disk is full", "Free some space and run the command again."
+        elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+            reason, fix = "no permission to write there", "Choose another place with -o."
+        elif error.errno in (errno.ENOENT, errno.ENOTDIR, errno.EEXIST):
+            reason, fix = f"{error.strerror}", "Check the folder's name."
+        else:
+            reason, fix = str(error), "Check the disk and its quota."
+        raise OutputError(f"{target}: cannot be written: {reason}. {fix}") from error
+
+
+def _sync(path: Path) -> None:
+    """Flush a file or folder to the disk; folders are skipped where that is not supported."""
+    flags = os.O_RDONLY if path.is_dir() else os.O_RDWR
+    descriptor = os.open(path, flags)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if not path.is_dir() or error.errno not in (errno.EINVAL, errno.EBADF, errno.ENOTSUP):
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def _umask() -> int:
+    """Return the process's umask (there is no call that only reads it)."""
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask
