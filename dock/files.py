@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 from dock.errors import OutputError
 
-__all__ = ["atomic_path", "prepare_folder", "write_text"]
+__all__ = ["atomic_path", "folder_transaction", "prepare_folder", "write_text"]
 
 
 @contextlib.contextmanager
@@ -60,6 +61,69 @@ def write_text(target: str | Path, text: str, *, overwrite: bool = False) -> Non
     """Write `text` (UTF-8) atomically; see `atomic_path` for the errors."""
     with atomic_path(target, overwrite=overwrite) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+@contextlib.contextmanager
+def folder_transaction(target: str | Path, *, overwrite: bool = False) -> Iterator[Path]:
+    """Yield an empty folder beside `target`; on success give its files to `target` at once.
+
+    A target that does not exist yet, or is empty, appears complete by one rename. Into a folder
+    with other content the files are moved one by one; those that exist there already are an error
+    unless `overwrite` is given. When the body fails, nothing of it remains.
+
+    Parameters
+    ----------
+    target
+        The final folder; its parents are made.
+    overwrite
+        Replace files that exist.
+
+    Raises
+    ------
+    OutputError
+        When files exist, the place cannot be written, or the disk is full.
+    """
+    target = Path(target)
+    if target.exists() and not target.is_dir():
+        raise OutputError(f"{target}: a file stands where a folder is to be written. Remove it.")
+    parent = prepare_folder(target.resolve().parent)
+    with _os_errors_name(target):
+        temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".part", dir=parent))
+    try:
+        with _os_errors_name(target):
+            yield temporary
+            for file in temporary.iterdir():
+                _sync(file)
+            _sync(temporary)
+            temporary.chmod(0o777 & ~_umask())
+            _hand_over(temporary, target, overwrite=overwrite)
+            _sync(parent)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _hand_over(temporary: Path, target: Path, *, overwrite: bool) -> None:
+    """Rename the whole folder, or move its files into one that has content."""
+    try:
+        temporary.rename(target)
+    except OSError as error:
+        if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
+            raise
+    else:
+        return
+    files = sorted(temporary.iterdir())
+    there = [file.name for file in files if (target / file.name).exists()]
+    if there and not overwrite:
+        raise OutputError(
+            f"{target}: exists already ({', '.join(there)}). Give --overwrite to replace these "
+            "files, or choose another place with -o."
+        )
+    for file in files:
+        if overwrite:
+            file.replace(target / file.name)
+        else:
+            _rename_new(file, target / file.name)
+    _sync(target)
 
 
 def prepare_folder(folder: str | Path) -> Path:

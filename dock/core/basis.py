@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from dock.core.arrays import FloatArray, IntArray, frozen
+from dock.core.arrays import FloatArray, IntArray, atom_list, frozen, read_only
 from dock.errors import LayoutError
 
 __all__ = ["Basis", "OrbitalTable", "Radial", "Shell"]
@@ -77,8 +77,9 @@ class Shell:
     radial: Radial | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
-        if not 0 <= self.l <= 12:
+        if self.l not in range(13):
             raise LayoutError(f"a shell has l from 0 to 12, found {self.l}.")
+        object.__setattr__(self, "l", int(self.l))
 
     @property
     def n_orbitals(self) -> int:
@@ -109,7 +110,7 @@ class Basis:
     Raises
     ------
     LayoutError
-        When an atom's species has no shells.
+        When there is no atom, or an atom's species has no shells.
 
     Examples
     --------
@@ -124,6 +125,8 @@ class Basis:
     def __post_init__(self) -> None:
         shells = {label: tuple(group) for label, group in self.shells.items()}
         labels = tuple(self.labels)
+        if not labels:
+            raise LayoutError("a basis needs at least one atom, found none.")
         for label in dict.fromkeys(labels):
             if not shells.get(label):
                 known = ", ".join(shells) or "none"
@@ -136,7 +139,7 @@ class Basis:
     @classmethod
     def from_ls(cls, ls: Mapping[str, Sequence[int]], labels: Sequence[str]) -> Basis:
         """Make a basis from the angular momenta of each species' shells."""
-        shells = {label: tuple(Shell(int(l)) for l in group) for label, group in ls.items()}
+        shells = {label: tuple(Shell(l) for l in group) for label, group in ls.items()}
         return cls(shells, tuple(labels))
 
     @property
@@ -153,18 +156,18 @@ class Basis:
     def species_index(self) -> IntArray:
         """(n_atoms,) index of each atom's species in `species`."""
         position = {label: index for index, label in enumerate(self.species)}
-        return np.array([position[label] for label in self.labels], dtype=np.int32)
+        return read_only(np.array([position[label] for label in self.labels], dtype=np.int32))
 
     @cached_property
     def counts(self) -> IntArray:
         """(n_atoms,) number of orbitals of each atom, spin not counted."""
         sizes = [sum(shell.n_orbitals for shell in self.shells[label]) for label in self.species]
-        return np.array(sizes, dtype=np.int64)[self.species_index]
+        return read_only(np.array(sizes, dtype=np.int64)[self.species_index])
 
     @cached_property
     def offsets(self) -> IntArray:
         """(n_atoms + 1,) index of each atom's first orbital."""
-        return np.concatenate([[0], np.cumsum(self.counts)])
+        return read_only(np.concatenate([[0], np.cumsum(self.counts)]))
 
     @property
     def n_orbitals(self) -> int:
@@ -187,12 +190,14 @@ class Basis:
             ]
             columns.append(np.array(rows, dtype=np.int64).T)
         joined = np.concatenate([columns[index] for index in self.species_index], axis=1)
-        atom = np.repeat(np.arange(self.n_atoms), self.counts)
-        return OrbitalTable(atom, joined[0], joined[1], joined[2])
+        atom = read_only(np.repeat(np.arange(self.n_atoms), self.counts))
+        shell, l, m = read_only(joined)
+        return OrbitalTable(atom, shell, l, m)
 
     def select(self, atoms: ArrayLike) -> Basis:
-        """Return the basis of the given atoms, in the given order."""
-        return Basis(self.shells, tuple(self.labels[atom] for atom in np.asarray(atoms)))
+        """Return the basis of the given atom numbers, in the given order."""
+        chosen = atom_list(atoms, self.n_atoms)
+        return Basis(self.shells, tuple(self.labels[atom] for atom in chosen))
 
     def repeat(self, n_copies: int) -> Basis:
         """Return the basis of `n_copies` copies of the atoms, one copy after another."""

@@ -15,11 +15,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from dock.core.arrays import IntArray
+from dock.core.arrays import IntArray, read_only
 
 __all__ = ["BlockGroup", "BlockLayout"]
 
-_SLICE = 2**20  # entries handled at once: index and temporary stay near 16 MB
+_SLICE = 2**18  # entries of one component handled at once: a temporary is 16 MB at the most
 
 
 class BlockGroup(NamedTuple):
@@ -35,7 +35,7 @@ class BlockGroup(NamedTuple):
         The value of the key that the blocks were grouped by.
     """
 
-    index: IntArray
+    index: IntArray  # type: ignore[assignment]  # hides tuple.index on purpose
     rows: int
     cols: int
     kind: int
@@ -58,7 +58,7 @@ class BlockLayout:
     def starts(self) -> IntArray:
         """(n_blocks + 1,) first entry of each block; the last is the number of entries."""
         sizes = self.rows.astype(np.int64) * self.cols.astype(np.int64)
-        return np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(sizes)])
+        return read_only(np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(sizes)]))
 
     @property
     def n_blocks(self) -> int:
@@ -128,10 +128,15 @@ class BlockLayout:
         """Return the flat array whose block p is the transpose of block ``partner[p]``."""
         result = np.empty_like(entries)
         for group in self.groups():
-            turned = BlockGroup(partner[group.index], group.cols, group.rows, 0)
-            blocks = self.read(entries, turned)
-            self.write(result, group, np.ascontiguousarray(blocks.swapaxes(-1, -2)))
+            self.write(result, group, self.read_turned(entries, group, partner))
         return result
+
+    def read_turned(
+        self, entries: NDArray[Any], group: BlockGroup, partner: IntArray
+    ) -> NDArray[Any]:
+        """Return, for each block p of a group, the transpose of block ``partner[p]``."""
+        turned = BlockGroup(partner[group.index], group.cols, group.rows, group.kind)
+        return self.read(entries, turned).swapaxes(-1, -2)
 
     def block_max(self, entries: NDArray[Any]) -> NDArray[Any]:
         """Return the largest absolute entry of each block over all components, (n_blocks,)."""

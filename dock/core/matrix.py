@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
+from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from dock.core.arrays import IntArray, NumberArray, is_wanted_shape
 from dock.core.basis import Basis
-from dock.core.blocks import BlockLayout
+from dock.core.blocks import BlockGroup, BlockLayout
 from dock.core.pairs import Pairs
 from dock.core.quantity import Quantity, quantity_of
 from dock.core.spin import Spin
@@ -44,7 +45,7 @@ class AOMatrix:
     Raises
     ------
     LayoutError
-        When the sizes disagree.
+        When the sizes disagree or the entries are no numbers.
 
     Notes
     -----
@@ -59,6 +60,7 @@ class AOMatrix:
     pairs: Pairs
     spin: Spin
     entries: NumberArray
+    __array_ufunc__ = None  # so that np.float64(2) * matrix asks __rmul__
 
     def __post_init__(self) -> None:
         facts = quantity_of(self.quantity)
@@ -67,9 +69,7 @@ class AOMatrix:
                 f"{facts.name}: the structure has {self.structure.n_atoms} atoms, the basis "
                 f"{self.basis.n_atoms}, the pairs {self.pairs.n_atoms}."
             )
-        entries = np.atleast_2d(np.asarray(self.entries))
-        if entries.dtype.kind not in "fc":
-            entries = entries.astype(np.float64)
+        entries = _numbers(facts.name, self.entries)
         expected = (facts.n_vector * self.n_spin, self.layout.n_entries)
         if not is_wanted_shape(entries.shape, expected):
             raise LayoutError(
@@ -112,11 +112,12 @@ class AOMatrix:
         Raises
         ------
         LayoutError
-            When complex numbers would lose their imaginary part.
+            When complex numbers would lose their imaginary part, or all their fractions.
         """
         wanted = np.dtype(dtype)
-        if self.is_complex and wanted.kind != "c":
-            raise LayoutError(f"{self.quantity}: complex entries cannot become {wanted}.")
+        kind = "complex" if self.is_complex else "real"
+        if wanted.kind not in ("c" if self.is_complex else "fc"):
+            raise LayoutError(f"{self.quantity}: {kind} entries cannot become {wanted}.")
         return self.with_entries(self.entries.astype(wanted, copy=False))
 
     def block(self, R: ArrayLike, i: int, j: int) -> NumberArray:
@@ -142,7 +143,7 @@ class AOMatrix:
         return found[0] if len(found) == 1 else found
 
     def take_pairs(self, index: IntArray) -> AOMatrix:
-        """Return the matrix with only the given pairs, in the given order."""
+        """Return the matrix with only the pairs of the given indices, in that order."""
         chosen = self.layout.take(self.entries, index)
         return replace(self, pairs=self.pairs.take(index), entries=chosen)
 
@@ -157,6 +158,11 @@ class AOMatrix:
         if self.pairs.is_same(pairs):
             return self
         target = pairs.find(self.pairs.R, self.pairs.i, self.pairs.j)
+        if pairs.n_atoms != self.pairs.n_atoms:
+            raise LayoutError(
+                f"{self.quantity} of {self.pairs.n_atoms} atoms cannot stand on pairs of "
+                f"{pairs.n_atoms} atoms."
+            )
         if np.any(target < 0):
             raise LayoutError(f"{self.quantity}: {self.pairs.difference(pairs)}.")
         counts = self.basis.counts
@@ -168,31 +174,54 @@ class AOMatrix:
         return replace(self, pairs=pairs, entries=result)
 
     def adjoint(self) -> AOMatrix:
-        """Return O†: block (R, i, j) becomes the conjugate transpose of (−R, j, i)."""
-        turned = self.layout.transpose(self.entries, self.pairs.require_closed())
-        if self.spin is Spin.NONCOLLINEAR and self.facts.has_spin:
-            turned[[1, 2]] = turned[[2, 1]]
-        if self.is_complex:
-            np.conjugate(turned, out=turned)
-        return self.with_entries(turned)
+        """Return O†: block (R, i, j) becomes the conjugate transpose of (−R, j, i).
+
+        Raises
+        ------
+        LayoutError
+            When a pair lacks its partner, or for the position operator, whose partner block
+            differs by R times the overlap.
+        """
+        partner, result = self._partner(), np.empty_like(self.entries)
+        for group in self.layout.groups():
+            self.layout.write(result, group, self._read_adjoint(group, partner))
+        return self.with_entries(result)
 
     def hermitian_part(self) -> AOMatrix:
-        """Return (O + O†)/2, or (O − O†)/2 for an anti-Hermitian quantity."""
-        result = np.array(self.adjoint().entries)
-        if self.facts.parity < 0:
-            np.negative(result, out=result)
-        result += self.entries
-        result *= 0.5
+        """Return (O + O†)/2, or (O − O†)/2 for an anti-Hermitian quantity; raises as `adjoint`."""
+        partner, result = self._partner(), np.empty_like(self.entries)
+        for group in self.layout.groups():
+            half = self._read_adjoint(group, partner)
+            half *= 0.5 * self.facts.parity
+            half += 0.5 * self.layout.read(self.entries, group)
+            self.layout.write(result, group, half)
         return self.with_entries(result)
 
     def hermiticity_error(self) -> float:
-        """Return the largest |O − O†| (|O + O†| for an anti-Hermitian quantity)."""
-        difference = np.array(self.adjoint().entries)
-        if self.facts.parity < 0:
-            difference += self.entries
-        else:
-            difference -= self.entries
-        return _largest(difference)
+        """Return the largest |O − O†| (|O + O†| if anti-Hermitian); raises as `adjoint`."""
+        partner, largest = self._partner(), 0.0
+        for group in self.layout.groups():
+            difference = self._read_adjoint(group, partner)
+            difference *= -self.facts.parity
+            difference += self.layout.read(self.entries, group)
+            largest = float(np.maximum(largest, np.abs(difference).max(initial=0.0)))
+        return largest
+
+    def _partner(self) -> IntArray:
+        """Return the partner of each pair, where the operator has an adjoint on them."""
+        if self.facts.parity == 0:
+            raise LayoutError(
+                f"{self.quantity}: its adjoint needs the overlap too (r_ij(R) differs from "
+                "r_ji(−R)† by R times S), so it has no Hermitian part here."
+            )
+        return self.pairs.require_closed()
+
+    def _read_adjoint(self, group: BlockGroup, partner: IntArray) -> NDArray[Any]:
+        """Return the blocks of O† of a group, a new array (n_components, n, rows, cols)."""
+        blocks = self.layout.read_turned(self.entries, group, partner)
+        if self.spin is Spin.NONCOLLINEAR and self.facts.has_spin:
+            blocks = blocks[[0, 2, 1, 3]]
+        return blocks.conj() if self.is_complex else np.array(blocks)
 
     def assert_same_layout(self, other: AOMatrix) -> None:
         """Raise where two matrices do not share basis and pairs, saying which pairs differ."""
@@ -216,50 +245,52 @@ class AOMatrix:
         return self._combine(other, -1.0)
 
     def __mul__(self, factor: float) -> AOMatrix:
-        return self.with_entries(self.entries * factor)
+        if not isinstance(factor, Real):
+            return NotImplemented
+        return self.with_entries(self.entries * float(factor))
 
     __rmul__ = __mul__
 
     def __neg__(self) -> AOMatrix:
         return self * -1.0
 
-    def _combine(self, other: AOMatrix, factor: float) -> AOMatrix:
-        """Return self + factor · other; an overlap acts on both spins alike (H − μ S)."""
+    def _combine(self, other: AOMatrix, sign: float) -> AOMatrix:
+        """Return self ± other; an overlap acts on both spins alike (H − μ S)."""
+        if not isinstance(other, AOMatrix):
+            return NotImplemented
         mine, theirs = self.aligned(other)
         mine.assert_same_layout(theirs)
-        dtype = np.result_type(mine.entries, theirs.entries)
-        result = np.array(mine.entries, dtype=dtype)
-        if len(theirs.entries) == len(result):
-            result += factor * theirs.entries
-        elif len(theirs.entries) == 1 and mine.facts.n_vector == 1:
-            for component in (0,) if len(result) == 1 else (0, len(result) - 1):
-                result[component] += factor * theirs.entries[0]
-        else:
-            raise LayoutError(
-                f"{self.quantity} has {len(result)} components, {other.quantity} has "
-                f"{len(theirs.entries)}: they cannot be added."
-            )
+        result = np.array(mine.entries, dtype=np.result_type(mine.entries, theirs.entries))
+        operation = np.add if sign > 0 else np.subtract
+        for component, row in _matching(mine, theirs):
+            operation(result[component], theirs.entries[row], out=result[component])
         return mine.with_entries(result)
 
     def dot(self, other: AOMatrix) -> float:
-        """Return Tr(A B) per cell, Σ_R Σ_ij A_ij(R) conj(B_ij(R)) for Hermitian B.
+        """Return Tr(A B) per cell, the real part of Σ_R Σ_ij A_ij(R) conj(B_ij(R)), B Hermitian.
 
-        With the overlap as one partner the spin-diagonal components are summed; with a
-        Hamiltonian of ``Spin.NONE`` and a spin-summed density matrix this is the band energy.
+        For spinors the sum goes over all four components. With the overlap, or another operator
+        without spin, the spin-diagonal components are summed: ``density.dot(overlap)`` is the
+        number of electrons. With the Hamiltonian it is the band energy for every spin, as the
+        density matrix of ``Spin.NONE`` holds both spins already. The sum is in double precision.
+
+        Raises
+        ------
+        LayoutError
+            When bases or components do not fit.
         """
         mine, theirs = self.aligned(other)
-        if len(mine.entries) == len(theirs.entries):
-            products = zip(mine.entries, theirs.entries, strict=True)
-        elif 1 in (len(mine.entries), len(theirs.entries)):
-            several, one = sorted((mine.entries, theirs.entries), key=len, reverse=True)
-            diagonal = (several[0], several[-1])
-            products = zip(diagonal, (one[0], one[0]), strict=True)
-        else:
-            raise LayoutError(
-                f"{self.quantity} has {len(self.entries)} components, {other.quantity} has "
-                f"{len(other.entries)}: their product has no trace."
-            )
-        return float(sum(np.vdot(right, left).real for left, right in products))
+        mine.assert_same_layout(theirs)
+        if len(mine.entries) < len(theirs.entries):
+            mine, theirs = theirs, mine
+        double = np.result_type(mine.entries, theirs.entries, np.float64)
+        total, step = 0.0, 2**18
+        for component, row in _matching(mine, theirs):
+            for begin in range(0, mine.entries.shape[1], step):
+                left = mine.entries[component, begin : begin + step].astype(double)
+                right = theirs.entries[row, begin : begin + step].astype(double)
+                total += float(np.vdot(right, left).real)
+        return total
 
     def k(self, k_frac: ArrayLike) -> NumberArray:
         """Return the dense matrix at one k-point; for many use `dock.core.kspace.KBuilder`.
@@ -327,10 +358,26 @@ class AOMatrix:
         return self.take_pairs(np.flatnonzero(keep))
 
 
-def _largest(values: NDArray[Any]) -> float:
-    """Return the largest absolute value without an array of absolute values of complex data."""
-    if values.size == 0:
-        return 0.0
-    if values.dtype.kind == "c":
-        return float(np.sqrt((values.real**2 + values.imag**2).max()))
-    return float(max(values.max(), -values.min()))
+def _numbers(name: str, values: Any) -> NDArray[Any]:
+    """Return entries as rows in memory order, in one of the four types that all else can take."""
+    entries = np.atleast_2d(np.asarray(values))
+    if entries.dtype.kind not in "biufc":
+        raise LayoutError(f"{name}: entries must be numbers, found {entries.dtype}.")
+    wanted: np.dtype[Any] = entries.dtype.newbyteorder("=")
+    if wanted.char not in "fdFD":
+        wanted = np.dtype(np.complex128 if entries.dtype.kind == "c" else np.float64)
+    return np.ascontiguousarray(entries, dtype=wanted)
+
+
+def _matching(mine: AOMatrix, theirs: AOMatrix) -> list[tuple[int, int]]:
+    """Return which component of `mine` meets which of `theirs` in sums and traces."""
+    several, one = len(mine.entries), len(theirs.entries)
+    same_kind = mine.facts.n_vector == theirs.facts.n_vector
+    if several == one and same_kind:
+        return [(component, component) for component in range(several)]
+    if one == 1 and same_kind and not theirs.facts.has_spin:
+        return [(0, 0), (several - 1, 0)]
+    raise LayoutError(
+        f"{mine.quantity} has {several} components, {theirs.quantity} has {one}: "
+        "they cannot be combined."
+    )

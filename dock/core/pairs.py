@@ -8,12 +8,12 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import ArrayLike
 
-from dock.core.arrays import IntArray, frozen
+from dock.core.arrays import IntArray, frozen, read_only
 from dock.errors import LayoutError
 
 __all__ = ["Pairs"]
 
-_LARGEST_R = 2**20
+_LARGEST_R = 2**20 - 1  # three of them, with room for both signs, fit into 63 bits
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,12 +51,12 @@ class Pairs:
                     f"pairs: atom index {name} runs from {atoms.min()} to {atoms.max()}, but the "
                     f"structure has atoms 0 to {self.n_atoms - 1}."
                 )
-        if len(first) and np.abs(lattice).max() >= _LARGEST_R:
+        if len(first) and (lattice.max() >= _LARGEST_R or lattice.min() <= -_LARGEST_R):
             raise LayoutError("pairs: a lattice vector R lies more than a million cells away.")
         object.__setattr__(self, "R", lattice)
         object.__setattr__(self, "i", first)
         object.__setattr__(self, "j", second)
-        keys = self._keys[self._order]
+        keys = self._sorted_keys
         twice = np.flatnonzero(keys[1:] == keys[:-1])
         if len(twice):
             pair = self.describe(int(self._order[twice[0]]))
@@ -78,7 +78,7 @@ class Pairs:
     @cached_property
     def _lattice(self) -> tuple[IntArray, IntArray]:
         codes, index = np.unique(_encode(self.R), return_inverse=True)
-        return _decode(codes), index.astype(np.int32)
+        return read_only(_decode(codes)), read_only(index.astype(np.int32))
 
     @cached_property
     def _keys(self) -> IntArray:
@@ -87,6 +87,15 @@ class Pairs:
     @cached_property
     def _order(self) -> IntArray:
         return np.argsort(self._keys, kind="stable")
+
+    @cached_property
+    def _sorted_keys(self) -> IntArray:
+        return self._keys[self._order]
+
+    @cached_property
+    def _codes(self) -> IntArray:
+        """(n_R,) `_encode` of `lattice_vectors`, ascending."""
+        return _encode(self.lattice_vectors)
 
     def _key(self, lattice: IntArray, i: IntArray, j: IntArray) -> IntArray:
         number = np.int64(self.n_atoms)
@@ -101,25 +110,31 @@ class Pairs:
             (..., 3) lattice vectors.
         i, j
             (...) atoms.
+
+        Raises
+        ------
+        LayoutError
+            When R does not have three components.
         """
         lattice = np.asarray(R, dtype=np.int64)
         first, second = np.asarray(i, dtype=np.int64), np.asarray(j, dtype=np.int64)
+        if lattice.ndim == 0 or lattice.shape[-1] != 3:
+            raise LayoutError(f"pairs: R needs three components, found shape {lattice.shape}.")
         if len(self) == 0:
-            return np.full(first.shape, -1, dtype=np.int64)
+            shape = np.broadcast_shapes(lattice.shape[:-1], first.shape, second.shape)
+            return np.full(shape, -1, dtype=np.int64)
         codes = _encode(np.clip(lattice, -_LARGEST_R, _LARGEST_R))
-        known = _encode(self.lattice_vectors)
-        place = np.minimum(np.searchsorted(known, codes), len(known) - 1)
-        wanted = self._key(place, first, second)
-        sorted_keys = self._keys[self._order]
-        slot = np.minimum(np.searchsorted(sorted_keys, wanted), len(self) - 1)
+        place = np.minimum(np.searchsorted(self._codes, codes), len(self._codes) - 1)
         inside = (first >= 0) & (first < self.n_atoms) & (second >= 0) & (second < self.n_atoms)
-        hit = (known[place] == codes) & (sorted_keys[slot] == wanted) & inside
+        wanted = self._key(place, np.where(inside, first, 0), np.where(inside, second, 0))
+        slot = np.minimum(np.searchsorted(self._sorted_keys, wanted), len(self) - 1)
+        hit = (self._codes[place] == codes) & (self._sorted_keys[slot] == wanted) & inside
         return np.where(hit, self._order[slot], -1)
 
     @cached_property
     def partner(self) -> IntArray:
         """(n,) index of (−R, j, i) for each pair, −1 where it is missing."""
-        return self.find(-self.R, self.j, self.i)
+        return read_only(self.find(-self.R, self.j, self.i))
 
     @cached_property
     def is_closed(self) -> bool:
@@ -127,7 +142,13 @@ class Pairs:
         return bool(np.all(self.partner >= 0))
 
     def require_closed(self) -> IntArray:
-        """Return `partner`, or raise naming a pair whose partner is missing."""
+        """Return `partner`, or raise naming a pair whose partner is missing.
+
+        Raises
+        ------
+        LayoutError
+            When the pattern is not closed.
+        """
         missing = np.flatnonzero(self.partner < 0)
         if len(missing):
             raise LayoutError(

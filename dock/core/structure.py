@@ -7,17 +7,17 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
-from dock.core.arrays import FloatArray, IntArray, frozen
-from dock.core.elements import symbol
+from dock.core.arrays import FloatArray, IntArray, atom_list, frozen
+from dock.core.elements import SYMBOLS, symbol
 from dock.errors import LayoutError
 
 if TYPE_CHECKING:
     import ase
     import pymatgen.core
 
-__all__ = ["Structure", "lattice_points"]
+__all__ = ["Structure", "lattice_points", "supercell_matrix"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,6 +44,8 @@ class Structure:
     ------
     LayoutError
         For shapes that disagree, values that are not finite, or a cell without volume.
+    ConventionError
+        For a number that is no element.
 
     Examples
     --------
@@ -65,10 +67,12 @@ class Structure:
         cell = frozen("cell", self.cell, np.float64, (3, 3))
         if len(positions) == 0:
             raise LayoutError("a structure needs at least one atom, found none.")
-        if abs(np.linalg.det(cell)) < 1e-6:
+        lengths = np.linalg.norm(cell, axis=1)
+        if abs(np.linalg.det(cell)) <= 1e-6 * float(np.prod(lengths)):
             raise LayoutError(f"the cell has no volume: {cell.tolist()} (Å).")
-        symbols = tuple(symbol(int(number)) for number in numbers)
-        labels = tuple(self.labels) or symbols
+        names = {number: symbol(number) for number in set(numbers.tolist())}
+        symbols = tuple(names[number] for number in numbers.tolist())
+        labels = tuple(str(label) for label in self.labels) or symbols
         if len(labels) != len(positions):
             raise LayoutError(f"labels: expected {len(positions)}, found {len(labels)}.")
         pbc = tuple(bool(flag) for flag in self.pbc)
@@ -109,8 +113,8 @@ class Structure:
         return "".join(f"{name}{number if number > 1 else ''}" for name, number in counts.items())
 
     def select(self, atoms: ArrayLike) -> Structure:
-        """Return the structure of the given atoms, in the given order."""
-        index = np.asarray(atoms, dtype=np.int64)
+        """Return the structure of the given atom numbers, in the given order."""
+        index = atom_list(atoms, self.n_atoms)
         return replace(
             self,
             positions=self.positions[index],
@@ -123,8 +127,16 @@ class Structure:
         return replace(self, labels=tuple(labels))
 
     def rotate(self, Q: ArrayLike) -> Structure:
-        """Return the structure rotated about the origin: r → Q r for positions and cell."""
-        matrix = np.asarray(Q, dtype=np.float64)
+        """Return the structure rotated about the origin: r → Q r for positions and cell.
+
+        Raises
+        ------
+        ConventionError
+            When Q is not an orthogonal (3, 3) matrix.
+        """
+        from dock.core.wigner import orthogonal_matrix
+
+        matrix = orthogonal_matrix(Q)
         return replace(self, cell=self.cell @ matrix.T, positions=self.positions @ matrix.T)
 
     def supercell(self, matrix: ArrayLike) -> Structure:
@@ -158,17 +170,19 @@ class Structure:
 
     @classmethod
     def from_ase(cls, atoms: ase.Atoms) -> Structure:
-        """Return the structure of an ASE ``Atoms``; a molecule without a cell gets a box of 10 Å."""
+        """Return the structure of an ASE ``Atoms``; missing cell vectors get 10 Å around it."""
         cell = np.array(atoms.cell)
         missing = np.linalg.norm(cell, axis=1) < 1e-6
         if missing.any():
             extent = np.ptp(atoms.get_positions(), axis=0).max() + 10.0
             cell = np.array(atoms.cell.complete()) if not missing.all() else np.eye(3)
             cell[missing] *= extent
-        return cls(cell, atoms.get_positions(), atoms.get_atomic_numbers(), pbc=tuple(atoms.pbc))
+        first, second, third = (bool(flag) for flag in atoms.pbc)
+        numbers = atoms.get_atomic_numbers()
+        return cls(cell, atoms.get_positions(), numbers, pbc=(first, second, third))
 
     def to_ase(self) -> ase.Atoms:
-        """Return an ASE ``Atoms`` with the same order and positions."""
+        """Return an ASE ``Atoms`` with the same order and positions; My1 … My6 become X."""
         import ase
 
         numbers = np.where(self.numbers > 118, 0, self.numbers)
@@ -176,20 +190,41 @@ class Structure:
 
     @classmethod
     def from_pymatgen(cls, structure: pymatgen.core.Structure) -> Structure:
-        """Return the structure of a pymatgen ``Structure``."""
-        return cls(
-            structure.lattice.matrix,
-            structure.cart_coords,
-            [int(site.specie.Z) for site in structure],
-        )
+        """Return the structure of a pymatgen ``Structure``.
+
+        Raises
+        ------
+        LayoutError
+            When a site is shared by several elements or is no element.
+        """
+        if not structure.is_ordered or not all(site.specie.symbol in SYMBOLS for site in structure):
+            raise LayoutError(
+                f"the pymatgen structure {structure.formula} has sites that are not one element "
+                "each. Choose an ordered configuration first."
+            )
+        numbers = np.array([site.specie.Z for site in structure])
+        lattice = structure.lattice
+        return cls(lattice.matrix, structure.cart_coords, numbers, pbc=lattice.pbc)
 
     def to_pymatgen(self) -> pymatgen.core.Structure:
-        """Return a pymatgen ``Structure`` with the same order and positions."""
+        """Return a pymatgen ``Structure`` with the same order and positions.
+
+        Raises
+        ------
+        LayoutError
+            When an atom is no element.
+        """
         from dock.core.interop import require
 
+        strange = sorted({name for name in self.symbols if name not in SYMBOLS[1:]})
+        if strange:
+            raise LayoutError(f"pymatgen has no counterpart of the atoms {', '.join(strange)}.")
         core = require("pymatgen.core", "pymatgen")
         structure: Any = core.Structure(
-            core.Lattice(self.cell), self.symbols, self.positions, coords_are_cartesian=True
+            core.Lattice(self.cell, pbc=self.pbc),
+            self.symbols,
+            self.positions,
+            coords_are_cartesian=True,
         )
         return structure
 
@@ -205,9 +240,12 @@ def supercell_matrix(matrix: ArrayLike) -> IntArray:
     values = np.asarray(matrix)
     if values.shape == (3,):
         values = np.diag(values)
-    if values.shape != (3, 3) or not np.array_equal(values, np.rint(values)):
-        raise LayoutError(f"a supercell is three integers or a 3×3 integer matrix, found {matrix}.")
-    transform = np.rint(values).astype(np.int64)
+    whole = values.dtype.kind in "iuf" and np.array_equal(values, np.rint(values))
+    if values.shape != (3, 3) or not whole:
+        raise LayoutError(
+            f"a supercell is three integers or a 3×3 integer matrix, found {values.tolist()}."
+        )
+    transform: NDArray[np.int64] = np.rint(values).astype(np.int64)
     if np.linalg.det(transform) < 0.5:
         raise LayoutError(f"the supercell matrix {transform.tolist()} has no positive determinant.")
     return transform

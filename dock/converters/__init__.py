@@ -1,0 +1,200 @@
+"""Converters: every file format is a door into one object, `dock.core.calculation.Calculation`.
+
+Formats are found by name in a registry of the built-in ones and of the entry points
+``dock.formats`` of installed packages; a third party adds one with a single line of its
+``pyproject.toml``.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+
+from dock.converters._format import Format, ReadOptions, WriteOptions
+from dock.core.calculation import Calculation
+from dock.errors import DependencyError, FormatError, MissingDataError, UsageError
+from dock.files import folder_transaction, write_text
+
+__all__ = [
+    "Format",
+    "ReadOptions",
+    "WriteOptions",
+    "detect",
+    "format_names",
+    "get_format",
+    "read",
+    "write",
+]
+
+_BUILT_IN = {
+    "deeph": ("dock.converters.deeph", "FORMAT"),
+    "openmx": ("dock.converters.openmx", "FORMAT"),
+    "openmx-restart": ("dock.converters.openmx", "RESTART"),
+}
+
+
+@cache
+def _plugins() -> dict[str, EntryPoint]:
+    """Return the formats that other packages bring, by name."""
+    return {point.name: point for point in entry_points(group="dock.formats")}
+
+
+def format_names() -> tuple[str, ...]:
+    """Return the names of all formats: the built-in ones, then those of plug-ins."""
+    return (*_BUILT_IN, *(name for name in _plugins() if name not in _BUILT_IN))
+
+
+@cache
+def get_format(name: str) -> Format:
+    """Return a format by name.
+
+    Raises
+    ------
+    UsageError
+        When no format has that name; the message lists those there are.
+    DependencyError
+        When a plug-in cannot be imported.
+    """
+    if name in _BUILT_IN:
+        module, attribute = _BUILT_IN[name]
+        found: Format = getattr(importlib.import_module(module), attribute)
+        return found
+    point = _plugins().get(name)
+    if point is None:
+        known = ", ".join(format_names())
+        raise UsageError(f"there is no format '{name}'. Known: {known}. See: dock formats")
+    try:
+        loaded = point.load()
+    except ImportError as error:
+        raise DependencyError(
+            f"the plug-in of format '{name}' cannot be loaded: {error}"
+        ) from error
+    if not isinstance(loaded, Format):
+        raise UsageError(f"the plug-in of format '{name}' is no dock Format but {type(loaded)}.")
+    return loaded
+
+
+def detect(path: str | Path) -> tuple[Format, Path] | None:
+    """Return the format that recognises a path by its content, with the run's main path."""
+    path = Path(path)
+    for name in format_names():
+        candidate = get_format(name)
+        main = candidate.detect(path)
+        if main is not None:
+            return candidate, main
+    return None
+
+
+def resolve(path: str | Path, format: str | None = None) -> tuple[Format, Path]:  # noqa: A002
+    """Return the format and main path of one run, given or detected.
+
+    Raises
+    ------
+    MissingDataError
+        When nothing is there.
+    FormatError
+        When no format, or not the one given, recognises the content.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise MissingDataError("the input", path, "There is no such file or folder.")
+    if format is not None:
+        chosen = get_format(format)
+        chosen.require_reader()
+        main = chosen.detect(path)
+        if main is None:
+            raise FormatError(
+                path, f"no {chosen.title} is recognised here", fix=chosen.notes or None
+            )
+        return chosen, main
+    found = detect(path)
+    if found is None:
+        known = ", ".join(format_names())
+        raise FormatError(
+            path,
+            "the content is not recognised",
+            expected=f"a run of one of: {known}",
+            fix="Give the format with --from, or the path of the run's main file.",
+        )
+    return found
+
+
+def read(
+    path: str | Path,
+    format: str | None = None,  # noqa: A002 - the name in the contract
+    *,
+    basis: str | Path | None = None,
+) -> Calculation:
+    """Read one run of any code.
+
+    Parameters
+    ----------
+    path
+        The run's folder or main file.
+    format
+        Name of the format; recognised by content when left out.
+    basis
+        Folder with the code's basis files, where the run lacks them.
+
+    Returns
+    -------
+    Calculation
+        Its matrices are read when they are asked for.
+
+    Examples
+    --------
+    >>> read("fixtures/openmx/si").spin.value
+    'none'
+    """
+    chosen, main = resolve(path, format)
+    options = ReadOptions(basis=Path(basis) if basis is not None else None)
+    return chosen.require_reader()(main, options)
+
+
+def write(
+    calc: Calculation,
+    path: str | Path,
+    format: str = "deeph",  # noqa: A002 - the name in the contract
+    options: WriteOptions | None = None,
+    *,
+    marker: tuple[str, Mapping[str, object]] | None = None,
+) -> list[Path]:
+    """Write a calculation in any format and return the files written.
+
+    Parameters
+    ----------
+    calc
+        What to write.
+    path
+        Target folder; made if need be.
+    format
+        Name of the format; the unified folder when left out.
+    options
+        Which matrices, precision, whether to overwrite or to lose something.
+    marker
+        Name and content of a small JSON file that goes along, completed by the list of files.
+
+    Raises
+    ------
+    LossError
+        When the format cannot hold something; no file is opened then.
+    OutputError
+        When a target exists or cannot be written.
+    """
+    chosen = get_format(format)
+    writer = chosen.require_writer()
+    options = options or WriteOptions()
+    options = replace(options, quantities=chosen.chosen(calc, options))
+    target = Path(path)
+    with folder_transaction(target, overwrite=options.overwrite) as temporary:
+        written = writer(calc, temporary, options)
+        if marker is not None:
+            name, content = marker
+            files = [str(file.relative_to(temporary)) for file in written]
+            write_text(temporary / name, json.dumps({**content, "files": files}) + "\n")
+    return [target / file.relative_to(temporary) for file in written]

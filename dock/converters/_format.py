@@ -1,0 +1,163 @@
+"""What a format promises: the object behind every converter, support table and error message."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from dock.core.calculation import Calculation
+from dock.core.quantity import quantity_of
+from dock.core.spin import Spin
+from dock.errors import LossError, UsageError
+
+__all__ = ["Format", "ReadOptions", "WriteOptions"]
+
+ALL_SPINS = (Spin.NONE, Spin.COLLINEAR, Spin.NONCOLLINEAR)
+
+
+@dataclass(frozen=True)
+class ReadOptions:
+    """How to read.
+
+    Attributes
+    ----------
+    basis
+        Folder with the code's basis files, for formats whose output lacks the basis.
+    """
+
+    basis: Path | None = None
+
+
+@dataclass(frozen=True)
+class WriteOptions:
+    """How to write.
+
+    Attributes
+    ----------
+    quantities
+        Matrices to write, by name; None for all that are there.
+    single_precision
+        Store floating-point numbers in 32 bits, where the format can.
+    overwrite
+        Replace existing files.
+    allow_lossy
+        Write even where the target cannot hold everything.
+    basis
+        Folder with the target code's basis files, for formats that need them.
+    command
+        What to record as the command that wrote the files.
+    settings
+        What only the target format understands; see `Format.settings`.
+    """
+
+    quantities: tuple[str, ...] | None = None
+    single_precision: bool = False
+    overwrite: bool = False
+    allow_lossy: bool = False
+    basis: Path | None = None
+    command: str = ""
+    settings: Mapping[str, str] = field(default_factory=dict)
+
+
+def _reads_nothing(path: Path) -> Path | None:  # noqa: ARG001 - the signature of a detector
+    return None
+
+
+@dataclass(frozen=True)
+class Format:
+    """One file format.
+
+    Attributes
+    ----------
+    name
+        Name on the command line.
+    title
+        What it is, in a few words.
+    reads, writes
+        Quantities that are read and written.
+    read_spins, write_spins
+        Spin treatments that are read and written.
+    versions
+        Versions of the code that were tested.
+    detect
+        Given a folder or file, return the main path of the run it is, or None. It must not raise
+        for foreign content, and must not read more than a header.
+    read, write
+        The reader, called with what `detect` returned, and the writer. None where the format goes
+        one way only. The writer gets an empty folder, the checked list of matrices in
+        ``options.quantities``, and returns the paths that it wrote there; the caller hands the
+        folder over to its final name when the writer has succeeded.
+    inputs
+        Files of a run that decide whether it has changed, given what `detect` returned.
+    settings
+        Names of the writer's own settings (``--set name=value``), each with one line of help.
+    notes
+        What the user should know: keywords that make the files exist.
+    """
+
+    name: str
+    title: str
+    reads: tuple[str, ...] = ()
+    writes: tuple[str, ...] = ()
+    read_spins: tuple[Spin, ...] = ALL_SPINS
+    write_spins: tuple[Spin, ...] = ALL_SPINS
+    versions: str = ""
+    detect: Callable[[Path], Path | None] = _reads_nothing
+    read: Callable[[Path, ReadOptions], Calculation] | None = None
+    write: Callable[[Calculation, Path, WriteOptions], list[Path]] | None = None
+    inputs: Callable[[Path], list[Path]] = field(default=lambda path: [path])
+    settings: Mapping[str, str] = field(default_factory=dict)
+    notes: str = ""
+
+    def require_reader(self) -> Callable[[Path, ReadOptions], Calculation]:
+        """Return the reader, or raise where the format is only written."""
+        if self.read is None:
+            raise UsageError(f"the format '{self.name}' is written, not read. See: dock formats")
+        return self.read
+
+    def require_writer(self) -> Callable[[Calculation, Path, WriteOptions], list[Path]]:
+        """Return the writer, or raise where the format is only read."""
+        if self.write is None:
+            raise UsageError(f"the format '{self.name}' is read, not written. See: dock formats")
+        return self.write
+
+    def chosen(self, calc: Calculation, options: WriteOptions) -> tuple[str, ...]:
+        """Return the matrices to write, after refusing what the format cannot hold.
+
+        Raises
+        ------
+        LossError
+            When a matrix or the spin treatment has no place in the format, unless lossy writing
+            was allowed.
+        UsageError
+            When a matrix was asked for that is not there.
+        """
+        unknown = [name for name in options.settings if name not in self.settings]
+        if unknown:
+            known = ", ".join(self.settings) or "none"
+            raise UsageError(
+                f"the format '{self.name}' has no setting {', '.join(unknown)}. It has: {known}."
+            )
+        wanted = calc.available
+        if options.quantities is not None:
+            names = tuple(quantity_of(name).name for name in options.quantities)
+            missing = [name for name in names if name not in calc.available]
+            if missing:
+                have = ", ".join(calc.available) or "none"
+                raise UsageError(
+                    f"{calc.source}: no {', '.join(missing)} to write. Matrices found: {have}."
+                )
+            wanted = names
+        lost = [name for name in wanted if name not in self.writes]
+        if lost and not options.allow_lossy:
+            raise LossError(
+                f"the format '{self.name}' cannot hold the {', '.join(lost)} of {calc.source}. "
+                f"Choose the matrices with --matrices, or give --allow-lossy to leave it out."
+            )
+        if calc.spin not in self.write_spins:
+            raise LossError(
+                f"the format '{self.name}' cannot hold {calc.spin.value} spin, which "
+                f"{calc.source} has."
+            )
+        return tuple(name for name in wanted if name in self.writes)

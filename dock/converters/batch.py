@@ -1,0 +1,289 @@
+"""Conversion of one run or many: a plan, workers, resume, and a report that hides nothing."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from dock.converters import get_format, read, write
+from dock.converters._format import WriteOptions
+from dock.converters.plan import Task, plan, size_and_date
+from dock.errors import DependencyError, DockError, OutputError, UsageError
+from dock.files import prepare_folder, write_text
+
+__all__ = ["MARKER", "BatchOptions", "Outcome", "Report", "convert", "run_plan"]
+
+MARKER = ".dock.json"
+"""File in each converted folder that says from what it was made; a rerun compares it."""
+
+FAILURES = "failed.jsonl"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one task.
+
+    Attributes
+    ----------
+    status
+        ``done``, ``skipped`` (made before from the same input) or ``failed``.
+    reason
+        Why it failed, as a sentence.
+    seconds
+        Wall time.
+    """
+
+    source: str
+    target: str
+    status: Literal["done", "skipped", "failed"]
+    reason: str = ""
+    exit_code: int = 0
+    seconds: float = 0.0
+    files: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Report:
+    """The outcomes of all tasks, in the order of the plan."""
+
+    outcomes: tuple[Outcome, ...]
+    failures: Path | None = None
+
+    def count(self, status: str) -> int:
+        """Return how many tasks ended with a status."""
+        return sum(outcome.status == status for outcome in self.outcomes)
+
+    @property
+    def exit_code(self) -> int:
+        """0 when all is done; 1 when some of several failed; the error's own code for one."""
+        failed = [outcome for outcome in self.outcomes if outcome.status == "failed"]
+        if not failed:
+            return 0
+        return failed[0].exit_code if len(self.outcomes) == 1 else 1
+
+
+@dataclass(frozen=True)
+class BatchOptions:
+    """How to go about many tasks.
+
+    Attributes
+    ----------
+    jobs
+        Worker processes; None chooses one for little data and all CPUs of this process for much.
+    mpi
+        Use the processes of ``mpirun`` or ``srun`` instead.
+    shard
+        (i, n): do only the i-th of n parts, i from 0.
+    """
+
+    jobs: int | None = None
+    mpi: bool = False
+    shard: tuple[int, int] | None = None
+
+
+def convert(
+    inputs: str | Path | Sequence[str | Path],
+    output: str | Path | None = None,
+    *,
+    source: str | None = None,
+    target: str = "deeph",
+    options: WriteOptions | None = None,
+    batch: BatchOptions | None = None,
+    jobs: int | None = None,
+) -> Report:
+    """Convert one run or many.
+
+    Parameters
+    ----------
+    inputs
+        Run folders, their main files, globs, or folders that hold runs.
+    output
+        Target folder: one run is written to it, many below it. Default: the target format's name.
+    source
+        Source format; recognised by content when left out.
+    target
+        Target format.
+    options
+        How to write.
+    batch
+        Workers, MPI and sharding; `jobs` alone is short for ``BatchOptions(jobs=…)``.
+
+    Returns
+    -------
+    Report
+        One outcome per run. A run that fails does not stop the others.
+
+    Raises
+    ------
+    DockError
+        When nothing could be planned: no runs, two runs with one target.
+    """
+    paths = [inputs] if isinstance(inputs, (str, Path)) else list(inputs)
+    tasks = plan(paths, output, source=source, target=target, options=options)
+    return run_plan(tasks, batch or BatchOptions(jobs=jobs))
+
+
+def run_plan(
+    tasks: Sequence[Task],
+    batch: BatchOptions | None = None,
+    progress: Callable[[int, Outcome], None] | None = None,
+) -> Report:
+    """Do the tasks; see `convert`.
+
+    Parameters
+    ----------
+    tasks
+        From `plan`.
+    batch
+        Workers, MPI and sharding.
+    progress
+        Called with the number of finished tasks and the latest outcome.
+    """
+    batch = batch or BatchOptions()
+    if batch.shard is not None:
+        part, parts = batch.shard
+        if not 0 <= part < parts:
+            raise UsageError(f"the shard {part}/{parts} does not exist: give i/n with 0 ≤ i < n.")
+        tasks = tasks[part::parts]
+    outcomes: dict[int, Outcome] = {}
+    for index, outcome in _run(tasks, batch):
+        outcomes[index] = outcome
+        if progress is not None:
+            progress(len(outcomes), outcome)
+    ordered = tuple(outcomes[index] for index in range(len(tasks)))
+    return Report(ordered, _write_failures(tasks, ordered, batch.shard))
+
+
+def _run(tasks: Sequence[Task], batch: BatchOptions) -> Iterator[tuple[int, Outcome]]:
+    jobs = _n_workers(tasks, batch)
+    if jobs <= 1 and not batch.mpi:
+        for index, task in enumerate(tasks):
+            yield index, convert_one(task)
+        return
+    with _executor(jobs, mpi=batch.mpi) as executor:
+        pending: dict[Future[Outcome], int] = {}
+        queue = iter(enumerate(tasks))
+        for index, task in _first(queue, 4 * jobs):
+            pending[executor.submit(convert_one, task)] = index
+        while pending:
+            finished, _ = wait(pending, return_when=FIRST_COMPLETED)
+            for future in finished:
+                yield pending.pop(future), future.result()
+                for index, task in _first(queue, 1):
+                    pending[executor.submit(convert_one, task)] = index
+
+
+def _first(queue: Iterator[tuple[int, Task]], count: int) -> Iterator[tuple[int, Task]]:
+    for _ in range(count):
+        item = next(queue, None)
+        if item is None:
+            return
+        yield item
+
+
+def _executor(jobs: int, *, mpi: bool) -> Executor:
+    if mpi:
+        try:
+            from mpi4py.futures import MPIPoolExecutor
+        except ImportError as error:
+            raise DependencyError(
+                "--mpi needs mpi4py. Install it with: pip install 'dock-dft[mpi]'"
+            ) from error
+        executor: Executor = MPIPoolExecutor()
+        return executor
+    import multiprocessing
+
+    return ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn"))
+
+
+_PARALLEL_ABOVE = 64 * 2**20  # bytes of input below which starting workers costs more than it saves
+
+
+def _n_workers(tasks: Sequence[Task], batch: BatchOptions) -> int:
+    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    if batch.jobs is not None:
+        if batch.jobs < 1:
+            raise UsageError(f"--jobs must be at least 1, found {batch.jobs}.")
+        return min(batch.jobs, len(tasks))
+    if len(tasks) < 2:
+        return 1
+    size = 0
+    for task in tasks:
+        size += sum(
+            size_and_date(file)[0] for file in get_format(task.source_format).inputs(task.source)
+        )
+        if size > _PARALLEL_ABOVE:
+            return min(cpus or 1, len(tasks))
+    return 1
+
+
+def convert_one(task: Task) -> Outcome:
+    """Do one task; a failure becomes an outcome, never an exception."""
+    begin = time.perf_counter()
+    source, target = str(task.source), str(task.target)
+    try:
+        fingerprint = task.fingerprint()
+        if task.resume and _is_made(task.target, fingerprint):
+            return Outcome(source, target, "skipped")
+        calc = read(task.source, task.source_format, basis=task.basis)
+        marker = (MARKER, {"fingerprint": fingerprint, "source": task.source.name})
+        written = write(calc, task.target, task.target_format, task.options, marker=marker)
+    except (DockError, MemoryError) as error:
+        reason = str(error) or "not enough memory"
+        code = getattr(error, "exit_code", 2)
+        seconds = time.perf_counter() - begin
+        return Outcome(source, target, "failed", reason, code, seconds)
+    seconds = time.perf_counter() - begin
+    return Outcome(source, target, "done", "", 0, seconds, tuple(str(file) for file in written))
+
+
+def _is_made(target: Path, fingerprint: str) -> bool:
+    """Say whether the target was made from the same input, and is all there."""
+    try:
+        marker = json.loads((target / MARKER).read_text(encoding="utf-8"))
+        return marker["fingerprint"] == fingerprint and all(
+            (target / name).is_file() for name in marker["files"]
+        )
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def _write_failures(
+    tasks: Sequence[Task], outcomes: Sequence[Outcome], shard: tuple[int, int] | None
+) -> Path | None:
+    """List the failures of a batch in ``failed.jsonl`` beside its targets; remove an old list."""
+    if len(tasks) < 2:
+        return None
+    folder = Path(os.path.commonpath([task.target.resolve().parent for task in tasks]))
+    name = FAILURES if shard is None else f"failed.{shard[0]}-of-{shard[1]}.jsonl"
+    path = folder / name
+    failed = [outcome for outcome in outcomes if outcome.status == "failed"]
+    if not failed:
+        _remove_own(path)
+        return None
+    lines = [
+        json.dumps({"run": item.source, "target": item.target, "reason": item.reason})
+        for item in failed
+    ]
+    prepare_folder(folder)
+    with contextlib.suppress(OutputError):
+        write_text(path, "\n".join(lines) + "\n", overwrite=True)
+        return path
+    return None
+
+
+def _remove_own(path: Path) -> None:
+    """Remove the failure list of an earlier run, and nothing that only has its name."""
+    try:
+        first = json.loads(path.read_text(encoding="utf-8").partition("\n")[0])
+    except (OSError, ValueError):
+        return
+    if isinstance(first, dict) and set(first) == {"run", "target", "reason"}:
+        path.unlink(missing_ok=True)

@@ -1,0 +1,58 @@
+"""The unified folder of the DeepH format: see docs/format.md for the specification."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from dock.converters._format import Format, ReadOptions
+from dock.converters.deeph.folder import FILES, PREDICTION, read_folder, write_folder
+from dock.core.calculation import Calculation
+
+__all__ = ["FORMAT", "read"]
+
+
+def read(path: str | Path) -> Calculation:
+    """Read a unified folder, or one matrix file in it; matrices are read when asked for.
+
+    Examples
+    --------
+    >>> calc = read("fixtures/deeph/MoS2")
+    >>> calc.structure.formula
+    'MoS2'
+    """
+    return read_folder(Path(path), ReadOptions())
+
+
+def _detect(path: Path) -> Path | None:
+    """Recognise a folder with info.json and POSCAR, or a matrix file in one."""
+    folder = path
+    if path.is_file():
+        known = path.name in {*FILES.values(), PREDICTION} or (
+            path.suffix == ".h5" and "hamiltonian" in path.name
+        )
+        if not known:
+            return None
+        folder = path.parent
+    if (folder / "info.json").is_file() and (folder / "POSCAR").is_file():
+        return path
+    return None
+
+
+def _inputs(path: Path) -> list[Path]:
+    folder = path.parent if path.is_file() else path
+    names = ["POSCAR", "info.json", *FILES.values(), PREDICTION]
+    return [folder / name for name in names if (folder / name).is_file()]
+
+
+FORMAT = Format(
+    name="deeph",
+    title="unified folder (DeepH format)",
+    reads=tuple(FILES),
+    writes=tuple(FILES),
+    versions="1.0, and the folders of DeepH-dock 0.9",
+    detect=_detect,
+    read=read_folder,
+    write=write_folder,
+    inputs=_inputs,
+    notes="POSCAR, info.json and one HDF5 file for each matrix.",
+)

@@ -1,0 +1,313 @@
+"""The unified folder: POSCAR, info.json and block files, read lazily and written atomically."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dock._version import __version__
+from dock.converters._format import ReadOptions, WriteOptions
+from dock.converters.deeph.blockfile import detect_spin, read_matrix, write_matrix
+from dock.converters.deeph.info import FORMAT_VERSION, Info, check_counts, read_info
+from dock.converters.deeph.poscar import format_poscar, read_poscar
+from dock.core.basis import Basis
+from dock.core.calculation import Calculation, Provenance
+from dock.core.elements import atomic_number
+from dock.core.matrix import AOMatrix
+from dock.core.pairs import Pairs
+from dock.core.spin import Spin
+from dock.core.structure import Structure
+from dock.errors import FormatError, LossError, MissingDataError
+from dock.files import write_text
+
+__all__ = ["FILES", "PREDICTION", "read_folder", "write_folder"]
+
+FILES = {
+    "overlap": "overlap.h5",
+    "hamiltonian": "hamiltonian.h5",
+    "density_matrix": "density_matrix.h5",
+    "position": "position_matrix.h5",
+    "energy_density_matrix": "energy_density_matrix.h5",
+    "kinetic": "kinetic_matrix.h5",
+    "gradient": "gradient_matrix.h5",
+}
+"""File of each quantity; the first four are the DeepH format's own, the others ours."""
+
+PREDICTION = "hamiltonian_pred.h5"
+_CUSTOM = tuple(f"My{n}" for n in range(1, 7))
+
+
+def read_folder(path: Path, options: ReadOptions | None = None) -> Calculation:  # noqa: ARG001
+    """Read a unified folder; no matrix is read before it is asked for.
+
+    Parameters
+    ----------
+    path
+        The folder, or one matrix file in it: ``hamiltonian_pred.h5`` then is the Hamiltonian.
+    options
+        Not used.
+
+    Raises
+    ------
+    MissingDataError
+        When POSCAR or info.json is not there.
+    FormatError
+        When a file is damaged or two files disagree.
+    """
+    folder = path.parent if path.is_file() else path
+    poscar = folder / "POSCAR"
+    if not poscar.is_file():
+        raise MissingDataError("POSCAR", folder, "It holds the structure: copy it there.")
+    info = read_info(folder / "info.json")
+    structure = _with_own_facts(read_poscar(poscar), info)
+    unknown = [name for name in dict.fromkeys(structure.symbols) if name not in info.element_shells]
+    if unknown:
+        raise FormatError(
+            folder / "info.json",
+            f"elements of POSCAR are missing: {', '.join(unknown)}",
+            where="elements_orbital_map",
+            expected=", ".join(dict.fromkeys(structure.symbols)),
+            found=", ".join(info.element_shells),
+            fix="The files belong to different structures; convert the run again.",
+        )
+    by_label = dict(zip(structure.labels, structure.symbols, strict=True))
+    shells = {label: info.element_shells[name] for label, name in by_label.items()}
+    basis = Basis.from_ls(shells, structure.labels)
+    check_counts(folder / "info.json", info, structure, basis)
+    files = _matrix_files(folder, path.name if path.is_file() else None)
+    spin = info.spin or _spin_of_content(folder, files, basis)
+    readers = {
+        name: _reader(folder / file, name, structure, basis, spin) for name, file in files.items()
+    }
+    return Calculation(
+        structure,
+        basis,
+        spin,
+        readers,
+        info.fermi_level,
+        info.n_electrons,
+        _provenance(info, tuple(files.values())),
+        str(path),
+    )
+
+
+def write_folder(calc: Calculation, folder: Path, options: WriteOptions) -> list[Path]:
+    """Write the files of a unified folder into a folder that has none of them yet.
+
+    Atoms are grouped by element in order of first appearance, as the format demands; the source's
+    order is kept in info.json. All files get the union of the matrices' pairs, in one order.
+
+    Parameters
+    ----------
+    calc
+        What to write.
+    folder
+        An existing folder; `dock.converters.write` makes it and hands it over when all is done.
+    options
+        See `WriteOptions`.
+
+    Returns
+    -------
+    list of Path
+        The files written, info.json last.
+
+    Raises
+    ------
+    LossError
+        When one element has two different bases, unless lossy writing was allowed.
+    """
+    names = options.quantities or ()
+    structure, shells = _unify_species(calc, allow_lossy=options.allow_lossy)
+    order = _element_order(structure)
+    grouped = calc if order is None else calc.permute_atoms(order)
+    structure = structure if order is None else structure.select(order)
+    spinful = calc.spin is not Spin.NONE
+    own = _own_facts(calc, grouped, order, options.command)
+    info = Info(shells, spinful, calc.fermi_level, calc.n_electrons, own)
+    pairs = _common_pairs(grouped, names)
+    written = []
+    for name in names:
+        matrix = grouped.require(name).on_pairs(pairs)
+        attributes = _attributes(calc, matrix)
+        target = folder / FILES[name]
+        write_matrix(target, matrix, attributes, single_precision=options.single_precision)
+        written.append(target)
+        del matrix
+        if len(pairs) > _RELEASE_ABOVE:
+            grouped.release()
+            calc.release()
+    texts = {
+        "POSCAR": format_poscar(structure),
+        "info.json": info.to_json(structure, grouped.basis),
+    }
+    for name, text in texts.items():
+        write_text(folder / name, text)
+        written.append(folder / name)
+    return written
+
+
+_RELEASE_ABOVE = 100_000  # pairs above which matrices are not kept in memory while writing
+
+
+def _matrix_files(folder: Path, chosen: str | None) -> dict[str, str]:
+    """Return the matrix files that are there; a prediction stands in for a missing Hamiltonian."""
+    files = {name: file for name, file in FILES.items() if (folder / file).is_file()}
+    if chosen == PREDICTION or (
+        "hamiltonian" not in files and (folder / PREDICTION).is_file() and chosen is None
+    ):
+        files["hamiltonian"] = PREDICTION
+    elif chosen is not None and chosen not in (*FILES.values(), "info.json", "POSCAR"):
+        if "hamiltonian" not in chosen:
+            known = ", ".join([*FILES.values(), PREDICTION])
+            raise FormatError(
+                folder / chosen, "this is no file of a unified folder", expected=known
+            )
+        files["hamiltonian"] = chosen
+    return files
+
+
+def _reader(
+    path: Path, quantity: str, structure: Structure, basis: Basis, spin: Spin
+) -> Callable[[], AOMatrix]:
+    return lambda: read_matrix(path, quantity, structure, basis, spin)
+
+
+def _spin_of_content(folder: Path, files: Mapping[str, str], basis: Basis) -> Spin:
+    """Tell collinear from non-collinear spin by the first spin-dependent matrix there is."""
+    for name in ("hamiltonian", "density_matrix", "energy_density_matrix"):
+        if name in files:
+            return detect_spin(folder / files[name], basis)
+    return Spin.NONCOLLINEAR
+
+
+def _with_own_facts(structure: Structure, info: Info) -> Structure:
+    """Restore periodicity and species labels where `dock` wrote them."""
+    labels, pbc = info.own.get("species"), info.own.get("pbc")
+    if isinstance(labels, list) and len(labels) == structure.n_atoms:
+        structure = structure.relabel([str(label) for label in labels])
+    if isinstance(pbc, list) and len(pbc) == 3:
+        structure = replace(structure, pbc=(bool(pbc[0]), bool(pbc[1]), bool(pbc[2])))
+    return structure
+
+
+def _provenance(info: Info, files: tuple[str, ...]) -> Provenance:
+    stored = info.own.get("provenance")
+    known: Mapping[str, Any] = stored if isinstance(stored, dict) else {}
+    extra = known.get("extra")
+    extra = dict(extra) if isinstance(extra, dict) else {}
+    if isinstance(info.own.get("source_order"), list):
+        extra["source_order"] = info.own["source_order"]
+    return Provenance(
+        str(known.get("code", "unknown")),
+        str(known.get("version", "")),
+        files,
+        str(known.get("command", "")),
+        extra,
+    )
+
+
+def _own_facts(
+    calc: Calculation, grouped: Calculation, order: list[int] | None, command: str
+) -> dict[str, Any]:
+    """Return what goes under the key ``dock`` of info.json."""
+    structure, source = grouped.structure, calc.provenance
+    facts: dict[str, Any] = {
+        "format_version": FORMAT_VERSION,
+        "dock_version": __version__,
+        "spin": calc.spin.value,
+        "pbc": list(structure.pbc),
+    }
+    if structure.labels != structure.symbols:
+        facts["species"] = list(structure.labels)
+    extra = dict(source.extra)
+    inherited = extra.pop("source_order", None)
+    if order is not None:
+        inherited = [inherited[atom] for atom in order] if isinstance(inherited, list) else order
+    if inherited is not None:
+        facts["source_order"] = inherited
+    facts["provenance"] = {
+        "code": source.code,
+        "version": source.version,
+        "files": list(source.files),
+        "command": command or source.command,
+        "extra": extra,
+    }
+    return facts
+
+
+def _attributes(calc: Calculation, matrix: AOMatrix) -> dict[str, Any]:
+    """Return the attributes of a block file."""
+    facts = matrix.facts
+    attributes: dict[str, Any] = {
+        "dock_format_version": FORMAT_VERSION,
+        "quantity": facts.name,
+        "unit": facts.unit,
+        "spin": calc.spin.value if facts.has_spin else Spin.NONE.value,
+        "source_code": f"{calc.provenance.code} {calc.provenance.version}".strip(),
+        "written_by": f"dock {__version__}",
+    }
+    if facts.name.endswith("density_matrix"):
+        attributes["spin_sum"] = (
+            "both spins: Tr(rho S) is the number of electrons"
+            if calc.spin is Spin.NONE
+            else "each spin part separately: Tr(rho_uu S) + Tr(rho_dd S) is the number of electrons"
+        )
+    return attributes
+
+
+def _unify_species(
+    calc: Calculation, *, allow_lossy: bool
+) -> tuple[Structure, dict[str, tuple[int, ...]]]:
+    """Return the structure and the shells by element symbol; refuse two bases of one element."""
+    shells: dict[str, tuple[int, ...]] = {}
+    symbols: dict[str, str] = {}
+    custom = iter(_CUSTOM)
+    of_label = dict(zip(calc.structure.labels, calc.structure.symbols, strict=True))
+    for label, name in of_label.items():
+        ls = calc.basis.ls(label)
+        symbols[label] = name
+        if shells.setdefault(name, ls) == ls:
+            continue
+        if not allow_lossy:
+            raise LossError(
+                f"{calc.source}: the element {name} has two bases ({list(shells[name])} and "
+                f"{list(ls)} for '{label}'), but the unified folder holds one for each element. "
+                "Give --allow-lossy to write the second as the custom element My1."
+            )
+        try:
+            symbols[label] = next(custom)
+        except StopIteration:
+            raise LossError(
+                f"{calc.source}: more than {len(_CUSTOM)} species need a custom element."
+            ) from None
+        shells[symbols[label]] = ls
+    if all(symbols[label] == name for label, name in of_label.items()):
+        return calc.structure, shells
+    numbers = np.array([atomic_number(symbols[label]) for label in calc.structure.labels])
+    return replace(calc.structure, numbers=numbers), shells
+
+
+def _element_order(structure: Structure) -> list[int] | None:
+    """Return the order that brings each element's atoms together, None where they are."""
+    rank = {name: index for index, name in enumerate(dict.fromkeys(structure.symbols))}
+    ranks = np.array([rank[name] for name in structure.symbols])
+    if np.all(np.diff(ranks) >= 0):
+        return None
+    return [int(atom) for atom in np.argsort(ranks, kind="stable")]
+
+
+def _common_pairs(calc: Calculation, names: tuple[str, ...]) -> Pairs:
+    """Return the union of the pairs of all matrices: every file of a folder has the same ones."""
+    if not names:
+        nothing = np.zeros(0, dtype=np.int32)
+        return Pairs(np.zeros((0, 3), dtype=np.int32), nothing, nothing, calc.structure.n_atoms)
+    pairs = calc.require(names[0]).pairs
+    for name in names[1:]:
+        other = calc.require(name).pairs
+        if not pairs.is_same(other):
+            pairs = pairs.union(other)
+    return pairs

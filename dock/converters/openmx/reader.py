@@ -1,0 +1,231 @@
+"""From an scfout file to a Calculation: units, orbital order, spin, density-matrix convention."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dock.converters._format import ReadOptions
+from dock.converters.openmx.basis import shells_of_input
+from dock.converters.openmx.inputfile import OpenmxInput, parse_input
+from dock.converters.openmx.scfout import ScfoutFile
+from dock.core.basis import Basis
+from dock.core.blocks import BlockLayout
+from dock.core.calculation import Calculation, Provenance
+from dock.core.matrix import AOMatrix
+from dock.core.orbital_order import reorder_entries, shell_orders
+from dock.core.pairs import Pairs
+from dock.core.quantity import QUANTITIES
+from dock.core.spin import Spin
+from dock.core.structure import Structure
+from dock.errors import FormatError, LayoutError
+from dock.units import OPENMX
+
+__all__ = ["MISSING_IDM", "read_calculation"]
+
+HARTREE, BOHR = OPENMX.hartree_ev, OPENMX.bohr_angstrom
+
+MISSING_IDM = (
+    "OpenMX 3.8 does not store the imaginary part of the spin-diagonal density matrix: with "
+    "spin-orbit coupling it is missing here. Populations and moments are right; Tr(rho H) is off "
+    "by about 1e-5 Ha."
+)
+
+_SPINS = {0: Spin.NONE, 1: Spin.COLLINEAR, 3: Spin.NONCOLLINEAR}
+
+
+def read_calculation(path: Path, options: ReadOptions) -> Calculation:
+    """Read an scfout file of OpenMX 3.9 or 3.8; the matrices are read when asked for.
+
+    Energies and lengths are converted with OpenMX's own constants. The density matrix becomes
+    Σ f c c† (OpenMX stores its complex conjugate), summed over both spins for a run without spin
+    (OpenMX stores one).
+
+    Parameters
+    ----------
+    path
+        The scfout file.
+    options
+        ``basis``: a folder of ``.pao`` files; then the shells carry radial functions.
+
+    Raises
+    ------
+    FormatError
+        When the file is damaged or its embedded input contradicts the matrices.
+    """
+    path = _only_scfout(path)
+    file = ScfoutFile.open(path)
+    source = parse_input(file.input_text, path)
+    if source.spin_switch != file.spin_switch:
+        raise FormatError(
+            path,
+            "the embedded input and the matrices differ in spin",
+            expected=f"scf.SpinPolarization {source.spin} as in the input",
+            found=f"matrices with the spin switch {file.spin_switch}",
+            fix="The scfout and its input text do not belong together: run OpenMX again.",
+        )
+    contracted = source.contracted(file.n_orbitals)
+    shells = shells_of_input(source, contracted=contracted, folder=options.basis)
+    structure = Structure(
+        file.cell * BOHR, file.positions * BOHR, source.numbers, source.labels, _periodicity(file)
+    )
+    run = _Run(file, structure, Basis(shells, source.labels), source)
+    return Calculation(
+        structure,
+        run.basis,
+        run.spin,
+        run.readers(),
+        file.chemical_potential * HARTREE,
+        file.n_electrons,
+        _provenance(file, source),
+        str(path),
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _Run:
+    """An open scfout file and what its matrices refer to."""
+
+    file: ScfoutFile
+    structure: Structure
+    basis: Basis
+    source: OpenmxInput
+
+    @property
+    def spin(self) -> Spin:
+        return _SPINS[self.file.spin_switch]
+
+    @cached_property
+    def pairs(self) -> Pairs:
+        file = self.file
+        try:
+            pairs = Pairs(file.pair_R, file.pair_i, file.pair_j, file.n_atoms)
+            pairs.require_closed()
+        except LayoutError as error:
+            raise FormatError(file.path, str(error).rstrip("."), where="neighbour table") from error
+        return pairs
+
+    @cached_property
+    def layout(self) -> BlockLayout:
+        counts = self.basis.counts
+        return BlockLayout(counts[self.pairs.i], counts[self.pairs.j])
+
+    def readers(self) -> dict[str, Callable[[], AOMatrix]]:
+        """Return a function for each matrix that the file has."""
+        makers = {
+            "overlap": self._overlap,
+            "hamiltonian": self._hamiltonian,
+            "density_matrix": self._density,
+            "position": self._position,
+        }
+        if "momentum" in self.file.sections:
+            makers["gradient"] = self._gradient
+        return {name: partial(self._make, name, maker) for name, maker in makers.items()}
+
+    def _make(self, quantity: str, maker: Callable[[], NDArray[Any]]) -> AOMatrix:
+        """Bring entries into the orbital order of `dock` and wrap them."""
+        orders = {
+            label: order.inverse for label, order in shell_orders(self.basis, "openmx").items()
+        }
+        entries = reorder_entries(maker(), self.basis, self.pairs, orders)
+        spin = self.spin if QUANTITIES[quantity].has_spin else Spin.NONE
+        return AOMatrix(quantity, self.structure, self.basis, self.pairs, spin, entries)
+
+    def _overlap(self) -> NDArray[Any]:
+        return self.file.read("overlap")
+
+    def _hamiltonian(self) -> NDArray[Any]:
+        real = self.file.read("hamiltonian")
+        real *= HARTREE
+        if self.spin is not Spin.NONCOLLINEAR:
+            return real
+        imaginary = self.file.read("hamiltonian_imag")
+        imaginary *= HARTREE
+        result = np.empty((4, real.shape[1]), dtype=np.complex128)
+        result[0].real, result[0].imag = real[0], imaginary[0]
+        result[3].real, result[3].imag = real[1], imaginary[1]
+        result[1].real, result[1].imag = real[2], real[3] + imaginary[2]
+        self._fill_down_up(result)
+        return result
+
+    def _density(self) -> NDArray[Any]:
+        real = self.file.read("density")
+        if self.spin is Spin.NONE:
+            return 2.0 * real
+        if self.spin is Spin.COLLINEAR:
+            return real
+        result = np.zeros((4, real.shape[1]), dtype=np.complex128)
+        result[0].real, result[3].real = real[0], real[1]
+        if "density_imag" in self.file.sections:
+            imaginary = self.file.read("density_imag")
+            result[0].imag, result[3].imag = -imaginary[0], -imaginary[1]
+        result[1].real, result[1].imag = real[2], -real[3]
+        self._fill_down_up(result)
+        return result
+
+    def _fill_down_up(self, entries: NDArray[Any]) -> None:
+        """Set O_du(i, j, R) = O_ud(j, i, −R)†, which the file does not hold."""
+        turned = self.layout.transpose(entries[1:2], self.pairs.require_closed())
+        np.conjugate(turned[0], out=entries[2])
+
+    def _position(self) -> NDArray[Any]:
+        """⟨i|r|j⟩ about the global origin from ⟨i|r − τ_i|j⟩: add τ_i times the overlap."""
+        result = self.file.read("position")
+        result *= BOHR
+        overlap = self.file.read("overlap")[0]
+        sizes = self.layout.rows * self.layout.cols
+        for axis in range(3):
+            origin = self.structure.positions[self.pairs.i, axis]
+            result[axis] += np.repeat(origin, sizes) * overlap
+        return result
+
+    def _gradient(self) -> NDArray[Any]:
+        """⟨i|∇|j⟩: the file holds minus that."""
+        result = self.file.read("momentum")
+        result *= -1.0 / BOHR
+        return result
+
+
+def _only_scfout(path: Path) -> Path:
+    """Return the scfout file of a run folder; several are an error that names them."""
+    if path.is_file():
+        return path
+    found = sorted(path.glob("*.scfout"))
+    if len(found) == 1:
+        return found[0]
+    raise FormatError(
+        path,
+        "the folder does not hold exactly one scfout file",
+        found=", ".join(file.name for file in found) or "none",
+        fix="Give the file itself." if found else "Run OpenMX with 'HS.fileout on'.",
+    )
+
+
+def _periodicity(file: ScfoutFile) -> tuple[bool, bool, bool]:
+    """Call a Cluster run whose pairs stay in the home cell a molecule; all else repeats."""
+    molecule = file.solver_name == "Cluster" and not np.any(file.pair_R)
+    return (not molecule, not molecule, not molecule)
+
+
+def _provenance(file: ScfoutFile, source: OpenmxInput) -> Provenance:
+    """Keep what only OpenMX understands, so that its scfout can be written again."""
+    extra: dict[str, object] = {
+        "input": file.input_text,
+        "solver": file.solver,
+        "temperature_K": file.temperature,
+        "core_dipole_debye": file.core_dipole.tolist(),
+        "background_dipole_debye": file.background_dipole.tolist(),
+        "total_spin": file.total_spin,
+        "n_cells": len(file.cells),
+    }
+    lost_part = file.version == 0 and source.spin_orbit
+    if lost_part:
+        extra["notes"] = [MISSING_IDM]
+    version = "3.9" if file.version == 3 else "3.8"
+    return Provenance("OpenMX", version, (file.path.name,), "", extra)

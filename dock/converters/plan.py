@@ -1,0 +1,179 @@
+"""The plan of a conversion: which runs there are, and where each goes."""
+
+from __future__ import annotations
+
+import glob
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from dock._version import __version__
+from dock.converters import detect, get_format, resolve
+from dock.converters._format import WriteOptions
+from dock.errors import MissingDataError, UsageError
+
+__all__ = ["Task", "plan", "size_and_date"]
+
+
+@dataclass(frozen=True)
+class Task:
+    """One conversion.
+
+    Attributes
+    ----------
+    source, source_format
+        Main path of the run and its format.
+    target, target_format
+        Folder to write and its format.
+    options
+        How to write.
+    basis
+        Folder of basis files for the reader.
+    resume
+        Skip the task when its target was made from the same input with the same options.
+    """
+
+    source: Path
+    source_format: str
+    target: Path
+    target_format: str
+    options: WriteOptions
+    basis: Path | None = None
+    resume: bool = True
+
+    def fingerprint(self) -> str:
+        """Return a hash of the input files' names, sizes and dates, and of the options."""
+        files = get_format(self.source_format).inputs(self.source)
+        stats = [(str(file.resolve()), *size_and_date(file)) for file in files]
+        options = asdict(replace(self.options, overwrite=False, command=""))
+        content = [stats, self.source_format, self.target_format, options, __version__]
+        return hashlib.sha256(json.dumps(content, default=str).encode()).hexdigest()
+
+
+def plan(
+    inputs: Sequence[str | Path],
+    output: str | Path | None = None,
+    *,
+    source: str | None = None,
+    target: str = "deeph",
+    options: WriteOptions | None = None,
+    basis: Path | None = None,
+    resume: bool = True,
+) -> list[Task]:
+    """Find the runs among the inputs and say where each goes; nothing is read or written.
+
+    Raises
+    ------
+    MissingDataError
+        When an input does not exist or holds no run.
+    UsageError
+        When two runs would be written to one folder, or source and target are the same format.
+    """
+    get_format(target).require_writer()
+    out = Path(target if output is None else output)
+    runs = [run for item in inputs for run in _find_runs(item, source, target, out)]
+    unique = {main.resolve(): (name, main, relative) for name, main, relative in runs}
+    if not unique:
+        raise MissingDataError("a run", ", ".join(map(str, inputs)), "No run was found there.")
+    found = list(unique.values())
+    alone = len(found) == 1 and found[0][2] is None
+    tasks: dict[Path, Task] = {}
+    for name, main, relative in found:
+        if name == target:
+            raise UsageError(
+                f"{main}: this is '{name}' already. Give another target format with --to."
+            )
+        folder = out if alone else out / (relative or _direct_name(main, found))
+        if folder in tasks:
+            raise UsageError(
+                f"{tasks[folder].source} and {main} would both be written to {folder}. "
+                "Convert them separately with -o."
+            )
+        chosen = options or WriteOptions()
+        tasks[folder] = Task(main, name, folder, target, chosen, basis, resume)
+    return list(tasks.values())
+
+
+def _find_runs(
+    item: str | Path, source: str | None, target: str, out: Path
+) -> Iterator[tuple[str, Path, Path | None]]:
+    """Yield (format, main path, path relative to a folder of runs or None) for one input."""
+    path = Path(item)
+    if path.exists():
+        named = _recognise(path, source)
+        if named is not None:
+            yield (*named, None)
+        else:
+            yield from _walk(path, source, target, out)
+        return
+    matches = sorted(glob.glob(str(item), recursive=True)) if glob.has_magic(str(item)) else []  # noqa: PTH207 - Path.glob knows no absolute patterns
+    if not matches:
+        raise MissingDataError("the input", path, "There is no such file or folder.")
+    runs = [(match, _recognise(Path(match), source)) for match in matches]
+    if all(named is None for _, named in runs):
+        resolve(runs[0][0], source)  # raises, saying what was expected there
+    yield from ((*named, None) for _, named in runs if named is not None)
+
+
+def _walk(
+    path: Path, source: str | None, target: str, out: Path
+) -> Iterator[tuple[str, Path, Path | None]]:
+    """Yield the runs below a folder; hidden folders and the output itself are passed over."""
+    found = False
+    for folder, names, _ in os.walk(path):
+        here = Path(folder)
+        named = None if here == path else _recognise(here, source)
+        if named is not None:
+            names.clear()
+            if named[0] != target:
+                found = True
+                yield (*named, here.relative_to(path))
+            continue
+        names[:] = sorted(
+            name
+            for name in names
+            if not name.startswith(".") and (here / name).resolve() != out.resolve()
+        )
+    if not found:
+        resolve(path, source)  # raises, saying what was expected there
+
+
+def _recognise(path: Path, source: str | None) -> tuple[str, Path] | None:
+    if source is not None:
+        chosen = get_format(source)
+        chosen.require_reader()
+        main = chosen.detect(path)
+        return None if main is None else (chosen.name, main)
+    found = detect(path)
+    return None if found is None else (found[0].name, found[1])
+
+
+def _direct_name(main: Path, found: Iterable[tuple[str, Path, Path | None]]) -> Path:
+    """Return where below the output a run goes that was named itself, among several.
+
+    The path is that of its folder relative to the folder that all such runs share; two runs in
+    one folder are told apart by their file names.
+    """
+    folders = {
+        path.resolve(): (path.parent if path.is_file() else path).resolve()
+        for _, path, relative in found
+        if relative is None
+    }
+    mine = folders[main.resolve()]
+    shared = Path(os.path.commonpath([*folders.values()]))
+    if shared == mine:
+        shared = mine.parent
+    name = mine.relative_to(shared)
+    return name / main.stem if list(folders.values()).count(mine) > 1 else name
+
+
+def size_and_date(file: Path) -> tuple[int, int]:
+    """Return a file's size in bytes and its date in ns; zeros where it is not there."""
+    try:
+        status = file.stat()
+    except OSError:
+        return 0, 0
+    return status.st_size, status.st_mtime_ns

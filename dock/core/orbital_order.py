@@ -1,0 +1,99 @@
+"""Another orbital order for a whole matrix: each atom's shells, m and signs, in one gather."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dock.core.basis import Basis
+from dock.core.blocks import BlockLayout
+from dock.core.harmonics import convention
+from dock.core.pairs import Pairs
+from dock.core.reorder import OrbitalLabel, Reorder, reorder_orbitals
+from dock.errors import LayoutError
+
+__all__ = ["reorder_entries", "shell_orders"]
+
+
+def shell_orders(basis: Basis, code: str, *, sort_by_l: bool = False) -> dict[str, Reorder]:
+    """Return, for each species, how the orbitals of `dock` become those of a code.
+
+    Parameters
+    ----------
+    basis
+        The basis, shells in the order of `dock`.
+    code
+        Name of the code's convention in `dock.core.harmonics.CONVENTIONS`.
+    sort_by_l
+        Also bring the shells into ascending l, keeping the order of shells of one l.
+
+    Returns
+    -------
+    dict of str to Reorder
+        ``inverse`` of each goes the other way.
+    """
+    rule = convention(code)
+    orders = {}
+    for label in basis.species:
+        ls = basis.ls(label)
+        shells = list(range(len(ls)))
+        if sort_by_l:
+            shells.sort(key=lambda shell: ls[shell])
+        ours = [OrbitalLabel(s, m) for s, l in enumerate(ls) for m in range(-l, l + 1)]
+        theirs = [OrbitalLabel(s, m, sign) for s in shells for m, sign in rule.shell(ls[s])]
+        orders[label] = reorder_orbitals(ours, theirs)
+    return orders
+
+
+def reorder_entries(
+    entries: NDArray[Any], basis: Basis, pairs: Pairs, orders: Mapping[str, Reorder]
+) -> NDArray[Any]:
+    """Return flat entries with the orbitals of every atom reordered.
+
+    Parameters
+    ----------
+    entries
+        (n_components, n_entries) blocks in the source's orbital order.
+    basis, pairs
+        Species of the atoms, and the blocks.
+    orders
+        For each species, from the source's order to the wanted one.
+
+    Raises
+    ------
+    LayoutError
+        When a species has no order, or one of the wrong length.
+    """
+    chosen = [_order_of(basis, label, orders) for label in basis.species]
+    if all(order.is_identity for order in chosen):
+        return entries
+    layout = BlockLayout(basis.counts[pairs.i], basis.counts[pairs.j])
+    n_species = len(chosen)
+    kind = basis.species_index[pairs.i].astype(np.int64) * n_species + basis.species_index[pairs.j]
+    result = np.empty_like(entries)
+    for group in layout.groups(kind):
+        left, right = chosen[group.kind // n_species], chosen[group.kind % n_species]
+        blocks = layout.read(entries, group)
+        turned = blocks[:, :, left.permutation[:, None], right.permutation[None, :]]
+        if _has_signs((left, right)):
+            turned *= left.signs[:, None] * right.signs[None, :]
+        layout.write(result, group, turned)
+    return result
+
+
+def _order_of(basis: Basis, label: str, orders: Mapping[str, Reorder]) -> Reorder:
+    order = orders.get(label)
+    size = sum(shell.n_orbitals for shell in basis.shells[label])
+    if order is None or len(order) != size:
+        found = "none" if order is None else f"one of {len(order)}"
+        raise LayoutError(
+            f"species '{label}': an order of {size} orbitals is needed, found {found}."
+        )
+    return order
+
+
+def _has_signs(orders: Sequence[Reorder]) -> bool:
+    return any(bool(np.any(order.signs < 0)) for order in orders)
