@@ -1,0 +1,157 @@
+"""Fermi level and gap of a set of eigenvalues: band edges, their k-points, metal or insulator."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Edge", "Gap", "find_gap"]
+
+_SAME = 1e-6  # eV: levels closer than this to the Fermi level or to an edge count as on it
+
+
+@dataclass(frozen=True)
+class Edge:
+    """A band edge.
+
+    Attributes
+    ----------
+    energy
+        eV, absolute.
+    k_index
+        Number of the k-point.
+    k_frac
+        Its fractional coordinates.
+    band
+        Number of the band from 0, counted in its spin channel.
+    spin
+        Spin channel, 0 or 1.
+    """
+
+    energy: float
+    k_index: int
+    k_frac: tuple[float, float, float]
+    band: int
+    spin: int
+
+
+@dataclass(frozen=True)
+class Gap:
+    """What the eigenvalues say about the Fermi level.
+
+    Attributes
+    ----------
+    kind
+        ``insulator`` or ``metal``; ``unknown`` when neither a Fermi level nor an electron count
+        decides it.
+    fermi_level
+        eV, absolute, or None.
+    fermi_source
+        ``given``, ``mid-gap`` or ``unknown``.
+    vbm, cbm
+        Valence band maximum and conduction band minimum of an insulator.
+    direct
+        Smallest vertical gap of an insulator, eV.
+    """
+
+    kind: Literal["insulator", "metal", "unknown"]
+    fermi_level: float | None
+    fermi_source: Literal["given", "mid-gap", "unknown"]
+    vbm: Edge | None = None
+    cbm: Edge | None = None
+    direct: float = 0.0
+
+    @property
+    def size(self) -> float:
+        """The gap, eV; 0 for a metal."""
+        if self.vbm is None or self.cbm is None:
+            return 0.0
+        return self.cbm.energy - self.vbm.energy
+
+    @property
+    def is_direct(self) -> bool:
+        """Whether both edges lie at one k-point (to within 1 µeV)."""
+        return self.size > 0 and self.direct - self.size < _SAME
+
+
+def find_gap(
+    energies: NDArray[np.float64],
+    k_frac: NDArray[np.float64],
+    *,
+    n_filled: float | None,
+    fermi_level: float | None,
+    first_band: int = 0,
+) -> Gap:
+    """Decide between metal and insulator on the given k-points.
+
+    A Fermi level that is given divides the levels: a band on both sides of it makes a metal. A
+    Fermi level on a band edge is moved by nothing; codes place it anywhere in a gap. Without one,
+    the electron count fills the lowest levels at each k-point, and the Fermi level of an insulator
+    is put into the middle of its gap.
+
+    Parameters
+    ----------
+    energies
+        (n_spin, n_k, n_bands) eV; NaN where a k-point has no such band.
+    k_frac
+        (n_k, 3) fractional coordinates.
+    n_filled
+        Number of filled levels per k-point over all spin channels: electrons divided by the
+        electrons that one level holds.
+    fermi_level
+        eV, absolute.
+    first_band
+        Number of the first column's band.
+
+    Returns
+    -------
+    Gap
+        Edges as seen on these k-points; those of a denser mesh may lie closer.
+    """
+    if fermi_level is None:
+        fermi_level = _mid_gap(energies, n_filled) if first_band == 0 else None
+        if fermi_level is None:
+            return Gap("unknown", None, "unknown")
+        source: Literal["given", "mid-gap"] = "mid-gap"
+    else:
+        source = "given"
+    below = np.where(energies <= fermi_level + _SAME, energies, -np.inf)
+    above = np.where(energies > fermi_level + _SAME, energies, np.inf)
+    crossing = np.any(np.isfinite(below), axis=1) & np.any(np.isfinite(above), axis=1)
+    if np.any(crossing):
+        return Gap("metal", fermi_level, source)
+    if not np.any(np.isfinite(below)) or not np.any(np.isfinite(above)):
+        return Gap("unknown", fermi_level, source)
+    vertical = above.min(axis=(0, 2)) - below.max(axis=(0, 2))
+    return Gap(
+        "insulator",
+        fermi_level,
+        source,
+        _edge(below, int(np.argmax(below)), k_frac, first_band),
+        _edge(above, int(np.argmin(above)), k_frac, first_band),
+        float(vertical.min()),
+    )
+
+
+def _mid_gap(energies: NDArray[np.float64], n_filled: float | None) -> float | None:
+    """Return the middle of the gap above `n_filled` levels, None for a metal or a fraction."""
+    if n_filled is None or abs(n_filled - round(n_filled)) > 1e-6:
+        return None
+    count = round(n_filled)
+    levels = np.sort(energies.transpose(1, 0, 2).reshape(energies.shape[1], -1), axis=1)
+    if not 0 < count < levels.shape[1] or not np.all(np.isfinite(levels[:, : count + 1])):
+        return None
+    top, bottom = float(levels[:, count - 1].max()), float(levels[:, count].min())
+    return 0.5 * (top + bottom) if bottom - top > _SAME else None
+
+
+def _edge(
+    energies: NDArray[np.float64], place: int, k_frac: NDArray[np.float64], first_band: int
+) -> Edge:
+    spin, k_index, band = (int(part) for part in np.unravel_index(place, energies.shape))
+    x, y, z = (float(part) for part in k_frac[k_index])
+    energy = float(energies[spin, k_index, band])
+    return Edge(energy, k_index, (x, y, z), band + first_band, spin)
