@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from dock.core.calculation import Calculation
+from dock.core.check import Finding
 from dock.core.quantity import quantity_of
 from dock.core.spin import Spin
 from dock.errors import LossError, UsageError
@@ -90,6 +91,9 @@ class Format:
         folder over to its final name when the writer has succeeded.
     inputs
         Files of a run that decide whether it has changed, given what `detect` returned.
+    check
+        Given what `detect` returned, look for the code's typical mistakes in the run's other
+        output: an SCF cycle that did not converge, files of different runs.
     settings
         Names of the writer's own settings (``--set name=value``), each with one line of help.
     notes
@@ -107,6 +111,7 @@ class Format:
     read: Callable[[Path, ReadOptions], Calculation] | None = None
     write: Callable[[Calculation, Path, WriteOptions], list[Path]] | None = None
     inputs: Callable[[Path], list[Path]] = field(default=lambda path: [path])
+    check: Callable[[Path], list[Finding]] = field(default=lambda _: [])
     settings: Mapping[str, str] = field(default_factory=dict)
     notes: str = ""
 

@@ -15,7 +15,7 @@ from dock.converters import detect, get_format, resolve
 from dock.converters._format import WriteOptions
 from dock.errors import MissingDataError, UsageError
 
-__all__ = ["Task", "plan", "size_and_date"]
+__all__ = ["Task", "find_runs", "plan", "size_and_date"]
 
 
 @dataclass(frozen=True)
@@ -74,11 +74,7 @@ def plan(
     """
     get_format(target).require_writer()
     out = Path(target if output is None else output)
-    runs = [run for item in inputs for run in _find_runs(item, source, target, out)]
-    unique = {main.resolve(): (name, main, relative) for name, main, relative in runs}
-    if not unique:
-        raise MissingDataError("a run", ", ".join(map(str, inputs)), "No run was found there.")
-    found = list(unique.values())
+    found = find_runs(inputs, source=source, target=target, out=out)
     alone = len(found) == 1 and found[0][2] is None
     tasks: dict[Path, Task] = {}
     for name, main, relative in found:
@@ -97,8 +93,42 @@ def plan(
     return list(tasks.values())
 
 
+def find_runs(
+    inputs: Sequence[str | Path],
+    *,
+    source: str | None = None,
+    target: str | None = None,
+    out: Path | None = None,
+) -> list[tuple[str, Path, Path | None]]:
+    """Find the runs among the inputs.
+
+    Parameters
+    ----------
+    inputs
+        Run folders, main files, globs, or folders of runs.
+    source
+        Format to look for; any when left out.
+    target, out
+        Format and folder that a search through folders passes over.
+
+    Returns
+    -------
+    list of (format name, main path, path relative to the folder of runs or None)
+
+    Raises
+    ------
+    MissingDataError
+        When an input does not exist or holds no run.
+    """
+    runs = [run for item in inputs for run in _find_runs(item, source, target, out)]
+    unique = {main.resolve(): (name, main, relative) for name, main, relative in runs}
+    if not unique:
+        raise MissingDataError("a run", ", ".join(map(str, inputs)), "No run was found there.")
+    return list(unique.values())
+
+
 def _find_runs(
-    item: str | Path, source: str | None, target: str, out: Path
+    item: str | Path, source: str | None, target: str | None, out: Path | None
 ) -> Iterator[tuple[str, Path, Path | None]]:
     """Yield (format, main path, path relative to a folder of runs or None) for one input."""
     path = Path(item)
@@ -119,10 +149,11 @@ def _find_runs(
 
 
 def _walk(
-    path: Path, source: str | None, target: str, out: Path
+    path: Path, source: str | None, target: str | None, out: Path | None
 ) -> Iterator[tuple[str, Path, Path | None]]:
     """Yield the runs below a folder; hidden folders and the output itself are passed over."""
     found = False
+    passed_over = None if out is None else out.resolve()
     for folder, names, _ in os.walk(path):
         here = Path(folder)
         named = None if here == path else _recognise(here, source)
@@ -135,7 +166,7 @@ def _walk(
         names[:] = sorted(
             name
             for name in names
-            if not name.startswith(".") and (here / name).resolve() != out.resolve()
+            if not name.startswith(".") and (here / name).resolve() != passed_over
         )
     if not found:
         resolve(path, source)  # raises, saying what was expected there

@@ -16,9 +16,9 @@ def read(path: str | Path) -> Calculation:
 
     Examples
     --------
-    >>> calc = read("fixtures/deeph/MoS2")
-    >>> calc.structure.formula
-    'MoS2'
+    >>> calc = read("fixtures/unified/si")
+    >>> calc.structure.formula, calc.available[:2]
+    ('Si2', ('overlap', 'hamiltonian'))
     """
     return read_folder(Path(path), ReadOptions())
 

@@ -201,10 +201,11 @@ def _provenance(info: Info, files: tuple[str, ...]) -> Provenance:
     extra = dict(extra) if isinstance(extra, dict) else {}
     if isinstance(info.own.get("source_order"), list):
         extra["source_order"] = info.own["source_order"]
+    origin = known.get("files")
     return Provenance(
         str(known.get("code", "unknown")),
         str(known.get("version", "")),
-        files,
+        tuple(str(name) for name in origin) if isinstance(origin, list) else files,
         str(known.get("command", "")),
         extra,
     )

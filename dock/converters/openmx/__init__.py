@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from dock.converters._format import Format, ReadOptions
+from dock.converters.openmx.check import check_run
 from dock.converters.openmx.reader import read_calculation
 from dock.converters.openmx.writer import (
     RESTART_SETTINGS,
@@ -63,6 +64,7 @@ FORMAT = Format(
     read=read_calculation,
     write=write_calculation,
     inputs=_inputs,
+    check=check_run,
     settings=SCFOUT_SETTINGS,
     notes="Run OpenMX with 'HS.fileout on'; it writes <System.Name>.scfout.",
 )

@@ -1,0 +1,109 @@
+"""The command line: ``dock``. Commands are imported when they are used."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from typing import Any
+
+import click
+
+from dock._version import __version__
+from dock.errors import DockError
+
+__all__ = ["cli", "main"]
+
+_COMMANDS = {
+    "convert": ("dock.cli.convert", "convert", "Convert the runs of any code, one or thousands."),
+    "info": ("dock.cli.inspect", "info", "Show what a run or folder holds: orbitals, spin, units."),
+    "check": (
+        "dock.cli.inspect",
+        "check",
+        "Check the physics of folders: pairs, S > 0, electrons.",
+    ),
+    "diff": ("dock.cli.inspect", "diff", "Compare two folders, matrix by matrix."),
+    "formats": ("dock.cli.inspect", "formats", "List the formats that are read and written."),
+    "bands": ("dock.cli.bands", "bands", "Compute, save and draw a band structure."),
+}
+
+_EPILOG = """\b
+Examples:
+  dock convert RUN --from openmx -o si_deeph     one OpenMX run to the unified folder
+  dock bands si_deeph --plot bands.png           its band structure
+  dock info si_deeph                             what is in it
+
+Exit codes: 0 all done; 1 some items of a batch failed; 2 wrong usage or bad input;
+3 an optional package is missing; 4 a method did not converge.
+"""
+
+
+class LazyGroup(click.Group):
+    """A group that knows its commands' help lines and imports a command when it is called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        """Return the names in the order of the usual work, not of the alphabet."""
+        return list(_COMMANDS)
+
+    def get_command(
+        self,
+        ctx: click.Context,  # noqa: ARG002 - click's signature
+        name: str,
+    ) -> click.Command | None:
+        """Import one command."""
+        if name not in _COMMANDS:
+            return None
+        module, attribute, _ = _COMMANDS[name]
+        command: click.Command = getattr(importlib.import_module(module), attribute)
+        return command
+
+    def format_commands(
+        self,
+        ctx: click.Context,  # noqa: ARG002 - click's signature
+        formatter: click.HelpFormatter,
+    ) -> None:
+        """Write the list of commands without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, entry[2]) for name, entry in _COMMANDS.items()])
+
+
+@click.group(
+    cls=LazyGroup, epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"]}
+)
+@click.version_option(__version__, prog_name="dock")
+def cli() -> None:
+    """Work with DFT Hamiltonians in a basis of localized atomic orbitals.
+
+    Convert what a DFT code wrote into one folder format and back, and compute from it.
+    Each command has its own help: dock COMMAND --help
+    """
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line; every error that a user can cause ends as one sentence on stderr."""
+    sys.exit(_run(arguments))
+
+
+def _run(arguments: list[str] | None) -> int:
+    try:
+        result: Any = cli.main(args=arguments, prog_name="dock", standalone_mode=False)
+    except click.exceptions.Abort:
+        click.echo("dock: interrupted", err=True)
+        return 130
+    except click.ClickException as error:
+        error.show()
+        return 2
+    except DockError as error:
+        notes = getattr(error, "__notes__", [])
+        click.echo("\n".join([f"dock: {error}", *notes]), err=True)
+        return error.exit_code
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except KeyboardInterrupt:
+        click.echo("dock: interrupted", err=True)
+        return 130
+    except MemoryError as error:
+        click.echo(f"dock: not enough memory ({error}).", err=True)
+        return 2
+    return result if isinstance(result, int) else 0

@@ -1,0 +1,290 @@
+"""``dock info``, ``dock check``, ``dock diff`` and ``dock formats``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from dock.cli._common import Progress, echo_json, json_option, quiet_option, show_log, table
+
+if TYPE_CHECKING:
+    from dock.core.calculation import Calculation
+    from dock.core.compare import Difference
+
+__all__ = ["check", "diff", "formats", "info"]
+
+_FORMAT_OPTION = click.option(
+    "--from", "source", metavar="FORMAT", help="Format; default: recognised."
+)
+
+
+@click.command()
+@click.argument("path", default=".", type=click.Path(path_type=Path))
+@_FORMAT_OPTION
+@json_option
+def info(path: Path, source: str | None, as_json: bool) -> None:
+    """Show structure, basis, spin, Fermi level, matrices, conventions and origin of one run.
+
+    \b
+    Example:
+      dock info si_deeph
+
+    PATH is a run of any code or a unified folder; the current folder when left out.
+    """
+    from dock.converters import resolve
+    from dock.converters._format import ReadOptions
+
+    show_log(quiet=False)
+    chosen, main = resolve(path, source)
+    calc = chosen.require_reader()(main, ReadOptions())
+    content = {"path": str(main), "format": chosen.name, **_describe(calc)}
+    if as_json:
+        echo_json(content)
+    else:
+        click.echo(_info_text(content))
+
+
+@click.command()
+@click.argument("paths", nargs=-1, metavar="[PATH]...")
+@_FORMAT_OPTION
+@json_option
+@quiet_option
+def check(paths: tuple[str, ...], source: str | None, as_json: bool, quiet: bool) -> int:
+    """Check the physics of folders, runs, or a whole dataset; exit code 2 when something is wrong.
+
+    \b
+    Example:
+      dock check dataset
+
+    Checked are: entries are finite, every pair has its partner, H, S and ρ are Hermitian, S(k) is
+    positive definite, Tr(ρS) is the number of electrons, and what the code's own log says.
+    """
+    from dock.converters import get_format
+    from dock.converters._format import ReadOptions
+    from dock.converters.plan import find_runs
+    from dock.core.check import Finding, check_calculation
+    from dock.errors import DockError
+
+    show_log(quiet=quiet)
+    runs = find_runs(paths or (".",), source=source)
+    bar = Progress(len(runs), "folders", quiet=quiet)
+    n_bad = 0
+    for done, (name, main, _) in enumerate(runs, 1):
+        chosen = get_format(name)
+        try:
+            calc = chosen.require_reader()(main, ReadOptions())
+            findings = [*check_calculation(calc), *chosen.check(main)]
+        except DockError as error:
+            findings = [Finding("error", "files", str(error))]
+        bad = any(finding.level == "error" for finding in findings)
+        n_bad += bad
+        if as_json:
+            items = [vars(finding) for finding in findings]
+            echo_json({"path": str(main), "format": name, "ok": not bad, "findings": items})
+        elif bad or len(runs) == 1:
+            rows = [
+                [finding.level, finding.what, finding.message]
+                for finding in findings
+                if len(runs) == 1 or finding.level == "error"
+            ]
+            click.echo(f"{main}\n{table(rows)}")
+        bar.update(done, f", {n_bad} with errors" if n_bad else "")
+    if not as_json:
+        click.echo(f"{len(runs) - n_bad} sound, {n_bad} with errors")
+    return 2 if n_bad else 0
+
+
+@click.command()
+@click.argument("first", type=click.Path(path_type=Path))
+@click.argument("second", type=click.Path(path_type=Path))
+@click.option("--rows", default=10, show_default=True, help="Shell pairs shown for each matrix.")
+@json_option
+def diff(first: Path, second: Path, rows: int, as_json: bool) -> None:
+    """Compare two runs or folders: layout, then max and mean |Δ| of each matrix.
+
+    \b
+    Example:
+      dock diff si_deeph si_predicted/hamiltonian_pred.h5
+
+    Both need the same atoms in the same order and the same basis. A pair that only one of them
+    has counts as zero in the other.
+    """
+    from dock.converters import read
+    from dock.core.compare import compare
+    from dock.errors import LayoutError
+
+    show_log(quiet=False)
+    one, other = read(first), read(second)
+    if not one.structure.is_close(other.structure, 1e-3):
+        raise LayoutError(
+            f"{first} and {second} are different structures: {one.structure.formula} with "
+            f"{one.structure.n_atoms} atoms, {other.structure.formula} with "
+            f"{other.structure.n_atoms} (or cell or positions differ by more than 1e-3 Å)."
+        )
+    shared = [name for name in one.available if name in other.available]
+    if not shared:
+        raise LayoutError(f"{first} and {second} have no matrix in common.")
+    for name in shared:
+        result = compare(one.require(name), other.require(name))
+        if as_json:
+            echo_json(_diff_content(result))
+        else:
+            click.echo(_diff_text(result, rows))
+    for name in sorted({*one.available, *other.available} - set(shared)):
+        where = first if name in one.available else second
+        click.echo(f"dock: note: only {where} has the {name}", err=True)
+
+
+@click.command()
+@json_option
+def formats(as_json: bool) -> None:
+    """List the formats: what is read and written, which spins, which versions.
+
+    \b
+    Example:
+      dock formats
+    """
+    from dock.converters import format_names, get_format
+
+    rows = []
+    for name in format_names():
+        entry = get_format(name)
+        content = {
+            "name": name,
+            "title": entry.title,
+            "reads": _letters(entry.reads) if entry.read else [],
+            "writes": _letters(entry.writes) if entry.write else [],
+            "read_spins": [spin.value for spin in entry.read_spins] if entry.read else [],
+            "write_spins": [spin.value for spin in entry.write_spins] if entry.write else [],
+            "versions": entry.versions,
+            "settings": dict(entry.settings),
+            "notes": entry.notes,
+        }
+        if as_json:
+            echo_json(content)
+        rows.append(
+            [
+                name,
+                " ".join(content["reads"]) or "–",
+                " ".join(content["writes"]) or "–",
+                entry.versions,
+                entry.title,
+            ]
+        )
+    if not as_json:
+        click.echo(table(rows, ["name", "reads", "writes", "versions", "what it is"]))
+
+
+def _letters(names: tuple[str, ...]) -> list[str]:
+    from dock.core.quantity import quantity_of
+
+    return [quantity_of(name).letter for name in names]
+
+
+def _describe(calc: Calculation) -> dict[str, Any]:
+    """Return what `dock info` shows, as plain data."""
+    structure, basis = calc.structure, calc.basis
+    overlap = calc.get("overlap") if "overlap" in calc.available else None
+    some = overlap or next((calc.require(name) for name in calc.available), None)
+    species = [
+        {
+            "label": label,
+            "element": structure.symbols[structure.labels.index(label)],
+            "atoms": structure.labels.count(label),
+            "basis": basis.describe(label),
+            "shells_l": list(basis.ls(label)),
+            "orbitals": sum(shell.n_orbitals for shell in basis.shells[label]),
+        }
+        for label in basis.species
+    ]
+    return {
+        "formula": structure.formula,
+        "n_atoms": structure.n_atoms,
+        "cell_angstrom": structure.cell.tolist(),
+        "pbc": list(structure.pbc),
+        "species": species,
+        "n_orbitals": basis.n_orbitals,
+        "orbital_order": "shells as listed, m = -l..l; p: y z x; d: xy yz z2 xz x2-y2",
+        "spin": calc.spin.value,
+        "fermi_level_eV": calc.fermi_level,
+        "n_electrons": calc.n_electrons,
+        "matrices": list(calc.available),
+        "n_pairs": None if some is None else len(some.pairs),
+        "n_entries": None if some is None else some.layout.n_entries,
+        "fill": None if some is None else some.layout.n_entries / basis.n_orbitals**2,
+        "lattice_vectors": None if some is None else len(some.pairs.lattice_vectors),
+        "units": "energies eV, lengths angstrom, overlap and density matrix without unit",
+        "bloch_sum": "O(k) = sum_R exp(+2 pi i k.R) O(R), no phase from positions",
+        "provenance": {
+            "code": calc.provenance.code,
+            "version": calc.provenance.version,
+            "files": list(calc.provenance.files),
+            "command": calc.provenance.command,
+        },
+        "notes": calc.provenance.extra.get("notes", []),
+    }
+
+
+def _info_text(content: dict[str, Any]) -> str:
+    species = [
+        [item["label"], item["element"], str(item["atoms"]), item["basis"], str(item["orbitals"])]
+        for item in content["species"]
+    ]
+    level = content["fermi_level_eV"]
+    origin = content["provenance"]
+    rows = [
+        ["path", f"{content['path']} ({content['format']})"],
+        ["structure", f"{content['formula']}, {content['n_atoms']} atoms"],
+        ["cell", "; ".join(" ".join(f"{x:.6g}" for x in row) for row in content["cell_angstrom"])],
+        ["periodic", " ".join("yes" if flag else "no" for flag in content["pbc"])],
+        ["orbitals", f"{content['n_orbitals']} (spin not counted)"],
+        ["order", content["orbital_order"]],
+        ["spin", content["spin"]],
+        ["Fermi level", "unknown" if level is None else f"{level:.6f} eV (absolute)"],
+        [
+            "electrons",
+            "unknown" if content["n_electrons"] is None else f"{content['n_electrons']:g}",
+        ],
+        ["matrices", ", ".join(content["matrices"]) or "none"],
+    ]
+    if content["n_pairs"] is not None:
+        text = (
+            f"{content['n_pairs']} pairs, {content['n_entries']} entries, "
+            f"{content['lattice_vectors']} lattice vectors, {content['fill']:.3g} × N²"
+        )
+        rows.append(["sparsity", text])
+    rows += [["units", content["units"]], ["Bloch sum", content["bloch_sum"]]]
+    rows.append(["origin", f"{origin['code']} {origin['version']} ({', '.join(origin['files'])})"])
+    if origin["command"]:
+        rows.append(["made by", origin["command"]])
+    rows += [["note", note] for note in content["notes"]]
+    head = ["species", "element", "atoms", "basis", "orbitals"]
+    return f"{table(rows)}\n\n{table(species, head)}"
+
+
+def _diff_content(result: Difference) -> dict[str, Any]:
+    return {
+        "quantity": result.quantity,
+        "unit": result.unit,
+        "max": result.largest,
+        "mean": result.mean,
+        "pairs": result.pairs,
+        "same_order": result.same_order,
+        "shell_pairs": [vars(item) for item in result.shell_pairs],
+    }
+
+
+def _diff_text(result: Difference, n_rows: int) -> str:
+    unit = "" if result.unit == "1" else f" {result.unit}"
+    layout = result.pairs or ("same pairs" if result.same_order else "same pairs in another order")
+    figures = f"max |Δ| {result.largest:.3e}{unit}, mean {result.mean:.3e}{unit}"
+    lines = [f"{result.quantity}: {figures}; {layout}"]
+    if result.largest > 0:
+        rows = [
+            [*item.names, f"{item.largest:.3e}", f"{item.mean:.3e}"]
+            for item in result.shell_pairs[:n_rows]
+        ]
+        lines.append(table(rows, ["row shell", "column shell", "max", "mean"]))
+    return "\n".join(lines)

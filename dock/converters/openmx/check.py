@@ -1,0 +1,48 @@
+"""What goes wrong in OpenMX runs and shows only in the text output."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from dock.converters.openmx.scfout import ScfoutFile
+from dock.converters.openmx.textout import read_out
+from dock.core.check import Finding
+from dock.errors import DockError
+
+__all__ = ["check_run"]
+
+_SAME_LEVEL = 1e-6  # Hartree: chemical potentials of one run agree to the printed digits
+
+
+def check_run(path: Path) -> list[Finding]:
+    """Look into ``<name>.out`` beside an scfout file: SCF convergence, and whether it is this run.
+
+    Parameters
+    ----------
+    path
+        The scfout file.
+    """
+    out = path.with_suffix(".out")
+    if not out.is_file():
+        return [Finding("note", "scf", f"no {out.name} beside the scfout: convergence unknown.")]
+    try:
+        report, file = read_out(out), ScfoutFile.open(path)
+    except DockError as error:
+        return [Finding("error", "scf", str(error))]
+    findings = []
+    if report.converged:
+        findings.append(Finding("ok", "scf", f"converged in {report.n_steps} steps."))
+    else:
+        text = (
+            f"the SCF cycle did not reach scf.criterion {report.criterion:g} in "
+            f"{report.n_steps} steps (last change {report.energy_change} Ha): do not train on it."
+        )
+        findings.append(Finding("error", "scf", text))
+    level = report.chemical_potential
+    if level is not None and abs(level - file.chemical_potential) > _SAME_LEVEL:
+        text = (
+            f"{out.name} has the chemical potential {level:.8f} Ha, the scfout "
+            f"{file.chemical_potential:.8f} Ha: they are of different runs."
+        )
+        findings.append(Finding("error", "files", text))
+    return findings

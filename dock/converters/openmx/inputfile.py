@@ -1,0 +1,325 @@
+"""Read OpenMX input files: a ``.dat``, or the text embedded in a scfout."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from dock.converters.openmx.cursor import load_text
+from dock.converters.openmx.keywords import InputText
+from dock.converters.openmx.species import Species
+from dock.errors import FormatError, UsageError
+from dock.units import OPENMX
+
+__all__ = ["KpathSegment", "OpenmxInput", "SpinMode", "parse_input", "read_input"]
+
+LengthUnit = Literal["ang", "au", "frac"]
+SpinMode = Literal["off", "on", "nc"]
+SPIN_SWITCH: Mapping[SpinMode, int] = MappingProxyType({"off": 0, "on": 1, "nc": 3})
+
+
+FloatArray = NDArray[np.float64]
+_Atoms = tuple[NDArray[np.int32], FloatArray, FloatArray, tuple[tuple[str, ...], ...]]
+
+
+@dataclass(frozen=True)
+class KpathSegment:
+    """One line of ``Band.kpath``: `n_points` from `start` to `end` (fractional), both included."""
+
+    n_points: int
+    start: tuple[float, float, float]
+    end: tuple[float, float, float]
+    labels: tuple[str, str]
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class OpenmxInput:
+    """An OpenMX input file.
+
+    Attributes
+    ----------
+    path
+        Where the text stood, for messages: a ``.dat``, or the scfout that embeds it.
+    system_name
+        ``System.Name``.
+    species
+        The lines of ``Definition.of.Atomic.Species``.
+    atom_species
+        int32 (N,): index into `species` of each atom.
+    coordinates
+        float64 (N, 3): as typed, in `coordinate_unit`.
+    coordinate_unit
+        ``"ang"``, ``"au"`` (Bohr) or ``"frac"``.
+    charges
+        float64 (N, 2): initial up and down electrons.
+    atom_extra
+        The further columns of each atom's line (spin angles, +U switch, ...).
+    cell
+        float64 (3, 3): lattice vectors as rows, as typed, in `cell_unit`; None in molecules.
+    cell_unit
+        ``"ang"`` or ``"au"``.
+    kgrid
+        ``scf.Kgrid``.
+    spin
+        ``"off"``, ``"on"`` (collinear) or ``"nc"``.
+    spin_orbit
+        ``scf.SpinOrbit.Coupling``.
+    temperature
+        Electronic temperature, Kelvin.
+    xc, solver
+        As typed: ``"GGA-PBE"``, ``"Band"``.
+    orbital_optimization
+        Whether ``orbitalOpt.Method`` is on, so that ``s4>2`` means contracted orbitals.
+    band_kpath
+        The band path; empty where none is asked for.
+    text
+        The whole text.
+    keywords
+        Lower-case keyword to its value as typed (the first one, if it stands twice).
+    """
+
+    path: Path
+    system_name: str
+    species: tuple[Species, ...]
+    atom_species: NDArray[np.int32]
+    coordinates: NDArray[np.float64]
+    coordinate_unit: LengthUnit
+    charges: NDArray[np.float64]
+    atom_extra: tuple[tuple[str, ...], ...]
+    cell: NDArray[np.float64] | None
+    cell_unit: Literal["ang", "au"]
+    kgrid: tuple[int, int, int]
+    spin: SpinMode
+    spin_orbit: bool
+    temperature: float
+    xc: str
+    solver: str
+    orbital_optimization: bool
+    band_kpath: tuple[KpathSegment, ...]
+    text: str
+    keywords: Mapping[str, str]
+
+    @property
+    def n_atoms(self) -> int:
+        """Number of atoms."""
+        return len(self.atom_species)
+
+    @property
+    def numbers(self) -> NDArray[np.int32]:
+        """int32 (N,): atomic number of each atom, 0 for empty atoms."""
+        return np.array([one.number for one in self.species], dtype=np.int32)[self.atom_species]
+
+    @property
+    def spin_switch(self) -> int:
+        """The switch that the scfout file of this run has: 0, 1 or 3."""
+        return SPIN_SWITCH[self.spin]
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The species label of each atom."""
+        return tuple(self.species[index].label for index in self.atom_species)
+
+    @property
+    def cell_bohr(self) -> NDArray[np.float64] | None:
+        """float64 (3, 3) lattice vectors in Bohr with OpenMX's constant, or None."""
+        return None if self.cell is None else self.cell / _unit_length(self.cell_unit)
+
+    @property
+    def positions_bohr(self) -> NDArray[np.float64]:
+        """float64 (N, 3) Cartesian positions in Bohr with OpenMX's constant, unwrapped."""
+        if self.coordinate_unit == "frac" and self.cell_bohr is not None:
+            return self.coordinates @ self.cell_bohr
+        return self.coordinates / _unit_length(self.coordinate_unit)
+
+    def contracted(self, n_orbitals: ArrayLike) -> bool:
+        """Hold the basis strings against the orbital counts of the matrices.
+
+        Parameters
+        ----------
+        n_orbitals
+            int (N,): orbitals of each atom, from the scfout file.
+
+        Returns
+        -------
+        bool
+            Whether the orbitals are the contracted ones of ``s4>2``.
+
+        Raises
+        ------
+        FormatError
+            When the counts fit neither reading.
+        """
+        counts = np.asarray(n_orbitals)
+        if counts.shape != (self.n_atoms,):
+            raise FormatError(
+                self.path,
+                "the matrices and the input file differ in the number of atoms",
+                expected=f"{self.n_atoms} (Atoms.Number)",
+                found=f"{counts.shape[0]} in the matrices",
+                fix="The scfout and its input text do not belong together: run OpenMX again.",
+            )
+        readings = (True, False) if self.orbital_optimization else (False, True)
+        for reading in readings:
+            sizes = np.array([one.pao.n_orbitals(contracted=reading) for one in self.species])
+            if (sizes[self.atom_species] == counts).all():
+                return reading and any(one.pao.has_contraction for one in self.species)
+        sizes = np.array([one.pao.n_orbitals(contracted=readings[0]) for one in self.species])
+        atom = int(np.argmax(sizes[self.atom_species] != counts))
+        one = self.species[self.atom_species[atom]]
+        raise FormatError(
+            self.path,
+            f"the basis of atom {atom + 1} ({one.label}, {one.pao}) does not fit the matrices",
+            expected=f"{sizes[self.atom_species[atom]]} orbitals",
+            found=f"{counts[atom]} orbitals in the matrices",
+            where="Definition.of.Atomic.Species",
+            fix="The scfout and its input text do not belong together: run OpenMX again.",
+        )
+
+
+def read_input(path: str | Path) -> OpenmxInput:
+    """Read an OpenMX input file.
+
+    Raises
+    ------
+    FormatError
+        As `parse_input`.
+    MissingDataError
+        When the file cannot be read.
+    """
+    return parse_input(load_text(path, "an OpenMX input file"), path)
+
+
+def parse_input(text: str, path: str | Path) -> OpenmxInput:
+    """Understand the text of an OpenMX input file.
+
+    Keywords are matched without regard to case; ``#`` starts a comment.
+
+    Parameters
+    ----------
+    text
+        The text of a ``.dat`` file, or `Scfout.input_text`.
+    path
+        The file that the text comes from, for messages.
+
+    Raises
+    ------
+    FormatError
+        When something needed is missing, malformed or contradictory; names line and keyword.
+    """
+    source = InputText(text, Path(path))
+    species = tuple(_species(source))
+    atoms = _atoms(source, species)
+    unit: LengthUnit = source.choice(
+        "Atoms.SpeciesAndCoordinates.Unit", "Ang", ("ang", "au", "frac")
+    )
+    cell = _cell(source)
+    if unit == "frac" and cell is None:
+        source.fail(
+            "coordinates are in units of the lattice vectors, which are missing",
+            "Atoms.UnitVectors",
+            "a block <Atoms.UnitVectors",
+        )
+    kgrid = source.numbers("scf.Kgrid", "1 1 1", 3)
+    return OpenmxInput(
+        path=source.path,
+        system_name=source.value("System.Name", "default"),
+        species=species,
+        coordinate_unit=unit,
+        cell=cell,
+        cell_unit=source.choice("Atoms.UnitVectors.Unit", "Ang", ("ang", "au")),
+        kgrid=(int(kgrid[0]), int(kgrid[1]), int(kgrid[2])),
+        spin=source.choice("scf.SpinPolarization", "off", ("off", "on", "nc")),
+        spin_orbit=source.choice("scf.SpinOrbit.Coupling", "off", ("off", "on")) == "on",
+        temperature=source.numbers("scf.ElectronicTemperature", "300.0", 1)[0],
+        xc=source.value("scf.XcType", "LDA"),
+        solver=source.value("scf.EigenvalueSolver", "Cluster"),
+        orbital_optimization=source.value("orbitalOpt.Method", "off").lower() != "off",
+        band_kpath=tuple(_kpath(source)),
+        text=text,
+        keywords=MappingProxyType({key: found[0][1] for key, found in source.values.items()}),
+        atom_species=atoms[0],
+        coordinates=atoms[1],
+        charges=atoms[2],
+        atom_extra=atoms[3],
+    )
+
+
+def _unit_length(unit: LengthUnit) -> float:
+    """Return one Bohr in `unit`."""
+    return OPENMX.bohr_angstrom if unit == "ang" else 1.0
+
+
+def _species(source: InputText) -> Iterator[Species]:
+    """Yield the lines of ``Definition.of.Atomic.Species``."""
+    keyword = "Definition.of.Atomic.Species"
+    count = int(source.numbers("Species.Number", None, 1)[0])
+    seen: set[str] = set()
+    for line, words in source.block(keyword, count, "Species.Number"):
+        if len(words) < 3:
+            found = repr(" ".join(words))
+            source.fail(
+                "columns are missing", keyword, "label, basis, potential", line=line, found=found
+            )
+        if words[0] in seen:
+            source.fail(
+                "the label stands twice", keyword, "one line each", line=line, found=words[0]
+            )
+        seen.add(words[0])
+        try:
+            yield Species.parse(*words[:3])
+        except UsageError as error:
+            source.fail(str(error), keyword, "such as: C C6.0-s2p2d1 C_PBE19", line=line)
+
+
+def _atoms(
+    source: InputText, species: tuple[Species, ...]
+) -> tuple[
+    NDArray[np.int32], NDArray[np.float64], NDArray[np.float64], tuple[tuple[str, ...], ...]
+]:
+    """Return species index, coordinates, initial charges and further columns of the atoms."""
+    keyword = "Atoms.SpeciesAndCoordinates"
+    count = int(source.numbers("Atoms.Number", None, 1)[0])
+    index = {one.label: number for number, one in enumerate(species)}
+    which, numbers, extra = [], [], []
+    for serial, (line, words) in enumerate(source.block(keyword, count, "Atoms.Number"), 1):
+        if words[0] != str(serial):
+            source.fail(
+                "atoms are not numbered in order", keyword, serial, line=line, found=words[0]
+            )
+        if len(words) < 7 or words[1] not in index:
+            expected = f"number, one of {', '.join(index)}, x, y, z, up, down"
+            source.fail("not an atom", keyword, expected, line=line, found=repr(" ".join(words)))
+        which.append(index[words[1]])
+        numbers.append(source.floats(words[2:7], 5, keyword, line))
+        extra.append(tuple(words[7:]))
+    if not which:
+        source.fail("there are no atoms", keyword, "one or more")
+    table = np.array(numbers)
+    return np.array(which, dtype=np.int32), table[:, :3], table[:, 3:], tuple(extra)
+
+
+def _cell(source: InputText) -> NDArray[np.float64] | None:
+    """Return the lattice vectors as typed, or None where the block is absent."""
+    keyword = "Atoms.UnitVectors"
+    if keyword.lower() not in source.blocks:
+        return None
+    rows = source.block(keyword, 3, "three vectors")
+    return np.array([source.floats(words[:3], 3, keyword, line) for line, words in rows])
+
+
+def _kpath(source: InputText) -> Iterator[KpathSegment]:
+    """Yield the segments of the band path."""
+    keyword = "Band.kpath"
+    if keyword.lower() not in source.blocks:
+        return
+    count = int(source.numbers("Band.Nkpath", "0", 1)[0])
+    for line, words in source.block(keyword, count, "Band.Nkpath"):
+        n, *k = source.floats(words[:7], 7, keyword, line)
+        first, last = ([*words[7:9], "", ""])[:2]
+        yield KpathSegment(int(n), (k[0], k[1], k[2]), (k[3], k[4], k[5]), (first, last))

@@ -1,0 +1,195 @@
+"""OpenMX's text outputs: band files and reports, against the recorded numbers of each run."""
+
+import json
+
+import numpy as np
+import pytest
+
+from dock.converters.openmx.textout import read_band, read_out
+from dock.errors import FormatError, MissingDataError
+from dock.units import OPENMX
+
+# The recorded eigenvalues are rounded to 1e-9 eV.
+ROUNDING_EV = 6e-10
+BANDS = ["fe-spin", "gaas-soc", "graphene-v38", "graphene", "mos2", "o2-nc-soc", "si"]
+RUNS = [*BANDS, "co-f", "h2o", "h2o-v38", "o2-spin", "o2-nc-soc-v38"]
+
+BAND_TEXT = """\
+ 2  1  -0.25
+ 1.0 0.0 0.0  0.0 1.0 0.0  0.0 0.0 1.0
+1
+2  0.0 0.0 0.0  0.5 0.0 0.0  G X
+2  0.0 0.0 0.0
+-1.0 0.5
+2  0.0 0.0 0.0
+-0.9 0.6
+2  0.5 0.0 0.0
+-1.1 0.4
+2  0.5 0.0 0.0
+-0.8 0.7
+"""
+
+OUT_TEXT = """\
+***********************************************************
+  This calculation was performed by OpenMX Ver. 3.9.9
+***********************************************************
+scf.maxIter               3
+SCF.Criterion             1e-06
+                  SCF history at MD= 1
+   SCF=   1  NormRD=  1.0  Uele= -5.0
+   SCF=   2  NormRD=  0.1  Uele= -5.0000000001
+  Uele.         -5.0000000001
+                  SCF history at MD= 2
+   SCF=   1  NormRD=  1.0  Uele= -5.0
+   SCF=   2  NormRD=  0.5  Uele= -4.0
+   SCF=   3  NormRD=  0.3  Uele= -4.5
+  Uele.         -4.5
+"""
+
+
+def reference(shared, name):
+    folder = shared / "fixtures" / "openmx" / name
+    return folder, json.loads((folder / "reference.json").read_text())
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize("name", BANDS)
+def test_band_files(shared, name):
+    folder, known = reference(shared, name)
+    found = read_band(folder / f"{name}.Band")
+    np.testing.assert_allclose(
+        found.eigenvalues * OPENMX.hartree_ev,
+        known["bands"]["energies_eV"],
+        rtol=0,
+        atol=ROUNDING_EV,
+    )
+    np.testing.assert_allclose(found.k_frac, known["bands"]["kpoints_frac"], atol=1e-12)
+    assert found.chemical_potential == pytest.approx(known["chemical_potential_Ha"], abs=1e-14)
+    cell = np.array(known["lattice_bohr"])
+    np.testing.assert_allclose(cell @ found.reciprocal.T, 2 * np.pi * np.eye(3), atol=1e-12)
+    for one, other in zip(found.segments, known["bands"]["segments"], strict=True):
+        assert (one.n_points, list(one.labels)) == (other["n"], other["labels"])
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize("name", RUNS)
+def test_reports(shared, name):
+    folder, known = reference(shared, name)
+    found = read_out(folder / f"{name}.out")
+    assert found.code_version == known["openmx_version"]
+    assert found.band_energy == known["band_energy_Uele_Ha"]
+    assert found.total_energy == known["total_energy_Ha"]
+    assert found.chemical_potential == pytest.approx(known["chemical_potential_Ha"], abs=1e-12)
+    assert found.norm_rd == known["final_NormRD"]
+    assert found.max_steps == 120
+    assert found.converged
+    assert not found.hit_max_steps
+    assert found.mulliken is not None
+    assert list(found.mulliken.labels) == [one["element"] for one in known["mulliken"]]
+    np.testing.assert_array_equal(found.mulliken.up, [one["up"] for one in known["mulliken"]])
+    assert (found.mulliken.theta is None) == (known["spin_treatment"] != "noncollinear")
+    assert (found.eigenvalues is None) == (known["solver"] != "Cluster")
+
+
+@pytest.mark.shared
+def test_the_criterion_is_on_the_band_energy(shared):
+    """All runs stopped at the first step whose |ΔUele| is below scf.criterion, whatever NormRD."""
+    for name in RUNS:
+        lines = (shared / "fixtures" / "openmx" / name / f"{name}.out").read_text().split("\n")
+        energies = [float(one.split("Uele=")[1]) for one in lines if "SCF=" in one]
+        criterion = read_out(shared / "fixtures" / "openmx" / name / f"{name}.out").criterion
+        changes = np.abs(np.diff(energies))
+        assert changes[-1] < criterion
+        # The first two steps of a run may share one energy: the density was not mixed yet.
+        assert (changes[1:-1] >= criterion).all()
+
+
+@pytest.mark.shared
+def test_cluster_eigenvalues_and_grid(shared):
+    folder, known = reference(shared, "o2-spin")
+    found = read_out(folder / "o2-spin.out")
+    assert found.grid == (60, 48, 48)
+    assert found.eigenvalues.shape == (2, 26)
+    assert found.eigenvalues[1, 0] == -1.18791900666256
+    expected = np.array(known["eigenvalues_gamma_eV"])
+    np.testing.assert_allclose(
+        found.eigenvalues * OPENMX.hartree_ev, expected, rtol=0, atol=ROUNDING_EV
+    )
+
+
+@pytest.fixture
+def band(tmp_path):
+    path = tmp_path / "x.Band"
+    path.write_text(BAND_TEXT)
+    return path
+
+
+def test_up_and_down_are_told_apart(band):
+    found = read_band(band)
+    assert found.eigenvalues.tolist() == [[[-1.0, 0.5], [-1.1, 0.4]], [[-0.9, 0.6], [-0.8, 0.7]]]
+    assert found.k_frac.tolist() == [[0, 0, 0], [0.5, 0, 0]]
+
+
+def test_band_file_cut(band):
+    for at in range(len(BAND_TEXT.rstrip()) - 3):
+        band.write_text(BAND_TEXT[:at])
+        with pytest.raises(FormatError, match=r"x\.Band"):
+            read_band(band)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "problem"),
+    [
+        (" 2  1  -0.25", " 2  5  -0.25", "line 1.*spin switch"),
+        (" 2  1  -0.25", " 999999999  1  -0.25", "line 1"),
+        (" 2  1  -0.25", "this is a text", r"line 1.*3 numbers. Found 'this"),
+        ("\n1\n", "\n2\n", "line 5"),
+        ("2  0.0 0.0 0.0  0.5", "0  0.0 0.0 0.0  0.5", "line 4.*number of points"),
+        ("2  0.0 0.0 0.0  0.5", "9  0.0 0.0 0.0  0.5", r"Expected 40 lines. Found 12 lines"),
+        ("-0.9 0.6", "-0.9 nan", "line 8.*2 numbers"),
+        ("2  0.5 0.0 0.0\n-0.8", "2  0.4 0.0 0.0\n-0.8", "same k points"),
+        ("2  0.5 0.0 0.0\n-0.8", "3  0.5 0.0 0.0\n-0.8", "2 bands at each k point"),
+    ],
+)
+def test_band_file_contradictions(band, old, new, problem):
+    assert old in BAND_TEXT
+    band.write_text(BAND_TEXT.replace(old, new, 1))
+    with pytest.raises(FormatError, match=problem):
+        read_band(band)
+
+
+def test_the_last_structure_counts(tmp_path):
+    path = tmp_path / "x.out"
+    path.write_text(OUT_TEXT)
+    found = read_out(path)
+    assert (found.n_steps, found.max_steps, found.criterion) == (3, 3, 1e-6)
+    assert found.energy_change == 0.5
+    assert found.norm_rd == 0.3
+    assert found.band_energy == -4.5
+    assert not found.converged
+    assert found.hit_max_steps
+    assert found.total_energy is None
+    assert found.mulliken is None
+    assert found.grid is None
+
+
+def test_runs_that_diverge_or_have_just_begun(tmp_path):
+    path = tmp_path / "x.out"
+    path.write_text(OUT_TEXT.replace("0.3  Uele= -4.5", "****  Uele= nan"))
+    assert not read_out(path).converged
+    path.write_text("\n".join(OUT_TEXT.split("\n")[:3]))
+    found = read_out(path)
+    assert (found.n_steps, found.energy_change, found.converged) == (0, None, False)
+    assert not found.hit_max_steps
+
+
+def test_files_that_are_none(tmp_path):
+    for reader in (read_band, read_out):
+        with pytest.raises(MissingDataError, match="No such file"):
+            reader(tmp_path / "none")
+        (tmp_path / "x").write_bytes(b"\x89HDF\r\n\0")
+        with pytest.raises(FormatError, match="binary data"):
+            reader(tmp_path / "x")
+    (tmp_path / "x").write_text("another text\n")
+    with pytest.raises(FormatError, match=r"not an OpenMX report.*'another text"):
+        read_out(tmp_path / "x")
