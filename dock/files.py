@@ -5,14 +5,17 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import secrets
 import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 from dock.errors import OutputError
 
 __all__ = ["atomic_path", "folder_transaction", "prepare_folder", "write_text"]
+
+# What file systems without hard links say to a link.
+_NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
 
 
 @contextlib.contextmanager
@@ -33,28 +36,25 @@ def atomic_path(target: str | Path, *, overwrite: bool = False) -> Iterator[Path
         file is removed; an existing target is left as it was.
     """
     target = Path(target)
-    if target.is_dir():
-        raise OutputError(f"{target}: a folder stands where a file is to be written. Remove it.")
-    if target.exists() and not overwrite:
-        raise OutputError(f"{target}: exists already. Give --overwrite to replace it.")
     with _os_errors_name(target):
-        handle, name = tempfile.mkstemp(
-            prefix=f".{target.name}.", suffix=".part", dir=target.parent
-        )
-        os.close(handle)
-    temporary = Path(name)
+        if target.is_dir():
+            raise OutputError(f"{target}: a folder stands where a file is to be written.")
+        if target.exists() and not overwrite:
+            raise OutputError(f"{target}: exists already. Give --overwrite to replace it.")
+        temporary = _temporary_name(target)
+        os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666))
     try:
-        with _os_errors_name(target):
+        with _os_errors_name(target, temporary):
             yield temporary
             _sync(temporary)
-            temporary.chmod(0o666 & ~_umask())
             if overwrite:
                 temporary.replace(target)
             else:
                 _rename_new(temporary, target)
             _sync(target.parent)
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 def write_text(target: str | Path, text: str, *, overwrite: bool = False) -> None:
@@ -86,31 +86,33 @@ def folder_transaction(target: str | Path, *, overwrite: bool = False) -> Iterat
     target = Path(target)
     if target.exists() and not target.is_dir():
         raise OutputError(f"{target}: a file stands where a folder is to be written. Remove it.")
-    parent = prepare_folder(target.resolve().parent)
+    final = target.resolve()
+    parent = prepare_folder(final.parent)
     with _os_errors_name(target):
-        temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".part", dir=parent))
+        temporary = _temporary_name(final)
+        temporary.mkdir()
     try:
-        with _os_errors_name(target):
+        with _os_errors_name(target, temporary):
             yield temporary
             for file in temporary.iterdir():
                 _sync(file)
             _sync(temporary)
-            temporary.chmod(0o777 & ~_umask())
-            _hand_over(temporary, target, overwrite=overwrite)
+            _hand_over(temporary, final, overwrite=overwrite)
             _sync(parent)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _hand_over(temporary: Path, target: Path, *, overwrite: bool) -> None:
-    """Rename the whole folder, or move its files into one that has content."""
-    try:
-        temporary.rename(target)
-    except OSError as error:
-        if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
-            raise
-    else:
-        return
+    """Rename the whole folder, or move its files into one that has content (or that we are in)."""
+    if target != Path.cwd():
+        try:
+            temporary.rename(target)
+        except OSError as error:
+            if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
+                raise
+        else:
+            return
     files = sorted(temporary.iterdir())
     there = [file.name for file in files if (target / file.name).exists()]
     if there and not overwrite:
@@ -118,12 +120,25 @@ def _hand_over(temporary: Path, target: Path, *, overwrite: bool) -> None:
             f"{target}: exists already ({', '.join(there)}). Give --overwrite to replace these "
             "files, or choose another place with -o."
         )
-    for file in files:
-        if overwrite:
-            file.replace(target / file.name)
-        else:
-            _rename_new(file, target / file.name)
+    moved: list[Path] = []
+    try:
+        for file in files:
+            if overwrite:
+                file.replace(target / file.name)
+            else:
+                _rename_new(file, target / file.name)
+                moved.append(target / file.name)
+    except OSError:
+        for path in moved:
+            path.unlink(missing_ok=True)
+        raise
     _sync(target)
+
+
+def _temporary_name(target: Path) -> Path:
+    """Return a new hidden name beside `target`, short enough for any name of its own."""
+    place = target.absolute()  # a change of the working folder meanwhile does no harm
+    return place.parent / f".{place.name[:40]}.{secrets.token_hex(6)}.part"
 
 
 def prepare_folder(folder: str | Path) -> Path:
@@ -143,18 +158,27 @@ def _rename_new(temporary: Path, target: Path) -> None:
             f"{target}: exists already (another process made it just now). "
             "Give --overwrite to replace it."
         ) from None
-    except OSError:
-        temporary.replace(target)  # a file system without hard links
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        temporary.replace(target)
 
 
 @contextlib.contextmanager
-def _os_errors_name(target: Path) -> Iterator[None]:
-    """Turn the operating system's refusal into a sentence that names the target."""
+def _os_errors_name(target: Path, temporary: Path | None = None) -> Iterator[None]:
+    """Turn the operating system's refusal into a sentence that names the target.
+
+    A refusal that names a file elsewhere (an input that cannot be read) keeps that name.
+    """
     try:
         yield
     except OutputError:
         raise
     except OSError as error:
+        if temporary is not None and _is_elsewhere(error, target, temporary):
+            raise OutputError(
+                f"{target}: not written, because {error.filename} failed: {error.strerror}."
+            ) from error
         if error.errno in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error):
             reason, fix = "the disk is full", "Free some space and run the command again."
         elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
@@ -179,8 +203,10 @@ def _sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def _umask() -> int:
-    """Return the process's umask (there is no call that only reads it)."""
-    mask = os.umask(0o077)
-    os.umask(mask)
-    return mask
+def _is_elsewhere(error: OSError, target: Path, temporary: Path) -> bool:
+    """Say whether an error names a file that is neither the target nor the temporary one."""
+    if not isinstance(error.filename, str | os.PathLike):
+        return False
+    named = Path(error.filename).absolute()
+    own = {target.absolute(), temporary}
+    return named != target.absolute().parent and not own & {named, *named.parents}

@@ -8,7 +8,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["ABACUS", "AIMS", "CODATA2018", "OPENMX", "SIESTA4", "SIESTA5", "Constants"]
+__all__ = [
+    "ABACUS",
+    "AIMS",
+    "CODATA2018",
+    "OPENMX",
+    "PYSCF",
+    "QE",
+    "SIESTA4",
+    "SIESTA5",
+    "Constants",
+]
 
 
 @dataclass(frozen=True)
@@ -41,3 +51,5 @@ SIESTA4 = Constants(2 * 13.60580, 0.529177, "SIESTA 4.x and the 2021 master")
 SIESTA5 = Constants(27.211386245988, 0.529177210903, "SIESTA 5.x: CODATA 2018")
 ABACUS = Constants(2 * 13.605698, 0.529177, "ABACUS 3.x")
 AIMS = Constants(27.2113845, 0.52917721, "FHI-aims")
+PYSCF = Constants(27.21138602, 0.52917721092, "PySCF 2.x: pyscf.data.nist")
+QE = Constants(27.211386245988, 0.529177210903, "Quantum ESPRESSO: CODATA 2018")

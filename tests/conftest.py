@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
+import hypothesis
 import numpy as np
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
+
+# `import synthetic` gives every test the random structures, bases and matrices.
+sys.path.append(str(ROOT / "tests" / "core"))
+
+# The same examples in every run: a failure is found again, and no run fails by chance.
+hypothesis.settings.register_profile(
+    "dock", derandomize=True, deadline=None, max_examples=40, database=None
+)
+hypothesis.settings.load_profile("dock")
 
 
 @pytest.fixture

@@ -108,7 +108,7 @@ def bands(
     selection = Selection(window or None, states, around)
     chosen = make_path(calc, k_path, points=points)
     target = output or (path if path.is_dir() else path.parent) / "band.h5"
-    _refuse_existing([target, target.with_suffix(".json"), plot], overwrite=overwrite)
+    _require_writable(target, plot, overwrite=overwrite)
     count = calc.spin.n_channels * chosen.n_kpoints
     bar = Progress(count * (1 if compare is None else 2), "k-points", quiet=quiet)
     run = partial(compute, path=chosen, selection=selection, s_threshold=s_threshold, jobs=jobs)
@@ -125,11 +125,21 @@ def bands(
         _print_text(result, other, written)
 
 
-def _refuse_existing(targets: list[Path | None], *, overwrite: bool) -> None:
-    """Say that a target exists before an hour is spent on computing it."""
-    from dock.errors import OutputError
+def _require_writable(output: Path, plot: Path | None, *, overwrite: bool) -> None:
+    """Say that a target cannot be written before an hour is spent on computing it."""
+    from dock.errors import OutputError, UsageError
+    from dock.post.plot import require_figure_name
 
-    there = [target for target in targets if target is not None and target.exists()]
+    if output.suffix == ".json":
+        raise UsageError(f"{output}: name the HDF5 file; the .json comes beside it.")
+    targets = [output, output.with_suffix(".json")]
+    if plot is not None:
+        require_figure_name(plot)
+        targets.append(plot)
+    for target in targets:
+        if not target.parent.is_dir():
+            raise OutputError(f"{target}: there is no folder {target.parent}. Make it first.")
+    there = [target for target in targets if target.exists()]
     if there and not overwrite:
         raise OutputError(
             f"{', '.join(map(str, there))}: exists already. Give --overwrite to replace it, or "
@@ -154,7 +164,7 @@ def _print_text(result: BandStructure, other: BandStructure | None, written: lis
     rows = [
         [
             "bands",
-            f"{result.energies.shape[2]} at {path.n_kpoints} k-points, {result.spin.value} spin",
+            f"{result.energies.shape[2]} at {path.n_kpoints} k-points, spin {result.spin.value}",
         ],
         ["path", labels + (f"  ({path.note})" if path.note else "")],
     ]

@@ -62,6 +62,11 @@ class Calculation:
     source
         How messages call it: the folder or file that was read.
 
+    Raises
+    ------
+    LayoutError
+        When a matrix is not what it is called, or has other atoms, orbitals or spin.
+
     Examples
     --------
     >>> import dock
@@ -88,6 +93,9 @@ class Calculation:
             )
         named = {quantity_of(name).name: value for name, value in self.matrices.items()}
         object.__setattr__(self, "matrices", named)
+        for name, value in named.items():
+            if isinstance(value, AOMatrix):
+                self._require_fitting(name, value)
 
     @property
     def available(self) -> tuple[str, ...]:
@@ -101,8 +109,22 @@ class Calculation:
             source = self.matrices.get(name)
             if source is None:
                 return None
-            self._loaded[name] = source if isinstance(source, AOMatrix) else source()
+            matrix = source if isinstance(source, AOMatrix) else source()
+            self._require_fitting(name, matrix)
+            self._loaded[name] = matrix
         return self._loaded[name]
+
+    def _require_fitting(self, name: str, matrix: AOMatrix) -> None:
+        """Refuse a matrix of another operator, basis or spin."""
+        problem = ""
+        if matrix.quantity != name:
+            problem = f"is the {matrix.quantity}"
+        elif not matrix.basis.is_same(self.basis):
+            problem = "has another basis than the calculation"
+        elif matrix.facts.has_spin and matrix.spin is not self.spin:
+            problem = f"has spin '{matrix.spin.value}', the calculation '{self.spin.value}'"
+        if problem:
+            raise LayoutError(f"{self.source}: the matrix given as {name} {problem}.")
 
     def require(self, quantity: str, fix: str = "") -> AOMatrix:
         """Return a matrix, or raise saying that it is missing and how to get it.
@@ -168,7 +190,18 @@ class Calculation:
         )
 
     def permute_atoms(self, order: list[int]) -> Calculation:
-        """Return the calculation with atom ``order[a]`` as its atom a, in every matrix."""
+        """Return the calculation with atom ``order[a]`` as its atom a, in every matrix.
+
+        Raises
+        ------
+        LayoutError
+            When `order` does not have each atom once.
+        """
+        if sorted(order) != list(range(self.structure.n_atoms)):
+            raise LayoutError(
+                f"an order has each of the atoms 0 to {self.structure.n_atoms - 1} once, found "
+                f"{list(order)[:10]}."
+            )
 
         def permuted(name: str) -> Callable[[], AOMatrix]:
             return lambda: self.require(name).permute_atoms(order)

@@ -6,7 +6,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from dock.core.matrix import AOMatrix
 from dock.core.spin import Spin
@@ -41,10 +41,12 @@ def to_csr(matrix: AOMatrix, R: ArrayLike, component: int = 0) -> scipy.sparse.c
     Raises
     ------
     LayoutError
-        When the matrix has no such component.
+        When the matrix has no such component, or R is no lattice vector.
     """
     from scipy.sparse import coo_array
 
+    if np.shape(R) != (3,):
+        raise LayoutError(f"R needs three components, found shape {np.shape(R)}.")
     if not 0 <= component < len(matrix.entries):
         raise LayoutError(f"{matrix.quantity} has components 0 to {len(matrix.entries) - 1}.")
     pairs = matrix.pairs
@@ -58,10 +60,12 @@ def to_csr(matrix: AOMatrix, R: ArrayLike, component: int = 0) -> scipy.sparse.c
 def to_sisl(matrix: AOMatrix, overlap: AOMatrix | None = None) -> Any:
     """Return a sisl ``Hamiltonian`` or ``DensityMatrix`` with the same atoms and pairs.
 
-    Orbitals carry the standard real-harmonic order of `dock` (m = −l … +l). Energies in eV,
-    absolute. Collinear spin becomes a polarised sisl matrix, spinors a spin–orbit one (eight real
-    components in sisl's order: uu, dd and ud real and imaginary, then the imaginary diagonals and
-    du).
+    Orbitals carry the order of `dock` (m = −l … +l) and its signs: sisl's matrices are ours, only
+    what sisl evaluates from the shapes of its orbitals would see the other sign of odd m. Energies
+    in eV, absolute. Collinear spin becomes a polarised sisl matrix, spinors a spin–orbit one whose
+    eight real components are Re uu, Re dd, Re ud, ±Im ud, Im uu, Im dd, Re du, Im du; the sign is
+    the one that makes sisl's ``Hk`` ours (it changed between sisl's versions). In sisl the two
+    spins of an orbital are neighbours: row 2a is ours a, row 2a + 1 is ours N + a.
 
     Parameters
     ----------
@@ -69,17 +73,27 @@ def to_sisl(matrix: AOMatrix, overlap: AOMatrix | None = None) -> Any:
         A Hamiltonian or density matrix.
     overlap
         The overlap; without it sisl's object is orthogonal.
+
+    Raises
+    ------
+    DependencyError
+        When sisl is not installed.
+    LayoutError
+        When the operator, the basis or the overlap does not fit.
     """
     sisl = require("sisl", "sisl")
     kinds = {"hamiltonian": sisl.Hamiltonian, "density_matrix": sisl.DensityMatrix}
     if matrix.quantity not in kinds:
         raise LayoutError(f"sisl has no counterpart of the {matrix.quantity} that dock knows.")
     if overlap is not None:
+        if overlap.quantity != "overlap":
+            raise LayoutError(f"sisl needs an overlap beside the matrix, found {overlap.quantity}.")
         matrix, overlap = matrix.aligned(overlap)
+        matrix.assert_same_layout(overlap)
     geometry = _sisl_geometry(sisl, matrix)
     row, col = _orbital_indices(matrix)
     columns = geometry.no * _supercell_index(geometry, matrix) + col
-    data = _sisl_components(matrix)
+    data = _sisl_components(sisl, matrix)
     if overlap is not None:
         data = np.concatenate([data, overlap.entries[:1]])
     from scipy.sparse import coo_array
@@ -97,12 +111,21 @@ def to_sisl(matrix: AOMatrix, overlap: AOMatrix | None = None) -> Any:
     return kinds[matrix.quantity].fromsp(geometry, parts, **options)
 
 
-def _sisl_components(matrix: AOMatrix) -> Any:
+def _sisl_components(sisl: Any, matrix: AOMatrix) -> NDArray[np.float64]:
+    """Return the (n_components, n_entries) real numbers that sisl keeps."""
     if matrix.spin is not Spin.NONCOLLINEAR:
         return np.asarray(matrix.entries, dtype=np.float64)
     uu, ud, du, dd = matrix.entries
-    parts = [uu.real, dd.real, ud.real, -ud.imag, uu.imag, dd.imag, du.real, du.imag]
-    return np.stack(parts)
+    sign = _sisl_sign(sisl)
+    parts = [uu.real, dd.real, ud.real, sign * ud.imag, uu.imag, dd.imag, du.real, du.imag]
+    return np.stack(parts).astype(np.float64)
+
+
+def _sisl_sign(sisl: Any) -> float:
+    """Return the sign with which this sisl keeps Im ud, found by building one orbital."""
+    probe = sisl.Hamiltonian(sisl.Geometry([0, 0, 0]), spin=sisl.Spin("spin-orbit"))
+    probe[0, 0] = [0, 0, 0, 1, 0, 0, 0, 0]
+    return float(probe.Hk(format="array")[0, 1].imag)
 
 
 def _orbital_indices(matrix: AOMatrix) -> tuple[Any, Any]:
@@ -120,20 +143,21 @@ def _orbital_indices(matrix: AOMatrix) -> tuple[Any, Any]:
 
 
 def _sisl_geometry(sisl: Any, matrix: AOMatrix) -> Any:
+    """Return sisl's geometry: as many neighbouring cells as the pairs reach."""
     structure, basis = matrix.structure, matrix.basis
     nsc = 2 * np.abs(matrix.pairs.R).max(axis=0, initial=0) + 1
     reach = float(np.linalg.norm(nsc @ structure.cell)) + 1.0
     atoms = {}
     for label in basis.species:
-        number = int(structure.numbers[structure.labels.index(label)])
+        number = int(structure.numbers[basis.labels.index(label)])
         orbitals = [
             sisl.AtomicOrbital(n=shell.l + 1, l=shell.l, m=m, zeta=zeta + 1, R=reach)
             for zeta, shell in enumerate(basis.shells[label])
             for m in range(-shell.l, shell.l + 1)
         ]
-        atoms[label] = sisl.Atom(number or "fake", orbitals, tag=label)
+        atoms[label] = sisl.Atom(number, orbitals, tag=label)
     lattice = sisl.Lattice(structure.cell, nsc=nsc)
-    return sisl.Geometry(structure.positions, [atoms[x] for x in structure.labels], lattice)
+    return sisl.Geometry(structure.positions, [atoms[label] for label in basis.labels], lattice)
 
 
 def _supercell_index(geometry: Any, matrix: AOMatrix) -> Any:

@@ -13,7 +13,7 @@ from dock.core.arrays import IntArray, NumberArray
 from dock.core.matrix import AOMatrix
 from dock.core.pairs import Pairs
 from dock.core.spin import Spin
-from dock.errors import LayoutError
+from dock.errors import LayoutError, UsageError
 
 if TYPE_CHECKING:
     import scipy.sparse
@@ -49,7 +49,14 @@ class KBuilder:
         Build the (2N, 2N) matrix of spinors, all up orbitals first. Default: for a non-collinear
         Hamiltonian or density matrix. Give it for the overlap that goes with one: S ⊗ 1.
     pattern
-        Pairs whose atom pairs the sparse pattern must contain, so that several matrices share it.
+        Pairs whose atom pairs the sparse pattern has, so that several matrices share it; those of
+        the matrix must be among them (take the union of the pairs of all).
+
+    Raises
+    ------
+    LayoutError
+        When the matrix cannot be built with or without spin as asked, or the pattern lacks an
+        atom pair of the matrix.
 
     Notes
     -----
@@ -72,6 +79,8 @@ class KBuilder:
                 f"the {matrix.quantity} with {matrix.spin.value} spin has no spinors."
             )
         self._pattern_pairs = pattern if pattern is not None else matrix.pairs
+        if pattern is not None:
+            _require_atom_pairs(matrix, pattern)
 
     @property
     def size(self) -> int:
@@ -81,15 +90,15 @@ class KBuilder:
     @property
     def n_channels(self) -> int:
         """Number of matrices per k-point: 2 for collinear spin, 3 for vector operators, else 1."""
-        return 1 if self.spinor else len(self.matrix.entries)
+        return self.matrix.facts.n_vector if self.spinor else len(self.matrix.entries)
 
     @cached_property
     def _parts(self) -> list[tuple[int, int, int, int]]:
         """(component, channel, row spin, column spin) of everything that is added up."""
         if not self.spinor:
             return [(channel, channel, 0, 0) for channel in range(self.n_channels)]
-        if len(self.matrix.entries) == 1:
-            return [(0, 0, 0, 0), (0, 0, 1, 1)]
+        if not self.matrix.facts.has_spin:
+            return [(vector, vector, s, s) for vector in range(self.n_channels) for s in (0, 1)]
         return [(2 * s + t, 0, s, t) for s in (0, 1) for t in (0, 1)]
 
     def is_real(self, k_frac: ArrayLike, gauge: Gauge = "cell") -> bool:
@@ -115,11 +124,20 @@ class KBuilder:
         ndarray
             (size, size), or (n_channels, size, size) for several channels. Float64 where the
             result is real, else complex128.
+
+        Raises
+        ------
+        UsageError
+            For a k-point without three finite components, or an unknown gauge or derivative.
         """
-        if self._folded is not None and gauge == "cell" and derivative is None:
-            out = self._sum_folded(k_frac)
+        k = _checked(k_frac, gauge)
+        if derivative not in (None, 0, 1, 2):
+            raise UsageError(f"a derivative is by k_x, k_y or k_z (0, 1, 2), found {derivative}.")
+        folded = self._folded
+        if folded is not None and gauge == "cell" and derivative is None:
+            out = self._sum_folded(folded, k)
         else:
-            out = self._sum_blocks(k_frac, gauge, derivative)
+            out = self._sum_blocks(k, gauge, derivative)
         return out[0] if self.n_channels == 1 else out
 
     def sparse(
@@ -136,13 +154,21 @@ class KBuilder:
             solver wants; ``full`` keeps everything.
         gauge
             See the class.
+
+        Raises
+        ------
+        UsageError
+            For a k-point without three finite components, or an unknown gauge or triangle.
         """
         from scipy.sparse import csr_array
 
         from dock.core._kernels import fold_sparse
 
+        k = _checked(k_frac, gauge)
+        if triangle not in ("upper", "full"):
+            raise UsageError(f"a triangle is 'upper' or 'full', found {triangle!r}.")
         pattern = self._pattern(triangle)
-        phases = self._phases(k_frac, gauge, None)
+        phases = self._phases(k, gauge, None)
         dtype = np.result_type(phases, self.matrix.entries, np.float64)
         data = np.zeros((self.n_channels, len(pattern.indices)), dtype=dtype)
         starts = self.matrix.layout.starts
@@ -168,10 +194,9 @@ class KBuilder:
         return vectors
 
     def _phases(
-        self, k_frac: ArrayLike, gauge: Gauge, derivative: int | None
+        self, k: NDArray[np.float64], gauge: Gauge, derivative: int | None
     ) -> NDArray[np.float64] | NDArray[np.complex128]:
         """(n_pairs,) phase of each pair, times i · displacement for a derivative."""
-        k = np.asarray(k_frac, dtype=np.float64)
         if derivative is None and gauge == "cell":
             return _bloch(k, self.matrix.pairs.lattice_vectors)[self.matrix.pairs.lattice_index]
         vectors = self._vectors(gauge)
@@ -199,11 +224,10 @@ class KBuilder:
             folded[:, lattice, rows, cols] = layout.read(self.matrix.entries, group)
         return folded.reshape(n_components, n_lattice, size * size)
 
-    def _sum_folded(self, k_frac: ArrayLike) -> NDArray[Any]:
-        folded = self._folded
-        assert folded is not None  # noqa: S101 - the caller looked
+    def _sum_folded(self, folded: NDArray[Any], k: NDArray[np.float64]) -> NDArray[Any]:
+        """Add up the matrices of the lattice vectors by one matrix product per component."""
         size = self.matrix.basis.n_orbitals
-        phases = _bloch(np.asarray(k_frac, dtype=np.float64), self.matrix.pairs.lattice_vectors)
+        phases = _bloch(k, self.matrix.pairs.lattice_vectors)
         dtype = np.result_type(phases, folded)
         out = np.zeros((self.n_channels, self.size, self.size), dtype=dtype)
         for component, channel, s, t in self._parts:
@@ -217,11 +241,14 @@ class KBuilder:
             out[channel, rows, cols] = total.reshape(size, size)
         return out
 
-    def _sum_blocks(self, k_frac: ArrayLike, gauge: Gauge, derivative: int | None) -> NDArray[Any]:
+    def _sum_blocks(
+        self, k: NDArray[np.float64], gauge: Gauge, derivative: int | None
+    ) -> NDArray[Any]:
+        """Add up the blocks by the compiled kernel."""
         from dock.core._kernels import fold_dense
 
         basis, pairs, layout = self.matrix.basis, self.matrix.pairs, self.matrix.layout
-        phases = self._phases(k_frac, gauge, derivative)
+        phases = self._phases(k, gauge, derivative)
         dtype = np.result_type(phases, self.matrix.entries, np.float64)
         out = np.zeros((self.n_channels, self.size, self.size), dtype=dtype)
         row, col = basis.offsets[pairs.i], basis.offsets[pairs.j]
@@ -274,9 +301,11 @@ class _Pattern:
         i = matrix.pairs.i.astype(np.int64) + s * self.n_atoms
         j = matrix.pairs.j.astype(np.int64) + t * self.n_atoms
         wanted = i * self.n_virtual + j
-        found = np.minimum(np.searchsorted(self.keys, wanted), len(self.keys) - 1)
-        place = self.places[found]
-        place[self.keys[found] != wanted, 3] = -1
+        found = np.searchsorted(self.keys, wanted)
+        here = found < len(self.keys)
+        here[here] = self.keys[found[here]] == wanted[here]
+        place = np.full((len(wanted), 6), -1, dtype=np.int64)
+        place[here] = self.places[found[here]]
         return place
 
 
@@ -291,7 +320,7 @@ def _make_pattern(
     counts = np.tile(matrix.basis.counts, n_spins)
     offsets = np.concatenate([[0], np.cumsum(counts)])
     n_virtual = n_atoms * n_spins
-    once = np.unique(pairs.i.astype(np.int64) * n_virtual + pairs.j)
+    once = _distinct(pairs.i.astype(np.int64) * n_virtual + pairs.j)
     keys = np.sort(np.concatenate([once + s * n_atoms * n_virtual + t * n_atoms for s, t in spins]))
     first, second = keys // n_virtual, keys % n_virtual
     if triangle == "upper":
@@ -301,7 +330,7 @@ def _make_pattern(
     ends = np.cumsum(widths)
     row_begin = np.searchsorted(first, np.arange(n_virtual))
     before = ends - widths
-    slots = before - before[np.minimum(row_begin, len(before) - 1)][first]
+    slots = before - before[row_begin[first]]
     diagonal = first == second
     half = diagonal & (triangle == "upper")
     shrink = np.zeros(n_virtual, dtype=np.int64)
@@ -317,6 +346,39 @@ def _make_pattern(
     indices = np.empty(indptr[-1], dtype=index_type)
     fill_columns(places, offsets[second], indptr, indices)
     return _Pattern(indptr.astype(index_type), indices, keys, places, n_atoms, n_virtual)
+
+
+def _checked(k_frac: ArrayLike, gauge: Gauge) -> NDArray[np.float64]:
+    """Return one k-point as an array; refuse what is no k-point or no gauge."""
+    k: NDArray[np.float64] = np.asarray(k_frac, dtype=np.float64)
+    if k.shape != (3,) or not np.all(np.isfinite(k)):
+        raise UsageError(f"a k-point has three finite fractional coordinates, found {k.tolist()}.")
+    if gauge not in ("cell", "atom"):
+        raise UsageError(f"a gauge is 'cell' or 'atom', found {gauge!r}.")
+    return k
+
+
+def _require_atom_pairs(matrix: AOMatrix, pattern: Pairs) -> None:
+    """Refuse a sparse pattern in which some blocks of the matrix have no place."""
+    number = np.int64(matrix.basis.n_atoms)
+    if pattern.n_atoms != number:
+        raise LayoutError(f"the pattern has {pattern.n_atoms} atoms, the matrix {number}.")
+    if pattern is matrix.pairs:
+        return
+    mine = matrix.pairs.i * number + matrix.pairs.j
+    known = np.append(_distinct(pattern.i * number + pattern.j), number * number)
+    lost = np.flatnonzero(known[np.searchsorted(known, mine)] != mine)
+    if len(lost):
+        raise LayoutError(
+            f"the pattern has no place for {matrix.pairs.describe(int(lost[0]))} of the "
+            f"{matrix.quantity} ({len(lost)} such pairs). Take the union of all pairs."
+        )
+
+
+def _distinct(keys: IntArray) -> IntArray:
+    """Return the distinct keys ≥ 0, sorted; ``np.unique`` hashes, ten times slower here."""
+    ordered: NDArray[np.int64] = np.sort(keys)
+    return ordered[np.diff(ordered, prepend=-1) > 0]
 
 
 def _bloch(

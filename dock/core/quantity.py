@@ -48,6 +48,7 @@ QUANTITIES: dict[str, Quantity] = {
         Quantity("kinetic", "T", "eV", has_spin=False),
         Quantity("position", "r", "angstrom", has_spin=False, n_vector=3, parity=0),
         Quantity("gradient", "grad", "1/angstrom", has_spin=False, n_vector=3, parity=-1),
+        Quantity("kinetic_gradient", "dT", "eV/angstrom", has_spin=False, n_vector=3, parity=-1),
     )
 }
 

@@ -10,14 +10,14 @@ __all__ = ["Spin"]
 class Spin(enum.Enum):
     """The spin treatment of a calculation.
 
-    ========== ========== ==============================================================
-    member     components meaning
-    ========== ========== ==============================================================
-    NONE       1          one matrix for both spins, real
-    COLLINEAR  2          up-up, down-down, real
-    NONCOLLINEAR 4        up-up, up-down, down-up, down-down, complex; with or without
-                          spin–orbit coupling
-    ========== ========== ==============================================================
+    ============ ========== ==============================================================
+    member       components meaning
+    ============ ========== ==============================================================
+    NONE         1          one matrix for both spins, real
+    COLLINEAR    2          up-up, down-down, real
+    NONCOLLINEAR 4          up-up, up-down, down-up, down-down, complex; with or without
+                            spin–orbit coupling
+    ============ ========== ==============================================================
 
     A spinor matrix at a k-point has all up orbitals first, then all down:
     ``[[uu, ud], [du, dd]]``. The quantisation axis is z; for a density matrix ρ the moments in μ_B

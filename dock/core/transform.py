@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from dock.core.arrays import atom_list
 from dock.core.basis import Basis
 from dock.core.matrix import AOMatrix
 from dock.core.pairs import Pairs
 from dock.core.spin import Spin
 from dock.core.structure import lattice_points, supercell_matrix
-from dock.core.wigner import shell_rotation, spinor_rotation
+from dock.core.wigner import orthogonal_matrix, shell_rotation, spinor_rotation
 from dock.errors import LayoutError
 
 __all__ = ["permute_atoms", "rotate", "select_atoms", "supercell"]
@@ -24,6 +25,7 @@ def rotate(matrix: AOMatrix, Q: ArrayLike) -> AOMatrix:
 
     Each block becomes D_i(Q) O D_j(Q)ᵀ with the real Wigner matrices of `dock.core.wigner`;
     spinors are rotated with the SU(2) matrix U(Q) as well, and a vector operator as a vector.
+    Collinear spin keeps its own axis, which is not bound to the lattice. The precision stays.
 
     Parameters
     ----------
@@ -31,34 +33,37 @@ def rotate(matrix: AOMatrix, Q: ArrayLike) -> AOMatrix:
         The operator.
     Q
         (3, 3) orthogonal matrix, a reflection allowed.
+
+    Raises
+    ------
+    ConventionError
+        When Q is not orthogonal to 1e-8.
     """
-    orthogonal = np.asarray(Q, dtype=np.float64)
+    orthogonal = orthogonal_matrix(Q)
     basis = matrix.basis
     turns = [shell_rotation(orthogonal, basis.ls(label)) for label in basis.species]
     n_species = len(turns)
     pairs, layout = matrix.pairs, matrix.layout
     kind = basis.species_index[pairs.i].astype(np.int64) * n_species + basis.species_index[pairs.j]
-    spinors = matrix.spin is Spin.NONCOLLINEAR and matrix.facts.has_spin
-    mixing = _component_mixing(matrix, orthogonal, spinors)
-    result = np.empty(matrix.entries.shape, np.result_type(matrix.entries, mixing))
+    mixing = _component_mixing(matrix, orthogonal)
+    complex_type = np.complex64 if mixing is not None and mixing.dtype.kind == "c" else np.float32
+    result = np.empty(matrix.entries.shape, np.result_type(matrix.entries, complex_type))
     for group in layout.groups(kind):
         left, right = turns[group.kind // n_species], turns[group.kind % n_species]
         blocks = left @ layout.read(matrix.entries, group) @ right.T
-        if len(mixing) > 1:
+        if mixing is not None:
             blocks = np.tensordot(mixing, blocks, axes=1)
         layout.write(result, group, blocks)
     return replace(matrix, structure=matrix.structure.rotate(orthogonal), entries=result)
 
 
-def _component_mixing(matrix: AOMatrix, Q: NDArray[np.float64], spinors: bool) -> NDArray[Any]:
+def _component_mixing(matrix: AOMatrix, Q: NDArray[np.float64]) -> NDArray[Any] | None:
     """Return the matrix that mixes the components: U ⊗ U* for spinors, Q for vectors."""
-    if spinors:
+    if matrix.spin is Spin.NONCOLLINEAR and matrix.facts.has_spin:
         turn = spinor_rotation(Q)
         mixing: NDArray[Any] = np.kron(turn, turn.conj())
         return mixing
-    if matrix.facts.n_vector == 3:
-        return Q
-    return np.eye(len(matrix.entries)) if len(matrix.entries) == 1 else np.eye(1)
+    return Q if matrix.facts.n_vector == 3 else None
 
 
 def supercell(matrix: AOMatrix, transform: ArrayLike) -> AOMatrix:
@@ -70,6 +75,11 @@ def supercell(matrix: AOMatrix, transform: ArrayLike) -> AOMatrix:
         The operator. A position operator is refused: its origin is not that of the copies.
     transform
         Three integers or a (3, 3) integer matrix whose rows times the cell are the new cell.
+
+    Raises
+    ------
+    LayoutError
+        For a position operator, or a transform that is no supercell.
     """
     if matrix.facts.parity == 0:
         raise LayoutError(f"{matrix.quantity}: a supercell of it needs the overlap as well.")
@@ -81,9 +91,10 @@ def supercell(matrix: AOMatrix, transform: ArrayLike) -> AOMatrix:
     reached = points[:, None, :] + pairs.R[None, :, :]
     lattice = np.floor_divide(reached @ adjugate, determinant)
     inside = reached - lattice @ wanted
-    codes = {tuple(point): index for index, point in enumerate(points.tolist())}
-    distinct, inverse = np.unique(inside.reshape(-1, 3), axis=0, return_inverse=True)
-    copy = np.array([codes[tuple(point)] for point in distinct.tolist()])[inverse.ravel()]
+    low = points.min(axis=0)
+    number = np.zeros(points.max(axis=0) - low + 1, dtype=np.int64)
+    number[tuple((points - low).T)] = np.arange(n_copies)
+    copy = number[tuple((inside - low).reshape(-1, 3).T)]
     origin = np.repeat(np.arange(n_copies), len(pairs))
     new_pairs = Pairs(
         lattice.reshape(-1, 3),
@@ -102,8 +113,16 @@ def supercell(matrix: AOMatrix, transform: ArrayLike) -> AOMatrix:
 
 
 def select_atoms(matrix: AOMatrix, atoms: ArrayLike) -> AOMatrix:
-    """Return the blocks among the given atoms (each at most once), renumbered in that order."""
-    chosen = _atom_list(atoms, matrix.basis.n_atoms)
+    """Return the blocks among the given atoms (each at most once), renumbered in that order.
+
+    Raises
+    ------
+    LayoutError
+        For atoms outside the cell, an atom named twice, or a mask in place of numbers.
+    """
+    chosen = atom_list(atoms, matrix.basis.n_atoms)
+    if len(np.unique(chosen)) != len(chosen):
+        raise LayoutError("an atom is named twice.")
     new_number = np.full(matrix.basis.n_atoms, -1, dtype=np.int64)
     new_number[chosen] = np.arange(len(chosen))
     pairs = matrix.pairs
@@ -120,21 +139,15 @@ def select_atoms(matrix: AOMatrix, atoms: ArrayLike) -> AOMatrix:
 
 
 def permute_atoms(matrix: AOMatrix, order: ArrayLike) -> AOMatrix:
-    """Return the matrix whose atom a is the old atom ``order[a]``; the entries stay in place."""
-    if len(np.asarray(order)) != matrix.basis.n_atoms:
+    """Return the matrix whose atom a is the old atom ``order[a]``; the entries stay in place.
+
+    Raises
+    ------
+    LayoutError
+        When `order` does not have each atom once.
+    """
+    if np.size(order) != matrix.basis.n_atoms:
         raise LayoutError(
-            f"an order of {matrix.basis.n_atoms} atoms is needed, found {len(np.asarray(order))}."
+            f"an order of {matrix.basis.n_atoms} atoms is needed, found {np.size(order)}."
         )
     return select_atoms(matrix, order)
-
-
-def _atom_list(atoms: ArrayLike, n_atoms: int) -> NDArray[np.int64]:
-    """Return atom numbers, checked: inside the cell and each at most once."""
-    chosen = np.asarray(atoms, dtype=np.int64).ravel()
-    if len(chosen) == 0 or chosen.min() < 0 or chosen.max() >= n_atoms:
-        raise LayoutError(
-            f"atoms must be numbers from 0 to {n_atoms - 1}, found {chosen.tolist()}."
-        )
-    if len(np.unique(chosen)) != len(chosen):
-        raise LayoutError("an atom is named twice.")
-    return chosen

@@ -17,7 +17,7 @@ from dock.core.matrix import AOMatrix
 from dock.core.spin import Spin
 from dock.core.structure import Structure
 from dock.errors import UsageError
-from dock.post.eigen import Bands, solve_many
+from dock.post.eigen import Bands, smallest_overlap_eigenvalue, solve_many
 from dock.post.gap import Gap, find_gap
 from dock.post.kpath import KPath
 
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from pymatgen.electronic_structure.bandstructure import BandStructureSymmLine
 
 __all__ = ["BandStructure", "Selection", "bands", "make_path"]
+
+CORNER_LIMIT = 3000
+"""Orbitals up to which the eigenvalues of S at the corners of the path are computed."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +76,8 @@ class BandStructure:
     n_electrons
         Electrons per cell, or None.
     smallest_overlap
-        Smallest eigenvalue of S(k) on the path, where it was computed, else NaN.
+        Smallest eigenvalue of S(k): at the corners of the path, or at all its points with a
+        threshold; NaN where S is too large for that.
     n_removed
         Largest number of states that an ill-conditioned S cost at a k-point.
     """
@@ -226,7 +230,6 @@ def bands(
             )
         )
     energies, first = _stack(found)
-    smallest = np.concatenate([part.smallest_overlap_eigenvalues for part in found])
     result = BandStructure(
         calc.structure,
         calc.spin,
@@ -235,7 +238,7 @@ def bands(
         first,
         calc.fermi_level,
         calc.n_electrons,
-        float(np.nanmin(smallest)) if np.any(np.isfinite(smallest)) else float("nan"),
+        _smallest_overlap(overlap, chosen, found),
         max(int(part.n_removed.max(initial=0)) for part in found),
     )
     return result if selection.states is None else _nearest(result, selection)
@@ -291,6 +294,18 @@ def _component(matrix: AOMatrix, channel: int) -> AOMatrix:
     )
 
 
+def _smallest_overlap(overlap: AOMatrix, path: KPath, found: list[Bands]) -> float:
+    """Return the smallest eigenvalue of S(k): on the whole path if known, else at its corners."""
+    known = np.concatenate([part.smallest_overlap_eigenvalues for part in found])
+    if np.any(np.isfinite(known)):
+        return float(np.nanmin(known))
+    if overlap.basis.n_orbitals > CORNER_LIMIT:
+        return float("nan")
+    corners = np.unique(np.concatenate([path.starts, path.ends]), axis=0)
+    builder = KBuilder(overlap)
+    return min(smallest_overlap_eigenvalue(builder.dense(k)) for k in corners)
+
+
 def _shifted(
     progress: Callable[[int, int], None] | None, before: int, total: int
 ) -> Callable[[int, int], None] | None:
@@ -325,6 +340,7 @@ def _nearest(result: BandStructure, selection: Selection) -> BandStructure:
     distance = np.where(np.isnan(distance), np.inf, distance)
     nearest = np.argsort(distance, axis=2)[..., :count]
     low, high = int(nearest.min()), int(nearest.max()) + 1
-    return replace(
-        result, energies=result.energies[..., low:high], first_band=result.first_band + low
-    )
+    # Without its lowest bands the result can no longer place a Fermi level by counting.
+    level = result.gap.fermi_level
+    energies = result.energies[..., low:high]
+    return replace(result, energies=energies, first_band=result.first_band + low, fermi_level=level)

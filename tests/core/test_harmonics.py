@@ -1,7 +1,5 @@
 """Real harmonics against scipy and closed forms; each code's table against its own notes."""
 
-# ruff: noqa: E741 - l is the name of the quantum number
-
 import numpy as np
 import pytest
 

@@ -1,7 +1,5 @@
 """Rotations of harmonics and spinors: definition, group properties, e3nn, and real Hamiltonians."""
 
-# ruff: noqa: E741 - l is the name of the quantum number
-
 import contextlib
 
 import numpy as np
