@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import logging
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import cache
@@ -31,10 +32,13 @@ __all__ = [
     "write",
 ]
 
+_log = logging.getLogger("dock")
+
 _BUILT_IN = {
     "deeph": ("dock.converters.deeph", "FORMAT"),
     "openmx": ("dock.converters.openmx", "FORMAT"),
     "openmx-restart": ("dock.converters.openmx", "RESTART"),
+    "siesta": ("dock.converters.siesta", "FORMAT"),
 }
 
 
@@ -70,7 +74,7 @@ def get_format(name: str) -> Format:
         raise UsageError(f"there is no format '{name}'. Known: {known}. See: dock formats")
     try:
         loaded = point.load()
-    except ImportError as error:
+    except (ImportError, AttributeError) as error:
         raise DependencyError(
             f"the plug-in of format '{name}' cannot be loaded: {error}"
         ) from error
@@ -83,7 +87,11 @@ def detect(path: str | Path) -> tuple[Format, Path] | None:
     """Return the format that recognises a path by its content, with the run's main path."""
     path = Path(path)
     for name in format_names():
-        candidate = get_format(name)
+        try:
+            candidate = get_format(name)
+        except (DependencyError, UsageError) as error:  # a plug-in that is broken
+            _log.warning("%s", error)
+            continue
         main = candidate.detect(path)
         if main is not None:
             return candidate, main

@@ -1,0 +1,49 @@
+"""SIESTA 4 and 5: reads HSX, TSHS, onlyS, .nc, DM and TSDE files, writes HSX, DM and TSDE."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from dock.converters._format import Format, ReadOptions
+from dock.converters.siesta.reader import read_calculation
+from dock.converters.siesta.run import find_main, input_files
+from dock.converters.siesta.writer import SETTINGS, write_calculation
+from dock.core.calculation import Calculation
+
+__all__ = ["FORMAT", "read"]
+
+
+def read(path: str | Path, *, basis: str | Path | None = None) -> Calculation:
+    """Read a SIESTA run: its matrix file, or the folder that holds one.
+
+    Parameters
+    ----------
+    path
+        The file or folder.
+    basis
+        Folder of ion files; then the shells carry their radial functions.
+
+    Examples
+    --------
+    >>> calc = read("fixtures/siesta/h2o")
+    >>> calc.basis.ls("O"), round(calc.n_electrons, 9)
+    ((0, 0, 1, 1, 2), 8.0)
+    """
+    return read_calculation(Path(path), ReadOptions(basis=Path(basis) if basis else None))
+
+
+_MATRICES = ("overlap", "hamiltonian", "density_matrix", "energy_density_matrix")
+
+FORMAT = Format(
+    name="siesta",
+    title="SIESTA HSX and DM files",
+    reads=_MATRICES,
+    writes=_MATRICES,
+    versions="reads 4.x and 5.x (HSX 0, 1, 2; TSHS; .nc), writes HSX 2, 1 and 0",
+    detect=find_main,
+    read=read_calculation,
+    write=write_calculation,
+    inputs=input_files,
+    settings=SETTINGS,
+    notes="Run SIESTA with 'SaveHS true'; it writes <SystemLabel>.HSX beside .XV and .DM.",
+)

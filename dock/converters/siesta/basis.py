@@ -1,0 +1,369 @@
+"""Read SIESTA basis files: ``.ion.xml``, ``.ion.nc`` and ``.ion``, the orbitals of one species.
+
+All three hold the same tables: R(r)/r^l in Bohr^(−3/2−l) on an even mesh from 0 to the cutoff,
+the orbitals in the order of SIESTA's matrices, then the Kleinman–Bylander projectors.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dock.core.basis import Radial, Shell
+from dock.errors import FormatError, MissingDataError
+from dock.units import SIESTA5, Constants
+
+__all__ = ["IonFile", "IonOrbital", "read_ion"]
+
+MAX_L = 6
+_LETTERS = "spdfghi"
+_FIX = "The file is cut or edited: copy it again from the SIESTA run."
+_STEP_TOLERANCE = 1e-6  # of the mesh step: the text files print 12 digits
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class IonOrbital:
+    """One radial function of an ion file, in Bohr.
+
+    Attributes
+    ----------
+    l, n, zeta
+        Angular momentum, principal quantum number (depends on SIESTA's version), zeta from 1.
+    polarised
+        Whether it is a polarisation orbital.
+    delta_bohr, cutoff_bohr
+        Step of the mesh, which starts at 0, and radius beyond which the orbital is zero.
+    values
+        (n_mesh,) R(r)/r^l, Bohr^(−3/2−l).
+    """
+
+    l: int
+    n: int
+    zeta: int
+    polarised: bool
+    delta_bohr: float
+    cutoff_bohr: float
+    values: NDArray[np.float64]
+
+    def shell(self, constants: Constants) -> Shell:
+        """Return the shell with R(r) in Å and Å^(−3/2)."""
+        r = self.delta_bohr * np.arange(len(self.values))
+        bohr = constants.bohr_angstrom
+        radial = Radial(r * bohr, self.values * r**self.l / bohr**1.5, self.cutoff_bohr * bohr)
+        mark = "P" if self.polarised else ""
+        return Shell(self.l, f"{self.n}{mark}{_LETTERS[self.l]} z{self.zeta}", radial)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class IonFile:
+    """The basis of one SIESTA species.
+
+    Attributes
+    ----------
+    path
+        The file.
+    symbol, label
+        Element and species label.
+    number
+        Atomic number.
+    orbitals
+        Radial functions in the order of SIESTA's matrices.
+    projector_cutoff_bohr
+        Radius of the longest Kleinman–Bylander projector; 0 without projectors.
+    valence
+        Valence electrons of the species.
+    """
+
+    path: Path
+    symbol: str
+    label: str
+    number: int
+    orbitals: tuple[IonOrbital, ...]
+    projector_cutoff_bohr: float
+    valence: float
+
+    def shells(self, constants: Constants = SIESTA5) -> tuple[Shell, ...]:
+        """Return the shells in Å.
+
+        Parameters
+        ----------
+        constants
+            Those of the SIESTA version that made the structure: 4.x has 0.529177 Å a Bohr.
+        """
+        return tuple(orbital.shell(constants) for orbital in self.orbitals)
+
+
+def read_ion(path: str | Path) -> IonFile:
+    """Read an ``.ion.xml``, ``.ion.nc`` or ``.ion`` file, told apart by content.
+
+    Raises
+    ------
+    MissingDataError
+        When the file cannot be read.
+    FormatError
+        When it is cut, is another kind, contradicts itself or holds numbers that are not finite.
+    """
+    path = Path(path)
+    try:
+        head = path.read_bytes()[:8]
+    except OSError as error:
+        raise MissingDataError(
+            f"{path.name} ({error.strerror})", path.parent, "It is a basis file of SIESTA."
+        ) from error
+    if head[:3] == b"CDF" or head[1:4] == b"HDF":
+        return _from_netcdf(path, _load_netcdf3(path) if head[:3] == b"CDF" else _load_hdf5(path))
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise FormatError(
+            path, "this is neither a text nor a NetCDF file", expected="a SIESTA .ion file"
+        ) from error
+    return _from_xml(path, text) if "<ion " in text[:400] else _from_text(path, text)
+
+
+def _fail(path: Path, problem: str, expected: object, found: object, where: str = "") -> NoReturn:
+    raise FormatError(path, problem, expected=expected, found=found, where=where or None, fix=_FIX)
+
+
+def _orbital(
+    path: Path, numbers: tuple[int, int, int, bool], mesh: tuple[int, float, float],
+    values: NDArray[np.float64],
+) -> IonOrbital:  # fmt: skip
+    """Return one orbital after checking its quantum numbers, mesh and values."""
+    l, n, zeta, polarised = numbers
+    count, delta, cutoff = mesh
+    where = f"orbital n = {n}, l = {l}, zeta {zeta}"
+    if not 0 <= l <= MAX_L:
+        _fail(path, "the angular momentum is out of range", f"0 to {MAX_L}", l, where)
+    if len(values) != count or count < 4:
+        _fail(path, "the table is cut", f"{count} points, at least 4", len(values), where)
+    if not (np.isfinite(values).all() and np.isfinite([delta, cutoff]).all()):
+        _fail(path, "numbers are not finite", "finite numbers", "NaN or infinity", where)
+    end = delta * (count - 1)
+    if delta <= 0 or not 0 < cutoff <= end * (1 + 1e-6) + 1e-6:
+        _fail(
+            path,
+            "the mesh does not fit the cutoff",
+            f"0 < cutoff ≤ (npts − 1) · delta = {end:.6g} Bohr",
+            f"delta {delta:.6g}, cutoff {cutoff:.6g}",
+            where,
+        )
+    return IonOrbital(
+        l=l, n=n, zeta=zeta, polarised=polarised, delta_bohr=delta,
+        cutoff_bohr=min(cutoff, end), values=np.array(values, dtype=np.float64),
+    )  # fmt: skip
+
+
+def _even(path: Path, table: NDArray[np.float64], delta: float, where: str) -> NDArray[np.float64]:
+    """Return the second column of a table whose first one must be a multiple of delta."""
+    expected = delta * np.arange(len(table))
+    off = np.abs(table[:, 0] - expected)
+    if len(off) and not off.max() <= _STEP_TOLERANCE * abs(delta) * max(1, len(table)):
+        bad = int(np.argmax(off))
+        _fail(
+            path,
+            "the radial mesh is not even",
+            f"r = {expected[bad]:.8g} at point {bad + 1} (delta {delta:.8g})",
+            f"r = {table[bad, 0]:.8g}",
+            where,
+        )
+    return table[:, 1]
+
+
+def _number(path: Path, text: str, what: str, where: str) -> float:
+    try:
+        return float(text.strip().replace("D", "E").replace("d", "e"))
+    except ValueError:
+        _fail(path, f"{what} is not a number", "a number", repr(text.strip()[:30]), where)
+
+
+def _table(path: Path, text: str, where: str) -> NDArray[np.float64]:
+    """Return the numbers of a two-column table, (n, 2)."""
+    words = text.split()
+    try:
+        values = np.array(words, dtype=np.float64)
+    except ValueError as error:
+        _fail(path, "a table holds a word", "numbers", str(error)[:60], where)
+    if len(values) % 2:
+        _fail(path, "a table is cut", "pairs r, R(r)/r^l", f"{len(values)} numbers", where)
+    return values.reshape(-1, 2)
+
+
+def _from_xml(path: Path, text: str) -> IonFile:
+    """Read an .ion.xml; by tags, as the preamble of some versions is no valid XML."""
+    if "</ion>" not in text:
+        _fail(path, "the file is cut", "a closing tag </ion>", f"an end at byte {len(text)}")
+
+    def header(tag: str) -> str:
+        match = re.search(rf"<{tag}>\s*(\S+)\s*</{tag}>", text)
+        return match[1] if match else _fail(path, f"<{tag}> is missing", f"a tag <{tag}>", "none")
+
+    orbitals = []
+    for where, tags, body in _elements(text, "orbital"):
+        wanted = ("l", "n", "z", "ispol")
+        l, n, zeta, polarised = (
+            int(_number(path, tags.get(key, ""), f"attribute {key}", where)) for key in wanted
+        )
+        mesh, table = _radfunc(path, body, where)
+        values = _even(path, table, mesh[1], where)
+        orbitals.append(_orbital(path, (l, n, zeta, bool(polarised)), mesh, values))
+    projectors = [
+        _radfunc(path, body, where)[0][2] for where, _, body in _elements(text, "projector")
+    ]
+    for tag, found in (("norbs_nl", len(orbitals)), ("nprojs_nl", len(projectors))):
+        stated = int(_number(path, header(tag), tag, "header"))
+        if stated != found:
+            _fail(path, f"{tag} and the tables disagree", f"{stated} tables", found)
+    return IonFile(
+        path=path,
+        symbol=header("symbol"),
+        label=header("label"),
+        number=int(_number(path, header("z"), "the atomic number", "header")),
+        orbitals=_some(path, orbitals),
+        projector_cutoff_bohr=max(projectors, default=0.0),
+        valence=_number(path, header("valence"), "the valence charge", "header"),
+    )
+
+
+def _some(path: Path, orbitals: list[IonOrbital]) -> tuple[IonOrbital, ...]:
+    if not orbitals:
+        _fail(path, "there are no orbitals", "at least one", "none")
+    return tuple(orbitals)
+
+
+def _elements(text: str, tag: str) -> Iterator[tuple[str, Mapping[str, str], str]]:
+    """Yield place, attributes and body of each element of a kind."""
+    pattern = re.compile(rf"<{tag}\b([^>]*)>(.*?)</{tag}>", re.DOTALL)
+    for number, match in enumerate(pattern.finditer(text), 1):
+        yield f"{tag} {number}", dict(re.findall(r'(\w+)="([^"]*)"', match[1])), match[2]
+
+
+def _radfunc(
+    path: Path, body: str, where: str
+) -> tuple[tuple[int, float, float], NDArray[np.float64]]:
+    """Return (points, delta, cutoff) and the table of a <radfunc>."""
+    parts = {}
+    for tag in ("npts", "delta", "cutoff", "data"):
+        match = re.search(rf"<{tag}>(.*?)</{tag}>", body, re.DOTALL)
+        if match is None:
+            _fail(path, f"<{tag}> is missing", f"a tag <{tag}>", "none", where)
+        parts[tag] = match[1]
+    delta, cutoff = (_number(path, parts[tag], tag, where) for tag in ("delta", "cutoff"))
+    mesh = (int(_number(path, parts["npts"], "npts", where)), delta, cutoff)
+    return mesh, _table(path, parts["data"], where)
+
+
+def _from_text(path: Path, text: str) -> IonFile:
+    """Read an .ion file."""
+    lines = text.splitlines()
+    start = next((k for k, line in enumerate(lines) if "# Symbol" in line), None)
+    if start is None or start + 8 >= len(lines):
+        _fail(path, "this is no SIESTA .ion file, or it is cut", "a line with '# Symbol'", "none")
+    words = [line.split("#")[0].split() for line in lines[start : start + 8]]
+    counts = []
+    for k, what in ((2, "the atomic number"), (6, "the number of orbitals"), (7, "of projectors")):
+        where = f"line {start + k + 1}"
+        counts.append(int(_number(path, words[k][-1] if words[k] else "", what, where)))
+    where = f"line {start + 4}"
+    valence = _number(path, words[3][0] if words[3] else "", "the valence charge", where)
+    place, orbitals, projectors = start + 9, [], []
+    for kind in ["orbital"] * counts[1] + ["projector"] * counts[2]:
+        if place < len(lines) and lines[place].lstrip().startswith("#"):
+            place += 1
+        where = f"{kind} at line {place + 1}"
+        if place + 2 > len(lines):
+            _fail(
+                path, "the file is cut", f"{counts[1]} orbitals, {counts[2]} projectors", "its end"
+            )
+        head, grid = (lines[place + k].split("#")[0].split() for k in (0, 1))
+        numbers = [_number(path, word, "a header", where) for word in (head + grid)]
+        if len(grid) != 3 or len(head) < (4 if kind == "orbital" else 3):
+            _fail(
+                path,
+                "a header is wrong",
+                "quantum numbers; npts, delta, cutoff",
+                head + grid,
+                where,
+            )
+        mesh = (int(numbers[-3]), numbers[-2], numbers[-1])
+        table = _table(path, "\n".join(lines[place + 2 : place + 2 + mesh[0]]), where)
+        place += 2 + mesh[0]
+        if len(table) != mesh[0]:
+            _fail(path, "a table is cut", f"{mesh[0]} lines", len(table), where)
+        if kind == "projector":
+            projectors.append(mesh[2])
+            continue
+        l, n, zeta, polarised = (int(number) for number in numbers[:4])
+        values = _even(path, table, mesh[1], where)
+        orbitals.append(_orbital(path, (l, n, zeta, bool(polarised)), mesh, values))
+    return IonFile(
+        path=path, symbol=words[0][0], label=words[1][0], number=counts[0],
+        orbitals=_some(path, orbitals), projector_cutoff_bohr=max(projectors, default=0.0),
+        valence=valence,
+    )  # fmt: skip
+
+
+def _load_netcdf3(path: Path) -> dict[str, Any]:
+    """Return attributes and variables of a classic NetCDF file, copied."""
+    from scipy.io import netcdf_file
+
+    try:
+        with netcdf_file(path, "r", mmap=False) as file:
+            variables = {name: np.array(item[...]) for name, item in file.variables.items()}
+            return {**file._attributes, **variables}
+    except (TypeError, ValueError, EOFError, IndexError, OSError, AttributeError) as error:
+        # scipy has no error class of its own for files that are cut.
+        raise FormatError(
+            path, "the NetCDF file cannot be read", found=str(error), fix=_FIX
+        ) from error
+
+
+def _load_hdf5(path: Path) -> dict[str, Any]:
+    """Return attributes and variables of a NetCDF-4 file."""
+    import h5py
+
+    try:
+        with h5py.File(path, "r") as file:
+            return {**file.attrs, **{name: np.array(item[()]) for name, item in file.items()}}
+    except OSError as error:
+        raise FormatError(
+            path, "the NetCDF file cannot be read", found=str(error), fix=_FIX
+        ) from error
+
+
+def _from_netcdf(path: Path, content: Mapping[str, Any]) -> IonFile:
+    """Make the species of a NetCDF file's content."""
+    names = ("orbnl_l", "orbnl_n", "orbnl_z", "orbnl_ispol", "cutoff", "delta", "orb")
+    missing = [
+        name for name in (*names, "Element", "Label", "Atomic_number") if name not in content
+    ]
+    if missing:
+        _fail(path, "this is no SIESTA .ion.nc file", "its variables", f"no {', '.join(missing)}")
+    columns = [np.atleast_1d(content[name]) for name in names[:6]]
+    tables = np.atleast_2d(content["orb"])
+    if len({len(column) for column in (*columns, tables)}) != 1:
+        _fail(path, "the variables disagree", "one entry for each orbital", "different lengths")
+    orbitals = []
+    for l, n, zeta, polarised, cutoff, delta, table in zip(*columns, tables, strict=True):
+        mesh = (len(table), float(delta), float(cutoff))
+        orbitals.append(_orbital(path, (int(l), int(n), int(zeta), bool(polarised)), mesh, table))
+    projectors = np.atleast_1d(content.get("kbcutoff", np.zeros(0)))
+    return IonFile(
+        path=path,
+        symbol=_text(content["Element"]),
+        label=_text(content["Label"]),
+        number=int(np.ravel(content["Atomic_number"])[0]),
+        orbitals=_some(path, orbitals),
+        projector_cutoff_bohr=float(projectors.max(initial=0.0)),
+        valence=float(np.ravel(content.get("Valence_charge", np.nan))[0]),
+    )
+
+
+def _text(value: Any) -> str:
+    return (value.decode("ascii", "replace") if isinstance(value, bytes) else str(value)).strip()

@@ -1,0 +1,330 @@
+"""Read SIESTA's input (fdf): keywords, blocks, includes, and the structure they define."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NoReturn
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dock.converters.siesta.fortran import readable
+from dock.errors import FormatError, MissingDataError
+from dock.units import Constants
+
+__all__ = ["FdfAtoms", "FdfFile", "read_fdf"]
+
+_MAX_DEPTH = 20
+_METRES = {"m": 1e10, "cm": 1e8, "nm": 10.0, "pm": 0.01, "ang": 1.0}
+_FORMATS = {
+    "bohr": "bohr",
+    "notscaledcartesianbohr": "bohr",
+    "ang": "ang",
+    "notscaledcartesianang": "ang",
+    "latticeconstant": "scaled",
+    "scaledcartesian": "scaled",
+    "fractional": "fractional",
+    "scaledbylatticevectors": "fractional",
+}
+
+
+def _key(name: str) -> str:
+    """Return a keyword as fdf compares it: case, dots, dashes and underscores do not count."""
+    return name.lower().replace("-", "").replace("_", "").replace(".", "")
+
+
+@dataclass(frozen=True, eq=False)
+class FdfAtoms:
+    """The atoms of an input.
+
+    Attributes
+    ----------
+    cell, positions
+        (3, 3) and (n_atoms, 3), Å.
+    species
+        (n_atoms,) species number, from 0.
+    """
+
+    cell: NDArray[np.float64]
+    positions: NDArray[np.float64]
+    species: NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class FdfFile:
+    """An fdf file with everything that it includes; the first mention of a keyword counts.
+
+    Attributes
+    ----------
+    path
+        The file.
+    values
+        Keyword, normalised, to the rest of its line.
+    blocks
+        Block name, normalised, to its lines.
+    """
+
+    path: Path
+    values: dict[str, str] = field(default_factory=dict)
+    blocks: dict[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def text(self, keyword: str, default: str = "") -> str:
+        """Return the rest of a keyword's line."""
+        return self.values.get(_key(keyword), default)
+
+    def block(self, name: str) -> tuple[str, ...] | None:
+        """Return the lines of a block, or None."""
+        return self.blocks.get(_key(name))
+
+    def number(self, keyword: str) -> float | None:
+        """Return the number after a keyword, without regard to its unit; None if absent.
+
+        Raises
+        ------
+        FormatError
+            When something else stands there.
+        """
+        words = self.text(keyword).split()
+        return self._numbers(words[:1], 1, keyword)[0] if words else None
+
+    @property
+    def label(self) -> str:
+        """SystemLabel, by which all files of the run are called."""
+        words = self.text("SystemLabel").split()
+        return words[0] if words else "siesta"
+
+    def species(self) -> tuple[tuple[int, str], ...]:
+        """Return atomic number and label of each species (negative: a ghost).
+
+        Raises
+        ------
+        MissingDataError
+            Without a block ChemicalSpeciesLabel.
+        FormatError
+            When the block is wrong.
+        """
+        lines = self.block("ChemicalSpeciesLabel")
+        if lines is None:
+            raise MissingDataError(
+                "the block ChemicalSpeciesLabel", self.path, "It names the species of the run."
+            )
+        found: dict[int, tuple[int, str]] = {}
+        for line in lines:
+            words = line.split()
+            if len(words) < 3:
+                self._fail("ChemicalSpeciesLabel", "number, atomic number, label", line.strip())
+            index, number = self._numbers(words[:2], 2, "ChemicalSpeciesLabel")
+            found[int(index)] = (int(number), words[2])
+        if sorted(found) != list(range(1, len(found) + 1)):
+            self._fail("ChemicalSpeciesLabel", f"species 1 to {len(found)}", sorted(found))
+        return tuple(found[index] for index in sorted(found))
+
+    def atoms(self, constants: Constants) -> FdfAtoms:
+        """Return the structure.
+
+        Parameters
+        ----------
+        constants
+            Those of the SIESTA version, for lengths in Bohr.
+
+        Raises
+        ------
+        MissingDataError
+            When the input leaves the cell to SIESTA, or takes the atoms from elsewhere.
+        FormatError
+            When a block is wrong.
+        """
+        lines = self.block("AtomicCoordinatesAndAtomicSpecies")
+        if lines is None or self.block("Zmatrix") is not None:
+            raise MissingDataError(
+                "the block AtomicCoordinatesAndAtomicSpecies",
+                self.path,
+                "Keep the run's .XV file beside it; it holds the structure.",
+            )
+        if self.block("SuperCell") is not None:
+            raise FormatError(
+                self.path,
+                "the block SuperCell is not supported",
+                fix="Keep the run's .XV file beside it; it holds the structure.",
+            )
+        cell, constant = self._cell(constants)
+        rows = [line.split()[:4] for line in lines]
+        words = [word for row in rows for word in row]
+        name = "AtomicCoordinatesAndAtomicSpecies"
+        table = np.array(self._numbers(words, 4 * len(rows), name)).reshape(-1, 4)
+        count = self.number("NumberOfAtoms")
+        if count is not None and count != len(rows):
+            self._fail(name, f"{int(count)} atoms (NumberOfAtoms)", f"{len(rows)} lines")
+        positions = self._positions(table[:, :3], cell, constant, constants)
+        return FdfAtoms(cell, positions, table[:, 3].astype(np.int64) - 1)
+
+    def _positions(
+        self,
+        given: NDArray[np.float64],
+        cell: NDArray[np.float64],
+        constant: float | None,
+        constants: Constants,
+    ) -> NDArray[np.float64]:
+        word = self.text("AtomicCoordinatesFormat", "Bohr").split()[0]
+        kind = _FORMATS.get(_key(word))
+        if kind is None:
+            self._fail("AtomicCoordinatesFormat", "one of SIESTA's formats", word)
+        if kind == "scaled" and constant is None:
+            self._fail("AtomicCoordinatesFormat", "a LatticeConstant that scales them", "none")
+        origin = self.block("AtomicCoordinatesOrigin")
+        if origin is not None:
+            shift = np.array(self._numbers(origin[0].split(), 3, "AtomicCoordinatesOrigin"))
+            given = given + shift
+        if kind == "fractional":
+            return given @ cell
+        scale = {"ang": 1.0, "bohr": constants.bohr_angstrom}.get(kind, constant or 1.0)
+        return given * scale
+
+    def _cell(self, constants: Constants) -> tuple[NDArray[np.float64], float | None]:
+        """Return the lattice vectors in Å and the lattice constant."""
+        words = self.text("LatticeConstant").split()
+        if not words:
+            raise MissingDataError(
+                "LatticeConstant",
+                self.path,
+                "SIESTA then makes a cell around the molecule: keep the run's .XV file beside it.",
+            )
+        constant = self._numbers(words[:1], 1, "LatticeConstant")[0]
+        constant *= self._length_unit(words[1] if len(words) > 1 else "Bohr", constants)
+        vectors, parameters = self.block("LatticeVectors"), self.block("LatticeParameters")
+        if vectors is not None:
+            words = [word for line in vectors for word in line.split()[:3]]
+            cell = np.array(self._numbers(words, 9, "LatticeVectors")).reshape(3, 3)
+        elif parameters is not None:
+            given = self._numbers(" ".join(parameters).split()[:6], 6, "LatticeParameters")
+            cell = _cell_of_parameters(given)
+        else:
+            cell = np.eye(3)
+        return cell * constant, constant
+
+    def _length_unit(self, word: str, constants: Constants) -> float:
+        if word.lower() == "bohr":
+            return constants.bohr_angstrom
+        if word.lower() not in _METRES:
+            self._fail("LatticeConstant", "a length in Bohr, Ang, nm, pm, cm or m", word)
+        return _METRES[word.lower()]
+
+    def _numbers(self, words: list[str], count: int, where: str) -> list[float]:
+        try:
+            values = [float(word.lower().replace("d", "e")) for word in words]
+        except ValueError:
+            values = []
+        if len(values) != count or not np.isfinite(values).all():
+            self._fail(where, f"{count} numbers", " ".join(words)[:80] or "nothing")
+        return values
+
+    def _fail(self, where: str, expected: object, found: object) -> NoReturn:
+        raise FormatError(
+            self.path,
+            "the input cannot be understood",
+            expected=expected,
+            found=found,
+            where=where,
+            fix="Correct the fdf file, or keep the run's .XV file beside it.",
+        )
+
+
+def read_fdf(path: Path) -> FdfFile:
+    """Read an fdf file and what it includes.
+
+    Raises
+    ------
+    FormatError
+        When a block has no end, or files include each other without end.
+    MissingDataError
+        When a file cannot be read.
+    """
+    result = FdfFile(path)
+    _collect(path, result, 0)
+    return result
+
+
+def _collect(path: Path, result: FdfFile, depth: int) -> None:
+    """Add the content of one file; what is there already stays."""
+    if depth > _MAX_DEPTH:
+        raise FormatError(path, "the fdf files include each other without end")
+    lines = _lines(path)
+    for line in lines:
+        words = line.split()
+        first = words[0].lower()
+        if first == "%block" and len(words) > 1:
+            if len(words) > 3 and words[2] == "<":
+                _take_block_from(path.parent / words[3], words[1], result, depth)
+            else:
+                body = _block_body(path, words[1], lines)
+                result.blocks.setdefault(_key(words[1]), body)
+        elif first == "%include" and len(words) > 1:
+            _collect(path.parent / words[1], result, depth + 1)
+        elif "<" in words[1:]:
+            _take_values_from(path.parent, words, result, depth)
+        else:
+            rest = line.strip()[len(words[0]) :].strip().lstrip("=:").strip()
+            result.values.setdefault(_key(words[0].rstrip("=:")), rest)
+
+
+def _lines(path: Path) -> Iterator[str]:
+    """Yield the lines without comments; empty ones are left out."""
+    with readable(path):
+        text = path.read_bytes().decode("utf-8", "replace")
+    for line in text.splitlines():
+        for mark in "#!;":
+            line = line.partition(mark)[0]
+        if line.strip():
+            yield line
+
+
+def _block_body(path: Path, name: str, lines: Iterator[str]) -> tuple[str, ...]:
+    body: list[str] = []
+    for line in lines:
+        if line.split()[0].lower() == "%endblock":
+            return tuple(body)
+        body.append(line)
+    raise FormatError(
+        path,
+        f"the block {name} has no end, or the file is cut",
+        expected=f"%endblock {name}",
+        found="the end of the file",
+    )
+
+
+def _take_block_from(path: Path, name: str, result: FdfFile, depth: int) -> None:
+    """Take a block from another file: its block of that name, or all its lines."""
+    other = FdfFile(path)
+    with readable(path):
+        is_fdf = b"%block" in path.read_bytes().lower()
+    if is_fdf:
+        _collect(path, other, depth + 1)
+    body = other.blocks.get(_key(name), () if is_fdf else tuple(_lines(path)))
+    result.blocks.setdefault(_key(name), body)
+
+
+def _take_values_from(folder: Path, words: list[str], result: FdfFile, depth: int) -> None:
+    """Take the keywords before ``<`` from the file after it."""
+    sign = words.index("<")
+    if sign + 1 >= len(words):
+        return
+    other = FdfFile(folder / words[sign + 1])
+    _collect(other.path, other, depth + 1)
+    for word in words[:sign]:
+        key = _key(word)
+        if key in other.values:
+            result.values.setdefault(key, other.values[key])
+        if key in other.blocks:
+            result.blocks.setdefault(key, other.blocks[key])
+
+
+def _cell_of_parameters(values: list[float]) -> NDArray[np.float64]:
+    """Return vectors of given lengths and angles (degrees): a along x, b in the xy plane."""
+    a, b, c = values[:3]
+    alpha, beta, gamma = np.radians(values[3:])
+    x = np.cos(beta)
+    y = (np.cos(alpha) - np.cos(beta) * np.cos(gamma)) / np.sin(gamma)
+    z = np.sqrt(max(0.0, 1 - x * x - y * y))
+    return np.array([[a, 0, 0], [b * np.cos(gamma), b * np.sin(gamma), 0], [c * x, c * y, c * z]])

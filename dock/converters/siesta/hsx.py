@@ -1,0 +1,291 @@
+"""SIESTA's HSX files: Hamiltonian and overlap, versions 0 (up to 4.1), 1 and 2 (5.x)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dock.converters.siesta.fortran import DAMAGED_FIX, RecordReader, damaged, open_records
+from dock.converters.siesta.tables import (
+    MAX_IMAGES,
+    KGrid,
+    MatrixFile,
+    SpeciesTable,
+    check_counts,
+    check_nsc,
+)
+from dock.errors import FormatError
+
+__all__ = ["LABEL_BYTES", "is_hsx_head", "read_hsx"]
+
+LABEL_BYTES = 20
+MAX_L = 6
+_UNSET_FERMI_RY = 1e4  # a Hamiltonian that was only set up has a huge number there
+
+
+class _Sizes(NamedTuple):
+    n_atoms: int
+    n_orbitals: int
+    n_spin: int
+    n_species: int
+
+
+def is_hsx_head(head: bytes) -> bool:
+    """Say whether the first eight bytes can start an HSX file of any version."""
+    if len(head) < 8:
+        return False
+    both = [np.frombuffer(head[:8], order + "i4").tolist() for order in "<>"]
+    return any(length == 16 or (length == 4 and word in (1, 2)) for length, word in both)
+
+
+def read_hsx(path: Path) -> MatrixFile:
+    """Read everything of an HSX file but its matrices.
+
+    Parameters
+    ----------
+    path
+        The file.
+
+    Raises
+    ------
+    FormatError
+        When it is cut, damaged, another format or of a version that no release of SIESTA writes.
+    MissingDataError
+        When it cannot be read.
+    """
+    with open_records(path) as reader:
+        first = reader.peek("the header")
+        if first == 16:
+            return _read_version_0(reader)
+        version = int(reader.numbers("i4", 1, "the version")[0]) if first == 4 else -1
+        if version not in (1, 2):
+            raise FormatError(
+                path,
+                "this is no HSX file that dock knows",
+                expected="HSX version 0, 1 or 2 (SIESTA up to 5.4)",
+                found=f"version {version}" if first == 4 else f"a first record of {first} bytes",
+                fix="Give the <SystemLabel>.HSX that SIESTA writes with 'SaveHS true'.",
+            )
+        return _read_version_12(reader, version)
+
+
+def _read_version_0(reader: RecordReader) -> MatrixFile:
+    path = reader.path
+    n_orbitals, n_supercell, n_spin, n_entries = (
+        int(value) for value in reader.numbers("i4", 4, "the header")
+    )
+    check_counts(path, n_orbitals, n_spin)
+    if n_supercell % n_orbitals or not 1 <= n_supercell // n_orbitals <= MAX_IMAGES:
+        expected = f"a multiple of the {n_orbitals} orbitals of the cell"
+        damaged(path, "the orbitals of the supercell cannot be right", expected, n_supercell)
+    reader.take("the Gamma flag", 4)
+    unit = reader.numbers("i4", n_supercell, "the table of supercell orbitals")
+    if not np.array_equal(unit, np.resize(np.arange(1, n_orbitals + 1), n_supercell)):
+        expected = f"1 to {n_orbitals}, repeated"
+        damaged(path, "the table of supercell orbitals is wrong", expected, "others")
+    counts = _row_counts(reader, n_orbitals, n_entries)
+    columns = reader.rows("i4", counts, "the columns")
+    hamiltonian = tuple(
+        reader.rows("f4", counts, f"the Hamiltonian, component {spin + 1}")
+        for spin in range(n_spin)
+    )
+    overlap = reader.rows("f4", counts, "the overlap")
+    electrons, temperature = _finite(path, reader.numbers("f8", 2, "electrons and temperature"))
+    vectors = reader.rows("f4", 3 * counts, "the orbital vectors")
+    n_species = int(reader.numbers("i4", 1, "the number of species")[0])
+    _check_species_number(path, n_species, n_orbitals)
+    heads = _species_heads(reader, n_species)
+    species = tuple(
+        _species(path, head, [reader.numbers("i4", 3, "an orbital") for _ in range(head[2])])
+        for head in heads
+    )
+    n_atoms = int(reader.numbers("i4", 1, "the number of atoms")[0])
+    check_counts(path, n_orbitals, n_spin, n_atoms)
+    atom_species = _atom_species(path, reader.numbers("i4", n_atoms, "the species"), n_species)
+    owners = reader.numbers("i4", 2 * n_orbitals, "the atom of each orbital")
+    reader.finish()
+    offsets = _offsets(species, atom_species)
+    expected_owner = np.repeat(np.arange(1, n_atoms + 1), np.diff(offsets))
+    if not np.array_equal(owners.reshape(-1, 2)[:, 0], expected_owner):
+        damaged(
+            path, "the atoms' orbitals contradict the species", "those of the species", "others"
+        )
+    return MatrixFile(
+        path=path,
+        kind="HSX version 0",
+        n_orbitals=n_orbitals,
+        n_spin=n_spin,
+        counts=counts,
+        columns=columns,
+        sections={"overlap": (overlap,), "hamiltonian": hamiltonian},
+        n_images=n_supercell // n_orbitals,
+        orbital_offsets=offsets,
+        species=species,
+        atom_species=atom_species,
+        electrons=electrons,
+        temperature_ry=temperature,
+        vectors=vectors,
+        single=True,
+    )
+
+
+def _read_version_12(reader: RecordReader, version: int) -> MatrixFile:
+    path = reader.path
+    double = bool(reader.numbers("i4", 1, "the precision flag")[0])
+    head = reader.numbers("i4", 7, "the sizes")
+    sizes = _Sizes(*(int(value) for value in head[:4]))
+    check_counts(path, sizes.n_orbitals, sizes.n_spin, sizes.n_atoms)
+    _check_species_number(path, sizes.n_species, sizes.n_atoms)
+    nsc = check_nsc(path, head[4:7])
+    numbers = _finite(path, reader.numbers("f8", 12, "the cell and the Fermi level"))
+    images, positions, atom_species, last = _geometry(reader, sizes, int(np.prod(nsc)))
+    heads = _species_heads(reader, sizes.n_species)
+    species = tuple(
+        _species(path, one, reader.numbers("i4", 3 * one[2], "a species' orbitals").reshape(-1, 3))
+        for one in heads
+    )
+    k_grid = _k_grid(reader) if version == 2 else None
+    offsets = _offsets(species, atom_species)
+    # sisl 0.20 writes each atom's first orbital, from 0, in the place of its last one.
+    fits = any(np.array_equal(last, part) for part in (offsets[1:], offsets[:-1]))
+    if not fits or offsets[-1] != sizes.n_orbitals:
+        expected = f"{sizes.n_orbitals} orbitals, as the species have them"
+        damaged(path, "the last orbital of each atom contradicts the species", expected, "others")
+    counts = _row_counts(reader, sizes.n_orbitals)
+    kind = "f8" if double else "f4"
+    columns = reader.rows("i4", counts, "the columns")
+    hamiltonian = tuple(
+        reader.rows(kind, counts, f"the Hamiltonian, component {spin + 1}")
+        for spin in range(sizes.n_spin)
+    )
+    overlap = reader.rows(kind, counts, "the overlap")
+    reader.finish()
+    unset = abs(numbers[9]) > _UNSET_FERMI_RY or numbers[9] == 0
+    return MatrixFile(
+        path=path,
+        kind=f"HSX version {version}",
+        n_orbitals=sizes.n_orbitals,
+        n_spin=sizes.n_spin,
+        counts=counts,
+        columns=columns,
+        sections={"overlap": (overlap,), "hamiltonian": hamiltonian},
+        n_images=len(images),
+        images=images,
+        nsc=nsc,
+        cell=numbers[:9].reshape(3, 3),
+        positions=positions,
+        orbital_offsets=offsets,
+        species=species,
+        atom_species=atom_species,
+        fermi_ry=None if unset else float(numbers[9]),
+        electrons=float(numbers[10]) or None,
+        temperature_ry=float(numbers[11]),
+        k_grid=k_grid,
+        single=not double,
+    )
+
+
+def _geometry(
+    reader: RecordReader, sizes: _Sizes, n_images: int
+) -> tuple[NDArray[np.int32], NDArray[np.float64], NDArray[np.int64], NDArray[np.int32]]:
+    """Read the record of image vectors, positions, species and last orbitals."""
+    path, n_atoms = reader.path, sizes.n_atoms
+    lengths = (12 * n_images, 24 * n_atoms, 4 * n_atoms, 4 * n_atoms)
+    data = reader.take("the images and the atoms", sum(lengths))
+    ends = np.cumsum(lengths)
+    images = reader.split(data[: ends[0]], "i4").reshape(-1, 3)
+    positions = _finite(path, reader.split(data[ends[0] : ends[1]], "f8")).reshape(-1, 3)
+    species = _atom_species(path, reader.split(data[ends[1] : ends[2]], "i4"), sizes.n_species)
+    return images, positions, species, reader.split(data[ends[2] :], "i4")
+
+
+def _k_grid(reader: RecordReader) -> KGrid:
+    data = reader.take("the k-point grid", 9 * 4 + 3 * 8)
+    first, second, third = reader.split(data[36:], "f8").tolist()
+    rows = reader.split(data[:36], "i4").reshape(3, 3).tolist()
+    return KGrid(tuple((a, b, c) for a, b, c in rows), (first, second, third))
+
+
+def _row_counts(
+    reader: RecordReader, n_orbitals: int, n_entries: int | None = None
+) -> NDArray[np.int64]:
+    counts = reader.numbers("i4", n_orbitals, "the entries of each row").astype(np.int64)
+    total = int(counts.sum())
+    if counts.min() < 0 or (n_entries is not None and total != n_entries):
+        expected = "0 or more in each row" + (f", {n_entries} in all" if n_entries else "")
+        found = f"{counts.min()} in a row, {total} in all"
+        damaged(reader.path, "the entries of each row cannot be right", expected, found)
+    return counts
+
+
+def _species_heads(reader: RecordReader, n_species: int) -> list[tuple[str, float, int]]:
+    """Read the record of labels, valence charges and numbers of orbitals."""
+    size = LABEL_BYTES + 8 + 4
+    data = reader.take("the species", size * n_species)
+    heads = []
+    for begin in range(0, len(data), size):
+        label = data[begin : begin + LABEL_BYTES].decode("utf-8", "replace").strip(" \0")
+        valence = reader.split(data[begin + LABEL_BYTES : begin + LABEL_BYTES + 8], "f8")
+        count = int(reader.split(data[begin + LABEL_BYTES + 8 : begin + size], "i4")[0])
+        if not 1 <= count <= 10_000 or not label:
+            damaged(
+                reader.path,
+                "the species table cannot be right",
+                "a label and 1 to 10000 orbitals",
+                f"{label!r} with {count} orbitals",
+            )
+        heads.append((label, float(valence[0]), count))
+    labels = [label for label, _, _ in heads]
+    if len(set(labels)) != len(labels):
+        damaged(reader.path, "two species have one label", "different labels", ", ".join(labels))
+    return heads
+
+
+def _species(path: Path, head: tuple[str, float, int], orbitals: object) -> SpeciesTable:
+    """Group the orbitals of a species into shells: runs of 2l + 1 equal (n, l, zeta)."""
+    label, valence, count = head
+    table = np.asarray(orbitals, dtype=np.int64).reshape(-1, 3)
+    shells, place = [], 0
+    while place < count:
+        n, l, zeta = (int(value) for value in table[place])
+        width = 2 * l + 1
+        run = table[place : place + width]
+        if not 0 <= l <= MAX_L or len(run) < width or np.any(run != run[0]):
+            raise FormatError(
+                path,
+                f"the orbitals of species {label} are no whole shells",
+                expected=f"2l + 1 equal rows (n, l, zeta), l from 0 to {MAX_L}",
+                found=f"{run.tolist()[:13]} from orbital {place + 1}",
+                fix=DAMAGED_FIX,
+            )
+        shells.append((n, l, zeta, False))
+        place += width
+    return SpeciesTable(label, valence, tuple(shells))
+
+
+def _check_species_number(path: Path, n_species: int, at_most: int) -> None:
+    if not 1 <= n_species <= max(at_most, 1000):
+        damaged(path, "the number of species cannot be right", f"1 to {at_most}", n_species)
+
+
+def _atom_species(path: Path, values: NDArray[np.int32], n_species: int) -> NDArray[np.int64]:
+    if values.min() < 1 or values.max() > n_species:
+        found = f"{values.min()} to {values.max()}"
+        damaged(path, "an atom has no species", f"species 1 to {n_species}", found)
+    return values.astype(np.int64) - 1
+
+
+def _offsets(
+    species: tuple[SpeciesTable, ...], atom_species: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    sizes = np.array([one.n_orbitals for one in species], dtype=np.int64)[atom_species]
+    return np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(sizes)])
+
+
+def _finite(path: Path, values: NDArray[np.float64]) -> NDArray[np.float64]:
+    if not np.isfinite(values).all():
+        damaged(path, "the header is not finite", "finite numbers", values.tolist()[:12])
+    return values

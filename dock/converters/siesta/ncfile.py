@@ -1,0 +1,204 @@
+"""SIESTA's ``<SystemLabel>.nc`` (CDF.Save): all sparse matrices in double precision."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dock.converters.siesta.fortran import DAMAGED_FIX, Rows, damaged
+from dock.converters.siesta.tables import MatrixFile, SpeciesTable, check_counts, check_nsc
+from dock.errors import DockError, FormatError
+
+if TYPE_CHECKING:
+    import h5py
+
+__all__ = ["has_sparse_group", "read_nc"]
+
+_SECTIONS = {
+    "overlap": "S",
+    "hamiltonian": "H",
+    "density_matrix": "DM",
+    "energy_density_matrix": "EDM",
+}
+
+
+@dataclass(frozen=True, eq=False)
+class _NcRows:
+    """One component of a dataset of the group SPARSE."""
+
+    path: Path
+    name: str
+    component: int | None
+    starts: NDArray[np.int64]
+
+    def read(self, begin: int, end: int) -> NDArray[Any]:
+        """Return the numbers of some rows."""
+        import h5py
+
+        chosen = slice(int(self.starts[begin]), int(self.starts[end]))
+        with _hdf_errors(self.path), h5py.File(self.path, "r") as file:
+            data = file["SPARSE"][self.name]
+            values: NDArray[Any] = np.asarray(
+                data[chosen] if self.component is None else data[self.component, chosen]
+            )
+        if values.dtype.kind == "f" and not np.isfinite(values).all():
+            damaged(self.path, f"{self.name} is not finite", "finite numbers", "NaN or infinity")
+        return values
+
+
+class _hdf_errors:  # noqa: N801 - used as a context manager, like a function
+    """Name the file when the HDF5 library cannot read it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        broken = (
+            OSError,
+            KeyError,
+            RuntimeError,
+            ValueError,
+            TypeError,
+            AttributeError,
+            IndexError,
+        )
+        if isinstance(error, broken) and not isinstance(error, DockError):
+            raise FormatError(
+                self.path, "the NetCDF file cannot be read", found=str(error), fix=DAMAGED_FIX
+            ) from error
+
+
+def has_sparse_group(path: Path) -> bool:
+    """Say whether a file is a SIESTA .nc file with matrices; never raises.
+
+    One that is cut counts when an XV file of its label stands beside it: it is to be reported.
+    """
+    try:
+        with path.open("rb") as stream:
+            if stream.read(4)[1:] != b"HDF":
+                return False
+        import h5py
+
+        with h5py.File(path, "r") as file:
+            return "SPARSE" in file and "list_col" in file["SPARSE"]
+    except (OSError, RuntimeError, KeyError):
+        return path.with_suffix(".XV").is_file()
+
+
+def read_nc(path: Path) -> MatrixFile:
+    """Read everything of a SIESTA .nc file but its matrices.
+
+    Raises
+    ------
+    FormatError
+        When it is damaged or lacks the group SPARSE.
+    """
+    import h5py
+
+    with _hdf_errors(path), h5py.File(path, "r") as file:
+        return _read(path, file)
+
+
+def _read(path: Path, file: h5py.File) -> MatrixFile:
+    sparse = file["SPARSE"]
+    counts = np.asarray(sparse["n_col"], dtype=np.int64)
+    n_orbitals = len(counts)
+    n_spin = int(sparse["H"].shape[0]) if "H" in sparse else _n_spin(sparse)
+    last = np.asarray(file["lasto"], dtype=np.int64)
+    check_counts(path, n_orbitals, n_spin, len(last))
+    nsc = check_nsc(path, np.asarray(file["nsc"], dtype=np.int32))
+    images = np.asarray(sparse["isc_off"], dtype=np.int32)
+    starts = np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(counts)])
+    if counts.min() < 0 or starts[-1] != len(sparse["list_col"]):
+        damaged(path, "n_col contradicts list_col", len(sparse["list_col"]), int(starts[-1]))
+    if images.shape != (int(np.prod(nsc)), 3):
+        damaged(path, "isc_off contradicts nsc", f"{int(np.prod(nsc))} images", len(images))
+    offsets = np.concatenate([np.zeros(1, dtype=np.int64), last])
+    if last[-1] != n_orbitals or np.any(np.diff(offsets) < 1):
+        damaged(path, "lasto is wrong", f"increasing, up to {n_orbitals}", last.tolist()[-3:])
+    species, numbers, atom_species = _basis(path, file, len(last))
+    sections, incomplete = _sections(path, sparse, n_spin, starts)
+    return MatrixFile(
+        path=path,
+        kind="SIESTA .nc",
+        n_orbitals=n_orbitals,
+        n_spin=n_spin,
+        counts=counts,
+        columns=_NcRows(path, "list_col", None, starts),
+        sections=sections,
+        n_images=len(images),
+        images=images,
+        nsc=nsc,
+        cell=np.asarray(file["cell"], dtype=np.float64),
+        positions=np.asarray(file["xa"], dtype=np.float64),
+        orbital_offsets=offsets,
+        species=species,
+        atom_species=atom_species,
+        numbers=numbers,
+        fermi_ry=_scalar(file, "Ef"),
+        electrons=_scalar(file, "Qtot"),
+        extra={"incomplete_edm": True} if incomplete else {},
+    )
+
+
+def _n_spin(sparse: h5py.Group) -> int:
+    return int(sparse["DM"].shape[0]) if "DM" in sparse else 1
+
+
+def _scalar(file: h5py.File, name: str) -> float | None:
+    return float(np.ravel(file[name])[0]) if name in file else None
+
+
+def _sections(
+    path: Path, sparse: h5py.Group, n_spin: int, starts: NDArray[np.int64]
+) -> tuple[Mapping[str, tuple[Rows, ...]], bool]:
+    """Return the matrices that are there; an incomplete spin–orbit EDM is left out."""
+    sections: dict[str, tuple[Rows, ...]] = {}
+    incomplete = False
+    for quantity, name in _SECTIONS.items():
+        if name not in sparse:
+            continue
+        shape = sparse[name].shape
+        if shape[-1] != starts[-1] or (name != "S" and len(shape) != 2):
+            damaged(path, f"{name} has the wrong shape", f"(…, {starts[-1]})", shape)
+        if name == "S":
+            sections[quantity] = (_NcRows(path, name, None, starts),)
+        elif shape[0] != n_spin:
+            incomplete = incomplete or name == "EDM"
+        else:
+            sections[quantity] = tuple(_NcRows(path, name, k, starts) for k in range(n_spin))
+    return sections, incomplete
+
+
+def _basis(
+    path: Path, file: h5py.File, n_atoms: int
+) -> tuple[tuple[SpeciesTable, ...], tuple[int, ...], NDArray[np.int64]]:
+    """Return the species in order of their number, and that of each atom."""
+    group = file["BASIS"]
+    found = {}
+    for label, item in group.items():
+        if not hasattr(item, "items"):
+            continue
+        columns = [np.ravel(item[f"orbnl_{name}"]) for name in ("n", "l", "z", "ispol")]
+        shells = tuple(
+            (int(n), int(l), int(zeta), bool(polarised))
+            for n, l, zeta, polarised in zip(*columns, strict=True)
+        )
+        index = int(np.ravel(item.attrs["ID"])[0])
+        number = int(np.ravel(item.attrs["Atomic_number"])[0])
+        found[index] = (SpeciesTable(label, None, shells), number)
+    atom_species = np.ravel(group["basis"]).astype(np.int64)
+    if sorted(found) != list(range(1, len(found) + 1)) or len(atom_species) != n_atoms:
+        damaged(path, "the group BASIS is incomplete", f"species 1 to {len(found)}", sorted(found))
+    if atom_species.min() < 1 or atom_species.max() > len(found):
+        damaged(path, "an atom has no species", f"1 to {len(found)}", atom_species.tolist()[:10])
+    ordered = [found[index] for index in sorted(found)]
+    return tuple(one for one, _ in ordered), tuple(z for _, z in ordered), atom_species - 1

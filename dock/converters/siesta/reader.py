@@ -1,0 +1,227 @@
+"""From the files of a SIESTA run to a Calculation: units, orbital order, spin, supercell."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property, partial
+from pathlib import Path
+
+import numpy as np
+
+from dock.converters._format import ReadOptions
+from dock.converters.siesta.dmfile import read_dm
+from dock.converters.siesta.images import supercell_of
+from dock.converters.siesta.run import RunFiles, open_main
+from dock.converters.siesta.scatter import Scatter
+from dock.converters.siesta.spin import allocate, parts_of, spin_of
+from dock.converters.siesta.structure import Setting, resolve
+from dock.converters.siesta.tables import MatrixFile
+from dock.core.calculation import Calculation, Provenance
+from dock.core.harmonics import convention
+from dock.core.matrix import AOMatrix
+from dock.core.quantity import QUANTITIES
+from dock.core.spin import Spin
+from dock.errors import FormatError
+from dock.units import SIESTA4, Constants
+
+__all__ = ["read_calculation"]
+
+FOLDED = (
+    "This is a run at the Γ point without auxiliary supercell (nsc 1 1 1): all images are added up "
+    "in the home cell, so that only k = 0 has a meaning. For bands run SIESTA with "
+    "'ForceAuxCell true' or with more k-points."
+)
+SINGLE = (
+    "The matrices are in single precision: occupied states are good to 0.01 meV, the highest empty "
+    "ones may be off by 0.1 eV where the overlap has small eigenvalues."
+)
+INCOMPLETE_EDM = (
+    "SIESTA keeps only 4 of the 8 components of the energy density matrix in spin-orbit runs: it "
+    "is left out."
+)
+UNCONVERGED = "The log says that the self-consistent field did not converge (SCF_NOT_CONV)."
+OLD_UNITS = (
+    "No EIG and no log says which SIESTA made this run: the constants of version 5 were taken "
+    "(those of 4.x differ by 8e-6)."
+)
+UNVERIFIED = (
+    "Shells of l = 3 and above follow SIESTA's sign rule (minus for odd |m|), which was checked "
+    "against its numbers for s, p and d only."
+)
+
+
+def read_calculation(path: Path, options: ReadOptions) -> Calculation:
+    """Read a run of SIESTA; the matrices are read when asked for.
+
+    Parameters
+    ----------
+    path
+        An HSX, TSHS, onlyS, .nc, DM or TSDE file, or a folder with one. The files of the same
+        label beside it give what it lacks.
+    options
+        ``basis``: a folder of ion files; then the shells carry radial functions.
+
+    Raises
+    ------
+    FormatError
+        When a file is damaged, or two files contradict each other.
+    MissingDataError
+        When no file has the structure or the species.
+    """
+    main = open_main(path)
+    run = RunFiles(main.path)
+    constants, how = run.constants(main)
+    setting = resolve(main, run, constants, options.basis)
+    opened = _Run(main, _density_files(main, run), setting, constants)
+    return Calculation(
+        setting.structure,
+        setting.basis,
+        spin_of(main.n_spin),
+        opened.readers(),
+        _fermi_level(main, run, constants),
+        main.electrons,
+        _provenance(opened, run, how),
+        str(path),
+    )
+
+
+def _density_files(main: MatrixFile, run: RunFiles) -> tuple[MatrixFile, ...]:
+    """Return the DM and TSDE files beside the main file, held against it."""
+    if "density_matrix" in main.sections:
+        return ()
+    found = []
+    for suffix in (".DM", ".TSDE"):
+        path = run.beside(suffix)
+        if path is None:
+            continue
+        file = read_dm(path)
+        for what, mine, theirs in (
+            ("orbitals", main.n_orbitals, file.n_orbitals),
+            ("spin components", main.n_spin, file.n_spin),
+            ("supercell", main.nsc or file.nsc, file.nsc or main.nsc),
+        ):
+            if mine != theirs and not (what == "spin components" and main.kind == "onlyS"):
+                raise FormatError(
+                    path,
+                    f"this file and {main.path.name} are of different runs",
+                    expected=f"{what} {mine}",
+                    found=theirs,
+                    fix="Keep only the files of one run in the folder.",
+                )
+        found.append(file)
+    return tuple(found)
+
+
+@dataclass(frozen=True, eq=False)
+class _Run:
+    """An open run and what its matrices refer to."""
+
+    main: MatrixFile
+    densities: tuple[MatrixFile, ...]
+    setting: Setting
+    constants: Constants
+    _scatters: dict[Path, Scatter] = field(default_factory=dict, repr=False)
+
+    @cached_property
+    def sources(self) -> dict[str, MatrixFile]:
+        """Quantity to the file that has it; the first one counts."""
+        found: dict[str, MatrixFile] = {}
+        for file in (self.main, *self.densities):
+            for quantity in file.sections:
+                found.setdefault(quantity, file)
+        return found
+
+    @cached_property
+    def nsc(self) -> tuple[int, int, int]:
+        return self._supercell[0]
+
+    @cached_property
+    def _supercell(self) -> tuple[tuple[int, int, int], np.ndarray]:
+        bohr = self.constants.bohr_angstrom
+        return supercell_of(self.main, self.setting.structure, self.setting.basis, bohr)
+
+    def readers(self) -> dict[str, Callable[[], AOMatrix]]:
+        """Return a function for each matrix that the run has."""
+        return {name: partial(self._make, name) for name in QUANTITIES if name in self.sources}
+
+    def _make(self, quantity: str) -> AOMatrix:
+        file = self.sources[quantity]
+        scatter = self._scatter(file)
+        sections = file.sections[quantity]
+        result = allocate(len(sections), scatter.layout.n_entries)
+        unit = 1.0
+        if QUANTITIES[quantity].unit == "eV":
+            unit = self.constants.rydberg_ev
+        scatter.fill(parts_of(quantity, sections, result, unit))
+        spin = spin_of(len(sections)) if QUANTITIES[quantity].has_spin else Spin.NONE
+        setting = self.setting
+        return AOMatrix(quantity, setting.structure, setting.basis, scatter.pairs, spin, result)
+
+    def _scatter(self, file: MatrixFile) -> Scatter:
+        if file.path not in self._scatters:
+            _, images = self._images(file)
+            self._scatters[file.path] = Scatter.of(file, images, self.setting.basis)
+        return self._scatters[file.path]
+
+    def _images(self, file: MatrixFile) -> tuple[tuple[int, int, int], np.ndarray]:
+        if file is self.main or (file.nsc is None and file.images is None):
+            return self._supercell
+        bohr = self.constants.bohr_angstrom
+        return supercell_of(file, self.setting.structure, self.setting.basis, bohr)
+
+
+def _has_unverified_shells(setting: Setting) -> bool:
+    used = {l for label in setting.basis.species for l in setting.basis.ls(label)}
+    return bool(convention("siesta").unverified(sorted(used)))
+
+
+def _fermi_level(main: MatrixFile, run: RunFiles, constants: Constants) -> float | None:
+    if main.fermi_ry is not None:
+        return main.fermi_ry * constants.rydberg_ev
+    noted = run.fdf.number("Dock.FermiLevel") if run.fdf is not None else None
+    return noted if noted is not None else run.fermi_ev()
+
+
+def _provenance(opened: _Run, run: RunFiles, how: str) -> Provenance:
+    """Keep what only SIESTA understands, so that its files can be written again."""
+    main, setting = opened.main, opened.setting
+    old = opened.constants is SIESTA4
+    version = run.log[0] or ("4.x" if old else "5.x")
+    extra: dict[str, object] = {
+        "system_label": run.label,
+        "n_spin": main.n_spin,
+        "rydberg_ev": opened.constants.rydberg_ev,
+        "units": how,
+        "nsc": list(main.nsc) if main.nsc else None,
+        "species": [
+            {
+                "label": one.label,
+                "number": number,
+                "valence": one.valence,
+                "shells": [list(shell) for shell in one.shells],
+            }
+            for one, number in zip(setting.species, setting.numbers, strict=True)
+        ],
+    }
+    if main.temperature_ry is not None:
+        extra["temperature_ry"] = main.temperature_ry
+    if main.k_grid is not None:
+        extra["k_grid"] = [list(row) for row in main.k_grid.matrix]
+        extra["k_shift"] = list(main.k_grid.shift)
+    conditions = (
+        (main.is_folded, FOLDED),
+        (main.single, SINGLE),
+        (
+            any(file.extra.get("incomplete_edm") for file in (main, *opened.densities)),
+            INCOMPLETE_EDM,
+        ),
+        (run.log[1], UNCONVERGED),
+        (how.startswith("assumed"), OLD_UNITS),
+        (_has_unverified_shells(setting), UNVERIFIED),
+    )
+    notes = [*setting.notes, *(text for met, text in conditions if met)]
+    if notes:
+        extra["notes"] = notes
+    files = (main.path.name, *(file.path.name for file in opened.densities))
+    return Provenance("SIESTA", version, files, "", extra)

@@ -1,0 +1,256 @@
+"""The files of one SIESTA run: which is the main one, and what stands beside it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from dock.converters.siesta.dmfile import read_dm, read_tshs
+from dock.converters.siesta.fdf import FdfFile, read_fdf
+from dock.converters.siesta.hsx import is_hsx_head, read_hsx
+from dock.converters.siesta.ncfile import has_sparse_group, read_nc
+from dock.converters.siesta.tables import MatrixFile
+from dock.converters.siesta.textfiles import read_fermi, read_version
+from dock.errors import DockError, FormatError, MissingDataError
+from dock.units import SIESTA4, SIESTA5, Constants
+
+__all__ = ["RunFiles", "find_main", "input_files", "open_main"]
+
+BESIDE = (
+    ".DM",
+    ".TSDE",
+    ".XV",
+    ".STRUCT_OUT",
+    ".EIG",
+    ".ORB_INDX",
+    ".fdf",
+    ".out",
+    ".log",
+)
+_MAIN_SUFFIXES = (".HSX", ".TSHS", ".nc", ".onlyS", ".DM", ".TSDE")
+_LOGS = ("SIESTA.log", "siesta.log", "siesta.out", "RUN.out", "OUT")
+_DIFFERENT_FERMI = 1e-4  # relative: both constants of SIESTA lie 8e-6 apart
+
+
+@dataclass(frozen=True, eq=False)
+class RunFiles:
+    """The files of one run, found by the system label in the main file's name.
+
+    Attributes
+    ----------
+    main
+        The file with the matrices.
+    """
+
+    main: Path
+
+    @cached_property
+    def _stems(self) -> tuple[str, ...]:
+        """The name without its endings: ``graphene.v2.HSX`` may be of the label graphene."""
+        name = self.main.name
+        stems = []
+        while "." in name:
+            name = name.rpartition(".")[0]
+            if name:
+                stems.append(name)
+        return tuple(stems) or (self.main.name,)
+
+    @cached_property
+    def label(self) -> str:
+        """The system label: the longest form of the name by which other files are called."""
+        folder = self.main.parent
+        for stem in self._stems:
+            if any((folder / f"{stem}{suffix}").is_file() for suffix in BESIDE):
+                return stem
+        return self._stems[0]
+
+    def beside(self, suffix: str) -> Path | None:
+        """Return the run's file of an ending, or None; never one of another label."""
+        for stem in self._stems:
+            path = self.main.parent / f"{stem}{suffix}"
+            if path.is_file() and path != self.main:
+                return path
+        return None
+
+    @cached_property
+    def fdf(self) -> FdfFile | None:
+        """The input: that of the label, or the only one in the folder whose label this is."""
+        path = self.beside(".fdf")
+        if path is not None:
+            return read_fdf(path)
+        candidates = sorted(self.main.parent.glob("*.fdf"))
+        for candidate in candidates[:10]:
+            try:
+                found = read_fdf(candidate)
+            except DockError:  # another run's input may be broken
+                continue
+            if found.label in self._stems:
+                return found
+        return None
+
+    @cached_property
+    def log(self) -> tuple[str, bool]:
+        """The version that the run's log names ("" if none), and whether its SCF failed."""
+        folder = self.main.parent
+        own = [self.beside(".out"), self.beside(".log")]
+        others = [folder / name for name in _LOGS]
+        for path in (*own, *others):
+            if path is not None and path.is_file():
+                version, failed = read_version(path)
+                if version:
+                    return version, failed
+        return "", False
+
+    def fermi_ev(self) -> float | None:
+        """Return the Fermi level of the EIG file, eV in the constants of the run."""
+        path = self.beside(".EIG")
+        return None if path is None else read_fermi(path)
+
+    def constants(self, file: MatrixFile) -> tuple[Constants, str]:
+        """Return SIESTA's units for this run, and how they were found.
+
+        Versions 4.x and 5.x differ in the Rydberg by 8e-6. In order: what `dock` noted in the fdf,
+        the Fermi level in EIG (eV) against that in the matrix file (Ry), the version in the log,
+        the version of the matrix file.
+
+        Raises
+        ------
+        FormatError
+            When the two Fermi levels cannot be of one run.
+        """
+        noted = self.fdf.number("Dock.Rydberg") if self.fdf is not None else None
+        if noted is not None:
+            return _nearest(noted), "noted in the fdf"
+        fermi = self.fermi_ev()
+        if fermi is not None and file.fermi_ry is not None and abs(file.fermi_ry) > 1e-3:
+            ratio = fermi / file.fermi_ry
+            if abs(ratio / SIESTA5.rydberg_ev - 1) > _DIFFERENT_FERMI:
+                raise FormatError(
+                    self.beside(".EIG") or self.main,
+                    f"this file and {file.path.name} are of different runs",
+                    expected=f"the Fermi level {file.fermi_ry * SIESTA5.rydberg_ev:.6f} eV",
+                    found=f"{fermi:.6f} eV",
+                    fix="Remove or rename the EIG file, or copy the run's own one there.",
+                )
+            return _nearest(ratio), "from the Fermi level in EIG"
+        version = self.log[0]
+        if version:
+            major = version.lstrip("vV")[:1]
+            newer = major.isdigit() and int(major) >= 5
+            return (SIESTA5 if newer else SIESTA4), "from the version in the log"
+        if file.kind == "HSX version 0":
+            return SIESTA4, "HSX version 0 is of SIESTA up to 4.1"
+        return SIESTA5, "assumed: no EIG and no log says the version"
+
+
+def _nearest(rydberg_ev: float) -> Constants:
+    return min((SIESTA4, SIESTA5), key=lambda units: abs(units.rydberg_ev - rydberg_ev))
+
+
+def find_main(path: Path) -> Path | None:
+    """Return the main file of a run, the folder itself where there are several, or None.
+
+    HSX is preferred to TSHS, .nc and onlyS. Among several, one that carries the label of other
+    files wins. Foreign content gives None; nothing is raised.
+    """
+    try:
+        if path.is_dir():
+            return _main_in(path)
+        if path.suffix == ".fdf" and path.is_file():
+            return _of_input(path)
+        return path if _is_main(path) else None
+    except OSError:
+        return None
+
+
+def _of_input(path: Path) -> Path | None:
+    """Return the main file that goes with an input."""
+    try:
+        label = read_fdf(path).label
+    except DockError:
+        label = path.stem
+    for suffix in _MAIN_SUFFIXES:
+        beside = path.parent / f"{label}{suffix}"
+        if _is_main(beside):
+            return beside
+    return None
+
+
+def _main_in(folder: Path) -> Path | None:
+    for suffix in _MAIN_SUFFIXES:
+        found = [file for file in sorted(folder.glob(f"*{suffix}")) if _is_main(file)]
+        if len(found) > 1:
+            named = [file for file in found if RunFiles(file).label == file.stem]
+            labelled = [file for file in named if _has_label(file)]
+            found = labelled if len(labelled) == 1 else found
+        if found:
+            return found[0] if len(found) == 1 else folder
+    return None
+
+
+def _has_label(file: Path) -> bool:
+    return any((file.parent / f"{file.stem}{suffix}").is_file() for suffix in BESIDE)
+
+
+def _is_main(path: Path) -> bool:
+    """Say by the ending and the first bytes whether a file holds SIESTA's matrices."""
+    if path.suffix not in _MAIN_SUFFIXES or not path.is_file():
+        return False
+    if path.suffix == ".HSX":
+        return True  # nobody else uses the ending: a damaged one is reported, not passed over
+    with path.open("rb") as stream:
+        head = stream.read(8)
+    if path.suffix == ".nc":
+        return not path.name.endswith(".ion.nc") and has_sparse_group(path)
+    if path.suffix in (".TSHS", ".onlyS"):
+        return is_hsx_head(head)
+    return head[:4] in (
+        bytes([8, 0, 0, 0]),
+        bytes([20, 0, 0, 0]),
+        bytes([0, 0, 0, 8]),
+        bytes([0, 0, 0, 20]),
+    )
+
+
+def open_main(path: Path) -> MatrixFile:
+    """Read the header of a run's main file.
+
+    Raises
+    ------
+    FormatError
+        When the folder has several, or the file is damaged.
+    MissingDataError
+        When there is none.
+    """
+    if path.is_dir():
+        names = [file.name for file in sorted(path.iterdir()) if file.suffix in _MAIN_SUFFIXES]
+        found = find_main(path)
+        if found is None:
+            raise MissingDataError("a matrix file of SIESTA", path, "Run it with 'SaveHS true'.")
+        if found.is_dir():
+            raise FormatError(
+                path,
+                "the folder holds several matrix files",
+                expected="one run",
+                found=", ".join(names),
+                fix="Give the file itself.",
+            )
+        path = found
+    readers = {
+        ".TSHS": read_tshs,
+        ".onlyS": read_tshs,
+        ".nc": read_nc,
+        ".DM": read_dm,
+        ".TSDE": read_dm,
+    }
+    return readers.get(path.suffix, read_hsx)(path)
+
+
+def input_files(path: Path) -> list[Path]:
+    """Return the files that decide whether a run has changed."""
+    if path.is_dir():
+        return sorted(file for file in path.iterdir() if file.suffix in (*_MAIN_SUFFIXES, *BESIDE))
+    run = RunFiles(path)
+    beside = [run.beside(suffix) for suffix in BESIDE]
+    return [path, *(file for file in beside if file is not None)]

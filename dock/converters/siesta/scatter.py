@@ -1,0 +1,199 @@
+"""From SIESTA's sparse rows of single orbitals to blocks of atom pairs.
+
+SIESTA keeps an element when the two orbitals (or a projector between them) overlap; a block of an
+atom pair has zeros where it keeps none. The rows are gone through in slices, so that beside the
+result only the columns, at 4 bytes an entry, are in memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dock.converters.siesta.fortran import Rows, damaged, row_slices
+from dock.converters.siesta.tables import MatrixFile
+from dock.core.basis import Basis
+from dock.core.blocks import BlockLayout
+from dock.core.orbital_order import shell_orders
+from dock.core.pairs import Pairs
+from dock.errors import FormatError, LayoutError
+
+__all__ = ["OrbitalOrder", "Part", "Scatter"]
+
+
+class Part(NamedTuple):
+    """One spin component of a file, and where a multiple of it goes.
+
+    Attributes
+    ----------
+    rows
+        The numbers on file.
+    targets
+        (n_entries,) views of the result, each with a factor.
+    """
+
+    rows: Rows
+    targets: Sequence[tuple[NDArray[Any], float]]
+
+
+@dataclass(frozen=True, eq=False)
+class OrbitalOrder:
+    """Where each orbital of the file stands in its atom, in the order of `dock`, and its sign."""
+
+    atom: NDArray[np.int64]
+    place: NDArray[np.int64]
+    sign: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, basis: Basis) -> OrbitalOrder:
+        """Return the order of a basis whose shells stand as in SIESTA."""
+        orders = shell_orders(basis, "siesta")
+        places, signs = [], []
+        for label in basis.species:
+            order = orders[label]
+            places.append(order.permutation.astype(np.int64))
+            signs.append(order.signs.astype(np.float64))
+        index = basis.species_index
+        return cls(
+            np.repeat(np.arange(basis.n_atoms), basis.counts),
+            np.concatenate([places[kind] for kind in index]),
+            np.concatenate([signs[kind] for kind in index]),
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Scatter:
+    """The rows of one file, matched with the blocks that they fill.
+
+    Attributes
+    ----------
+    path
+        The file, for messages.
+    basis, pairs
+        What the blocks refer to; the pairs are closed under (R, i, j) → (−R, j, i).
+    counts
+        (n_orbitals,) entries of each row.
+    columns
+        int32 (n_entries on file,): supercell orbital of each entry, from 0.
+    pair_keys
+        int64 (n_pairs,), ascending: (atom of the row · images + image) · atoms + atom.
+    n_images
+        Cells of the supercell.
+    """
+
+    path: Path
+    basis: Basis
+    pairs: Pairs
+    counts: NDArray[np.int64]
+    columns: NDArray[np.int32]
+    pair_keys: NDArray[np.int64]
+    n_images: int
+
+    @classmethod
+    def of(cls, file: MatrixFile, images: NDArray[np.int32], basis: Basis) -> Scatter:
+        """Read the columns of a file and find its atom pairs.
+
+        Raises
+        ------
+        FormatError
+            When a column lies outside the supercell or occurs twice in a row, or a pair lacks its
+            partner.
+        """
+        order = OrbitalOrder.of(basis)
+        table = _column_keys(order.atom, len(images), basis.n_atoms)
+        stride = len(images) * basis.n_atoms
+        columns = np.empty(int(file.counts.sum()), dtype=np.int32)
+        found, place = [], 0
+        for begin, end in row_slices(file.counts):
+            part = file.columns.read(begin, end)
+            part = part - np.int32(1)
+            _check_columns(file, part, len(table), (begin, end))
+            columns[place : place + len(part)] = part
+            place += len(part)
+            rows = np.repeat(order.atom[begin:end] * stride, file.counts[begin:end])
+            keys = rows + table[part]
+            found.append(np.unique(keys[_heads(keys)]))
+        keys = np.unique(np.concatenate(found))
+        first, rest = np.divmod(keys, stride)
+        image, second = np.divmod(rest, basis.n_atoms)
+        try:
+            pairs = Pairs(images[image], first, second, basis.n_atoms)
+            pairs.require_closed()
+        except LayoutError as error:
+            raise FormatError(
+                file.path, str(error).rstrip("."), where="the columns, or the table of images"
+            ) from error
+        return cls(file.path, basis, pairs, file.counts, columns, keys, len(images))
+
+    @cached_property
+    def layout(self) -> BlockLayout:
+        """Where each pair's block stands."""
+        counts = self.basis.counts
+        return BlockLayout(counts[self.pairs.i], counts[self.pairs.j])
+
+    def fill(self, parts: Sequence[Part]) -> None:
+        """Add the numbers of each part to its targets, in the order and signs of `dock`."""
+        order, basis = OrbitalOrder.of(self.basis), self.basis
+        table = _column_keys(order.atom, self.n_images, basis.n_atoms)
+        stride = self.n_images * basis.n_atoms
+        local = np.tile(order.place, self.n_images)
+        sign = np.tile(order.sign, self.n_images)
+        width = basis.counts[self.pairs.j]
+        begin_entry = 0
+        for begin, end in row_slices(self.counts):
+            counts = self.counts[begin:end]
+            total = int(counts.sum())
+            columns = self.columns[begin_entry : begin_entry + total]
+            begin_entry += total
+            rows = np.repeat(np.arange(begin, end), counts)
+            keys = order.atom[rows] * stride + table[columns]
+            heads = _heads(keys, rows)
+            pair = np.searchsorted(self.pair_keys, keys[heads])
+            base = self.layout.starts[pair] + order.place[rows[heads]] * width[pair]
+            where = np.repeat(base, np.diff(heads, append=total)) + local[columns]
+            factor = order.sign[rows] * sign[columns]
+            for part in parts:
+                values = part.rows.read(begin, end) * factor
+                for target, multiple in part.targets:
+                    target[where] += multiple * values
+
+
+def _column_keys(atom: NDArray[np.int64], n_images: int, n_atoms: int) -> NDArray[np.int64]:
+    """Return image · atoms + atom for every orbital of the supercell."""
+    return (np.arange(n_images)[:, None] * n_atoms + atom[None, :]).ravel()
+
+
+def _heads(keys: NDArray[np.int64], rows: NDArray[np.int64] | None = None) -> NDArray[np.int64]:
+    """Return where runs of equal keys (and rows) begin: neighbours mostly are of one pair."""
+    changed = np.ones(len(keys), dtype=bool)
+    np.not_equal(keys[1:], keys[:-1], out=changed[1:])
+    if rows is not None:
+        changed[1:] |= rows[1:] != rows[:-1]
+    return np.flatnonzero(changed)
+
+
+def _check_columns(
+    file: MatrixFile, columns: NDArray[np.int32], n_columns: int, rows: tuple[int, int]
+) -> None:
+    """Refuse columns outside the supercell, and one that occurs twice in its row."""
+    if len(columns) == 0:
+        return
+    where = f"columns of the rows {rows[0] + 1} to {rows[1]}"
+    if columns.min() < 0 or columns.max() >= n_columns:
+        found = f"{columns.min() + 1} to {columns.max() + 1}"
+        damaged(file.path, "a column is out of range", f"1 to {n_columns}", found, where)
+    row = np.repeat(np.arange(rows[1] - rows[0]), file.counts[rows[0] : rows[1]])
+    keys = row * n_columns + columns
+    if not np.all(keys[1:] > keys[:-1]):
+        keys = np.sort(keys)
+        twice = np.flatnonzero(keys[1:] == keys[:-1])
+        if len(twice):
+            line, column = divmod(int(keys[twice[0]]), n_columns)
+            found = f"column {column + 1} twice in row {rows[0] + line + 1}"
+            damaged(file.path, "a column occurs twice", "each once in a row", found, where)

@@ -1,0 +1,178 @@
+"""What SIESTA's matrix files have in common: the rows, what they refer to, and the sections."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dock.converters.siesta.fortran import Rows, damaged
+
+__all__ = [
+    "MAX_ORBITALS",
+    "SPIN_COMPONENTS",
+    "KGrid",
+    "MatrixFile",
+    "SpeciesTable",
+    "canonical_images",
+    "check_counts",
+    "check_nsc",
+]
+
+MAX_ORBITALS = 10_000_000
+MAX_IMAGES = 1_000_000
+SPIN_COMPONENTS = (1, 2, 4, 8)
+
+
+@dataclass(frozen=True)
+class SpeciesTable:
+    """One species as the matrix file lists it.
+
+    Attributes
+    ----------
+    label
+        Species label.
+    valence
+        Valence charge in electrons, or None.
+    shells
+        (n, l, zeta, polarised) of each shell in matrix order; n is not reliable for polarisation
+        shells.
+    """
+
+    label: str
+    valence: float | None
+    shells: tuple[tuple[int, int, int, bool], ...]
+
+    @property
+    def n_orbitals(self) -> int:
+        """Number of orbitals of one atom."""
+        return sum(2 * l + 1 for _, l, _, _ in self.shells)
+
+
+class KGrid(NamedTuple):
+    """Monkhorst–Pack grid: (3, 3) integers and three displacements."""
+
+    matrix: tuple[tuple[int, int, int], ...]
+    shift: tuple[float, float, float]
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class MatrixFile:
+    """A file of SIESTA with matrices: everything but the matrices is in memory.
+
+    Attributes
+    ----------
+    path, kind
+        The file and what it is, for messages: ``"HSX version 2"``.
+    n_orbitals
+        Orbitals of the cell.
+    n_spin
+        Spin components on file: 1, 2, 4 (non-collinear) or 8 (spin–orbit).
+    counts
+        int64 (n_orbitals,): entries of each row.
+    columns
+        Column of each entry, from 1: image · n_orbitals + orbital.
+    sections
+        Quantity to one `Rows` for each spin component; Ry where they are energies.
+    n_images
+        Cells of the auxiliary supercell, None where the file does not say it.
+    images
+        int (n_images, 3) lattice vector of each, None where the file does not hold them.
+    nsc
+        Supercell sizes, or None.
+    cell, positions
+        (3, 3) and (n_atoms, 3) in Bohr, or None.
+    orbital_offsets
+        (n_atoms + 1,) first orbital of each atom, or None.
+    species, atom_species
+        The species and the index of each atom's, or None.
+    numbers
+        Atomic number of each species, or None.
+    fermi_ry, electrons, temperature_ry
+        Fermi level (None also where it is not set), electrons, electronic temperature.
+    k_grid
+        k-point grid, or None.
+    vectors
+        Version 0 of HSX: three numbers an entry, from orbital to orbital, Bohr.
+    single
+        Whether the matrices are in single precision.
+    spin_of
+        Components of a quantity that has fewer than the others.
+    """
+
+    path: Path
+    kind: str
+    n_orbitals: int
+    n_spin: int
+    counts: NDArray[np.int64]
+    columns: Rows
+    sections: Mapping[str, tuple[Rows, ...]]
+    n_images: int | None = None
+    images: NDArray[np.int32] | None = None
+    nsc: tuple[int, int, int] | None = None
+    cell: NDArray[np.float64] | None = None
+    positions: NDArray[np.float64] | None = None
+    orbital_offsets: NDArray[np.int64] | None = None
+    species: tuple[SpeciesTable, ...] | None = None
+    atom_species: NDArray[np.int64] | None = None
+    numbers: tuple[int, ...] | None = None
+    fermi_ry: float | None = None
+    electrons: float | None = None
+    temperature_ry: float | None = None
+    k_grid: KGrid | None = None
+    vectors: Rows | None = None
+    single: bool = False
+    extra: Mapping[str, object] = field(default_factory=dict)
+
+    @property
+    def is_folded(self) -> bool:
+        """Whether all images were added up into the home cell (a Γ run without supercell)."""
+        return self.n_images == 1
+
+
+def canonical_images(nsc: tuple[int, int, int]) -> NDArray[np.int32]:
+    """Return the lattice vectors of a supercell in SIESTA's order.
+
+    The first lattice direction runs fastest; inside a direction 0, 1, …, n, −n, …, −1.
+
+    Examples
+    --------
+    >>> canonical_images((3, 1, 1)).tolist()
+    [[0, 0, 0], [1, 0, 0], [-1, 0, 0]]
+    """
+    first, second, third = (np.arange(n) - n * (np.arange(n) > n // 2) for n in nsc)
+    grid = np.meshgrid(third, second, first, indexing="ij")
+    return np.stack([part.ravel() for part in grid[::-1]], axis=1).astype(np.int32)
+
+
+def check_nsc(path: Path, values: NDArray[np.int32]) -> tuple[int, int, int]:
+    """Return the three supercell sizes, which are odd and positive."""
+    first, second, third = (int(value) for value in values)
+    good = all(n > 0 and n % 2 == 1 for n in (first, second, third))
+    if not good or first * second * third > MAX_IMAGES:
+        damaged(
+            path,
+            "the auxiliary supercell cannot be right",
+            f"three odd numbers, together at most {MAX_IMAGES} cells",
+            values.tolist(),
+        )
+    return first, second, third
+
+
+def check_counts(path: Path, n_orbitals: int, n_spin: int, n_atoms: int | None = None) -> None:
+    """Refuse sizes that no run of SIESTA has."""
+    if not 1 <= n_orbitals <= MAX_ORBITALS:
+        damaged(path, "the number of orbitals cannot be right", f"1 to {MAX_ORBITALS}", n_orbitals)
+    if n_atoms is not None and not 1 <= n_atoms <= n_orbitals:
+        damaged(path, "the number of atoms cannot be right", f"1 to {n_orbitals}", n_atoms)
+    if n_spin not in SPIN_COMPONENTS:
+        damaged(
+            path,
+            "the number of spin components cannot be right",
+            "1, 2, 4 (non-collinear) or 8 (spin-orbit)",
+            n_spin,
+        )

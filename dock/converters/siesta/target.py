@@ -1,0 +1,290 @@
+"""A calculation as SIESTA would have it: label, species, units, spin components, supercell."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dock.converters._format import WriteOptions
+from dock.converters.siesta.gather import Component, Gather
+from dock.converters.siesta.hsx import LABEL_BYTES
+from dock.converters.siesta.spin import terms_of
+from dock.converters.siesta.tables import KGrid, SpeciesTable
+from dock.core.basis import Basis
+from dock.core.calculation import Calculation
+from dock.core.elements import SYMBOLS
+from dock.core.pairs import Pairs
+from dock.core.spin import Spin
+from dock.errors import LayoutError, LossError, UsageError
+from dock.units import SIESTA4, SIESTA5, Constants
+
+__all__ = ["Target"]
+
+_NOISE = 1e-12  # relative: parts below this are rounding
+_SHELL = re.compile(r"(\d+)(P?)([spdfghi]) z(\d+)")
+_LETTERS = "spdfghi"
+ROOM_TEMPERATURE_RY = 0.0019
+
+
+@dataclass(frozen=True, eq=False)
+class Target:
+    """A calculation in SIESTA's terms.
+
+    Attributes
+    ----------
+    calc
+        Atoms in the order of the SIESTA run, where it came from one.
+    options
+        What to write and how.
+    """
+
+    calc: Calculation
+    options: WriteOptions
+
+    @classmethod
+    def of(cls, calc: Calculation, options: WriteOptions) -> Target:
+        """Undo the grouping by element of a unified folder that was made from a SIESTA run."""
+        order = calc.provenance.extra.get("source_order")
+        if calc.provenance.code == "SIESTA" and isinstance(order, list):
+            calc = calc.permute_atoms([int(atom) for atom in np.argsort(order)])
+        return cls(calc, options)
+
+    @property
+    def basis(self) -> Basis:
+        """Shells, as in the calculation."""
+        return self.calc.basis
+
+    @cached_property
+    def own(self) -> Mapping[str, Any]:
+        """What the reader kept of a SIESTA run; empty for data of other codes."""
+        return self.calc.provenance.extra if self.calc.provenance.code == "SIESTA" else {}
+
+    @cached_property
+    def label(self) -> str:
+        """SystemLabel."""
+        name = str(self.options.settings.get("name", self.own.get("system_label", "dock")))
+        if not re.fullmatch(r"[^\s/]{1,200}", name):
+            raise UsageError(f"a system label has no blanks and no slashes, found '{name}'.")
+        return name
+
+    @cached_property
+    def version(self) -> int:
+        """Version of the HSX file."""
+        text = self.options.settings.get("version", "2")
+        if text not in ("0", "1", "2"):
+            raise UsageError(f"the setting version is 0, 1 or 2, found '{text}'.")
+        return int(text)
+
+    @cached_property
+    def constants(self) -> Constants:
+        """The units of the SIESTA that made the data, or of the one that reads the file."""
+        rydberg = self.own.get("rydberg_ev")
+        if isinstance(rydberg, float):
+            return min((SIESTA4, SIESTA5), key=lambda units: abs(units.rydberg_ev - rydberg))
+        return SIESTA4 if self.version == 0 else SIESTA5
+
+    @cached_property
+    def nsc(self) -> tuple[int, int, int]:
+        """The run's auxiliary supercell where it holds all pairs, or the smallest that does."""
+        least = 2 * np.abs(self.pairs.R).max(axis=0, initial=0) + 1
+        known = self.own.get("nsc")
+        if isinstance(known, list) and len(known) == 3:
+            sizes = np.array([int(size) for size in known])
+            if np.all(sizes % 2 == 1):
+                least = np.maximum(least, sizes)
+        return int(least[0]), int(least[1]), int(least[2])
+
+    @cached_property
+    def pairs(self) -> Pairs:
+        """The union of the pairs of all matrices to be written."""
+        pairs: Pairs | None = None
+        for name in self.options.quantities or ():
+            other = self.calc.require(name).pairs
+            pairs = other if pairs is None or pairs.is_same(other) else pairs.union(other)
+        if pairs is None:
+            atoms = np.arange(self.calc.structure.n_atoms)
+            return Pairs(np.zeros((len(atoms), 3), dtype=np.int32), atoms, atoms, len(atoms))
+        pairs.require_closed()
+        if len(pairs.onsite) != pairs.n_atoms:
+            raise LayoutError(f"{self.calc.source}: an atom has no on-site block.")
+        return pairs
+
+    @cached_property
+    def gather(self) -> Gather:
+        """The rows of all files."""
+        entries = [self.entries(name) for name in self.options.quantities or ()]
+        return Gather.of(self.basis, self.pairs, self.nsc, entries)
+
+    def entries(self, quantity: str) -> NDArray[Any]:
+        """Return a matrix on the common pairs, eV; refuse what SIESTA cannot hold."""
+        matrix = self.calc.require(quantity).on_pairs(self.pairs)
+        entries = matrix.entries
+        if self.calc.spin is not Spin.NONCOLLINEAR and matrix.is_complex:
+            _require_small(self.calc, quantity, entries.imag, entries, "imaginary parts")
+            return entries.real
+        return entries
+
+    @cached_property
+    def n_spin(self) -> int:
+        """Spin components on file; 4 where these hold a non-collinear Hamiltonian, else 8."""
+        wanted = self.options.settings.get("components")
+        if self.calc.spin is not Spin.NONCOLLINEAR:
+            if wanted is not None:
+                raise UsageError("the setting components is for non-collinear spin.")
+            return self.calc.spin.n_components
+        if wanted not in (None, "4", "8"):
+            raise UsageError(f"the setting components is 4 or 8, found '{wanted}'.")
+        if wanted is not None:
+            return int(wanted)
+        if self.own.get("n_spin") in (4, 8):
+            return int(self.own["n_spin"])
+        names = [name for name in self.options.quantities or () if name != "overlap"]
+        fits = all(self._fits_four(self.entries(name)) for name in names)
+        return 4 if fits else 8
+
+    @staticmethod
+    def _fits_four(entries: NDArray[Any]) -> bool:
+        uu, ud, du, dd = entries
+        limit = _NOISE * max(1.0, float(np.abs(entries).max(initial=0.0)))
+        worst = max(
+            float(np.abs(part).max(initial=0.0)) for part in (uu.imag, dd.imag, ud - du.conj())
+        )
+        return worst <= limit
+
+    def components(self, quantity: str, n_spin: int | None = None) -> list[Component]:
+        """Return the components of a matrix as SIESTA stores them, Ry where they are energies.
+
+        Raises
+        ------
+        LossError
+            When 4 components cannot hold a spin–orbit matrix.
+        """
+        matrix = self.calc.require(quantity)
+        entries = self.entries(quantity)
+        unit = 1.0 / self.constants.rydberg_ev if matrix.facts.unit == "eV" else 1.0
+        count = (n_spin or self.n_spin) if matrix.facts.has_spin else 1
+        if count == 4 and not self._fits_four(entries):
+            raise LossError(
+                f"{self.calc.source}: the {quantity} has spin-orbit parts, which 4 components "
+                "cannot hold. Leave out --set components=4."
+            )
+        found = []
+        for terms in terms_of(quantity, count):
+            first = terms[0]
+            values = entries[first.component]
+            values = values.imag if first.part == "imag" else values.real
+            found.append(Component(values, first.sign * unit))
+        return found
+
+    @cached_property
+    def species(self) -> tuple[SpeciesTable, ...]:
+        """The species in the order of the SIESTA run, or of first appearance."""
+        known = self._known_species()
+        names = [*known, *(label for label in self.basis.species if label not in known)]
+        used = [name for name in names if name in known or name in self.basis.species]
+        tables = []
+        for label in used:
+            encoded = label.encode()
+            if len(encoded) > LABEL_BYTES:
+                raise LossError(
+                    f"{self.calc.source}: the species label '{label}' is longer than the "
+                    f"{LABEL_BYTES} bytes of SIESTA's files."
+                )
+            tables.append(known.get(label) or _table_of(self.basis, label))
+        return tuple(tables)
+
+    def _known_species(self) -> dict[str, SpeciesTable]:
+        """Return the species that the reader kept, where they still describe the basis."""
+        found = {}
+        for item in self.own.get("species") or ():
+            shells = tuple((int(n), int(l), int(z), bool(p)) for n, l, z, p in item["shells"])
+            label = str(item["label"])
+            if label in self.basis.species and [one[1] for one in shells] != list(
+                self.basis.ls(label)
+            ):
+                return {}
+            found[label] = SpeciesTable(label, item.get("valence"), shells)
+        return found if set(self.basis.species) <= set(found) else {}
+
+    @cached_property
+    def numbers(self) -> tuple[int, ...]:
+        """Atomic number of each species as SIESTA has it (negative: a ghost)."""
+        kept = {str(item["label"]): int(item["number"]) for item in self.own.get("species") or ()}
+        labels, numbers = self.calc.structure.labels, self.calc.structure.numbers
+        found = []
+        for one in self.species:
+            number = kept.get(one.label)
+            if number is None:
+                number = int(numbers[labels.index(one.label)])
+            if number == 0 or abs(number) >= len(SYMBOLS):
+                raise LossError(
+                    f"{self.calc.source}: the species '{one.label}' is no element; SIESTA needs "
+                    "an atomic number (negative for an atom without a nucleus)."
+                )
+            found.append(number)
+        return tuple(found)
+
+    @cached_property
+    def atom_species(self) -> NDArray[np.int32]:
+        """(n_atoms,) species of each atom, from 1."""
+        place = {one.label: index for index, one in enumerate(self.species, 1)}
+        return np.array([place[label] for label in self.basis.labels], dtype=np.int32)
+
+    @property
+    def temperature_ry(self) -> float:
+        """Electronic temperature of the run, or 300 K."""
+        value = self.own.get("temperature_ry")
+        return float(value) if isinstance(value, (int, float)) else ROOM_TEMPERATURE_RY
+
+    @property
+    def k_grid(self) -> KGrid:
+        """The run's k-point grid, or the Γ point."""
+        rows, shift = self.own.get("k_grid"), self.own.get("k_shift")
+        if isinstance(rows, list) and isinstance(shift, list):
+            first, second, third = (float(value) for value in shift)
+            return KGrid(
+                tuple((int(a), int(b), int(c)) for a, b, c in rows), (first, second, third)
+            )
+        return KGrid(((1, 0, 0), (0, 1, 0), (0, 0, 1)), (0.0, 0.0, 0.0))
+
+
+def _table_of(basis: Basis, label: str) -> SpeciesTable:
+    """Return a species of another code; n and zeta are counted where the labels do not say them."""
+    shells = basis.shells[label]
+    named = [_SHELL.fullmatch(shell.label) for shell in shells]
+    if all(
+        match and match[3] == _LETTERS[shell.l]
+        for match, shell in zip(named, shells, strict=True)
+        if shell.l < len(_LETTERS)
+    ) and all(named):
+        return SpeciesTable(
+            label, None, tuple(_quantum_numbers(match) for match in named if match is not None)
+        )
+    ls = [shell.l for shell in shells]
+    counted = tuple((l + 1, l, ls[: place + 1].count(l), False) for place, l in enumerate(ls))
+    return SpeciesTable(label, None, counted)
+
+
+def _quantum_numbers(match: re.Match[str]) -> tuple[int, int, int, bool]:
+    return int(match[1]), _LETTERS.index(match[3]), int(match[4]), match[2] == "P"
+
+
+def _require_small(
+    calc: Calculation,
+    quantity: str,
+    part: NDArray[Any],
+    whole: Sequence[Any] | NDArray[Any],
+    what: str,
+) -> None:
+    largest = float(np.abs(part).max(initial=0.0))
+    if largest > _NOISE * max(1.0, float(np.abs(whole).max(initial=0.0))):
+        raise LossError(
+            f"{calc.source}: the {quantity} has {what} up to {largest:.1e}, for which SIESTA has "
+            f"no place with {calc.spin.value} spin."
+        )
