@@ -39,6 +39,13 @@ _BUILT_IN = {
     "openmx": ("dock.converters.openmx", "FORMAT"),
     "openmx-restart": ("dock.converters.openmx", "RESTART"),
     "siesta": ("dock.converters.siesta", "FORMAT"),
+    "pyscf": ("dock.converters.pyscf", "FORMAT"),
+    "deeph-legacy": ("dock.converters.deeph_legacy", "FORMAT"),
+    "qe": ("dock.converters.qe", "FORMAT"),
+    "npz": ("dock.converters.sparse", "FORMAT"),
+    "petsc": ("dock.converters.petsc", "FORMAT"),
+    "wannier90": ("dock.converters.wannier90", "FORMAT"),
+    "sisl": ("dock.converters.sisl", "FORMAT"),
 }
 
 

@@ -1,0 +1,92 @@
+"""Row and column orbital of every entry of a block matrix, for formats without blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dock.core.basis import Basis
+from dock.core.blocks import BlockLayout
+from dock.core.matrix import AOMatrix
+from dock.core.pairs import Pairs
+from dock.core.spin import Spin
+
+if TYPE_CHECKING:
+    import scipy.sparse
+
+__all__ = ["csr_by_lattice_vector", "orbital_indices"]
+
+
+def orbital_indices(basis: Basis, pairs: Pairs) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the row and the column orbital of every entry, (n_entries,) each.
+
+    Parameters
+    ----------
+    basis
+        The orbitals of the atoms.
+    pairs
+        The blocks, in the order of the entries.
+    """
+    layout = BlockLayout(basis.counts[pairs.i], basis.counts[pairs.j])
+    sizes = layout.rows * layout.cols
+    inside = np.arange(layout.n_entries) - np.repeat(layout.starts[:-1], sizes)
+    row, col = np.divmod(inside, np.repeat(layout.cols, sizes))
+    row += np.repeat(basis.offsets[pairs.i], sizes)
+    col += np.repeat(basis.offsets[pairs.j], sizes)
+    return row, col
+
+
+def csr_by_lattice_vector(
+    matrix: AOMatrix, *, doubled: bool = False
+) -> Iterator[tuple[NDArray[np.int32], list[scipy.sparse.csr_array]]]:
+    """Yield each lattice vector with the sparse matrix of every component.
+
+    Parameters
+    ----------
+    matrix
+        The operator.
+    doubled
+        Join the spin components into one (2N, 2N) matrix, all up orbitals first.
+
+    Yields
+    ------
+    R : ndarray
+        (3,) lattice vector, in ascending order.
+    matrices : list of csr_array
+        (N, N) each, or one of (2N, 2N).
+    """
+    from scipy.sparse import coo_array
+
+    pairs, size = matrix.pairs, matrix.basis.n_orbitals
+    order = np.argsort(pairs.lattice_index, kind="stable")
+    ends = np.cumsum(np.bincount(pairs.lattice_index, minlength=len(pairs.lattice_vectors)))
+    for number, R in enumerate(pairs.lattice_vectors):
+        part = matrix.take_pairs(order[ends[number - 1] if number else 0 : ends[number]])
+        row, col = orbital_indices(part.basis, part.pairs)
+        if doubled:
+            values, row, col = _join_spins(part, row, col)
+            yield R, [coo_array((values, (row, col)), shape=(2 * size, 2 * size)).tocsr()]
+        else:
+            shape = (size, size)
+            yield (
+                R,
+                [coo_array((values, (row, col)), shape=shape).tocsr() for values in part.entries],
+            )
+
+
+def _join_spins(
+    part: AOMatrix, row: NDArray[np.int64], col: NDArray[np.int64]
+) -> tuple[NDArray[Any], NDArray[np.int64], NDArray[np.int64]]:
+    """Return the entries of the doubled matrix with their rows and columns."""
+    size = part.basis.n_orbitals
+    if part.facts.has_spin and part.spin is Spin.NONCOLLINEAR:
+        places, components = ((0, 0), (0, 1), (1, 0), (1, 1)), (0, 1, 2, 3)
+    else:
+        places, components = ((0, 0), (1, 1)), (0, len(part.entries) - 1)  # type: ignore[assignment]
+    values = np.concatenate([part.entries[component] for component in components])
+    rows = np.concatenate([row + s * size for s, _ in places])
+    cols = np.concatenate([col + t * size for _, t in places])
+    return values, rows, cols

@@ -1,0 +1,263 @@
+"""The HDF5 files of a legacy folder: one dataset for each block, named ``[R1, R2, R3, i, j]``.
+
+There are as many datasets as blocks, so a loop over them cannot be avoided; HDF5's low-level
+calls make it two to three times faster than indexing the file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dock.core.blocks import BlockLayout
+from dock.core.pairs import Pairs
+from dock.errors import FormatError, LayoutError, MissingDataError
+from dock.files import atomic_path
+
+if TYPE_CHECKING:
+    import h5py
+
+__all__ = [
+    "FILES",
+    "MATRIX_FILES",
+    "TEXT_FILES",
+    "block_shape",
+    "file_attributes",
+    "read_blocks",
+    "read_pairs",
+    "write_blocks",
+]
+
+FILES: Mapping[str, tuple[str, ...]] = {
+    "overlap": ("overlaps.h5",),
+    "hamiltonian": ("hamiltonians.h5", "hamiltonians_pred.h5"),
+    "density_matrix": ("density_matrices.h5", "density_matrixs.h5"),
+}
+"""File names of each quantity; the first that exists is read, the first is written."""
+
+MATRIX_FILES = tuple(name for names in FILES.values() for name in names)
+TEXT_FILES = ("lat.dat", "element.dat", "site_positions.dat", "orbital_types.dat")
+
+_DAMAGED = "The file was cut or damaged: copy it again, or make it again."
+
+
+@contextmanager
+def _open(path: Path) -> Iterator[h5py.File]:
+    """Open for reading; turn HDF5's complaints, also those about one block, into sentences."""
+    import h5py
+
+    if not path.is_file():
+        raise MissingDataError(path.name, path.parent, "Copy it there.")
+    try:
+        with h5py.File(path, "r", locking="best-effort") as file:
+            yield file
+    except (OSError, RuntimeError, KeyError, TypeError) as error:
+        raise FormatError(
+            path, "HDF5 cannot read this file", found=str(error), fix=_DAMAGED
+        ) from error
+
+
+def file_attributes(path: Path) -> dict[str, str]:
+    """Return the file's text attributes (none in files of other programs)."""
+    with _open(path) as file:
+        return {name: value for name, value in file.attrs.items() if isinstance(value, str)}
+
+
+def read_pairs(path: Path, n_atoms: int) -> Pairs:
+    """Read which blocks a file has, in HDF5's order of their names.
+
+    Raises
+    ------
+    FormatError
+        For names that are no block, atoms outside the cell, or a block without its partner.
+    """
+    with _open(path) as file:
+        names = _block_names(file)
+    if not names:
+        raise FormatError(path, "the file has no blocks", fix=_DAMAGED)
+    keys = _parse_names(path, names)
+    try:
+        pairs = Pairs(keys[:, :3], keys[:, 3] - 1, keys[:, 4] - 1, n_atoms)
+        pairs.require_closed()
+    except LayoutError as error:
+        raise FormatError(path, str(error).rstrip("."), where="names of the blocks") from error
+    return pairs
+
+
+def block_shape(path: Path) -> tuple[int, ...]:
+    """Return the shape of the first block, which says whether blocks carry spin."""
+    import h5py
+
+    with _open(path) as file:
+        names = _block_names(file)
+        if not names:
+            raise FormatError(path, "the file has no blocks", fix=_DAMAGED)
+        shape: tuple[int, ...] = h5py.h5d.open(file.id, names[0]).shape
+        return shape
+
+
+def read_blocks(path: Path, pairs: Pairs, counts: NDArray[Any]) -> NDArray[Any]:
+    """Read the blocks of `pairs`, which `read_pairs` gave for this file.
+
+    Parameters
+    ----------
+    path
+        The file.
+    pairs
+        Its pairs.
+    counts
+        (n_atoms,) rows of each atom's blocks: orbitals, twice as many with spin.
+
+    Returns
+    -------
+    ndarray
+        (n_entries,) the blocks row-major, one behind another; float64 or complex128.
+
+    Raises
+    ------
+    FormatError
+        For a block that is missing, is cut, or has the wrong shape or type.
+    """
+    import h5py
+
+    layout = BlockLayout(counts[pairs.i], counts[pairs.j])
+    everything = h5py.h5s.ALL
+    with _open(path) as file:
+        names = _block_names(file)
+        if len(names) != len(pairs):
+            raise FormatError(path, "the file changed while it was read", fix="Read it again.")
+        first = h5py.h5d.open(file.id, names[0])
+        if first.get_create_plist().get_layout() == h5py.h5d.CONTIGUOUS:
+            _check_size(path, layout.n_entries)
+        is_complex = first.dtype.kind == "c"
+        entries = np.empty(layout.n_entries, dtype=np.complex128 if is_complex else np.float64)
+        places = zip(
+            names,
+            layout.starts.tolist(),
+            layout.rows.tolist(),
+            layout.cols.tolist(),
+            strict=False,  # starts has one more
+        )
+        for name, start, rows, cols in places:
+            block = h5py.h5d.open(file.id, name)
+            if block.shape != (rows, cols):
+                _wrong_shape(path, name, (rows, cols), block.shape)
+            block.read(everything, everything, entries[start : start + rows * cols])
+    _require_finite(path, entries)
+    return entries
+
+
+def write_blocks(
+    path: Path, pairs: Pairs, layout: BlockLayout, entries: NDArray[Any], note: str = ""
+) -> None:
+    """Write the blocks of `pairs`, one dataset each, atomically.
+
+    Parameters
+    ----------
+    path
+        The file.
+    pairs, layout
+        The blocks and their stored shapes.
+    entries
+        (n_entries,) float64 or complex128.
+    note
+        What the file says of its spin sum, for density matrices.
+    """
+    import h5py
+
+    kind = h5py.h5t.py_create(entries.dtype, logical=True)
+    spaces: dict[tuple[int, int], Any] = {}
+    everything = h5py.h5s.ALL
+    table = np.column_stack([pairs.R, pairs.i + 1, pairs.j + 1]).tolist()
+    with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
+        for row, start, rows, cols in zip(
+            table,
+            layout.starts.tolist(),
+            layout.rows.tolist(),
+            layout.cols.tolist(),
+            strict=False,  # starts has one more
+        ):
+            space = spaces.get((rows, cols)) or h5py.h5s.create_simple((rows, cols))
+            spaces[rows, cols] = space
+            block = h5py.h5d.create(file.id, str(row).encode(), kind, space)
+            block.write(everything, everything, entries[start : start + rows * cols])
+        if note:
+            file.attrs["spin_sum"] = note
+
+
+def _block_names(file: h5py.File) -> list[bytes]:
+    """Return the names of all blocks in HDF5's own order."""
+    names: list[bytes] = []
+
+    def collect(name: bytes) -> None:
+        names.append(name)
+
+    file.id.links.iterate(collect)
+    return [name for name in names if name.startswith(b"[")]
+
+
+def _parse_names(path: Path, names: list[bytes]) -> NDArray[np.int64]:
+    """Return the five integers of every name, (n, 5)."""
+    text = b" ".join(names).translate(None, b"[]").replace(b",", b" ")
+    try:
+        keys = np.array(text.split(), dtype=np.int64)
+    except (ValueError, OverflowError):
+        keys = np.zeros(0, dtype=np.int64)
+    if keys.size != 5 * len(names) or any(name.count(b",") != 4 for name in names):
+        wrong = next((n for n in names if not _is_block_name(n)), names[0])
+        raise FormatError(
+            path,
+            "the name of a block is not understood",
+            expected="[R1, R2, R3, i, j] with atoms counted from 1",
+            found=wrong.decode(errors="replace"),
+            fix=_DAMAGED,
+        )
+    return keys.reshape(-1, 5)
+
+
+def _is_block_name(name: bytes) -> bool:
+    words = name.strip(b"[]").split(b",")
+    return len(words) == 5 and all(word.strip().lstrip(b"-").isdigit() for word in words)
+
+
+def _check_size(path: Path, n_entries: int) -> None:
+    """Refuse, before memory is taken, a file too short for its blocks in single precision."""
+    size = path.stat().st_size
+    if size < 4 * n_entries:
+        raise FormatError(
+            path,
+            "the file is too short for its blocks",
+            expected=f"at least {4 * n_entries} bytes",
+            found=f"{size} bytes",
+            fix="orbital_types.dat belongs to another calculation, or the file was cut.",
+        )
+
+
+def _wrong_shape(
+    path: Path, name: bytes, expected: tuple[int, int], found: tuple[int, ...]
+) -> None:
+    raise FormatError(
+        path,
+        "a block and orbital_types.dat disagree",
+        where=name.decode(errors="replace"),
+        expected=f"{expected[0]}×{expected[1]}",
+        found="×".join(map(str, found)),
+        fix="orbital_types.dat belongs to another calculation, or 'isspinful' in info.json is "
+        "wrong.",
+    )
+
+
+def _require_finite(path: Path, entries: NDArray[Any]) -> None:
+    if not np.isfinite(entries.sum()) and not np.all(np.isfinite(entries)):
+        bad = entries.size - int(np.count_nonzero(np.isfinite(entries)))
+        raise FormatError(
+            path,
+            "entries are not finite",
+            found=f"{bad} NaN or infinite values of {entries.size}",
+            fix="The calculation or prediction that made them failed; make the file again.",
+        )

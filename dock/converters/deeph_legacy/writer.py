@@ -1,0 +1,109 @@
+"""From a Calculation to a legacy folder, for programs that read nothing newer."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dock._version import __version__
+from dock.converters._format import WriteOptions
+from dock.converters.deeph_legacy.blocks import FILES, write_blocks
+from dock.converters.deeph_legacy.reader import CODE
+from dock.converters.deeph_legacy.spin import join_spin
+from dock.converters.deeph_legacy.textfiles import format_texts
+from dock.core.blocks import BlockLayout
+from dock.core.calculation import Calculation
+from dock.core.matrix import AOMatrix
+from dock.core.orbital_order import reorder_entries, shell_orders
+from dock.core.spin import Spin
+from dock.files import write_text
+
+__all__ = ["write_calculation"]
+
+
+def write_calculation(calc: Calculation, folder: Path, options: WriteOptions) -> list[Path]:
+    """Write the files of a legacy folder.
+
+    Elements may stand in any order there, and atoms of one element may have different shells, so
+    nothing is regrouped; data that came from a legacy folder get their first order of atoms back.
+    Density matrices of runs without spin are summed over both spins, which an attribute says.
+
+    Parameters
+    ----------
+    calc
+        What to write.
+    folder
+        An existing folder.
+    options
+        ``quantities``; the format has no settings and is always in double precision.
+
+    Returns
+    -------
+    list of Path
+        The files written, info.json last.
+    """
+    calc = _in_source_order(calc)
+    written = []
+    for quantity in options.quantities or ():
+        target = folder / FILES[quantity][0]
+        _write_matrix(target, calc.require(quantity))
+        written.append(target)
+    texts = format_texts(calc.structure, calc.basis)
+    texts["info.json"] = json.dumps(_info(calc, options.command), allow_nan=False) + "\n"
+    for name, text in texts.items():
+        write_text(folder / name, text)
+        written.append(folder / name)
+    return written
+
+
+def _write_matrix(path: Path, matrix: AOMatrix) -> None:
+    """Write one matrix in the orbital order of the format."""
+    orders = shell_orders(matrix.basis, "deeph-legacy")
+    entries = reorder_entries(matrix.entries, matrix.basis, matrix.pairs, orders)
+    layout = matrix.layout
+    double = np.complex128 if np.iscomplexobj(entries) else np.float64
+    if matrix.facts.has_spin and matrix.spin is not Spin.NONE:
+        flat = join_spin(entries, layout, matrix.spin)
+        layout = BlockLayout(2 * layout.rows, 2 * layout.cols)
+    else:
+        flat = entries[0]
+    note = "both spins" if matrix.quantity == "density_matrix" else ""
+    if note and matrix.spin is not Spin.NONE:
+        note = "each spin separately"
+    write_blocks(path, matrix.pairs, layout, flat.astype(double, copy=False), note)
+
+
+def _info(calc: Calculation, command: str) -> dict[str, Any]:
+    """Return the content of info.json."""
+    structure, source = calc.structure, calc.provenance
+    own: dict[str, Any] = {"dock_version": __version__, "pbc": list(structure.pbc)}
+    if calc.spin is not Spin.NONE:
+        own["spin"] = calc.spin.value
+    if structure.labels != structure.symbols:
+        own["species"] = list(structure.labels)
+    if calc.n_electrons is not None:
+        own["n_electrons"] = calc.n_electrons
+    own["provenance"] = {
+        "code": source.code,
+        "version": source.version,
+        "files": list(source.files),
+        "command": command or source.command,
+    }
+    return {
+        "nsites": structure.n_atoms,
+        "isorthogonal": False,
+        "isspinful": calc.spin is not Spin.NONE,
+        "fermi_level": calc.fermi_level,
+        "dock": own,
+    }
+
+
+def _in_source_order(calc: Calculation) -> Calculation:
+    """Undo the grouping by element of a unified folder that was made from a legacy folder."""
+    order = calc.provenance.extra.get("source_order")
+    if calc.provenance.code != CODE or not isinstance(order, list):
+        return calc
+    return calc.permute_atoms([int(atom) for atom in np.argsort(order)])

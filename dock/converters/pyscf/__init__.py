@@ -1,0 +1,24 @@
+"""PySCF, both ways: live objects and checkpoint files in; matrices and initial densities out."""
+
+from __future__ import annotations
+
+from dock.converters._format import Format
+from dock.converters.pyscf.arrays import SETTINGS, write_arrays
+from dock.converters.pyscf.back import initial_density, to_pyscf
+from dock.converters.pyscf.chkfile import detect_chkfile, read_chkfile
+from dock.converters.pyscf.live import band_error, from_scf
+
+__all__ = ["FORMAT", "band_error", "from_scf", "initial_density", "to_pyscf"]
+
+FORMAT = Format(
+    name="pyscf",
+    title="PySCF checkpoint file",
+    reads=("overlap", "hamiltonian", "density_matrix", "kinetic", "position"),
+    writes=("overlap", "hamiltonian", "density_matrix"),
+    versions="2.x",
+    detect=detect_chkfile,
+    read=read_chkfile,
+    write=write_arrays,
+    settings=SETTINGS,
+    notes="Set mf.chkfile = 'run.chk' before mf.run(); live objects: from_scf(mf).",
+)

@@ -1,0 +1,155 @@
+"""Structure and basis of a PySCF ``Mole`` or ``Cell``, and the change of orbital order."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dock.core.basis import Basis, Shell
+from dock.core.elements import element_of_label
+from dock.core.orbital_order import shell_orders
+from dock.core.structure import Structure
+from dock.errors import ConventionError, LayoutError
+from dock.units import PYSCF
+
+__all__ = ["atoms_of", "from_pyscf_order", "is_periodic", "require_same_atoms", "to_pyscf_order"]
+
+_BOX_MARGIN = 20.0  # Å of vacuum around a molecule, so that the cell has a volume
+_LETTERS = "spdfghi"
+_POSITION_TOLERANCE = 1e-2  # Å: two descriptions of one geometry never differ by more
+
+
+def is_periodic(mol: Any) -> bool:
+    """Say whether this is a ``Cell``."""
+    return hasattr(mol, "lattice_vectors")
+
+
+def atoms_of(mol: Any) -> tuple[Structure, Basis]:
+    """Return the structure (Å) and the basis of a PySCF object.
+
+    Shells stand in PySCF's order, each contraction being a shell of its own. A molecule gets a
+    box with 20 Å of vacuum; its atoms are not moved.
+
+    Raises
+    ------
+    ConventionError
+        For Cartesian Gaussians, which are no spherical harmonics.
+    """
+    if mol.cart:
+        raise ConventionError(
+            "this PySCF object uses Cartesian Gaussians (cart=True), which no orbital order of "
+            "dock describes. Run it with cart=False."
+        )
+    positions = np.asarray(mol.atom_coords()) * PYSCF.bohr_angstrom
+    names = [str(mol.atom_symbol(atom)) for atom in range(mol.natm)]
+    numbers = [_atomic_number(name) for name in names]
+    shells = _shells(mol)
+    labels = _labels(names, shells)
+    if is_periodic(mol):
+        cell = np.asarray(mol.lattice_vectors()) * PYSCF.bohr_angstrom
+        flags = [axis < int(mol.dimension) for axis in range(3)]
+        pbc = (flags[0], flags[1], flags[2])
+    else:
+        cell = np.diag(np.ptp(positions, axis=0) + _BOX_MARGIN)
+        pbc = (False, False, False)
+    structure = Structure(cell, positions, np.array(numbers), labels, pbc)
+    return structure, Basis(dict(zip(labels, shells, strict=True)), labels)
+
+
+def _atomic_number(name: str) -> int:
+    """Return the number of a PySCF atom name (``C1``, ``Fe@up``); 0 for ghosts."""
+    from dock.core.elements import atomic_number
+
+    upper = name.upper()
+    if upper.startswith(("GHOST", "X-", "X:")) or upper == "X":
+        return 0
+    element = element_of_label(name[:1].upper() + name[1:2].lower() + name[2:])
+    if element is None:
+        raise ConventionError(f"the PySCF atom '{name}' is no element.")
+    return atomic_number(element)
+
+
+def _shells(mol: Any) -> list[tuple[Shell, ...]]:
+    """Return the shells of each atom: bas after bas, one for each contraction."""
+    groups: list[list[Shell]] = [[] for _ in range(mol.natm)]
+    last = 0
+    for bas in range(mol.nbas):
+        atom, l = int(mol.bas_atom(bas)), int(mol.bas_angular(bas))
+        if atom < last:
+            raise ConventionError("the shells of this PySCF object do not stand atom by atom.")
+        last = atom
+        for _ in range(int(mol.bas_nctr(bas))):
+            number = sum(shell.l == l for shell in groups[atom]) + l + 1
+            letter = _LETTERS[l] if l < len(_LETTERS) else f"(l={l})"
+            groups[atom].append(Shell(l, f"{number}{letter}"))
+    return [tuple(group) for group in groups]
+
+
+def _labels(names: list[str], shells: list[tuple[Shell, ...]]) -> tuple[str, ...]:
+    """Return a species label for each atom: PySCF's name, numbered where shells differ."""
+    kinds: dict[str, list[tuple[int, ...]]] = {}
+    keys = [tuple(shell.l for shell in group) for group in shells]
+    for name, key in zip(names, keys, strict=True):
+        if key not in kinds.setdefault(name, []):
+            kinds[name].append(key)
+    return tuple(
+        name if len(kinds[name]) == 1 else f"{name}_{kinds[name].index(key) + 1}"
+        for name, key in zip(names, keys, strict=True)
+    )
+
+
+def from_pyscf_order(basis: Basis) -> NDArray[np.int64]:
+    """Return for each orbital of `dock` the number of PySCF's orbital, shells in stored order."""
+    orders = {label: order.inverse for label, order in shell_orders(basis, "pyscf").items()}
+    return _global(basis, {label: order.permutation for label, order in orders.items()})
+
+
+def to_pyscf_order(basis: Basis) -> NDArray[np.int64]:
+    """Return for each orbital of PySCF the number of `dock`'s; PySCF sorts shells by l."""
+    orders = shell_orders(basis, "pyscf", sort_by_l=True)
+    return _global(basis, {label: order.permutation for label, order in orders.items()})
+
+
+def _global(basis: Basis, orders: dict[str, NDArray[Any]]) -> NDArray[np.int64]:
+    """Join the permutations of the atoms; PySCF's harmonics have no minus signs."""
+    return np.concatenate(
+        [
+            start + orders[label].astype(np.int64)
+            for start, label in zip(basis.offsets[:-1].tolist(), basis.labels, strict=True)
+        ]
+    )
+
+
+def require_same_atoms(structure: Structure, basis: Basis, mol: Any) -> list[int] | None:
+    """Return the order that brings the atoms into PySCF's, None where they stand so.
+
+    Raises
+    ------
+    LayoutError
+        When the geometry or the shells differ.
+    """
+    theirs, their_basis = atoms_of(mol)
+    if theirs.n_atoms != structure.n_atoms:
+        raise LayoutError(
+            f"the PySCF object has {theirs.n_atoms} atoms, the calculation {structure.n_atoms}."
+        )
+    distance = np.linalg.norm(theirs.positions[:, None] - structure.positions[None], axis=-1)
+    distance[theirs.numbers[:, None] != structure.numbers[None]] = np.inf
+    order = np.argmin(distance, axis=1)
+    worst = float(distance[np.arange(len(order)), order].max())
+    if worst > _POSITION_TOLERANCE or len(np.unique(order)) != len(order):
+        raise LayoutError(
+            f"the geometries differ (an atom has no counterpart within {_POSITION_TOLERANCE} Å). "
+            "Make the PySCF object with the positions of the calculation."
+        )
+    chosen = basis.select(order)
+    for atom, (mine, other) in enumerate(zip(chosen.labels, their_basis.labels, strict=True)):
+        if tuple(sorted(chosen.ls(mine))) != their_basis.ls(other):
+            raise LayoutError(
+                f"atom {atom} ({other}): PySCF has the shells {list(their_basis.ls(other))}, the "
+                f"calculation {sorted(chosen.ls(mine))}. Use the basis of the calculation."
+            )
+    in_order = bool(np.array_equal(order, np.arange(len(order))))
+    return None if in_order else [int(atom) for atom in order]

@@ -1,0 +1,102 @@
+"""One-electron integrals of PySCF in real space: overlap, kinetic energy, position.
+
+They are computed between the home cell and each of its images, so a periodic overlap is exact at
+every k, whatever the mesh of the run.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dock.converters._orbital_index import orbital_indices
+from dock.converters.pyscf.basis import from_pyscf_order, is_periodic
+from dock.core.basis import Basis
+from dock.core.interop import require
+from dock.core.matrix import AOMatrix
+from dock.core.pairs import Pairs
+from dock.core.spin import Spin
+from dock.core.structure import Structure
+from dock.units import PYSCF
+
+__all__ = ["INTEGRALS", "integral", "molecule_pairs"]
+
+INTEGRALS = {
+    "overlap": ("int1e_ovlp", 1.0),
+    "kinetic": ("int1e_kin", PYSCF.hartree_ev),
+    "position": ("int1e_r", PYSCF.bohr_angstrom),
+}
+"""PySCF's name of each integral, and the factor to the units of `dock`."""
+
+_NEGLIGIBLE = 1e-12  # blocks below this in overlap are not stored
+
+
+def molecule_pairs(n_atoms: int) -> Pairs:
+    """Return all pairs of the home cell."""
+    first, second = np.divmod(np.arange(n_atoms * n_atoms), n_atoms)
+    return Pairs(np.zeros((n_atoms**2, 3), dtype=np.int32), first, second, n_atoms)
+
+
+def integral(quantity: str, mol: Any, structure: Structure, basis: Basis) -> AOMatrix:
+    """Return one operator of `INTEGRALS` on all pairs that overlap.
+
+    Parameters
+    ----------
+    quantity
+        A name of `INTEGRALS`.
+    mol
+        The PySCF ``Mole`` or ``Cell``.
+    structure, basis
+        What `dock.converters.pyscf.basis.atoms_of` made of it.
+    """
+    name, factor = INTEGRALS[quantity]
+    order = from_pyscf_order(basis)
+    if is_periodic(mol):
+        R = _lattice_vectors(mol, structure)
+        dense = np.stack([_between_cells(name, mol, vector @ structure.cell) for vector in R])
+        first, second = np.divmod(np.arange(structure.n_atoms**2), structure.n_atoms)
+        pairs = Pairs(
+            np.repeat(R, len(first), axis=0),
+            np.tile(first, len(R)),
+            np.tile(second, len(R)),
+            structure.n_atoms,
+        )
+    else:
+        pairs = molecule_pairs(structure.n_atoms)
+        with mol.with_common_origin((0.0, 0.0, 0.0)):
+            dense = np.asarray(mol.intor(name))[None]
+    dense = dense.reshape(len(dense), -1, *dense.shape[-2:])
+    dense = dense[:, :, order[:, None], order[None, :]] * factor
+    row, col = orbital_indices(basis, pairs)
+    cell = np.repeat(np.arange(len(dense)), row.size // len(dense))
+    entries = np.ascontiguousarray(dense[cell, :, row, col].T)
+    matrix = AOMatrix(quantity, structure, basis, pairs, Spin.NONE, entries)
+    return _without_far_pairs(matrix, mol, structure, basis) if is_periodic(mol) else matrix
+
+
+def _without_far_pairs(matrix: AOMatrix, mol: Any, structure: Structure, basis: Basis) -> AOMatrix:
+    """Drop the pairs whose overlap is negligible, the same ones for every integral."""
+    if matrix.quantity == "overlap":
+        return matrix.drop_small(_NEGLIGIBLE)
+    kept = integral("overlap", mol, structure, basis).pairs
+    return matrix.take_pairs(matrix.pairs.find(kept.R, kept.i, kept.j))
+
+
+def _lattice_vectors(cell: Any, structure: Structure) -> NDArray[np.int32]:
+    """Return the lattice vectors within PySCF's own cut-off radius, closed under inversion."""
+    vectors = np.asarray(cell.get_lattice_Ls(rcut=cell.rcut)) * PYSCF.bohr_angstrom
+    R = np.rint(np.linalg.solve(structure.cell.T, vectors.T).T).astype(np.int32)
+    return np.unique(np.concatenate([R, -R]), axis=0)
+
+
+def _between_cells(name: str, cell: Any, shift: NDArray[Any]) -> NDArray[Any]:
+    """Return ⟨i, 0|O|j, R⟩ of the molecule-like Gaussians of two cells; `shift` in Å."""
+    gto = require("pyscf.gto", "pyscf")
+    image = cell.copy()
+    image._env = cell._env.copy()
+    place = cell._atm[:, gto.PTR_COORD][:, None] + np.arange(3)
+    image._env[place] += shift / PYSCF.bohr_angstrom
+    values: NDArray[Any] = np.asarray(gto.mole.intor_cross(name, cell, image))
+    return values

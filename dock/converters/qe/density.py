@@ -1,0 +1,185 @@
+"""The charge density in plane waves, in pw.x's own order, and on a real-space grid."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from dock.core.arrays import FloatArray, IntArray, frozen
+from dock.errors import LayoutError
+
+__all__ = ["PlaneWaveDensity", "density_from_grid", "g_sphere", "natural_grid"]
+
+_TIE = 1e-8  # (2π/alat)²: pw.x keeps the order of enumeration among |G|² that differ by less
+
+
+@dataclass(frozen=True, eq=False)
+class PlaneWaveDensity:
+    """ρ(r) = Σ_G ρ(G) exp(i G·r) of the valence electrons.
+
+    Parameters
+    ----------
+    reciprocal
+        (3, 3) reciprocal lattice vectors as rows, with 2π, 1/Bohr.
+    miller
+        (n, 3) integer coordinates of G.
+    values
+        (n_components, n) ρ(G), electrons/Bohr³: total; or total and magnetisation (up − down);
+        or total, m_x, m_y, m_z.
+    gamma_only
+        Only one of G and −G is stored; ρ(−G) is the conjugate.
+
+    Raises
+    ------
+    LayoutError
+        When shapes disagree or numbers are not finite.
+    """
+
+    reciprocal: FloatArray
+    miller: IntArray
+    values: NDArray[np.complex128]
+    gamma_only: bool = False
+
+    def __post_init__(self) -> None:
+        miller = frozen("miller", self.miller, np.int32, (None, 3))
+        values = frozen("values", self.values, np.complex128, (None, len(miller)))
+        if len(values) not in (1, 2, 4):
+            raise LayoutError(f"a density has 1, 2 or 4 components, found {len(values)}.")
+        object.__setattr__(self, "miller", miller)
+        object.__setattr__(self, "values", values)
+        reciprocal = frozen("reciprocal", self.reciprocal, np.float64, (3, 3))
+        if not abs(np.linalg.det(reciprocal)) > 0:
+            raise LayoutError("the reciprocal lattice vectors span no volume.")
+        object.__setattr__(self, "reciprocal", reciprocal)
+
+    @property
+    def volume(self) -> float:
+        """Volume of the cell, Bohr³."""
+        return float((2 * np.pi) ** 3 / abs(np.linalg.det(self.reciprocal)))
+
+    @property
+    def n_electrons(self) -> float:
+        """ρ(G = 0) times the volume."""
+        origin = np.flatnonzero(~np.any(self.miller, axis=1))
+        return float(self.values[0, origin].real.sum()) * self.volume
+
+    def grid(self, shape: ArrayLike) -> NDArray[np.float64]:
+        """Return (n_components, n1, n2, n3) values on a real-space grid, electrons/Bohr³.
+
+        Raises
+        ------
+        LayoutError
+            When the grid is too coarse for the plane waves.
+        """
+        n1, n2, n3 = (int(n) for n in np.asarray(shape))
+        size = np.array([n1, n2, n3])
+        reach = np.abs(self.miller).max(axis=0, initial=0)
+        if np.any(2 * reach + 1 > size):
+            raise LayoutError(
+                f"a {n1}×{n2}×{n3} grid cannot hold the density: it needs at least "
+                f"{(2 * reach + 1).tolist()}."
+            )
+        waves = np.zeros((len(self.values), n1, n2, n3), dtype=np.complex128)
+        waves[:, *(self.miller % size).T] = self.values
+        if self.gamma_only:
+            other = np.any(self.miller, axis=1)
+            waves[:, *(-self.miller[other] % size).T] = self.values[:, other].conj()
+        return np.fft.ifftn(waves, axes=(1, 2, 3), norm="forward").real
+
+
+def density_from_grid(
+    grid: NDArray[Any], reciprocal: NDArray[Any], miller: NDArray[Any], *, gamma_only: bool
+) -> PlaneWaveDensity:
+    """Return the plane waves of a density on a real-space grid.
+
+    Parameters
+    ----------
+    grid
+        (n_components, n1, n2, n3), electrons/Bohr³.
+    reciprocal
+        As in `PlaneWaveDensity`.
+    miller
+        The wanted G in the wanted order, from `g_sphere`; those that the grid does not resolve
+        get zero.
+    gamma_only
+        What `miller` was made for.
+    """
+    shape = np.array(grid.shape[1:])
+    waves = np.fft.fftn(grid, axes=(1, 2, 3), norm="forward")
+    values = waves[:, *(miller % shape).T]
+    values[:, np.any(2 * np.abs(miller) >= shape, axis=1)] = 0.0
+    return PlaneWaveDensity(reciprocal, miller, values, gamma_only)
+
+
+def g_sphere(
+    reciprocal: NDArray[Any], ecutrho_hartree: float, alat_bohr: float, *, gamma_only: bool
+) -> NDArray[np.int32]:
+    """Return the G vectors of a density in pw.x's order.
+
+    pw.x reads coefficients by position and never looks at the Miller indices, so the order is what
+    counts: by |G|², and among equal ones by the first, second and third index.
+
+    Parameters
+    ----------
+    reciprocal
+        (3, 3) reciprocal lattice vectors as rows, with 2π, 1/Bohr.
+    ecutrho_hartree
+        Cut-off of the density: |G|²/2 ≤ ecutrho.
+    alat_bohr
+        pw.x's lattice parameter, the unit in which it compares lengths.
+    gamma_only
+        Keep one of G and −G: the one whose first index that is not zero is positive.
+
+    Returns
+    -------
+    ndarray
+        (n, 3) Miller indices.
+
+    Examples
+    --------
+    >>> g_sphere(np.eye(3), 0.5, 6.28, gamma_only=True).tolist()
+    [[0, 0, 0], [0, 0, 1], [0, 1, 0], [1, 0, 0]]
+    """
+    longest = np.sqrt(2.0 * ecutrho_hartree)
+    vectors = 2 * np.pi * np.linalg.inv(reciprocal)  # lattice vectors as columns, Bohr
+    reach = np.floor(longest * np.linalg.norm(vectors, axis=0) / (2 * np.pi) + 1e-9).astype(int)
+    axes = [np.arange(-n, n + 1) for n in reach]
+    if gamma_only:
+        axes[0] = axes[0][axes[0] >= 0]
+    unit = 2 * np.pi / alat_bohr
+    kept, squares = [], []
+    for first in axes[0]:  # one plane at a time bounds the memory
+        plane = np.stack(np.meshgrid([first], axes[1], axes[2], indexing="ij"), -1).reshape(-1, 3)
+        if gamma_only and first == 0:
+            plane = plane[(plane[:, 1] > 0) | ((plane[:, 1] == 0) & (plane[:, 2] >= 0))]
+        square = np.sum(((plane @ reciprocal) / unit) ** 2, axis=1)
+        inside = square <= 2.0 * ecutrho_hartree / unit**2
+        kept.append(plane[inside].astype(np.int32))
+        squares.append(square[inside])
+    miller, square = np.concatenate(kept), np.concatenate(squares)
+    by_length = np.argsort(square, kind="stable")
+    shell = np.empty(len(square), dtype=np.int64)
+    shell[by_length] = np.cumsum(np.diff(square[by_length], prepend=0.0) > _TIE)
+    return miller[np.argsort(shell, kind="stable")]
+
+
+def natural_grid(miller: NDArray[Any]) -> tuple[int, int, int]:
+    """Return a grid with small prime factors that holds all the plane waves."""
+    reach = 2 * np.abs(miller).max(axis=0, initial=0) + 1
+    n1, n2, n3 = (_smooth(int(n)) for n in reach)
+    return n1, n2, n3
+
+
+def _smooth(n: int) -> int:
+    """Return the next number whose prime factors are 2, 3 and 5."""
+    while True:
+        rest = n
+        for prime in (2, 3, 5):
+            while rest % prime == 0:
+                rest //= prime
+        if rest == 1:
+            return n
+        n += 1

@@ -1,0 +1,205 @@
+"""``charge-density.dat`` (Fortran records) and ``charge-density.hdf5`` of a ``.save`` folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dock.converters.qe.density import PlaneWaveDensity
+from dock.errors import FormatError, LayoutError, MissingDataError
+from dock.files import atomic_path
+
+__all__ = ["DAT", "HDF5", "read_density", "write_dat", "write_hdf5"]
+
+DAT, HDF5 = "charge-density.dat", "charge-density.hdf5"
+_FIX = "pw.x was still writing, or the file was cut: copy it again."
+_LARGEST_RECORD = 2**31 - 9  # gfortran cuts longer records into pieces
+_COMPONENTS = {
+    1: ("rhotot_g",),
+    2: ("rhotot_g", "rhodiff_g"),
+    4: ("rhotot_g", "m_x", "m_y", "m_z"),
+}
+
+
+def read_density(path: str | Path) -> PlaneWaveDensity:
+    """Read the density of a ``.save`` folder, or one of its density files.
+
+    Where a folder has both kinds of file the newer one is taken, as pw.x writes only one of them.
+
+    Parameters
+    ----------
+    path
+        The folder, ``charge-density.dat`` or ``charge-density.hdf5``.
+
+    Raises
+    ------
+    MissingDataError
+        When there is no density.
+    FormatError
+        When the file is cut or contradicts itself.
+    """
+    path = Path(path)
+    if path.is_dir():
+        found = [path / name for name in (DAT, HDF5) if (path / name).is_file()]
+        if not found:
+            raise MissingDataError(
+                "the charge density", path, f"pw.x writes {DAT} or {HDF5} at the end of a run."
+            )
+        path = max(found, key=lambda file: file.stat().st_mtime_ns)
+    if not path.is_file():
+        raise MissingDataError(path.name, path.parent, "Give the .save folder of a pw.x run.")
+    try:
+        return _read_hdf5(path) if path.suffix == ".hdf5" else _read_dat(path)
+    except LayoutError as error:
+        raise FormatError(path, str(error).rstrip("."), fix=_FIX) from error
+
+
+def write_dat(path: Path, density: PlaneWaveDensity) -> None:
+    """Write the file that pw.x reads when it was built without HDF5.
+
+    Raises
+    ------
+    LayoutError
+        When there are so many plane waves that a record would be longer than 2 GiB.
+    """
+    n_waves = len(density.miller)
+    if 16 * n_waves > _LARGEST_RECORD:
+        raise LayoutError(f"{n_waves} plane waves are too many for {DAT}: write {HDF5}.")
+    header = np.array([int(density.gamma_only), n_waves, len(density.values)], dtype="<i4")
+    records = [header, density.reciprocal.astype("<f8"), density.miller.astype("<i4")]
+    records += [component.astype("<c16") for component in density.values]
+    with atomic_path(path) as temporary, temporary.open("wb") as stream:
+        for record in records:
+            length = np.array([record.nbytes], dtype="<i4").tobytes()
+            stream.write(length)
+            stream.write(record.tobytes())
+            stream.write(length)
+
+
+def write_hdf5(path: Path, density: PlaneWaveDensity) -> None:
+    """Write the file that pw.x reads when it was built with HDF5."""
+    import h5py
+
+    with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
+        word = b".TRUE." if density.gamma_only else b".FALSE."
+        file.attrs["gamma_only"] = np.bytes_(word.ljust(7))
+        file.attrs["ngm_g"] = np.int32(len(density.miller))
+        file.attrs["nspin"] = np.int32(len(density.values))
+        indices = file.create_dataset("MillerIndices", data=density.miller.astype("<i4"))
+        for number, vector in enumerate(density.reciprocal, 1):
+            indices.attrs.create(f"bg{number}", vector, dtype=np.dtype(("<f8", (3,))))
+        names = _COMPONENTS[len(density.values)]
+        for name, component in zip(names, density.values, strict=True):
+            file.create_dataset(name, data=component.astype("<c16").view("<f8"))
+
+
+def _read_dat(path: Path) -> PlaneWaveDensity:
+    data = np.memmap(path, dtype=np.uint8, mode="r") if path.stat().st_size else b""
+    if len(data) < 20 or bytes(data[:4]) != b"\x0c\0\0\0":
+        raise FormatError(
+            path,
+            "this is no charge density of pw.x",
+            expected="a Fortran record of 12 bytes, little-endian",
+            found=bytes(data[:4]).hex(" ") or "an empty file",
+            fix="Give charge-density.dat of a .save folder.",
+        )
+    gamma_only, n_waves, n_components = (int(n) for n in np.frombuffer(bytes(data[4:16]), "<i4"))
+    if n_components not in _COMPONENTS or n_waves < 1 or gamma_only not in (0, 1, -1):
+        raise FormatError(
+            path,
+            "the header cannot be right",
+            expected="1, 2 or 4 components and a positive number of plane waves",
+            found=f"{n_components} components, {n_waves} plane waves",
+            fix=_FIX,
+        )
+    lengths = [12, 72, 12 * n_waves, *[16 * n_waves] * n_components]
+    expected = sum(lengths) + 8 * len(lengths)
+    if len(data) != expected:
+        raise FormatError(
+            path,
+            "the file has the wrong length",
+            expected=f"{expected} bytes for {n_waves} plane waves and {n_components} components",
+            found=f"{len(data)} bytes",
+            fix=_FIX,
+        )
+    records = _records(path, data, lengths)
+    reciprocal = np.frombuffer(records[1], "<f8").reshape(3, 3)
+    miller = np.frombuffer(records[2], "<i4").reshape(-1, 3)
+    values = np.stack([np.frombuffer(record, "<c16") for record in records[3:]])
+    return PlaneWaveDensity(reciprocal, _checked(path, miller), values, gamma_only != 0)
+
+
+def _records(path: Path, data: Any, lengths: list[int]) -> list[bytes]:
+    """Return the content of each record after looking at its markers."""
+    records, place = [], 0
+    for number, length in enumerate(lengths, 1):
+        begin, end = place + 4, place + 4 + length
+        markers = np.frombuffer(bytes(data[place:begin]) + bytes(data[end : end + 4]), "<i4")
+        if np.any(markers != length):
+            raise FormatError(
+                path,
+                "a Fortran record has the wrong length",
+                where=f"record {number}",
+                expected=f"{length} bytes",
+                found=" and ".join(map(str, markers.tolist())),
+                fix=_FIX,
+            )
+        records.append(bytes(data[begin:end]))
+        place = end + 4
+    return records
+
+
+def _read_hdf5(path: Path) -> PlaneWaveDensity:
+    import h5py
+
+    try:
+        with h5py.File(path, "r", locking="best-effort") as file:
+            if "MillerIndices" not in file or "rhotot_g" not in file:
+                have = ", ".join(file) or "nothing"
+                raise FormatError(
+                    path, "datasets are missing", expected="MillerIndices, rhotot_g", found=have
+                )
+            indices = file["MillerIndices"]
+            n_waves, n_components = int(indices.shape[0]), int(file.attrs.get("nspin", 1))
+            names = _COMPONENTS.get(n_components)
+            if names is None or any(
+                name not in file or file[name].shape != (2 * n_waves,) for name in names
+            ):
+                raise FormatError(
+                    path,
+                    "the components are not complete",
+                    expected=f"{', '.join(names or ('rhotot_g',))} of {2 * n_waves} numbers each",
+                    found=", ".join(f"{name} {file[name].shape}" for name in file),
+                    fix=_FIX,
+                )
+            word = file.attrs.get("gamma_only", b".FALSE.")
+            text = word.decode() if isinstance(word, bytes) else str(word)
+            reciprocal = np.array([indices.attrs[f"bg{n}"] for n in (1, 2, 3)], dtype=np.float64)
+            miller = np.asarray(indices[()])
+            parts = [np.asarray(file[name][()], dtype=np.float64) for name in names]
+    except (OSError, KeyError, RuntimeError, UnicodeDecodeError, TypeError) as error:
+        raise FormatError(path, "HDF5 cannot read this file", found=error, fix=_FIX) from error
+    values = np.stack([part.view(np.complex128) for part in parts])
+    gamma_only = "TRUE" in text.upper() or text.strip().upper() == "T"
+    return PlaneWaveDensity(reciprocal, _checked(path, miller), values, gamma_only)
+
+
+def _checked(path: Path, miller: NDArray[Any]) -> NDArray[np.int32]:
+    """Refuse indices that are no plane waves of one sphere."""
+    indices = miller.astype(np.int64)
+    reach = int(np.abs(indices).max(initial=0))
+    width = 2 * reach + 1
+    codes = ((indices[:, 0] + reach) * width + indices[:, 1] + reach) * width + indices[:, 2]
+    twice = len(codes) - len(np.unique(codes))
+    if reach > 10**6 or twice or np.any(indices[0]):
+        raise FormatError(
+            path,
+            "the Miller indices cannot be right",
+            expected="each plane wave once, G = 0 first",
+            found=f"indices up to {reach}, {twice} of them twice, first {indices[0].tolist()}",
+            fix=_FIX,
+        )
+    return miller.astype(np.int32)

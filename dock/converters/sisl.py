@@ -1,0 +1,80 @@
+"""Exit to sisl: a file that ``sisl.get_sile`` reads, made from sisl's own objects."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from dock.converters._format import Format, WriteOptions
+from dock.core.calculation import Calculation
+from dock.core.interop import require
+from dock.errors import MissingDataError, UsageError
+from dock.files import write_text
+
+__all__ = ["FORMAT", "SETTINGS", "write_calculation"]
+
+SETTINGS: Mapping[str, str] = {
+    "file": "nc (needs netCDF4), TSHS or HSX (default TSHS)",
+    "name": "file name without ending (default dock)",
+}
+_KINDS = ("nc", "TSHS", "HSX")
+
+
+def write_calculation(calc: Calculation, folder: Path, options: WriteOptions) -> list[Path]:
+    """Write Hamiltonian and overlap for sisl, TBtrans and TranSIESTA, and ``sisl.json``.
+
+    Energies are absolute and the file's Fermi level is zero, because sisl shifts what it reads by
+    the file's own; the true one is in ``sisl.json``. Orbitals have the real harmonics of `dock`
+    (m = −l … +l, no Condon–Shortley phase).
+
+    Parameters
+    ----------
+    calc
+        What to write; the Hamiltonian must be there.
+    folder
+        An existing folder.
+    options
+        The settings of `SETTINGS`.
+
+    Returns
+    -------
+    list of Path
+        The files written.
+
+    Raises
+    ------
+    DependencyError
+        When sisl, or netCDF4 for ``nc``, is not installed.
+    """
+    kind = options.settings.get("file", "TSHS")
+    if kind not in _KINDS:
+        raise UsageError(f"the setting file is one of {', '.join(_KINDS)}, found '{kind}'.")
+    if "hamiltonian" not in (options.quantities or ()):
+        raise MissingDataError("the hamiltonian", calc.source, "sisl files are made around it.")
+    if kind == "nc":
+        require("netCDF4", "sisl")
+    overlap = calc.overlap if "overlap" in (options.quantities or ()) else None
+    matrix = calc.require("hamiltonian").to_sisl(overlap)
+    target = folder / f"{options.settings.get('name', 'dock')}.{kind}"
+    matrix.write(str(target))
+    facts = {
+        "file": target.name,
+        "fermi_level_eV": calc.fermi_level,
+        "n_electrons": calc.n_electrons,
+        "spin": calc.spin.value,
+        "labels": list(calc.structure.labels),
+    }
+    write_text(folder / "sisl.json", json.dumps(facts) + "\n")
+    return [target, folder / "sisl.json"]
+
+
+FORMAT = Format(
+    name="sisl",
+    title="sisl file (.TSHS, .HSX or .nc)",
+    writes=("overlap", "hamiltonian"),
+    versions="sisl 0.15 and later",
+    write=write_calculation,
+    settings=SETTINGS,
+    notes="In Python, calc.hamiltonian.to_sisl(calc.overlap) gives the object itself.",
+)

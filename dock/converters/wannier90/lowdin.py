@@ -1,0 +1,176 @@
+"""Orthogonalisation after Löwdin on a k-mesh, back to real space, and what it costs in accuracy."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dock.converters._mesh import from_mesh, shortest_images
+from dock.core.kspace import KBuilder
+from dock.core.matrix import AOMatrix
+from dock.core.spin import Spin
+from dock.errors import SolverError
+
+__all__ = ["Deviation", "converged", "deviation", "orthogonalised", "smallest_mesh"]
+
+_PROBES = ((0.5, 0.5, 0.5), (0.5, 0.25, 0.0), (0.37, 0.21, 0.43), (0.5, 0.0, 0.0))
+_LARGEST = 2**25  # complex numbers on the largest mesh that is tried: half a gigabyte
+_SMALLEST = 1e-10  # an overlap with smaller eigenvalues has no useful inverse root
+
+
+class Deviation(NamedTuple):
+    """The largest error of the bands between the mesh points, eV.
+
+    `occupied` looks only at the levels below the Fermi level; None where that is not known.
+    """
+
+    all_bands: float
+    occupied: float | None
+
+    @property
+    def judged(self) -> float:
+        """The error below the Fermi level, or that of all bands where it is not known."""
+        return self.all_bands if self.occupied is None else self.occupied
+
+
+def converged(
+    hamiltonian: AOMatrix, overlap: AOMatrix, fermi_level: float | None, tolerance: float
+) -> tuple[AOMatrix, tuple[int, int, int], Deviation]:
+    """Orthogonalise on finer and finer meshes until the bands are right.
+
+    S^(−1/2) reaches further than S, so the mesh that holds all pairs is rarely enough; the error
+    falls exponentially.
+
+    Parameters
+    ----------
+    hamiltonian, overlap
+        The operators.
+    fermi_level
+        eV: levels below it are judged; None for all.
+    tolerance
+        Largest error of the bands, eV.
+
+    Returns
+    -------
+    matrix : AOMatrix
+        The orthogonalised Hamiltonian.
+    mesh : tuple of int
+        The last mesh, which is the limit of memory where the tolerance was not reached.
+    error : Deviation
+        Its error.
+    """
+    mesh = smallest_mesh(hamiltonian, overlap)
+    per_point = len(hamiltonian.entries) * hamiltonian.basis.n_orbitals**2
+    while True:
+        matrix = orthogonalised(hamiltonian, overlap, mesh)
+        error = deviation(matrix, hamiltonian, overlap, fermi_level)
+        first, second, third = (n if n == 1 else n + 2 + n // 4 // 2 * 2 for n in mesh)
+        too_large = first * second * third * per_point > _LARGEST or mesh == (1, 1, 1)
+        if error.judged <= tolerance or too_large:
+            return matrix, mesh, error
+        mesh = (first, second, third)
+
+
+def smallest_mesh(hamiltonian: AOMatrix, overlap: AOMatrix) -> tuple[int, int, int]:
+    """Return the smallest odd mesh whose cells hold every lattice vector of H and S."""
+    reach = np.maximum(
+        np.abs(hamiltonian.pairs.R).max(axis=0, initial=0),
+        np.abs(overlap.pairs.R).max(axis=0, initial=0),
+    )
+    first, second, third = (2 * int(n) + 1 for n in reach)
+    return first, second, third
+
+
+def orthogonalised(
+    hamiltonian: AOMatrix, overlap: AOMatrix, mesh: tuple[int, int, int]
+) -> AOMatrix:
+    """Return S^(−1/2) H S^(−1/2) in real space.
+
+    The spectrum is exact at the points of the Γ-centred mesh and an interpolation elsewhere. Each
+    R stands at its shortest image for every atom pair, the weight shared among equal ones.
+
+    Parameters
+    ----------
+    hamiltonian, overlap
+        The operators.
+    mesh
+        Divisions of the mesh.
+
+    Returns
+    -------
+    AOMatrix
+        The Hamiltonian of an orthonormal basis, eV.
+
+    Raises
+    ------
+    SolverError
+        When S(k) is not positive definite.
+    """
+    build_h, build_s = KBuilder(hamiltonian), KBuilder(overlap, spinor=False)
+    axes = np.stack(np.meshgrid(*(np.arange(n) / n for n in mesh), indexing="ij"), axis=-1)
+    points = axes.reshape(-1, 3)
+    size = hamiltonian.basis.n_orbitals
+    shape = (len(hamiltonian.entries), len(points), size, size)
+    bloch = np.empty(shape, dtype=np.complex128)
+    halves = (slice(0, size), slice(size, 2 * size))
+    for number, k in enumerate(points):
+        root = _inverse_root(build_s.dense(k), k)
+        found = np.asarray(build_h.dense(k))
+        if build_h.spinor:
+            found = np.stack([found[s, t] for s in halves for t in halves])
+        bloch[:, number] = root @ found @ root
+    images = shortest_images(hamiltonian.structure, mesh)
+    entries = from_mesh(bloch, mesh, hamiltonian.basis, images.pairs)
+    counts = hamiltonian.basis.counts
+    entries *= np.repeat(images.weights, counts[images.pairs.i] * counts[images.pairs.j])
+    if hamiltonian.spin is not Spin.NONCOLLINEAR and not hamiltonian.is_complex:
+        entries = np.ascontiguousarray(entries.real)
+    return replace(hamiltonian, pairs=images.pairs, entries=entries).hermitian_part()
+
+
+def deviation(
+    orthogonal: AOMatrix, hamiltonian: AOMatrix, overlap: AOMatrix, fermi_level: float | None
+) -> Deviation:
+    """Compare the bands of an orthogonalised Hamiltonian with those of the pair (H, S).
+
+    Parameters
+    ----------
+    orthogonal
+        What `orthogonalised` gave.
+    hamiltonian, overlap
+        The operators that it was made from.
+    fermi_level
+        eV, or None.
+    """
+    from scipy.linalg import eigh
+
+    build, build_h = KBuilder(orthogonal), KBuilder(hamiltonian)
+    build_s = KBuilder(overlap, spinor=build_h.spinor)
+    worst, worst_occupied = 0.0, 0.0
+    for probe in _PROBES:
+        k = np.array(probe) * np.array(hamiltonian.pairs.periodic_axes)
+        S = build_s.dense(k)
+        ours = np.asarray(build.dense(k)).reshape(-1, *S.shape)
+        theirs = np.asarray(build_h.dense(k)).reshape(-1, *S.shape)
+        expected = np.stack([eigh(H, S, eigvals_only=True) for H in theirs])
+        error = np.abs(np.linalg.eigvalsh(ours) - expected)
+        worst = max(worst, float(error.max()))
+        if fermi_level is not None:
+            below = error[expected <= fermi_level]
+            worst_occupied = max(worst_occupied, float(below.max(initial=0.0)))
+    return Deviation(worst, None if fermi_level is None else worst_occupied)
+
+
+def _inverse_root(S: NDArray[Any], k: NDArray[np.float64]) -> NDArray[Any]:
+    """Return S^(−1/2)."""
+    values, vectors = np.linalg.eigh(S)
+    if values[0] < _SMALLEST:
+        raise SolverError(
+            f"S(k) has the eigenvalue {values[0]:.1e} at k = {np.round(k, 4).tolist()}: the basis "
+            "cannot be orthogonalised. Write H and S as a pair with --set orthogonal=no."
+        )
+    root: NDArray[Any] = (vectors / np.sqrt(values)) @ vectors.conj().T
+    return root
