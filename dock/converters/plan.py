@@ -10,7 +10,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from dock._version import __version__
 from dock.converters import detect, get_format, resolve
 from dock.converters._format import WriteOptions
 from dock.errors import MissingDataError, UsageError
@@ -45,11 +44,15 @@ class Task:
     resume: bool = True
 
     def fingerprint(self) -> str:
-        """Return a hash of the input files' names, sizes and dates, and of the options."""
+        """Return a hash of the input files' names, sizes and dates, and of the options.
+
+        Neither their folder nor the version of `dock` counts: data that were moved, or converted
+        before an upgrade, are not done again.
+        """
         files = get_format(self.source_format).inputs(self.source)
-        stats = [(str(file.resolve()), *size_and_date(file)) for file in files]
+        stats = [(file.name, *size_and_date(file)) for file in files]
         options = asdict(replace(self.options, overwrite=False, command=""))
-        content = [stats, self.source_format, self.target_format, options, __version__]
+        content = [stats, self.source_format, self.target_format, options]
         return hashlib.sha256(json.dumps(content, default=str).encode()).hexdigest()
 
 
@@ -78,9 +81,10 @@ def plan(
     alone = len(found) == 1 and found[0][2] is None
     tasks: dict[Path, Task] = {}
     for name, main, relative in found:
-        if name == target:
+        if name == target and source is None:
             raise UsageError(
-                f"{main}: this is '{name}' already. Give another target format with --to."
+                f"{main}: this is '{name}' already. Give another target format with --to, or say "
+                f"--from {name} to write it anew."
             )
         folder = out if alone else out / (relative or _direct_name(main, found))
         if folder in tasks:
