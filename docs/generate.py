@@ -75,7 +75,11 @@ def formats_long() -> str:
             spin = "any spin" if spins == ALL_SPINS else ", ".join(s.value for s in spins) + " spin"
             rows.append([verb, f"{names}; {spin}" if there else "–"])
         rows.append(["versions", one.versions or "–"])
-        rows += [[f"`--set {name}=…`", text] for name, text in one.settings.items()]
+        rows += [
+            [f"`--set {name}=…` ({side})", text]
+            for side, settings in (("reading", one.read_settings), ("writing", one.settings))
+            for name, text in settings.items()
+        ]
         notes = f"\n{one.notes.replace('<', chr(92) + '<')}\n" if one.notes else ""
         parts.append(f"## `{one.name}`: {one.title}\n{notes}\n{markdown_table(['', ''], rows)}")
     return "\n\n".join(parts)

@@ -1,0 +1,173 @@
+"""From sparse matrices over orbitals to blocks over atom pairs."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from dock.core.arrays import IntArray
+from dock.core.basis import Basis
+from dock.core.orbital_order import shell_orders
+from dock.core.pairs import Pairs
+
+__all__ = ["BlockCollector", "orbital_targets"]
+
+_SLICE = 2**18  # entries handled at once
+
+
+class _Part(NamedTuple):
+    """The atom pairs of one lattice vector and their blocks."""
+
+    R: tuple[int, int, int]
+    i: NDArray[np.int64]
+    j: NDArray[np.int64]
+    entries: NDArray[Any]
+
+
+def orbital_targets(basis: Basis, code: str) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Return, for each orbital of a code's matrices, its place on the atom in `dock`, and its sign.
+
+    Parameters
+    ----------
+    basis
+        The basis, shells in the code's order.
+    code
+        Name of the code's convention.
+
+    Returns
+    -------
+    place, sign : ndarray
+        (n_orbitals,) each.
+
+    Examples
+    --------
+    >>> place, sign = orbital_targets(Basis.from_ls({"C": [0, 1]}, ["C"]), "abacus")
+    >>> place.tolist(), sign.tolist()  # s, z, -x, -y
+    ([0, 2, 3, 1], [1.0, 1.0, -1.0, -1.0])
+    """
+    orders = shell_orders(basis, code)
+    place = [orders[label].permutation for label in basis.labels]
+    sign = [orders[label].signs for label in basis.labels]
+    return np.concatenate(place), np.concatenate(sign).astype(np.float64)
+
+
+class BlockCollector:
+    """Collect the atom-pair blocks of one lattice vector after another, in the order of `dock`.
+
+    Parameters
+    ----------
+    basis
+        Which orbital belongs to which atom.
+    code
+        Name of the convention that the entries come in; ``dock`` leaves them as they are.
+    n_components
+        Components of the matrix.
+    dtype
+        Type of the entries.
+
+    Examples
+    --------
+    >>> basis = Basis.from_ls({"H": [0]}, ["H", "H"])
+    >>> blocks = BlockCollector(basis, "dock", 1, float)
+    >>> one = np.array([1])
+    >>> blocks.add((0, 0, 0), 0 * one, one, 2.5 * one, 0 * one)
+    >>> pairs, entries = blocks.finish()
+    >>> [pairs.describe(k) for k in range(len(pairs))], entries.tolist()
+    (['(R=(0, 0, 0), i=0, j=1)', '(R=(0, 0, 0), i=0, j=0)', '(R=(0, 0, 0), i=1, j=1)', \
+'(R=(0, 0, 0), i=1, j=0)'], [[2.5, 0.0, 0.0, 0.0]])
+    """
+
+    def __init__(self, basis: Basis, code: str, n_components: int, dtype: DTypeLike) -> None:
+        self._basis = basis
+        self._n_components = n_components
+        self._dtype = np.dtype(dtype)
+        self._parts: list[_Part] = []
+        self._atom = basis.table.atom
+        self._local, self._sign = orbital_targets(basis, code)
+
+    def add(
+        self,
+        R: tuple[int, int, int],
+        rows: IntArray,
+        cols: IntArray,
+        values: NDArray[Any],
+        components: IntArray,
+    ) -> None:
+        """Add all entries of one lattice vector.
+
+        Parameters
+        ----------
+        R
+            The lattice vector; each is added once.
+        rows, cols
+            (n,) orbitals, from 0.
+        values
+            (n,) entries.
+        components
+            (n,) component of each entry.
+        """
+        n_atoms, counts = self._basis.n_atoms, self._basis.counts
+        slices = [slice(begin, begin + _SLICE) for begin in range(0, len(rows), _SLICE)]
+        nothing = np.zeros(0, dtype=np.int64)
+        found = [np.unique(self._runs(rows[part], cols[part])[0]) for part in slices]
+        distinct = np.unique(np.concatenate([nothing, *found]))
+        i, j = distinct // n_atoms, distinct % n_atoms
+        ends = np.cumsum(counts[i] * counts[j])
+        starts = ends - counts[i] * counts[j]
+        total = int(ends[-1]) if len(ends) else 0
+        entries = np.zeros(self._n_components * total, dtype=self._dtype)
+        for part in slices:
+            row, col = rows[part], cols[part]
+            key, lengths = self._runs(row, col)
+            pair = np.searchsorted(distinct, key)
+            place = self._local[row]
+            place *= np.repeat(counts[j][pair], lengths)
+            place += self._local[col]
+            place += np.repeat(starts[pair], lengths)
+            place += components[part] * np.int64(total)
+            entries[place] = values[part] * (self._sign[row] * self._sign[col])
+        self._parts.append(_Part(R, i, j, entries.reshape(self._n_components, total)))
+
+    def _runs(self, rows: IntArray, cols: IntArray) -> tuple[NDArray[np.int64], IntArray]:
+        """Return atom pair (as one number) and length of each run of entries of one atom pair."""
+        key = self._atom[rows] * np.int64(self._basis.n_atoms)
+        key += self._atom[cols]
+        first = np.flatnonzero(np.diff(key, prepend=-1))
+        return key[first], np.diff(first, append=len(key))
+
+    def finish(self) -> tuple[Pairs, NDArray[Any]]:
+        """Return pairs and entries, with zero blocks for missing partners and on-site pairs.
+
+        The collected blocks are given up one by one while they are copied.
+        """
+        pairs = self._closed_pairs()
+        counts = self._basis.counts
+        total = int((counts[pairs.i] * counts[pairs.j]).sum())
+        result = np.zeros((self._n_components, total), dtype=self._dtype)
+        begin = 0
+        self._parts.reverse()
+        while self._parts:
+            entries = self._parts.pop().entries
+            end = begin + entries.shape[1]
+            result[:, begin:end] = entries
+            begin = end
+        return pairs, result
+
+    def _closed_pairs(self) -> Pairs:
+        """Return the collected pairs, followed by those that are missing."""
+        n_atoms = self._basis.n_atoms
+        atoms = np.arange(n_atoms)
+        onsite = Pairs(np.zeros((n_atoms, 3), dtype=np.int32), atoms, atoms, n_atoms)
+        if not self._parts:
+            return onsite
+        lengths = [len(part.i) for part in self._parts]
+        lattice = np.repeat(np.array([part.R for part in self._parts]), lengths, axis=0)
+        first = np.concatenate([part.i for part in self._parts])
+        second = np.concatenate([part.j for part in self._parts])
+        pairs = Pairs(lattice, first, second, n_atoms).union(onsite)
+        alone = np.flatnonzero(pairs.partner < 0)
+        if len(alone) == 0:
+            return pairs
+        return pairs.union(Pairs(-pairs.R[alone], pairs.j[alone], pairs.i[alone], n_atoms))

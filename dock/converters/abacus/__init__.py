@@ -1,0 +1,67 @@
+"""ABACUS (LCAO): reads and writes H(R), S(R), DM(R), T(R) and r(R); reads ``.orb`` orbitals."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from dock.converters._format import Format, ReadOptions
+from dock.converters.abacus.reader import read_calculation
+from dock.converters.abacus.runfiles import detect_run, find_run
+from dock.converters.abacus.writer import SETTINGS, write_calculation
+from dock.core.calculation import Calculation
+from dock.errors import DockError
+
+__all__ = ["FORMAT", "read"]
+
+
+def read(
+    path: str | Path, *, basis: str | Path | None = None, step: int | None = None
+) -> Calculation:
+    """Read an output folder of ABACUS, or the run's folder.
+
+    Parameters
+    ----------
+    path
+        ``OUT.<suffix>``, its parent, or a matrix file in it.
+    basis
+        Folder of ``.orb`` files; then the shells carry their radial functions.
+    step
+        Ionic step, from 0; default the last one.
+
+    Examples
+    --------
+    >>> calc = read("fixtures/abacus/si2_get_S")
+    >>> calc.basis.ls("Si"), calc.available
+    ((0, 0, 1, 1, 2), ('overlap',))
+    """
+    options = ReadOptions(basis=Path(basis) if basis is not None else None)
+    return read_calculation(Path(path), options, step=step)
+
+
+def _inputs(path: Path) -> list[Path]:
+    """Return the files of a run; of a folder that cannot be read, the folder itself."""
+    try:
+        return find_run(path).all
+    except DockError:
+        return [path]
+
+
+_QUANTITIES = ("overlap", "hamiltonian", "density_matrix", "kinetic", "position")
+
+FORMAT = Format(
+    name="abacus",
+    title="ABACUS output folder",
+    reads=_QUANTITIES,
+    writes=_QUANTITIES,
+    versions="reads 3.0 to 3.11 (tested: 3.8.1, 3.10.0), writes both namings",
+    detect=detect_run,
+    read=read_calculation,
+    write=write_calculation,
+    inputs=_inputs,
+    settings=SETTINGS,
+    read_settings={"step": "which ionic step of the run to read (default: the last)"},
+    notes=(
+        "Run ABACUS with 'out_mat_hs2 1' (out_hsr 1 since 3.11), 'out_dm1 1' and 'out_mat_r 1'; "
+        "'calculation get_S' gives the overlap alone."
+    ),
+)

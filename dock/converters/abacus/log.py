@@ -1,0 +1,248 @@
+"""The log of an ABACUS run, ``running_*.log``: structure, basis, Fermi level, convergence."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dock.errors import FormatError, MissingDataError
+from dock.units import ABACUS
+
+__all__ = ["Frame", "RunLog", "SpeciesLine", "read_log"]
+
+BOHR = ABACUS.bohr_angstrom
+_FIX = "The run may still be writing, or the log was cut: copy it again."
+_TABLE = re.compile(
+    r"^[ \t]*(DIRECT|CARTESIAN) COORDINATES(?:[ \t]*\([ \t]*UNIT[ \t]*=[ \t]*(\S+)[^\n]*)?[ \t]*$",
+    re.MULTILINE,
+)
+_LATTICE = re.compile(r"Lattice vectors: \(Cartesian coordinate: in unit of a_0\)[ \t]*\n")
+_CONVERGED = re.compile(r"charge density convergence is achieved|#SCF IS CONVERGED#", re.IGNORECASE)
+_NOT_CONVERGED = re.compile(
+    r"convergence has not been achieved|#SCF IS NOT CONVERGED#|SCF IS NOT CONVERGED", re.IGNORECASE
+)
+
+
+@dataclass(frozen=True)
+class SpeciesLine:
+    """One species of the log.
+
+    Attributes
+    ----------
+    label
+        Its name.
+    zetas
+        Number of radial functions for l = 0, 1, 2 …
+    n_atoms
+        How many atoms it has.
+    """
+
+    label: str
+    zetas: tuple[int, ...]
+    n_atoms: int
+
+    @property
+    def ls(self) -> tuple[int, ...]:
+        """The l of each shell in the order of the matrices."""
+        return tuple(l for l, count in enumerate(self.zetas) for _ in range(count))
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """The structure of one ionic step.
+
+    Attributes
+    ----------
+    cell
+        (3, 3) lattice vectors, Å, to the six digits that the log prints.
+    coordinates
+        (n_atoms, 3), folded into the cell as all matrices count them: in units of the lattice
+        vectors if `direct`, else in Å.
+    direct
+        Which of both.
+    """
+
+    cell: NDArray[np.float64]
+    coordinates: NDArray[np.float64]
+    direct: bool
+
+    def fractional(self, cell: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the positions in units of `cell` (Å)."""
+        if self.direct:
+            return self.coordinates
+        solution: NDArray[np.float64] = np.linalg.solve(cell.T, self.coordinates.T).astype(
+            np.float64
+        )
+        return solution.T
+
+
+@dataclass(frozen=True, eq=False)
+class RunLog:
+    """What a log says; None where it is silent.
+
+    Attributes
+    ----------
+    path
+        The file.
+    version
+        ``3.8.1``.
+    species
+        In matrix order.
+    frames
+        One for each ionic step.
+    nspin
+        1, 2 or 4.
+    fermi_levels
+        eV, one for each ionic step that ended.
+    n_electrons
+        Valence electrons.
+    converged
+        Whether the last self-consistency loop ended well; None for runs without one.
+    n_basis
+        NLOCAL: rows of the matrices, doubled for nspin 4.
+    """
+
+    path: Path
+    version: str
+    species: tuple[SpeciesLine, ...]
+    frames: tuple[Frame, ...]
+    nspin: int | None
+    fermi_levels: tuple[float, ...]
+    n_electrons: float | None
+    converged: bool | None
+    n_basis: int | None
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Species label of each atom, in matrix order."""
+        return tuple(one.label for one in self.species for _ in range(one.n_atoms))
+
+
+def read_log(path: Path) -> RunLog:
+    """Read a log.
+
+    Raises
+    ------
+    MissingDataError
+        When it cannot be opened.
+    FormatError
+        When it does not hold the species and the atoms.
+    """
+    try:
+        text = path.read_text(encoding="utf-8", errors="replace")
+    except OSError as error:
+        raise MissingDataError(path.name, path.parent, f"It cannot be read: {error}.") from error
+    species = _species(path, text)
+    n_atoms = sum(one.n_atoms for one in species)
+    version = re.search(r"ABACUS v(\S+)", text)
+    nspin = _last_number(text, r"^\s*nspin\s*=\s*(\d)\s*$")
+    local = _last_number(text, r"^\s*NLOCAL\s*=\s*(\d+)\s*$")
+    return RunLog(
+        path,
+        version.group(1) if version else "",
+        species,
+        _frames(path, text, n_atoms),
+        int(nspin) if nspin else None,
+        _fermi_levels(text),
+        _last_number(text, r"AUTOSET number of electrons:?\s*=\s*(\S+)"),
+        _converged(text),
+        int(local) if local else None,
+    )
+
+
+def _species(path: Path, text: str) -> tuple[SpeciesLine, ...]:
+    parts = re.split(r"^[ \t]*atom label[ \t]*=[ \t]*(\S+)[ \t]*$", text, flags=re.MULTILINE)
+    found = []
+    for label, body in zip(parts[1::2], parts[2::2], strict=True):
+        count = re.search(r"number of atoms? for this type\s*=\s*(\d+)", body)
+        if count is None:
+            _fail(path, "the number of atoms is missing", where=f"species {label}")
+        head = body[: count.start()]
+        zetas = re.findall(r"L=\s*(\d+), number of zeta\s*=\s*(\d+)", head)
+        if [int(l) for l, _ in zetas] != list(range(len(zetas))):
+            _fail(path, "the shells do not ascend in l", where=f"species {label}")
+        found.append(SpeciesLine(label, tuple(int(n) for _, n in zetas), int(count.group(1))))
+    if not found:
+        _fail(path, "no species is listed", where="READING ATOM TYPE")
+    return tuple(found)
+
+
+def _frames(path: Path, text: str, n_atoms: int) -> tuple[Frame, ...]:
+    """Return the structure of each ionic step; a table of atoms is printed before each."""
+    constant = _last_number(text, r"lattice constant \(Bohr\)\s*=\s*(\S+)")
+    if constant is None:
+        _fail(path, "the lattice constant is missing", where="lattice constant (Bohr)")
+    unit = constant * BOHR
+    lattices = [
+        np.array(_rows(path, text, match.end(), 3, "lattice vectors"), dtype=np.float64) * unit
+        for match in _LATTICE.finditer(text)
+    ]
+    tables = list(_TABLE.finditer(text))
+    if not lattices or not tables:
+        _fail(path, "lattice vectors or coordinates are missing", where="READING UNITCELL")
+    frames = []
+    for index, match in enumerate(tables):
+        start = text.find("\n", match.end() + 1) + 1  # past the line with the column names
+        rows = np.array(_rows(path, text, start, n_atoms, "coordinates", names=True))
+        scale = 1.0 if match[1] == "DIRECT" else float(match[2] or constant) * BOHR
+        cell = lattices[index] if len(lattices) > 1 and index < len(lattices) else lattices[-1]
+        frames.append(Frame(cell, rows * scale, match[1] == "DIRECT"))
+    return tuple(frames)
+
+
+def _rows(
+    path: Path, text: str, start: int, count: int, where: str, *, names: bool = False
+) -> list[list[float]]:
+    """Return three numbers from each of `count` lines, behind a name where there is one."""
+    rows: list[list[float]] = []
+    while len(rows) < count:
+        end = text.find("\n", start)
+        words = text[start : end if end >= 0 else len(text)].split()[int(names) : int(names) + 3]
+        try:
+            row = [float(word) for word in words]
+        except ValueError:
+            row = []
+        if len(row) != 3 or not np.isfinite(row).all():
+            _fail(path, "numbers are missing or wrong", where=f"{where}, line {len(rows) + 1}")
+        rows.append(row)
+        start = end + 1 if end >= 0 else len(text)
+    return rows
+
+
+def _fermi_levels(text: str) -> tuple[float, ...]:
+    """Return the Fermi level after each self-consistency loop, eV."""
+    found = re.findall(r"^\s*EFERMI\s*=\s*(\S+)\s*eV", text, flags=re.MULTILINE)
+    if not found:
+        loops = re.split(r"STEP OF [A-Z ]+:\s*\d+", text)
+        last = [re.findall(r"^\s*E_Fermi\s+\S+\s+(\S+)", part, re.MULTILINE) for part in loops]
+        found = [values[-1] for values in last if values]
+    try:
+        return tuple(float(word) for word in found)
+    except ValueError:
+        return ()
+
+
+def _converged(text: str) -> bool | None:
+    """Say how the last self-consistency loop ended; None where there was none."""
+    loops = list(re.finditer(r"ALGORITHM -+\s*ION=\s*\d+\s+ELEC=\s*1\s*-", text))
+    if not loops:
+        return None
+    tail = text[loops[-1].start() :]
+    return _CONVERGED.search(tail) is not None and _NOT_CONVERGED.search(tail) is None
+
+
+def _last_number(text: str, pattern: str) -> float | None:
+    found = re.findall(pattern, text, flags=re.MULTILINE)
+    try:
+        return float(found[-1]) if found else None
+    except ValueError:
+        return None
+
+
+def _fail(path: Path, problem: str, *, where: str) -> NoReturn:
+    raise FormatError(path, problem, where=where, fix=_FIX)

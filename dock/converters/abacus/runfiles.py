@@ -1,0 +1,284 @@
+"""Which files of an ABACUS output folder hold what, for every naming since version 3.0."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+from dock.errors import FormatError, MissingDataError
+
+__all__ = ["MATRIX_NAMES", "MatrixFile", "RunFiles", "detect_run", "find_run", "parse_name"]
+
+# quantity, file name with <s0> or <s1> for the spin counted from 0 or 1, <g> for a step
+MATRIX_NAMES = (
+    ("overlap", "data-SR-sparse_SPIN<s0>.csr"),
+    ("overlap", "srs<s1><g>_nao.csr"),
+    ("overlap", "sr<g>_nao.csr"),
+    ("overlap", "sr<g>_nao.dat"),
+    ("overlap", "sr<g>_nao.npz"),
+    ("overlap", "SR.csr"),
+    ("overlap", "output_SR.npz"),
+    ("hamiltonian", "data-HR-sparse_SPIN<s0>.csr"),
+    ("hamiltonian", "hrs<s1><g>_nao.csr"),
+    ("hamiltonian", "hrs<s1><g>_nao.dat"),
+    ("hamiltonian", "hrs<s1><g>_nao.npz"),
+    ("hamiltonian", "output_HR<s0>.npz"),
+    ("density_matrix", "data-DMR-sparse_SPIN<s0>.csr"),
+    ("density_matrix", "dmrs<s1><g>_nao.csr"),
+    ("density_matrix", "output_DM<s0>.npz"),
+    ("kinetic", "data-TR-sparse_SPIN<s0>.csr"),
+    ("kinetic", "trs<s1><g>_nao.csr"),
+    ("kinetic", "tr<g>_nao.csr"),
+    ("position", "data-rR-sparse.csr"),
+    ("position", "rr<g>.csr"),
+    ("position", "rr<g>_nao.csr"),
+)
+"""The names of the matrix files, those before version 3.9.0.25 first for each quantity."""
+
+_LOG_ORDER = ("scf", "relax", "cell-relax", "md", "get_S", "get_s", "nscf")
+
+
+def _pattern(name: str) -> re.Pattern[str]:
+    text = re.escape(name).replace("<s0>", r"(?P<s0>[01])").replace("<s1>", r"(?P<s1>[12])")
+    text = text.replace("<g>", r"(?:g(?P<g>\d+))?")
+    return re.compile(rf"(?:(?P<old>\d+)_)?{text}(?:\.gz)?")
+
+
+_PATTERNS = tuple((quantity, _pattern(name)) for quantity, name in MATRIX_NAMES)
+
+
+class MatrixFile(NamedTuple):
+    """One matrix file.
+
+    Attributes
+    ----------
+    path
+        The file.
+    quantity
+        What it holds.
+    naming
+        Which entry of `MATRIX_NAMES` its name follows.
+    channel
+        Spin, 0 or 1.
+    step
+        Ionic step from 0 where the name has it, else None.
+    """
+
+    path: Path
+    quantity: str
+    naming: int
+    channel: int
+    step: int | None
+
+
+def parse_name(path: Path) -> MatrixFile | None:
+    """Understand a file name; None for one that is no matrix file of ABACUS.
+
+    Examples
+    --------
+    >>> parse_name(Path("hrs2g3_nao.csr"))[1:]
+    ('hamiltonian', 8, 1, 2)
+    >>> parse_name(Path("4_data-SR-sparse_SPIN0.csr"))[1:]
+    ('overlap', 0, 0, 4)
+    >>> parse_name(Path("istate.info")) is None
+    True
+    """
+    for naming, (quantity, pattern) in enumerate(_PATTERNS):
+        match = pattern.fullmatch(path.name)
+        if match is None:
+            continue
+        parts = match.groupdict()
+        channel = int(parts["s0"]) if parts.get("s0") else int(parts.get("s1") or 1) - 1
+        step = int(parts["old"]) if parts["old"] else None
+        if parts.get("g"):
+            step = int(parts["g"]) - 1
+        return MatrixFile(path, quantity, naming, channel, step)
+    return None
+
+
+@dataclass(frozen=True)
+class RunFiles:
+    """The files of one run.
+
+    Attributes
+    ----------
+    folder
+        Its output folder, ``OUT.<suffix>``.
+    matrices
+        The files of each quantity, spin up before spin down; those of one step where the steps
+        have files of their own.
+    step
+        The ionic step that was asked for, or that the names of the files say; else None.
+    log, stru
+        ``running_*.log`` and STRU, where they are.
+    parameters
+        The input parameters.
+    """
+
+    folder: Path
+    matrices: dict[str, tuple[Path, ...]]
+    step: int | None = None
+    log: Path | None = None
+    stru: Path | None = None
+    parameters: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def all(self) -> list[Path]:
+        """Every file that was found."""
+        files = [path for paths in self.matrices.values() for path in paths]
+        return files + [path for path in (self.log, self.stru) if path is not None]
+
+    @property
+    def has_steps(self) -> bool:
+        """Whether the run may have several ionic steps."""
+        return self.log is None or "relax" in self.log.name or "_md" in self.log.name
+
+
+def detect_run(path: Path) -> Path | None:
+    """Return the output folder of a run, given it, the run's folder or a file in it; else None."""
+    if path.is_file():
+        known = parse_name(path) is not None and _looks_right(path)
+        is_log = path.name.startswith("running_") and path.suffix == ".log"
+        return path if known or (is_log and detect_run(path.parent) is not None) else None
+    if not path.is_dir():
+        return None
+    if any(_main_files(path)):
+        return path
+    found = [folder for folder in _output_folders(path) if any(_main_files(folder))]
+    return found[0] if len(found) == 1 else (path if found else None)
+
+
+def find_run(path: Path, step: int | None = None) -> RunFiles:
+    """Collect the files of a run.
+
+    Parameters
+    ----------
+    path
+        What `detect_run` returned.
+    step
+        The ionic step wanted, from 0.
+
+    Raises
+    ------
+    MissingDataError
+        When no matrix is there, or none of that step.
+    FormatError
+        When several runs lie in one place.
+    """
+    named = parse_name(path) if path.is_file() else None
+    folder = path.parent if path.is_file() else path
+    if folder.name == "matrix":
+        folder = folder.parent
+    if named is not None and named.step is not None and step is None:
+        step = named.step
+    if not any(_main_files(folder)):
+        folder = _only_output_folder(folder)
+    files = list(_matrix_files(folder))
+    steps = sorted({file.step for file in files if file.step is not None})
+    inside = [file for file in files if file.step is None]
+    if steps and not any(file.quantity in ("hamiltonian", "overlap") for file in inside):
+        step = steps[-1] if step is None else step
+        inside = [file for file in files if file.step == step]
+        if not inside:
+            known = ", ".join(str(number) for number in steps[:20])
+            raise MissingDataError(
+                f"ionic step {step}", folder, f"There are files of the steps {known}."
+            )
+    stru = next((one for one in (folder.parent / "STRU", folder / "STRU") if one.is_file()), None)
+    return RunFiles(folder, _grouped(folder, inside), step, _log(folder), stru, _input(folder))
+
+
+def _main_files(folder: Path) -> Iterator[MatrixFile]:
+    """Yield the Hamiltonian and overlap files of a folder."""
+    return (
+        file
+        for file in _matrix_files(folder)
+        if file.quantity in ("hamiltonian", "overlap") and _looks_right(file.path)
+    )
+
+
+def _matrix_files(folder: Path) -> Iterator[MatrixFile]:
+    for place in (folder, folder / "matrix"):
+        if place.is_dir():
+            for path in sorted(place.iterdir()):
+                file = parse_name(path)
+                if file is not None and path.is_file():
+                    yield file
+
+
+def _looks_right(path: Path) -> bool:
+    """Say whether a file with a short name begins as ABACUS's do; the long names need no look."""
+    if path.name != "SR.csr":
+        return True
+    try:
+        with path.open("rb") as stream:
+            return stream.read(64).lstrip().startswith((b"STEP:", b"--- Ionic Step"))
+    except OSError:
+        return False
+
+
+def _output_folders(folder: Path) -> list[Path]:
+    return sorted(one for one in folder.glob("OUT.*") if one.is_dir())
+
+
+def _only_output_folder(folder: Path) -> Path:
+    found = [one for one in _output_folders(folder) if any(_main_files(one))]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise FormatError(
+            folder,
+            "several runs have matrices here",
+            found=", ".join(one.name for one in found),
+            fix="Give one of these folders instead.",
+        )
+    raise MissingDataError(
+        "a Hamiltonian or overlap file of ABACUS",
+        folder,
+        "Run ABACUS with 'out_mat_hs2 1' (or 'out_hsr 1'), or 'calculation get_S'.",
+    )
+
+
+def _grouped(folder: Path, files: list[MatrixFile]) -> dict[str, tuple[Path, ...]]:
+    """Return the files by quantity; two names for the same thing are two runs in one folder."""
+    groups: dict[str, tuple[Path, ...]] = {}
+    for quantity in dict.fromkeys(quantity for quantity, _ in MATRIX_NAMES):
+        mine = [file for file in files if file.quantity == quantity]
+        texts = [file for file in mine if not file.path.name.endswith(".npz")]
+        mine = texts or mine
+        channels = [file.channel for file in mine]
+        if len(set(channels)) != len(channels):
+            raise FormatError(
+                folder,
+                f"several files hold the same {quantity.replace('_', ' ')}",
+                found=", ".join(file.path.name for file in mine),
+                expected="the files of one run",
+                fix="They come from different runs: move those of the other run away.",
+            )
+        if mine:
+            groups[quantity] = tuple(file.path for file in sorted(mine, key=lambda f: f.channel))
+    return groups
+
+
+def _log(folder: Path) -> Path | None:
+    """Return the log that belongs to the matrices, that of the self-consistent run first."""
+    for kind in _LOG_ORDER:
+        path = folder / f"running_{kind}.log"
+        if path.is_file():
+            return path
+    return next(iter(sorted(folder.glob("running_*.log"))), None)
+
+
+def _input(folder: Path) -> dict[str, str]:
+    """Return ABACUS's own record of the input parameters, ``OUT.x/INPUT``, or the run's input."""
+    path = folder / "INPUT"
+    if not path.is_file():
+        path = folder.parent / "INPUT"
+    if not path.is_file():
+        return {}
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    words = [line.split("#")[0].split() for line in lines]
+    return {word[0]: word[1] for word in words if len(word) > 1}

@@ -1,0 +1,342 @@
+"""From a Calculation to an ABACUS run: STRU, INPUT and the matrices in ``OUT.<suffix>``."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dock._version import __version__
+from dock.converters._format import WriteOptions
+from dock.converters.abacus.csr_write import CsrWriter, new_header
+from dock.converters.abacus.matrices import UNITS, from_pauli, to_pauli
+from dock.converters.abacus.stru import BOHR, FOLD_MARGIN, Species, format_stru
+from dock.core.basis import Basis
+from dock.core.calculation import Calculation
+from dock.core.matrix import AOMatrix
+from dock.core.orbital_order import reorder_entries, shell_orders
+from dock.core.pairs import Pairs
+from dock.core.quantity import QUANTITIES
+from dock.core.spin import Spin
+from dock.core.structure import Structure
+from dock.errors import LossError, MissingDataError, UsageError
+
+__all__ = ["SETTINGS", "fold_into_cell", "write_calculation"]
+
+SETTINGS: Mapping[str, str] = {
+    "layout": "old (data-HR-sparse_SPIN0.csr, before 3.9.0.25; default) or new (hrs1_nao.csr)",
+    "suffix": "name of the output folder OUT.<suffix> (default: that of the source, or 'ABACUS')",
+    "digits": "digits behind the point, 1 to 16 (default 16, which loses nothing)",
+}
+_NSPIN = {Spin.NONE: 1, Spin.COLLINEAR: 2, Spin.NONCOLLINEAR: 4}
+_NAMES = {
+    "old": {
+        "hamiltonian": "data-HR-sparse_SPIN{0}.csr",
+        "overlap": "data-SR-sparse_SPIN{0}.csr",
+        "density_matrix": "data-DMR-sparse_SPIN{0}.csr",
+        "kinetic": "data-TR-sparse_SPIN{0}.csr",
+        "position": "data-rR-sparse.csr",
+    },
+    "new": {
+        "hamiltonian": "hrs{1}_nao.csr",
+        "overlap": "srs{1}_nao.csr",
+        "density_matrix": "dmrs{1}_nao.csr",
+        "kinetic": "trs{1}_nao.csr",
+        "position": "rr.csr",
+    },
+}
+_STEP_STYLE = ("kinetic", "position")  # the new versions kept the old layout for these
+_PAULI_LOSS = 1e-9
+_log = logging.getLogger("dock")
+
+
+def write_calculation(calc: Calculation, folder: Path, options: WriteOptions) -> list[Path]:
+    """Write STRU, INPUT and ``OUT.<suffix>/`` with the matrices and a short log.
+
+    Atoms are grouped by species and folded into the cell, as ABACUS does; the lattice vectors of
+    the matrices follow. The log holds what readers of ABACUS's output look for (basis, positions,
+    Fermi level, electrons), and says that `dock` wrote it.
+
+    Parameters
+    ----------
+    calc
+        What to write.
+    folder
+        An existing, empty folder.
+    options
+        ``quantities`` and the settings of `SETTINGS`.
+
+    Returns
+    -------
+    list of Path
+        The files.
+
+    Raises
+    ------
+    LossError
+        When a density matrix of spinors has more than the Pauli components that ABACUS keeps.
+    """
+    layout, digits = _layout(options), _digits(options)
+    calc = _ordered(calc)
+    names = options.quantities or ()
+    folded = fold_into_cell(calc)
+    matrices = {name: _native(folded, name, options) for name in names}
+    suffix = options.settings.get("suffix", str(calc.provenance.extra.get("suffix", "ABACUS")))
+    out = folder / f"OUT.{suffix}"
+    out.mkdir()
+    species = _species(folded)
+    texts = {
+        folder / "STRU": format_stru(folded.structure, species, _lattice_constant(calc)),
+        folder / "INPUT": _input(folded.spin, suffix),
+        out / "running_scf.log": _log_text(folded),
+    }
+    for path, text in texts.items():
+        path.write_text(text, encoding="utf-8")
+    common = _lattice([matrix for name, matrix in matrices.items() if name != "density_matrix"])
+    written = [*texts]
+    for name, matrix in matrices.items():
+        header = None if layout == "old" or name in _STEP_STYLE else _header(folded.structure)
+        lattice = _lattice([matrix]) if name == "density_matrix" else common
+        writer = CsrWriter(lattice, digits, calc.spin is Spin.NONCOLLINEAR, header)
+        for channel, components in enumerate(_files(matrix)):
+            path = out / _NAMES[layout][name].format(channel, channel + 1)
+            writer.write(path, matrix, components)
+            written.append(path)
+    return written
+
+
+def _layout(options: WriteOptions) -> str:
+    layout = options.settings.get("layout", "old")
+    if layout not in _NAMES:
+        raise UsageError(f"the setting layout is old or new, found '{layout}'.")
+    return layout
+
+
+def _digits(options: WriteOptions) -> int:
+    text = options.settings.get("digits", "16")
+    if not text.isdigit() or not 1 <= int(text) <= 16:
+        raise UsageError(f"the setting digits is a number from 1 to 16, found '{text}'.")
+    return int(text)
+
+
+def _ordered(calc: Calculation) -> Calculation:
+    """Return the calculation with the atoms of each species together, ABACUS's own order first."""
+    order = calc.provenance.extra.get("source_order")
+    if calc.provenance.code == "ABACUS" and isinstance(order, list):
+        calc = calc.permute_atoms([int(atom) for atom in np.argsort(order)])
+    rank = {label: index for index, label in enumerate(dict.fromkeys(calc.structure.labels))}
+    ranks = np.array([rank[label] for label in calc.structure.labels])
+    if np.all(np.diff(ranks) >= 0):
+        return calc
+    return calc.permute_atoms([int(atom) for atom in np.argsort(ranks, kind="stable")])
+
+
+def fold_into_cell(calc: Calculation) -> Calculation:
+    """Return the calculation with every atom in the home cell, the pairs' R counted from there.
+
+    With an atom at τ = τ' + n·cell, the pair (R, i, j) becomes (R + n_j − n_i, i, j), and the
+    position matrix loses (n_i·cell) S.
+
+    Raises
+    ------
+    MissingDataError
+        When a position matrix has to be moved and there is no overlap.
+    """
+    fractional = calc.structure.fractional
+    shift = np.floor(fractional + FOLD_MARGIN).astype(np.int64)
+    if not np.any(shift):
+        return calc
+    positions = np.maximum(fractional - shift, 0.0) @ calc.structure.cell
+    structure = replace(calc.structure, positions=positions)
+
+    def folded(name: str) -> AOMatrix:
+        matrix = calc.require(name)
+        entries = np.array(matrix.entries)
+        if name == "position":
+            if "overlap" not in calc.available:
+                raise MissingDataError(
+                    "the overlap", calc.source, "It is needed to fold the position matrix."
+                )
+            entries -= _moved(matrix, calc.require("overlap"), shift @ calc.structure.cell)
+        pairs = matrix.pairs
+        moved = Pairs(pairs.R + shift[pairs.j] - shift[pairs.i], pairs.i, pairs.j, pairs.n_atoms)
+        return replace(matrix, structure=structure, pairs=moved, entries=entries)
+
+    return Calculation(
+        structure,
+        calc.basis,
+        calc.spin,
+        {name: lambda name=name: folded(name) for name in calc.available},  # type: ignore[misc]
+        calc.fermi_level,
+        calc.n_electrons,
+        calc.provenance,
+        calc.source,
+    )
+
+
+def _moved(
+    matrix: AOMatrix, overlap: AOMatrix, vectors: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return vector of atom i times S, on the pairs of the position matrix."""
+    pairs = overlap.pairs.union(matrix.pairs)
+    full = overlap.on_pairs(pairs)
+    mine = full.take_pairs(pairs.find(matrix.pairs.R, matrix.pairs.i, matrix.pairs.j))
+    sizes = matrix.layout.rows * matrix.layout.cols
+    moved: NDArray[np.float64] = (
+        np.repeat(vectors[matrix.pairs.i], sizes, axis=0).T * mine.entries[0]
+    )
+    return moved
+
+
+def _native(calc: Calculation, name: str, options: WriteOptions) -> AOMatrix:
+    """Return a matrix in ABACUS's units, orbital order and spin components."""
+    matrix = calc.require(name)
+    entries = np.array(matrix.entries) / UNITS[name]
+    if name == "density_matrix" and calc.spin is Spin.NONCOLLINEAR:
+        pauli = to_pauli(entries)
+        lost = float(np.abs(from_pauli(pauli.astype(np.complex128)) - entries).max(initial=0.0))
+        if lost > _PAULI_LOSS and not options.allow_lossy:
+            raise LossError(
+                f"{calc.source}: ABACUS keeps only charge and moments of a density matrix of "
+                f"spinors; up to {lost:.1e} of this one would be lost. Leave it out with "
+                "--matrices, or give --allow-lossy."
+            )
+        entries = pauli.astype(np.complex128)
+    orders = shell_orders(calc.basis, "abacus", sort_by_l=True)
+    entries = reorder_entries(entries, calc.basis, matrix.pairs, orders)
+    complex_file = calc.spin is Spin.NONCOLLINEAR and name in ("overlap", "kinetic")
+    if complex_file:
+        entries = entries.astype(np.complex128)
+    elif name == "density_matrix":
+        entries = np.ascontiguousarray(entries.real)
+    return matrix.with_entries(entries)
+
+
+def _files(matrix: AOMatrix) -> list[tuple[int, ...]]:
+    """Return which components go into which file."""
+    if QUANTITIES[matrix.quantity].has_spin and matrix.spin is Spin.COLLINEAR:
+        return [(0,), (1,)]
+    return [tuple(range(len(matrix.entries)))]
+
+
+def _lattice(matrices: list[AOMatrix]) -> NDArray[np.int64]:
+    """Return all lattice vectors of the matrices, ascending, at least the origin.
+
+    ABACUS lists those of H in every file but that of the density matrix.
+    """
+    found = [np.zeros((1, 3), dtype=np.int64)]
+    found += [matrix.pairs.lattice_vectors.astype(np.int64) for matrix in matrices]
+    return np.unique(np.concatenate(found), axis=0)
+
+
+def _lattice_constant(calc: Calculation) -> float:
+    """Return LATTICE_CONSTANT in Bohr: that of the source, or 1 Å."""
+    value = calc.provenance.extra.get("lattice_constant_bohr")
+    known = calc.provenance.code == "ABACUS" and isinstance(value, (int, float)) and value > 0
+    return float(value) if known and isinstance(value, (int, float)) else 1.0 / BOHR
+
+
+def _species(calc: Calculation) -> list[Species]:
+    """Return the species with their files: the source's, or placeholders that say the basis."""
+    stored = calc.provenance.extra.get("species")
+    known: dict[str, Mapping[str, Any]] = {}
+    if calc.provenance.code == "ABACUS" and isinstance(stored, list):
+        known = {str(one.get("label")): one for one in stored if isinstance(one, dict)}
+    structure, result = calc.structure, []
+    for label in calc.basis.species:
+        one = known.get(label)
+        if one is not None:
+            result.append(
+                Species(
+                    label,
+                    float(one.get("mass", 1.0)),
+                    str(one.get("pseudo", "")),
+                    str(one.get("orbital", "")),
+                    float(one.get("magnetism", 0.0)),
+                )
+            )
+            continue
+        number = int(structure.numbers[structure.labels.index(label)])
+        symbol = structure.symbols[structure.labels.index(label)]
+        orbital = f"{symbol}_{_sorted(calc.basis, label)}.orb"
+        result.append(Species(label, _mass(number), f"{symbol}.upf", orbital))
+    if not known:
+        _log.warning("ABACUS STRU: the names of pseudopotential and orbital files are placeholders")
+    return result
+
+
+def _sorted(basis: Basis, label: str) -> str:
+    """Return a basis as ABACUS names it, ``2s2p1d``."""
+    return basis.describe(label)
+
+
+def _mass(number: int) -> float:
+    from ase.data import atomic_masses
+
+    return float(atomic_masses[number]) if number < len(atomic_masses) else 1.0
+
+
+def _input(spin: Spin, suffix: str) -> str:
+    lines = [
+        "INPUT_PARAMETERS",
+        f"# written by dock {__version__}",
+        f"suffix {suffix}",
+        "calculation scf",
+        "basis_type lcao",
+        "gamma_only 0",
+        f"nspin {_NSPIN[spin]}",
+    ]
+    if spin is Spin.NONCOLLINEAR:
+        lines += ["noncolin 1", "lspinorb 1"]
+    return "\n".join(lines) + "\n"
+
+
+def _header(structure: Structure) -> str:
+    """Return the structure for the header of the new layout."""
+    labels = list(dict.fromkeys(structure.labels))
+    rows = [" " + " ".join(f"{number:.12g}" for number in vector) for vector in structure.cell]
+    atoms = [" " + " ".join(f"{x:.12g}" for x in point) for point in structure.fractional]
+    counts = " ".join(str(structure.labels.count(label)) for label in labels)
+    return new_header("\n".join(rows), " ".join(labels), counts, "\n".join(atoms))
+
+
+def _log_text(calc: Calculation) -> str:
+    """Return a log with the lines that readers of ABACUS's output look for."""
+    structure, basis = calc.structure, calc.basis
+    source = f"{calc.provenance.code} v{calc.provenance.version}".removesuffix(" v")
+    lines = [
+        f" written by dock {__version__}, not by ABACUS; the matrices come from {source}",
+        "",
+        " READING UNITCELL INFORMATION",
+        f" ntype = {len(basis.species)}",
+        f" lattice constant (Bohr) = {1.0 / BOHR!r}",
+        " lattice constant (Angstrom) = 1",
+    ]
+    for index, label in enumerate(basis.species):
+        ls = basis.ls(label)
+        zetas = [ls.count(l) for l in range(max(ls) + 1)]
+        lines += ["", f" READING ATOM TYPE {index + 1}", f" atom label = {label}"]
+        lines += [f" L={l}, number of zeta = {count}" for l, count in enumerate(zetas)]
+        lines.append(f" number of atom for this type = {structure.labels.count(label)}")
+    lines += ["", f" TOTAL ATOM NUMBER = {structure.n_atoms}", "DIRECT COORDINATES"]
+    lines.append("    atom                   x                   y                   z")
+    seen: dict[str, int] = {}
+    fractional = structure.fractional
+    fractional[np.abs(fractional) < FOLD_MARGIN] = 0.0
+    for label, point in zip(structure.labels, fractional, strict=True):
+        seen[label] = seen.get(label, 0) + 1
+        lines.append(f"taud_{label}{seen[label]} " + " ".join(repr(float(x)) for x in point))
+    lines += ["", " Lattice vectors: (Cartesian coordinate: in unit of a_0)"]
+    lines += [" " + " ".join(repr(float(x)) for x in vector) for vector in structure.cell]
+    rows = basis.n_orbitals * (2 if calc.spin is Spin.NONCOLLINEAR else 1)
+    lines += ["", f" NLOCAL = {rows}", f" nspin = {_NSPIN[calc.spin]}"]
+    if calc.n_electrons is not None:
+        lines.append(f" AUTOSET number of electrons:  = {calc.n_electrons!r}")
+    if calc.fermi_level is not None:
+        lines.append(f" EFERMI = {calc.fermi_level!r} eV")
+    return "\n".join(lines) + "\n"

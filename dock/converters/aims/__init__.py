@@ -1,0 +1,46 @@
+"""FHI-aims: reads and writes H and S of periodic runs (``rs_*``) and of molecules."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from dock.converters._format import Format
+from dock.converters.aims.reader import detect_run, inputs, read_calculation
+from dock.converters.aims.writer import SETTINGS, write_calculation
+from dock.core.calculation import Calculation
+from dock.core.spin import Spin
+
+__all__ = ["FORMAT", "read"]
+
+
+def read(path: str | Path) -> Calculation:
+    """Read the folder of an FHI-aims run with matrices.
+
+    Parameters
+    ----------
+    path
+        The folder, with geometry.in, basis-indices.out and the matrices.
+    """
+    return read_calculation(Path(path))
+
+
+_QUANTITIES = ("overlap", "hamiltonian")
+
+FORMAT = Format(
+    name="aims",
+    title="FHI-aims run folder",
+    reads=_QUANTITIES,
+    writes=_QUANTITIES,
+    read_spins=(Spin.NONE, Spin.COLLINEAR),
+    write_spins=(Spin.NONE, Spin.COLLINEAR),
+    versions="rs_* files of 2025 and later; h_s_matrices of 240920.1",
+    detect=detect_run,
+    read=read_calculation,
+    write=write_calculation,
+    inputs=inputs,
+    settings=SETTINGS,
+    notes=(
+        "Run FHI-aims with 'output_rs_matrices plain' (periodic) or 'output h_s_matrices' "
+        "(molecules), and 'output basis' for basis-indices.out."
+    ),
+)

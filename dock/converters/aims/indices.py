@@ -1,0 +1,180 @@
+"""rs_indices.out: which cell, row and column each number of FHI-aims' sparse files belongs to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import NamedTuple, NoReturn
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dock.converters._textnumbers import CUT_FIX, TextNumbers
+from dock.errors import FormatError
+
+__all__ = ["DUMMY_CELL", "EntrySlice", "SparseIndices", "read_indices"]
+
+DUMMY_CELL = 999999999
+_SLICE = 2**18  # entries handled at once
+
+
+class EntrySlice(NamedTuple):
+    """Some consecutive entries.
+
+    Attributes
+    ----------
+    begin, end
+        Their positions, from 0.
+    cell
+        (n,) index of the cell of each.
+    row, col
+        (n,) basis functions, from 0; the column is not above the row.
+    """
+
+    begin: int
+    end: int
+    cell: NDArray[np.int64]
+    row: NDArray[np.int64]
+    col: NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class SparseIndices:
+    """The index tables.
+
+    Attributes
+    ----------
+    path
+        The file.
+    n_stored
+        Numbers in each matrix file, the dummy at the end included.
+    cells
+        (n_cells, 3) lattice vectors, without the dummy: that by which the row is moved.
+    starts, lengths
+        (n_cells · n_basis,) first position (from 0) and number of entries of each row of each
+        cell, in the order of the table.
+    columns
+        (n_stored − 1,) column of each entry, from 0.
+    n_basis
+        Basis functions of the cell.
+    """
+
+    path: Path
+    n_stored: int
+    cells: NDArray[np.int64]
+    starts: NDArray[np.int64]
+    lengths: NDArray[np.int64]
+    columns: NDArray[np.int32]
+    n_basis: int
+
+    @cached_property
+    def _rows(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The rows that have entries, in the order of their positions, and where they end."""
+        used = np.flatnonzero(self.lengths > 0)
+        order = used[np.argsort(self.starts[used], kind="stable")]
+        return order, np.cumsum(self.lengths[order])
+
+    def slices(self) -> Iterator[EntrySlice]:
+        """Yield all entries, some at a time."""
+        order, ends = self._rows
+        total = len(self.columns)
+        for begin in range(0, total, _SLICE):
+            end = min(begin + _SLICE, total)
+            first = int(np.searchsorted(ends, begin, side="right"))
+            last = int(np.searchsorted(ends, end - 1, side="right"))
+            bounds = np.concatenate([[begin], ends[first:last], [end]])
+            place = np.repeat(order[first : last + 1], np.diff(bounds))
+            column = self.columns[begin:end].astype(np.int64)
+            yield EntrySlice(begin, end, place // self.n_basis, place % self.n_basis, column)
+
+
+def read_indices(path: Path, n_basis: int) -> SparseIndices:
+    """Read rs_indices.out.
+
+    Parameters
+    ----------
+    path
+        The file.
+    n_basis
+        Basis functions, from basis-indices.out.
+
+    Raises
+    ------
+    FormatError
+        When it is cut, contradicts itself or the basis, or holds more than one triangle.
+    """
+    with TextNumbers(path) as numbers:
+        n_stored, n_cells, found = (
+            _count(path, numbers.line(), word)
+            for word in ("n_hamiltonian_matrix_size", "n_cells_in_hamiltonian", "n_basis")
+        )
+        if found != n_basis:
+            _fail(path, "it belongs to another basis", f"{n_basis} basis functions", f"{found}")
+        if n_stored < 2 or n_cells < 2:
+            _fail(path, "it holds no entries", "counts above 1", f"{n_stored} and {n_cells}")
+        _title(path, numbers.line(), "cell_index")
+        cells = numbers.take(3 * n_cells, np.int64, "cell_index").reshape(-1, 3)
+        tables = []
+        for number in (1, 2):
+            _title(path, numbers.line(), f"index_hamiltonian({number}")
+            what = f"index_hamiltonian({number},:,:)"
+            tables.append(numbers.take(n_cells * n_basis, np.int64, what).reshape(n_cells, -1))
+        _title(path, numbers.line(), "column_index_hamiltonian")
+        columns = numbers.take_rest(n_stored, np.int32, "column_index_hamiltonian")
+    if not np.all(cells[-1] == DUMMY_CELL) or np.any(np.abs(cells[:-1]) >= 2**20):
+        _fail(path, "the cells are wrong", "lattice vectors and a last dummy", f"{cells[-1]}")
+    starts, lengths = _ranges(path, tables[0][:-1].ravel(), tables[1][:-1].ravel(), n_stored)
+    indices = SparseIndices(
+        path, n_stored, cells[:-1], starts, lengths, columns[:-1] - np.int32(1), n_basis
+    )
+    _check_triangle(path, indices)
+    return indices
+
+
+def _ranges(
+    path: Path, first: NDArray[np.int64], last: NDArray[np.int64], n_stored: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return start and length of each row; together they must cover every entry once."""
+    lengths = np.maximum(last - first + 1, 0)
+    lengths[(first <= 0) | (last < first)] = 0
+    starts = first - 1
+    used = np.flatnonzero(lengths)
+    order = used[np.argsort(starts[used], kind="stable")]
+    ends = np.cumsum(lengths[order])
+    covered = len(order) > 0 and np.array_equal(starts[order], ends - lengths[order])
+    if not covered or int(ends[-1]) != n_stored - 1:
+        _fail(
+            path,
+            "the rows do not cover the entries",
+            f"positions 1 to {n_stored - 1}, each once",
+            f"{int(lengths.sum())} positions",
+        )
+    return starts, lengths
+
+
+def _check_triangle(path: Path, indices: SparseIndices) -> None:
+    """Refuse columns out of range or above the row."""
+    for part in indices.slices():
+        if part.col.min(initial=0) < 0 or np.any(part.col > part.row):
+            _fail(path, "a column is wrong", "1 up to the row's number", f"{part.col.max() + 1}")
+        same_row = (np.diff(part.row) == 0) & (np.diff(part.cell) == 0)
+        if np.any(same_row & (np.diff(part.col) <= 0)):
+            _fail(path, "the columns of a row do not ascend", "ascending columns", "others")
+
+
+def _count(path: Path, line: bytes | None, word: str) -> int:
+    parts = (line or b"").split(b":")
+    if len(parts) == 2 and parts[0].strip() == word.encode() and parts[1].strip().isdigit():
+        return int(parts[1])
+    return _fail(path, "the header is damaged", f"'{word}: number'", repr((line or b"")[:60]))
+
+
+def _title(path: Path, line: bytes | None, word: str) -> None:
+    if not (line or b"").replace(b" ", b"").startswith(word.encode()):
+        _fail(path, "a title is missing", f"'{word}'", repr((line or b"")[:60]))
+
+
+def _fail(path: Path, problem: str, expected: str, found: str) -> NoReturn:
+    raise FormatError(path, problem, expected=expected, found=found, fix=CUT_FIX)

@@ -1,0 +1,77 @@
+"""The log of an FHI-aims run: version, Fermi level, electrons, convergence."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+__all__ = ["RunLog", "find_log", "read_log"]
+
+_HEAD = 4096  # bytes of a file in which FHI-aims names itself
+_FERMI = re.compile(
+    r"\|\s*Chemical potential(?: \(Fermi level\))?(?: in eV)?\s*:\s*(\S+)", re.IGNORECASE
+)
+
+
+@dataclass(frozen=True)
+class RunLog:
+    """What a log says; None where it is silent.
+
+    Attributes
+    ----------
+    path
+        The file.
+    version
+        ``240920.1``.
+    fermi_level
+        The last one, eV.
+    n_electrons
+        All electrons.
+    converged
+        Whether the last self-consistency cycle converged.
+    """
+
+    path: Path
+    version: str
+    fermi_level: float | None
+    n_electrons: float | None
+    converged: bool | None
+
+
+def find_log(folder: Path) -> Path | None:
+    """Return the log of a run: ``aims.out``, or another file in which FHI-aims names itself."""
+    names = [folder / "aims.out", *sorted(folder.glob("*.out")), *sorted(folder.glob("*.log"))]
+    return next((path for path in names if path.is_file() and _is_log(path)), None)
+
+
+def _is_log(path: Path) -> bool:
+    try:
+        with path.open("rb") as stream:
+            head = stream.read(_HEAD)
+    except OSError:
+        return False
+    return b"FHI-aims" in head
+
+
+def read_log(path: Path) -> RunLog:
+    """Read a log; nothing in it is required."""
+    text = path.read_text(encoding="utf-8", errors="replace")
+    version = re.search(r"FHI-aims version\s*:\s*(\S+)", text)
+    cycles = re.findall(r"Self-consistency cycle (converged|not yet converged|not converged)", text)
+    return RunLog(
+        path,
+        version.group(1) if version else "",
+        _last(text, _FERMI),
+        _last(text, re.compile(r"Formal number of electrons[^:\n]*:\s*(\S+)")),
+        cycles[-1] == "converged" if cycles else None,
+    )
+
+
+def _last(text: str, pattern: re.Pattern[str]) -> float | None:
+    """Return the last number of a pattern; a leading zero may be missing, as Fortran writes it."""
+    found = pattern.findall(text)
+    try:
+        return float(found[-1].replace("D", "E")) if found else None
+    except ValueError:
+        return None

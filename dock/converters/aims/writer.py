@@ -1,0 +1,193 @@
+"""From a Calculation to FHI-aims' files: ``rs_*`` of a periodic run, or a molecule's matrices."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from dock._version import __version__
+from dock.converters._format import WriteOptions
+from dock.converters.aims.basisfile import format_basis
+from dock.converters.aims.geometry import format_geometry
+from dock.converters.aims.sparse_write import SparsePattern, write_values
+from dock.core.basis import Basis
+from dock.core.calculation import Calculation
+from dock.core.matrix import AOMatrix
+from dock.core.orbital_order import reorder_entries, shell_orders
+from dock.core.pairs import Pairs
+from dock.core.spin import Spin
+from dock.errors import LossError, UsageError
+from dock.units import AIMS
+
+__all__ = ["SETTINGS", "write_calculation"]
+
+SETTINGS: Mapping[str, str] = {
+    "mode": "periodic (rs_*.out) or cluster (hamiltonian.out); default: as the structure is",
+    "files": "text (default) or hdf5, for the numbers of a periodic run",
+}
+_UNITS = {"overlap": 1.0, "hamiltonian": AIMS.hartree_ev}
+_CLUSTER_NAMES = {"overlap": "overlap-matrix.out", "hamiltonian": "hamiltonian.out"}
+
+
+def write_calculation(calc: Calculation, folder: Path, options: WriteOptions) -> list[Path]:
+    """Write geometry.in, basis-indices.out, the matrices and a short log.
+
+    The log holds the Fermi level and the electrons, and says that `dock` wrote it. Only one
+    triangle is stored, as FHI-aims does: of a matrix that is not quite Hermitian, its Hermitian
+    part.
+
+    Parameters
+    ----------
+    calc
+        What to write.
+    folder
+        An existing, empty folder.
+    options
+        ``quantities`` and the settings of `SETTINGS`.
+
+    Returns
+    -------
+    list of Path
+        The files.
+
+    Raises
+    ------
+    LossError
+        When ``mode=cluster`` is asked for a periodic or spin-polarised calculation.
+    """
+    kind = _choice(options, "files", "text", ("text", "hdf5"))
+    calc = _in_source_order(calc)
+    matrices = {name: _native(calc, name) for name in options.quantities or ()}
+    mode = _choice(options, "mode", _natural_mode(calc, matrices), ("periodic", "cluster"))
+    shells = {label: _shell_order(calc.basis, label) for label in calc.basis.species}
+    texts = {
+        "geometry.in": format_geometry(calc.structure, periodic=mode == "periodic"),
+        "basis-indices.out": format_basis(calc.basis, shells),
+        "aims.out": _log_text(calc),
+    }
+    if mode == "cluster":
+        _refuse_for_cluster(calc, matrices)
+    written = []
+    for name, text in texts.items():
+        (folder / name).write_text(text, encoding="utf-8")
+        written.append(folder / name)
+    if mode == "cluster":
+        return written + [
+            _write_cluster(folder / _CLUSTER_NAMES[name], matrix)
+            for name, matrix in matrices.items()
+        ]
+    return written + _write_periodic(folder, matrices, hdf5=kind == "hdf5")
+
+
+def _choice(options: WriteOptions, name: str, default: str, allowed: tuple[str, str]) -> str:
+    value = options.settings.get(name, default)
+    if value not in allowed:
+        raise UsageError(f"the setting {name} is {allowed[0]} or {allowed[1]}, found '{value}'.")
+    return value
+
+
+def _natural_mode(calc: Calculation, matrices: Mapping[str, AOMatrix]) -> str:
+    """Return ``cluster`` for a molecule without spin, else ``periodic``."""
+    molecule = not any(calc.structure.pbc) and calc.spin is Spin.NONE
+    home = not any(np.any(matrix.pairs.R) for matrix in matrices.values())
+    return "cluster" if molecule and home else "periodic"
+
+
+def _in_source_order(calc: Calculation) -> Calculation:
+    """Undo the grouping by element of a unified folder that was made from an FHI-aims run."""
+    order = calc.provenance.extra.get("source_order")
+    if calc.provenance.code != "FHI-aims" or not isinstance(order, list):
+        return calc
+    return calc.permute_atoms([int(atom) for atom in np.argsort(order)])
+
+
+def _shell_order(basis: Basis, label: str) -> list[int]:
+    """Return the shells of a species by ascending l, as FHI-aims orders them."""
+    ls = basis.ls(label)
+    return sorted(range(len(ls)), key=lambda shell: ls[shell])
+
+
+def _native(calc: Calculation, name: str) -> AOMatrix:
+    """Return the Hermitian part of a matrix in FHI-aims' units and orbital order."""
+    matrix = calc.require(name).hermitian_part()
+    orders = shell_orders(calc.basis, "aims", sort_by_l=True)
+    entries = reorder_entries(matrix.entries, calc.basis, matrix.pairs, orders)
+    return matrix.with_entries(entries / _UNITS[name])
+
+
+def _refuse_for_cluster(calc: Calculation, matrices: Mapping[str, AOMatrix]) -> None:
+    if calc.spin is not Spin.NONE:
+        raise LossError(
+            f"{calc.source}: the files of a molecule have no place for two spins. "
+            "Give --set mode=periodic."
+        )
+    if any(np.any(matrix.pairs.R) for matrix in matrices.values()):
+        raise LossError(
+            f"{calc.source}: the matrices reach into neighbouring cells, for which the files of a "
+            "molecule have no place. Give --set mode=periodic."
+        )
+
+
+def _write_cluster(path: Path, matrix: AOMatrix) -> Path:
+    """Write ``i j value`` for the whole upper triangle, column by column."""
+    dense = np.asarray(matrix.k([0, 0, 0]), dtype=np.float64)
+    size = len(dense)
+    with path.open("w", encoding="ascii") as stream:
+        for col in range(size):
+            values = dense[: col + 1, col].tolist()
+            stream.write("".join(_cluster_lines(values, col + 1)))
+    return path
+
+
+def _cluster_lines(values: list[float], col: int) -> Iterator[str]:
+    """Yield the lines of one column; FHI-aims prints three digits of the exponent."""
+    for row, value in enumerate(values, 1):
+        mantissa, _, exponent = f"{value:.16E}".partition("E")
+        yield f"{row:6d}{col:6d}  {mantissa:>19s}E{exponent[0]}{int(exponent[1:]):03d}\n"
+
+
+def _write_periodic(folder: Path, matrices: Mapping[str, AOMatrix], *, hdf5: bool) -> list[Path]:
+    if not matrices:
+        return []
+    pairs = _union([matrix.pairs for matrix in matrices.values()])
+    aligned = {name: matrix.on_pairs(pairs) for name, matrix in matrices.items()}
+    pattern = SparsePattern.of(list(aligned.values()))
+    written = [folder / "rs_indices.out"]
+    pattern.write(written[0])
+    for name, matrix in aligned.items():
+        for component, stem in enumerate(_stems(name, len(matrix.entries), hdf5=hdf5)):
+            path = folder / f"{stem}.{'h5' if hdf5 else 'out'}"
+            write_values(path, matrix.entries[component][pattern.sources])
+            written.append(path)
+    return written
+
+
+def _stems(name: str, n_components: int, *, hdf5: bool) -> list[str]:
+    if n_components == 1:
+        return [f"rs_{name}"]
+    return [f"rs_{name}_up", f"rs_{name}_{'down' if hdf5 else 'dn'}"]
+
+
+def _union(patterns: list[Pairs]) -> Pairs:
+    pairs = patterns[0]
+    for other in patterns[1:]:
+        if not pairs.is_same(other):
+            pairs = pairs.union(other)
+    return pairs
+
+
+def _log_text(calc: Calculation) -> str:
+    """Return a log with the lines that readers of FHI-aims' output look for."""
+    source = f"{calc.provenance.code} {calc.provenance.version}".strip()
+    lines = [f" written by dock {__version__}, not by FHI-aims; the matrices come from {source}"]
+    version = calc.provenance.version
+    if calc.provenance.code == "FHI-aims" and re.fullmatch(r"\S+", version):
+        lines.append(f"  FHI-aims version      : {version}")
+    if calc.n_electrons is not None:
+        lines.append(f"  | Formal number of electrons : {calc.n_electrons!r}")
+    if calc.fermi_level is not None:
+        lines.append(f"  | Chemical potential (Fermi level): {calc.fermi_level!r} eV")
+    return "\n".join(lines) + "\n"

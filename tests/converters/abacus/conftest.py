@@ -1,0 +1,72 @@
+"""What the tests of ABACUS share: copies of runs, and runs written from random matrices."""
+
+import importlib.util
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from synthetic import neighbour_pairs, random_hermitian, random_structure
+
+from dock.converters._format import WriteOptions
+from dock.converters.abacus import FORMAT
+from dock.core.basis import Basis
+from dock.core.calculation import Calculation
+from dock.core.spin import Spin
+
+
+def load(name):
+    """Import a module beside this file; its name is no module of the suite."""
+    path = Path(__file__).with_name(f"{name}.py")
+    spec = importlib.util.spec_from_file_location(f"abacus_{name}", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
+def independent():
+    return load("independent_abacus")
+
+
+@pytest.fixture(scope="session")
+def validation():
+    return load("validation")
+
+
+@pytest.fixture
+def copy_run(bundled, tmp_path):
+    """Return a function that copies a bundled run into a folder that may be changed."""
+
+    def copy(name):
+        target = tmp_path / name
+        shutil.copytree(bundled / "abacus" / name, target)
+        return target
+
+    return copy
+
+
+def random_calculation(seed, spin=Spin.NONE, quantities=("hamiltonian", "overlap")):
+    """Matrices on atoms outside the cell, species mixed, shells in any order, two labels of C."""
+    rng = np.random.default_rng(seed)
+    structure = random_structure(rng, 4).relabel(["C1", "H", "C2", "H"])
+    structure = replace(structure, numbers=np.array([6, 1, 6, 1]))
+    shells = {"C1": [1, 0, 2], "C2": [0, 1, 0], "H": [0, 1]}
+    basis = Basis.from_ls(shells, structure.labels)
+    pairs = neighbour_pairs(structure, 3.5)
+    matrices = {
+        name: random_hermitian(rng, structure, basis, pairs, quantity=name, spin=spin)
+        if name != "overlap"
+        else random_hermitian(rng, structure, basis, pairs, quantity=name)
+        for name in quantities
+    }
+    return Calculation(structure, basis, spin, matrices, 1.25, 10.0)
+
+
+def write_run(calc, folder, **settings):
+    """Write a calculation as `dock convert` does, without the final rename."""
+    folder.mkdir(exist_ok=True)
+    options = WriteOptions(settings={key: str(value) for key, value in settings.items()})
+    options = replace(options, quantities=FORMAT.chosen(calc, options))
+    return FORMAT.write(calc, folder, options)

@@ -1,0 +1,295 @@
+"""FHI-aims: the public runs, what is written and read again, and the conventions one by one."""
+
+import h5py
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from synthetic import seeds
+
+import dock.converters.aims as aims
+from dock.converters._format import WriteOptions
+from dock.converters.aims.pattern import fold_shifts
+from dock.converters.aims.reader import SECOND_VARIATION
+from dock.converters.deeph import FORMAT as UNIFIED
+from dock.core.spin import Spin
+from dock.errors import FormatError, LossError, UsageError
+
+HARTREE = 27.2113845
+
+
+def assert_same(first, second, rtol=1e-13):
+    for quantity in first.available:
+        mine, theirs = first.require(quantity).aligned(second.require(quantity))
+        scale = np.abs(mine.entries).max()
+        np.testing.assert_allclose(theirs.entries, mine.entries, rtol=0, atol=rtol * scale)
+
+
+# ----------------------------------------------------------------------------- the public runs
+
+
+@pytest.mark.shared
+def test_public_runs(shared, validation):
+    rows = list(validation.rows(shared))
+    assert len(rows) == 15
+    assert not [row for row in rows if not row[2] <= row[3]]
+
+
+@pytest.mark.shared
+def test_wrong_shells_would_break_the_site_symmetry(shared, validation):
+    calc = aims.read(shared / "public" / "aims" / "Si")
+    assert validation.site_asymmetry(calc, "hamiltonian") < 1e-6
+    # s and f exchanged: the same functions, grouped wrongly
+    assert validation.site_asymmetry(calc, "hamiltonian", (3, 2, 1, 1, 1, 0, 0, 0, 0)) > 1.0
+
+
+@pytest.mark.shared
+def test_structure_and_basis_of_mos2(shared):
+    calc = aims.read(shared / "public" / "aims" / "MoS2")
+    assert calc.structure.labels == ("S", "Mo", "S")
+    assert calc.spin is Spin.COLLINEAR
+    assert calc.n_electrons == 74.0
+    assert calc.fermi_level is None
+    assert SECOND_VARIATION in calc.provenance.extra["notes"]
+    labels = [shell.label for shell in calc.basis.shells["S"]]
+    assert labels[:4] == ["atomic 1s", "atomic 2s", "ionic 3s", "atomic 3s"]
+    gap_up, gap_down = (_gap(calc, spin) for spin in (0, 1))
+    assert abs(gap_up - 1.868) < 1e-3
+    assert abs(gap_up - gap_down) < 1e-4
+
+
+def _gap(calc, spin):
+    import scipy.linalg
+
+    k = [1 / 3, 1 / 3, 0]
+    levels = scipy.linalg.eigvalsh(calc.hamiltonian.k(k)[spin], calc.overlap.k(k))
+    return levels[37] - levels[36]
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize("name", ["Si", "MoS2"])
+def test_public_runs_come_back(shared, tmp_path, write, name):
+    calc = aims.read(shared / "public" / "aims" / name)
+    write(calc, tmp_path / "run")
+    again = aims.read(tmp_path / "run")
+    assert_same(calc, again)
+    assert len(again.overlap.pairs) == len(calc.overlap.pairs)
+    np.testing.assert_array_equal(again.structure.positions, calc.structure.positions)
+    first, second = (
+        [shell.label for shell in one.basis.shells[name[:2] if name == "Si" else "Mo"]]
+        for one in (calc, again)
+    )
+    assert first == second
+
+
+# ------------------------------------------------------------------------------ round trips
+
+
+@given(seed=st.integers(0, 2**32 - 1), spin=st.sampled_from([Spin.NONE, Spin.COLLINEAR]))
+@settings(max_examples=12)
+def test_random_matrices_come_back(tmp_path_factory, make, write, seed, spin):
+    calc = make(seed, spin)
+    folder = tmp_path_factory.mktemp("aims") / "run"
+    write(calc, folder)
+    again = aims.read(folder)
+    assert (again.spin, again.fermi_level, again.n_electrons) == (spin, -3.5, 14.0)
+    assert again.structure.labels == calc.structure.labels
+    np.testing.assert_allclose(again.structure.positions, calc.structure.positions, rtol=1e-15)
+    assert_same(calc, again)
+
+
+def test_shells_are_sorted(tmp_path, make, write):
+    calc = make(4, ls={"C1": [2, 0, 1], "C2": [1, 0], "H": [1, 0, 0]})
+    write(calc, tmp_path / "run")
+    again = aims.read(tmp_path / "run")
+    assert [again.basis.ls(label) for label in ("C1", "C2", "H")] == [(0, 1, 2), (0, 1), (0, 0, 1)]
+    assert abs(again.hamiltonian.dot(again.overlap) - calc.hamiltonian.dot(calc.overlap)) < 1e-9
+
+
+@pytest.mark.parametrize("spin", [Spin.NONE, Spin.COLLINEAR])
+def test_hdf5(tmp_path, make, write, spin):
+    calc = make(5, spin)
+    names = {path.name for path in write(calc, tmp_path / "run", files="hdf5")}
+    wanted = {"rs_hamiltonian.h5"}
+    if spin is Spin.COLLINEAR:
+        wanted = {"rs_hamiltonian_up.h5", "rs_hamiltonian_down.h5"}
+    assert wanted | {"rs_overlap.h5", "rs_indices.out"} <= names
+    assert_same(calc, aims.read(tmp_path / "run"))
+
+
+def test_molecule(tmp_path, make, write):
+    calc = make(6, periodic=False)
+    names = {path.name for path in write(calc, tmp_path / "run")}
+    assert {"hamiltonian.out", "overlap-matrix.out"} <= names
+    again = aims.read(tmp_path / "run")
+    assert again.structure.pbc == (False, False, False)
+    assert_same(calc, again)
+    write(calc, tmp_path / "box", mode="periodic")
+    boxed = aims.read(tmp_path / "box")
+    assert boxed.structure.pbc == (True, True, True)
+    assert_same(calc, boxed)
+
+
+def test_molecule_as_fhi_aims_prints_it(tmp_path, make, write):
+    """Columns one after another, ``i j value`` with three digits of the exponent, Hartree."""
+    calc = make(6, periodic=False)
+    write(calc, tmp_path / "run")
+    lines = (tmp_path / "run" / "hamiltonian.out").read_text().splitlines()
+    size = calc.basis.n_orbitals
+    assert len(lines) == size * (size + 1) // 2
+    assert [line.split()[:2] for line in lines[:4]] == [
+        ["1", "1"],
+        ["1", "2"],
+        ["2", "2"],
+        ["1", "3"],
+    ]
+    value = lines[0].split()[2]
+    assert value[-4] in "+-"
+    assert abs(float(value) - calc.hamiltonian.block([0, 0, 0], 0, 0)[0, 0] / HARTREE) < 1e-15
+
+
+def test_through_the_unified_folder(tmp_path, make, write):
+    calc = make(7, ls={"C1": [0, 1], "C2": [0, 1], "H": [0]})
+    write(calc, tmp_path / "first")
+    source = aims.read(tmp_path / "first")
+    unified = tmp_path / "unified"
+    unified.mkdir()
+    UNIFIED.write(source, unified, WriteOptions(quantities=source.available))
+    between = UNIFIED.read(unified, None)
+    assert between.structure.symbols == ("C", "C", "H", "H")
+    write(between, tmp_path / "second")
+    again = aims.read(tmp_path / "second")
+    assert again.structure.labels == source.structure.labels  # FHI-aims' own order again
+    assert_same(source, again, rtol=1e-12)
+
+
+def test_not_quite_hermitian_matrices_lose_their_noise(tmp_path, make, write, rng):
+    calc = make(8)
+    noise = 1e-8 * rng.normal(size=calc.hamiltonian.entries.shape)
+    noisy = calc.hamiltonian.with_entries(calc.hamiltonian.entries + noise)
+    write(calc.replace(matrices={**calc.matrices, "hamiltonian": noisy}), tmp_path / "run")
+    again = aims.read(tmp_path / "run").hamiltonian
+    assert again.hermiticity_error() < 1e-13
+    mine, theirs = noisy.hermitian_part().aligned(again)
+    np.testing.assert_allclose(theirs.entries, mine.entries, atol=1e-13)
+
+
+# -------------------------------------------------------- conventions, by the second reader
+
+
+@pytest.mark.parametrize("spin", [Spin.NONE, Spin.COLLINEAR])
+def test_written_files_by_the_second_reader(tmp_path, make, write, independent, spin):
+    calc = make(9, spin)
+    write(calc, tmp_path / "run")
+    names = {"overlap": ["rs_overlap.out"], "hamiltonian": ["rs_hamiltonian.out"]}
+    if spin is Spin.COLLINEAR:
+        names["hamiltonian"] = ["rs_hamiltonian_up.out", "rs_hamiltonian_dn.out"]
+    sign = np.array([independent.sign_of(m) for m in calc.basis.table.m])
+    for quantity, files in names.items():
+        unit = HARTREE if quantity == "hamiltonian" else 1.0
+        for component, name in enumerate(files):
+            found = independent.read_matrix(tmp_path / "run", name)
+            matrix = calc.require(quantity)
+            for R in matrix.pairs.lattice_vectors.tolist():
+                wanted = matrix.to_csr(R, component).toarray() * np.outer(sign, sign)
+                block = found.get(tuple(R), np.zeros_like(wanted)) * unit
+                np.testing.assert_allclose(block, wanted, atol=1e-12)
+
+
+@pytest.mark.shared
+def test_silicon_by_the_second_reader(shared, independent):
+    folder = shared / "public" / "aims" / "Si"
+    calc = aims.read(folder)
+    found = independent.read_matrix(folder, "rs_overlap.out")
+    sign = np.array([independent.sign_of(m) for m in calc.basis.table.m])
+    for R, block in found.items():
+        mine = calc.overlap.to_csr(R).toarray() * np.outer(sign, sign)
+        np.testing.assert_allclose(mine, block, atol=1e-14)
+
+
+@given(seed=seeds)
+def test_folding(seed):
+    fractional = np.random.default_rng(seed).uniform(-3, 3, (20, 3))
+    folded = fractional - fold_shifts(fractional)
+    assert folded.min() > -0.5
+    assert folded.max() <= 0.5
+
+
+@pytest.mark.parametrize("edge", [0.5, -0.5, 0.5 - 1e-8, 0.5 + 1e-8, 1.5 - 1e-7])
+def test_atoms_at_the_edge_of_the_folding(tmp_path, make, write, edge):
+    """Whichever way rounding folded them there, the pairs stay short."""
+    from dataclasses import replace
+
+    calc = make(10)
+    fractional = calc.structure.fractional
+    for atom, axis in ((1, 0), (2, 2)):
+        fractional[atom, axis] = edge
+    structure = replace(calc.structure, positions=fractional @ calc.structure.cell)
+    from synthetic import neighbour_pairs, random_hermitian
+
+    rng, basis = np.random.default_rng(1), calc.basis
+    pairs = neighbour_pairs(structure, 3.5)
+    matrices = {
+        "hamiltonian": random_hermitian(rng, structure, basis, pairs),
+        "overlap": random_hermitian(rng, structure, basis, pairs, quantity="overlap"),
+    }
+    write(type(calc)(structure, basis, Spin.NONE, matrices), tmp_path / "run")
+    again = aims.read(tmp_path / "run")
+    assert_same(type(calc)(structure, basis, Spin.NONE, matrices), again)
+    # what another rounding would have folded is recognised from the pairs
+    path = tmp_path / "run" / "geometry.in"
+    lines = path.read_text().splitlines()
+    moved = fractional.copy()
+    moved[1, 0] += -2e-7 if edge - np.rint(edge) > 0 else 2e-7
+    rows = moved @ structure.cell
+    for number, row in enumerate(rows):
+        words = lines[4 + number].split()
+        lines[4 + number] = " ".join(["atom", *(repr(float(x)) for x in row), words[4]])
+    path.write_text("\n".join(lines) + "\n")
+    other = aims.read(tmp_path / "run")
+    assert not other.overlap.pairs.difference(again.overlap.pairs) or _is_short(other)
+
+
+def _is_short(calc):
+    pairs, structure = calc.overlap.pairs, calc.structure
+    vectors = structure.positions[pairs.j] + pairs.R @ structure.cell - structure.positions[pairs.i]
+    return np.linalg.norm(vectors, axis=1).max() < 3.6
+
+
+def test_pattern_is_built_in_slices(tmp_path, make, write, monkeypatch):
+    calc = make(11)
+    write(calc, tmp_path / "run")
+    monkeypatch.setattr("dock.converters.aims.indices._SLICE", 97)
+    assert_same(calc, aims.read(tmp_path / "run"))
+
+
+# ------------------------------------------------------------------------------- refusals
+
+
+def test_what_a_molecule_cannot_hold(tmp_path, make, write):
+    with pytest.raises(LossError, match="neighbouring cells"):
+        write(make(12), tmp_path / "a", mode="cluster")
+    with pytest.raises(LossError, match="two spins"):
+        write(make(12, Spin.COLLINEAR, periodic=False), tmp_path / "b", mode="cluster")
+    with pytest.raises(UsageError, match="the setting mode is periodic or cluster, found 'x'"):
+        write(make(12), tmp_path / "c", mode="x")
+    with pytest.raises(UsageError, match="the setting files is text or hdf5"):
+        write(make(12), tmp_path / "d", files="xml")
+
+
+def test_spinors_are_refused_before_a_file_is_opened(tmp_path, make, write):
+    with pytest.raises(LossError, match="noncollinear spin"):
+        write(make(13, Spin.NONCOLLINEAR), tmp_path / "run")
+    assert not list((tmp_path / "run").iterdir())
+
+
+def test_hdf5_of_another_run(tmp_path, make, write):
+    write(make(5), tmp_path / "run", files="hdf5")
+    with h5py.File(tmp_path / "run" / "rs_overlap.h5", "w") as file:
+        file["sparse_matrix"] = np.zeros(7)
+    with pytest.raises(FormatError, match="does not fit its indices"):
+        aims.read(tmp_path / "run").require("overlap")
+    with h5py.File(tmp_path / "run" / "rs_overlap.h5", "w") as file:
+        file["other"] = np.zeros(7)
+    with pytest.raises(FormatError, match="cannot be read"):
+        aims.read(tmp_path / "run").require("overlap")
