@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import glob
 import os
+import re
 import secrets
 import shutil
+import socket
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -94,8 +98,8 @@ def folder_transaction(target: str | Path, *, overwrite: bool = False) -> Iterat
     try:
         with _os_errors_name(target, temporary):
             yield temporary
-            for file in temporary.iterdir():
-                _sync(file)
+            for path in temporary.rglob("*"):
+                _sync(path)
             _sync(temporary)
             _hand_over(temporary, final, overwrite=overwrite)
             _sync(parent)
@@ -105,40 +109,90 @@ def folder_transaction(target: str | Path, *, overwrite: bool = False) -> Iterat
 
 def _hand_over(temporary: Path, target: Path, *, overwrite: bool) -> None:
     """Rename the whole folder, or move its files into one that has content (or that we are in)."""
-    if target != Path.cwd():
-        try:
-            temporary.rename(target)
-        except OSError as error:
-            if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
-                raise
-        else:
-            return
-    files = sorted(temporary.iterdir())
-    there = [file.name for file in files if (target / file.name).exists()]
+    if target != Path.cwd() and _renamed(temporary, target):
+        return
+    everything = sorted(path.relative_to(temporary) for path in temporary.rglob("*"))
+    folders = [name for name in everything if (temporary / name).is_dir()]
+    files = [name for name in everything if name not in set(folders)]
+    _refuse_collisions(target, files, folders, overwrite=overwrite)
+    moved: list[Path] = []
+    try:
+        for name in folders:
+            (target / name).mkdir(exist_ok=True)
+        for name in files:
+            if overwrite:
+                (temporary / name).replace(target / name)
+            else:
+                _rename_new(temporary / name, target / name)
+                moved.append(target / name)
+    except OSError:
+        for path in moved:
+            path.unlink(missing_ok=True)
+        raise
+    for name in folders:
+        _sync(target / name)
+    _sync(target)
+
+
+def _renamed(temporary: Path, target: Path) -> bool:
+    """Rename a folder, and say False where the target has content."""
+    try:
+        temporary.rename(target)
+    except OSError as error:
+        if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
+            raise
+        return False
+    return True
+
+
+def _refuse_collisions(
+    target: Path, files: list[Path], folders: list[Path], *, overwrite: bool
+) -> None:
+    """Raise before anything is moved, where a name is taken."""
+    there = [str(name) for name in files if (target / name).exists()]
     if there and not overwrite:
         raise OutputError(
             f"{target}: exists already ({', '.join(there)}). Give --overwrite to replace these "
             "files, or choose another place with -o."
         )
-    moved: list[Path] = []
-    try:
-        for file in files:
-            if overwrite:
-                file.replace(target / file.name)
-            else:
-                _rename_new(file, target / file.name)
-                moved.append(target / file.name)
-    except OSError:
-        for path in moved:
-            path.unlink(missing_ok=True)
-        raise
-    _sync(target)
+    wrong = [name for name in files if (target / name).is_dir()]
+    wrong += [name for name in folders if (target / name).exists() and not (target / name).is_dir()]
+    if wrong:
+        raise OutputError(
+            f"{target / wrong[0]}: a folder stands where a file is to be written, or a file where "
+            "a folder is. Remove it, or choose another place with -o."
+        )
 
 
 def _temporary_name(target: Path) -> Path:
-    """Return a new hidden name beside `target`, short enough for any name of its own."""
+    """Return a new hidden name beside `target`, short enough for any name of its own.
+
+    What a killed process left under such a name is removed: the name says whose it was.
+    """
     place = target.absolute()  # a change of the working folder meanwhile does no harm
-    return place.parent / f".{place.name[:40]}.{secrets.token_hex(6)}.part"
+    stem = f".{place.name[:40]}.{_HOST}-"
+    for old in place.parent.glob(glob.escape(stem) + "*.part"):
+        owner = re.fullmatch(r"(\d+)-[0-9a-f]{12}\.part", old.name[len(stem) :])
+        if owner is not None and not _is_running(int(owner.group(1))):
+            if old.is_dir() and not old.is_symlink():
+                shutil.rmtree(old, ignore_errors=True)
+            else:
+                old.unlink(missing_ok=True)
+    return place.parent / f"{stem}{os.getpid()}-{secrets.token_hex(6)}.part"
+
+
+_HOST = f"{zlib.crc32(socket.gethostname().encode()):08x}"
+
+
+def _is_running(process: int) -> bool:
+    """Say whether a process of this machine is alive (or may be)."""
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):
+        return True
+    return True
 
 
 def prepare_folder(folder: str | Path) -> Path:

@@ -424,3 +424,61 @@ def test_a_full_disk_while_a_folder_is_written(tmp_path, monkeypatch):
         ):
             fill(temporary, a="1")
     assert names(tmp_path) == []
+
+
+def fill_at_once(target, texts, **options):
+    with folder_transaction(target, **options) as temporary:
+        for name, text in texts.items():
+            (temporary / name).parent.mkdir(exist_ok=True)
+            (temporary / name).write_text(text)
+
+
+class TestSubfolders:
+    def test_files_in_a_subfolder_replace_the_old_ones(self, tmp_path):
+        target = tmp_path / "out"
+        for text in ("first", "second"):
+            fill_at_once(target, {"sub/data": text, "note": text}, overwrite=True)
+        assert (target / "sub" / "data").read_text() == "second"
+        assert sorted(path.name for path in target.iterdir()) == ["note", "sub"]
+        assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+    def test_nothing_is_moved_where_one_file_in_a_subfolder_exists(self, tmp_path):
+        target = tmp_path / "out"
+        (target / "sub").mkdir(parents=True)
+        (target / "sub" / "data").write_text("kept")
+        with pytest.raises(OutputError, match="sub/data"):
+            fill_at_once(target, {"sub/data": "new", "note": "new"})
+        assert (target / "sub" / "data").read_text() == "kept"
+        assert not (target / "note").exists()
+
+    def test_a_file_in_the_way_of_a_folder_is_refused_before_anything_moves(self, tmp_path):
+        target = tmp_path / "out"
+        target.mkdir()
+        (target / "sub").write_text("a file")
+        with pytest.raises(OutputError, match="Remove it"):
+            fill_at_once(target, {"sub/data": "new", "a_note": "new"}, overwrite=True)
+        assert [path.name for path in target.iterdir()] == ["sub"]
+
+
+class TestLeftOvers:
+    def test_those_of_a_dead_process_are_removed_and_no_others(self, tmp_path):
+        process = subprocess.run(
+            [sys.executable, "-c", "import os; print(os.getpid())"],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        with folder_transaction(tmp_path / "out") as temporary:
+            stem = temporary.name.rpartition(f"{os.getpid()}-")[0]
+            (temporary / "data").write_text("x")
+        dead = tmp_path / f"{stem}{process.stdout.strip()}-0123456789ab.part"
+        alive = tmp_path / f"{stem}{os.getpid()}-0123456789ab.part"
+        foreign = tmp_path / ".out.note.part"
+        for folder in (dead, alive, foreign):
+            folder.mkdir()
+            (folder / "data").write_text("x")
+        with folder_transaction(tmp_path / "out", overwrite=True) as temporary:
+            (temporary / "data").write_text("y")
+        assert not dead.exists()
+        assert alive.is_dir()
+        assert foreign.is_dir()

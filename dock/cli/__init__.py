@@ -103,6 +103,10 @@ def _run(arguments: list[str] | None) -> int:
     except KeyboardInterrupt:
         click.echo("dock: interrupted", err=True)
         return 130
+    except OSError as error:  # a path that cannot even be looked at
+        name = "" if error.filename is None else f"{str(error.filename)[:200]}: "
+        click.echo(f"dock: {name}{error.strerror or error}", err=True)
+        return 2
     except MemoryError as error:
         click.echo(f"dock: not enough memory ({error}).", err=True)
         return 2

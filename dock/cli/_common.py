@@ -66,7 +66,8 @@ def parse_shard(text: str | None) -> tuple[int, int] | None:
     if text is None:
         return None
     first, slash, second = text.partition("/")
-    if not slash or not first.isdigit() or not second.isdigit() or int(first) >= int(second):
+    numbers = first.isdecimal() and second.isdecimal()
+    if not slash or not numbers or int(first) >= int(second):
         raise UsageError(f"--shard is i/n with 0 ≤ i < n, such as 0/8; found '{text}'.")
     return int(first), int(second)
 

@@ -117,7 +117,8 @@ def convert(
     batch = BatchOptions(jobs, mpi, parse_shard(shard))
     bar = Progress(len(tasks), "runs", quiet=quiet)
     report = run_plan(tasks, batch, lambda done, _: bar.update(done))
-    _print_report(report, as_json=as_json, quiet=quiet)
+    if report.outcomes or not mpi:  # under MPI the first process has them all
+        _print_report(report, as_json=as_json, quiet=quiet)
     return report.exit_code
 
 

@@ -38,12 +38,15 @@ def info(path: Path, source: str | None, as_json: bool) -> None:
 
     show_log(quiet=False)
     chosen, main = resolve(path, source)
-    calc = chosen.require_reader()(main, ReadOptions())
-    content = {"path": str(main), "format": chosen.name, **_describe(calc)}
+    content: dict[str, Any] = {"path": str(main), "format": chosen.name}
+    if chosen.describe is not None:
+        content |= chosen.describe(main)
+    else:
+        content |= _describe(chosen.require_reader()(main, ReadOptions()))
     if as_json:
         echo_json(content)
     else:
-        click.echo(_info_text(content))
+        click.echo(_brief_text(content) if chosen.describe is not None else _info_text(content))
 
 
 @click.command()
@@ -147,10 +150,15 @@ def formats(as_json: bool) -> None:
       dock formats
     """
     from dock.converters import format_names, get_format
+    from dock.errors import DockError
 
     rows = []
     for name in format_names():
-        entry = get_format(name)
+        try:
+            entry = get_format(name)
+        except DockError as error:  # a plug-in that is broken
+            click.echo(f"dock: note: {error}", err=True)
+            continue
         content = {
             "name": name,
             "title": entry.title,
@@ -160,6 +168,7 @@ def formats(as_json: bool) -> None:
             "write_spins": [spin.value for spin in entry.write_spins] if entry.write else [],
             "versions": entry.versions,
             "settings": dict(entry.settings),
+            "read_settings": dict(entry.read_settings),
             "notes": entry.notes,
         }
         if as_json:
@@ -227,26 +236,48 @@ def _describe(calc: Calculation) -> dict[str, Any]:
     }
 
 
+def _brief_text(content: dict[str, Any]) -> str:
+    """Return what is known of a run without orbitals."""
+    rows = _common_rows(content)
+    shown = {"path", "format", "formula", "n_atoms", "cell_angstrom", "pbc", "spin"}
+    shown |= {"fermi_level_eV", "n_electrons"}
+    rest = {key: value for key, value in content.items() if key not in shown}
+    rows += [
+        [key.removeprefix("n_").replace("_", " "), _plain(value)] for key, value in rest.items()
+    ]
+    return table(rows)
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, list):
+        return " ".join(_plain(item) for item in value)
+    return f"{value:.6f}" if isinstance(value, float) else str(value)
+
+
+def _common_rows(content: dict[str, Any]) -> list[list[str]]:
+    """Return what every run has: where, structure, spin, Fermi level, electrons."""
+    level, electrons = content["fermi_level_eV"], content["n_electrons"]
+    return [
+        ["path", f"{content['path']} ({content['format']})"],
+        ["structure", f"{content['formula']}, {content['n_atoms']} atoms"],
+        ["cell", "; ".join(" ".join(f"{x:.6g}" for x in row) for row in content["cell_angstrom"])],
+        ["periodic", " ".join("yes" if flag else "no" for flag in content["pbc"])],
+        ["spin", content["spin"]],
+        ["Fermi level", "unknown" if level is None else f"{level:.6f} eV (absolute)"],
+        ["electrons", "unknown" if electrons is None else f"{electrons:g}"],
+    ]
+
+
 def _info_text(content: dict[str, Any]) -> str:
     species = [
         [item["label"], item["element"], str(item["atoms"]), item["basis"], str(item["orbitals"])]
         for item in content["species"]
     ]
-    level = content["fermi_level_eV"]
     origin = content["provenance"]
     rows = [
-        ["path", f"{content['path']} ({content['format']})"],
-        ["structure", f"{content['formula']}, {content['n_atoms']} atoms"],
-        ["cell", "; ".join(" ".join(f"{x:.6g}" for x in row) for row in content["cell_angstrom"])],
-        ["periodic", " ".join("yes" if flag else "no" for flag in content["pbc"])],
+        *_common_rows(content),
         ["orbitals", f"{content['n_orbitals']} (spin not counted)"],
         ["order", content["orbital_order"]],
-        ["spin", content["spin"]],
-        ["Fermi level", "unknown" if level is None else f"{level:.6f} eV (absolute)"],
-        [
-            "electrons",
-            "unknown" if content["n_electrons"] is None else f"{content['n_electrons']:g}",
-        ],
         ["matrices", ", ".join(content["matrices"]) or "none"],
     ]
     if content["n_pairs"] is not None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import importlib
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
@@ -29,6 +29,7 @@ __all__ = [
     "format_names",
     "get_format",
     "read",
+    "transfer",
     "write",
 ]
 
@@ -39,9 +40,12 @@ _BUILT_IN = {
     "openmx": ("dock.converters.openmx", "FORMAT"),
     "openmx-restart": ("dock.converters.openmx", "RESTART"),
     "siesta": ("dock.converters.siesta", "FORMAT"),
+    "abacus": ("dock.converters.abacus", "FORMAT"),
+    "aims": ("dock.converters.aims", "FORMAT"),
     "pyscf": ("dock.converters.pyscf", "FORMAT"),
     "deeph-legacy": ("dock.converters.deeph_legacy", "FORMAT"),
     "qe": ("dock.converters.qe", "FORMAT"),
+    "qe-folder": ("dock.converters.qe", "FOLDER"),
     "npz": ("dock.converters.sparse", "FORMAT"),
     "petsc": ("dock.converters.petsc", "FORMAT"),
     "wannier90": ("dock.converters.wannier90", "FORMAT"),
@@ -144,6 +148,7 @@ def read(
     format: str | None = None,  # noqa: A002 - the name in the contract
     *,
     basis: str | Path | None = None,
+    settings: Mapping[str, str] | None = None,
 ) -> Calculation:
     """Read one run of any code.
 
@@ -155,6 +160,8 @@ def read(
         Name of the format; recognised by content when left out.
     basis
         Folder with the code's basis files, where the run lacks them.
+    settings
+        What only that format's reader understands; see `Format.read_settings`.
 
     Returns
     -------
@@ -167,7 +174,8 @@ def read(
     'none'
     """
     chosen, main = resolve(path, format)
-    options = ReadOptions(basis=Path(basis) if basis is not None else None)
+    options = ReadOptions(Path(basis) if basis is not None else None, settings or {})
+    chosen.check_settings(options.settings, chosen.read_settings)
     return chosen.require_reader()(main, options)
 
 
@@ -205,9 +213,55 @@ def write(
     writer = chosen.require_writer()
     options = options or WriteOptions()
     options = replace(options, quantities=chosen.chosen(calc, options))
+    return _hand_over(path, options, marker, lambda folder: writer(calc, folder, options))
+
+
+def transfer(
+    source: Path,
+    source_format: str,
+    path: str | Path,
+    format: str = "deeph",  # noqa: A002 - the name in the contract
+    options: WriteOptions | None = None,
+    *,
+    marker: tuple[str, Mapping[str, object]] | None = None,
+) -> list[Path]:
+    """Write what a run without orbitals has straight into another format; see `write`.
+
+    Parameters
+    ----------
+    source, source_format
+        Main path of the run, and its format.
+    path, format, options, marker
+        As for `write`.
+
+    Raises
+    ------
+    UsageError
+        When the run's format does not go to that one, or matrices were asked for.
+    OutputError
+        When a target exists or cannot be written.
+    """
+    options = options or WriteOptions()
+    writer = get_format(source_format).transfer_to(format)
+    if writer is None:
+        raise UsageError(f"the format '{source_format}' has matrices: read it and write them.")
+    if options.quantities is not None:
+        raise UsageError(f"{source}: the format '{source_format}' has no matrices to choose from.")
+    chosen = get_format(format)
+    chosen.check_settings(options.settings, chosen.settings)
+    return _hand_over(path, options, marker, lambda folder: writer(source, folder, options))
+
+
+def _hand_over(
+    path: str | Path,
+    options: WriteOptions,
+    marker: tuple[str, Mapping[str, object]] | None,
+    fill: Callable[[Path], list[Path]],
+) -> list[Path]:
+    """Have an empty folder filled, add the marker, and give all to the target at once."""
     target = Path(path)
     with folder_transaction(target, overwrite=options.overwrite) as temporary:
-        written = writer(calc, temporary, options)
+        written = fill(temporary)
         if marker is not None:
             name, content = marker
             files = [str(file.relative_to(temporary)) for file in written]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from dock.core.calculation import Calculation
 from dock.core.check import Finding
@@ -12,7 +13,7 @@ from dock.core.quantity import quantity_of
 from dock.core.spin import Spin
 from dock.errors import LossError, UsageError
 
-__all__ = ["Format", "ReadOptions", "WriteOptions"]
+__all__ = ["Format", "ReadOptions", "Transfer", "WriteOptions"]
 
 ALL_SPINS = (Spin.NONE, Spin.COLLINEAR, Spin.NONCOLLINEAR)
 
@@ -25,9 +26,12 @@ class ReadOptions:
     ----------
     basis
         Folder with the code's basis files, for formats whose output lacks the basis.
+    settings
+        What only the source format understands; see `Format.read_settings`.
     """
 
     basis: Path | None = None
+    settings: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -61,6 +65,10 @@ class WriteOptions:
     settings: Mapping[str, str] = field(default_factory=dict)
 
 
+Transfer = Callable[[Path, Path, WriteOptions], list[Path]]
+"""What takes a run's main path and writes what it has into an empty folder."""
+
+
 def _reads_nothing(path: Path) -> Path | None:  # noqa: ARG001 - the signature of a detector
     return None
 
@@ -89,13 +97,20 @@ class Format:
         one way only. The writer gets an empty folder, the checked list of matrices in
         ``options.quantities``, and returns the paths that it wrote there; the caller hands the
         folder over to its final name when the writer has succeeded.
+    transfers
+        For a source without orbitals, which no ``Calculation`` can hold: the formats that it goes
+        to, each with what writes them straight from the run's main path, under the same terms as
+        a writer. The settings are those of the target.
+    describe
+        For such a source: given what `detect` returned, what ``dock info`` shows, as plain data.
     inputs
         Files of a run that decide whether it has changed, given what `detect` returned.
     check
         Given what `detect` returned, look for the code's typical mistakes in the run's other
         output: an SCF cycle that did not converge, files of different runs.
-    settings
-        Names of the writer's own settings (``--set name=value``), each with one line of help.
+    settings, read_settings
+        Names of the writer's and the reader's own settings (``--set name=value``), each with one
+        line of help.
     notes
         What the user should know: keywords that make the files exist.
     """
@@ -110,9 +125,12 @@ class Format:
     detect: Callable[[Path], Path | None] = _reads_nothing
     read: Callable[[Path, ReadOptions], Calculation] | None = None
     write: Callable[[Calculation, Path, WriteOptions], list[Path]] | None = None
+    transfers: Mapping[str, Transfer] = field(default_factory=dict)
+    describe: Callable[[Path], dict[str, Any]] | None = None
     inputs: Callable[[Path], list[Path]] = field(default=lambda path: [path])
     check: Callable[[Path], list[Finding]] = field(default=lambda _: [])
     settings: Mapping[str, str] = field(default_factory=dict)
+    read_settings: Mapping[str, str] = field(default_factory=dict)
     notes: str = ""
 
     def require_reader(self) -> Callable[[Path, ReadOptions], Calculation]:
@@ -127,6 +145,31 @@ class Format:
             raise UsageError(f"the format '{self.name}' is read, not written. See: dock formats")
         return self.write
 
+    def transfer_to(self, target: str) -> Transfer | None:
+        """Return what takes a run without orbitals to another format; None where it has some.
+
+        Raises
+        ------
+        UsageError
+            When it has none and does not go to that format.
+        """
+        if self.transfers and target not in self.transfers:
+            known = " or ".join(f"'{name}'" for name in self.transfers)
+            raise UsageError(
+                f"the format '{self.name}' has no orbitals, hence no matrices for '{target}'. "
+                f"What it has goes to {known}: --to {next(iter(self.transfers))}"
+            )
+        return self.transfers.get(target)
+
+    def check_settings(self, given: Mapping[str, str], known: Mapping[str, str]) -> None:
+        """Raise where a setting is given that the format does not know."""
+        unknown = [name for name in given if name not in known]
+        if unknown:
+            names = ", ".join(known) or "none"
+            raise UsageError(
+                f"the format '{self.name}' has no setting {', '.join(unknown)}. It has: {names}."
+            )
+
     def chosen(self, calc: Calculation, options: WriteOptions) -> tuple[str, ...]:
         """Return the matrices to write, after refusing what the format cannot hold.
 
@@ -138,15 +181,10 @@ class Format:
         UsageError
             When a matrix was asked for that is not there.
         """
-        unknown = [name for name in options.settings if name not in self.settings]
-        if unknown:
-            known = ", ".join(self.settings) or "none"
-            raise UsageError(
-                f"the format '{self.name}' has no setting {', '.join(unknown)}. It has: {known}."
-            )
+        self.check_settings(options.settings, self.settings)
         wanted = calc.available
         if options.quantities is not None:
-            names = tuple(quantity_of(name).name for name in options.quantities)
+            names = tuple(dict.fromkeys(quantity_of(name).name for name in options.quantities))
             missing = [name for name in names if name not in calc.available]
             if missing:
                 have = ", ".join(calc.available) or "none"

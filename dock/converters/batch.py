@@ -7,12 +7,20 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
-from dataclasses import dataclass
+from concurrent.futures import (
+    FIRST_COMPLETED,
+    BrokenExecutor,
+    Executor,
+    Future,
+    ProcessPoolExecutor,
+    wait,
+)
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from dock.converters import get_format, read, write
+from dock.converters import get_format, read, transfer, write
 from dock.converters._format import WriteOptions
 from dock.converters.plan import Task, plan, size_and_date
 from dock.errors import DependencyError, DockError, OutputError, UsageError
@@ -157,7 +165,9 @@ def run_plan(
         outcomes[index] = outcome
         if progress is not None:
             progress(len(outcomes), outcome)
-    ordered = tuple(outcomes[index] for index in range(len(tasks)))
+    ordered = tuple(outcomes[index] for index in sorted(outcomes))
+    if not ordered:  # an empty shard, or a process that only serves the first one under MPI
+        return Report(())
     return Report(ordered, _write_failures(tasks, ordered, batch.shard))
 
 
@@ -168,16 +178,32 @@ def _run(tasks: Sequence[Task], batch: BatchOptions) -> Iterator[tuple[int, Outc
             yield index, convert_one(task)
         return
     with _executor(jobs, mpi=batch.mpi) as executor:
+        if executor is None:  # this process serves the first one, which has the plan
+            return
         pending: dict[Future[Outcome], int] = {}
         queue = iter(enumerate(tasks))
-        for index, task in _first(queue, 4 * jobs):
-            pending[executor.submit(convert_one, task)] = index
-        while pending:
-            finished, _ = wait(pending, return_when=FIRST_COMPLETED)
-            for future in finished:
-                yield pending.pop(future), future.result()
-                for index, task in _first(queue, 1):
-                    pending[executor.submit(convert_one, task)] = index
+        try:
+            for index, task in _first(queue, 4 * getattr(executor, "num_workers", jobs)):
+                pending[executor.submit(convert_one, task)] = index
+            while pending:
+                finished, _ = wait(pending, return_when=FIRST_COMPLETED)
+                for future in finished:
+                    outcome = future.result()
+                    yield pending.pop(future), outcome
+                    for index, task in _first(queue, 1):
+                        pending[executor.submit(convert_one, task)] = index
+        except BrokenExecutor:
+            left = sorted([*pending.values(), *(index for index, _ in queue)])
+            yield from ((index, _lost(tasks[index])) for index in left)
+
+
+def _lost(task: Task) -> Outcome:
+    """Return the outcome of a task that was not finished when a worker process died."""
+    reason = (
+        f"{task.source}: not converted, because a worker process was killed, most likely for want "
+        "of memory. Run the same command again with a smaller --jobs."
+    )
+    return Outcome(str(task.source), str(task.target), "failed", reason, 2)
 
 
 def _first(queue: Iterator[tuple[int, Task]], count: int) -> Iterator[tuple[int, Task]]:
@@ -188,15 +214,18 @@ def _first(queue: Iterator[tuple[int, Task]], count: int) -> Iterator[tuple[int,
         yield item
 
 
-def _executor(jobs: int, *, mpi: bool) -> Executor:
+def _executor(jobs: int, *, mpi: bool) -> AbstractContextManager[Executor | None]:
+    """Return an executor; under MPI, None in all processes but the first, once that is done."""
     if mpi:
         try:
-            from mpi4py.futures import MPIPoolExecutor
-        except ImportError as error:
+            from mpi4py import MPI
+            from mpi4py.futures import MPICommExecutor
+        except (ImportError, RuntimeError) as error:
             raise DependencyError(
-                "--mpi needs mpi4py. Install it with: pip install 'dock-dft[mpi]'"
+                f"--mpi needs mpi4py and an MPI library ({error}). Install them with: "
+                "pip install 'dock-dft[mpi]'"
             ) from error
-        executor: Executor = MPIPoolExecutor()
+        executor: AbstractContextManager[Executor | None] = MPICommExecutor(MPI.COMM_WORLD, root=0)
         return executor
     import multiprocessing
 
@@ -230,13 +259,22 @@ def convert_one(task: Task) -> Outcome:
     source, target = str(task.source), str(task.target)
     try:
         fingerprint = task.fingerprint()
-        if task.resume and _is_made(task.target, fingerprint):
-            return Outcome(source, target, "skipped")
-        calc = read(task.source, task.source_format, basis=task.basis)
-        marker = (MARKER, {"fingerprint": fingerprint, "source": task.source.name})
-        written = write(calc, task.target, task.target_format, task.options, marker=marker)
+        before = _made_before(task.target) if task.resume else None
+        options = task.options
+        if before is not None and before.fingerprint == fingerprint:
+            if before.is_complete:
+                return Outcome(source, target, "skipped")
+            options = replace(options, overwrite=True)  # an interrupted run of this very task
+        elif before is not None and not options.overwrite:
+            raise OutputError(
+                f"{task.target}: exists already, made from {before.source} before that changed, or "
+                "with other options. Give --overwrite to make it again, or another place with -o."
+            )
+        written = _write(task, options, {"fingerprint": fingerprint, "source": task.source.name})
     except (DockError, MemoryError) as error:
         reason = str(error) or "not enough memory"
+        if str(task.source) not in reason and str(task.target) not in reason:
+            reason = f"{task.source}: {reason}"
         code = getattr(error, "exit_code", 2)
         seconds = time.perf_counter() - begin
         return Outcome(source, target, "failed", reason, code, seconds)
@@ -244,15 +282,34 @@ def convert_one(task: Task) -> Outcome:
     return Outcome(source, target, "done", "", 0, seconds, tuple(str(file) for file in written))
 
 
-def _is_made(target: Path, fingerprint: str) -> bool:
-    """Say whether the target was made from the same input, and is all there."""
+def _write(task: Task, options: WriteOptions, mark: dict[str, object]) -> list[Path]:
+    """Read and write one run, or write it straight where its format has no orbitals."""
+    marker = (MARKER, mark)
+    place, target = task.target, task.target_format
+    if get_format(task.source_format).transfer_to(target) is not None:
+        return transfer(task.source, task.source_format, place, target, options, marker=marker)
+    calc = read(task.source, task.source_format, basis=task.basis, settings=task.read_settings)
+    return write(calc, place, target, options, marker=marker)
+
+
+@dataclass(frozen=True)
+class _Made:
+    """What the marker in a target says: from what it was made, and whether all is there."""
+
+    fingerprint: str
+    source: str
+    is_complete: bool
+
+
+def _made_before(target: Path) -> _Made | None:
+    """Read the marker of an earlier run; None without one, or when none of its files is left."""
     try:
-        marker = json.loads((target / MARKER).read_text(encoding="utf-8"))
-        return marker["fingerprint"] == fingerprint and all(
-            (target / name).is_file() for name in marker["files"]
-        )
-    except (OSError, ValueError, KeyError, TypeError):
-        return False
+        marker: Any = json.loads((target / MARKER).read_text(encoding="utf-8"))
+        there = [(target / name).is_file() for name in marker["files"]]
+        found = _Made(str(marker["fingerprint"]), str(marker.get("source", "a run")), all(there))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+    return found if there else None
 
 
 def _write_failures(
@@ -266,24 +323,24 @@ def _write_failures(
     path = folder / name
     failed = [outcome for outcome in outcomes if outcome.status == "failed"]
     if not failed:
-        _remove_own(path)
+        if _is_own(path):
+            path.unlink(missing_ok=True)
         return None
     lines = [
         json.dumps({"run": item.source, "target": item.target, "reason": item.reason})
         for item in failed
     ]
-    prepare_folder(folder)
-    with contextlib.suppress(OutputError):
-        write_text(path, "\n".join(lines) + "\n", overwrite=True)
+    with contextlib.suppress(OutputError):  # the messages on stderr say it all the same
+        prepare_folder(folder)
+        write_text(path, "\n".join(lines) + "\n", overwrite=_is_own(path))
         return path
     return None
 
 
-def _remove_own(path: Path) -> None:
-    """Remove the failure list of an earlier run, and nothing that only has its name."""
+def _is_own(path: Path) -> bool:
+    """Say whether a file is the failure list of an earlier run, not only named like one."""
     try:
         first = json.loads(path.read_text(encoding="utf-8").partition("\n")[0])
     except (OSError, ValueError):
-        return
-    if isinstance(first, dict) and set(first) == {"run", "target", "reason"}:
-        path.unlink(missing_ok=True)
+        return False
+    return isinstance(first, dict) and set(first) == {"run", "target", "reason"}

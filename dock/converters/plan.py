@@ -6,8 +6,8 @@ import glob
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from dock.converters import detect, get_format, resolve
@@ -31,6 +31,8 @@ class Task:
         How to write.
     basis
         Folder of basis files for the reader.
+    read_settings
+        Settings of the source format's reader.
     resume
         Skip the task when its target was made from the same input with the same options.
     """
@@ -41,6 +43,7 @@ class Task:
     target_format: str
     options: WriteOptions
     basis: Path | None = None
+    read_settings: Mapping[str, str] = field(default_factory=dict)
     resume: bool = True
 
     def fingerprint(self) -> str:
@@ -52,7 +55,8 @@ class Task:
         files = get_format(self.source_format).inputs(self.source)
         stats = [(file.name, *size_and_date(file)) for file in files]
         options = asdict(replace(self.options, overwrite=False, command=""))
-        content = [stats, self.source_format, self.target_format, options]
+        reading = [self.source_format, str(self.basis or ""), dict(self.read_settings)]
+        content = [stats, reading, self.target_format, options]
         return hashlib.sha256(json.dumps(content, default=str).encode()).hexdigest()
 
 
@@ -75,9 +79,11 @@ def plan(
     UsageError
         When two runs would be written to one folder, or source and target are the same format.
     """
-    get_format(target).require_writer()
+    get_format(target)
     out = Path(target if output is None else output)
     found = find_runs(inputs, source=source, target=target, out=out)
+    if not any(target in get_format(name).transfers for name, _, _ in found):
+        get_format(target).require_writer()
     alone = len(found) == 1 and found[0][2] is None
     tasks: dict[Path, Task] = {}
     for name, main, relative in found:
@@ -92,9 +98,25 @@ def plan(
                 f"{tasks[folder].source} and {main} would both be written to {folder}. "
                 "Convert them separately with -o."
             )
-        chosen = options or WriteOptions()
-        tasks[folder] = Task(main, name, folder, target, chosen, basis, resume)
+        chosen, reading = _split_settings(options or WriteOptions(), name, target)
+        tasks[folder] = Task(main, name, folder, target, chosen, basis, reading, resume)
     return list(tasks.values())
+
+
+def _split_settings(
+    options: WriteOptions, source: str, target: str
+) -> tuple[WriteOptions, dict[str, str]]:
+    """Return the writer's options and the reader's settings; refuse what neither knows."""
+    known_to_reader = get_format(source).read_settings
+    reading = {name: value for name, value in options.settings.items() if name in known_to_reader}
+    writer = get_format(target)
+    rest = {
+        name: value
+        for name, value in options.settings.items()
+        if name in writer.settings or name not in reading
+    }
+    writer.check_settings(rest, writer.settings)
+    return replace(options, settings=rest), reading
 
 
 def find_runs(
@@ -125,7 +147,8 @@ def find_runs(
         When an input does not exist or holds no run.
     """
     runs = [run for item in inputs for run in _find_runs(item, source, target, out)]
-    unique = {main.resolve(): (name, main, relative) for name, main, relative in runs}
+    # Not resolved: two links to one file are two runs with a target each.
+    unique = {main.absolute(): (name, main, relative) for name, main, relative in runs}
     if not unique:
         raise MissingDataError("a run", ", ".join(map(str, inputs)), "No run was found there.")
     return list(unique.values())
@@ -193,11 +216,11 @@ def _direct_name(main: Path, found: Iterable[tuple[str, Path, Path | None]]) -> 
     one folder are told apart by their file names.
     """
     folders = {
-        path.resolve(): (path.parent if path.is_file() else path).resolve()
+        path.absolute(): (path.parent if path.is_file() else path).absolute()
         for _, path, relative in found
         if relative is None
     }
-    mine = folders[main.resolve()]
+    mine = folders[main.absolute()]
     shared = Path(os.path.commonpath([*folders.values()]))
     if shared == mine:
         shared = mine.parent

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,31 +12,46 @@ from numpy.typing import NDArray
 
 from dock._version import __version__
 from dock.core.spin import Spin
-from dock.files import atomic_path, write_text
+from dock.errors import OutputError, UsageError
+from dock.files import write_text
+from dock.hdf5 import new_hdf5
 from dock.post.band_structure import BandStructure
 from dock.post.gap import Edge
 
 __all__ = ["save", "to_dict"]
 
 
-def save(result: BandStructure, path: Path, *, overwrite: bool = False) -> list[Path]:
+def save(
+    result: BandStructure,
+    path: Path,
+    *,
+    overwrite: bool = False,
+    projections: Mapping[str, Any] | None = None,
+) -> list[Path]:
     """Write ``path`` (HDF5) and the JSON file of the same name; return both.
 
     ``band_data`` is (n_bands, n_k) in eV relative to the Fermi level, all spin channels merged and
     sorted at each k-point as in the doubled eigenproblem of a spinful folder. Collinear results
-    have the channels apart as well, in ``band_data_up`` and ``band_data_down``.
+    have the channels apart as well, in ``band_data_up`` and ``band_data_down``. `projections`
+    adds ``projection_names`` and ``projections`` (n_spin, n_k, n_bands, n_names).
 
     Raises
     ------
     OutputError
-        When a file exists or cannot be written.
+        When a file exists or cannot be written; neither is written then.
+    UsageError
+        When `path` ends in ``.json``.
     """
     import h5py
 
     json_path = path.with_suffix(".json")
-    with atomic_path(path, overwrite=overwrite) as temporary, h5py.File(temporary, "w") as file:
-        for name, value in _datasets(result).items():
-            if name == "hsk_symbol_list":
+    if path == json_path:
+        raise UsageError(f"{path}: bands are saved as HDF5 with a .json beside; name the .h5 file.")
+    if json_path.exists() and not overwrite:
+        raise OutputError(f"{json_path}: exists already. Give --overwrite to replace it.")
+    with new_hdf5(path, overwrite=overwrite) as file:
+        for name, value in {**_datasets(result), **(projections or {})}.items():
+            if name in ("hsk_symbol_list", "projection_names"):
                 file.create_dataset(name, data=value, dtype=h5py.string_dtype())
             else:
                 file.create_dataset(name, data=value)
@@ -43,7 +59,11 @@ def save(result: BandStructure, path: Path, *, overwrite: bool = False) -> list[
         file.attrs["spin"] = result.spin.value
         file.attrs["fermi_source"] = result.gap.fermi_source
         file.attrs["first_band"] = result.first_band
-    write_text(json_path, json.dumps(to_dict(result)) + "\n", overwrite=overwrite)
+    content = to_dict(result)
+    if projections is not None:
+        content["projection_names"] = projections["projection_names"]
+        content["projections"] = _nested(projections["projections"])
+    write_text(json_path, json.dumps(content) + "\n", overwrite=overwrite)
     return [path, json_path]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from dock.errors import UsageError
 from dock.files import atomic_path
 from dock.post.band_structure import BandStructure
 
-__all__ = ["plot_bands"]
+__all__ = ["plot_bands", "require_figure_name"]
 
 _COLOURS = ("#1f4e79", "#c0392b")
 _OTHER = "#e08a1e"
@@ -26,6 +27,7 @@ def plot_bands(
     other: BandStructure | None = None,
     window: tuple[float, float] | None = None,
     overwrite: bool = False,
+    extra: Callable[[Any], None] | None = None,
 ) -> Path:
     """Draw bands into a file whose ending names the kind (png, pdf, svg).
 
@@ -41,14 +43,15 @@ def plot_bands(
         Energies shown, eV; default from 6 below to 6 above the Fermi level, or all without one.
     overwrite
         Replace an existing file.
+    extra
+        Draws more into the axes.
 
     Raises
     ------
     DependencyError
         Without matplotlib.
     """
-    if path.suffix.lower() not in {".png", ".pdf", ".svg"}:
-        raise UsageError(f"{path}: a figure ends in .png, .pdf or .svg.")
+    require_figure_name(path)
     figure_module = require("matplotlib.figure", "plot")
     figure = figure_module.Figure(figsize=(5.0, 4.2), layout="constrained")
     axes = figure.add_subplot()
@@ -58,9 +61,17 @@ def plot_bands(
     _decorate(axes, result, window)
     if other is not None or result.spin is Spin.COLLINEAR:
         axes.legend(loc="upper right", fontsize="small", framealpha=0.9)
+    if extra is not None:
+        extra(axes)
     with atomic_path(path, overwrite=overwrite) as temporary:
         figure.savefig(temporary, dpi=200, format=path.suffix[1:].lower())
     return path
+
+
+def require_figure_name(path: Path) -> None:
+    """Raise `UsageError` where the name of a figure does not end in a known kind."""
+    if path.suffix.lower() not in {".png", ".pdf", ".svg"}:
+        raise UsageError(f"{path}: a figure ends in .png, .pdf or .svg.")
 
 
 def _draw(

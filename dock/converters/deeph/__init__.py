@@ -41,7 +41,8 @@ def _detect(path: Path) -> Path | None:
 def _inputs(path: Path) -> list[Path]:
     folder = path.parent if path.is_file() else path
     names = ["POSCAR", "info.json", *FILES.values(), PREDICTION]
-    return [folder / name for name in names if (folder / name).is_file()]
+    own = [] if path.is_dir() or path.name in names else [path]
+    return [*(folder / name for name in names if (folder / name).is_file()), *own]
 
 
 FORMAT = Format(

@@ -18,8 +18,8 @@ from dock.core.pairs import Pairs
 from dock.core.quantity import quantity_of
 from dock.core.spin import Spin
 from dock.core.structure import Structure
-from dock.errors import FormatError, LayoutError, MissingDataError
-from dock.files import atomic_path
+from dock.errors import DockError, FormatError, LayoutError, MissingDataError
+from dock.hdf5 import new_hdf5
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -53,6 +53,13 @@ def _open(path: Path) -> Iterator[h5py.File]:
     try:
         with h5py.File(path, "r", locking="best-effort") as file:
             yield file
+    except DockError:
+        raise
+    except (KeyError, RuntimeError, TypeError, ValueError) as error:
+        # What h5py raises, besides OSError, for a damaged inner structure.
+        found = str(error.args[0] if error.args else error)
+        fix = "The file is damaged: copy it again or convert the run again."
+        raise FormatError(path, "HDF5 cannot read this file", found=found, fix=fix) from error
     except OSError as error:
         text = str(error)
         if "unable to lock file" in text:
@@ -95,15 +102,21 @@ def read_matrix(
     spinful = facts.has_spin and spin is not Spin.NONE
     with _open(path) as file:
         found = _plain(file.attrs.get("quantity", facts.name))
-        if found != facts.name:
+        if not isinstance(found, str) or found != facts.name:
             raise FormatError(
-                path, "this file holds another matrix", expected=facts.name, found=found
+                path,
+                "this file holds another matrix",
+                expected=facts.name,
+                found=found,
+                fix="It was renamed or copied to the wrong place: convert the run again.",
             )
         blocks = _read_pattern(path, file, basis, 2 if spinful else 1)
         length = (blocks.stored.n_entries,)
         _expect_shape(path, blocks.entries, (3, *length) if facts.n_vector == 3 else length)
         raw = np.atleast_2d(_load(path, blocks.entries))
-    if not np.isfinite(raw.sum()) and not np.all(np.isfinite(raw)):
+    with np.errstate(over="ignore", invalid="ignore"):
+        quick = np.isfinite(raw.sum())  # no temporary of the matrix's size in the usual case
+    if not quick and not np.all(np.isfinite(raw)):
         bad = raw.size - int(np.count_nonzero(np.isfinite(raw)))
         raise FormatError(
             path,
@@ -144,15 +157,13 @@ def write_matrix(
     overwrite
         Replace an existing file.
     """
-    import h5py
-
     doubled = matrix.facts.has_spin and matrix.spin is not Spin.NONE
     layout, pairs = matrix.layout, matrix.pairs
     entries = _join_spin(matrix) if doubled else matrix.entries
     factor = 2 if doubled else 1
     if single_precision:
         entries = entries.astype(np.complex64 if np.iscomplexobj(entries) else np.float32)
-    with atomic_path(path, overwrite=overwrite) as temporary, h5py.File(temporary, "w") as file:
+    with new_hdf5(path, overwrite=overwrite) as file:
         atom_pairs = np.column_stack([pairs.R, pairs.i, pairs.j]).astype(np.int64)
         shapes = factor * np.column_stack([layout.rows, layout.cols]).astype(np.int64)
         file.create_dataset("atom_pairs", data=atom_pairs)
@@ -160,7 +171,7 @@ def write_matrix(
         file.create_dataset("chunk_shapes", data=shapes)
         file.create_dataset("entries", data=entries if len(entries) > 1 else entries[0])
         for name, value in attributes.items():
-            file.attrs[name] = value
+            file.attrs[name] = _fixed_text(value) if isinstance(value, str) else value
 
 
 def detect_spin(path: Path, basis: Basis) -> Spin:
@@ -170,7 +181,7 @@ def detect_spin(path: Path, basis: Basis) -> Spin:
     """
     with _open(path) as file:
         stated = _plain(file.attrs.get("spin"))
-        if stated in {spin.value for spin in Spin}:
+        if isinstance(stated, str) and stated in {spin.value for spin in Spin}:
             return Spin(stated)
         blocks = _read_pattern(path, file, basis, 2)
         _expect_shape(path, blocks.entries, (blocks.stored.n_entries,))
@@ -200,9 +211,9 @@ def _read_pattern(path: Path, file: h5py.File, basis: Basis, factor: int) -> Blo
             if any(name.startswith("[") for name in file)
             else "Convert the run again.",
         )
-    table = _integers(path, file["atom_pairs"], (None, 5))
-    shapes = _integers(path, file["chunk_shapes"], (len(table), 2))
-    boundaries = _integers(path, file["chunk_boundaries"], (len(table) + 1,))
+    table = _integers(path, _dataset(path, file, "atom_pairs"), (None, 5))
+    shapes = _integers(path, _dataset(path, file, "chunk_shapes"), (len(table), 2))
+    boundaries = _integers(path, _dataset(path, file, "chunk_boundaries"), (len(table) + 1,))
     try:
         pairs = Pairs(table[:, :3], table[:, 3], table[:, 4], basis.n_atoms)
     except LayoutError as error:
@@ -230,7 +241,19 @@ def _read_pattern(path: Path, file: h5py.File, basis: Basis, factor: int) -> Blo
             found=f"an end at {boundaries[-1]}",
             fix="The file is damaged: convert the run again.",
         )
-    return BlockFile(pairs, stored, file["entries"])
+    return BlockFile(pairs, stored, _dataset(path, file, "entries"))
+
+
+def _dataset(path: Path, file: h5py.File, name: str) -> h5py.Dataset:
+    import h5py
+
+    found = file[name]
+    if not isinstance(found, h5py.Dataset):
+        kind = type(found).__name__.lower()
+        raise FormatError(
+            path, "wrong kind of object", where=name, expected="a dataset", found=f"a {kind}"
+        )
+    return found
 
 
 def _integers(
@@ -321,6 +344,18 @@ def _real(path: Path, raw: NDArray[Any], what: str) -> NDArray[Any]:
             fix="'spinful' in info.json is wrong, or the file is another matrix.",
         )
     return np.ascontiguousarray(raw.real)
+
+
+def _fixed_text(text: str) -> NDArray[Any]:
+    """Return a text as a string of fixed length.
+
+    Strings of variable length stand in HDF5's global heap, in which one wrong bit can make the
+    library search for ever.
+    """
+    import h5py
+
+    data = text.encode("utf-8") or b"\0"
+    return np.array(data, dtype=h5py.string_dtype("utf-8", len(data)))
 
 
 def _plain(value: Any) -> Any:

@@ -34,6 +34,7 @@ FILES = {
     "energy_density_matrix": "energy_density_matrix.h5",
     "kinetic": "kinetic_matrix.h5",
     "gradient": "gradient_matrix.h5",
+    "kinetic_gradient": "kinetic_gradient_matrix.h5",
 }
 """File of each quantity; the first four are the DeepH format's own, the others ours."""
 
@@ -90,7 +91,7 @@ def read_folder(path: Path, options: ReadOptions | None = None) -> Calculation: 
         readers,
         info.fermi_level,
         info.n_electrons,
-        _provenance(info, tuple(files.values())),
+        _provenance(info, tuple(files.values()), structure.n_atoms),
         str(path),
     )
 
@@ -194,13 +195,15 @@ def _with_own_facts(structure: Structure, info: Info) -> Structure:
     return structure
 
 
-def _provenance(info: Info, files: tuple[str, ...]) -> Provenance:
+def _provenance(info: Info, files: tuple[str, ...], n_atoms: int) -> Provenance:
     stored = info.own.get("provenance")
     known: Mapping[str, Any] = stored if isinstance(stored, dict) else {}
     extra = known.get("extra")
     extra = dict(extra) if isinstance(extra, dict) else {}
-    if isinstance(info.own.get("source_order"), list):
-        extra["source_order"] = info.own["source_order"]
+    order = info.own.get("source_order")
+    atoms = [atom for atom in order if type(atom) is int] if isinstance(order, list) else []
+    if sorted(atoms) == list(range(n_atoms)):
+        extra["source_order"] = atoms
     origin = known.get("files")
     return Provenance(
         str(known.get("code", "unknown")),

@@ -93,7 +93,7 @@ def read_info(path: str | Path) -> Info:
         )
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
         raise FormatError(
             path, f"this is not valid JSON ({error})", fix="Copy it again."
         ) from error
@@ -134,7 +134,7 @@ def _read_shells(path: Path, value: Any) -> dict[str, tuple[int, ...]]:
         isinstance(value, dict)
         and bool(value)
         and all(
-            isinstance(ls, list) and ls and all(isinstance(x, int) and 0 <= x <= 12 for x in ls)
+            isinstance(ls, list) and ls and all(type(x) is int and 0 <= x <= 12 for x in ls)
             for ls in value.values()
         )
     )

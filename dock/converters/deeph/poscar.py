@@ -8,7 +8,7 @@ import numpy as np
 
 from dock.core.elements import atomic_number
 from dock.core.structure import Structure
-from dock.errors import ConventionError, FormatError
+from dock.errors import ConventionError, FormatError, LayoutError
 
 __all__ = ["format_poscar", "read_poscar"]
 
@@ -45,8 +45,8 @@ def read_poscar(path: str | Path) -> Structure:
             fix="Copy the file again.",
         )
     cell, scale = _read_cell(path, lines)
-    symbols, counts = lines[5].split(), lines[6].split()
-    numbers = _read_species(path, symbols, counts)
+    kinds, counts = _read_species(path, lines[5].split(), lines[6].split())
+    n_atoms = sum(counts)
     mode_line = 7
     if lines[mode_line].strip().lower().startswith("s"):
         mode_line += 1
@@ -60,18 +60,21 @@ def read_poscar(path: str | Path) -> Structure:
             found=repr(lines[mode_line].strip()) if mode_line < len(lines) else "the end of file",
         )
     begin = mode_line + 1
-    rows = lines[begin : begin + len(numbers)]
-    if len(rows) < len(numbers):
+    rows = lines[begin : begin + n_atoms]
+    if len(rows) < n_atoms:
         raise FormatError(
             path,
             "coordinates are missing",
-            expected=f"{len(numbers)} atoms",
+            expected=f"{n_atoms} atoms",
             found=f"{len(rows)} lines",
             fix="The file was cut, or the counts in line 7 are wrong.",
         )
     positions = np.array([_numbers(path, begin + k, row, 3) for k, row in enumerate(rows)])
     positions = positions @ cell if mode == "d" else positions * scale
-    return Structure(cell, positions, numbers)
+    try:
+        return Structure(cell, positions, np.repeat(kinds, counts))
+    except LayoutError as error:
+        raise FormatError(path, str(error).rstrip(".")) from error
 
 
 def format_poscar(structure: Structure, comment: str = "written by dock") -> str:
@@ -134,8 +137,9 @@ def _read_cell(path: Path, lines: list[str]) -> tuple[np.ndarray, np.ndarray]:
     return cell * scale, np.broadcast_to(scale, (3,))
 
 
-def _read_species(path: Path, symbols: list[str], counts: list[str]) -> np.ndarray:
-    if not symbols or all(word.isdigit() for word in symbols):
+def _read_species(path: Path, symbols: list[str], counts: list[str]) -> tuple[list[int], list[int]]:
+    """Return the atomic number and the number of atoms of each symbol."""
+    if not symbols or all(word.isdecimal() for word in symbols):
         raise FormatError(
             path,
             "the element symbols are missing",
@@ -144,19 +148,20 @@ def _read_species(path: Path, symbols: list[str], counts: list[str]) -> np.ndarr
             found=repr(" ".join(symbols)),
             fix="Old POSCAR files without symbols must be completed by hand.",
         )
-    if len(symbols) != len(counts) or not all(word.isdigit() for word in counts):
+    numbers = [int(word) if word.isdecimal() and len(word) < 16 else -1 for word in counts]
+    if len(symbols) != len(counts) or min(numbers) < 0 or sum(numbers) == 0:
         raise FormatError(
             path,
             "symbols and counts disagree",
             where="lines 6 and 7",
             expected=f"{len(symbols)} whole numbers",
-            found=repr(" ".join(counts)),
+            found=repr(" ".join(counts)[:80]),
         )
     try:
         kinds = [atomic_number(name) for name in symbols]
     except ConventionError as error:
         raise FormatError(path, str(error).rstrip("."), where="line 6") from error
-    return np.repeat(kinds, [int(word) for word in counts])
+    return kinds, numbers
 
 
 def _numbers(path: Path, line: int, text: str, count: int) -> list[float]:

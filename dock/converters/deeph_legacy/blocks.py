@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from dock.core.blocks import BlockLayout
 from dock.core.pairs import Pairs
 from dock.errors import FormatError, LayoutError, MissingDataError
-from dock.files import atomic_path
+from dock.hdf5 import new_hdf5
 
 if TYPE_CHECKING:
     import h5py
@@ -174,7 +174,7 @@ def write_blocks(
     spaces: dict[tuple[int, int], Any] = {}
     everything = h5py.h5s.ALL
     table = np.column_stack([pairs.R, pairs.i + 1, pairs.j + 1]).tolist()
-    with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
+    with new_hdf5(path) as file:
         for row, start, rows, cols in zip(
             table,
             layout.starts.tolist(),

@@ -142,6 +142,8 @@ class _Target:
             raise UsageError("spin_orbit=on needs a non-collinear Hamiltonian.")
         known = original.system_name if original is not None else "dock"
         name = options.settings.get("name", known)
+        if not name or set(name) & set("/\\\0") or len(name.split()) != 1 or name[0] == ".":
+            raise UsageError(f"System.Name is one word that can be a file name, found {name!r}.")
         text = original.text if original is not None else _generated(calc, name, spin_orbit)
         return cls(calc, name, spin_orbit, text)
 
@@ -322,7 +324,7 @@ def _half_reach(calc: Calculation) -> float:
 
 def _grid(text: str | None) -> tuple[int, int, int]:
     words = (text or "").replace(",", " ").split()
-    if len(words) != 3 or not all(word.isdigit() and int(word) > 0 for word in words):
+    if len(words) != 3 or not all(word.isdecimal() and int(word) > 0 for word in words):
         raise UsageError(
             "OpenMX accepts restart files only on the grid of its run: give it with "
             "--set grid=N1,N2,N3 (Num.Grid1 to Num.Grid3 in the run's .out file)."

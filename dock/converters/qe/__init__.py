@@ -2,7 +2,7 @@
 
 pw.x has plane waves and no orbitals, so there is no ``Calculation`` to read: `read_run` gives a
 `PlaneWaveRun`, `to_folder` writes what it has beside other folders of the unified format, and
-`to_save` brings a charge density back.
+`to_save` brings a charge density back. Both are the transfers of `FORMAT` and `FOLDER`.
 """
 
 from __future__ import annotations
@@ -10,15 +10,25 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NoReturn
 
-from dock.converters._format import Format, ReadOptions
-from dock.converters.qe.convert import from_grid, to_folder, to_grid, to_save
+from dock.converters._format import Format, ReadOptions, WriteOptions
+from dock.converters.qe.convert import (
+    RUN_FILE,
+    fill_folder,
+    fill_save,
+    from_grid,
+    to_folder,
+    to_grid,
+    to_save,
+)
 from dock.converters.qe.density import PlaneWaveDensity
-from dock.converters.qe.densityfile import read_density
-from dock.converters.qe.gridfile import GridDensity, read_grid, write_grid
-from dock.converters.qe.xmlfile import PlaneWaveRun, find_save, read_run
-from dock.errors import MissingDataError
+from dock.converters.qe.densityfile import DAT, HDF5, read_density
+from dock.converters.qe.describe import describe_folder, describe_run
+from dock.converters.qe.gridfile import GRID_FILE, GridDensity, read_grid, write_grid
+from dock.converters.qe.xmlfile import SCHEMA, PlaneWaveRun, find_save, read_run
+from dock.errors import MissingDataError, UsageError
 
 __all__ = [
+    "FOLDER",
     "FORMAT",
     "GridDensity",
     "PlaneWaveDensity",
@@ -39,10 +49,53 @@ def _read(path: Path, options: ReadOptions) -> NoReturn:  # noqa: ARG001
     raise MissingDataError(
         "a Hamiltonian in atomic orbitals",
         path,
-        "pw.x has plane waves and no orbital basis. Its structure, levels and charge density are "
-        "converted by dock.converters.qe.to_folder.",
+        "pw.x has plane waves and no orbital basis. dock convert takes its structure, levels and "
+        "charge density to a folder, and a density back into a .save folder (--to qe).",
     )
 
+
+def _to_folder(path: Path, folder: Path, options: WriteOptions) -> list[Path]:  # noqa: ARG001
+    return fill_folder(path, folder)
+
+
+def _to_save(path: Path, folder: Path, options: WriteOptions) -> list[Path]:
+    like = options.settings.get("like")
+    cutoff = _cutoff(options.settings.get("ecutrho_hartree"))
+    return fill_save(path, folder, like=Path(like) if like else None, ecutrho_hartree=cutoff)
+
+
+def _cutoff(text: str | None) -> float | None:
+    if text is None:
+        return None
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 < value < _LARGEST_CUTOFF:
+        raise UsageError(
+            "the setting ecutrho_hartree is an energy in Hartree, half of pw.x's ecutrho; "
+            f"found '{text}'."
+        )
+    return value
+
+
+def _run_files(path: Path) -> list[Path]:
+    return [file for name in (SCHEMA, DAT, HDF5) if (file := path / name).is_file()]
+
+
+def _folder_files(path: Path) -> list[Path]:
+    return [file for name in _FOLDER_FILES if (file := path / name).is_file()]
+
+
+def _find_folder(path: Path) -> Path | None:
+    """Return the folder with a density or the levels of a plane-wave run, or of its file."""
+    if path.is_file():
+        return path.parent if path.name in _FOLDER_FILES else None
+    return path if _folder_files(path) else None
+
+
+_LARGEST_CUTOFF = 1e6
+_FOLDER_FILES = (GRID_FILE, RUN_FILE)
 
 FORMAT = Format(
     name="qe",
@@ -50,5 +103,26 @@ FORMAT = Format(
     versions="6.7 and 7.1",
     detect=find_save,
     read=_read,
-    notes="pw.x writes <outdir>/<prefix>.save with data-file-schema.xml and charge-density.*.",
+    transfers={"deeph": _to_folder},
+    describe=describe_run,
+    inputs=_run_files,
+    settings={
+        "like": ".save folder of a run with the same cell and cut-off, for its order of G and XML",
+        "ecutrho_hartree": "cut-off of the density, where neither `like` nor the file says it",
+    },
+    notes="pw.x writes <outdir>/<prefix>.save with data-file-schema.xml and charge-density.*. It "
+    "has no matrices: structure, levels and charge density are converted.",
+)
+
+FOLDER = Format(
+    name="qe-folder",
+    title="structure, levels and charge density of a plane-wave run",
+    versions="1.0",
+    detect=_find_folder,
+    read=_read,
+    transfers={"qe": _to_save},
+    describe=describe_folder,
+    inputs=_folder_files,
+    notes="What dock makes of a .save folder; or any unified folder with charge_density.h5, when "
+    "--from qe-folder is given.",
 )

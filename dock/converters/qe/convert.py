@@ -25,7 +25,16 @@ from dock.errors import FormatError, LossError, MissingDataError, UsageError
 from dock.files import folder_transaction, write_text
 from dock.units import QE
 
-__all__ = ["BANDS_FILE", "RUN_FILE", "from_grid", "to_folder", "to_grid", "to_save"]
+__all__ = [
+    "BANDS_FILE",
+    "RUN_FILE",
+    "fill_folder",
+    "fill_save",
+    "from_grid",
+    "to_folder",
+    "to_grid",
+    "to_save",
+]
 
 RUN_FILE, BANDS_FILE = "plane_wave.json", "eigval.h5"
 _NORM_LIMIT = 1e-3  # relative error of the number of electrons above which nothing is written
@@ -53,22 +62,27 @@ def to_folder(save: str | Path, folder: str | Path, *, overwrite: bool = False) 
     list of Path
         The files written.
     """
+    target = Path(folder)
+    with folder_transaction(target, overwrite=overwrite) as temporary:
+        written = fill_folder(Path(save), temporary)
+    return [target / file.name for file in written]
+
+
+def fill_folder(save: Path, folder: Path) -> list[Path]:
+    """Write what `to_folder` describes into an empty folder; the caller hands it over."""
     run = read_run(save)
     source = Path(run.source).parent
     density = None
     if any((source / name).is_file() for name in (DAT, HDF5)):
         density = to_grid(read_density(source), run)
     order = _by_element(run.structure.symbols)
-    target = Path(folder)
-    with folder_transaction(target, overwrite=overwrite) as temporary:
-        poscar = format_poscar(run.structure.select(order), "from pw.x, written by dock")
-        write_text(temporary / "POSCAR", poscar)
-        write_text(temporary / RUN_FILE, json.dumps(_facts(run, order)) + "\n")
-        _write_bands(temporary / BANDS_FILE, run)
-        if density is not None:
-            write_grid(temporary / GRID_FILE, density)
-        names = sorted(file.name for file in temporary.iterdir())
-    return [target / name for name in names]
+    poscar = format_poscar(run.structure.select(order), "from pw.x, written by dock")
+    write_text(folder / "POSCAR", poscar)
+    write_text(folder / RUN_FILE, json.dumps(_facts(run, order)) + "\n")
+    _write_bands(folder / BANDS_FILE, run)
+    if density is not None:
+        write_grid(folder / GRID_FILE, density)
+    return sorted(folder.iterdir())
 
 
 def to_grid(density: PlaneWaveDensity, run: PlaneWaveRun | None = None) -> GridDensity:
@@ -190,23 +204,44 @@ def to_save(
         When the density holds another number of electrons than the run, or lacks spin parts:
         pw.x would rescale it, or go on without magnetisation, in silence.
     """
+    target = Path(save)
+    with folder_transaction(target, overwrite=overwrite) as temporary:
+        written = fill_save(
+            Path(folder),
+            temporary,
+            like=None if like is None else Path(like),
+            ecutrho_hartree=ecutrho_hartree,
+            kinds=kinds,
+        )
+        if find_save(target) is not None:  # its own XML file stays
+            written = [file for file in written if file.name != SCHEMA]
+            (temporary / SCHEMA).unlink(missing_ok=True)
+    return [target / file.name for file in written]
+
+
+def fill_save(
+    grid_file: Path,
+    folder: Path,
+    *,
+    like: Path | None = None,
+    ecutrho_hartree: float | None = None,
+    kinds: Sequence[str] = ("dat", "hdf5"),
+) -> list[Path]:
+    """Write what `to_save` describes into an empty folder; the caller hands it over."""
     if not kinds or not set(kinds) <= {"dat", "hdf5"}:
         raise UsageError(f"the kinds of density file are dat and hdf5, found {list(kinds)}.")
     run = None if like is None else read_run(like)
-    grid = read_grid(folder)
+    grid = read_grid(grid_file)
     if run is not None:
         _require_complete(grid, run)
     density = from_grid(grid, run, ecutrho_hartree=ecutrho_hartree)
-    target = Path(save)
-    with folder_transaction(target, overwrite=overwrite) as temporary:
-        if "dat" in kinds:
-            write_dat(temporary / DAT, density)
-        if "hdf5" in kinds:
-            write_hdf5(temporary / HDF5, density)
-        if run is not None and find_save(target) is None:
-            shutil.copyfile(run.source, temporary / SCHEMA)
-        names = sorted(file.name for file in temporary.iterdir())
-    return [target / name for name in names]
+    if "dat" in kinds:
+        write_dat(folder / DAT, density)
+    if "hdf5" in kinds:
+        write_hdf5(folder / HDF5, density)
+    if run is not None:
+        shutil.copyfile(run.source, folder / SCHEMA)
+    return sorted(folder.iterdir())
 
 
 def _by_element(symbols: tuple[str, ...]) -> list[int]:

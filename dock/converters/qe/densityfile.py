@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from dock.converters.qe.density import PlaneWaveDensity
 from dock.errors import FormatError, LayoutError, MissingDataError
 from dock.files import atomic_path
+from dock.hdf5 import new_hdf5
 
 __all__ = ["DAT", "HDF5", "read_density", "write_dat", "write_hdf5"]
 
@@ -81,9 +82,7 @@ def write_dat(path: Path, density: PlaneWaveDensity) -> None:
 
 def write_hdf5(path: Path, density: PlaneWaveDensity) -> None:
     """Write the file that pw.x reads when it was built with HDF5."""
-    import h5py
-
-    with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
+    with new_hdf5(path) as file:
         word = b".TRUE." if density.gamma_only else b".FALSE."
         file.attrs["gamma_only"] = np.bytes_(word.ljust(7))
         file.attrs["ngm_g"] = np.int32(len(density.miller))

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from dock._version import __version__
 from dock.core.arrays import FloatArray, frozen
 from dock.errors import FormatError, LayoutError, MissingDataError
-from dock.files import atomic_path
+from dock.hdf5 import new_hdf5
 
 __all__ = ["GRID_FILE", "GridDensity", "read_grid", "write_grid"]
 
@@ -67,10 +67,8 @@ class GridDensity:
 
 def write_grid(path: Path, density: GridDensity) -> None:
     """Write ``charge_density.h5`` atomically."""
-    import h5py
-
     values = density.values.reshape(len(density.values), -1)
-    with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
+    with new_hdf5(path) as file:
         file.create_dataset("shape", data=np.array(density.values.shape[1:], dtype=np.int64))
         file.create_dataset("entries", data=values[0])
         if len(values) > 1:

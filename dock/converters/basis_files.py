@@ -1,0 +1,232 @@
+"""One way to the basis files of every code: folder in, shells of each species out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from dock.core.basis import Basis, Radial, Shell
+from dock.core.elements import atomic_number
+from dock.core.structure import Structure
+from dock.errors import ConventionError, FormatError, MissingDataError, UsageError
+
+__all__ = ["CODES", "SpeciesBasis", "basis_for", "detect_code", "read_basis_folder"]
+
+_SUBDIVISION = 8  # points put into each interval of an OpenMX mesh
+
+
+@dataclass(frozen=True)
+class SpeciesBasis:
+    """The basis of one species as its file gives it.
+
+    Attributes
+    ----------
+    label
+        Species label of the file.
+    number
+        Atomic number.
+    shells
+        Shells with radial functions in Å.
+    path
+        The file.
+    projector_cutoff
+        Radius of the longest projector, Å; None where the files of the code hold none.
+    valence
+        Electrons that the species brings; None where the files do not say it.
+    """
+
+    label: str
+    number: int
+    shells: tuple[Shell, ...]
+    path: Path
+    projector_cutoff: float | None = None
+    valence: float | None = None
+
+
+def _siesta(folder: Path, strings: Mapping[str, str]) -> list[SpeciesBasis]:  # noqa: ARG001
+    from dock.converters.siesta.basis import read_ion
+    from dock.units import SIESTA5
+
+    chosen: dict[str, Path] = {}
+    for suffix in (".ion", ".ion.nc", ".ion.xml"):  # the last one wins
+        for path in sorted(folder.glob(f"*{suffix}")):
+            chosen[path.name.removesuffix(suffix)] = path
+    result = []
+    for path in chosen.values():
+        ion = read_ion(path)
+        reach = ion.projector_cutoff_bohr * SIESTA5.bohr_angstrom
+        result.append(SpeciesBasis(ion.label, ion.number, ion.shells(), path, reach, ion.valence))
+    return result
+
+
+def _abacus(folder: Path, strings: Mapping[str, str]) -> list[SpeciesBasis]:  # noqa: ARG001
+    from dock.converters.abacus.orb import read_orb
+
+    result = []
+    for path in sorted(folder.glob("*.orb")):
+        orb = read_orb(path)
+        symbol = orb.symbol or path.name.split("_")[0]
+        result.append(SpeciesBasis(symbol, _number(path, symbol), orb.shells(), path))
+    return result
+
+
+def _openmx(folder: Path, strings: Mapping[str, str]) -> list[SpeciesBasis]:
+    from dock.converters.openmx.basis import shells_of_pao
+    from dock.converters.openmx.species import Species
+
+    result = []
+    for label, text in strings.items():
+        species = Species.parse(label, text, text)
+        shells = tuple(
+            Shell(shell.l, shell.label, _openmx_interpolant(shell.radial))
+            for shell in shells_of_pao(species, folder)
+        )
+        path = folder / f"{species.pao.file_name}.pao"
+        result.append(SpeciesBasis(label, species.number, shells, path))
+    return result
+
+
+def _number(path: Path, symbol: str) -> int:
+    try:
+        return atomic_number(symbol)
+    except ConventionError as error:
+        raise FormatError(path, str(error).rstrip("."), where="Element") from error
+
+
+def _openmx_interpolant(radial: Radial | None) -> Radial | None:
+    """Return the function that OpenMX makes of its table: cubic Hermite, parabolic slopes.
+
+    The mesh is coarse far out, so that a spline through it differs by up to 5e-6 in the norm.
+    """
+    if radial is None:
+        return None
+    x, y = np.asarray(radial.r), np.asarray(radial.values)
+    slopes = np.gradient(y, x)
+    t = np.arange(_SUBDIVISION) / _SUBDIVISION
+    h, s = np.diff(x)[:, None], 1 - t
+    values = (
+        s * s * ((1 + 2 * t) * y[:-1, None] + t * h * slopes[:-1, None])
+        + t * t * ((1 + 2 * s) * y[1:, None] - s * h * slopes[1:, None])
+    )  # fmt: skip
+    fine = (x[:-1, None] + h * t).ravel()
+    return Radial(np.append(fine, x[-1]), np.append(values.ravel(), y[-1]), radial.cutoff)
+
+
+_READERS: dict[str, tuple[str, Callable[[Path, Mapping[str, str]], list[SpeciesBasis]]]] = {
+    "siesta": ("*.ion*", _siesta),
+    "openmx": ("*.pao", _openmx),
+    "abacus": ("*.orb", _abacus),
+}
+
+CODES = tuple(_READERS)
+"""Codes whose basis files are read."""
+
+
+def detect_code(folder: str | Path) -> str:
+    """Return the code whose basis files a folder holds.
+
+    Raises
+    ------
+    MissingDataError
+        When there are none.
+    UsageError
+        When there are files of several codes.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise MissingDataError("the folder of basis files", folder, "Check the path of --basis.")
+    found = [code for code, (pattern, _) in _READERS.items() if any(folder.glob(pattern))]
+    if not found:
+        patterns = ", ".join(f"{pattern} ({code})" for code, (pattern, _) in _READERS.items())
+        raise MissingDataError("a basis file", folder, f"Expected one of: {patterns}.")
+    if len(found) > 1:
+        raise UsageError(f"{folder}: basis files of {' and '.join(found)}. Choose with --code.")
+    return found[0]
+
+
+def read_basis_folder(
+    folder: str | Path, code: str = "auto", *, strings: Mapping[str, str] | None = None
+) -> dict[str, SpeciesBasis]:
+    """Read all basis files of a folder.
+
+    Parameters
+    ----------
+    folder
+        The code's basis files.
+    code
+        ``siesta`` (.ion.xml, .ion.nc, .ion), ``openmx`` (.pao), ``abacus`` (.orb), or ``auto``.
+    strings
+        For OpenMX, the basis string of each species label: ``{"C": "C6.0-s2p2d1"}``.
+
+    Returns
+    -------
+    dict
+        The species by label.
+
+    Raises
+    ------
+    UsageError
+        For an unknown code, or two files of one label.
+    MissingDataError
+        When the folder has no such files, or OpenMX's basis strings are not given.
+    FormatError
+        When a file is damaged.
+    """
+    folder = Path(folder)
+    code = detect_code(folder) if code == "auto" else code
+    if code not in _READERS:
+        raise UsageError(f"there are no basis files of '{code}'. Known codes: {', '.join(CODES)}.")
+    if not folder.is_dir() or not any(folder.glob(_READERS[code][0])):
+        raise MissingDataError(
+            f"a basis file {_READERS[code][0]}", folder, "Check the path of --basis."
+        )
+    if code == "openmx" and not strings:
+        raise MissingDataError(
+            "the choice of orbitals",
+            folder,
+            "A .pao file holds more than a basis takes: give strings such as C=C6.0-s2p2d1.",
+        )
+    result: dict[str, SpeciesBasis] = {}
+    for item in _READERS[code][1](folder, strings or {}):
+        if item.label in result:
+            raise UsageError(
+                f"{folder}: {item.path.name} and {result[item.label].path.name} are both for the "
+                f"species {item.label}. Keep the one that is meant."
+            )
+        result[item.label] = item
+    return result
+
+
+def basis_for(structure: Structure, species: Mapping[str, SpeciesBasis]) -> Basis:
+    """Return the basis of a structure: by species label, or else by element.
+
+    Raises
+    ------
+    MissingDataError
+        When a species has no basis.
+    """
+    by_number: dict[int, list[SpeciesBasis]] = {}
+    for item in species.values():
+        by_number.setdefault(item.number, []).append(item)
+    shells: dict[str, Sequence[Shell]] = {}
+    for label, number in zip(structure.labels, structure.numbers.tolist(), strict=True):
+        if label in shells:
+            continue
+        same = by_number.get(number, [])
+        if label in species:
+            shells[label] = species[label].shells
+        elif len(same) == 1:
+            shells[label] = same[0].shells
+        else:
+            known = ", ".join(species) or "none"
+            several = ", ".join(item.label for item in same)
+            raise MissingDataError(
+                f"the basis of species {label}",
+                "the basis files",
+                f"They hold: {known}."
+                + (f" Of its element there are several ({several})." if same else ""),
+            )
+    return Basis({label: tuple(group) for label, group in shells.items()}, structure.labels)

@@ -1,0 +1,41 @@
+"""Shells of OpenMX species, with and without their radial functions."""
+
+import numpy as np
+import pytest
+
+from dock.converters.openmx.basis import radial_of_pao, shells_of_pao
+from dock.converters.openmx.pao import read_pao
+from dock.converters.openmx.species import Species
+from dock.errors import FormatError, MissingDataError
+
+pytestmark = pytest.mark.shared
+BOHR = 0.529177249
+
+
+@pytest.fixture
+def folder(shared):
+    return shared / "public" / "openmx" / "pao"
+
+
+def test_shells_carry_the_functions_of_the_basis_string(folder):
+    shells = shells_of_pao(Species.parse("Mo", "Mo7.0-s3p2d1", "Mo_PBE19"), folder)
+    assert [(shell.l, shell.label) for shell in shells] == [
+        (0, "s0"), (0, "s1"), (0, "s2"), (1, "p0"), (1, "p1"), (2, "d0"),
+    ]  # fmt: skip
+    assert all(shell.radial.cutoff == pytest.approx(7 * BOHR) for shell in shells)
+
+
+def test_norm_is_one_in_angstrom(folder):
+    """∫ R² r² dr = 1 whatever the unit; the tail beyond the cutoff is zero."""
+    pao = read_pao(folder / "C6.0.pao")
+    radial = radial_of_pao(pao, 1, 0)
+    norm = np.trapezoid(radial.values**2 * radial.r**3, np.log(radial.r))
+    assert norm == pytest.approx(1.0, abs=1e-4)
+    assert radial.cutoff == pytest.approx(6 * BOHR)
+
+
+def test_what_is_missing_is_named(folder, tmp_path):
+    with pytest.raises(MissingDataError, match=r"Xe9\.0\.pao.*--basis"):
+        shells_of_pao(Species.parse("Xe", "Xe9.0-s1", "Xe_PBE19"), folder)
+    with pytest.raises(FormatError, match=r"Si7\.0\.pao.*no function 1 of l = 5.*15 of l = 0"):
+        shells_of_pao(Species.parse("Si", "Si7.0-s1h1", "Si_PBE19"), folder)

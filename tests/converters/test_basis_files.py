@@ -1,0 +1,71 @@
+"""Folders of basis files: detection, choice by species, and what is refused."""
+
+import numpy as np
+import pytest
+
+from dock.converters.basis_files import (
+    _openmx_interpolant,
+    basis_for,
+    detect_code,
+    read_basis_folder,
+)
+from dock.core.basis import Radial
+from dock.core.structure import Structure
+from dock.errors import MissingDataError, UsageError
+
+
+def test_nothing_or_too_much(tmp_path):
+    with pytest.raises(MissingDataError, match="the folder of basis files is missing"):
+        detect_code(tmp_path / "none")
+    with pytest.raises(MissingDataError, match=r"a basis file is missing.*\*\.pao \(openmx\)"):
+        detect_code(tmp_path)
+    (tmp_path / "Si.orb").touch()
+    assert detect_code(tmp_path) == "abacus"
+    (tmp_path / "Si.ion.xml").touch()
+    with pytest.raises(UsageError, match=r"siesta and abacus\. Choose with --code"):
+        detect_code(tmp_path)
+
+
+def test_unknown_code_and_missing_strings(tmp_path):
+    (tmp_path / "C6.0.pao").touch()
+    with pytest.raises(UsageError, match=r"no basis files of 'vasp'\. Known codes: siesta"):
+        read_basis_folder(tmp_path, "vasp")
+    with pytest.raises(MissingDataError, match=r"C=C6\.0-s2p2d1"):
+        read_basis_folder(tmp_path)
+    with pytest.raises(MissingDataError, match=r"a basis file \*\.orb is missing"):
+        read_basis_folder(tmp_path, "abacus")
+
+
+def test_the_openmx_interpolant_passes_through_the_table():
+    r = np.geomspace(1e-3, 6, 200)
+    radial = Radial(r, np.exp(-r) * r, 5.0)
+    fine = _openmx_interpolant(radial)
+    assert _openmx_interpolant(None) is None
+    assert fine.cutoff == 5.0
+    assert np.allclose(fine.values[::8], radial.values)
+    assert np.allclose(fine.values, np.exp(-fine.r) * fine.r, atol=1e-4)
+
+
+@pytest.mark.shared
+def test_real_folders(shared):
+    siesta = read_basis_folder(shared / "fixtures/siesta/h2o", "siesta")
+    assert set(siesta) == {"H", "O"}
+    assert siesta["O"].path.name == "O.ion.xml"
+    assert siesta["O"].valence == 6
+    assert siesta["O"].projector_cutoff > 0.3
+    strings = {"C1": "C5.0-s2p2d1", "H": "H5.0-s2p1"}
+    openmx = read_basis_folder(shared / "public/openmx/pao", strings=strings)
+    assert [shell.l for shell in openmx["C1"].shells] == [0, 0, 1, 1, 2]
+    with pytest.raises(UsageError, match="are both for the species Si"):
+        read_basis_folder(shared / "public/abacus/orb")
+
+
+@pytest.mark.shared
+def test_species_are_found_by_label_then_by_element(shared):
+    species = read_basis_folder(shared / "fixtures/siesta/h2o")
+    box = Structure(np.eye(3) * 9, [[0, 0, 0], [1, 0, 0]], [8, 1], ("O_water", "H"))
+    basis = basis_for(box, species)
+    assert basis.shells["O_water"] == species["O"].shells
+    alien = Structure(np.eye(3) * 9, [[0, 0, 0]], [26])
+    with pytest.raises(MissingDataError, match=r"basis of species Fe is missing\. They hold: H, O"):
+        basis_for(alien, species)

@@ -1,0 +1,141 @@
+"""`bands` as an object: spin channels, selections, paths, differences."""
+
+import numpy as np
+import pytest
+import samples
+
+import dock
+from dock.core.spin import Spin
+from dock.errors import MissingDataError, UsageError
+from dock.post import bands
+from dock.post.band_structure import Selection, make_path
+
+SHORT = {"path": "LGX", "points": 6}
+
+
+@pytest.fixture(scope="module")
+def si():
+    return dock.read(samples.OPENMX / "si")
+
+
+@pytest.fixture(scope="module")
+def full(si):
+    return bands(si, **SHORT)
+
+
+def test_energies_are_those_of_numpy(si, full):
+    import scipy.linalg
+
+    for number in (0, 3, -1):
+        k = full.path.kpoints_frac[number]
+        H, S = si.hamiltonian.k(k), si.overlap.k(k)
+        expected = scipy.linalg.eigh(H, S, eigvals_only=True)
+        np.testing.assert_allclose(full.energies[0, number], expected, rtol=0, atol=1e-9)
+    assert full.energies.shape == (1, full.path.n_kpoints, 10)
+    assert full.smallest_overlap > 1e-3
+    assert full.n_removed == 0
+
+
+def test_spin_channels():
+    for name, n_spin, n_bands in (("o2-spin", 2, 26), ("o2-nc-soc", 1, 20)):
+        calc = dock.read(samples.OPENMX / name)
+        found = bands(calc)
+        assert found.energies.shape[0] == n_spin
+        assert found.energies.shape[2] == n_bands
+        assert found.spin is calc.spin
+
+
+def test_progress_counts_all_channels():
+    seen = []
+    calc = dock.read(samples.OPENMX / "o2-spin")
+    bands(calc, jobs=1, progress=lambda done, total: seen.append((done, total)))
+    assert seen[-1] == (2, 2)
+
+
+class TestSelection:
+    def test_window(self, si, full):
+        level = si.fermi_level
+        some = bands(si, **SHORT, selection=Selection((-4.0, 2.0)))
+        low, high = some.first_band, some.first_band + some.energies.shape[2]
+        inside = np.isfinite(some.energies)
+        np.testing.assert_allclose(
+            some.energies[inside], full.energies[..., low:high][inside], atol=1e-9
+        )
+        wanted = (full.energies > level - 4) & (full.energies < level + 2)
+        assert inside.sum() >= wanted.sum()
+        assert some.gap.size == pytest.approx(full.gap.size)
+        assert some.difference(full)[0] < 1e-9
+
+    def test_states(self, si, full):
+        two = bands(si, **SHORT, selection=Selection(states=2))
+        first, last = two.first_band, two.first_band + two.energies.shape[2]
+        np.testing.assert_array_equal(two.energies, full.energies[..., first:last])
+        distance = np.sort(np.abs(full.energies[0] - si.fermi_level), axis=1)[:, 1]
+        for row, limit in zip(two.energies[0], distance, strict=True):
+            assert np.sum(np.abs(row - si.fermi_level) <= limit) == 2
+        assert last - first < 10
+        assert bands(si, **SHORT, selection=Selection(states=99)).energies.shape[2] == 10
+
+    @pytest.mark.parametrize(
+        "wrong", [{"window": (1, 1)}, {"states": 0}, {"window": (0, 1), "states": 1}]
+    )
+    def test_refused(self, wrong):
+        with pytest.raises(UsageError):
+            Selection(**wrong)
+
+
+class TestPath:
+    def test_a_molecule_is_one_point(self):
+        calc = dock.read(samples.OPENMX / "h2o")
+        found = bands(calc)
+        assert found.path.n_kpoints == 1
+        assert found.gap.kind == "insulator"
+
+    def test_axes_without_pairs_are_left_out(self):
+        """Graphene in a box: no pair reaches across the vacuum, so no k along it."""
+        calc = dock.read(samples.OPENMX / "graphene-v38")
+        path = make_path(calc)
+        assert np.all(path.kpoints_frac[:, 2] == 0)
+        assert {name for pair in path.labels for name in pair} == {"GAMMA", "M", "K"}
+        assert np.isclose(bands(calc, "GMKG", points=8).gap.size, 0, atol=0.5)
+
+    def test_a_chain(self):
+        calc = dock.read(samples.OPENMX / "o2-nc-soc")
+        assert np.ptp(make_path(calc).kpoints_frac, axis=0).tolist() == [0.5, 0, 0]
+
+    def test_object_and_file(self, si, full, tmp_path):
+        full.path.to_file(tmp_path / "K_PATH")
+        for path in (full.path, tmp_path / "K_PATH", str(tmp_path / "K_PATH")):
+            np.testing.assert_array_equal(bands(si, path).energies, full.energies)
+
+
+class TestDifference:
+    def test_reference_is_taken_off(self, si, full):
+        moved = bands(si.replace(fermi_level=si.fermi_level + 0.1), **SHORT)
+        largest, mean = full.difference(moved)
+        assert largest == pytest.approx(0.1)
+        assert mean == pytest.approx(0.1)
+
+    def test_refused(self, si, full):
+        with pytest.raises(UsageError, match="different k-points"):
+            full.difference(bands(si, "LG", points=3))
+        low = bands(si, **SHORT, selection=Selection((-99.0, -12.0)))
+        high = bands(si, **SHORT, selection=Selection((50.0, 99.0)))
+        with pytest.raises(UsageError, match="no band in common"):
+            low.difference(high)
+
+
+def test_missing_matrices(si):
+    for kept, lost in (("H", "overlap"), ("S", "hamiltonian")):
+        with pytest.raises(MissingDataError, match=lost):
+            bands(si.replace(matrices={kept: si.require(kept)}), "LG")
+
+
+def test_reference_without_any_level(si):
+    calc = dock.core.calculation.Calculation(
+        si.structure, si.basis, Spin.NONE, {"H": si.require("H"), "S": si.require("S")}
+    )
+    found = bands(calc, **SHORT)
+    assert (found.reference, found.gap.kind) == (0.0, "unknown")
+    some = bands(calc, **SHORT, selection=Selection((-3.0, 0.0)))  # absolute energies then
+    assert -3 <= np.nanmin(some.energies) < np.nanmax(some.energies) <= 0.01

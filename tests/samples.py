@@ -1,0 +1,138 @@
+"""Helpers of the suite: run the command line in this process, make and list folders."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import io
+import shutil
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import NamedTuple
+from unittest import mock
+
+import h5py
+import numpy as np
+
+import dock
+from dock.cli import _run
+
+ROOT = Path(__file__).resolve().parents[1]
+OPENMX = ROOT / "fixtures" / "openmx"
+BUNDLED = sorted(file.parent.name for file in OPENMX.glob("*/reference.json"))
+
+
+class Answer(NamedTuple):
+    """What a command returned and printed."""
+
+    code: int
+    out: str
+    err: str
+
+
+def cli(*arguments: object, stdin: str = "") -> Answer:
+    """Run ``dock`` with the given arguments in this process; nothing may escape it."""
+    out, err = io.StringIO(), io.StringIO()
+    words = [str(argument) for argument in arguments]
+    with (
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+        mock.patch.object(sys, "stdin", io.StringIO(stdin)),
+        mock.patch.object(sys, "argv", ["dock", *words]),
+    ):
+        code = _run(words)
+    return Answer(code, out.getvalue(), err.getvalue())
+
+
+def refused(answer: Answer, *words: object, code: int = 2) -> None:
+    """Assert that a command ended with a sentence on stderr that has the words."""
+    assert answer.code == code, answer
+    assert "Traceback" not in answer.out + answer.err
+    for word in words:
+        assert str(word) in answer.err, answer.err
+
+
+def named(error: Exception, path: Path) -> None:
+    """Assert that an error names a file."""
+    assert str(path) in str(error)
+
+
+def listing(folder: Path) -> dict[str, bytes]:
+    """Return every file below a folder, hidden ones included, with its content."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def names(folder: Path) -> list[str]:
+    """Return all names in a folder, hidden ones included."""
+    return sorted(path.name for path in folder.iterdir())
+
+
+def unified(target: Path, system: str = "si", **changes: object) -> Path:
+    """Write the unified folder of a bundled OpenMX system; `changes` go to info.json."""
+    import json
+
+    dock.write(dock.read(OPENMX / system, "openmx"), target)
+    if changes:
+        path = target / "info.json"
+        content = json.loads(path.read_text())
+        for key, value in changes.items():
+            if value is None and key == "dock":
+                del content[key]
+            else:
+                content[key] = value
+        path.write_text(json.dumps(content))
+    return target
+
+
+def foreign(target: Path, system: str = "si") -> Path:
+    """Write a unified folder as another program would: no attributes, no key ``dock``."""
+    unified(target, system, dock=None)
+    for file in target.glob("*.h5"):
+        with h5py.File(file, "r+") as h5:
+            for name in list(h5.attrs):
+                del h5.attrs[name]
+    return target
+
+
+def rewrite(file: Path, **changes: object) -> None:
+    """Replace datasets of an HDF5 file; a function gets the old values."""
+    with h5py.File(file, "r+") as h5:
+        for name, change in changes.items():
+            new = change(h5[name][()]) if callable(change) else change
+            del h5[name]
+            if new is not None:
+                h5.create_dataset(name, data=new)
+
+
+def run_folder(target: Path, system: str = "si") -> Path:
+    """Copy a bundled OpenMX run."""
+    target.mkdir(parents=True)
+    for suffix in (".scfout", ".out", ".dat"):
+        shutil.copy(OPENMX / system / f"{system}{suffix}", target)
+    return target
+
+
+def same_matrices(one: dock.Calculation, two: dock.Calculation, relative: float = 0.0) -> None:
+    """Assert that both have the same matrices; the deviation is relative to the largest entry."""
+    assert set(one.available) == set(two.available)
+    assert one.spin is two.spin
+    for name in one.available:
+        first, second = one.require(name).aligned(two.require(name))
+        second = second.on_pairs(first.pairs)
+        scale = np.abs(first.entries).max()
+        deviation = np.abs(first.entries - second.entries).max()
+        assert deviation <= relative * scale, (name, deviation, scale)
+
+
+def plain_scfout() -> ModuleType:
+    """Return the independent reader and maker of scfout files."""
+    path = ROOT / "tests" / "converters" / "openmx" / "independent_scfout.py"
+    spec = importlib.util.spec_from_file_location("independent_scfout", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
