@@ -6,6 +6,7 @@ from pathlib import Path
 
 __all__ = [
     "ConventionError",
+    "ConvergenceError",
     "DependencyError",
     "DockError",
     "FormatError",
@@ -112,7 +113,11 @@ class UsageError(DockError, ValueError):
 
 
 class SolverError(DockError, ArithmeticError):
-    """A numerical method failed: S not positive definite, no convergence."""
+    """The data cannot be solved: S is not positive definite, entries are not finite."""
+
+
+class ConvergenceError(SolverError):
+    """A numerical method did not converge."""
 
     exit_code = 4
 

@@ -7,6 +7,7 @@ import pytest
 from dock import errors
 from dock.errors import (
     ConventionError,
+    ConvergenceError,
     DependencyError,
     DockError,
     FormatError,
@@ -27,6 +28,7 @@ BUILTIN = {
     MissingDataError: LookupError,
     OutputError: OSError,
     SolverError: ArithmeticError,
+    ConvergenceError: ArithmeticError,
     UsageError: ValueError,
 }
 EXAMPLES = [
@@ -45,7 +47,7 @@ def test_every_error_is_here():
 def test_inheritance(kind):
     assert issubclass(kind, DockError)
     assert issubclass(kind, BUILTIN[kind])
-    assert kind.exit_code == {DependencyError: 3, SolverError: 4}.get(kind, 2)
+    assert kind.exit_code == {DependencyError: 3, ConvergenceError: 4}.get(kind, 2)
 
 
 @pytest.mark.parametrize("error", EXAMPLES, ids=lambda error: type(error).__name__)

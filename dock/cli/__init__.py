@@ -25,6 +25,18 @@ _COMMANDS = {
     "diff": ("dock.cli.inspect", "diff", "Compare two folders, matrix by matrix."),
     "formats": ("dock.cli.inspect", "formats", "List the formats that are read and written."),
     "bands": ("dock.cli.bands", "bands", "Compute, save and draw a band structure."),
+    "fermi": ("dock.cli.fermi", "fermi", "Find the Fermi level and gap by counting electrons."),
+    "dos": ("dock.cli.dos", "dos", "Density of states, projections, COOP and COHP."),
+    "density-matrix": (
+        "dock.cli.density_matrix",
+        "density_matrix",
+        "Density matrix by diagonalisation or by poles.",
+    ),
+    "populations": (
+        "dock.cli.density_matrix",
+        "populations",
+        "Mulliken and Löwdin charges and spin moments.",
+    ),
 }
 
 _EPILOG = """\b

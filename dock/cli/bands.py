@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from math import isnan
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -21,6 +21,7 @@ from dock.cli._common import (
 
 if TYPE_CHECKING:
     from dock.post.band_structure import BandStructure
+    from dock.post.fat_bands import FatBands
     from dock.post.gap import Edge
 
 __all__ = ["bands"]
@@ -30,6 +31,7 @@ __all__ = ["bands"]
     epilog="""\b
 More examples:
   dock bands si_deeph --path LGX --points 40 --plot bands.png
+  dock bands si_deeph --project species,l --plot fat.png
   dock bands moire/hamiltonian_pred.h5 --path K_PATH --window -1 1
   dock bands predicted/hamiltonian_pred.h5 --compare dft --plot both.png
 """
@@ -60,6 +62,14 @@ More examples:
 @click.option(
     "--compare", type=click.Path(path_type=Path), metavar="OTHER", help="Overlay another run."
 )
+@click.option("--project", metavar="FIELDS", help="Fat bands by species,atom,shell,l,m,spin.")
+@click.option(
+    "--scheme",
+    type=click.Choice(["mulliken", "lowdin"]),
+    default="mulliken",
+    show_default=True,
+    help="Of --project.",
+)
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), help="[default: band.h5 beside PATH]"
 )
@@ -82,6 +92,8 @@ def bands(
     electrons: float | None,
     s_threshold: float | None,
     compare: Path | None,
+    project: str | None,
+    scheme: Literal["mulliken", "lowdin"],
     output: Path | None,
     plot: Path | None,
     overwrite: bool,
@@ -102,7 +114,11 @@ def bands(
     from dock.converters import read
     from dock.post.band_structure import Selection, make_path
     from dock.post.band_structure import bands as compute
+    from dock.post.fat_bands import project_bands
+    from dock.post.projections import parse_fields
 
+    if project is not None:
+        parse_fields(project)
     show_log(quiet=quiet)
     calc = read(path, source).replace(fermi_level=fermi, n_electrons=electrons)
     selection = Selection(window or None, states, around)
@@ -116,9 +132,19 @@ def bands(
     other = None
     if compare is not None:
         other = run(read(compare), progress=lambda done, _: bar.update(count + done))
-    written = result.save(target, overwrite=overwrite)
+        result.difference(other)  # raises, before anything is written, where they do not compare
+    saved: BandStructure | FatBands = result
+    if project is not None:
+        saved = project_bands(
+            calc, result, project, scheme=scheme, s_threshold=s_threshold, jobs=jobs
+        )
+    written = saved.save(target, overwrite=overwrite)
     if plot is not None:
-        written.append(result.plot(plot, other=other, window=window or None, overwrite=overwrite))
+        drawn: dict[str, Any] = {"window": window or None, "overwrite": overwrite}
+        if project is not None and other is None:
+            written.append(saved.plot(plot, **drawn))
+        else:
+            written.append(result.plot(plot, other=other, **drawn))
     if as_json:
         _print_json(result, other, written)
     else:

@@ -1,4 +1,4 @@
-"""From matrices to physics: bands here; further quantities join behind the same objects.
+"""From matrices to physics: bands, Fermi level, density of states, density matrix, populations.
 
 >>> import dock
 >>> from dock.post import bands
@@ -14,16 +14,54 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from dock.post.band_structure import BandStructure, bands
+    from dock.post.density_matrices import DensityMatrix, density_matrix
+    from dock.post.density_of_states import DensityOfStates, dos
+    from dock.post.fat_bands import FatBands, project_bands
+    from dock.post.fermi import FermiResult, fermi_level
     from dock.post.gap import Gap
+    from dock.post.kmesh import KMesh, make_mesh
     from dock.post.kpath import KPath
+    from dock.post.population import Populations, populations
+    from dock.post.smearing import Smearing
 
-__all__ = ["BandStructure", "Gap", "KPath", "bands"]
+__all__ = [
+    "BandStructure",
+    "DensityMatrix",
+    "DensityOfStates",
+    "FatBands",
+    "FermiResult",
+    "Gap",
+    "KMesh",
+    "KPath",
+    "Populations",
+    "Smearing",
+    "bands",
+    "density_matrix",
+    "dos",
+    "fermi_level",
+    "make_mesh",
+    "populations",
+    "project_bands",
+]
 
 _HOMES = {
     "BandStructure": "dock.post.band_structure",
+    "DensityMatrix": "dock.post.density_matrices",
+    "DensityOfStates": "dock.post.density_of_states",
+    "FatBands": "dock.post.fat_bands",
+    "FermiResult": "dock.post.fermi",
     "Gap": "dock.post.gap",
+    "KMesh": "dock.post.kmesh",
     "KPath": "dock.post.kpath",
+    "Populations": "dock.post.population",
+    "Smearing": "dock.post.smearing",
     "bands": "dock.post.band_structure",
+    "density_matrix": "dock.post.density_matrices",
+    "dos": "dock.post.density_of_states",
+    "fermi_level": "dock.post.fermi",
+    "make_mesh": "dock.post.kmesh",
+    "populations": "dock.post.population",
+    "project_bands": "dock.post.fat_bands",
 }
 
 

@@ -13,7 +13,7 @@ import samples
 
 from dock.cli import cli
 from dock.cli._common import Progress, parse_settings, parse_shard, table
-from dock.errors import DependencyError, DockError, SolverError, UsageError
+from dock.errors import ConvergenceError, DependencyError, DockError, UsageError
 
 HEAVY = ("numpy", "h5py", "scipy", "numba", "ase", "spglib", "seekpath", "matplotlib", "logging")
 COMMANDS = cli.list_commands(None)
@@ -81,7 +81,7 @@ def test_the_module_is_the_command(tmp_path):
     ("error", "code", "words"),
     [
         (DockError("a sentence"), 2, "a sentence"),
-        (SolverError("no convergence"), 4, "no convergence"),
+        (ConvergenceError("no convergence"), 4, "no convergence"),
         (DependencyError("pip install x"), 3, "pip install x"),
         (OSError(errno.ENAMETOOLONG, "File name too long", "x" * 999), 2, "File name too long"),
         (OSError("something odd"), 2, "something odd"),

@@ -250,9 +250,7 @@ def _naming(index: int, points: NDArray[np.float64]) -> Iterator[None]:
     try:
         yield
     except MemoryError as error:
-        raise SolverError(
-            f"{at}: not enough memory. Use fewer --jobs, a window, or the sparse solver."
-        ) from error
+        raise SolverError(f"{at}: not enough memory. Use fewer --jobs.") from error
     except (ConventionError, LayoutError, SolverError, UsageError) as error:
         raise type(error)(f"{at}: {error}") from error
     except DockError as error:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from dock.errors import LayoutError, SolverError, UsageError
+from dock.errors import ConvergenceError, LayoutError, SolverError, UsageError
 from dock.post import _lapack
 
 __all__ = ["EigenResult", "is_positive_definite", "smallest_overlap_eigenvalue", "solve"]
@@ -321,7 +321,7 @@ def _not_positive(S: Matrix) -> SolverError:
 
 def _check_convergence(info: int, n: int) -> None:
     if info > 0:
-        raise SolverError(
+        raise ConvergenceError(
             f"The diagonalisation of a matrix of {n} orbitals did not converge (LAPACK: {info}). "
-            "Check H and S for wrong numbers; --solver sparse uses another method."
+            "Check H and S for wrong numbers with: dock check"
         )

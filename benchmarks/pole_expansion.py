@@ -1,0 +1,103 @@
+"""Cost of the pole expansion against diagonalisation for sheets of growing size.
+
+    python benchmarks/pole_expansion.py [LARGEST_ATOMS] [LARGEST_DENSE_ATOMS]
+
+A square sheet with s and p shells on every atom, coupled to 12 neighbours: the sparsity of a short
+basis. One pole is timed (all cost the same) and multiplied by their number.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+
+import numpy as np
+
+from dock.core.basis import Basis
+from dock.core.calculation import Calculation
+from dock.core.matrix import AOMatrix
+from dock.core.pairs import Pairs
+from dock.core.spin import Spin
+from dock.core.structure import Structure
+from dock.post.contour import Contour
+from dock.post.eigen import solve
+from dock.post.kmesh import KMesh
+from dock.post.poles import PoleSolver
+
+
+def sheet(side: int, seed: int = 1) -> Calculation:
+    """Return a periodic sheet of side² atoms with smooth random H and S of the right sparsity."""
+    rng = np.random.default_rng(seed)
+    x, y = np.divmod(np.arange(side * side), side)
+    positions = np.stack([2.0 * x, 2.0 * y, np.full(side * side, 5.0)], axis=1).astype(float)
+    structure = Structure(np.diag([2.0 * side, 2.0 * side, 20.0]), positions, [6] * side**2)
+    basis = Basis.from_ls({"C": [0, 1]}, ["C"] * side**2)
+    steps = [(a, b) for a in range(-2, 3) for b in range(-2, 3) if a * a + b * b <= 4]
+    R, i, j, d = [], [], [], []
+    for a, b in steps:
+        rx, nx = np.divmod(x + a, side)
+        ry, ny = np.divmod(y + b, side)
+        R.append(np.stack([rx, ry, 0 * rx], axis=1))
+        i.append(np.arange(side * side))
+        j.append(nx * side + ny)
+        d.append(np.full(side * side, 2.0 * np.hypot(a, b)))
+    pairs = Pairs(np.concatenate(R), np.concatenate(i), np.concatenate(j), side * side)
+    distance = np.concatenate(d)
+    blocks = rng.normal(size=(len(pairs), 4, 4)) * np.exp(-distance / 1.2)[:, None, None]
+    on_site = distance == 0
+    onsite_h = np.diag([-12.0, -5.0, -5.0, -5.0])
+    S = AOMatrix("overlap", structure, basis, pairs, Spin.NONE, 0.1 * blocks.reshape(1, -1))
+    H = AOMatrix("hamiltonian", structure, basis, pairs, Spin.NONE, -3.0 * blocks.reshape(1, -1))
+    S, H = S.hermitian_part(), H.hermitian_part()
+    s, h = np.array(S.entries).reshape(-1, 4, 4), np.array(H.entries).reshape(-1, 4, 4)
+    s[on_site], h[on_site] = np.eye(4), onsite_h + 0.5 * h[on_site]
+    found = {"H": H.with_entries(h.reshape(1, -1)), "S": S.with_entries(s.reshape(1, -1))}
+    return Calculation(structure, basis, Spin.NONE, found, None, 4.0 * side**2)
+
+
+def main(largest: int, largest_dense: int) -> None:
+    rows = []
+    for side in (7, 10, 14, 20, 28, 40, 55):
+        atoms = side * side
+        if atoms > largest:
+            break
+        calc = sheet(side)
+        mesh = KMesh.full((1, 1, 1))
+        begin = time.perf_counter()
+        solver = PoleSolver(calc, mesh, 0.025852)
+        symbolic = time.perf_counter() - begin
+        problem = next(solver.problems())
+        contour = Contour.make(0.025852, 25.0)
+        pole = np.inf
+        for _ in range(3 if side < 28 else 1):
+            begin = time.perf_counter()
+            shifted = (-7.0 + contour.shifts[20]) * problem.S - problem.H
+            solver.inverse.invert(shifted, symmetric=True)
+            pole = min(pole, time.perf_counter() - begin)
+        dense = np.nan
+        if atoms <= largest_dense:
+            H, S = calc.hamiltonian.k([0, 0, 0]), calc.overlap.k([0, 0, 0])
+            begin = time.perf_counter()
+            vectors = solve(H, S, eigenvectors=True).eigenvectors
+            filled = vectors[:, : 2 * atoms]
+            filled @ filled.T
+            dense = time.perf_counter() - begin
+        total = pole * len(contour.shifts)
+        rows.append((atoms, pole, total, dense))
+        print(
+            f"{atoms:6d} atoms {4 * atoms:6d} orbitals  front {solver.inverse.largest_front:5d}  "
+            f"symbolic {symbolic:6.2f} s  pole {pole:8.3f} s × {len(contour.shifts)} = "
+            f"{total:8.1f} s  dense {dense:8.2f} s",
+            flush=True,
+        )
+    table = np.array(rows)
+    big = table[:, 0] >= 100
+    print(f"exponent of poles: {np.polyfit(*np.log(table[big][:, :2].T), 1)[0]:.2f}")
+    known = np.isfinite(table[:, 3]) & big
+    if known.sum() > 1:
+        slope = np.polyfit(np.log(table[known, 0]), np.log(table[known, 3]), 1)[0]
+        print(f"exponent of diagonalisation: {slope:.2f}")
+
+
+if __name__ == "__main__":
+    main(*(int(text) for text in [*sys.argv[1:], "1600", "400"][:2]))

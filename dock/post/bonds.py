@@ -1,0 +1,194 @@
+"""Crystal orbital overlap and Hamilton populations (COOP, COHP) of given pairs of atoms.
+
+For the pair (i, j) a state c contributes 2 Re Σ_μν c_iμ* O_iμ,jν e^{2πi k·R} c_jν with O = S (COOP,
+positive for bonding) or O = H (COHP, eV, negative for bonding). Both directions of the pair are
+counted, so that the sum over all distinct pairs and the on-site terms (counted once) is the number
+of electrons, or the band energy. COHP depends on the zero of energy where S is not the unit
+matrix: H − E_F S is taken when a Fermi level is given.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dock.core.calculation import Calculation
+from dock.core.matrix import AOMatrix
+from dock.core.spin import Spin
+from dock.errors import UsageError
+from dock.post.kmesh import Reduction
+from dock.post.spectrum import matrices
+
+__all__ = ["Bond", "BondProjector", "parse_bond"]
+
+
+@dataclass(frozen=True)
+class Bond:
+    """A pair of atoms.
+
+    Attributes
+    ----------
+    i, j
+        Atoms, from 0.
+    R
+        Lattice vector of j, or None for all periodic images together.
+    """
+
+    i: int
+    j: int
+    R: tuple[int, int, int] | None = None
+
+    @property
+    def is_onsite(self) -> bool:
+        """Whether the bond is its own reverse, and is counted once."""
+        return self.i == self.j and self.R in (None, (0, 0, 0))
+
+
+class BondProjector:
+    """Gives each state its overlap or Hamilton population of some bonds.
+
+    Parameters
+    ----------
+    calc
+        A calculation with Hamiltonian and overlap.
+    bonds
+        The pairs.
+    kind
+        ``coop`` or ``cohp``.
+    zero
+        For COHP: the energy (eV, absolute) that counts as zero; default 0.
+
+    Raises
+    ------
+    UsageError
+        For atoms that do not exist, pairs without a block, or an unknown kind.
+    """
+
+    def __init__(
+        self,
+        calc: Calculation,
+        bonds: Sequence[Bond],
+        kind: Literal["coop", "cohp"] = "coop",
+        *,
+        zero: float = 0.0,
+    ) -> None:
+        if kind not in ("coop", "cohp"):
+            raise UsageError(f"bond populations are 'coop' or 'cohp', found '{kind}'.")
+        if not bonds:
+            raise UsageError("give at least one pair of atoms, such as 1-2.")
+        hamiltonian, overlap = matrices(calc)
+        self._matrix = overlap if kind == "coop" else hamiltonian - overlap * zero
+        self._spin, self._basis = calc.spin, calc.basis
+        labels = calc.structure.labels
+        self._pairs = [_pairs_of(bond, self._matrix) for bond in bonds]
+        self._bonds = tuple(bonds)
+        self._names = tuple(_name(bond, labels, kind) for bond in bonds)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Name of each bond."""
+        return self._names
+
+    @property
+    def reduction(self) -> Reduction:
+        """A single bond has less symmetry than the crystal."""
+        return "time-reversal"
+
+    def weights(
+        self, channel: int, k_frac: NDArray[np.float64], vectors: NDArray[Any]
+    ) -> NDArray[np.float64]:
+        """Return (n_bonds, n_states)."""
+        found = []
+        for bond, pairs in zip(self._bonds, self._pairs, strict=True):
+            left, right = self._part(vectors, bond.i), self._part(vectors, bond.j)
+            block = self._block(pairs, channel, k_frac)
+            value = np.einsum("an,an->n", left.conj(), block @ right).real
+            found.append(value if bond.is_onsite else 2 * value)
+        return np.array(found)
+
+    def _part(self, vectors: NDArray[Any], atom: int) -> NDArray[Any]:
+        """Return the coefficients of one atom, of spinors up before down."""
+        begin, end = self._basis.offsets[atom : atom + 2]
+        n = self._basis.n_orbitals
+        if self._spin is not Spin.NONCOLLINEAR:
+            return vectors[begin:end]
+        return np.concatenate([vectors[begin:end], vectors[n + begin : n + end]])
+
+    def _block(
+        self, pairs: NDArray[np.int64], channel: int, k_frac: NDArray[np.float64]
+    ) -> NDArray[Any]:
+        """Return Σ_R O_ij(R) exp(2πi k·R) over the given pairs."""
+        matrix = self._matrix
+        phases = np.exp(2j * np.pi * (matrix.pairs.R[pairs] @ k_frac))
+        begins = matrix.layout.starts[pairs]
+        rows, cols = int(matrix.layout.rows[pairs[0]]), int(matrix.layout.cols[pairs[0]])
+        entries = matrix.entries[:, begins[:, None] + np.arange(rows * cols)]
+        summed = np.einsum("p,cpe->ce", phases, entries).reshape(-1, rows, cols)
+        if self._spin is not Spin.NONCOLLINEAR:
+            one: NDArray[Any] = summed[min(channel, len(summed) - 1)]
+            return one
+        if len(summed) == 1:
+            return np.kron(np.eye(2), summed[0])
+        uu, ud, du, dd = summed
+        return np.block([[uu, ud], [du, dd]])
+
+
+def parse_bond(text: str) -> Bond:
+    """Read ``1-2`` (atoms counted from 1, all images) or ``1-2@0,0,1`` (one lattice vector).
+
+    Raises
+    ------
+    UsageError
+        For anything else.
+
+    Examples
+    --------
+    >>> parse_bond("1-2@0,0,1")
+    Bond(i=0, j=1, R=(0, 0, 1))
+    """
+    atoms, at, vector = text.partition("@")
+    first, dash, second = atoms.partition("-")
+    try:
+        i, j = int(first) - 1, int(second) - 1
+        lattice = tuple(int(part) for part in vector.split(",")) if at else None
+    except ValueError:
+        dash = ""
+        i = j = -1
+        lattice = None
+    if not dash or min(i, j) < 0 or (lattice is not None and len(lattice) != 3):
+        raise UsageError(
+            f"a pair is 1-2 (atoms counted from 1) or 1-2@0,0,1 (with the lattice vector of the "
+            f"second); found '{text}'."
+        )
+    if lattice is None:
+        return Bond(i, j)
+    return Bond(i, j, (lattice[0], lattice[1], lattice[2]))
+
+
+def _pairs_of(bond: Bond, matrix: AOMatrix) -> NDArray[np.int64]:
+    """Return the stored pairs of a bond."""
+    n_atoms, pairs = matrix.basis.n_atoms, matrix.pairs
+    if max(bond.i, bond.j) >= n_atoms or min(bond.i, bond.j) < 0:
+        raise UsageError(
+            f"the pair {bond.i + 1}-{bond.j + 1} names an atom outside 1 to {n_atoms}."
+        )
+    chosen = (pairs.i == bond.i) & (pairs.j == bond.j)
+    if bond.R is not None:
+        chosen &= np.all(np.array(bond.R) == pairs.R, axis=1)
+    found = np.flatnonzero(chosen)
+    if len(found) == 0:
+        where = "" if bond.R is None else f" at R = {bond.R}"
+        raise UsageError(
+            f"the {matrix.quantity} has no block for the pair {bond.i + 1}-{bond.j + 1}{where}: "
+            "the atoms are too far apart."
+        )
+    return found
+
+
+def _name(bond: Bond, labels: Sequence[str], kind: str) -> str:
+    text = f"{kind.upper()} {labels[bond.i]}{bond.i + 1}-{labels[bond.j]}{bond.j + 1}"
+    return text if bond.R is None else f"{text} ({bond.R[0]},{bond.R[1]},{bond.R[2]})"

@@ -1,0 +1,199 @@
+"""How states are spread over the bins of an energy grid: tetrahedra or broadening."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dock.errors import UsageError
+from dock.post.fermi import Method
+from dock.post.smearing import Smearing
+from dock.post.spectrum import Spectrum
+from dock.post.tetrahedra import Tetrahedra
+
+__all__ = ["Bins", "BroadenedBins", "Grid", "TetrahedronBins", "make_bins"]
+
+_MAX_BINS = 2_000_000
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Bins of equal width; zero (the Fermi level) is a centre.
+
+    Attributes
+    ----------
+    first
+        Lower edge of the first bin, eV, absolute.
+    step
+        Width of a bin, eV.
+    n_bins
+        Number of bins.
+    """
+
+    first: float
+    step: float
+    n_bins: int
+
+    @classmethod
+    def of(
+        cls,
+        spectrum: Spectrum,
+        level: float,
+        window: tuple[float, float] | None,
+        step: float,
+        method: Method,
+    ) -> Grid:
+        """Return the grid of a window about the Fermi level, or of all states.
+
+        Raises
+        ------
+        UsageError
+            For a window without width, or too many bins.
+        """
+        if window is None:
+            reach = method.reach if isinstance(method, Smearing) else 0.0
+            low = float(spectrum.energies.min()) - level - reach
+            high = float(spectrum.energies.max()) - level + reach
+        else:
+            low, high = window
+            if not low < high:
+                raise UsageError(f"the energy window {low:g} … {high:g} eV is empty.")
+        begin, end = int(np.floor(low / step)) - 1, int(np.ceil(high / step)) + 1
+        if window is not None:
+            begin, end = begin + 1, end - 1
+        count = end - begin + 1
+        if count > _MAX_BINS:
+            raise UsageError(
+                f"a step of {step:g} eV makes {count} energies between {low:g} and {high:g} eV. "
+                "Choose a larger step or a --window."
+            )
+        return cls(level + (begin - 0.5) * step, step, count)
+
+    @property
+    def centres(self) -> NDArray[np.float64]:
+        """(n_bins,) eV, absolute."""
+        centres: NDArray[np.float64] = np.arange(self.n_bins, dtype=np.float64) + 0.5
+        return self.first + centres * self.step
+
+
+class Bins(Protocol):
+    """A rule that spreads states over bins."""
+
+    def total(self, energies: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return (n_bins,) states per cell of all k-points and bands."""
+
+    def project(
+        self,
+        energies: NDArray[np.float64],
+        number: int,
+        weights: NDArray[np.float64],
+        out: NDArray[np.float64],
+    ) -> None:
+        """Add the states of one k-point, times weights (n_names, n_bands), to `out`."""
+
+    def below(self, spectrum: Spectrum, level: float) -> float:
+        """Return the number of states per cell below an energy."""
+
+
+@dataclass(frozen=True, eq=False)
+class TetrahedronBins:
+    """Exact shares of linearly interpolated bands."""
+
+    tetrahedra: Tetrahedra
+    grid: Grid
+
+    def total(self, energies: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return (n_bins,) states per cell of all k-points and bands."""
+        grid = self.grid
+        return self.tetrahedra.bin_states(energies, grid.first, grid.step, grid.n_bins)
+
+    def project(
+        self,
+        energies: NDArray[np.float64],
+        number: int,
+        weights: NDArray[np.float64],
+        out: NDArray[np.float64],
+    ) -> None:
+        """Add the states of one k-point, times weights, to `out`."""
+        bins = self.grid.first, self.grid.step
+        self.tetrahedra.project_point(energies, number, weights, bins, out)
+
+    def below(self, spectrum: Spectrum, level: float) -> float:
+        """Return the number of states per cell below an energy."""
+        return sum(self.tetrahedra.filled(np.array(part), level) for part in spectrum.energies)
+
+
+@dataclass(frozen=True, eq=False)
+class BroadenedBins:
+    """Shares of levels that a smearing broadens."""
+
+    weights: NDArray[np.float64]
+    grid: Grid
+    smearing: Smearing
+    average: bool
+
+    def total(self, energies: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return (n_bins,) states per cell of all k-points and bands."""
+        counts = np.zeros(self.grid.n_bins)
+        step = max(1, 200_000 // (energies.shape[1] * self._width))
+        for begin in range(0, len(energies), step):
+            rows = slice(begin, begin + step)
+            weights = np.broadcast_to(self.weights[rows, None], energies[rows].shape)
+            place, share = self._spread(energies[rows].ravel())
+            share *= weights.reshape(-1, 1)
+            inside = (place >= 0) & (place < self.grid.n_bins)
+            counts += np.bincount(place[inside], share[inside], minlength=self.grid.n_bins)
+        return counts
+
+    def project(
+        self,
+        energies: NDArray[np.float64],
+        number: int,
+        weights: NDArray[np.float64],
+        out: NDArray[np.float64],
+    ) -> None:
+        """Add the states of one k-point, times weights, to `out`."""
+        place, share = self._spread(energies[number])
+        inside = (place >= 0) & (place < self.grid.n_bins)
+        share = share * self.weights[number]
+        for row, values in zip(out, weights, strict=True):
+            part = (share * values[:, None])[inside]
+            row += np.bincount(place[inside], part, minlength=self.grid.n_bins)
+
+    def below(self, spectrum: Spectrum, level: float) -> float:
+        """Return the number of states per cell below an energy."""
+        filling = self.smearing.occupation(spectrum.energies, level)
+        return float(np.sum(filling * self.weights[None, :, None]))
+
+    @property
+    def _width(self) -> int:
+        """Number of bins that a level can reach."""
+        return int(np.ceil(2 * self.smearing.reach / self.grid.step)) + 2
+
+    def _spread(
+        self, energies: NDArray[np.float64]
+    ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Return the bins (n_states, width) that each level reaches and its share in each."""
+        grid = self.grid
+        base = np.floor((energies - self.smearing.reach - grid.first) / grid.step)
+        place = base.astype(np.int64)[:, None] + np.arange(self._width)
+        if not self.average:
+            centres = grid.first + (place + 0.5) * grid.step
+            return place, self.smearing.delta(energies[:, None], centres) * grid.step
+        edges = grid.first + np.append(place, place[:, -1:] + 1, axis=1) * grid.step
+        filled = self.smearing.occupation(energies[:, None], edges)
+        # What lies beyond the reach (1e-18 of a level) goes into the outermost bins.
+        filled[:, 0], filled[:, -1] = 0.0, 1.0
+        return place, np.diff(filled, axis=1)
+
+
+def make_bins(spectrum: Spectrum, grid: Grid, method: Method, *, average: bool) -> Bins:
+    """Return the rule of a method; see `dock.post.density_of_states.dos`."""
+    if isinstance(method, Smearing):
+        return BroadenedBins(spectrum.mesh.weights, grid, method, average)
+    if not average:
+        raise UsageError("tetrahedra give averages over the bins: leave average=True.")
+    return TetrahedronBins(Tetrahedra.of(spectrum.mesh, spectrum.structure), grid)

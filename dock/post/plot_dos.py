@@ -1,0 +1,159 @@
+"""Figures of densities of states, occupations, fat bands, density matrices and populations."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from dock.core.interop import require
+from dock.errors import UsageError
+from dock.files import atomic_path
+from dock.post.plot import plot_bands
+
+if TYPE_CHECKING:
+    from dock.post.density_matrices import DensityMatrix
+    from dock.post.density_of_states import DensityOfStates
+    from dock.post.fat_bands import FatBands
+    from dock.post.fermi import FermiResult
+    from dock.post.population import Populations
+
+__all__ = [
+    "plot_decay",
+    "plot_dos",
+    "plot_fat_bands",
+    "plot_occupations",
+    "plot_populations",
+]
+
+_MOST_LINES = 10
+_SHOWN = 6.0  # eV on both sides of the Fermi level when no window is given
+
+
+def plot_dos(
+    result: DensityOfStates,
+    path: Path,
+    *,
+    window: tuple[float, float] | None = None,
+    overwrite: bool = False,
+) -> Path:
+    """Draw a density of states; spin down points downwards."""
+    figure, axes = _figure(path)
+    x = result.energies - result.fermi_level
+    low, high = window or (max(x[0], -_SHOWN), min(x[-1], _SHOWN))
+    shown = (x >= low) & (x <= high)
+    for channel, row in enumerate(result.total):
+        sign = -1 if channel else 1
+        axes.fill_between(x[shown], sign * row[shown], color="0.88", lw=0)
+        axes.plot(x[shown], sign * row[shown], color="0.25", lw=0.9)
+        colours = _colours()
+        for number, name in enumerate(result.names[:_MOST_LINES]):
+            values = sign * result.projected[channel, number, shown]
+            label = name if channel == 0 else None
+            axes.plot(x[shown], values, lw=1.0, color=colours[number], label=label)
+    axes.axvline(0.0, color="0.5", lw=0.8, ls=":")
+    axes.set_xlim(low, high)
+    axes.set_xlabel("energy − Fermi level (eV)")
+    axes.set_ylabel("states / eV / cell")
+    axes.set_title(f"{result.structure.formula}  {result.method}", fontsize="medium")
+    if result.names:
+        axes.legend(fontsize="small", framealpha=0.9)
+    return _save(figure, path, overwrite=overwrite)
+
+
+def plot_occupations(result: FermiResult, path: Path, *, overwrite: bool = False) -> Path:
+    """Draw the filling of the states about the Fermi level."""
+    figure, axes = _figure(path)
+    spectrum = result.spectrum
+    full = spectrum.mesh.weights[None, :, None] * spectrum.degeneracy
+    x = spectrum.energies - result.level
+    shown = np.abs(x) < _SHOWN
+    filling = result.occupations / full
+    axes.plot(x[shown], filling[shown], ".", ms=2, color="#1f4e79")
+    axes.axvline(0.0, color="0.5", lw=0.8, ls=":")
+    axes.set_xlabel("energy − Fermi level (eV)")
+    axes.set_ylabel("filling")
+    axes.set_title(
+        f"{spectrum.structure.formula}  {result.method_name}  {result.gap.kind}", fontsize="medium"
+    )
+    return _save(figure, path, overwrite=overwrite)
+
+
+def plot_fat_bands(
+    result: FatBands,
+    path: Path,
+    *,
+    window: tuple[float, float] | None = None,
+    overwrite: bool = False,
+) -> Path:
+    """Draw bands with dots whose area is the share of each group."""
+
+    def dots(axes: Any) -> None:
+        colours = _colours()
+        bands = result.bands
+        for number, name in enumerate(result.names[:_MOST_LINES]):
+            for channel, energies in enumerate(bands.energies):
+                x = np.broadcast_to(bands.path.distances[:, None], energies.shape)
+                share = np.clip(np.nan_to_num(result.weights[channel, :, :, number]), 0, None)
+                y = energies - bands.reference
+                label = name if channel == 0 else None
+                axes.scatter(
+                    x.ravel(),
+                    y.ravel(),
+                    s=14 * share.ravel(),
+                    color=colours[number],
+                    lw=0,
+                    alpha=0.6,
+                    label=label,
+                )
+        axes.legend(loc="upper right", fontsize="small", framealpha=0.9)
+
+    return plot_bands(result.bands, path, window=window, overwrite=overwrite, extra=dots)
+
+
+def plot_decay(result: DensityMatrix, path: Path, *, overwrite: bool = False) -> Path:
+    """Draw the largest entry of each block against the distance of its atoms."""
+    figure, axes = _figure(path)
+    rho = result.density
+    structure, pairs = rho.structure, rho.pairs
+    vectors = pairs.R @ structure.cell + structure.positions[pairs.j] - structure.positions[pairs.i]
+    largest = rho.layout.block_max(rho.entries)
+    axes.semilogy(np.linalg.norm(vectors, axis=1), np.maximum(largest, 1e-18), ".", ms=3)
+    axes.set_xlabel("distance (Å)")
+    axes.set_ylabel("largest |ρ| of a block")
+    axes.set_title(structure.formula, fontsize="medium")
+    return _save(figure, path, overwrite=overwrite)
+
+
+def plot_populations(result: Populations, path: Path, *, overwrite: bool = False) -> Path:
+    """Draw electrons and the length of the spin moment of each atom."""
+    figure, axes = _figure(path)
+    x = np.arange(1, len(result.electrons) + 1)
+    axes.bar(x - 0.2, result.electrons, 0.4, label="electrons", color="#1f4e79")
+    moments = np.linalg.norm(result.moments, axis=1)
+    if moments.max() > 1e-6:
+        axes.bar(x + 0.2, moments, 0.4, label="spin moment (μ_B)", color="#c0392b")
+    axes.set_xlabel("atom")
+    axes.legend(fontsize="small")
+    axes.set_title(f"{result.structure.formula}  {result.scheme}", fontsize="medium")
+    return _save(figure, path, overwrite=overwrite)
+
+
+def _figure(path: Path) -> tuple[Any, Any]:
+    if path.suffix.lower() not in {".png", ".pdf", ".svg"}:
+        raise UsageError(f"{path}: a figure ends in .png, .pdf or .svg.")
+    module = require("matplotlib.figure", "plot")
+    figure = module.Figure(figsize=(5.0, 3.6), layout="constrained")
+    return figure, figure.add_subplot()
+
+
+def _colours() -> Any:
+    maps = require("matplotlib", "plot").colormaps
+    return maps["tab10"].colors
+
+
+def _save(figure: Any, path: Path, *, overwrite: bool) -> Path:
+    with atomic_path(path, overwrite=overwrite) as temporary:
+        figure.savefig(temporary, dpi=200, format=path.suffix[1:].lower())
+    return path

@@ -1,0 +1,238 @@
+"""Mulliken and Löwdin populations: electrons and spin moments of orbitals, shells and atoms."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dock.core.arrays import NumberArray
+from dock.core.basis import Basis
+from dock.core.calculation import Calculation
+from dock.core.kspace import KBuilder
+from dock.core.matrix import AOMatrix
+from dock.core.spin import Spin
+from dock.core.structure import Structure
+from dock.errors import UsageError
+from dock.post.fermi import FermiResult, Method, fermi_level
+from dock.post.kmesh import KMesh, make_mesh
+from dock.post.spectrum import Progress, matrices, states
+
+__all__ = ["Populations", "Scheme", "mulliken", "populations", "root_of_overlap"]
+
+Scheme = Literal["mulliken", "lowdin"]
+
+
+@dataclass(frozen=True, eq=False)
+class Populations:
+    """Electrons and spin of every orbital.
+
+    Attributes
+    ----------
+    structure, basis, spin
+        What was analysed.
+    scheme
+        ``mulliken`` or ``lowdin``.
+    orbitals : (n_orbitals, 4)
+        Electrons and spin moment (x, y, z; μ_B) of each orbital; collinear spin points along z.
+    """
+
+    structure: Structure
+    basis: Basis
+    spin: Spin
+    scheme: Scheme
+    orbitals: NDArray[np.float64]
+
+    @cached_property
+    def electrons(self) -> NDArray[np.float64]:
+        """(n_atoms,) electrons of each atom."""
+        return self._of_atoms[:, 0]
+
+    @cached_property
+    def moments(self) -> NDArray[np.float64]:
+        """(n_atoms, 3) spin moment of each atom, μ_B."""
+        moments: NDArray[np.float64] = self._of_atoms[:, 1:]
+        return moments
+
+    @cached_property
+    def shells(self) -> list[tuple[int, int, int, NDArray[np.float64]]]:
+        """Atom, shell, l and (electrons, m_x, m_y, m_z) of every shell."""
+        table = self.basis.table
+        key = table.atom * (1 + int(table.shell.max())) + table.shell
+        begins = np.flatnonzero(np.diff(key, prepend=-1))
+        sums = np.add.reduceat(self.orbitals, begins, axis=0)
+        return [
+            (int(table.atom[b]), int(table.shell[b]), int(table.l[b]), row)
+            for b, row in zip(begins, sums, strict=True)
+        ]
+
+    @property
+    def _of_atoms(self) -> NDArray[np.float64]:
+        sums: NDArray[np.float64] = np.add.reduceat(self.orbitals, self.basis.offsets[:-1], axis=0)
+        return sums
+
+    @property
+    def total(self) -> NDArray[np.float64]:
+        """(4,) electrons and spin moment of the cell."""
+        total: NDArray[np.float64] = self.orbitals.sum(axis=0)
+        return total
+
+    def save(self, path: str | Path, *, overwrite: bool = False) -> list[Path]:
+        """Write HDF5 (a name that ends in .h5) and the JSON file of the same name."""
+        from dock.post.density_files import save_populations
+
+        return save_populations(self, Path(path), overwrite=overwrite)
+
+    def plot(self, path: str | Path, *, overwrite: bool = False) -> Path:
+        """Draw electrons and moments of the atoms as bars; return the file."""
+        from dock.post.plot_dos import plot_populations
+
+        return plot_populations(self, Path(path), overwrite=overwrite)
+
+
+def populations(
+    calc: Calculation,
+    mesh: KMesh | Sequence[int] | None = None,
+    *,
+    scheme: Scheme = "mulliken",
+    density: AOMatrix | None = None,
+    fermi: FermiResult | None = None,
+    electrons: float | None = None,
+    smearing: Method | None = None,
+    s_threshold: float | None = None,
+    jobs: int | None = None,
+    progress: Progress | None = None,
+) -> Populations:
+    """Compute populations.
+
+    Parameters
+    ----------
+    calc
+        A calculation with overlap, and Hamiltonian or density matrix.
+    mesh
+        As in `fermi_level`. Löwdin populations use the whole mesh for spinors, else time
+        reversal only.
+    scheme
+        ``mulliken``: q = Σ_R Re (ρ(R) ∘ S(R)*). ``lowdin``: the diagonal of S^½ ρ S^½.
+    density
+        A density matrix to analyse (Mulliken only: a truncated ρ(R) does not give S^½ ρ S^½);
+        default: computed from H and S.
+    fermi
+        Occupations found before; the mesh is then theirs. For Löwdin it must not be reduced by
+        a point group.
+    electrons, smearing, s_threshold, jobs, progress
+        As in `fermi_level`.
+
+    Raises
+    ------
+    MissingDataError
+        Without an electron count, Hamiltonian or overlap.
+    UsageError
+        For an unknown scheme, or a density matrix with the Löwdin scheme.
+
+    Examples
+    --------
+    >>> import dock
+    >>> water = populations(dock.read("fixtures/openmx/h2o"), (1, 1, 1))
+    >>> water.electrons.round(2).tolist()
+    [6.53, 0.74, 0.74]
+    """
+    if scheme not in ("mulliken", "lowdin"):
+        raise UsageError(f"a population scheme is 'mulliken' or 'lowdin', found '{scheme}'.")
+    if scheme == "mulliken":
+        from dock.post.density_matrices import density_matrix
+
+        if density is None:
+            density = density_matrix(
+                calc,
+                mesh,
+                smearing=smearing,
+                electrons=electrons,
+                fermi=fermi,
+                s_threshold=s_threshold,
+                jobs=jobs,
+                progress=progress,
+            ).density
+        return mulliken(density, calc.require("overlap", "Populations need it."))
+    if density is not None:
+        raise UsageError("Löwdin populations are computed from H and S, not from a given ρ(R).")
+    if fermi is None:
+        chosen = mesh if isinstance(mesh, KMesh) else make_mesh(calc, mesh, reduction="none")
+        fermi = fermi_level(
+            calc, chosen, electrons=electrons, smearing=smearing, s_threshold=s_threshold, jobs=jobs
+        )
+    if fermi.spectrum.mesh.n_points != fermi.spectrum.mesh.n_full:
+        raise UsageError("Löwdin populations need the whole mesh: use reduction='none'.")
+    return _lowdin(calc, fermi, s_threshold, jobs, progress)
+
+
+def mulliken(density: AOMatrix, overlap: AOMatrix) -> Populations:
+    """Return the Mulliken populations of a density matrix."""
+    rho, S = density.aligned(overlap)
+    layout, basis = rho.layout, rho.basis
+    spin = density.spin
+    sums = np.zeros((spin.n_components, basis.n_orbitals), dtype=rho.entries.dtype)
+    for group in layout.groups():
+        product = layout.read(rho.entries, group) * layout.read(S.entries, group)
+        rows = basis.offsets[rho.pairs.i[group.index]][:, None] + np.arange(group.rows)
+        for component, part in zip(sums, product.sum(axis=3), strict=True):
+            np.add.at(component, rows, part)
+    return Populations(rho.structure, basis, spin, "mulliken", _charge_and_moment(sums, spin))
+
+
+def root_of_overlap(S: NumberArray) -> NumberArray:
+    """Return S^½ of a Hermitian matrix that is not negative."""
+    values, vectors = np.linalg.eigh(S)
+    root: NumberArray = (vectors * np.sqrt(np.maximum(values, 0.0))) @ vectors.conj().T
+    return root
+
+
+def _lowdin(
+    calc: Calculation,
+    fermi: FermiResult,
+    s_threshold: float | None,
+    jobs: int | None,
+    progress: Progress | None,
+) -> Populations:
+    _, overlap = matrices(calc)
+    spin, basis, mesh = calc.spin, calc.basis, fermi.spectrum.mesh
+    n = basis.n_orbitals
+    builder = KBuilder(overlap)
+    sums = np.zeros((spin.n_components, n), dtype=np.complex128)
+    for channel in range(spin.n_channels):
+        found = states(calc, mesh, channel, s_threshold=s_threshold, jobs=jobs, progress=progress)
+        for number, result in enumerate(found):
+            vectors = result.eigenvectors
+            if vectors is None:
+                continue
+            root = root_of_overlap(builder.dense(mesh.points[number]))
+            weights = fermi.occupations[channel, number]
+            used = len(weights)
+            if spin is not Spin.NONCOLLINEAR:
+                sums[channel] += np.abs(root @ vectors[:, :used]) ** 2 @ weights
+                continue
+            up, down = root @ vectors[:n, :used], root @ vectors[n:, :used]
+            for row, (a, b) in enumerate(((up, up), (up, down), (down, up), (down, down))):
+                sums[row] += (a * b.conj()) @ weights
+    return Populations(calc.structure, basis, spin, "lowdin", _charge_and_moment(sums, spin))
+
+
+def _charge_and_moment(sums: NumberArray, spin: Spin) -> NDArray[np.float64]:
+    """Return electrons and moments (n_orbitals, 4) of the stored spin components."""
+    result = np.zeros((sums.shape[1], 4))
+    if spin is Spin.NONE:
+        result[:, 0] = sums[0].real
+    elif spin is Spin.COLLINEAR:
+        result[:, 0], result[:, 3] = (sums[0] + sums[1]).real, (sums[0] - sums[1]).real
+    else:
+        uu, ud, du, dd = sums
+        result[:, 0], result[:, 3] = (uu + dd).real, (uu - dd).real
+        result[:, 1] = (ud + du).real
+        result[:, 2] = (du - ud).imag
+    result.flags.writeable = False
+    return result

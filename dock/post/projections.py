@@ -1,0 +1,185 @@
+"""Shares of orbitals in states: what projected densities of states and fat bands are made of.
+
+Of a state c at k, orbital μ has the Mulliken share Re c_μ* (S c)_μ, which can be negative, or the
+Löwdin share |(S^½ c)_μ|². Both sum to 1 over the orbitals.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dock.core.basis import Basis
+from dock.core.calculation import Calculation
+from dock.core.harmonics import convention_table
+from dock.core.kspace import KBuilder
+from dock.core.spin import Spin
+from dock.errors import UsageError
+from dock.post.kmesh import Reduction
+from dock.post.population import Scheme, root_of_overlap
+
+__all__ = ["FIELDS", "OrbitalProjector", "Projector", "parse_fields"]
+
+FIELDS = ("species", "atom", "shell", "l", "m", "spin")
+"""What projections can be resolved by; any combination."""
+
+_ROTATES = {"atom", "m", "spin"}  # fields whose shares differ between symmetric k-points
+
+
+class Projector(Protocol):
+    """Anything that gives each state some numbers, to be summed into spectra."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """One name per number."""
+
+    @property
+    def reduction(self) -> Reduction:
+        """How far a mesh may be reduced without changing the sums."""
+
+    def weights(self, channel: int, k_frac: NDArray[np.float64], vectors: NDArray[Any]) -> Any:
+        """Return (n_names, n_states) of the states in the columns of `vectors`."""
+
+
+class OrbitalProjector:
+    """Projects states on groups of orbitals.
+
+    Parameters
+    ----------
+    calc
+        A calculation with overlap.
+    by
+        Fields by which the orbitals are grouped, such as ``"species,l"`` or ``("atom", "shell")``.
+        ``shell`` counts the radial functions of one l within an atom (1, 2, …); ``spin`` splits
+        spinors into up and down along z (the channels of collinear spin are apart in any case).
+    scheme
+        ``mulliken`` or ``lowdin``.
+
+    Raises
+    ------
+    UsageError
+        For unknown fields or schemes.
+    MissingDataError
+        Without an overlap.
+
+    Examples
+    --------
+    >>> import dock
+    >>> projector = OrbitalProjector(dock.read("fixtures/openmx/h2o"), "species,l")
+    >>> projector.names
+    ('O s', 'O p', 'H s', 'H p')
+    """
+
+    def __init__(
+        self,
+        calc: Calculation,
+        by: str | Sequence[str] = "species,l",
+        scheme: Scheme = "mulliken",
+    ) -> None:
+        fields = parse_fields(by)
+        if scheme not in ("mulliken", "lowdin"):
+            raise UsageError(f"projections are 'mulliken' or 'lowdin', found '{scheme}'.")
+        overlap = calc.require("overlap", "Projections need it.")
+        self.scheme: Scheme = scheme
+        self.fields = fields
+        self._builder = KBuilder(overlap)
+        self._spinor = calc.spin is Spin.NONCOLLINEAR
+        by_spin = "spin" in fields and self._spinor
+        labels = _labels(calc.basis, tuple(field for field in fields if field != "spin"))
+        if self._spinor:
+            ends = (" up", " down") if by_spin else ("", "")
+            labels = [f"{label}{end}".strip() for end in ends for label in labels]
+        self._names = tuple(dict.fromkeys(labels))
+        number = {name: index for index, name in enumerate(self._names)}
+        self._group = np.array([number[label] for label in labels])
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the groups in order of first appearance."""
+        return self._names
+
+    @property
+    def reduction(self) -> Reduction:
+        """Groups that a rotation maps on each other need more k-points than sums over them."""
+        if "spin" in self.fields and self._spinor:
+            return "none"
+        return "time-reversal" if _ROTATES & set(self.fields) else "point-group"
+
+    def weights(
+        self,
+        channel: int,  # noqa: ARG002 - the overlap is the same for both spins
+        k_frac: NDArray[np.float64],
+        vectors: NDArray[Any],
+    ) -> NDArray[np.float64]:
+        """Return the share (n_groups, n_states) of each group in each state."""
+        S = self._builder.dense(k_frac)
+        if self.scheme == "lowdin":
+            S = root_of_overlap(S)
+        n = len(S)
+        parts = [vectors[begin : begin + n] for begin in range(0, len(vectors), n)]
+        shares = []
+        for part in parts:
+            image = S @ part
+            if self.scheme == "lowdin":
+                shares.append(image.real**2 + image.imag**2)
+            else:
+                shares.append((part.conj() * image).real)
+        rows = np.concatenate(shares)
+        grouped = np.zeros((len(self._names), rows.shape[1]))
+        np.add.at(grouped, self._group, rows)
+        return grouped
+
+
+def parse_fields(by: str | Sequence[str]) -> tuple[str, ...]:
+    """Return the fields of a projection in the order of `FIELDS`.
+
+    Raises
+    ------
+    UsageError
+        Listing the fields that exist.
+    """
+    given = [part.strip() for part in by.split(",")] if isinstance(by, str) else list(by)
+    unknown = [part for part in given if part not in FIELDS]
+    if unknown or not given:
+        raise UsageError(
+            f"projections are resolved by a combination of {', '.join(FIELDS)}, such as "
+            f"species,l; found '{','.join(given)}'."
+        )
+    return tuple(field for field in FIELDS if field in given)
+
+
+def _labels(basis: Basis, fields: tuple[str, ...]) -> list[str]:
+    """Return the group's name of every orbital."""
+    table = basis.table
+    names = {row.l: row for row in convention_table("dock", int(table.l.max()))}
+    count = _number_within_l(basis)
+    labels = []
+    for orbital, (atom, l, m) in enumerate(zip(table.atom, table.l, table.m, strict=True)):
+        words = []
+        if "atom" in fields:
+            words.append(f"{basis.labels[atom]}{atom + 1}")
+        elif "species" in fields:
+            words.append(basis.labels[atom])
+        letter = names[int(l)].letter
+        shell = f"{count[orbital]}" if "shell" in fields else ""
+        if "m" in fields:
+            function = names[int(l)].functions[int(l + m)]
+            words.append(f"{shell}{letter}{'' if l == 0 else f'({function})'}")
+        elif "l" in fields or "shell" in fields:
+            words.append(f"{shell}{letter}")
+        labels.append(" ".join(words))
+    return labels
+
+
+def _number_within_l(basis: Basis) -> NDArray[np.int64]:
+    """Return, for each orbital, which shell of its l in its atom it belongs to, from 1."""
+    numbers = []
+    for label in basis.labels:
+        seen: dict[int, int] = {}
+        for l in basis.ls(label):
+            seen[l] = seen.get(l, 0) + 1
+            numbers += [seen[l]] * (2 * l + 1)
+    return np.array(numbers)

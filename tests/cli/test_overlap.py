@@ -1,0 +1,163 @@
+"""``dock compute-overlap``: what it writes, what it keeps, what it refuses."""
+
+import json
+
+import h5py
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from dock.cli.overlap import compute_overlap
+from dock.converters import read
+from dock.converters.deeph.poscar import format_poscar
+from dock.core.structure import Structure
+from dock.errors import DockError, FormatError, MissingDataError, OutputError, UsageError
+from dock.overlap import compute_integrals
+
+
+def table(l):
+    """Return an .orb table of a normalised function (6 Bohr² − r²)² r^l, zero at 6 Bohr."""
+    r = np.linspace(0, 6, 601)
+    values = (36 - r * r) ** 2 * r**l
+    return values / np.sqrt(np.trapezoid((values * r) ** 2, r))
+
+
+def orbitals(element, ls):
+    """Return the text of an .orb file with one shell of each l."""
+    names = "SPDFG"
+    lines = [f"Element  {element}", "Radius Cutoff(a.u.)  6"]
+    lines += [f"Number of {names[l]}orbital-->  {ls.count(l)}" for l in range(max(ls) + 1)]
+    lines += ["SUMMARY  END", "Mesh 601", "dr 0.01"]
+    for l in ls:
+        lines += ["Type L N", f"0 {l} 0", " ".join(f"{value:.12e}" for value in table(l))]
+    return "\n".join(lines)
+
+
+@pytest.fixture
+def case(tmp_path):
+    basis = tmp_path / "basis"
+    basis.mkdir()
+    (basis / "B.orb").write_text(orbitals("B", [0, 1]))
+    (basis / "N.orb").write_text(orbitals("N", [0, 1, 2]))
+    cell = [[2.5, 0, 0], [1.25, 2.165, 0], [0, 0, 15]]
+    structure = Structure(np.array(cell), [[0, 0, 5], [1.25, 0.7217, 5]], [5, 7])
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "POSCAR").write_text(format_poscar(structure))
+    return run, basis
+
+
+def call(*arguments):
+    result = CliRunner().invoke(compute_overlap, [str(word) for word in arguments])
+    if isinstance(result.exception, DockError):
+        raise result.exception
+    assert result.exception is None, result.exception
+    assert result.exit_code == 0
+    return result.stdout
+
+
+def test_a_folder_is_complete_and_reads_back(case):
+    run, basis = case
+    out = call(run / "POSCAR", "--basis", basis, "--quantities", "S,T,r,dS,dT", "--jobs", 1)
+    assert "overlap.h5" in out
+    calc = read(run)
+    assert set(calc.available) >= {"overlap", "kinetic", "position", "gradient"}
+    assert calc.basis.ls("N") == (0, 1, 2)
+    from dock.converters.basis_files import basis_for, read_basis_folder
+
+    expected = compute_integrals(
+        calc.structure, basis_for(calc.structure, read_basis_folder(basis)), ["S", "dS"]
+    )
+    assert np.abs((calc.overlap - expected["overlap"]).entries).max() < 1e-13
+    assert np.abs((calc.require("gradient") - expected["gradient"]).entries).max() < 1e-13
+    assert np.linalg.eigvalsh(calc.overlap.k([0, 0, 0]))[0] > 0
+    info = json.loads((run / "info.json").read_text())
+    assert info["fermi_energy_eV"] is None
+    assert info["spinful"] is False
+
+
+def test_existing_files_are_kept(case):
+    run, basis = case
+    call(run, "--basis", basis)
+    info = json.loads((run / "info.json").read_text())
+    info["fermi_energy_eV"] = -3.25
+    (run / "info.json").write_text(json.dumps(info))
+    before = {name: (run / name).read_bytes() for name in ("POSCAR", "info.json", "overlap.h5")}
+    with pytest.raises(OutputError, match=r"overlap\.h5: exists already.*--overwrite"):
+        call(run, "--basis", basis)
+    assert {name: (run / name).read_bytes() for name in before} == before
+    call(run, "--basis", basis, "--overwrite", "--single-precision")
+    assert (run / "info.json").read_bytes() == before["info.json"]
+    with h5py.File(run / "overlap.h5") as file:
+        assert file["entries"].dtype == np.float32
+
+
+def test_an_info_json_that_contradicts_the_basis_is_refused(case):
+    run, basis = case
+    call(run, "--basis", basis)
+    (run / "overlap.h5").unlink()
+    (basis / "N.orb").write_text(orbitals("N", [0, 1]))
+    before = (run / "info.json").read_bytes()
+    with pytest.raises(FormatError, match=r"orbitals of N are not those.*\[0, 1\].*\[0, 1, 2\]"):
+        call(run, "--basis", basis)
+    assert (run / "info.json").read_bytes() == before
+    assert not (run / "overlap.h5").exists()
+
+
+def test_another_structure_in_the_folder_is_refused(case, tmp_path):
+    run, basis = case
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "POSCAR").write_text((run / "POSCAR").read_text().replace("5.0\n", "5.5\n"))
+    with pytest.raises(FormatError, match="this folder holds another structure"):
+        call(run / "POSCAR", "--basis", basis, "-o", other)
+
+
+def test_atoms_are_grouped_and_json_lines_tell_the_files(case, tmp_path):
+    run, basis = case
+    import ase.io
+
+    atoms = ase.io.read(run / "POSCAR", format="vasp") * (2, 1, 1)
+    ase.io.write(tmp_path / "mixed.xyz", atoms, format="extxyz")
+    rows = call(tmp_path / "mixed.xyz", "--basis", basis, "-o", tmp_path / "out", "--json")
+    row = json.loads(rows)
+    assert row["quantity"] == "overlap"
+    calc = read(tmp_path / "out")
+    assert calc.structure.symbols == ("B", "B", "N", "N")
+    assert len(calc.overlap.pairs) == row["pairs"]
+
+
+def test_the_pattern_of_a_file(case):
+    run, basis = case
+    call(run, "--basis", basis)
+    (run / "overlap.h5").rename(run / "hamiltonian.h5")
+    with h5py.File(run / "hamiltonian.h5", "r+") as file:
+        del file.attrs["quantity"]
+    call(run, "--basis", basis, "--pairs", run / "hamiltonian.h5")
+    with h5py.File(run / "hamiltonian.h5") as one, h5py.File(run / "overlap.h5") as two:
+        assert np.array_equal(one["atom_pairs"][()], two["atom_pairs"][()])
+        assert np.array_equal(one["entries"][()], two["entries"][()])
+    with pytest.raises(MissingDataError, match="radius of the projectors"):
+        call(run, "--basis", basis, "--pairs", "kb", "--overwrite")
+
+
+def test_bad_input(case, tmp_path):
+    run, basis = case
+    with pytest.raises(MissingDataError, match="no such file or folder"):
+        call(tmp_path / "nothing", "--basis", basis)
+    with pytest.raises(MissingDataError, match="folder of basis files"):
+        call(run, "--basis", tmp_path / "nothing")
+    with pytest.raises(UsageError, match="no basis files of 'vasp'"):
+        call(run, "--basis", basis, "--code", "vasp")
+    with pytest.raises(UsageError, match="no two-centre integral"):
+        call(run, "--basis", basis, "--quantities", "S,H")
+    (basis / "N.orb").unlink()
+    with pytest.raises(MissingDataError, match=r"basis of species N is missing\. They hold: B"):
+        call(run, "--basis", basis)
+    (basis / "N.orb").write_text(orbitals("N", [0, 1])[:5000])
+    with pytest.raises(FormatError, match="cut"):
+        call(run, "--basis", basis)
+    (tmp_path / "odd.cif").write_text("nonsense")
+    with pytest.raises(FormatError, match="the structure cannot be read"):
+        call(tmp_path / "odd.cif", "--basis", basis)
+    assert sorted(path.name for path in run.iterdir()) == ["POSCAR"]

@@ -1,0 +1,151 @@
+"""Projections, fat bands, and bond populations."""
+
+import json
+
+import lattice_models
+import numpy as np
+import pytest
+
+import dock
+from dock.core.spin import Spin
+from dock.errors import UsageError
+from dock.post import bands
+from dock.post.bonds import Bond, BondProjector, parse_bond
+from dock.post.density_matrices import density_matrix
+from dock.post.density_of_states import dos
+from dock.post.fat_bands import project_bands
+from dock.post.fermi import fermi_level
+from dock.post.kmesh import KMesh, make_mesh
+from dock.post.population import mulliken
+from dock.post.projections import OrbitalProjector, parse_fields
+from dock.post.smearing import Smearing
+
+
+def test_names_and_what_they_allow(bundled):
+    calc = dock.read(bundled / "openmx" / "h2o")
+    projector = OrbitalProjector(calc, "atom,shell,m")
+    assert projector.names[:5] == ("O1 1s", "O1 2s", "O1 1p(y)", "O1 1p(z)", "O1 1p(x)")
+    assert projector.reduction == "time-reversal"
+    assert OrbitalProjector(calc, "species,l").reduction == "point-group"
+    assert OrbitalProjector(calc, ["l"]).names == ("s", "p")
+    spinor = dock.read(bundled / "openmx" / "o2-nc-soc")
+    assert OrbitalProjector(spinor, "spin,l").names == ("s up", "p up", "s down", "p down")
+    assert OrbitalProjector(spinor, "spin,l").reduction == "none"
+    assert parse_fields("l, species") == ("species", "l")
+    with pytest.raises(UsageError, match="species, atom, shell"):
+        parse_fields("orbital")
+    with pytest.raises(UsageError, match="lowdin"):
+        OrbitalProjector(calc, "l", "hirshfeld")
+
+
+@pytest.mark.parametrize("name", ["mos2", "o2-spin", "o2-nc-soc"])
+@pytest.mark.parametrize("scheme", ["mulliken", "lowdin"])
+def test_shares_of_each_state_sum_to_one(bundled, name, scheme):
+    calc = dock.read(bundled / "openmx" / name)
+    fat = project_bands(calc, bands(calc, points=4), "atom,m,spin", scheme=scheme)
+    assert np.abs(np.nansum(fat.weights, axis=-1) - 1).max() < 1e-8
+    if scheme == "lowdin":
+        assert np.nanmin(fat.weights) >= 0
+
+
+def test_projected_occupations_are_the_mulliken_populations(bundled):
+    calc = dock.read(bundled / "openmx" / "mos2")
+    mesh = make_mesh(calc, (3, 3, 1), reduction="time-reversal")
+    smearing = Smearing("gaussian", 0.05)
+    result = dos(calc, mesh, method=smearing, step=0.02, project="atom")
+    fermi = fermi_level(calc, mesh, smearing=smearing)
+    found = mulliken(density_matrix(calc, mesh, fermi=fermi).density, calc.overlap)
+    below = result.energies < fermi.level
+    counted = result.projected[0][:, below].sum(axis=1) * result.step
+    assert np.abs(counted - found.electrons).max() < 1e-3
+
+
+def test_fat_bands_of_a_window_and_their_files(tmp_path, bundled):
+    import h5py
+
+    from dock.post.band_structure import Selection
+
+    calc = dock.read(bundled / "openmx" / "si")
+    some = bands(calc, path="LGX", points=6, selection=Selection(window=(-4, 3)))
+    fat = project_bands(calc, some, "l")
+    everything = project_bands(calc, bands(calc, path="LGX", points=6), "l")
+    first, count = some.first_band, some.energies.shape[2]
+    expected = everything.weights[:, :, first : first + count]
+    here = np.isfinite(some.energies)
+    assert here.any()
+    # Degenerate states share as they like: their sum is compared.
+    difference = np.nansum(np.where(here[..., None], fat.weights - expected, 0), axis=2)
+    assert np.abs(difference).max() < 1e-6
+    written = fat.save(tmp_path / "band.h5")
+    with h5py.File(written[0]) as file:
+        assert file["projections"].shape == fat.weights.shape
+        assert file["projection_names"].asstr()[()].tolist() == ["s", "p"]
+    assert json.loads(written[1].read_text())["projection_names"] == ["s", "p"]
+    assert fat.plot(tmp_path / "fat.png").stat().st_size > 1000
+
+
+# --------------------------------------------------------------------------- bonds
+
+
+@pytest.mark.parametrize("spin", list(Spin))
+def test_all_bonds_together_give_electrons_and_band_energy(spin):
+    """Each distinct pair once and on-site terms: ∫COOP = N, ∫COHP = Σ f ε."""
+    calc = lattice_models.random_calculation(3, spin, electrons=5.0)
+    mesh = KMesh.full((2, 2, 2))
+    fermi = fermi_level(calc, mesh, smearing=Smearing(width=0.1))
+    bonds = [Bond(i, j) for i in range(3) for j in range(i, 3)]
+    present = []
+    for bond in bonds:
+        pairs = calc.hamiltonian.pairs
+        if np.any((pairs.i == bond.i) & (pairs.j == bond.j)):
+            present.append(bond)
+    for kind, expected in (("coop", 5.0), ("cohp", fermi.band_energy)):
+        projector = BondProjector(calc, present, kind)
+        result = dos(calc, mesh, method=fermi.method, step=0.5, project=projector, fermi=fermi)
+        assert result.names[0].startswith(kind.upper())
+        total = 0.0
+        from dock.post.spectrum import states
+
+        for channel in range(spin.n_channels):
+            for number, state in enumerate(states(calc, mesh, channel)):
+                shares = projector.weights(channel, mesh.points[number], state.eigenvectors)
+                total += float(shares.sum(axis=0) @ fermi.occupations[channel, number])
+        assert total == pytest.approx(expected, abs=1e-9)
+
+
+def test_bond_of_a_dimer_is_bonding_below_and_antibonding_above(bundled):
+    calc = dock.read(bundled / "openmx" / "o2-spin")
+    coop = dos(calc, (1, 1, 1), project=BondProjector(calc, [Bond(0, 1)]), step=0.05)
+    lowest = np.flatnonzero(coop.total[0] > 1e-6)[0]
+    assert coop.projected[0, 0, lowest] > 0  # σ(2s)
+    second = np.flatnonzero(coop.total[0] > 1e-6)[1]
+    assert coop.projected[0, 0, second] < 0  # σ*(2s)
+    cohp = dos(calc, (1, 1, 1), project=BondProjector(calc, [Bond(0, 1)], "cohp"), step=0.05)
+    assert cohp.projected[0, 0, lowest] < 0
+
+
+def test_one_lattice_vector_and_all_of_them():
+    calc = lattice_models.lattice(1, overlap=0.1, electrons=0.8)
+    mesh = KMesh.full((12, 1, 1))
+    one = dos(calc, mesh, project=BondProjector(calc, [Bond(0, 0, (1, 0, 0))]), step=0.05)
+    every = dos(calc, mesh, project=BondProjector(calc, [Bond(0, 0)]), step=0.05)
+    onsite = dos(calc, mesh, project=BondProjector(calc, [Bond(0, 0, (0, 0, 0))]), step=0.05)
+    assert np.abs(one.projected + onsite.projected - every.projected).max() < 1e-9
+    assert np.abs(every.projected[:, 0] - every.total).max() < 1e-9
+
+
+def test_bond_texts_and_errors():
+    assert parse_bond("1-3") == Bond(0, 2)
+    assert parse_bond("2-1@0,-1,0") == Bond(1, 0, (0, -1, 0))
+    for text in ("1", "0-1", "1-2@0,1", "a-b", "1-2@x,y,z"):
+        with pytest.raises(UsageError, match="a pair is 1-2"):
+            parse_bond(text)
+    calc = lattice_models.lattice(1)
+    with pytest.raises(UsageError, match="outside"):
+        BondProjector(calc, [Bond(0, 1)])
+    with pytest.raises(UsageError, match="too far apart"):
+        BondProjector(calc, [Bond(0, 0, (3, 0, 0))])
+    with pytest.raises(UsageError, match="coop"):
+        BondProjector(calc, [Bond(0, 0)], "ipr")
+    with pytest.raises(UsageError, match="at least one pair"):
+        BondProjector(calc, [])
