@@ -46,6 +46,7 @@ def main() -> None:
     parser.add_argument("--m", type=int, nargs="+", default=[1, 5, 10, 20, 30])
     parser.add_argument("--huge", action="store_true")
     parser.add_argument("--scratch", type=Path, default=None)
+    parser.add_argument("--figure", type=Path, help="draw the CPU times over the number of atoms")
     parser.add_argument("--phases", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.phases is not None:
@@ -57,8 +58,10 @@ def main() -> None:
         first_call(folder, options.basis)
         if options.hpro:
             as_ion(options.basis, folder / "ions")
-        for m in [*options.m, *([91] if options.huge else [])]:
-            size(folder, m, options)
+        sizes = [*options.m, *([91] if options.huge else [])]
+        rows = [size(folder, m, options) for m in sizes]
+    if options.figure is not None:
+        draw(rows, options.figure)
 
 
 def bilayer(folder: Path, m: int) -> tuple[Path, int]:
@@ -84,8 +87,8 @@ def first_call(folder: Path, basis: Path) -> None:
         print(f"28 atoms, {name:6} cache of compiled code     {cost}")
 
 
-def size(folder: Path, m: int, options: argparse.Namespace) -> None:
-    """Measure one size: our phases, our command, HPRO."""
+def size(folder: Path, m: int, options: argparse.Namespace) -> tuple[int, float, float | None]:
+    """Measure one size: our phases, our command, HPRO; return atoms, our and HPRO's CPU time."""
     poscar, n_atoms = bilayer(folder, m)
     script = [sys.executable, __file__, "--basis", options.basis, "--phases", poscar]
     parts = json.loads(run(script).output.splitlines()[-1])
@@ -95,8 +98,9 @@ def size(folder: Path, m: int, options: argparse.Namespace) -> None:
         f"wall {parts['wall']:.2f} s with one thread, {parts['wall2']:.2f} s with two"
     )
     print(f"  before them: pairs {parts['prepare']:.2f} s, radial tables {parts['tables']:.2f} s")
+    ours, theirs = parts["cpu"] + parts["prepare"] + parts["tables"], None
     if m > 30:
-        return
+        return n_atoms, ours, None
     command = [sys.executable, "-c", COMMAND, poscar, "--basis", options.basis, "-j", "1", "-q"]
     print(f"  whole command, written  {run([*command, '-o', folder / f'ours{m}'])}")
     if options.hpro:
@@ -106,9 +110,29 @@ def size(folder: Path, m: int, options: argparse.Namespace) -> None:
         cpu, wall, write = json.loads(line.removeprefix("RESULT"))
         print(f"  HPRO, whole process     {cost}")
         print(f"  HPRO: integrals {cpu:.2f} s CPU, {wall:.2f} s wall; writing {write:.2f} s wall")
-        ours = parts["cpu"] + parts["prepare"] + parts["tables"]
         print(f"  CPU of pairs, tables and integrals: HPRO / dock = {cpu / ours:.1f}")
+        theirs = cpu
     subprocess.run(["rm", "-rf", folder / f"ours{m}", folder / f"hpro{m}"], check=True)
+    return n_atoms, ours, theirs
+
+
+def draw(rows: list[tuple[int, float, float | None]], path: Path) -> None:
+    """Draw CPU time over atoms, both logarithmic."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(5.2, 3.6), layout="constrained")
+    axes.loglog([row[0] for row in rows], [row[1] for row in rows], "o-", label="dock")
+    peer = [row for row in rows if row[2] is not None]
+    if peer:
+        axes.loglog([row[0] for row in peer], [row[2] for row in peer], "s--", label="HPRO")
+    axes.set_xlabel("atoms of twisted bilayer graphene (DZP)")
+    axes.set_ylabel("pairs, tables and integrals, CPU s")
+    axes.grid(which="both", alpha=0.25)
+    axes.legend(frameon=False)
+    figure.savefig(path, dpi=160)
 
 
 def phases(poscar: Path, folder: Path) -> None:
@@ -123,7 +147,8 @@ def phases(poscar: Path, folder: Path) -> None:
     begin = time.process_time()
     integrals = Integrals.prepare(structure, basis)
     prepared = time.process_time()
-    next(iter(integrals.slabs("overlap")))
+    if structure.n_atoms < 20_000:  # the first pass over small systems measures fresh memory
+        _drop(integrals, 1)
     result = {"pairs": len(integrals.pairs), "prepare": prepared - begin}
     result["gigabytes"] = integrals.layout.n_entries * 8e-9
     result["tables"] = _tables(structure, basis)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from dock.core.spin import Spin
     from dock.core.structure import Structure
     from dock.errors import DockError
+    from dock.overlap import compute_overlap
 
 __all__ = [
     "AOMatrix",
@@ -35,6 +36,7 @@ __all__ = [
     "Spin",
     "Structure",
     "__version__",
+    "compute_overlap",
     "convert",
     "read",
     "write",
@@ -50,6 +52,7 @@ _HOMES = {
     "Shell": "dock.core.basis",
     "Spin": "dock.core.spin",
     "Structure": "dock.core.structure",
+    "compute_overlap": "dock.overlap",
     "convert": "dock.converters.batch",
     "read": "dock.converters",
     "write": "dock.converters",

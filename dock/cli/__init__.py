@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import os
 import sys
@@ -24,6 +25,12 @@ _COMMANDS = {
     ),
     "diff": ("dock.cli.inspect", "diff", "Compare two folders, matrix by matrix."),
     "formats": ("dock.cli.inspect", "formats", "List the formats that are read and written."),
+    "compute-overlap": (
+        "dock.cli.overlap",
+        "compute_overlap",
+        "Compute overlaps (and T, r, gradients) from structure and basis.",
+    ),
+    "build": ("dock.cli.build", "build", "Make structures: twisted bilayers, perturbed copies."),
     "bands": ("dock.cli.bands", "bands", "Compute, save and draw a band structure."),
     "fermi": ("dock.cli.fermi", "fermi", "Find the Fermi level and gap by counting electrons."),
     "dos": ("dock.cli.dos", "dos", "Density of states, projections, COOP and COHP."),
@@ -93,6 +100,7 @@ def cli() -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line; every error that a user can cause ends as one sentence on stderr."""
+    gc.set_threshold(20_000, 20, 20)  # a tenth of a short command went into looking for garbage
     sys.exit(_run(arguments))
 
 

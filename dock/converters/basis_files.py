@@ -6,16 +6,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
-from dock.core.basis import Basis, Radial, Shell
+from dock.core.basis import Basis, Shell
 from dock.core.elements import atomic_number
 from dock.core.structure import Structure
 from dock.errors import ConventionError, FormatError, MissingDataError, UsageError
 
 __all__ = ["CODES", "SpeciesBasis", "basis_for", "detect_code", "read_basis_folder"]
-
-_SUBDIVISION = 8  # points put into each interval of an OpenMX mesh
 
 
 @dataclass(frozen=True)
@@ -80,10 +76,7 @@ def _openmx(folder: Path, strings: Mapping[str, str]) -> list[SpeciesBasis]:
     result = []
     for label, text in strings.items():
         species = Species.parse(label, text, text)
-        shells = tuple(
-            Shell(shell.l, shell.label, _openmx_interpolant(shell.radial))
-            for shell in shells_of_pao(species, folder)
-        )
+        shells = shells_of_pao(species, folder)
         path = folder / f"{species.pao.file_name}.pao"
         result.append(SpeciesBasis(label, species.number, shells, path))
     return result
@@ -94,25 +87,6 @@ def _number(path: Path, symbol: str) -> int:
         return atomic_number(symbol)
     except ConventionError as error:
         raise FormatError(path, str(error).rstrip("."), where="Element") from error
-
-
-def _openmx_interpolant(radial: Radial | None) -> Radial | None:
-    """Return the function that OpenMX makes of its table: cubic Hermite, parabolic slopes.
-
-    The mesh is coarse far out, so that a spline through it differs by up to 5e-6 in the norm.
-    """
-    if radial is None:
-        return None
-    x, y = np.asarray(radial.r), np.asarray(radial.values)
-    slopes = np.gradient(y, x)
-    t = np.arange(_SUBDIVISION) / _SUBDIVISION
-    h, s = np.diff(x)[:, None], 1 - t
-    values = (
-        s * s * ((1 + 2 * t) * y[:-1, None] + t * h * slopes[:-1, None])
-        + t * t * ((1 + 2 * s) * y[1:, None] - s * h * slopes[1:, None])
-    )  # fmt: skip
-    fine = (x[:-1, None] + h * t).ravel()
-    return Radial(np.append(fine, x[-1]), np.append(values.ravel(), y[-1]), radial.cutoff)
 
 
 _READERS: dict[str, tuple[str, Callable[[Path, Mapping[str, str]], list[SpeciesBasis]]]] = {

@@ -249,7 +249,7 @@ class TestTarget:
         write = Path.write_text
 
         def full(path, *arguments, **options):
-            if path.name.startswith(f".{name}"):
+            if name in path.name:
                 raise OSError(errno.ENOSPC, "No space left on device")
             return write(path, *arguments, **options)
 

@@ -1,15 +1,12 @@
 """Folders of basis files: detection, choice by species, and what is refused."""
 
-import numpy as np
 import pytest
 
 from dock.converters.basis_files import (
-    _openmx_interpolant,
     basis_for,
     detect_code,
     read_basis_folder,
 )
-from dock.core.basis import Radial
 from dock.core.structure import Structure
 from dock.errors import MissingDataError, UsageError
 
@@ -34,16 +31,6 @@ def test_unknown_code_and_missing_strings(tmp_path):
         read_basis_folder(tmp_path)
     with pytest.raises(MissingDataError, match=r"a basis file \*\.orb is missing"):
         read_basis_folder(tmp_path, "abacus")
-
-
-def test_the_openmx_interpolant_passes_through_the_table():
-    r = np.geomspace(1e-3, 6, 200)
-    radial = Radial(r, np.exp(-r) * r, 5.0)
-    fine = _openmx_interpolant(radial)
-    assert _openmx_interpolant(None) is None
-    assert fine.cutoff == 5.0
-    assert np.allclose(fine.values[::8], radial.values)
-    assert np.allclose(fine.values, np.exp(-fine.r) * fine.r, atol=1e-4)
 
 
 @pytest.mark.shared

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dock.converters.deeph.blockfile import _fixed_text
+from dock.converters._reading import open_hdf5
+from dock.converters.deeph.blockfile import FIX, _fixed_text
 from dock.core.basis import Basis
 from dock.core.blocks import BlockLayout
 from dock.core.pairs import Pairs
@@ -112,21 +113,16 @@ def read_pairs(path: str | Path, n_atoms: int) -> Pairs:
     FormatError
         When it is no block file, or belongs to another structure.
     """
-    import h5py
-
     path = Path(path)
     if not path.is_file():
         raise MissingDataError("the file of the pattern", path, "Check the path of --pairs.")
-    try:
-        with h5py.File(path, "r") as file:
-            if "atom_pairs" not in file:
-                found = ", ".join(file) or "no dataset"
-                raise FormatError(
-                    path, "this is no block file", expected="a dataset atom_pairs", found=found
-                )
-            table = file["atom_pairs"][()]
-    except OSError as error:
-        raise FormatError(path, "HDF5 cannot read this file", found=str(error)) from error
+    with open_hdf5(path, FIX) as file:
+        if "atom_pairs" not in file:
+            found = ", ".join(file) or "no dataset"
+            raise FormatError(
+                path, "this is no block file", expected="a dataset atom_pairs", found=found
+            )
+        table = file["atom_pairs"][()]
     if table.ndim != 2 or table.shape[1] != 5 or table.dtype.kind not in "iu":
         raise FormatError(
             path,

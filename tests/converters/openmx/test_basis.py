@@ -1,14 +1,15 @@
 """Shells of OpenMX species, with and without their radial functions."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
-from dock.converters.openmx.basis import radial_of_pao, shells_of_pao
-from dock.converters.openmx.pao import read_pao
+from dock.converters.openmx.basis import SUBDIVISION, radial_of_pao, shells_of_pao
+from dock.converters.openmx.pao import PaoFile, read_pao
 from dock.converters.openmx.species import Species
 from dock.errors import FormatError, MissingDataError
 
-pytestmark = pytest.mark.shared
 BOHR = 0.529177249
 
 
@@ -39,3 +40,20 @@ def test_what_is_missing_is_named(folder, tmp_path):
         shells_of_pao(Species.parse("Xe", "Xe9.0-s1", "Xe_PBE19"), folder)
     with pytest.raises(FormatError, match=r"Si7\.0\.pao.*no function 1 of l = 5.*15 of l = 0"):
         shells_of_pao(Species.parse("Si", "Si7.0-s1h1", "Si_PBE19"), folder)
+
+
+def test_the_function_passes_through_the_table():
+    r = np.geomspace(1e-3, 6, 200)
+    pao = PaoFile(
+        path=Path("X5.0.pao"),
+        number=None,
+        valence_electrons=None,
+        cutoff_bohr=5.0,
+        mesh=r,
+        radial=((np.exp(-r) * r)[None, :],),
+    )
+    fine = radial_of_pao(pao, 0, 0)
+    assert fine.cutoff == pytest.approx(5.0 * BOHR)
+    assert np.allclose(fine.values[::SUBDIVISION] * BOHR**1.5, pao.radial[0][0], atol=1e-14)
+    x = fine.r / BOHR
+    assert np.allclose(fine.values * BOHR**1.5, np.exp(-x) * x, atol=1e-4)

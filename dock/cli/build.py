@@ -1,0 +1,254 @@
+"""``dock build``: structures for training sets and moiré cells."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from dock.cli._common import echo_json, json_option, overwrite_option
+from dock.errors import UsageError
+
+if TYPE_CHECKING:
+    from dock.core.structure import Structure
+
+__all__ = ["build"]
+
+_output = click.option(
+    "-o", "--output", type=click.Path(path_type=Path), default=Path("POSCAR"), show_default=True,
+    help="The POSCAR to write.",
+)  # fmt: skip
+
+
+@click.group(
+    epilog="""\b
+Examples:
+  dock build twisted-bilayer --layer graphene --m 30 -o moire/POSCAR
+  dock build perturb POSCAR --amplitude 0.1 --count 100 -o training
+"""
+)
+def build() -> None:
+    """Make structures: twisted bilayers, perturbed copies, supercells, shifted layers."""
+
+
+@build.command(
+    "twisted-bilayer",
+    epilog="""\b
+More examples:
+  dock build twisted-bilayer --layer MoS2 --m 5 --distance 3.0
+  dock build twisted-bilayer --bottom BN.vasp --top C.vasp --integers 55 0 0 55 56 0 0 56
+""",
+)
+@click.option("--layer", metavar="NAME", help="Both layers: graphene, BN, MoS2, WSe2, ...")
+@click.option("--bottom", type=click.Path(path_type=Path), metavar="POSCAR", help="Bottom layer.")
+@click.option("--top", type=click.Path(path_type=Path), metavar="POSCAR", help="[default: bottom]")
+@click.option("--m", type=int, metavar="M", help="Commensurate family (m, n) of hexagonal layers.")
+@click.option("--n", type=int, metavar="N", help="[default: m + 1]")
+@click.option(
+    "--integers", type=int, nargs=8, metavar="B11 B12 B21 B22 T11 T12 T21 T22",
+    help="Supercell vectors of the bottom and the top layer in their lattices.",
+)  # fmt: skip
+@click.option(
+    "--distance", type=float, default=3.35, show_default=True, metavar="Å",
+    help="From the highest atom of the bottom to the lowest of the top layer.",
+)  # fmt: skip
+@click.option("--vacuum", type=float, default=20.0, show_default=True, metavar="Å")
+@click.option(
+    "--strain", type=click.Choice(["top", "bottom", "both"]), default="top", show_default=True,
+    help="The layer that is deformed to fit.",
+)  # fmt: skip
+@_output
+@overwrite_option
+@json_option
+def twisted(
+    layer: str | None,
+    bottom: Path | None,
+    top: Path | None,
+    m: int | None,
+    n: int | None,
+    integers: tuple[int, ...],
+    distance: float,
+    vacuum: float,
+    strain: Any,
+    output: Path,
+    overwrite: bool,
+    as_json: bool,
+) -> None:
+    """Stack two layers on a common supercell and say what strain that takes.
+
+    \b
+    Example:
+      dock build twisted-bilayer --layer graphene --m 30 -o moire/POSCAR   (1.08°, 11164 atoms)
+    """
+    from dock.build import twisted_bilayer
+
+    layers = _layers(layer, bottom, top)
+    matrices = _matrices(m, n, integers)
+    made = twisted_bilayer(*layers, matrices, distance=distance, vacuum=vacuum, strain=strain)
+    path = _write(made.structure, output, overwrite=overwrite)
+    result = {
+        "path": str(path),
+        "atoms": made.structure.n_atoms,
+        "angle_degrees": made.angle,
+        "strain_bottom": made.strain_bottom,
+        "strain_top": made.strain_top,
+    }
+    if as_json:
+        echo_json(result)
+        return
+    click.echo(f"{path}: {made.structure.n_atoms} atoms, twist {made.angle:.4f}°")
+    for name, parts in (("bottom", made.strain_bottom), ("top", made.strain_top)):
+        click.echo(f"strain of the {name} layer: {100 * parts[0]:+.4f} %, {100 * parts[1]:+.4f} %")
+
+
+@build.command(
+    epilog="\b\nExample:\n  dock build perturb POSCAR --amplitude 0.1 --count 100 -o set"
+)
+@click.argument("structure", type=click.Path(path_type=Path))
+@click.option("--amplitude", type=float, required=True, metavar="Å", help="Largest displacement.")
+@click.option("--strain", type=float, default=0.0, show_default=True, help="Largest random strain.")
+@click.option("--count", type=click.IntRange(min=1), default=1, show_default=True)
+@click.option("--seed", type=int, default=0, show_default=True, help="Same seed, same structures.")
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), default=Path("perturbed"),
+    show_default=True, help="Folder; the structures go to 000/POSCAR, 001/POSCAR, ...",
+)  # fmt: skip
+@overwrite_option
+@json_option
+def perturb(
+    structure: Path,
+    amplitude: float,
+    strain: float,
+    count: int,
+    seed: int,
+    output: Path,
+    overwrite: bool,
+    as_json: bool,
+) -> None:
+    """Make copies of a structure with random displacements and strain.
+
+    \b
+    Example:
+      dock build perturb POSCAR --amplitude 0.1 --count 100 -o set
+    """
+    from dock.build import perturb as change
+    from dock.converters.structure_files import read_structure
+
+    start = read_structure(structure).structure
+    width = max(3, len(str(count - 1)))
+    for index in range(count):
+        made = change(start, amplitude, seed=seed + index, strain=strain)
+        path = _write(made, output / f"{index:0{width}d}" / "POSCAR", overwrite=overwrite)
+        if as_json:
+            echo_json({"path": str(path), "seed": seed + index})
+    if not as_json:
+        click.echo(f"{output}: {count} structures of {start.n_atoms} atoms, seeds from {seed}")
+
+
+@build.command(epilog="\b\nExample:\n  dock build supercell POSCAR 3 3 1 -o super/POSCAR")
+@click.argument("structure", type=click.Path(path_type=Path))
+@click.argument("repeat", type=int, nargs=-1, metavar="N1 N2 N3 | NINE INTEGERS")
+@_output
+@overwrite_option
+@json_option
+def supercell(
+    structure: Path, repeat: tuple[int, ...], output: Path, overwrite: bool, as_json: bool
+) -> None:
+    """Repeat a structure: three counts, or the nine integers of a matrix (rows: new vectors).
+
+    \b
+    Example:
+      dock build supercell POSCAR 3 3 1 -o super/POSCAR
+    """
+    import numpy as np
+
+    from dock.converters.structure_files import read_structure
+
+    if len(repeat) not in (3, 9):
+        raise UsageError(f"a supercell takes 3 or 9 integers, found {len(repeat)}.")
+    matrix = np.array(repeat) if len(repeat) == 3 else np.array(repeat).reshape(3, 3)
+    made = read_structure(structure).structure.supercell(matrix)
+    _report(made, _write(made, output, overwrite=overwrite), as_json=as_json)
+
+
+@build.command(
+    "shift-layers",
+    epilog="\b\nExample:\n  dock build shift-layers POSCAR 0.333 0.333 0 -o shifted/POSCAR",
+)
+@click.argument("structure", type=click.Path(path_type=Path))
+@click.argument("shift", type=float, nargs=3, metavar="F1 F2 Å")
+@click.option("--layer", type=int, default=-1, show_default=True, help="From 0; -1 is the top one.")
+@click.option(
+    "--gap", type=float, default=2.2, show_default=True, help="Å between layers, at least."
+)
+@_output
+@overwrite_option
+@json_option
+def shift(
+    structure: Path,
+    shift: tuple[float, float, float],
+    layer: int,
+    gap: float,
+    output: Path,
+    overwrite: bool,
+    as_json: bool,
+) -> None:
+    """Shift one layer: fractions of the first two lattice vectors, and a height in Å.
+
+    \b
+    Example:
+      dock build shift-layers POSCAR 0.333 0.333 0 -o shifted/POSCAR
+    """
+    from dock.build import shift_layers
+    from dock.converters.structure_files import read_structure
+
+    made = shift_layers(read_structure(structure).structure, shift, layer=layer, gap=gap)
+    _report(made, _write(made, output, overwrite=overwrite), as_json=as_json)
+
+
+def _layers(
+    layer: str | None, bottom: Path | None, top: Path | None
+) -> tuple[Structure, Structure]:
+    from dock.build import hexagonal_layer
+    from dock.converters.structure_files import read_structure
+
+    if (layer is None) == (bottom is None):
+        raise UsageError("give either --layer NAME, or --bottom POSCAR (and --top POSCAR).")
+    if layer is not None:
+        chosen = hexagonal_layer(layer)
+        return chosen, chosen
+    first = read_structure(bottom or "").structure
+    return first, read_structure(top).structure if top is not None else first
+
+
+def _matrices(m: int | None, n: int | None, integers: tuple[int, ...]) -> tuple[Any, Any]:
+    from dock.build import commensurate_integers
+
+    if (m is None) == (not integers):
+        raise UsageError("give either --m (and --n), or --integers with eight numbers.")
+    if m is not None:
+        return commensurate_integers(m, n)
+    b11, b12, b21, b22, t11, t12, t21, t22 = integers
+    return [[b11, b12], [b21, b22]], [[t11, t12], [t21, t22]]
+
+
+def _write(structure: Structure, path: Path, *, overwrite: bool) -> Path:
+    """Write a POSCAR with each element's atoms together."""
+    import numpy as np
+
+    from dock.converters.deeph.poscar import format_poscar
+    from dock.files import prepare_folder, write_text
+
+    rank = {name: index for index, name in enumerate(dict.fromkeys(structure.symbols))}
+    order = np.argsort([rank[name] for name in structure.symbols], kind="stable")
+    prepare_folder(path.parent)
+    write_text(path, format_poscar(structure.select(order)), overwrite=overwrite)
+    return path
+
+
+def _report(structure: Structure, path: Path, *, as_json: bool) -> None:
+    if as_json:
+        echo_json({"path": str(path), "atoms": structure.n_atoms})
+    else:
+        click.echo(f"{path}: {structure.n_atoms} atoms ({structure.formula})")
