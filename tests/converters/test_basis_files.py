@@ -1,5 +1,6 @@
 """Folders of basis files: detection, choice by species, and what is refused."""
 
+import numpy as np
 import pytest
 
 from dock.converters.basis_files import (

@@ -18,6 +18,7 @@ def folder(shared):
     return shared / "public" / "openmx" / "pao"
 
 
+@pytest.mark.shared
 def test_shells_carry_the_functions_of_the_basis_string(folder):
     shells = shells_of_pao(Species.parse("Mo", "Mo7.0-s3p2d1", "Mo_PBE19"), folder)
     assert [(shell.l, shell.label) for shell in shells] == [
@@ -26,6 +27,7 @@ def test_shells_carry_the_functions_of_the_basis_string(folder):
     assert all(shell.radial.cutoff == pytest.approx(7 * BOHR) for shell in shells)
 
 
+@pytest.mark.shared
 def test_norm_is_one_in_angstrom(folder):
     """∫ R² r² dr = 1 whatever the unit; the tail beyond the cutoff is zero."""
     pao = read_pao(folder / "C6.0.pao")
@@ -35,6 +37,7 @@ def test_norm_is_one_in_angstrom(folder):
     assert radial.cutoff == pytest.approx(6 * BOHR)
 
 
+@pytest.mark.shared
 def test_what_is_missing_is_named(folder, tmp_path):
     with pytest.raises(MissingDataError, match=r"Xe9\.0\.pao.*--basis"):
         shells_of_pao(Species.parse("Xe", "Xe9.0-s1", "Xe_PBE19"), folder)
