@@ -44,6 +44,24 @@ _COMMANDS = {
         "populations",
         "Mulliken and Löwdin charges and spin moments.",
     ),
+    "charge-density": (
+        "dock.cli.charge_density",
+        "charge_density",
+        "Charge, spin density or local density of states on a grid.",
+    ),
+    "wavefunction": (
+        "dock.cli.wavefunction",
+        "wavefunction",
+        "States as coefficients or on a grid.",
+    ),
+    "unfold": ("dock.cli.unfold", "unfold", "Unfold the bands of a supercell."),
+    "evaluate": ("dock.cli.evaluate", "evaluate", "Measure how good predicted Hamiltonians are."),
+    "dataset": ("dock.cli.dataset", "dataset", "Split, count and describe a data set."),
+    "equivariance": (
+        "dock.cli.equivariance",
+        "equivariance",
+        "Rotate structures and test their Hamiltonians.",
+    ),
 }
 
 _EPILOG = """\b

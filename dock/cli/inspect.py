@@ -274,10 +274,14 @@ def _info_text(content: dict[str, Any]) -> str:
         for item in content["species"]
     ]
     origin = content["provenance"]
+    *where, spin, level, electrons = _common_rows(content)
     rows = [
-        *_common_rows(content),
+        *where,
         ["orbitals", f"{content['n_orbitals']} (spin not counted)"],
         ["order", content["orbital_order"]],
+        spin,
+        level,
+        electrons,
         ["matrices", ", ".join(content["matrices"]) or "none"],
     ]
     if content["n_pairs"] is not None:

@@ -16,7 +16,7 @@ from dock.core.kspace import KBuilder
 from dock.core.matrix import AOMatrix
 from dock.core.spin import Spin
 from dock.core.structure import Structure
-from dock.errors import UsageError
+from dock.errors import LayoutError, UsageError
 from dock.post.eigen import Bands, smallest_overlap_eigenvalue, solve_many
 from dock.post.gap import Gap, find_gap
 from dock.post.kpath import KPath
@@ -201,6 +201,8 @@ def bands(
     ------
     MissingDataError
         When Hamiltonian or overlap is missing.
+    LayoutError
+        When a pair lacks its partner (−R, j, i).
     SolverError
         When S(k) is not positive definite.
 
@@ -211,6 +213,8 @@ def bands(
     """
     hamiltonian = calc.require("hamiltonian", "Bands need it.")
     overlap = calc.require("overlap", "Bands need it; compute it with: dock compute-overlap.")
+    for matrix in (hamiltonian, overlap):
+        _require_closed(calc, matrix)
     chosen = path if isinstance(path, KPath) else make_path(calc, path, points=points)
     selection = selection or Selection()
     window = _absolute_window(selection, calc.fermi_level)
@@ -264,6 +268,14 @@ def make_path(
     if path is None or str(path).lower() == "auto":
         return KPath.automatic(*where, **options)
     return KPath.from_string(str(path), *where, **options)
+
+
+def _require_closed(calc: Calculation, matrix: AOMatrix) -> None:
+    """Refuse half a matrix: a solver reads one triangle of H(k) and would not notice."""
+    try:
+        matrix.pairs.require_closed()
+    except LayoutError as error:
+        raise LayoutError(f"{calc.source}: {matrix.quantity} {error}") from error
 
 
 def _channels(

@@ -1,0 +1,277 @@
+"""Grids in real space, and the radial functions that functions on them are made of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dock.core.basis import Basis, Shell
+from dock.core.calculation import Calculation
+from dock.core.matrix import AOMatrix
+from dock.core.structure import Structure
+from dock.errors import LayoutError, MissingDataError, UsageError
+
+__all__ = [
+    "Grid",
+    "OrbitalTables",
+    "make_grid",
+    "orbital_tables",
+    "require_radials",
+    "with_radials",
+]
+
+DEFAULT_SPACING = 0.1
+"""Distance of grid points along each lattice vector in Å where none is given."""
+
+_TABLE_POINTS = 2001
+_LARGEST_L = 6
+_MOST_POINTS = 2**31
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The points n_1 a_1/N_1 + n_2 a_2/N_2 + n_3 a_3/N_3 of a cell, the origin of which is 0.
+
+    Attributes
+    ----------
+    structure
+        The cell and its atoms.
+    shape
+        N_1, N_2, N_3.
+    """
+
+    structure: Structure
+    shape: tuple[int, int, int]
+
+    def __post_init__(self) -> None:
+        given = np.asarray(self.shape)
+        if given.shape != (3,) or given.dtype.kind not in "iu" or given.min() < 1:
+            raise UsageError(
+                f"a grid has three positive numbers of points, found {given.tolist()}. "
+                "Give them with --grid N1 N2 N3."
+            )
+        if np.prod(given.astype(np.float64)) > _MOST_POINTS:
+            raise UsageError(
+                f"a grid of {' × '.join(str(n) for n in self.shape)} points is too large. Give a "
+                "wider --spacing."
+            )
+
+    @property
+    def n_points(self) -> int:
+        """Number of points."""
+        return int(np.prod(self.shape))
+
+    @property
+    def volume_element(self) -> float:
+        """Volume per point, Å³."""
+        return self.structure.volume / self.n_points
+
+    @cached_property
+    def steps(self) -> NDArray[np.float64]:
+        """(3, 3) vectors from one point to the next along each axis, rows, Å."""
+        steps: NDArray[np.float64] = self.structure.cell / np.array(self.shape)[:, None]
+        return steps
+
+
+def make_grid(
+    structure: Structure, shape: Sequence[int] | None = None, *, spacing: float | None = None
+) -> Grid:
+    """Return the grid of a cell.
+
+    Parameters
+    ----------
+    structure
+        The cell.
+    shape
+        Three numbers of points.
+    spacing
+        Largest distance of points along each lattice vector, Å; default 0.1.
+
+    Raises
+    ------
+    UsageError
+        For numbers that are not positive, or both given.
+
+    Examples
+    --------
+    >>> make_grid(Structure(np.diag([1.0, 2, 3.05]), [[0, 0, 0]], [1])).shape
+    (10, 20, 31)
+    """
+    if shape is not None and spacing is not None:
+        raise UsageError("give the numbers of grid points or their spacing, not both.")
+    if shape is None:
+        step = DEFAULT_SPACING if spacing is None else spacing
+        if not 0 < step < np.inf:
+            raise UsageError(f"the spacing of grid points must be positive (Å), found {step}.")
+        lengths = np.linalg.norm(structure.cell, axis=1)
+        shape = [max(1, int(np.ceil(length / step - 1e-9))) for length in lengths]
+    given = np.asarray(shape)
+    if given.shape != (3,):
+        raise UsageError(f"a grid has three numbers of points, found {given.tolist()}.")
+    a, b, c = given.tolist()
+    return Grid(structure, (a, b, c))
+
+
+@dataclass(frozen=True, eq=False)
+class OrbitalTables:
+    """Radial functions on even meshes, as the compiled loops take them.
+
+    Attributes
+    ----------
+    values : (n_shells, n_points)
+        R(r)/r^l of every shell of every species on r = n·step, Å^(−3/2 − l): multiplied by solid
+        harmonics it gives the orbital without a division.
+    steps, reach : (n_shells,)
+        Mesh step and radius beyond which the shell is 0, Å.
+    l : (n_shells,)
+        Angular momentum.
+    first : (n_species + 1,)
+        First shell of each species, in the order of ``basis.species``.
+    species_reach : (n_species,)
+        Largest radius of each species, Å.
+    """
+
+    values: NDArray[np.float64]
+    steps: NDArray[np.float64]
+    reach: NDArray[np.float64]
+    l: NDArray[np.int64]
+    first: NDArray[np.int64]
+    species_reach: NDArray[np.float64]
+
+
+def orbital_tables(basis: Basis) -> OrbitalTables:
+    """Tabulate the radial functions of a basis.
+
+    Raises
+    ------
+    MissingDataError
+        When a shell has none.
+    UsageError
+        For l beyond 6.
+    """
+    from dock.overlap.radial import interpolate, radial_of, support
+
+    require_radials(basis)
+    values, steps, reach, ls, first, largest = [], [], [], [], [0], []
+    for label in basis.species:
+        for shell in basis.shells[label]:
+            if shell.l > _LARGEST_L:
+                raise UsageError(f"orbitals on a grid go to l = {_LARGEST_L}, found l = {shell.l}.")
+            radial = radial_of(shell, label)
+            end = support(radial)
+            r = np.linspace(0.0, end, _TABLE_POINTS)
+            table = interpolate(radial, shell.l, r)[0]
+            values.append(_over_power(r, table, shell.l))
+            steps.append(r[1])
+            reach.append(end)
+            ls.append(shell.l)
+        first.append(len(ls))
+        largest.append(max(reach[first[-2] :]))
+    return OrbitalTables(
+        np.array(values),
+        np.array(steps),
+        np.array(reach),
+        np.array(ls, dtype=np.int64),
+        np.array(first, dtype=np.int64),
+        np.array(largest),
+    )
+
+
+def _over_power(r: NDArray[np.float64], values: NDArray[np.float64], l: int) -> NDArray[np.float64]:
+    """Return R/r^l, continued to the origin as an even function of r."""
+    if l == 0:
+        return values
+    inner = 4  # points near the origin where the quotient loses digits
+    result = np.zeros_like(values)
+    result[inner:] = values[inner:] / r[inner:] ** l
+    x = r[inner : inner + 3] ** 2
+    coefficients = np.polynomial.polynomial.polyfit(x, result[inner : inner + 3], 2)
+    result[:inner] = np.polynomial.polynomial.polyval(r[:inner] ** 2, coefficients)
+    return result
+
+
+def require_radials(basis: Basis, source: str = "the basis") -> None:
+    """Raise where a species of a basis lacks radial functions.
+
+    Raises
+    ------
+    MissingDataError
+        Saying how to give them.
+    """
+    for label in basis.species:
+        if any(shell.radial is None for shell in basis.shells[label]):
+            raise MissingDataError(
+                f"the radial functions of {label}",
+                source,
+                "A grid needs them: give the folder with the code's basis files with --basis DIR.",
+            )
+
+
+def with_radials(
+    calc: Calculation,
+    folder: str | Path,
+    *,
+    code: str = "auto",
+    strings: Mapping[str, str] | None = None,
+) -> Calculation:
+    """Return the calculation with radial functions from a code's basis files.
+
+    Parameters
+    ----------
+    calc
+        A calculation.
+    folder
+        Basis files: ``.ion`` (SIESTA), ``.pao`` (OpenMX), ``.orb`` (ABACUS).
+    code
+        Which of them, where there are several kinds.
+    strings
+        For OpenMX the basis of each species: ``{"C": "C6.0-s2p2d1"}``.
+
+    Raises
+    ------
+    MissingDataError
+        When the folder has no such files.
+    LayoutError
+        When the files have other shells than the matrices.
+    """
+    from dock.converters.basis_files import basis_for, read_basis_folder
+
+    found = basis_for(calc.structure, read_basis_folder(folder, code, strings=strings))
+    if not found.is_same(calc.basis):
+        words = "; ".join(
+            f"{label}: {list(found.ls(label))} in the files, {list(calc.basis.ls(label))} in the "
+            "matrices"
+            for label in calc.basis.species
+            if found.ls(label) != calc.basis.ls(label)
+        )
+        raise LayoutError(
+            f"{folder}: the basis files have other shells than the matrices ({words}). Give those "
+            "of the calculation."
+        )
+    shells = {
+        label: tuple(
+            Shell(old.l, old.label, new.radial)
+            for old, new in zip(calc.basis.shells[label], found.shells[label], strict=True)
+        )
+        for label in calc.basis.species
+    }
+    basis = Basis(shells, calc.basis.labels)
+
+    def renewed(name: str) -> Callable[[], AOMatrix]:
+        return lambda: replace(calc.require(name), basis=basis)
+
+    return Calculation(
+        calc.structure,
+        basis,
+        calc.spin,
+        {name: renewed(name) for name in calc.available},
+        calc.fermi_level,
+        calc.n_electrons,
+        calc.provenance,
+        calc.source,
+    )

@@ -1,0 +1,98 @@
+"""Projection of supercell states on wave vectors of a primitive cell; see `dock.post.unfold`."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dock.core.calculation import Calculation
+from dock.core.kspace import KBuilder
+from dock.core.spin import Spin
+from dock.post.spectrum import Channel
+from dock.post.unfold_sites import Sites, moved_overlap
+
+__all__ = ["ByFunctions", "BySites", "Projector", "orbital_mask"]
+
+
+class Projector(Protocol):
+    """Gives the share of each orbital in the weights of states."""
+
+    n_rows: int
+
+    def shares(
+        self, channel: Channel, q: NDArray[np.float64], vectors: NDArray[Any]
+    ) -> NDArray[np.float64]:
+        """Return (n_rows, n_states) shares, one row for each orbital of each spin."""
+
+
+class BySites:
+    """Moves orbitals from atom to atom."""
+
+    def __init__(self, calc: Calculation, sites: Sites, atoms: NDArray[np.int64] | None) -> None:
+        spinor = calc.spin is Spin.NONCOLLINEAR
+        self._sites, self._copies = sites, 2 if spinor else 1
+        self.n_rows = calc.basis.n_orbitals * self._copies
+        self._kept = orbital_mask(calc, atoms, self._copies)
+        slots, cells = sites.orbitals(calc.basis)
+        width = int(slots.max()) + 1
+        self._slots = np.concatenate([slots + spin * width for spin in range(self._copies)])
+        self._cells = np.tile(cells, (self._copies, 1))
+        self._n_slots = width * self._copies
+
+    def shares(
+        self, channel: Channel, q: NDArray[np.float64], vectors: NDArray[Any]
+    ) -> NDArray[np.float64]:
+        """Return the shares; see `Projector`."""
+        from scipy.sparse import csr_array
+
+        phase = np.exp(2j * np.pi * (self._cells @ q))[:, None]
+        own = vectors * self._kept[:, None]
+        ones = np.ones(self.n_rows)
+        where = (self._slots, np.arange(self.n_rows))
+        collect = csr_array((ones, where), shape=(self._n_slots, self.n_rows))
+        periodic = (collect @ (phase.conj() * own)) / self._sites.n_cells
+        projected = phase * periodic[self._slots] * self._kept[:, None]
+        S = channel.overlap.dense(self._sites.transform @ q)
+        shares: NDArray[np.float64] = ((S @ own).conj() * projected).real
+        return shares
+
+
+class ByFunctions:
+    """Moves orbitals in space: overlaps of all orbitals with their images."""
+
+    def __init__(
+        self,
+        calc: Calculation,
+        cell: NDArray[np.float64],
+        n_cells: int,
+        atoms: NDArray[np.int64] | None,
+    ) -> None:
+        spinor = calc.spin is Spin.NONCOLLINEAR
+        self._builder = KBuilder(moved_overlap(calc.structure, calc.basis, cell), spinor=spinor)
+        self._n_cells = n_cells
+        copies = 2 if spinor else 1
+        self.n_rows = calc.basis.n_orbitals * copies
+        self._kept = orbital_mask(calc, atoms, copies)
+
+    def shares(
+        self,
+        channel: Channel,  # noqa: ARG002 - the overlap here is another one
+        q: NDArray[np.float64],
+        vectors: NDArray[Any],
+    ) -> NDArray[np.float64]:
+        """Return the shares; see `Projector`."""
+        own = vectors * self._kept[:, None]
+        shares: NDArray[np.float64] = (own.conj() * (self._builder.dense(q) @ own)).real
+        return shares / self._n_cells
+
+
+def orbital_mask(
+    calc: Calculation, atoms: NDArray[np.int64] | None, copies: int
+) -> NDArray[np.float64]:
+    """Return 1 for each orbital that counts, 0 for the others."""
+    mask = np.ones(calc.basis.n_orbitals)
+    if atoms is not None:
+        mask = np.isin(calc.basis.table.atom, atoms).astype(np.float64)
+    return np.tile(mask, copies)

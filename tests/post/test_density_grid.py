@@ -1,0 +1,313 @@
+"""Densities on a grid: against sums written out, the electrons, and other programs' readers."""
+
+import json
+
+import h5py
+import numpy as np
+import pytest
+from gaussian_model import gaussian_basis, images, model, orbitals_at
+from samples import OPENMX, cli, refused
+from synthetic import neighbour_pairs, random_hermitian, random_structure
+
+import dock
+import dock.cli
+from dock.core.basis import Basis, Shell
+from dock.core.spin import Spin
+from dock.errors import FormatError, LayoutError, MissingDataError, OutputError, UsageError
+from dock.overlap.radial import gaussian_radial, interpolate
+from dock.post.cube import read_cube, write_cube
+from dock.post.density_grid import charge_density, window_density_matrix
+from dock.post.density_matrices import density_matrix
+from dock.post.grid import Grid, make_grid, orbital_tables, with_radials
+from dock.post.kmesh import KMesh
+from dock.post.smearing import Smearing
+from dock.post.wavefunction import coefficients, states_on_grid
+
+
+@pytest.fixture(autouse=True)
+def command(monkeypatch):
+    entry = ("dock.cli.charge_density", "charge_density", "Densities.")
+    monkeypatch.setitem(dock.cli._COMMANDS, "charge-density", entry)
+
+
+def written_out(density, points):
+    """Σ_L Σ_ijR P_ij(R) φ_i(r − τ_i − L) φ_j(r − τ_j − R − L), every sum written out."""
+    structure, basis, pairs = density.structure, density.basis, density.pairs
+    shifts = images(structure)
+    cache = {
+        (atom, tuple(L)): orbitals_at(structure, basis, atom, L, points)
+        for atom in range(structure.n_atoms)
+        for L in shifts
+    }
+    total = np.zeros((len(density.entries), len(points)), dtype=complex)
+    for p in range(len(pairs)):
+        block = np.reshape(
+            density.layout.read(density.entries, next(iter_one(density, p))),
+            (len(density.entries), basis.counts[pairs.i[p]], basis.counts[pairs.j[p]]),
+        )
+        for L in shifts:
+            other = tuple(L + pairs.R[p])
+            if (pairs.j[p], other) in cache:
+                left = cache[pairs.i[p], tuple(L)]
+                right = cache[pairs.j[p], other]
+                total += np.einsum("ip,cij,jp->cp", left, block, right)
+    return total
+
+
+def iter_one(matrix, p):
+    from dock.core.blocks import BlockGroup
+
+    yield BlockGroup(np.array([p]), int(matrix.layout.rows[p]), int(matrix.layout.cols[p]), 0)
+
+
+@pytest.mark.parametrize("spin", list(Spin))
+def test_density_is_the_sum_over_pairs_and_images(rng, spin):
+    structure = random_structure(rng, 2, size=3.4)
+    basis = gaussian_basis(structure.labels)
+    pairs = neighbour_pairs(structure, 5.0)
+    matrix = random_hermitian(rng, structure, basis, pairs, spin=spin, quantity="density_matrix")
+    grid = make_grid(structure, (7, 6, 9))
+    result = charge_density(matrix, grid, jobs=2)
+    index = np.stack(np.meshgrid(*[np.arange(n) for n in grid.shape], indexing="ij"), -1)
+    points = index.reshape(-1, 3) @ grid.steps
+    parts = written_out(matrix, points)
+    if spin is Spin.NONE:
+        wanted = [parts[0].real]
+    elif spin is Spin.COLLINEAR:
+        wanted = [(parts[0] + parts[1]).real, (parts[0] - parts[1]).real]
+    else:
+        uu, ud, du, dd = parts
+        wanted = [(uu + dd).real, (ud + du).real, (1j * (ud - du)).real, (uu - dd).real]
+    scale = np.abs(wanted[0]).max()
+    for found, expected in zip(result.values, wanted, strict=True):
+        assert np.abs(found.ravel() - expected).max() < 1e-6 * scale
+
+
+def test_density_is_the_sum_over_states():
+    calc = model()
+    mesh = KMesh.full((2, 3, 1), (0.1, 0.3, 0.2))
+    both = np.concatenate([mesh.points, -mesh.points])
+    rho = density_matrix(calc, mesh, smearing=Smearing("gaussian", 0.3))
+    grid = make_grid(calc.structure, (11, 12, 10))
+    result = charge_density(rho.density, grid, overlap=calc.require("S"))
+    found = coefficients(calc, both)
+    total = np.zeros(grid.shape)
+    for k in range(len(both)):
+        states = states_on_grid(found, grid, kpoint=k)
+        filling = Smearing("gaussian", 0.3).occupation(states.energies, rho.fermi_level)
+        for n, f in enumerate(filling):
+            total += 2 * f * states.density(n) / len(both)
+    # The density matrix of a mesh without −k takes the real part, which adds it.
+    assert np.abs(result.values[0] - total).max() < 1e-7
+    assert result.expected == pytest.approx(4.0, abs=1e-9)
+    assert result.n_electrons == pytest.approx(4.0, abs=1e-4)
+
+
+def test_local_dos_of_all_states_is_the_trace_of_the_inverse_overlap():
+    calc = model()
+    mesh = KMesh.full((2, 2, 2))
+    everything = window_density_matrix(calc, (-1e3, 1e3), mesh)
+    assert everything.dot(calc.require("S")) == pytest.approx(16, abs=1e-9)
+    low = window_density_matrix(calc, (-1e3, -9.0), mesh)
+    high = window_density_matrix(calc, (-9.0 + 1e-9, 1e3), mesh)
+    assert np.allclose(low.entries + high.entries, everything.entries, atol=1e-10)
+    grid = make_grid(calc.structure, (12, 12, 12))
+    ldos = charge_density(low, grid, kind="local density of states")
+    assert ldos.values.min() > -1e-12
+    with pytest.raises(UsageError, match="empty"):
+        window_density_matrix(calc, (1.0, -1.0), mesh)
+
+
+ELECTRONS = [
+    ("h2o", 8, None),
+    ("si", 8, None),
+    ("graphene-v38", 8, None),
+    ("mos2", 26, None),
+    ("o2-spin", 12, 2.0),
+    ("o2-nc-soc", 12, 2.0),
+]
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize(("system", "electrons", "moment"), ELECTRONS)
+def test_real_densities_integrate_to_the_electrons(shared, system, electrons, moment):
+    calc = dock.read(OPENMX / system, basis=shared / "public" / "openmx" / "pao")
+    grid = make_grid(calc.structure, spacing=0.1)
+    result = charge_density(calc.require("DM"), grid, overlap=calc.require("S"))
+    assert result.expected == pytest.approx(electrons, abs=1e-6)
+    assert result.n_electrons == pytest.approx(electrons, abs=1e-4)
+    assert result.values[0].min() > -1e-6
+    if moment is not None:
+        vector = [value for name, value in result.integrals.items() if name != "total"]
+        assert np.linalg.norm(vector) == pytest.approx(moment, abs=1e-3)
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize(("system", "electrons"), [("si2", 8), ("fe_bcc", 8), ("fe2_nc", 16)])
+def test_siesta_densities_integrate_to_the_electrons(shared, system, electrons):
+    from dock.converters.siesta import read
+
+    folder = shared / "fixtures" / "siesta" / system
+    calc = read(folder / f"{system}.TSHS", basis=folder)
+    grid = make_grid(calc.structure, spacing=0.1)
+    result = charge_density(calc.require("DM"), grid, overlap=calc.require("S"))
+    assert result.n_electrons == pytest.approx(electrons, abs=1e-4)
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize("system", ["si2", "h2o"])
+@pytest.mark.filterwarnings("ignore")
+def test_density_agrees_with_sisl_at_every_point(shared, system):
+    sisl = pytest.importorskip("sisl")
+    from dock.converters.siesta import read
+
+    folder = shared / "fixtures" / "siesta" / system
+    calc = read(folder / f"{system}.TSHS", basis=folder)
+    structure = calc.structure
+    grid = make_grid(structure, (24, 24, 24))
+    ours = charge_density(calc.require("DM"), grid).values[0]
+    atoms = {
+        label: sisl.get_sile(folder / f"{label}.ion.xml").read_basis()
+        for label in set(structure.labels)
+    }
+    geometry = sisl.Geometry(
+        structure.positions, [atoms[label] for label in structure.labels], lattice=structure.cell
+    )
+    geometry.set_nsc(sisl.get_sile(folder / f"{system}.TSHS").read_geometry().nsc)
+    density = sisl.get_sile(folder / f"{system}.DM").read_density_matrix(geometry=geometry)
+    theirs = sisl.Grid(grid.shape, geometry=geometry)
+    density.density(theirs)
+    assert np.abs(np.asarray(theirs.grid) - ours).max() < 2e-6 * ours.max()
+
+
+def test_radial_tables_are_the_functions_at_every_radius():
+    basis = gaussian_basis(("C",), lmax=3)
+    tables = orbital_tables(basis)
+    for n, shell in enumerate(basis.shells["C"]):
+        r = np.arange(len(tables.values[n])) * tables.steps[n]
+        exact = interpolate(shell.radial, shell.l, r)[0]
+        assert np.abs(tables.values[n] * r**shell.l - exact).max() < 1e-9
+        # The quotient R/r^l of a Gaussian is its value at the origin times a Gaussian.
+        assert tables.values[n][0] == pytest.approx(tables.values[n][5], rel=1e-3)
+
+
+@pytest.fixture
+def density():
+    calc = model()
+    rho = density_matrix(calc, (1, 1, 1))
+    return charge_density(rho.density, make_grid(calc.structure, (8, 9, 10)))
+
+
+def test_cube_is_read_by_ase_and_by_us(density, tmp_path):
+    from ase.io.cube import read_cube_data
+    from ase.units import Bohr
+
+    files = density.save(tmp_path / "rho.cube")
+    assert [file.name for file in files] == ["rho.cube", "rho.json"]
+    data, atoms = read_cube_data(str(tmp_path / "rho.cube"))
+    structure = density.grid.structure
+    assert np.allclose(data / Bohr**3, density.values[0], rtol=1e-4, atol=1e-7)
+    assert np.allclose(atoms.get_positions(), structure.positions, atol=1e-6)
+    assert np.allclose(np.array(atoms.cell), structure.cell, atol=1e-6)
+    own, values = read_cube(tmp_path / "rho.cube")
+    assert own.is_close(structure, 1e-6)
+    assert np.allclose(values, data, rtol=1e-12)
+
+
+def test_xsf_is_read_by_ase(density, tmp_path):
+    from ase.io.xsf import read_xsf
+
+    density.save(tmp_path / "rho.xsf")
+    with (tmp_path / "rho.xsf").open() as file:
+        data, _, _, atoms = read_xsf(file, read_data=True)
+    data = np.asarray(data)
+    assert np.allclose(data[:-1, :-1, :-1], density.values[0], rtol=1e-6)
+    assert np.array_equal(data[-1], data[0])  # the first points are repeated at the end
+    assert np.allclose(atoms.get_positions(), density.grid.structure.positions, atol=1e-8)
+
+
+def test_pymatgen_finds_the_electrons(density):
+    pytest.importorskip("pymatgen")
+    chgcar = density.to_pymatgen()
+    assert chgcar.data["total"].mean() == pytest.approx(density.n_electrons, rel=1e-12)
+    assert chgcar.structure.composition.reduced_formula == "C"
+
+
+def test_hdf5_is_the_unified_format(density, tmp_path):
+    density.save(tmp_path / "charge_density.h5")
+    with h5py.File(tmp_path / "charge_density.h5") as file:
+        assert file["shape"][()].tolist() == [8, 9, 10]
+        assert np.array_equal(file["entries"][()], density.values[0].ravel())
+    facts = json.loads((tmp_path / "charge_density.json").read_text())
+    assert facts["integrals"]["total"] == density.n_electrons
+    with pytest.raises(OutputError, match="overwrite"):
+        density.save(tmp_path / "charge_density.h5")
+    density.plot(tmp_path / "rho.png")
+    with pytest.raises(UsageError, match="no part"):
+        density.part("m_z")
+    with pytest.raises(UsageError, match="axis"):
+        density.plot(tmp_path / "x.png", axis=3)
+
+
+@pytest.mark.shared
+def test_command(shared, tmp_path):
+    pao = shared / "public" / "openmx" / "pao"
+    run = ("charge-density", OPENMX / "o2-spin", "--basis", pao, "--spacing", 0.15)
+    answer = cli(*run, "-o", tmp_path / "rho.cube", "--plot", tmp_path / "rho.png")
+    assert answer.code == 0, answer.err
+    assert "12.000" in answer.out
+    assert (tmp_path / "rho_m_z.cube").is_file()
+    refused(cli(*run, "-o", tmp_path / "rho.cube"), "--overwrite")
+    refused(cli(*run, "-o", tmp_path / "rho.txt"), ".cube")
+    refused(cli(*run, "--grid", 0, 4, 4, "-o", tmp_path / "a.h5"), "not both")
+    refused(cli(*run[:4], "--grid", 0, 4, 4, "-o", tmp_path / "a.h5"), "positive numbers")
+    water = ("charge-density", OPENMX / "h2o", "--basis", pao, "--spacing", 0.3)
+    answer = cli(*water, "--window", -30, 0.0, "--json", "-o", tmp_path / "ldos.xsf")
+    assert json.loads(answer.out)["expected_electrons"] == pytest.approx(8, abs=1e-9)
+    again = cli(*water, "--recompute", "--json", "-o", tmp_path / "again.h5")
+    assert json.loads(again.out)["integrals"]["total"] == pytest.approx(8, abs=0.1)
+    dock.write(dock.read(OPENMX / "h2o"), tmp_path / "u")
+    unified = ("charge-density", tmp_path / "u", "--basis", pao, "--spacing", 0.3)
+    refused(cli(*unified), "C=C6.0-s2p2d1")
+    answer = cli(*unified, "--set", "O=O5.0-s2p1", "--set", "H=H5.0-s2p1", "--json")
+    assert json.loads(answer.out)["expected_electrons"] == pytest.approx(8, abs=1e-6)
+    calc = dock.read(tmp_path / "u")
+    wrong = {"O": "O5.0-s1p1", "H": "H5.0-s1"}
+    with pytest.raises(LayoutError, match="other shells"):
+        with_radials(calc, pao, strings=wrong)
+
+
+def test_bad_input(tmp_path):
+    calc = dock.read(OPENMX / "h2o")
+    grid = make_grid(calc.structure, (4, 4, 4))
+    with pytest.raises(MissingDataError, match="--basis"):
+        charge_density(calc.require("DM"), grid)
+    refused(cli("charge-density", OPENMX / "h2o", "-o", tmp_path / "x.h5"), "--basis")
+    refused(
+        cli("charge-density", OPENMX / "h2o", "--basis", tmp_path, "-o", tmp_path / "x.h5"),
+        tmp_path,
+    )
+    model_calc = model()
+    with pytest.raises(UsageError, match="density matrix"):
+        charge_density(model_calc.require("S"), make_grid(model_calc.structure, (4, 4, 4)))
+    for shape in ((4, 4), (0, 4, 4), (2000, 2000, 2000)):
+        with pytest.raises(UsageError, match="grid"):
+            make_grid(calc.structure, shape)
+    with pytest.raises(UsageError, match="spacing"):
+        make_grid(calc.structure, spacing=-1)
+    with pytest.raises(UsageError, match="not both"):
+        make_grid(calc.structure, (4, 4, 4), spacing=1)
+    with pytest.raises(UsageError, match="grid"):
+        Grid(calc.structure, (1.5, 2, 2))
+    cube = tmp_path / "x.cube"
+    write_cube(cube, calc.structure, np.ones((3, 4, 7)))
+    whole = cube.read_text()
+    for end in (0, 30, 200, len(whole) - 20):
+        cube.write_text(whole[:end])
+        with pytest.raises(FormatError, match="cube"):
+            read_cube(cube)
+    with pytest.raises(UsageError, match="finite real"):
+        write_cube(tmp_path / "y.cube", calc.structure, np.full((2, 2, 2), np.nan))
+    huge = Basis({"C": (Shell(7, radial=gaussian_radial(7, 1.0)),)}, ("C",))
+    with pytest.raises(UsageError, match="l = 7"):
+        orbital_tables(huge)
