@@ -45,8 +45,13 @@ def atomic_path(target: str | Path, *, overwrite: bool = False) -> Iterator[Path
             raise OutputError(f"{target}: a folder stands where a file is to be written.")
         if target.exists() and not overwrite:
             raise OutputError(f"{target}: exists already. Give --overwrite to replace it.")
-        temporary = _temporary_name(target)
+        is_inside = target.parent in _transactions and not target.exists()
+        temporary = target if is_inside else _temporary_name(target)
         os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666))
+    if is_inside:  # the folder is not handed over unless all succeeds, and is synced then
+        with _os_errors_name(target):
+            yield target
+        return
     try:
         with _os_errors_name(target, temporary):
             yield temporary
@@ -95,6 +100,7 @@ def folder_transaction(target: str | Path, *, overwrite: bool = False) -> Iterat
     with _os_errors_name(target):
         temporary = _temporary_name(final)
         temporary.mkdir()
+    _transactions.add(temporary)
     try:
         with _os_errors_name(target, temporary):
             yield temporary
@@ -104,7 +110,12 @@ def folder_transaction(target: str | Path, *, overwrite: bool = False) -> Iterat
             _hand_over(temporary, final, overwrite=overwrite)
             _sync(parent)
     finally:
+        _transactions.discard(temporary)
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+_transactions: set[Path] = set()
+"""Folders of transactions under way: what is in them has no reader yet."""
 
 
 def _hand_over(temporary: Path, target: Path, *, overwrite: bool) -> None:
@@ -192,7 +203,16 @@ def _is_running(process: int) -> bool:
         return False
     except (OSError, OverflowError):
         return True
-    return True
+    return not _is_zombie(process)
+
+
+def _is_zombie(process: int) -> bool:
+    """Say whether a process is dead but kept on the list, as in a container without an init."""
+    try:
+        status = Path(f"/proc/{process}/stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:  # not Linux, or gone meanwhile
+        return False
+    return status.rpartition(")")[2].split()[:1] == ["Z"]
 
 
 def prepare_folder(folder: str | Path) -> Path:

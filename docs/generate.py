@@ -73,7 +73,10 @@ def formats_long() -> str:
         ):
             names = ", ".join(quantity.replace("_", " ") for quantity in getattr(one, verb))
             spin = "any spin" if spins == ALL_SPINS else ", ".join(s.value for s in spins) + " spin"
-            rows.append([verb, f"{names}; {spin}" if there else "–"])
+            rows.append([verb, f"{names}; {spin}" if there and names else "–"])
+        if one.transfers:
+            goes = " or ".join(f"`{name}`" for name in one.transfers)
+            rows.append(["converts to", f"{goes}: structure and density, without orbitals"])
         rows.append(["versions", one.versions or "–"])
         rows += [
             [f"`--set {name}=…` ({side})", text]
@@ -134,7 +137,8 @@ def _formats() -> Iterator[Format]:
 def _letters(one: Format, *, reads: bool) -> str:
     if (one.read if reads else one.write) is None:
         return "–"
-    return " ".join(quantity_of(name).letter for name in (one.reads if reads else one.writes))
+    names = one.reads if reads else one.writes
+    return " ".join(quantity_of(name).letter for name in names) or "–"
 
 
 def _typeset(text: str) -> str:

@@ -13,13 +13,16 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import cache
-from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dock.converters._format import Format, ReadOptions, WriteOptions
 from dock.core.calculation import Calculation
 from dock.errors import DependencyError, FormatError, MissingDataError, UsageError
 from dock.files import folder_transaction, write_text
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 __all__ = [
     "Format",
@@ -56,6 +59,8 @@ _BUILT_IN = {
 @cache
 def _plugins() -> dict[str, EntryPoint]:
     """Return the formats that other packages bring, by name."""
+    from importlib.metadata import entry_points
+
     return {point.name: point for point in entry_points(group="dock.formats")}
 
 

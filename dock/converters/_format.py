@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -63,6 +63,47 @@ class WriteOptions:
     basis: Path | None = None
     command: str = ""
     settings: Mapping[str, str] = field(default_factory=dict)
+
+    def choice(self, name: str, allowed: Sequence[str], default: str) -> str:
+        """Return a setting that is one of some words.
+
+        Raises
+        ------
+        UsageError
+            When it is another.
+
+        Examples
+        --------
+        >>> WriteOptions(settings={"tb": "yes"}).choice("tb", ("yes", "no"), "no")
+        'yes'
+        """
+        value = self.settings.get(name, default)
+        if value not in allowed:
+            words = f"{', '.join(allowed[:-1])} or {allowed[-1]}"
+            raise UsageError(f"the setting {name} is {words}, found '{value}'.")
+        return value
+
+    def counts(self, name: str) -> tuple[int, int, int] | None:
+        """Return a setting of three counts, such as ``9,9,9``; None where it is not given.
+
+        Raises
+        ------
+        UsageError
+            When it is something else.
+        """
+        return self.require_counts(name, "") if name in self.settings else None
+
+    def require_counts(self, name: str, why: str) -> tuple[int, int, int]:
+        """Return a setting of three counts that is needed; `why` is a sentence for the message."""
+        text = self.settings.get(name)
+        words = (text or "").replace(",", " ").split()
+        if len(words) != 3 or not all(word.isdecimal() and int(word) > 0 for word in words):
+            found = "nothing" if text is None else f"'{text}'"
+            raise UsageError(
+                f"the setting {name} is three counts, --set {name}=N1,N2,N3; found {found}. "
+                f"{why}".rstrip()
+            )
+        return int(words[0]), int(words[1]), int(words[2])
 
 
 Transfer = Callable[[Path, Path, WriteOptions], list[Path]]

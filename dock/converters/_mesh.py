@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from dock.converters._orbital_index import orbital_indices
 from dock.core.basis import Basis
+from dock.core.interop import orbital_indices
 from dock.core.pairs import Pairs
 from dock.core.structure import Structure
 from dock.errors import LayoutError

@@ -110,9 +110,10 @@ class BlockCollector:
         """
         n_atoms, counts = self._basis.n_atoms, self._basis.counts
         slices = [slice(begin, begin + _SLICE) for begin in range(0, len(rows), _SLICE)]
-        nothing = np.zeros(0, dtype=np.int64)
-        found = [np.unique(self._runs(rows[part], cols[part])[0]) for part in slices]
-        distinct = np.unique(np.concatenate([nothing, *found]))
+        runs = [self._runs(rows[part], cols[part]) for part in slices[:1]]
+        found = [key for key, _ in runs]
+        found += [np.unique(self._runs(rows[part], cols[part])[0]) for part in slices[1:]]
+        distinct = np.unique(np.concatenate(found or [np.zeros(0, dtype=np.int64)]))
         i, j = distinct // n_atoms, distinct % n_atoms
         ends = np.cumsum(counts[i] * counts[j])
         starts = ends - counts[i] * counts[j]
@@ -120,7 +121,7 @@ class BlockCollector:
         entries = np.zeros(self._n_components * total, dtype=self._dtype)
         for part in slices:
             row, col = rows[part], cols[part]
-            key, lengths = self._runs(row, col)
+            key, lengths = runs.pop() if runs else self._runs(row, col)
             pair = np.searchsorted(distinct, key)
             place = self._local[row]
             place *= np.repeat(counts[j][pair], lengths)
@@ -134,8 +135,13 @@ class BlockCollector:
         """Return atom pair (as one number) and length of each run of entries of one atom pair."""
         key = self._atom[rows] * np.int64(self._basis.n_atoms)
         key += self._atom[cols]
-        first = np.flatnonzero(np.diff(key, prepend=-1))
-        return key[first], np.diff(first, append=len(key))
+        heads = np.ones(len(key), dtype=bool)
+        np.not_equal(key[1:], key[:-1], out=heads[1:])
+        first = np.flatnonzero(heads)
+        lengths = np.empty_like(first)
+        np.subtract(first[1:], first[:-1], out=lengths[:-1])
+        lengths[-1:] = len(key) - first[-1:]
+        return key[first], lengths
 
     def finish(self) -> tuple[Pairs, NDArray[Any]]:
         """Return pairs and entries, with zero blocks for missing partners and on-site pairs.

@@ -19,7 +19,8 @@ CUT_FIX = (
     "the code again."
 )
 _PIECE = 2**22  # bytes parsed at once: the text in memory stays small beside the numbers
-_AS_BLANKS = bytes.maketrans(b"(),DdQq", b"   EeEe")
+_MARKS = (b"(", b")", b",", b"D", b"d", b"Q", b"q")
+_AS_BLANKS = bytes.maketrans(b"".join(_MARKS), b"   EeEe")
 
 
 class TextNumbers:
@@ -217,7 +218,7 @@ class TextNumbers:
             ) from error
 
     def _parse(self, piece: bytes, dtype: np.dtype[Any], what: str) -> NDArray[Any]:
-        if dtype.kind == "f":
+        if dtype.kind == "f" and any(mark in piece for mark in _MARKS):
             piece = piece.translate(_AS_BLANKS)
         if not piece.strip():
             return np.empty(0, dtype=dtype)

@@ -9,8 +9,8 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from dock.converters._csr import csr_by_lattice_vector
 from dock.converters._format import Format, WriteOptions
-from dock.converters._orbital_index import csr_by_lattice_vector
 from dock.core.calculation import Calculation
 from dock.core.matrix import AOMatrix
 from dock.core.spin import Spin

@@ -9,7 +9,7 @@ from pathlib import Path
 from dock.converters._format import Format, WriteOptions
 from dock.core.calculation import Calculation
 from dock.core.interop import require
-from dock.errors import MissingDataError, UsageError
+from dock.errors import MissingDataError
 from dock.files import write_text
 
 __all__ = ["FORMAT", "SETTINGS", "write_calculation"]
@@ -18,7 +18,6 @@ SETTINGS: Mapping[str, str] = {
     "file": "nc (needs netCDF4), TSHS or HSX (default TSHS)",
     "name": "file name without ending (default dock)",
 }
-_KINDS = ("nc", "TSHS", "HSX")
 
 
 def write_calculation(calc: Calculation, folder: Path, options: WriteOptions) -> list[Path]:
@@ -47,9 +46,7 @@ def write_calculation(calc: Calculation, folder: Path, options: WriteOptions) ->
     DependencyError
         When sisl, or netCDF4 for ``nc``, is not installed.
     """
-    kind = options.settings.get("file", "TSHS")
-    if kind not in _KINDS:
-        raise UsageError(f"the setting file is one of {', '.join(_KINDS)}, found '{kind}'.")
+    kind = options.choice("file", ("nc", "TSHS", "HSX"), "TSHS")
     if "hamiltonian" not in (options.quantities or ()):
         raise MissingDataError("the hamiltonian", calc.source, "sisl files are made around it.")
     if kind == "nc":

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from dock._version import __version__
+from dock.converters._csr import csr_by_lattice_vector
 from dock.converters._format import Format, WriteOptions
-from dock.converters._orbital_index import csr_by_lattice_vector
 from dock.core.calculation import Calculation
 from dock.core.matrix import AOMatrix
 from dock.core.quantity import QUANTITIES

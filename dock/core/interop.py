@@ -8,14 +8,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from dock.core.basis import Basis
+from dock.core.blocks import BlockLayout
 from dock.core.matrix import AOMatrix
+from dock.core.pairs import Pairs
 from dock.core.spin import Spin
 from dock.errors import DependencyError, LayoutError
 
 if TYPE_CHECKING:
     import scipy.sparse
 
-__all__ = ["require", "to_csr", "to_sisl"]
+__all__ = ["orbital_indices", "require", "to_csr", "to_sisl"]
 
 
 def require(module: str, extra: str) -> Any:
@@ -35,6 +38,32 @@ def require(module: str, extra: str) -> Any:
         ) from error
 
 
+def orbital_indices(basis: Basis, pairs: Pairs) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the row and the column orbital of every entry, (n_entries,) each.
+
+    Parameters
+    ----------
+    basis
+        The orbitals of the atoms.
+    pairs
+        The blocks, in the order of the entries.
+
+    Examples
+    --------
+    >>> basis = Basis.from_ls({"H": [0], "O": [1]}, ["H", "O"])
+    >>> row, col = orbital_indices(basis, Pairs([[0, 0, 0]], [0], [1], 2))
+    >>> row.tolist(), col.tolist()
+    ([0, 0, 0], [1, 2, 3])
+    """
+    layout = BlockLayout(basis.counts[pairs.i], basis.counts[pairs.j])
+    sizes = layout.rows * layout.cols
+    inside = np.arange(layout.n_entries) - np.repeat(layout.starts[:-1], sizes)
+    row, col = np.divmod(inside, np.repeat(layout.cols, sizes))
+    row += np.repeat(basis.offsets[pairs.i], sizes)
+    col += np.repeat(basis.offsets[pairs.j], sizes)
+    return row, col
+
+
 def to_csr(matrix: AOMatrix, R: ArrayLike, component: int = 0) -> scipy.sparse.csr_array:
     """Return the (N, N) sparse matrix of one lattice vector and one component.
 
@@ -52,7 +81,7 @@ def to_csr(matrix: AOMatrix, R: ArrayLike, component: int = 0) -> scipy.sparse.c
     pairs = matrix.pairs
     here = np.flatnonzero(np.all(np.asarray(R) == pairs.R, axis=1))
     part = matrix.take_pairs(here)
-    row, col = _orbital_indices(part)
+    row, col = orbital_indices(part.basis, part.pairs)
     size = matrix.basis.n_orbitals
     return coo_array((part.entries[component], (row, col)), shape=(size, size)).tocsr()
 
@@ -91,7 +120,7 @@ def to_sisl(matrix: AOMatrix, overlap: AOMatrix | None = None) -> Any:
         matrix, overlap = matrix.aligned(overlap)
         matrix.assert_same_layout(overlap)
     geometry = _sisl_geometry(sisl, matrix)
-    row, col = _orbital_indices(matrix)
+    row, col = orbital_indices(matrix.basis, matrix.pairs)
     columns = geometry.no * _supercell_index(geometry, matrix) + col
     data = _sisl_components(sisl, matrix)
     if overlap is not None:
@@ -126,20 +155,6 @@ def _sisl_sign(sisl: Any) -> float:
     probe = sisl.Hamiltonian(sisl.Geometry([0, 0, 0]), spin=sisl.Spin("spin-orbit"))
     probe[0, 0] = [0, 0, 0, 1, 0, 0, 0, 0]
     return float(probe.Hk(format="array")[0, 1].imag)
-
-
-def _orbital_indices(matrix: AOMatrix) -> tuple[Any, Any]:
-    """Return the row and column orbital of every entry."""
-    offsets, pairs, layout = matrix.basis.offsets, matrix.pairs, matrix.layout
-    row = np.empty((1, layout.n_entries), dtype=np.int64)
-    col = np.empty_like(row)
-    for group in layout.groups():
-        shape = (1, len(group.index), group.rows, group.cols)
-        first = offsets[pairs.i[group.index]][:, None, None] + np.arange(group.rows)[:, None]
-        second = offsets[pairs.j[group.index]][:, None, None] + np.arange(group.cols)[None, :]
-        layout.write(row, group, np.broadcast_to(first, shape[1:]).reshape(shape))
-        layout.write(col, group, np.broadcast_to(second, shape[1:]).reshape(shape))
-    return row[0], col[0]
 
 
 def _sisl_geometry(sisl: Any, matrix: AOMatrix) -> Any:

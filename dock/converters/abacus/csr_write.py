@@ -10,7 +10,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dock.converters._orbital_index import orbital_indices
+from dock.core.interop import orbital_indices
 from dock.core.matrix import AOMatrix
 
 __all__ = ["CsrWriter", "new_header"]

@@ -10,7 +10,8 @@ from typing import NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from dock.errors import FormatError, MissingDataError
+from dock.converters._reading import read_text
+from dock.errors import FormatError
 from dock.units import ABACUS
 
 __all__ = ["Frame", "RunLog", "SpeciesLine", "read_log"]
@@ -133,10 +134,7 @@ def read_log(path: Path) -> RunLog:
     FormatError
         When it does not hold the species and the atoms.
     """
-    try:
-        text = path.read_text(encoding="utf-8", errors="replace")
-    except OSError as error:
-        raise MissingDataError(path.name, path.parent, f"It cannot be read: {error}.") from error
+    text = read_text(path)
     species = _species(path, text)
     n_atoms = sum(one.n_atoms for one in species)
     version = re.search(r"ABACUS v(\S+)", text)

@@ -84,7 +84,7 @@ class SparseSource:
 
     def rows(self, pointers: NDArray[np.int64], cols: IntArray, where: str) -> IntArray:
         """Return the row of each entry; refuse pointers or columns that cannot be right."""
-        lengths = np.diff(pointers)
+        lengths = pointers[1:] - pointers[:-1]
         if pointers[0] != 0 or pointers[-1] != len(cols) or np.any(lengths < 0):
             self.fail(
                 "the row pointers are wrong",
@@ -100,7 +100,7 @@ class SparseSource:
                 found=f"{cols.min()} to {cols.max()}",
             )
         rows = np.repeat(np.arange(self.size, dtype=np.int32), lengths)
-        if not np.all((np.diff(cols) > 0) | (np.diff(rows) > 0)):
+        if not np.all((cols[1:] > cols[:-1]) | (rows[1:] > rows[:-1])):
             self.fail("the columns of a row do not ascend", where)
         return rows
 

@@ -11,9 +11,10 @@ from typing import NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
+from dock.converters._reading import read_text
 from dock.core.elements import atomic_number, element_of_label
 from dock.core.structure import Structure
-from dock.errors import ConventionError, FormatError, MissingDataError
+from dock.errors import ConventionError, FormatError
 from dock.units import ABACUS
 
 __all__ = ["FOLD_MARGIN", "Species", "StruFile", "element_number", "format_stru", "read_stru"]
@@ -157,10 +158,7 @@ def read_stru(path: Path) -> StruFile:
     FormatError
         When a section is missing or damaged.
     """
-    try:
-        text = path.read_text(encoding="utf-8", errors="replace")
-    except OSError as error:
-        raise MissingDataError("STRU", path.parent, f"It cannot be read: {error}.") from error
+    text = read_text(path)
     sections = _sections(text)
     missing = [name for name in ("ATOMIC_SPECIES", "ATOMIC_POSITIONS") if name not in sections]
     if missing:

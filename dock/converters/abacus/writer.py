@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from dock._version import __version__
 from dock.converters._format import WriteOptions
+from dock.converters._source import in_source_order, number_of
 from dock.converters.abacus.csr_write import CsrWriter, new_header
 from dock.converters.abacus.matrices import UNITS, from_pauli, to_pauli
 from dock.converters.abacus.stru import BOHR, FOLD_MARGIN, Species, format_stru
@@ -81,7 +82,7 @@ def write_calculation(calc: Calculation, folder: Path, options: WriteOptions) ->
     LossError
         When a density matrix of spinors has more than the Pauli components that ABACUS keeps.
     """
-    layout, digits = _layout(options), _digits(options)
+    layout, digits = options.choice("layout", tuple(_NAMES), "old"), _digits(options)
     calc = _ordered(calc)
     names = options.quantities or ()
     folded = fold_into_cell(calc)
@@ -110,13 +111,6 @@ def write_calculation(calc: Calculation, folder: Path, options: WriteOptions) ->
     return written
 
 
-def _layout(options: WriteOptions) -> str:
-    layout = options.settings.get("layout", "old")
-    if layout not in _NAMES:
-        raise UsageError(f"the setting layout is old or new, found '{layout}'.")
-    return layout
-
-
 def _digits(options: WriteOptions) -> int:
     text = options.settings.get("digits", "16")
     if not text.isdigit() or not 1 <= int(text) <= 16:
@@ -126,9 +120,7 @@ def _digits(options: WriteOptions) -> int:
 
 def _ordered(calc: Calculation) -> Calculation:
     """Return the calculation with the atoms of each species together, ABACUS's own order first."""
-    order = calc.provenance.extra.get("source_order")
-    if calc.provenance.code == "ABACUS" and isinstance(order, list):
-        calc = calc.permute_atoms([int(atom) for atom in np.argsort(order)])
+    calc = in_source_order(calc, "ABACUS")
     rank = {label: index for index, label in enumerate(dict.fromkeys(calc.structure.labels))}
     ranks = np.array([rank[label] for label in calc.structure.labels])
     if np.all(np.diff(ranks) >= 0):
@@ -236,9 +228,9 @@ def _lattice(matrices: list[AOMatrix]) -> NDArray[np.int64]:
 
 def _lattice_constant(calc: Calculation) -> float:
     """Return LATTICE_CONSTANT in Bohr: that of the source, or 1 Å."""
-    value = calc.provenance.extra.get("lattice_constant_bohr")
-    known = calc.provenance.code == "ABACUS" and isinstance(value, (int, float)) and value > 0
-    return float(value) if known and isinstance(value, (int, float)) else 1.0 / BOHR
+    extra = calc.provenance.extra if calc.provenance.code == "ABACUS" else {}
+    value = number_of(extra, "lattice_constant_bohr", 0.0)
+    return value if value > 0 else 1.0 / BOHR
 
 
 def _species(calc: Calculation) -> list[Species]:

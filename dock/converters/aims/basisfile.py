@@ -11,8 +11,9 @@ from typing import NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
+from dock.converters._reading import read_text
 from dock.core.basis import Basis, Shell
-from dock.errors import FormatError, MissingDataError
+from dock.errors import FormatError
 
 __all__ = ["format_basis", "read_basis"]
 
@@ -72,10 +73,7 @@ def read_basis(path: Path, labels: Sequence[str]) -> Basis:
 
 def _read_table(path: Path) -> tuple[list[str], NDArray[np.int64]]:
     """Return the type and (atom, n, l, m) of each function; the columns follow the title's."""
-    try:
-        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError as error:
-        raise MissingDataError(path.name, path.parent, f"It cannot be read: {error}.") from error
+    lines = read_text(path).splitlines()
     at = next((number for number, line in enumerate(lines) if _TITLE.match(line)), None)
     if at is None:
         _fail(path, "the title line is missing", "'fn. type at. n l m'", repr(lines[:2]))

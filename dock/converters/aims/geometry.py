@@ -7,9 +7,10 @@ from typing import NoReturn
 
 import numpy as np
 
+from dock.converters._reading import read_text
 from dock.core.elements import atomic_number, element_of_label
 from dock.core.structure import Structure
-from dock.errors import FormatError, MissingDataError
+from dock.errors import FormatError
 
 __all__ = ["format_geometry", "read_geometry"]
 
@@ -30,10 +31,7 @@ def read_geometry(path: Path) -> Structure:
     FormatError
         When a line is damaged, or there is no atom.
     """
-    try:
-        text = path.read_text(encoding="utf-8", errors="replace")
-    except OSError as error:
-        raise MissingDataError(path.name, path.parent, f"It cannot be read: {error}.") from error
+    text = read_text(path)
     vectors: list[list[float]] = []
     rows: list[list[float]] = []
     kinds: list[str] = []

@@ -6,6 +6,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from dock.converters._reading import read_text
+
 __all__ = ["RunLog", "find_log", "read_log"]
 
 _HEAD = 4096  # bytes of a file in which FHI-aims names itself
@@ -56,7 +58,7 @@ def _is_log(path: Path) -> bool:
 
 def read_log(path: Path) -> RunLog:
     """Read a log; nothing in it is required."""
-    text = path.read_text(encoding="utf-8", errors="replace")
+    text = read_text(path)
     version = re.search(r"FHI-aims version\s*:\s*(\S+)", text)
     cycles = re.findall(r"Self-consistency cycle (converged|not yet converged|not converged)", text)
     return RunLog(

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dock.converters._format import ReadOptions
+from dock.converters._reading import open_hdf5
 from dock.converters._scatter import orbital_targets
 from dock.converters._textnumbers import CUT_FIX, TextNumbers
 from dock.converters.aims.basisfile import read_basis
@@ -201,15 +202,8 @@ def _values(path: Path, count: int) -> NDArray[np.float64]:
     if path.suffix != ".h5":
         with TextNumbers(path) as numbers:
             return numbers.take_rest(count, np.float64, "entries of rs_indices.out")
-    import h5py
-
-    try:
-        with h5py.File(path, "r") as file:
-            values = np.asarray(file[_DATASET][...], dtype=np.float64).ravel()
-    except (OSError, KeyError, TypeError, ValueError) as error:
-        raise FormatError(
-            path, f"the dataset cannot be read ({error})", where=_DATASET, fix=CUT_FIX
-        ) from error
+    with open_hdf5(path, CUT_FIX) as file:
+        values = np.asarray(file[_DATASET][...], dtype=np.float64).ravel()
     if len(values) != count:
         raise FormatError(
             path,

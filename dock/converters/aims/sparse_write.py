@@ -10,10 +10,11 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dock.converters._orbital_index import orbital_indices
 from dock.converters.aims.indices import DUMMY_CELL
 from dock.converters.aims.pattern import fold_shifts
+from dock.core.interop import orbital_indices
 from dock.core.matrix import AOMatrix
+from dock.hdf5 import new_hdf5
 
 __all__ = ["SparsePattern", "write_values"]
 
@@ -90,9 +91,7 @@ def write_values(path: Path, values: NDArray[np.float64]) -> None:
     """Write the numbers of one matrix, followed by the dummy zero: text, or HDF5 by the suffix."""
     whole = np.append(values, 0.0)
     if path.suffix == ".h5":
-        import h5py
-
-        with h5py.File(path, "w") as file:
+        with new_hdf5(path) as file:
             file["sparse_matrix"] = whole
         return
     with path.open("w", encoding="ascii") as stream:

@@ -10,6 +10,7 @@ import numpy as np
 
 from dock._version import __version__
 from dock.converters._format import WriteOptions
+from dock.converters._source import in_source_order
 from dock.converters.aims.basisfile import format_basis
 from dock.converters.aims.geometry import format_geometry
 from dock.converters.aims.sparse_write import SparsePattern, write_values
@@ -19,7 +20,7 @@ from dock.core.matrix import AOMatrix
 from dock.core.orbital_order import reorder_entries, shell_orders
 from dock.core.pairs import Pairs
 from dock.core.spin import Spin
-from dock.errors import LossError, UsageError
+from dock.errors import LossError
 from dock.units import AIMS
 
 __all__ = ["SETTINGS", "write_calculation"]
@@ -58,10 +59,10 @@ def write_calculation(calc: Calculation, folder: Path, options: WriteOptions) ->
     LossError
         When ``mode=cluster`` is asked for a periodic or spin-polarised calculation.
     """
-    kind = _choice(options, "files", "text", ("text", "hdf5"))
-    calc = _in_source_order(calc)
+    kind = options.choice("files", ("text", "hdf5"), "text")
+    calc = in_source_order(calc, "FHI-aims")
     matrices = {name: _native(calc, name) for name in options.quantities or ()}
-    mode = _choice(options, "mode", _natural_mode(calc, matrices), ("periodic", "cluster"))
+    mode = options.choice("mode", ("periodic", "cluster"), _natural_mode(calc, matrices))
     shells = {label: _shell_order(calc.basis, label) for label in calc.basis.species}
     texts = {
         "geometry.in": format_geometry(calc.structure, periodic=mode == "periodic"),
@@ -82,26 +83,11 @@ def write_calculation(calc: Calculation, folder: Path, options: WriteOptions) ->
     return written + _write_periodic(folder, matrices, hdf5=kind == "hdf5")
 
 
-def _choice(options: WriteOptions, name: str, default: str, allowed: tuple[str, str]) -> str:
-    value = options.settings.get(name, default)
-    if value not in allowed:
-        raise UsageError(f"the setting {name} is {allowed[0]} or {allowed[1]}, found '{value}'.")
-    return value
-
-
 def _natural_mode(calc: Calculation, matrices: Mapping[str, AOMatrix]) -> str:
     """Return ``cluster`` for a molecule without spin, else ``periodic``."""
     molecule = not any(calc.structure.pbc) and calc.spin is Spin.NONE
     home = not any(np.any(matrix.pairs.R) for matrix in matrices.values())
     return "cluster" if molecule and home else "periodic"
-
-
-def _in_source_order(calc: Calculation) -> Calculation:
-    """Undo the grouping by element of a unified folder that was made from an FHI-aims run."""
-    order = calc.provenance.extra.get("source_order")
-    if calc.provenance.code != "FHI-aims" or not isinstance(order, list):
-        return calc
-    return calc.permute_atoms([int(atom) for atom in np.argsort(order)])
 
 
 def _shell_order(basis: Basis, label: str) -> list[int]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dock.converters._reading import open_hdf5
 from dock.core.arrays import is_wanted_shape
 from dock.core.basis import Basis
 from dock.core.blocks import BlockLayout
@@ -18,17 +18,16 @@ from dock.core.pairs import Pairs
 from dock.core.quantity import quantity_of
 from dock.core.spin import Spin
 from dock.core.structure import Structure
-from dock.errors import DockError, FormatError, LayoutError, MissingDataError
+from dock.errors import FormatError, LayoutError
 from dock.hdf5 import new_hdf5
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     import h5py
 
 __all__ = ["BlockFile", "detect_spin", "read_attributes", "read_matrix", "write_matrix"]
 
 DATASETS = ("atom_pairs", "chunk_boundaries", "chunk_shapes", "entries")
+FIX = "It was cut, damaged, or is no HDF5 file: copy it again or convert the run again."
 _SPIN_TOLERANCE = 1e-12  # below this, up-down entries of a stored matrix are zero
 
 
@@ -43,38 +42,9 @@ class BlockFile(NamedTuple):
     entries: h5py.Dataset
 
 
-@contextmanager
-def _open(path: Path) -> Iterator[h5py.File]:
-    """Open for reading; turn HDF5's complaints into sentences."""
-    import h5py
-
-    if not path.is_file():
-        raise MissingDataError(path.name, path.parent, "Copy it there, or convert the run again.")
-    try:
-        with h5py.File(path, "r", locking="best-effort") as file:
-            yield file
-    except DockError:
-        raise
-    except (KeyError, RuntimeError, TypeError, ValueError) as error:
-        # What h5py raises, besides OSError, for a damaged inner structure.
-        found = str(error.args[0] if error.args else error)
-        fix = "The file is damaged: copy it again or convert the run again."
-        raise FormatError(path, "HDF5 cannot read this file", found=found, fix=fix) from error
-    except OSError as error:
-        text = str(error)
-        if "unable to lock file" in text:
-            fix = (
-                "Another program writes it, or the file system has no locks: "
-                "set HDF5_USE_FILE_LOCKING=FALSE."
-            )
-        else:
-            fix = "The file was cut or is no HDF5 file: copy it again or convert the run again."
-        raise FormatError(path, "HDF5 cannot read this file", found=text, fix=fix) from error
-
-
 def read_attributes(path: Path) -> dict[str, Any]:
     """Return the file's attributes (empty for files of other programs)."""
-    with _open(path) as file:
+    with open_hdf5(path, FIX) as file:
         return {name: _plain(value) for name, value in file.attrs.items()}
 
 
@@ -100,7 +70,7 @@ def read_matrix(
     """
     facts = quantity_of(quantity)
     spinful = facts.has_spin and spin is not Spin.NONE
-    with _open(path) as file:
+    with open_hdf5(path, FIX) as file:
         found = _plain(file.attrs.get("quantity", facts.name))
         if not isinstance(found, str) or found != facts.name:
             raise FormatError(
@@ -179,7 +149,7 @@ def detect_spin(path: Path, basis: Basis) -> Spin:
 
     Doubled blocks whose up-down parts and imaginary parts all vanish are collinear.
     """
-    with _open(path) as file:
+    with open_hdf5(path, FIX) as file:
         stated = _plain(file.attrs.get("spin"))
         if isinstance(stated, str) and stated in {spin.value for spin in Spin}:
             return Spin(stated)

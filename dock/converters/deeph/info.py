@@ -13,7 +13,7 @@ from dock.core.spin import Spin
 from dock.core.structure import Structure
 from dock.errors import FormatError, MissingDataError
 
-__all__ = ["FORMAT_VERSION", "Info", "check_counts", "read_info"]
+__all__ = ["FORMAT_VERSION", "Info", "check_counts", "optional_number", "read_info"]
 
 FORMAT_VERSION = "1.0"
 
@@ -103,11 +103,11 @@ def read_info(path: str | Path) -> Info:
     return Info(
         _read_shells(path, content.get("elements_orbital_map")),
         _typed(path, content, "spinful", bool),
-        _optional_number(path, content, "fermi_energy_eV"),
-        _optional_number(path, content, "occupation"),
+        optional_number(path, content, "fermi_energy_eV"),
+        optional_number(path, content, "occupation"),
         own if isinstance(own, dict) else {},
-        _optional_number(path, content, "atoms_quantity"),
-        _optional_number(path, content, "orbits_quantity"),
+        optional_number(path, content, "atoms_quantity"),
+        optional_number(path, content, "orbits_quantity"),
     )
 
 
@@ -158,7 +158,8 @@ def _typed(path: Path, content: Mapping[str, Any], key: str, kind: type) -> Any:
     return value
 
 
-def _optional_number(path: Path, content: Mapping[str, Any], key: str) -> float | None:
+def optional_number(path: Path, content: Mapping[str, Any], key: str) -> float | None:
+    """Return a finite number of info.json; None where it is null or not there."""
     value = content.get(key)
     if value is None:
         return None

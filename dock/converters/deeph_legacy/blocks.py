@@ -6,17 +6,17 @@ calls make it two to three times faster than indexing the file.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dock.converters._reading import open_hdf5
 from dock.core.blocks import BlockLayout
 from dock.core.pairs import Pairs
-from dock.errors import FormatError, LayoutError, MissingDataError
+from dock.errors import FormatError, LayoutError
 from dock.hdf5 import new_hdf5
 
 if TYPE_CHECKING:
@@ -46,25 +46,9 @@ TEXT_FILES = ("lat.dat", "element.dat", "site_positions.dat", "orbital_types.dat
 _DAMAGED = "The file was cut or damaged: copy it again, or make it again."
 
 
-@contextmanager
-def _open(path: Path) -> Iterator[h5py.File]:
-    """Open for reading; turn HDF5's complaints, also those about one block, into sentences."""
-    import h5py
-
-    if not path.is_file():
-        raise MissingDataError(path.name, path.parent, "Copy it there.")
-    try:
-        with h5py.File(path, "r", locking="best-effort") as file:
-            yield file
-    except (OSError, RuntimeError, KeyError, TypeError) as error:
-        raise FormatError(
-            path, "HDF5 cannot read this file", found=str(error), fix=_DAMAGED
-        ) from error
-
-
 def file_attributes(path: Path) -> dict[str, str]:
     """Return the file's text attributes (none in files of other programs)."""
-    with _open(path) as file:
+    with open_hdf5(path, _DAMAGED) as file:
         return {name: value for name, value in file.attrs.items() if isinstance(value, str)}
 
 
@@ -76,7 +60,7 @@ def read_pairs(path: Path, n_atoms: int) -> Pairs:
     FormatError
         For names that are no block, atoms outside the cell, or a block without its partner.
     """
-    with _open(path) as file:
+    with open_hdf5(path, _DAMAGED) as file:
         names = _block_names(file)
     if not names:
         raise FormatError(path, "the file has no blocks", fix=_DAMAGED)
@@ -93,7 +77,7 @@ def block_shape(path: Path) -> tuple[int, ...]:
     """Return the shape of the first block, which says whether blocks carry spin."""
     import h5py
 
-    with _open(path) as file:
+    with open_hdf5(path, _DAMAGED) as file:
         names = _block_names(file)
         if not names:
             raise FormatError(path, "the file has no blocks", fix=_DAMAGED)
@@ -127,7 +111,7 @@ def read_blocks(path: Path, pairs: Pairs, counts: NDArray[Any]) -> NDArray[Any]:
 
     layout = BlockLayout(counts[pairs.i], counts[pairs.j])
     everything = h5py.h5s.ALL
-    with _open(path) as file:
+    with open_hdf5(path, _DAMAGED) as file:
         names = _block_names(file)
         if len(names) != len(pairs):
             raise FormatError(path, "the file changed while it was read", fix="Read it again.")

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dock.converters.deeph.info import optional_number
 from dock.core.basis import Basis
 from dock.core.elements import symbol
 from dock.core.structure import Structure
@@ -82,10 +83,10 @@ def read_legacy_info(path: Path) -> LegacyInfo:
             expected="false: dock reads atomic orbitals with their overlap",
             found="true",
         )
-    n_atoms = _number(path, content, "nsites")
+    n_atoms = optional_number(path, content, "nsites")
     return LegacyInfo(
         spinful,
-        _number(path, content, "fermi_level"),
+        optional_number(path, content, "fermi_level"),
         None if n_atoms is None else int(n_atoms),
         own if isinstance(own, dict) else {},
     )
@@ -234,18 +235,6 @@ def _labels(
         name if len(kinds[name]) == 1 else f"{name}{kinds[name].index(mine) + 1}"
         for name, mine in zip(symbols, shells, strict=True)
     )
-
-
-def _number(path: Path, content: Mapping[str, Any], key: str) -> float | None:
-    value = content.get(key)
-    if value is None:
-        return None
-    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not is_number or not -1e300 < value < 1e300:
-        raise FormatError(
-            path, "a key is wrong", where=key, expected="a finite number or null", found=value
-        )
-    return float(value)
 
 
 def _wrong_size(path: Path, expected: str, shape: tuple[int, ...]) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 
 from dock._version import __version__
 from dock.converters._format import WriteOptions
+from dock.converters._source import in_source_order
 from dock.converters.deeph_legacy.blocks import FILES, write_blocks
 from dock.converters.deeph_legacy.reader import CODE
 from dock.converters.deeph_legacy.spin import join_spin
@@ -45,7 +46,7 @@ def write_calculation(calc: Calculation, folder: Path, options: WriteOptions) ->
     list of Path
         The files written, info.json last.
     """
-    calc = _in_source_order(calc)
+    calc = in_source_order(calc, CODE)
     written = []
     for quantity in options.quantities or ():
         target = folder / FILES[quantity][0]
@@ -99,11 +100,3 @@ def _info(calc: Calculation, command: str) -> dict[str, Any]:
         "fermi_level": calc.fermi_level,
         "dock": own,
     }
-
-
-def _in_source_order(calc: Calculation) -> Calculation:
-    """Undo the grouping by element of a unified folder that was made from a legacy folder."""
-    order = calc.provenance.extra.get("source_order")
-    if calc.provenance.code != CODE or not isinstance(order, list):
-        return calc
-    return calc.permute_atoms([int(atom) for atom in np.argsort(order)])

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dock.errors import FormatError, MissingDataError
+from dock.converters._reading import readable
+from dock.errors import FormatError
 
-__all__ = ["DAMAGED_FIX", "Cursor", "cut", "damaged", "load_text", "readable"]
+__all__ = ["DAMAGED_FIX", "Cursor", "cut", "damaged", "load_text"]
 
 CUT_FIX = (
     "The run may still be writing, or a copy was interrupted: wait, copy the file again, "
@@ -65,18 +64,6 @@ def damaged(path: Path, where: str, found: object, expected: object) -> NoReturn
     """Refuse a file whose field `where` contradicts itself or the rest."""
     problem = f"{where.removeprefix('the ')} cannot be right"
     raise FormatError(path, problem, expected=expected, found=found, fix=DAMAGED_FIX)
-
-
-@contextlib.contextmanager
-def readable(path: Path) -> Iterator[None]:
-    """Turn the operating system's refusal into a sentence that names the file."""
-    try:
-        yield
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise MissingDataError(
-            "the file", path, f"It cannot be read ({reason}): check its name and permissions."
-        ) from error
 
 
 def load_text(path: str | Path, kind: str) -> str:

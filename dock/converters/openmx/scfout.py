@@ -14,7 +14,8 @@ from typing import Any, BinaryIO, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from dock.converters.openmx.cursor import DAMAGED_FIX, Cursor, cut, damaged, readable
+from dock.converters._reading import readable
+from dock.converters.openmx.cursor import DAMAGED_FIX, Cursor, cut, damaged
 from dock.converters.openmx.scfout_tables import (
     MAX_ORDER,
     Scfout,

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dock.converters._format import WriteOptions
+from dock.converters._source import in_source_order, number_of
 from dock.converters.openmx.inputfile import OpenmxInput, SpinMode, parse_input
 from dock.converters.openmx.minimalinput import minimal_input
 from dock.converters.openmx.restart import RESTART_RECIPE, write_restart
@@ -30,6 +31,10 @@ from dock.units import OPENMX
 
 __all__ = ["RESTART_SETTINGS", "SCFOUT_SETTINGS", "write_calculation", "write_restart_files"]
 
+_GRID_NEEDED = (
+    "OpenMX accepts restart files only on the grid of its run: Num.Grid1 to Num.Grid3 in its .out "
+    "file."
+)
 HARTREE, BOHR = OPENMX.hartree_ev, OPENMX.bohr_angstrom
 _SWITCH = {Spin.NONE: 0, Spin.COLLINEAR: 1, Spin.NONCOLLINEAR: 3}
 _SPIN_WORD: Mapping[Spin, SpinMode] = {
@@ -104,7 +109,7 @@ def write_restart_files(calc: Calculation, folder: Path, options: WriteOptions) 
     list of Path
         The restart files, and a text that says what the input must have.
     """
-    grid = _grid(options.settings.get("grid"))
+    grid = options.require_counts("grid", _GRID_NEEDED)
     target = _Target.of(calc, options)
     quantities = [name for name in (options.quantities or ()) if name != "gradient"]
     made = write_restart(
@@ -131,13 +136,11 @@ class _Target:
 
     @classmethod
     def of(cls, calc: Calculation, options: WriteOptions) -> _Target:
-        calc = _in_source_order(calc)
+        calc = in_source_order(calc, "OpenMX")
         original = _original_input(calc)
-        wanted = options.settings.get("spin_orbit")
-        if wanted not in (None, "on", "off"):
-            raise UsageError(f"the setting spin_orbit is on or off, found '{wanted}'.")
         default = original.spin_orbit if original is not None else calc.spin is Spin.NONCOLLINEAR
-        spin_orbit = default if wanted is None else wanted == "on"
+        word = "on" if default else "off"
+        spin_orbit = options.choice("spin_orbit", ("on", "off"), word) == "on"
         if spin_orbit and calc.spin is not Spin.NONCOLLINEAR:
             raise UsageError("spin_orbit=on needs a non-collinear Hamiltonian.")
         known = original.system_name if original is not None else "dock"
@@ -193,12 +196,12 @@ class _Target:
             cell=np.asarray(calc.structure.cell / BOHR, dtype=np.float64),
             positions=np.asarray(calc.structure.positions / BOHR, dtype=np.float64),
             chemical_potential=(calc.fermi_level or 0.0) / HARTREE,
-            temperature=_number(extra, "temperature_K", 300.0),
+            temperature=number_of(extra, "temperature_K", 300.0),
             n_electrons=0.0 if electrons is None else electrons,
             core_dipole=_vector(extra, "core_dipole_debye"),
             background_dipole=_vector(extra, "background_dipole_debye"),
-            total_spin=_number(extra, "total_spin", 0.0),
-            solver=int(_number(extra, "solver", 3 if any(calc.structure.pbc) else 2)),
+            total_spin=number_of(extra, "total_spin", 0.0),
+            solver=int(number_of(extra, "solver", 3 if any(calc.structure.pbc) else 2)),
             input_text=self.text,
             matrices=self._matrices(quantities),
         )
@@ -263,14 +266,6 @@ class _Target:
         return result / BOHR
 
 
-def _in_source_order(calc: Calculation) -> Calculation:
-    """Undo the grouping by element of a unified folder that was made from an OpenMX run."""
-    order = calc.provenance.extra.get("source_order")
-    if calc.provenance.code != "OpenMX" or not isinstance(order, list):
-        return calc
-    return calc.permute_atoms([int(atom) for atom in np.argsort(order)])
-
-
 def _original_input(calc: Calculation) -> OpenmxInput | None:
     """Return the input that the data came with, where it still describes them."""
     text = calc.provenance.extra.get("input")
@@ -320,21 +315,6 @@ def _half_reach(calc: Calculation) -> float:
     vectors = positions[pairs.j] + pairs.R @ calc.structure.cell - positions[pairs.i]
     longest = float(np.sqrt(np.einsum("ij,ij->i", vectors, vectors).max(initial=0.0)))
     return float(np.ceil(longest / (2 * BOHR) * 10) / 10)
-
-
-def _grid(text: str | None) -> tuple[int, int, int]:
-    words = (text or "").replace(",", " ").split()
-    if len(words) != 3 or not all(word.isdecimal() and int(word) > 0 for word in words):
-        raise UsageError(
-            "OpenMX accepts restart files only on the grid of its run: give it with "
-            "--set grid=N1,N2,N3 (Num.Grid1 to Num.Grid3 in the run's .out file)."
-        )
-    return int(words[0]), int(words[1]), int(words[2])
-
-
-def _number(extra: Mapping[str, object], key: str, default: float) -> float:
-    value = extra.get(key)
-    return float(value) if isinstance(value, (int, float)) else default
 
 
 def _vector(extra: Mapping[str, object], key: str) -> NDArray[np.float64]:

@@ -14,7 +14,6 @@ from dock.converters.pyscf.basis import to_pyscf_order
 from dock.core.calculation import Calculation
 from dock.core.kspace import KBuilder
 from dock.core.matrix import AOMatrix
-from dock.errors import UsageError
 from dock.units import PYSCF
 
 __all__ = ["SETTINGS", "write_arrays"]
@@ -51,7 +50,7 @@ def write_arrays(calc: Calculation, folder: Path, options: WriteOptions) -> list
     """
     structure = calc.structure
     crystal = any(structure.pbc)
-    k_frac = _mesh_points(options.settings.get("mesh"), crystal=crystal)
+    k_frac = _mesh_points(options, crystal=crystal)
     chosen = [name for name in options.quantities or () if name in _NAMES]
     arrays: dict[str, NDArray[Any]] = {
         "atoms": np.array(structure.symbols),
@@ -90,15 +89,10 @@ def _bloch(matrix: AOMatrix, k_frac: NDArray[np.float64]) -> NDArray[Any]:
     return result
 
 
-def _mesh_points(text: str | None, *, crystal: bool) -> NDArray[np.float64]:
+def _mesh_points(options: WriteOptions, *, crystal: bool) -> NDArray[np.float64]:
     """Return the k-points of a mesh, last axis fastest, as ``cell.make_kpts`` orders them."""
     if not crystal:
         return np.zeros((1, 3))
-    words = (text or "").replace(",", " ").split()
-    if len(words) != 3 or not all(word.isdigit() and int(word) > 0 for word in words):
-        raise UsageError(
-            "a crystal's arrays need the k-points of the PySCF run: give them with "
-            "--set mesh=n1,n2,n3."
-        )
-    axes = [np.arange(int(word)) / int(word) for word in words]
+    mesh = options.require_counts("mesh", "A crystal's arrays need the k-points of the PySCF run.")
+    axes = [np.arange(size) / size for size in mesh]
     return np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)

@@ -11,10 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dock.converters._orbital_index import orbital_indices
 from dock.converters.pyscf.basis import from_pyscf_order, is_periodic
 from dock.core.basis import Basis
-from dock.core.interop import require
+from dock.core.interop import orbital_indices, require
 from dock.core.matrix import AOMatrix
 from dock.core.pairs import Pairs
 from dock.core.spin import Spin

@@ -23,6 +23,7 @@ from dock.converters.qe.xmlfile import SCHEMA, PlaneWaveRun, find_save, read_run
 from dock.core.spin import Spin
 from dock.errors import FormatError, LossError, MissingDataError, UsageError
 from dock.files import folder_transaction, write_text
+from dock.hdf5 import new_hdf5
 from dock.units import QE
 
 __all__ = [
@@ -272,9 +273,7 @@ def _facts(run: PlaneWaveRun, order: list[int]) -> dict[str, Any]:
 
 def _write_bands(path: Path, run: PlaneWaveRun) -> None:
     """Write the levels in the style of ``eigval.h5``; LSDA has one more data set, for spin down."""
-    import h5py
-
-    with h5py.File(path, "w") as file:
+    with new_hdf5(path) as file:
         file.create_dataset("kpoints", data=run.k_frac)
         file.create_dataset("weights", data=run.k_weights)
         for name, levels in zip(("eigval_data", "eigval_data_down"), run.levels, strict=False):

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dock.converters._reading import open_hdf5
 from dock.converters.qe.density import PlaneWaveDensity
 from dock.errors import FormatError, LayoutError, MissingDataError
 from dock.files import atomic_path
@@ -152,35 +153,30 @@ def _records(path: Path, data: Any, lengths: list[int]) -> list[bytes]:
 
 
 def _read_hdf5(path: Path) -> PlaneWaveDensity:
-    import h5py
-
-    try:
-        with h5py.File(path, "r", locking="best-effort") as file:
-            if "MillerIndices" not in file or "rhotot_g" not in file:
-                have = ", ".join(file) or "nothing"
-                raise FormatError(
-                    path, "datasets are missing", expected="MillerIndices, rhotot_g", found=have
-                )
-            indices = file["MillerIndices"]
-            n_waves, n_components = int(indices.shape[0]), int(file.attrs.get("nspin", 1))
-            names = _COMPONENTS.get(n_components)
-            if names is None or any(
-                name not in file or file[name].shape != (2 * n_waves,) for name in names
-            ):
-                raise FormatError(
-                    path,
-                    "the components are not complete",
-                    expected=f"{', '.join(names or ('rhotot_g',))} of {2 * n_waves} numbers each",
-                    found=", ".join(f"{name} {file[name].shape}" for name in file),
-                    fix=_FIX,
-                )
-            word = file.attrs.get("gamma_only", b".FALSE.")
-            text = word.decode() if isinstance(word, bytes) else str(word)
-            reciprocal = np.array([indices.attrs[f"bg{n}"] for n in (1, 2, 3)], dtype=np.float64)
-            miller = np.asarray(indices[()])
-            parts = [np.asarray(file[name][()], dtype=np.float64) for name in names]
-    except (OSError, KeyError, RuntimeError, UnicodeDecodeError, TypeError) as error:
-        raise FormatError(path, "HDF5 cannot read this file", found=error, fix=_FIX) from error
+    with open_hdf5(path, _FIX) as file:
+        if "MillerIndices" not in file or "rhotot_g" not in file:
+            have = ", ".join(file) or "nothing"
+            raise FormatError(
+                path, "datasets are missing", expected="MillerIndices, rhotot_g", found=have
+            )
+        indices = file["MillerIndices"]
+        n_waves, n_components = int(indices.shape[0]), int(file.attrs.get("nspin", 1))
+        names = _COMPONENTS.get(n_components)
+        if names is None or any(
+            name not in file or file[name].shape != (2 * n_waves,) for name in names
+        ):
+            raise FormatError(
+                path,
+                "the components are not complete",
+                expected=f"{', '.join(names or ('rhotot_g',))} of {2 * n_waves} numbers each",
+                found=", ".join(f"{name} {file[name].shape}" for name in file),
+                fix=_FIX,
+            )
+        word = file.attrs.get("gamma_only", b".FALSE.")
+        text = word.decode() if isinstance(word, bytes) else str(word)
+        reciprocal = np.array([indices.attrs[f"bg{n}"] for n in (1, 2, 3)], dtype=np.float64)
+        miller = np.asarray(indices[()])
+        parts = [np.asarray(file[name][()], dtype=np.float64) for name in names]
     values = np.stack([part.view(np.complex128) for part in parts])
     gamma_only = "TRUE" in text.upper() or text.strip().upper() == "T"
     return PlaneWaveDensity(reciprocal, _checked(path, miller), values, gamma_only)

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dock._version import __version__
+from dock.converters._reading import open_hdf5
 from dock.core.arrays import FloatArray, frozen
 from dock.errors import FormatError, LayoutError, MissingDataError
 from dock.hdf5 import new_hdf5
@@ -93,26 +94,19 @@ def read_grid(path: str | Path) -> GridDensity:
     FormatError
         When it is damaged.
     """
-    import h5py
-
     path = Path(path)
     path = path / GRID_FILE if path.is_dir() else path
-    if not path.is_file():
-        raise MissingDataError(path.name, path.parent, "Copy it there, or convert the run again.")
-    try:
-        with h5py.File(path, "r", locking="best-effort") as file:
-            shape = _shape(path, file)
-            total = _values(path, file["entries"], (int(np.prod(shape)),))[None]
-            parts = [total]
-            if "magnetization" in file:
-                components = file["magnetization"].shape[0]
-                parts.append(_values(path, file["magnetization"], (components, total.size)))
-            unit = file.attrs.get("unit", _UNIT)
-            cell = file.attrs.get("cell_angstrom")
-            known = ("ecutrho_hartree", "alat_bohr", "gamma_only")
-            facts = {name: file.attrs[name].item() for name in known if name in file.attrs}
-    except (OSError, KeyError, RuntimeError, TypeError, AttributeError, IndexError) as error:
-        raise FormatError(path, "HDF5 cannot read this file", found=error, fix=_FIX) from error
+    with open_hdf5(path, _FIX) as file:
+        shape = _shape(path, file)
+        total = _values(path, file["entries"], (int(np.prod(shape)),))[None]
+        parts = [total]
+        if "magnetization" in file:
+            components = file["magnetization"].shape[0]
+            parts.append(_values(path, file["magnetization"], (components, total.size)))
+        unit = file.attrs.get("unit", _UNIT)
+        cell = file.attrs.get("cell_angstrom")
+        known = ("ecutrho_hartree", "alat_bohr", "gamma_only")
+        facts = {name: file.attrs[name].item() for name in known if name in file.attrs}
     if unit != _UNIT:
         raise FormatError(path, "the unit is not known", expected=_UNIT, found=unit)
     values = np.concatenate(parts).reshape(-1, *shape)

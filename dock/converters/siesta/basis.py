@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
+from dock.converters._reading import open_hdf5
 from dock.core.basis import Radial, Shell
 from dock.errors import FormatError, MissingDataError
 from dock.units import SIESTA5, Constants
@@ -326,15 +327,8 @@ def _load_netcdf3(path: Path) -> dict[str, Any]:
 
 def _load_hdf5(path: Path) -> dict[str, Any]:
     """Return attributes and variables of a NetCDF-4 file."""
-    import h5py
-
-    try:
-        with h5py.File(path, "r") as file:
-            return {**file.attrs, **{name: np.array(item[()]) for name, item in file.items()}}
-    except OSError as error:
-        raise FormatError(
-            path, "the NetCDF file cannot be read", found=str(error), fix=_FIX
-        ) from error
+    with open_hdf5(path, _FIX, "NetCDF") as file:
+        return {**file.attrs, **{name: np.array(item[()]) for name, item in file.items()}}
 
 
 def _from_netcdf(path: Path, content: Mapping[str, Any]) -> IonFile:

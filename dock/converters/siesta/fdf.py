@@ -10,7 +10,7 @@ from typing import NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from dock.converters.siesta.fortran import readable
+from dock.converters._reading import readable
 from dock.errors import FormatError, MissingDataError
 from dock.units import Constants
 

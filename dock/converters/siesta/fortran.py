@@ -16,7 +16,8 @@ from typing import Any, BinaryIO, NoReturn, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from dock.errors import FormatError, MissingDataError
+from dock.converters._reading import readable
+from dock.errors import FormatError
 
 __all__ = [
     "CUT_FIX",
@@ -26,7 +27,6 @@ __all__ = [
     "Rows",
     "damaged",
     "open_records",
-    "readable",
     "row_slices",
 ]
 
@@ -45,18 +45,6 @@ class Rows(Protocol):
 
     def read(self, begin: int, end: int) -> NDArray[Any]:
         """Return the numbers of the rows `begin` … `end` − 1, one row behind another."""
-
-
-@contextlib.contextmanager
-def readable(path: Path) -> Iterator[None]:
-    """Turn the operating system's refusal into a sentence that names the file."""
-    try:
-        yield
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise MissingDataError(
-            "the file", path, f"It cannot be read ({reason}): check its name and permissions."
-        ) from error
 
 
 def damaged(

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dock.converters._reading import open_hdf5
 from dock.converters.siesta.fortran import DAMAGED_FIX, Rows, damaged
 from dock.converters.siesta.tables import MatrixFile, SpeciesTable, check_counts, check_nsc
-from dock.errors import DockError, FormatError
 
 if TYPE_CHECKING:
     import h5py
@@ -38,10 +38,8 @@ class _NcRows:
 
     def read(self, begin: int, end: int) -> NDArray[Any]:
         """Return the numbers of some rows."""
-        import h5py
-
         chosen = slice(int(self.starts[begin]), int(self.starts[end]))
-        with _hdf_errors(self.path), h5py.File(self.path, "r") as file:
+        with open_hdf5(self.path, DAMAGED_FIX, "NetCDF") as file:
             data = file["SPARSE"][self.name]
             values: NDArray[Any] = np.asarray(
                 data[chosen] if self.component is None else data[self.component, chosen]
@@ -49,31 +47,6 @@ class _NcRows:
         if values.dtype.kind == "f" and not np.isfinite(values).all():
             damaged(self.path, f"{self.name} is not finite", "finite numbers", "NaN or infinity")
         return values
-
-
-class _hdf_errors:  # noqa: N801 - used as a context manager, like a function
-    """Name the file when the HDF5 library cannot read it."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        broken = (
-            OSError,
-            KeyError,
-            RuntimeError,
-            ValueError,
-            TypeError,
-            AttributeError,
-            IndexError,
-        )
-        if isinstance(error, broken) and not isinstance(error, DockError):
-            raise FormatError(
-                self.path, "the NetCDF file cannot be read", found=str(error), fix=DAMAGED_FIX
-            ) from error
 
 
 def has_sparse_group(path: Path) -> bool:
@@ -101,9 +74,7 @@ def read_nc(path: Path) -> MatrixFile:
     FormatError
         When it is damaged or lacks the group SPARSE.
     """
-    import h5py
-
-    with _hdf_errors(path), h5py.File(path, "r") as file:
+    with open_hdf5(path, DAMAGED_FIX, "NetCDF") as file:
         return _read(path, file)
 
 

@@ -7,9 +7,10 @@ result only the columns, at 4 bytes an entry, are in memory.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,6 +26,9 @@ from dock.core.pairs import Pairs
 from dock.errors import FormatError, LayoutError
 
 __all__ = ["OrbitalOrder", "Part", "Scatter"]
+
+
+_Slice = tuple[int, int, NDArray[np.int64], NDArray[np.float64]]
 
 
 class Part(NamedTuple):
@@ -132,6 +136,11 @@ class Scatter:
         return cls(file.path, basis, pairs, file.counts, columns, keys, len(images))
 
     @cached_property
+    def order(self) -> OrbitalOrder:
+        """Where each orbital goes."""
+        return OrbitalOrder.of(self.basis)
+
+    @cached_property
     def layout(self) -> BlockLayout:
         """Where each pair's block stands."""
         counts = self.basis.counts
@@ -139,7 +148,25 @@ class Scatter:
 
     def fill(self, parts: Sequence[Part]) -> None:
         """Add the numbers of each part to its targets, in the order and signs of `dock`."""
-        order, basis = OrbitalOrder.of(self.basis), self.basis
+        slices = self._only_slice if self._is_one_slice else self._slices()
+        for begin, end, where, factor in slices:
+            for part in parts:
+                values = part.rows.read(begin, end) * factor
+                for target, multiple in part.targets:
+                    target[where] += multiple * values
+
+    @property
+    def _is_one_slice(self) -> bool:
+        return len(list(islice(row_slices(self.counts), 2))) == 1
+
+    @cached_property
+    def _only_slice(self) -> list[_Slice]:
+        """The destinations of a small file, kept for its further matrices."""
+        return list(self._slices())
+
+    def _slices(self) -> Iterator[_Slice]:
+        """Yield first and last row of each slice, and place and sign of its entries."""
+        order, basis = self.order, self.basis
         table = _column_keys(order.atom, self.n_images, basis.n_atoms)
         stride = self.n_images * basis.n_atoms
         local = np.tile(order.place, self.n_images)
@@ -157,11 +184,7 @@ class Scatter:
             pair = np.searchsorted(self.pair_keys, keys[heads])
             base = self.layout.starts[pair] + order.place[rows[heads]] * width[pair]
             where = np.repeat(base, np.diff(heads, append=total)) + local[columns]
-            factor = order.sign[rows] * sign[columns]
-            for part in parts:
-                values = part.rows.read(begin, end) * factor
-                for target, multiple in part.targets:
-                    target[where] += multiple * values
+            yield begin, end, where, order.sign[rows] * sign[columns]
 
 
 def _column_keys(atom: NDArray[np.int64], n_images: int, n_atoms: int) -> NDArray[np.int64]:

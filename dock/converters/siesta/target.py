@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dock.converters._format import WriteOptions
+from dock.converters._source import in_source_order, number_of
 from dock.converters.siesta.gather import Component, Gather
 from dock.converters.siesta.hsx import LABEL_BYTES
 from dock.converters.siesta.spin import terms_of
@@ -50,10 +51,7 @@ class Target:
     @classmethod
     def of(cls, calc: Calculation, options: WriteOptions) -> Target:
         """Undo the grouping by element of a unified folder that was made from a SIESTA run."""
-        order = calc.provenance.extra.get("source_order")
-        if calc.provenance.code == "SIESTA" and isinstance(order, list):
-            calc = calc.permute_atoms([int(atom) for atom in np.argsort(order)])
-        return cls(calc, options)
+        return cls(in_source_order(calc, "SIESTA"), options)
 
     @property
     def basis(self) -> Basis:
@@ -76,10 +74,7 @@ class Target:
     @cached_property
     def version(self) -> int:
         """Version of the HSX file."""
-        text = self.options.settings.get("version", "2")
-        if text not in ("0", "1", "2"):
-            raise UsageError(f"the setting version is 0, 1 or 2, found '{text}'.")
-        return int(text)
+        return int(self.options.choice("version", ("0", "1", "2"), "2"))
 
     @cached_property
     def constants(self) -> Constants:
@@ -138,10 +133,8 @@ class Target:
             if wanted is not None:
                 raise UsageError("the setting components is for non-collinear spin.")
             return self.calc.spin.n_components
-        if wanted not in (None, "4", "8"):
-            raise UsageError(f"the setting components is 4 or 8, found '{wanted}'.")
         if wanted is not None:
-            return int(wanted)
+            return int(self.options.choice("components", ("4", "8"), wanted))
         if self.own.get("n_spin") in (4, 8):
             return int(self.own["n_spin"])
         names = [name for name in self.options.quantities or () if name != "overlap"]
@@ -239,8 +232,7 @@ class Target:
     @property
     def temperature_ry(self) -> float:
         """Electronic temperature of the run, or 300 K."""
-        value = self.own.get("temperature_ry")
-        return float(value) if isinstance(value, (int, float)) else ROOM_TEMPERATURE_RY
+        return number_of(self.own, "temperature_ry", ROOM_TEMPERATURE_RY)
 
     @property
     def k_grid(self) -> KGrid:

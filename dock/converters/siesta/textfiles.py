@@ -11,7 +11,8 @@ from typing import NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from dock.converters.siesta.fortran import CUT_FIX, readable
+from dock.converters._reading import readable
+from dock.converters.siesta.fortran import CUT_FIX
 from dock.converters.siesta.tables import SpeciesTable
 from dock.errors import FormatError
 

@@ -60,21 +60,20 @@ def write_calculation(calc: Calculation, folder: Path, options: WriteOptions) ->
     SolverError
         When S(k) has no inverse root.
     """
-    settings = options.settings
-    orthogonal = _yes(settings, "orthogonal", default=True)
-    name = settings.get("name", "dock")
+    orthogonal = options.choice("orthogonal", ("yes", "no"), "yes") == "yes"
+    name = options.settings.get("name", "dock")
     hamiltonian = calc.require("hamiltonian", "Wannier90's files are made around it.")
     overlap = calc.require("overlap", "Atomic orbitals are not orthogonal.")
     doubled = calc.spin is Spin.NONCOLLINEAR
     error, mesh = None, None
     if orthogonal:
-        matrix, mesh, error = _orthogonalise(hamiltonian, overlap, calc.fermi_level, settings)
+        matrix, mesh, error = _orthogonalise(hamiltonian, overlap, calc.fermi_level, options)
     else:
         matrix, overlap = hamiltonian.aligned(overlap)
     seeds = [f"{name}_up", f"{name}_down"] if calc.spin is Spin.COLLINEAR else [name]
     for component, seed in enumerate(seeds):
         write_hr(folder / f"{seed}_hr.dat", matrix, component, doubled=doubled)
-        if _yes(settings, "tb", default=False):
+        if options.choice("tb", ("yes", "no"), "no") == "yes":
             write_tb(folder / f"{seed}_tb.dat", matrix, component, doubled=doubled)
         write_centres(folder / f"{seed}_centres.xyz", calc.structure, calc.basis, doubled=doubled)
         write_win(folder / f"{seed}.win", matrix, mesh, doubled=doubled)
@@ -108,11 +107,11 @@ def _facts(
 
 
 def _orthogonalise(
-    hamiltonian: AOMatrix, overlap: AOMatrix, fermi_level: float | None, settings: Mapping[str, str]
+    hamiltonian: AOMatrix, overlap: AOMatrix, fermi_level: float | None, options: WriteOptions
 ) -> tuple[AOMatrix, tuple[int, int, int], Deviation]:
     """Orthogonalise on the mesh that was asked for, or on one that is fine enough."""
-    tolerance = _positive(settings.get("tolerance", "0.01"))
-    mesh = _mesh(settings.get("mesh"))
+    tolerance = _positive(options.settings.get("tolerance", "0.01"))
+    mesh = options.counts("mesh")
     if mesh is None:
         matrix, mesh, error = converged(hamiltonian, overlap, fermi_level, tolerance)
     else:
@@ -137,22 +136,6 @@ def _positive(text: str) -> float:
     if not 0 < value < 100:
         raise UsageError(f"the setting tolerance is an energy in eV, found '{text}'.")
     return value
-
-
-def _yes(settings: Mapping[str, str], key: str, *, default: bool) -> bool:
-    word = settings.get(key, "yes" if default else "no")
-    if word not in ("yes", "no"):
-        raise UsageError(f"the setting {key} is yes or no, found '{word}'.")
-    return word == "yes"
-
-
-def _mesh(text: str | None) -> tuple[int, int, int] | None:
-    if text is None:
-        return None
-    words = text.replace(",", " ").split()
-    if len(words) != 3 or not all(word.isdigit() and int(word) > 0 for word in words):
-        raise UsageError(f"the setting mesh is three counts such as 9,9,9, found '{text}'.")
-    return int(words[0]), int(words[1]), int(words[2])
 
 
 FORMAT = Format(

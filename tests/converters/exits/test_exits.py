@@ -216,7 +216,7 @@ def test_sisl_needs_a_hamiltonian(bundled, tmp_path):
     calc = load(bundled, "si")
     with pytest.raises(MissingDataError, match="hamiltonian"):
         write(sisl_exit.FORMAT, calc, tmp_path, ("overlap",))
-    with pytest.raises(UsageError, match="nc, TSHS, HSX"):
+    with pytest.raises(UsageError, match="nc, TSHS or HSX"):
         write(sisl_exit.FORMAT, calc, tmp_path, file="cube")
 
 

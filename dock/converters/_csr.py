@@ -1,4 +1,4 @@
-"""Row and column orbital of every entry of a block matrix, for formats without blocks."""
+"""Sparse matrices by lattice vector, for formats without blocks."""
 
 from __future__ import annotations
 
@@ -8,35 +8,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dock.core.basis import Basis
-from dock.core.blocks import BlockLayout
+from dock.core.interop import orbital_indices
 from dock.core.matrix import AOMatrix
-from dock.core.pairs import Pairs
 from dock.core.spin import Spin
 
 if TYPE_CHECKING:
     import scipy.sparse
 
-__all__ = ["csr_by_lattice_vector", "orbital_indices"]
-
-
-def orbital_indices(basis: Basis, pairs: Pairs) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the row and the column orbital of every entry, (n_entries,) each.
-
-    Parameters
-    ----------
-    basis
-        The orbitals of the atoms.
-    pairs
-        The blocks, in the order of the entries.
-    """
-    layout = BlockLayout(basis.counts[pairs.i], basis.counts[pairs.j])
-    sizes = layout.rows * layout.cols
-    inside = np.arange(layout.n_entries) - np.repeat(layout.starts[:-1], sizes)
-    row, col = np.divmod(inside, np.repeat(layout.cols, sizes))
-    row += np.repeat(basis.offsets[pairs.i], sizes)
-    col += np.repeat(basis.offsets[pairs.j], sizes)
-    return row, col
+__all__ = ["csr_by_lattice_vector"]
 
 
 def csr_by_lattice_vector(

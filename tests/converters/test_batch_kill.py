@@ -1,0 +1,152 @@
+"""Batches under fire: killed at any moment, two at once on one target, and under MPI."""
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import samples
+
+from dock.converters.batch import MARKER
+from dock.files import folder_transaction
+
+N_RUNS = 200
+N_KILLS = 10
+COMMAND = [sys.executable, "-m", "dock", "convert", "-q"]
+
+
+def start(*arguments, prefix=()):
+    environment = os.environ | {"PYTHONPATH": str(samples.ROOT), "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        [*prefix, *COMMAND, *map(str, arguments)],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,  # the workers of a killed batch go with it
+    )
+
+
+def finish(child):
+    out, err = child.communicate(timeout=240)
+    assert "Traceback" not in err, err
+    return child.returncode, out, err
+
+
+def contents(folder):
+    """Files below a folder; of info.json what does not name the command and the target."""
+    found = samples.listing(folder)
+    for name in list(found):
+        if Path(name).name == "info.json":
+            info = json.loads(found[name])
+            info["dock"]["provenance"].pop("command", None)
+            found[name] = json.dumps(info, sort_keys=True).encode()
+    return found
+
+
+@pytest.fixture(scope="module")
+def set_of_runs(bundled, tmp_path_factory):
+    """200 folders with one small SIESTA run each, and their clean conversion."""
+    place = tmp_path_factory.mktemp("kill")
+    for index in range(N_RUNS):
+        shutil.copytree(bundled / "siesta" / "h2o_v0", place / "runs" / f"{index:03d}")
+    begin = time.monotonic()
+    code, _, err = finish(start(place / "runs", "-o", place / "clean", "-j", "1"))
+    assert code == 0, err
+    yield place, contents(place / "clean"), time.monotonic() - begin
+    shutil.rmtree(place, ignore_errors=True)
+
+
+def assert_complete_under_final_names(out, wanted):
+    """Whatever stands under a final name must be whole; only hidden names may be half-written."""
+    for folder in out.iterdir() if out.is_dir() else ():
+        if folder.is_dir() and not folder.name.startswith("."):
+            here = contents(folder)
+            expected = {
+                name.partition("/")[2]: data
+                for name, data in wanted.items()
+                if name.startswith(f"{folder.name}/")
+            }
+            assert here == expected, folder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_killed_at_random_moments_and_rerun(set_of_runs, jobs):
+    """Killed at a random moment and run again, ten times out of ten."""
+    place, wanted, whole = set_of_runs
+    moments = random.Random(20261121)
+    n_partial = 0
+    for _ in range(N_KILLS // 2):
+        out = place / "out"
+        child = start(place / "runs", "-o", out, "-j", jobs)
+        time.sleep(moments.uniform(0.1, 0.95) * whole)
+        os.killpg(child.pid, signal.SIGKILL)
+        child.communicate()
+        assert_complete_under_final_names(out, wanted)
+        done = len(list(out.glob(f"*/{MARKER}"))) if out.is_dir() else 0
+        n_partial += 0 < done < N_RUNS
+        code, _, err = finish(start(place / "runs", "-o", out, "-j", jobs))
+        assert code == 0, err
+        assert contents(out) == wanted
+        shutil.rmtree(out)
+    assert n_partial >= 2, "no kill came while runs were being converted"
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs Linux's /proc")
+def test_remains_of_a_process_that_nobody_reaped_are_removed(tmp_path):
+    """In a container without an init process a killed worker stays listed as a zombie."""
+    child = subprocess.Popen([sys.executable, "-c", "pass"])
+    for _ in range(600):
+        if Path(f"/proc/{child.pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
+            break
+        time.sleep(0.01)
+    with folder_transaction(tmp_path / "out") as temporary:
+        name = temporary.name.replace(f"-{os.getpid()}-", f"-{child.pid}-")
+    shutil.rmtree(tmp_path / "out")
+    (tmp_path / name).mkdir()
+    with folder_transaction(tmp_path / "out") as temporary:
+        assert [path.name for path in tmp_path.iterdir()] == [temporary.name]
+    child.wait()
+
+
+def test_two_batches_on_one_target(set_of_runs, tmp_path):
+    """Both end; each says of a run that it is done, or that the other made it; all is whole."""
+    place, wanted, _ = set_of_runs
+    runs = tmp_path / "runs"
+    for index in range(30):
+        shutil.copytree(place / "runs" / f"{index:03d}", runs / f"{index:03d}")
+    children = [start(runs, "-o", tmp_path / "out", "-j", "1") for _ in range(2)]
+    answers = [finish(child) for child in children]
+    for code, _, err in answers:
+        assert code in (0, 1), err
+        assert code == 0 or "exists already" in err
+    assert_complete_under_final_names(tmp_path / "out", wanted)
+    code, _, err = finish(start(runs, "-o", tmp_path / "out", "-j", "1"))
+    assert code == 0, err
+    names = {name for name in wanted if int(name.partition("/")[0]) < 30}
+    assert set(contents(tmp_path / "out")) == names
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "runs"]
+
+
+def test_mpirun_gives_the_bytes_of_one_process(set_of_runs, tmp_path):
+    pytest.importorskip("mpi4py", reason="mpi4py is not installed: pip install 'dock-dft[mpi]'")
+    beside = Path(sys.executable).parent
+    mpirun = shutil.which("mpirun", path=f"{beside}{os.pathsep}{os.environ['PATH']}")
+    if mpirun is None:
+        pytest.skip("no mpirun beside Python or in PATH: pip install 'dock-dft[mpi]'")
+    place, wanted, _ = set_of_runs
+    runs = tmp_path / "runs"
+    for index in range(8):
+        shutil.copytree(place / "runs" / f"{index:03d}", runs / f"{index:03d}")
+    child = start(runs, "-o", tmp_path / "out", "--mpi", prefix=[mpirun, "-n", "2"])
+    code, _, err = finish(child)
+    assert code == 0, err
+    expected = {name: data for name, data in wanted.items() if int(name.partition("/")[0]) < 8}
+    assert contents(tmp_path / "out") == expected
