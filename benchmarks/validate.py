@@ -1,17 +1,20 @@
 """Compare what dock reads and computes with the codes' own output; write docs/validation.md.
 
-    python benchmarks/validate.py [--print] [-o docs/validation.md]
+    python benchmarks/validate.py [--shared FOLDER] [--print] [-o docs/validation.md]
 
-Every row comes from ``rows()`` of tests/validation.py: code, system, quantity, deviation, limit,
-unit. A deviation above its limit makes the exit code 1.
+Every row comes from ``rows()`` of tests/validation.py (OpenMX) or tests/converters/validation.py
+(all other codes): code, system, quantity, deviation, limit, unit. A deviation above its limit makes
+the exit code 1.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib.util
+import os
 import platform
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -38,6 +41,7 @@ class Row(NamedTuple):
     deviation: float
     limit: float
     unit: str
+    remark: str = ""
 
     @property
     def holds(self) -> bool:
@@ -52,14 +56,35 @@ def page(rows: Iterable[Row]) -> str:
         groups.setdefault(row.code, []).append(row)
     parts = [HEAD.format(version=__version__, python=platform.python_version())]
     for code, members in groups.items():
-        parts.append(f"## {code}\n\n| system | quantity | deviation | limit | unit |\n")
-        parts.append("| --- | --- | --- | --- | --- |\n")
+        parts.append(f"## {code}\n\n| system | quantity | deviation | limit | unit | remark |\n")
+        parts.append("| --- | --- | --- | --- | --- | --- |\n")
         for row in members:
             mark = "" if row.holds else " **too large**"
             figures = f"{row.deviation:.1e}{mark} | {row.limit:.0e}"
-            parts.append(f"| {row.system} | {row.quantity} | {figures} | {row.unit} |\n")
+            # A vertical bar would end the cell, also between backquotes.
+            names = f"{row.system} | {row.quantity.replace('|', '∣')}"
+            parts.append(f"| {names} | {figures} | {row.unit} | {row.remark} |\n")
         parts.append("\n")
     return "".join(parts).rstrip() + "\n"
+
+
+def collect(shared: Path) -> Iterator[Row]:
+    """Yield the comparisons of all codes, of the data that are there."""
+    os.environ["DOCK_SHARED"] = str(shared)
+    sys.path.insert(0, str(ROOT))
+    openmx = _module("validation.py")
+    yield from (Row(*row) for row in openmx.rows())
+    if (shared / "fixtures").is_dir():
+        others = _module("converters/validation.py")
+        yield from (Row(*row, others.remark(row)) for row in others.rows(shared))
+
+
+def _module(name: str):
+    path = ROOT / "tests" / name
+    spec = importlib.util.spec_from_file_location(f"figures_{path.parent.name}", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def main() -> int:
@@ -67,11 +92,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--print", action="store_true", dest="show", help="print, write nothing")
     parser.add_argument("-o", "--output", type=Path, default=ROOT / "docs" / "validation.md")
+    beside = Path(os.environ.get("DOCK_SHARED", ROOT.parent / "shared"))
+    parser.add_argument("--shared", type=Path, default=beside, help="folder of reference data")
     options = parser.parse_args()
-    sys.path.insert(0, str(ROOT / "tests"))
-    from validation import rows
-
-    found = [Row(*row) for row in rows()]
+    found = list(collect(options.shared))
     text = page(found)
     if options.show:
         print(text, end="")

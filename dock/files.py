@@ -7,9 +7,7 @@ import errno
 import glob
 import os
 import re
-import secrets
 import shutil
-import socket
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -189,10 +187,10 @@ def _temporary_name(target: Path) -> Path:
                 shutil.rmtree(old, ignore_errors=True)
             else:
                 old.unlink(missing_ok=True)
-    return place.parent / f"{stem}{os.getpid()}-{secrets.token_hex(6)}.part"
+    return place.parent / f"{stem}{os.getpid()}-{os.urandom(6).hex()}.part"
 
 
-_HOST = f"{zlib.crc32(socket.gethostname().encode()):08x}"
+_HOST = f"{zlib.crc32(os.uname().nodename.encode()):08x}"
 
 
 def _is_running(process: int) -> bool:

@@ -12,7 +12,7 @@ from dock.errors import DockError, FormatError, MissingDataError
 if TYPE_CHECKING:
     import h5py
 
-__all__ = ["open_hdf5", "read_text", "readable"]
+__all__ = ["open_hdf5", "read_text", "readable", "require_line_end"]
 
 _LOCKED = (
     "Another program writes it, or the file system has no locks: set HDF5_USE_FILE_LOCKING=FALSE."
@@ -43,6 +43,24 @@ def read_text(path: Path) -> str:
     """
     with readable(path):
         return path.read_text(encoding="utf-8", errors="replace")
+
+
+def require_line_end(path: Path, text: str) -> None:
+    """Refuse a text that stops within a line: its last number may lack digits.
+
+    Raises
+    ------
+    FormatError
+        When the text is not empty and its last line has no end.
+    """
+    if text and not text.endswith(("\n", "\r")):
+        raise FormatError(
+            path,
+            "the last line has no end, so its last number may be cut",
+            expected="a line end behind it",
+            found=repr(text[-30:]),
+            fix="Copy the file again; if it is whole, add the line end with an editor.",
+        )
 
 
 @contextlib.contextmanager

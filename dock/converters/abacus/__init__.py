@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from dock.converters._format import Format, ReadOptions
+from dock.converters.abacus.check import check_run
 from dock.converters.abacus.reader import read_calculation
 from dock.converters.abacus.runfiles import detect_run, find_run
 from dock.converters.abacus.writer import SETTINGS, write_calculation
@@ -58,6 +59,7 @@ FORMAT = Format(
     read=read_calculation,
     write=write_calculation,
     inputs=_inputs,
+    check=check_run,
     settings=SETTINGS,
     read_settings={"step": "which ionic step of the run to read (default: the last)"},
     notes=(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from dock.converters._format import Format
+from dock.converters.aims.check import check_run
 from dock.converters.aims.reader import detect_run, inputs, read_calculation
 from dock.converters.aims.writer import SETTINGS, write_calculation
 from dock.core.calculation import Calculation
@@ -38,6 +39,7 @@ FORMAT = Format(
     read=read_calculation,
     write=write_calculation,
     inputs=inputs,
+    check=check_run,
     settings=SETTINGS,
     notes=(
         "Run FHI-aims with 'output_rs_matrices plain' (periodic) or 'output h_s_matrices' "

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from dock.converters._reading import read_text, require_line_end
 from dock.core.elements import atomic_number
 from dock.core.structure import Structure
 from dock.errors import ConventionError, FormatError, LayoutError
@@ -70,6 +71,8 @@ def read_poscar(path: str | Path) -> Structure:
             fix="The file was cut, or the counts in line 7 are wrong.",
         )
     positions = np.array([_numbers(path, begin + k, row, 3) for k, row in enumerate(rows)])
+    if len(lines) == begin + n_atoms:
+        require_line_end(path, read_text(path))
     positions = positions @ cell if mode == "d" else positions * scale
     try:
         return Structure(cell, positions, np.repeat(kinds, counts))

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dock.converters._reading import require_line_end
 from dock.converters.deeph.info import optional_number
 from dock.core.basis import Basis
 from dock.core.elements import symbol
@@ -169,7 +170,9 @@ def _text(path: Path) -> str:
 
 def _table(path: Path, what: str) -> NDArray[np.float64]:
     """Return the numbers of a file as rows."""
-    lines = [line.split() for line in _text(path).splitlines() if line.strip()]
+    text = _text(path)
+    require_line_end(path, text)
+    lines = [line.split() for line in text.splitlines() if line.strip()]
     try:
         values = np.array([[float(word) for word in line] for line in lines], dtype=np.float64)
     except ValueError as error:
@@ -182,7 +185,9 @@ def _table(path: Path, what: str) -> NDArray[np.float64]:
 
 def _numbers(path: Path) -> NDArray[np.int64]:
     """Return the atomic numbers of element.dat."""
-    words = _text(path).split()
+    text = _text(path)
+    require_line_end(path, text)
+    words = text.split()
     try:
         numbers = np.array([int(word) for word in words], dtype=np.int64)
         for number in set(numbers.tolist()):

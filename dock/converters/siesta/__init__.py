@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from dock.converters._format import Format, ReadOptions
+from dock.converters.siesta.check import check_run
 from dock.converters.siesta.reader import read_calculation
 from dock.converters.siesta.run import find_main, input_files
 from dock.converters.siesta.writer import SETTINGS, write_calculation
@@ -44,6 +45,7 @@ FORMAT = Format(
     read=read_calculation,
     write=write_calculation,
     inputs=input_files,
+    check=check_run,
     settings=SETTINGS,
     notes="Run SIESTA with 'SaveHS true'; it writes <SystemLabel>.HSX beside .XV and .DM.",
 )

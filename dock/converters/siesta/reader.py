@@ -161,7 +161,9 @@ class _Run:
     def _scatter(self, file: MatrixFile) -> Scatter:
         if file.path not in self._scatters:
             _, images = self._images(file)
-            self._scatters[file.path] = Scatter.of(file, images, self.setting.basis)
+            alike = (one for one in self._scatters.values() if one.fits(file, images))
+            found = next(alike, None) or Scatter.of(file, images, self.setting.basis)
+            self._scatters[file.path] = found
         return self._scatters[file.path]
 
     def _images(self, file: MatrixFile) -> tuple[tuple[int, int, int], np.ndarray]:

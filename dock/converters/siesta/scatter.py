@@ -87,8 +87,8 @@ class Scatter:
         int32 (n_entries on file,): supercell orbital of each entry, from 0.
     pair_keys
         int64 (n_pairs,), ascending: (atom of the row · images + image) · atoms + atom.
-    n_images
-        Cells of the supercell.
+    images
+        (n_images, 3) lattice vectors of the cells of the supercell.
     """
 
     path: Path
@@ -97,7 +97,7 @@ class Scatter:
     counts: NDArray[np.int64]
     columns: NDArray[np.int32]
     pair_keys: NDArray[np.int64]
-    n_images: int
+    images: NDArray[np.int32]
 
     @classmethod
     def of(cls, file: MatrixFile, images: NDArray[np.int32], basis: Basis) -> Scatter:
@@ -133,7 +133,19 @@ class Scatter:
             raise FormatError(
                 file.path, str(error).rstrip("."), where="the columns, or the table of images"
             ) from error
-        return cls(file.path, basis, pairs, file.counts, columns, keys, len(images))
+        return cls(file.path, basis, pairs, file.counts, columns, keys, images)
+
+    def fits(self, file: MatrixFile, images: NDArray[np.int32]) -> bool:
+        """Say whether another file of the run has the very same sparse pattern."""
+        if not (np.array_equal(images, self.images) and np.array_equal(file.counts, self.counts)):
+            return False
+        place = 0
+        for begin, end in row_slices(self.counts):
+            part = file.columns.read(begin, end)
+            if not np.array_equal(part - np.int32(1), self.columns[place : place + len(part)]):
+                return False
+            place += len(part)
+        return True
 
     @cached_property
     def order(self) -> OrbitalOrder:
@@ -167,10 +179,10 @@ class Scatter:
     def _slices(self) -> Iterator[_Slice]:
         """Yield first and last row of each slice, and place and sign of its entries."""
         order, basis = self.order, self.basis
-        table = _column_keys(order.atom, self.n_images, basis.n_atoms)
-        stride = self.n_images * basis.n_atoms
-        local = np.tile(order.place, self.n_images)
-        sign = np.tile(order.sign, self.n_images)
+        table = _column_keys(order.atom, len(self.images), basis.n_atoms)
+        stride = len(self.images) * basis.n_atoms
+        local = np.tile(order.place, len(self.images))
+        sign = np.tile(order.sign, len(self.images))
         width = basis.counts[self.pairs.j]
         begin_entry = 0
         for begin, end in row_slices(self.counts):
