@@ -149,12 +149,17 @@ def _density_matrix(
     jobs: int | None,
 ) -> Any:
     """Return the density matrix of the folder, a new one, or that of a window."""
+    from dock.errors import MissingDataError
     from dock.post.density_grid import window_density_matrix
     from dock.post.density_matrices import density_matrix
     from dock.post.fermi import fermi_level
 
     known = calc.get("density_matrix")
     if window is not None:
+        if calc.fermi_level is None and calc.n_electrons is None and electrons is None:
+            raise MissingDataError(
+                "the Fermi level", calc.source, "--window counts from it: give --electrons N."
+            )
         fermi = None
         if electrons is not None or calc.n_electrons is not None:
             fermi = fermi_level(calc, mesh, electrons=electrons, jobs=jobs)

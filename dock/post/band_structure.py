@@ -254,10 +254,11 @@ def make_path(
     """Return a path for a calculation: a file, labels, or the automatic one.
 
     Axes along which no pair reaches into a neighbouring cell have no dispersion and are left out.
+    Only the automatic path, of a molecule, may be one point.
     """
     structure = calc.structure
     if path is not None and Path(path).is_file():
-        return KPath.from_file(path, structure.cell)
+        return KPath.from_file(path, structure.cell).require_line()
     overlap = calc.get("overlap") or calc.get("hamiltonian")
     reaches = overlap.pairs.periodic_axes if overlap is not None else structure.pbc
     options: dict[str, Any] = {
@@ -267,7 +268,7 @@ def make_path(
     where = (structure.cell, structure.fractional, structure.numbers)
     if path is None or str(path).lower() == "auto":
         return KPath.automatic(*where, **options)
-    return KPath.from_string(str(path), *where, **options)
+    return KPath.from_string(str(path), *where, **options).require_line()
 
 
 def _require_closed(calc: Calculation, matrix: AOMatrix) -> None:

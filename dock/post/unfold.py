@@ -340,7 +340,7 @@ def make_primitive_path(
         (n, 3) lattice vectors that couple: axes along which none reaches are left out.
     """
     if path is not None and Path(path).is_file():
-        return KPath.from_file(path, primitive.cell)
+        return KPath.from_file(path, primitive.cell).require_line()
     axes = None
     if reached is not None:
         moves = np.any(np.asarray(reached) != 0, axis=0)
@@ -348,7 +348,8 @@ def make_primitive_path(
     where = (primitive.cell, primitive.fractional, primitive.numbers)
     if path is None or str(path).lower() == "auto":
         return KPath.automatic(*where, periodic_axes=axes, points=points)
-    return KPath.from_string(str(path), *where, periodic_axes=axes, points=points)
+    chosen = KPath.from_string(str(path), *where, periodic_axes=axes, points=points)
+    return chosen.require_line()
 
 
 def _groups(

@@ -105,7 +105,7 @@ def test_nan_blocks(si, tmp_path, name):
 def test_bands_and_states_of_unsound_matrices(si, tmp_path, what):
     damaged(si, what, lambda old: np.full_like(old, np.nan))
     for command in ("bands", "wavefunction", "unfold"):
-        more = ("--matrix", 1, 1, 1) if command == "unfold" else ()
+        more = ("--supercell", "1 1 1") if command == "unfold" else ()
         refused(cli(command, si, *more, "-o", tmp_path / "x.h5", "-q"), "NaN")
 
 
@@ -120,14 +120,14 @@ def test_path_of_one_point(si, tmp_path, path):
     if path == "K_PATH":
         path = tmp_path / "K_PATH"
         path.write_text("1  0.0 0.0 0.0  0.0 0.0 0.0  G G\n")
-    for command in ("bands", "unfold"):
-        answer = cli(command, si, "--path", path, "-o", tmp_path / "b.h5", "-q")
-        refused(answer, "path")
+    for command, *more in (("bands",), ("unfold", "--supercell", "1 1 1")):
+        answer = cli(command, si, *more, "--path", path, "-o", tmp_path / "b.h5", "-q")
+        refused(answer, "one point", "--path GX")
         assert not (tmp_path / "b.h5").exists()
 
 
 def test_no_fermi_level_for_an_evaluation(si, tmp_path):
-    without(si, "occupation", "fermi_energy_eV", "dock")
+    without_density(without(si, "occupation", "fermi_energy_eV", "dock"))
     predicted = samples.unified(tmp_path / "pred")
     answer = cli("evaluate", predicted, si, "-o", tmp_path / "e", "-q")
     refused(answer, "Fermi level", "--electrons", "--fermi")

@@ -240,6 +240,15 @@ class KPath:
         """The number of samples, corners counted twice."""
         return int(self.n_points.sum())
 
+    def require_line(self) -> KPath:
+        """Return the path itself, or raise `UsageError` where it is one point: that has no bands."""
+        if self.n_kpoints < 2:
+            raise UsageError(
+                f"The k-path {self.labels[0][0]!r} is one point. Name two or more, such as "
+                "--path GX; for the levels at one k-point take: dock fermi --mesh 1 1 1"
+            )
+        return self
+
     @cached_property
     def segment(self) -> NDArray[np.int64]:
         """The segment of each sample, int64 (N_k,)."""
