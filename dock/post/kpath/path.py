@@ -241,7 +241,7 @@ class KPath:
         return int(self.n_points.sum())
 
     def require_line(self) -> KPath:
-        """Return the path itself, or raise `UsageError` where it is one point: that has no bands."""
+        """Return the path itself, or raise `UsageError` where it is a single point."""
         if self.n_kpoints < 2:
             raise UsageError(
                 f"The k-path {self.labels[0][0]!r} is one point. Name two or more, such as "
