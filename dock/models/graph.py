@@ -1,0 +1,160 @@
+"""The graph of a structure: atoms, and directed edges where a matrix has blocks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from dock.core.arrays import FloatArray, IntArray, frozen, read_only
+from dock.core.basis import Basis
+from dock.core.pairs import Pairs
+from dock.core.structure import Structure
+from dock.errors import LayoutError
+
+__all__ = ["Graph", "build_graph"]
+
+_TOUCHING = 1e-3  # Å; nearer atoms have no direction between them
+
+
+@dataclass(frozen=True, eq=False)
+class Graph:
+    """Atoms and the directed edges between them.
+
+    Edge e stands for the block ⟨i, 0|O|j, R⟩ of the e-th pair: the receiver is i, the sender j.
+    The edges are closed under (R, i, j) → (−R, j, i), sorted by receiver, and on-site pairs
+    are no edges.
+
+    Attributes
+    ----------
+    structure, basis
+        What the graph was made from.
+    pairs
+        The off-site pairs.
+    species
+        (n_atoms,) index of each atom's species in the list of the model.
+    n_species
+        Length of that list.
+    moments
+        (n_atoms, 3) spin moment of each atom in μ_B (an axial vector), or None without.
+    """
+
+    structure: Structure
+    basis: Basis
+    pairs: Pairs
+    species: IntArray
+    n_species: int
+    moments: FloatArray | None = None
+
+    def __post_init__(self) -> None:
+        n_atoms = self.structure.n_atoms
+        object.__setattr__(self, "species", frozen("species", self.species, np.int32, (n_atoms,)))
+        if self.moments is not None:
+            found = frozen("moments", self.moments, np.float64, (n_atoms, 3))
+            object.__setattr__(self, "moments", found)
+        self.pairs.require_closed()
+        near = np.flatnonzero(self.lengths < _TOUCHING)
+        if len(near):
+            raise LayoutError(
+                f"the atoms of {self.pairs.describe(int(near[0]))} are less than {_TOUCHING} Å "
+                "apart: a structure needs its atoms at different places."
+            )
+
+    @property
+    def n_atoms(self) -> int:
+        """Number of atoms."""
+        return self.structure.n_atoms
+
+    @property
+    def n_edges(self) -> int:
+        """Number of directed edges."""
+        return len(self.pairs)
+
+    @property
+    def receiver(self) -> IntArray:
+        """(n_edges,) the first atom of each pair."""
+        return self.pairs.i
+
+    @property
+    def sender(self) -> IntArray:
+        """(n_edges,) the second atom of each pair."""
+        return self.pairs.j
+
+    @property
+    def reverse(self) -> IntArray:
+        """(n_edges,) index of (−R, j, i)."""
+        return self.pairs.partner
+
+    @cached_property
+    def vectors(self) -> FloatArray:
+        """(n_edges, 3) from the receiver to the sender, Å."""
+        positions = self.structure.positions
+        shift = self.pairs.R.astype(np.float64) @ self.structure.cell
+        return read_only(positions[self.sender] - positions[self.receiver] + shift)
+
+    @cached_property
+    def lengths(self) -> FloatArray:
+        """(n_edges,) distance of the two atoms, Å."""
+        return read_only(np.linalg.norm(self.vectors, axis=1))
+
+    @cached_property
+    def edge_type(self) -> IntArray:
+        """(n_edges,) species of the receiver times `n_species` plus species of the sender."""
+        first = self.species[self.receiver].astype(np.int32) * self.n_species
+        return read_only(first + self.species[self.sender])
+
+    @cached_property
+    def full_pairs(self) -> Pairs:
+        """The pattern of a matrix on this graph: on-site pairs in atom order, then the edges."""
+        atoms = np.arange(self.n_atoms, dtype=np.int32)
+        return Pairs(
+            np.concatenate([np.zeros((self.n_atoms, 3), dtype=np.int32), self.pairs.R]),
+            np.concatenate([atoms, self.pairs.i]),
+            np.concatenate([atoms, self.pairs.j]),
+            self.n_atoms,
+        )
+
+
+def build_graph(
+    structure: Structure,
+    basis: Basis,
+    pairs: Pairs,
+    species: tuple[str, ...],
+    moments: ArrayLike | None = None,
+) -> Graph:
+    """Make the graph of a structure from a pattern of atom pairs.
+
+    Parameters
+    ----------
+    structure, basis
+        The atoms and their orbitals.
+    pairs
+        Any pattern, such as the union of those of H and S; missing partners are added and on-site
+        pairs left out.
+    species
+        The species that the model knows.
+    moments
+        (n_atoms, 3) spin moments, μ_B.
+
+    Raises
+    ------
+    LayoutError
+        For a species that the model does not know, naming it; for atoms at one place.
+    """
+    position = {label: index for index, label in enumerate(species)}
+    unknown = [label for label in basis.species if label not in position]
+    if unknown:
+        raise LayoutError(
+            f"the model knows the species {', '.join(species)}; the structure has also "
+            f"{', '.join(unknown)}. Train with structures that hold them."
+        )
+    index = np.array([position[label] for label in basis.labels], dtype=np.int32)
+    chosen = np.flatnonzero((pairs.i != pairs.j) | np.any(pairs.R != 0, axis=1))
+    edges = pairs.take(chosen)
+    if not edges.is_closed:
+        edges = edges.union(Pairs(-edges.R, edges.j, edges.i, edges.n_atoms))
+    edges = edges.take(edges.row_order())
+    given = None if moments is None else np.asarray(moments, dtype=np.float64)
+    return Graph(structure, basis, edges, index, len(species), given)

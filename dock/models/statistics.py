@@ -1,0 +1,139 @@
+"""Typical sizes of the irreducible parts, so that a network works with numbers near one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from dock.core.arrays import FloatArray, frozen
+from dock.models.graph import Graph
+from dock.models.targets import TargetLayout
+
+__all__ = ["Statistics", "StatisticsBuilder"]
+
+_ZERO = 1e-9  # eV; parts that never exceed it are exact zeros of symmetry
+
+
+@dataclass(frozen=True, eq=False)
+class Statistics:
+    """Shift and scale of the parts of a target, in its unit.
+
+    Attributes
+    ----------
+    node_shift
+        (n_species, n_block) mean of the scalar parts of the on-site blocks, else 0.
+    node_scale
+        (n_species, n_block) root mean square about the shift, the same for the M of one part; 0
+        for parts that vanish always.
+    edge_scale
+        (n_species², n_block) root mean square of the parts of the off-site blocks.
+    mean_degree
+        Edges per atom.
+    longest
+        (n_species²,) longest edge of each kind, Å; 0 where there is none.
+    """
+
+    node_shift: FloatArray
+    node_scale: FloatArray
+    edge_scale: FloatArray
+    mean_degree: float
+    longest: FloatArray
+
+    def __post_init__(self) -> None:
+        for name in ("node_shift", "node_scale", "edge_scale"):
+            found = frozen(name, getattr(self, name), np.float64, (None, None))
+            object.__setattr__(self, name, found)
+        object.__setattr__(self, "longest", frozen("longest", self.longest, np.float64, (None,)))
+
+    def to_arrays(self) -> dict[str, Any]:
+        """Return the arrays by name, for a file."""
+        return {
+            "node_shift": self.node_shift,
+            "node_scale": self.node_scale,
+            "edge_scale": self.edge_scale,
+            "mean_degree": np.float64(self.mean_degree),
+            "longest": self.longest,
+        }
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, Any]) -> Statistics:
+        """Make statistics from what `to_arrays` returned."""
+        parts = {name: np.asarray(arrays[name]) for name in ("node_shift", "node_scale")}
+        return cls(
+            parts["node_shift"],
+            parts["node_scale"],
+            np.asarray(arrays["edge_scale"]),
+            float(arrays["mean_degree"]),
+            np.asarray(arrays["longest"]),
+        )
+
+
+class StatisticsBuilder:
+    """Collects statistics structure by structure, in memory that does not grow.
+
+    Parameters
+    ----------
+    layout
+        The targets.
+    """
+
+    def __init__(self, layout: TargetLayout) -> None:
+        self._layout = layout
+        n_kinds, n = layout.n_species**2, layout.n_block
+        self._count = np.zeros(layout.n_species)
+        self._sum = np.zeros((layout.n_species, n))
+        self._squares = np.zeros((layout.n_species, n))
+        self._edge_count = np.zeros(n_kinds)
+        self._edge_squares = np.zeros((n_kinds, n))
+        self._longest = np.zeros(n_kinds)
+
+    def add(self, graph: Graph, node: FloatArray, edge: FloatArray) -> None:
+        """Count the blocks of one structure, as `TargetLayout.labels` gives them."""
+        parts = self._layout.couple(node)
+        for kind in np.unique(graph.species).tolist():
+            chosen = parts[graph.species == kind]
+            self._count[kind] += len(chosen)
+            self._sum[kind] += chosen.sum(axis=0)
+            self._squares[kind] += (chosen**2).sum(axis=0)
+        parts = self._layout.couple(edge)
+        for kind in np.unique(graph.edge_type).tolist():
+            here = graph.edge_type == kind
+            self._edge_count[kind] += int(here.sum())
+            self._edge_squares[kind] += (parts[here] ** 2).sum(axis=0)
+            self._longest[kind] = max(self._longest[kind], float(graph.lengths[here].max()))
+
+    def result(self) -> Statistics:
+        """Return what was collected."""
+        count = np.maximum(self._count, 1)[:, None]
+        is_scalar = np.zeros(self._layout.n_block, dtype=bool)
+        first = self._layout.irreps[0]
+        if first.J == 0 and first.natural:
+            is_scalar[: first.multiplicity] = True
+        shift = np.where(is_scalar, self._sum / count, 0.0)
+        # Σ(x − s)² = Σx² − 2sΣx + ns²
+        centred = self._squares - 2 * shift * self._sum + count * shift**2
+        edge_count = np.maximum(self._edge_count, 1)[:, None]
+        edges = self._edge_count.sum()
+        return Statistics(
+            shift,
+            self._rms(centred / count),
+            self._rms(self._edge_squares / edge_count),
+            float(edges / max(self._count.sum(), 1)),
+            self._longest,
+        )
+
+    def _rms(self, squares: FloatArray) -> FloatArray:
+        """Average mean squares over the M of each part; vanishing parts give 0."""
+        result = np.empty_like(squares)
+        begin = 0
+        for irrep in self._layout.irreps:
+            width = 2 * irrep.J + 1
+            end = begin + irrep.multiplicity * width
+            part = squares[:, begin:end].reshape(len(squares), irrep.multiplicity, width)
+            mean = np.sqrt(np.maximum(part.mean(axis=2), 0.0))
+            result[:, begin:end] = np.repeat(np.where(mean < _ZERO, 0.0, mean), width, axis=1)
+            begin = end
+        return result

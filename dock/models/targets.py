@@ -1,0 +1,510 @@
+"""Blocks of a matrix as irreducible tensors, exactly and both ways (Wigner–Eckart).
+
+Every atom is given the orbitals of one *common basis* (per l as many shells as the richest
+species has); a block of a pair of atoms becomes a square of that size, padded with zeros. Spin is
+split off first: O = Σ_μ O^μ ⊗ σ_μ with μ = 0, y, z, x, so that O⁰ is a scalar and (O^y, O^z, O^x)
+an axial vector in spin space. The real *channels* of a block are
+
+=============  ====================================================================
+spin           channels
+=============  ====================================================================
+NONE           O
+COLLINEAR      O_uu, O_dd
+NONCOLLINEAR   Re O⁰, Re O^y, Re O^z, Re O^x, Im O⁰, Im O^y, Im O^z, Im O^x
+with time      Re O⁰, Im O^y, Im O^z, Im O^x: the others vanish where no moment breaks the
+reversal       symmetry, and leaving them out makes Kramers pairs exactly degenerate
+=============  ====================================================================
+
+A part of l₁ ⊗ l₂ (⊗ 1) has the parity (−1)^(l₁+l₂); where that differs from (−1)^J it is a
+pseudo-tensor.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from dock.core.arrays import FloatArray, IntArray, read_only
+from dock.core.basis import Basis
+from dock.core.blocks import BlockLayout
+from dock.core.matrix import AOMatrix
+from dock.core.quantity import quantity_of
+from dock.core.spin import Spin
+from dock.errors import LayoutError, UsageError
+from dock.models.coupling import shell_product, spin_product
+from dock.models.graph import Graph
+
+__all__ = ["Irrep", "ProductGroup", "TargetLayout"]
+
+
+class Irrep(NamedTuple):
+    """One kind of irreducible part: how often it occurs among the outputs of a block."""
+
+    J: int
+    natural: bool
+    multiplicity: int
+
+
+class ProductGroup(NamedTuple):
+    """All shell pairs (l₁, l₂) of the common basis, in one kind of spin channels.
+
+    Attributes
+    ----------
+    place
+        (n_pairs, d) where the entries of each shell pair stand in the flat
+        (n_channels · n_common²) block.
+    matrix
+        (d, d) orthogonal: entries × matrix = parts.
+    Js
+        J of each part.
+    natural
+        Whether each part has the parity (−1)^J.
+    shells
+        (n_pairs, 2) shell numbers in the common basis.
+    """
+
+    place: IntArray
+    matrix: FloatArray
+    Js: tuple[int, ...]
+    natural: tuple[bool, ...]
+    shells: IntArray
+
+
+@dataclass(frozen=True)
+class TargetLayout:
+    """What the outputs of a model are: species, shells, spin, and the common basis.
+
+    Parameters
+    ----------
+    species
+        Labels of the species, in the order that `Graph.species` refers to.
+    ls
+        Angular momenta of each species' shells in stored order.
+    spin
+        Spin treatment.
+    quantity
+        The operator that is learned; Hermitian.
+    time_reversal
+        For spinors: only the channels that time reversal allows.
+
+    Raises
+    ------
+    UsageError
+        For lists of different lengths, an operator that is not Hermitian, or time reversal
+        without spinors.
+
+    Examples
+    --------
+    >>> layout = TargetLayout(("O", "H"), ((0, 0, 1, 1, 2), (0, 0, 1)), Spin.NONE)
+    >>> layout.common_ls, layout.n_common, layout.n_channels
+    ((0, 0, 1, 1, 2), 13, 1)
+    """
+
+    species: tuple[str, ...]
+    ls: tuple[tuple[int, ...], ...]
+    spin: Spin
+    quantity: str = "hamiltonian"
+    time_reversal: bool = False
+
+    def __post_init__(self) -> None:
+        facts = quantity_of(self.quantity)
+        if len(self.species) != len(self.ls) or not self.species:
+            raise UsageError("a target layout needs one list of shells for each species.")
+        if facts.parity != 1 or facts.n_vector != 1:
+            raise UsageError(f"the {facts.name} cannot be learned: it is no Hermitian scalar.")
+        if self.time_reversal and self.spin is not Spin.NONCOLLINEAR:
+            raise UsageError("time reversal concerns spinors only; this calculation has none.")
+        object.__setattr__(self, "quantity", facts.name)
+        object.__setattr__(self, "species", tuple(self.species))
+        object.__setattr__(self, "ls", tuple(tuple(int(l) for l in group) for group in self.ls))
+
+    @classmethod
+    def from_bases(
+        cls,
+        bases: Sequence[Basis],
+        spin: Spin,
+        *,
+        quantity: str = "hamiltonian",
+        time_reversal: bool = False,
+    ) -> TargetLayout:
+        """Collect the species of several structures.
+
+        Raises
+        ------
+        LayoutError
+            When a species has other shells in another structure.
+        """
+        known: dict[str, tuple[int, ...]] = {}
+        for basis in bases:
+            for label in basis.species:
+                if known.setdefault(label, basis.ls(label)) != basis.ls(label):
+                    raise LayoutError(
+                        f"species '{label}' has the shells {known[label]} in one structure and "
+                        f"{basis.ls(label)} in another: give the two kinds different labels."
+                    )
+        species = tuple(sorted(known))
+        shells = tuple(known[label] for label in species)
+        return cls(species, shells, spin, quantity, time_reversal)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data that `from_dict` takes."""
+        return {
+            "species": list(self.species),
+            "ls": [list(group) for group in self.ls],
+            "spin": self.spin.value,
+            "quantity": self.quantity,
+            "time_reversal": self.time_reversal,
+        }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> TargetLayout:
+        """Make a layout from what `to_dict` returned."""
+        return cls(
+            tuple(data["species"]),
+            tuple(tuple(group) for group in data["ls"]),
+            Spin(data["spin"]),
+            data["quantity"],
+            bool(data["time_reversal"]),
+        )
+
+    def fingerprint(self) -> str:
+        """Return a hash of everything above."""
+        text = json.dumps(self.to_dict(), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def require_basis(self, basis: Basis) -> None:
+        """Refuse a structure with unknown species or other shells, naming them.
+
+        Raises
+        ------
+        LayoutError
+            Saying which species or shell does not fit.
+        """
+        for label in basis.species:
+            if label not in self.species:
+                raise LayoutError(
+                    f"the model was not made for species '{label}'; it knows "
+                    f"{', '.join(self.species)}."
+                )
+            wanted = self.ls[self.species.index(label)]
+            if basis.ls(label) != wanted:
+                raise LayoutError(
+                    f"species '{label}' has shells l = {list(basis.ls(label))}; the model was "
+                    f"made for {list(wanted)}. Use the basis of the training data."
+                )
+
+    # ------------------------------------------------------------------ sizes
+
+    @property
+    def n_species(self) -> int:
+        """Number of species."""
+        return len(self.species)
+
+    @cached_property
+    def common_ls(self) -> tuple[int, ...]:
+        """The l of the shells of the common basis, ascending."""
+        lmax = max(max(group) for group in self.ls)
+        counts = [max(group.count(l) for group in self.ls) for l in range(lmax + 1)]
+        return tuple(l for l, count in enumerate(counts) for _ in range(count))
+
+    @cached_property
+    def n_common(self) -> int:
+        """Number of orbitals of the common basis."""
+        return sum(2 * l + 1 for l in self.common_ls)
+
+    @property
+    def n_channels(self) -> int:
+        """Number of real squares that make up a block: 1, 2, 4 or 8."""
+        if self.spin is Spin.NONCOLLINEAR:
+            return 4 if self.time_reversal else 8
+        return self.spin.n_components
+
+    @property
+    def n_block(self) -> int:
+        """Numbers of one padded block, n_channels · n_common²."""
+        return self.n_channels * self.n_common**2
+
+    @cached_property
+    def channel_signs(self) -> FloatArray:
+        """(n_channels,) sign of each channel under (R, i, j) → (−R, j, i) with transposition."""
+        if self.spin is not Spin.NONCOLLINEAR:
+            return read_only(np.ones(self.n_channels))
+        if self.time_reversal:
+            return read_only(np.array([1.0, -1.0, -1.0, -1.0]))
+        return read_only(np.array([1.0] * 4 + [-1.0] * 4))
+
+    @cached_property
+    def slots(self) -> tuple[IntArray, ...]:
+        """For each species, where its orbitals stand in the common basis."""
+        starts = np.concatenate([[0], np.cumsum([2 * l + 1 for l in self.common_ls])])
+        first = {l: self.common_ls.index(l) for l in set(self.common_ls)}
+        found = []
+        for group in self.ls:
+            seen: dict[int, int] = {}
+            places = []
+            for l in group:
+                shell = first[l] + seen.get(l, 0)
+                seen[l] = seen.get(l, 0) + 1
+                places.append(np.arange(starts[shell], starts[shell] + 2 * l + 1))
+            found.append(read_only(np.concatenate(places)))
+        return tuple(found)
+
+    @cached_property
+    def node_mask(self) -> NDArray[np.bool_]:
+        """(n_species, n_common, n_common) which entries of an on-site square exist."""
+        return read_only(self.edge_mask[:: self.n_species + 1])
+
+    @cached_property
+    def edge_mask(self) -> NDArray[np.bool_]:
+        """(n_species², n_common, n_common) which entries of a square exist for a pair."""
+        own = np.zeros((self.n_species, self.n_common), dtype=bool)
+        for index, slots in enumerate(self.slots):
+            own[index, slots] = True
+        both = own[:, None, :, None] & own[None, :, None, :]
+        return read_only(both.reshape(self.n_species**2, self.n_common, self.n_common))
+
+    # ------------------------------------------------------------------ irreps
+
+    @cached_property
+    def groups(self) -> tuple[ProductGroup, ...]:
+        """The shell pairs by (l₁, l₂) and kind of spin channel."""
+        starts = np.concatenate([[0], np.cumsum([2 * l + 1 for l in self.common_ls])])
+        kinds: list[tuple[int, bool]] = []  # first channel, whether it is the first of a vector
+        for channel in range(self.n_channels):
+            if self.spin is not Spin.NONCOLLINEAR or channel % 4 == 0:
+                kinds.append((channel, False))
+            elif channel % 4 == 1:
+                kinds.append((channel, True))
+        found = []
+        values = sorted(set(self.common_ls))
+        for channel, is_vector in kinds:
+            for l1 in values:
+                for l2 in values:
+                    found.append(self._group(starts, (l1, l2), channel, is_vector=is_vector))
+        return tuple(found)
+
+    def _group(
+        self, starts: IntArray, ls: tuple[int, int], channel: int, *, is_vector: bool
+    ) -> ProductGroup:
+        """Return one group of shell pairs."""
+        l1, l2 = ls
+        n = self.n_common
+        first = [shell for shell, l in enumerate(self.common_ls) if l == l1]
+        second = [shell for shell, l in enumerate(self.common_ls) if l == l2]
+        shells = np.array([(a, b) for a in first for b in second])
+        Js, matrix = spin_product(l1, l2) if is_vector else shell_product(l1, l2)
+        rows = starts[shells[:, 0], None] + np.arange(2 * l1 + 1)
+        cols = starts[shells[:, 1], None] + np.arange(2 * l2 + 1)
+        flat = (rows[:, :, None] * n + cols[:, None, :]).reshape(len(shells), -1)
+        count = 3 if is_vector else 1
+        squares = (channel + np.arange(count)) * n * n
+        place = (squares[None, :, None] + flat[:, None, :]).reshape(len(shells), -1)
+        natural = tuple((J + l1 + l2) % 2 == 0 for J in Js)
+        return ProductGroup(place, matrix, Js, natural, shells)
+
+    @cached_property
+    def irreps(self) -> tuple[Irrep, ...]:
+        """The kinds of parts in the order in which coupled numbers stand: by J, natural first."""
+        counts: dict[tuple[int, bool], int] = {}
+        for group in self.groups:
+            for J, natural in zip(group.Js, group.natural, strict=True):
+                key = (J, natural)
+                counts[key] = counts.get(key, 0) + len(group.place)
+        keys = sorted(counts, key=lambda key: (key[0], not key[1]))
+        return tuple(Irrep(J, natural, counts[J, natural]) for J, natural in keys)
+
+    @property
+    def max_J(self) -> int:
+        """The largest J among the outputs."""
+        return self.irreps[-1].J
+
+    @cached_property
+    def _coupled_places(self) -> tuple[IntArray, ...]:
+        """For each group, (n_pairs, d) where its parts stand in the coupled order."""
+        begin: dict[tuple[int, bool], int] = {}
+        total = 0
+        for irrep in self.irreps:
+            begin[irrep.J, irrep.natural] = total
+            total += irrep.multiplicity * (2 * irrep.J + 1)
+        found = []
+        for group in self.groups:
+            columns = []
+            for J, natural in zip(group.Js, group.natural, strict=True):
+                width, count = 2 * J + 1, len(group.place)
+                start = begin[J, natural]
+                begin[J, natural] += width * count
+                columns.append(start + np.arange(count * width).reshape(count, width))
+            found.append(read_only(np.concatenate(columns, axis=1)))
+        return tuple(found)
+
+    @cached_property
+    def uncoupling(self) -> tuple[IntArray, IntArray]:
+        """Permutations around the small products that turn parts into blocks.
+
+        Returns
+        -------
+        before : ndarray
+            (n_block,) takes the coupled numbers into the order of `groups` (pair by pair).
+        after : ndarray
+            (n_block,) takes the products, group behind group, into the flat padded block.
+        """
+        before = np.concatenate([place.reshape(-1) for place in self._coupled_places])
+        order = np.concatenate([group.place.reshape(-1) for group in self.groups])
+        after = np.empty_like(order)
+        after[order] = np.arange(len(order))
+        return read_only(before), read_only(after)
+
+    def couple(self, blocks: FloatArray) -> FloatArray:
+        """Turn padded blocks (..., n_channels, n_common, n_common) into parts (..., n_block)."""
+        lead = blocks.shape[:-3]
+        flat = blocks.reshape(*lead, self.n_block)
+        result = np.empty(flat.shape)
+        for group, place in zip(self.groups, self._coupled_places, strict=True):
+            result[..., place] = flat[..., group.place] @ group.matrix
+        return result
+
+    def uncouple(self, parts: FloatArray) -> FloatArray:
+        """Turn parts (..., n_block) into padded blocks; the inverse of `couple`."""
+        result = np.empty(parts.shape)
+        for group, place in zip(self.groups, self._coupled_places, strict=True):
+            result[..., group.place] = parts[..., place] @ group.matrix.T
+        n = self.n_common
+        return result.reshape(*parts.shape[:-1], self.n_channels, n, n)
+
+    # ------------------------------------------------------------------ matrices
+
+    def labels(self, matrix: AOMatrix, graph: Graph) -> tuple[FloatArray, FloatArray]:
+        """Return the padded blocks of a matrix on a graph.
+
+        Parameters
+        ----------
+        matrix
+            The operator; pairs that it lacks give zeros.
+        graph
+            Atoms and edges.
+
+        Returns
+        -------
+        node : ndarray
+            (n_atoms, n_channels, n_common, n_common) on-site blocks, float64.
+        edge : ndarray
+            (n_edges, n_channels, n_common, n_common).
+
+        Raises
+        ------
+        LayoutError
+            When the matrix has pairs that the graph lacks, another spin or other shells.
+        """
+        self.require_basis(matrix.basis)
+        if matrix.facts.has_spin and matrix.spin is not self.spin:
+            raise LayoutError(
+                f"the {matrix.quantity} has spin '{matrix.spin.value}', the model "
+                f"'{self.spin.value}'."
+            )
+        pairs = graph.full_pairs
+        if matrix.pairs.is_same(pairs):
+            found = np.arange(len(pairs))
+        else:
+            outside = np.flatnonzero(pairs.find(matrix.pairs.R, matrix.pairs.i, matrix.pairs.j) < 0)
+            if len(outside):
+                raise LayoutError(
+                    f"the {matrix.quantity} has {len(outside)} pairs that the graph lacks, such as "
+                    f"{matrix.pairs.describe(int(outside[0]))}."
+                )
+            found = matrix.pairs.find(pairs.R, pairs.i, pairs.j)
+        blocks = self._padded(matrix, graph, found)
+        return blocks[: graph.n_atoms], blocks[graph.n_atoms :]
+
+    def _padded(self, matrix: AOMatrix, graph: Graph, found: IntArray) -> FloatArray:
+        """Return all blocks of the graph's full pattern; `found` is −1 where there is none."""
+        n = self.n_common
+        entries = self._to_channels(matrix)
+        result = np.zeros((len(found), len(entries), n, n))
+        flat = result.reshape(len(found), len(entries), n * n)
+        starts = matrix.layout.starts
+        for members, cells in self._kinds(graph):
+            have = members[found[members] >= 0]
+            begin = starts[found[have]]
+            source = begin[:, None] + np.arange(len(cells))[None, :]
+            values = entries[:, source].transpose(1, 0, 2)
+            flat[have[:, None, None], np.arange(len(entries))[None, :, None], cells] = values
+        return result
+
+    def _kinds(self, graph: Graph) -> list[tuple[IntArray, IntArray]]:
+        """Return for each pair of species its pairs of the full pattern and its cells."""
+        pairs = graph.full_pairs
+        code = graph.species[pairs.i] * self.n_species + graph.species[pairs.j]
+        found = []
+        for kind in np.unique(code).tolist():
+            rows, cols = self.slots[kind // self.n_species], self.slots[kind % self.n_species]
+            cells = (rows[:, None] * self.n_common + cols[None, :]).reshape(-1)
+            found.append((np.flatnonzero(code == kind), cells))
+        return found
+
+    def _to_channels(self, matrix: AOMatrix) -> FloatArray:
+        """Return the entries as real channels (n_channels, n_entries)."""
+        entries = matrix.entries
+        if not matrix.facts.has_spin or self.spin is not Spin.NONCOLLINEAR:
+            return entries.astype(np.float64, copy=False)
+        uu, ud, du, dd = entries.astype(np.complex128, copy=False)
+        scalar, along_z = (uu + dd) / 2, (uu - dd) / 2
+        along_x, along_y = (ud + du) / 2, 1j * (ud - du) / 2
+        if self.time_reversal:
+            return np.stack([scalar.real, along_y.imag, along_z.imag, along_x.imag])
+        parts = [scalar, along_y, along_z, along_x]
+        return np.stack([part.real for part in parts] + [part.imag for part in parts])
+
+    def matrix(
+        self, node: FloatArray, edge: FloatArray, graph: Graph, dtype: DTypeLike = np.float64
+    ) -> AOMatrix:
+        """Return the matrix of padded blocks, exactly Hermitian.
+
+        Parameters
+        ----------
+        node, edge
+            As `labels` returns them; what lies in the padding is ignored.
+        graph
+            Atoms and edges.
+        dtype
+            Real type of the entries; spinors get the complex type of the same precision.
+
+        Returns
+        -------
+        AOMatrix
+            On `Graph.full_pairs`. Each pair of partners is averaged once, so that Hermiticity
+            holds bit by bit.
+        """
+        signs = self.channel_signs[:, None, None]
+        onsite = 0.5 * (node + signs * node.swapaxes(-1, -2))
+        offsite = 0.5 * (edge + signs * edge[graph.reverse].swapaxes(-1, -2))
+        blocks = np.concatenate([onsite, offsite]).reshape(-1, self.n_channels, self.n_common**2)
+        pairs, counts = graph.full_pairs, graph.basis.counts
+        layout = BlockLayout(counts[pairs.i], counts[pairs.j])
+        entries = np.empty((self.n_channels, layout.n_entries))
+        for members, cells in self._kinds(graph):
+            target = layout.starts[members][:, None] + np.arange(len(cells))[None, :]
+            entries[:, target] = blocks[members][:, :, cells].transpose(1, 0, 2)
+        final = self._from_channels(entries, np.dtype(dtype))
+        return AOMatrix(self.quantity, graph.structure, graph.basis, pairs, self.spin, final)
+
+    def _from_channels(self, entries: FloatArray, dtype: np.dtype[Any]) -> NDArray[Any]:
+        """Return stored components from real channels."""
+        if self.spin is not Spin.NONCOLLINEAR:
+            return entries.astype(dtype, copy=False)
+        if self.time_reversal:
+            scalar = entries[0] + 0j
+            along_y, along_z, along_x = 1j * entries[1], 1j * entries[2], 1j * entries[3]
+        else:
+            scalar, along_y, along_z, along_x = entries[:4] + 1j * entries[4:]
+        kind = np.complex64 if dtype == np.float32 else np.complex128
+        result = np.empty((4, entries.shape[1]), dtype=kind)
+        result[0], result[3] = scalar + along_z, scalar - along_z
+        result[1], result[2] = along_x - 1j * along_y, along_x + 1j * along_y
+        return result
