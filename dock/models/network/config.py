@@ -1,0 +1,177 @@
+"""What a network consists of, and the two presets."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from dock.errors import UsageError
+from dock.models.targets import TargetLayout
+
+__all__ = ["PRESETS", "NetworkConfig"]
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """Sizes and switches of the SO(2) network.
+
+    Attributes
+    ----------
+    lmax
+        Largest l of the features; at least the largest J of the targets.
+    channels, pseudo_channels
+        Features of each l on an atom with parity (−1)^l, and with the other parity.
+    edge_channels, edge_pseudo_channels
+        The same on an edge.
+    hidden, hidden_pseudo
+        The same inside a convolution.
+    n_blocks
+        Number of interactions.
+    n_radial
+        Gaussians that describe a distance.
+    radial_hidden
+        Width of the networks of distances.
+    radial_reach
+        Distance of the last Gaussian, Å.
+    n_heads
+        Heads of the attention over neighbours; 0 for a plain weighted sum.
+    self_product
+        Channels of the products of an atom's features with themselves before the output; 0 for
+        none.
+    self_product_lmax
+        Largest l of the factors of that product.
+    cutoffs
+        For each ordered pair of species the distance, Å, at which edges end in the training data
+        and where messages go to zero smoothly; 0 where nothing was cut off.
+    mean_degree
+        Edges per atom of the training data, which messages are divided by the root of.
+    moments
+        Whether atoms have a spin moment as input.
+    remat
+        Recompute the blocks in the backward pass instead of storing them.
+    """
+
+    lmax: int = 4
+    channels: int = 16
+    pseudo_channels: int = 8
+    edge_channels: int = 16
+    edge_pseudo_channels: int = 8
+    hidden: int = 16
+    hidden_pseudo: int = 8
+    n_blocks: int = 3
+    n_radial: int = 32
+    radial_hidden: int = 48
+    radial_reach: float = 8.0
+    n_heads: int = 0
+    self_product: int = 0
+    self_product_lmax: int = 3
+    cutoffs: tuple[float, ...] = ()
+    mean_degree: float = 1.0
+    moments: bool = False
+    remat: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("channels", "edge_channels", "hidden", "n_blocks", "n_radial"):
+            if getattr(self, name) < 1:
+                raise UsageError(f"the network needs {name} of at least 1.")
+        if self.n_heads and self.channels % self.n_heads:
+            raise UsageError(
+                f"{self.n_heads} heads do not divide {self.channels} channels: choose a divisor."
+            )
+        object.__setattr__(self, "cutoffs", tuple(float(value) for value in self.cutoffs))
+
+    @classmethod
+    def preset(cls, name: str) -> NetworkConfig:
+        """Return one of the presets.
+
+        Raises
+        ------
+        UsageError
+            Listing them, for any other name.
+        """
+        if name not in PRESETS:
+            raise UsageError(f"net_type '{name}' is not known; there are {', '.join(PRESETS)}.")
+        return PRESETS[name]
+
+    def fitted_to(self, layout: TargetLayout) -> NetworkConfig:
+        """Return the same network with lmax large enough for the targets."""
+        return replace(self, lmax=max(self.lmax, layout.max_J))
+
+    def with_irreps(self, text: str) -> NetworkConfig:
+        """Return the network with features as in an irreps string such as ``32x0e+32x1o+8x1e``.
+
+        Parities are those of e3nn: (−1)^l is natural, the other is a pseudo-tensor. All l of
+        one kind have the same multiplicity.
+
+        Raises
+        ------
+        UsageError
+            For text that is no such string.
+        """
+        natural, pseudo = _parse(text)
+        if not natural or sorted(natural) != list(range(max(natural) + 1)):
+            raise UsageError(f"net_irreps '{text}' must hold every l from 0 with parity (−1)^l.")
+        counts, others = set(natural.values()), set(pseudo.values())
+        if len(counts) > 1 or len(others) > 1:
+            best = max(counts)
+            good = "+".join(f"{best}x{l}{'eo'[l % 2]}" for l in sorted(natural))
+            raise UsageError(
+                f"net_irreps '{text}': every l of one kind needs the same multiplicity, such as "
+                f"'{good}'."
+            )
+        wide, narrow = counts.pop(), others.pop() if others else 0
+        return replace(
+            self,
+            lmax=max(natural),
+            channels=wide,
+            edge_channels=wide,
+            hidden=wide,
+            pseudo_channels=narrow,
+            edge_pseudo_channels=narrow,
+            hidden_pseudo=narrow,
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data that `from_dict` takes."""
+        return asdict(self) | {"cutoffs": list(self.cutoffs)}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> NetworkConfig:
+        """Make a configuration from what `to_dict` returned."""
+        return cls(**dict(data))
+
+
+def _parse(text: str) -> tuple[dict[int, int], dict[int, int]]:
+    """Return the multiplicities of natural and of pseudo parts by l."""
+    natural: dict[int, int] = {}
+    pseudo: dict[int, int] = {}
+    for term in text.replace(" ", "").split("+"):
+        found = re.fullmatch(r"(?:(\d+)x)?(\d+)([eo])", term)
+        if found is None:
+            raise UsageError(
+                f"net_irreps '{text}': '{term}' is no part such as '32x1o' (multiplicity, l, "
+                "parity e or o)."
+            )
+        count, l = int(found[1] or 1), int(found[2])
+        kind = natural if found[3] == "eo"[l % 2] else pseudo
+        kind[l] = kind.get(l, 0) + count
+    return natural, pseudo
+
+
+PRESETS: dict[str, NetworkConfig] = {
+    "normal": NetworkConfig(),
+    "accurate": NetworkConfig(
+        channels=48,
+        pseudo_channels=16,
+        edge_channels=48,
+        edge_pseudo_channels=16,
+        hidden=64,
+        hidden_pseudo=24,
+        n_blocks=4,
+        radial_hidden=96,
+        n_heads=4,
+        self_product=16,
+    ),
+}

@@ -1,0 +1,202 @@
+"""The parts of the network: pure functions of parameters and arrays.
+
+Features have two kinds of channels: *natural* ones with parity (−1)^l, and *pseudo* ones with
+the other. In the frame of an edge the pseudo channels are stored multiplied by i (+m ← −(−m),
+−m ← +m), after which a reflection through the edge acts on both kinds alike; for m > 0 one real
+matrix may then mix all channels, for m = 0 the two kinds stay apart. This is the most general
+linear map that commutes with rotations and reflections about the edge, so the network is
+equivariant under O(3), not only under rotations.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from dock.models.network.frames import m_starts
+
+__all__ = [
+    "Params",
+    "dense",
+    "envelope",
+    "gate_local",
+    "mix_channels",
+    "norm_lab",
+    "norm_local",
+    "per_l",
+    "radial_features",
+    "so2_linear",
+    "times_i",
+]
+
+Params = Mapping[str, Any]
+_SILU = 1.6767  # keeps the mean square of a normal variable
+_SIGMOID = 1.8
+_EPSILON = 1e-6
+
+
+def dense(params: Params, x: jax.Array) -> jax.Array:
+    """Apply a network of two layers, SiLU between them."""
+    hidden = jax.nn.silu(x @ params["w0"] + params["b0"]) * _SILU
+    return hidden @ params["w1"] + params["b1"]
+
+
+def radial_features(lengths: jax.Array, n: int, reach: float) -> jax.Array:
+    """Return (n_edges, n) Gaussians on a grid from 0 to `reach`, Å."""
+    centres = jnp.linspace(0.0, reach, n, dtype=lengths.dtype)
+    width = reach / (n - 1)
+    return jnp.exp(-0.5 * ((lengths[:, None] - centres) / width) ** 2)
+
+
+def envelope(lengths: jax.Array, cutoffs: jax.Array) -> jax.Array:
+    """Return (1 − x²)³ for x = r / cutoff < 1, else 0; 1 where the cutoff is 0.
+
+    Value, slope and curvature vanish at the cutoff, so that nothing jumps when an edge appears.
+    """
+    limited = cutoffs > 0
+    x = lengths / jnp.where(limited, cutoffs, 1.0)
+    inside = jnp.maximum(1.0 - x * x, 0.0) ** 3
+    return jnp.where(limited, inside, 1.0)
+
+
+def times_i(x: jax.Array, lmax: int) -> jax.Array:
+    """Multiply m-major local features by i: +m ← −(−m), −m ← +m."""
+    starts = m_starts(lmax)
+    parts = [x[:, : starts[1]]]
+    for m in range(1, lmax + 1):
+        middle = (starts[m] + starts[m + 1]) // 2
+        parts += [-x[:, middle : starts[m + 1]], x[:, starts[m] : middle]]
+    return jnp.concatenate(parts, axis=1)
+
+
+def so2_linear(params: Params, x: jax.Array, sizes: tuple[int, int], lmax: int) -> jax.Array:
+    """Apply the general O(2)-equivariant linear map of each |m|.
+
+    Parameters
+    ----------
+    params
+        ``m0``, ``p0`` for m = 0 of natural and pseudo channels, ``m1`` … for the rest.
+    x
+        (n, K, c) local features, m-major, natural channels first.
+    sizes
+        Natural channels of the input and of the output.
+    lmax
+        Largest l.
+    """
+    n, _, channels = x.shape
+    starts = m_starts(lmax)
+    rows = lmax + 1
+    c_in, c_out = sizes
+    natural = x[:, :rows, :c_in].reshape(n, rows * c_in) @ params["m0"]
+    found = [natural.reshape(n, rows, c_out)]
+    if "p0" in params:
+        pseudo = x[:, :rows, c_in:].reshape(n, rows * (channels - c_in)) @ params["p0"]
+        found = [jnp.concatenate([found[0], pseudo.reshape(n, rows, -1)], axis=-1)]
+    for m in range(1, lmax + 1):
+        rows = lmax + 1 - m
+        part = x[:, starts[m] : starts[m + 1]].reshape(2 * n, rows * channels)
+        found.append((part @ params[f"m{m}"]).reshape(n, 2 * rows, -1))
+    return jnp.concatenate(found, axis=1)
+
+
+def per_l(weights: jax.Array, x: jax.Array, lmax: int) -> jax.Array:
+    """Multiply local features (n, K, c) by weights (n, lmax + 1, c) of each l."""
+    factors = [weights]
+    for m in range(1, lmax + 1):
+        factors += [weights[:, m:], weights[:, m:]]
+    return x * jnp.concatenate(factors, axis=1)
+
+
+def gate_local(x: jax.Array, gates: jax.Array, natural: int, lmax: int) -> jax.Array:
+    """Pass natural scalars through SiLU and multiply the rest by gates made of scalars.
+
+    Parameters
+    ----------
+    x
+        (n, K, c) local features.
+    gates
+        (n, (lmax + 1) · c) numbers; those of l = 0 act on pseudo-scalars only.
+    natural
+        Number of natural channels.
+    lmax
+        Largest l.
+    """
+    n, _, channels = x.shape
+    factor = jax.nn.sigmoid(gates.reshape(n, lmax + 1, channels)) * _SIGMOID
+    silu = jax.nn.sigmoid(x[:, :1, :natural]) * _SILU
+    first = jnp.concatenate([silu, factor[:, :1, natural:]], axis=-1)
+    return per_l(jnp.concatenate([first, factor[:, 1:]], axis=1), x, lmax)
+
+
+def _normalised(scalars: jax.Array, rest: jax.Array, weights: np.ndarray) -> tuple[Any, Any]:
+    """Return layer-normalised scalars, and the rest divided by its root mean square."""
+    scalars = scalars - scalars.mean(-1, keepdims=True)
+    scalars = scalars * jax.lax.rsqrt((scalars**2).mean((-1, -2), keepdims=True) + _EPSILON)
+    squares = jnp.einsum("nkc,k->n", rest**2, jnp.asarray(weights, rest.dtype))
+    scale = jax.lax.rsqrt(squares / rest.shape[-1] + _EPSILON)
+    return scalars, rest * scale[:, None, None]
+
+
+def _norm(params: Params, x: jax.Array, natural: int, ls: np.ndarray) -> jax.Array:
+    """Normalise scalars apart from everything else."""
+    weights = 1.0 / ((2 * ls[1:] + 1) * max(ls.max(), 1))
+    scalars, rest = _normalised(x[:, :1, :natural], x[:, 1:], weights)
+    scalars = scalars + params["b"]
+    if x.shape[-1] > natural:
+        pseudo = x[:, :1, natural:]
+        pseudo = pseudo * jax.lax.rsqrt((pseudo**2).mean((-1, -2), keepdims=True) + _EPSILON)
+        scalars = jnp.concatenate([scalars, pseudo], axis=-1)
+    return jnp.concatenate([scalars, rest], axis=1)
+
+
+def norm_local(params: Params, x: jax.Array, natural: int, lmax: int) -> jax.Array:
+    """Normalise local features (n, K, c); weights of each l and channel follow."""
+    ls = np.concatenate(
+        [np.arange(lmax + 1)] + [np.tile(np.arange(m, lmax + 1), 2) for m in range(1, lmax + 1)]
+    )
+    weights = jnp.broadcast_to(params["w"], (x.shape[0], *params["w"].shape))
+    return per_l(weights, _norm(params, x, natural, ls), lmax)
+
+
+def norm_lab(params: Params, x: jax.Array, natural: int, lmax: int) -> jax.Array:
+    """Normalise lab features (n, K, c)."""
+    repeats = 2 * np.arange(lmax + 1) + 1
+    ls = np.repeat(np.arange(lmax + 1), repeats)
+    return _norm(params, x, natural, ls) * jnp.asarray(params["w"])[ls]
+
+
+def mix_channels(params: Params, x: jax.Array, sizes: tuple[int, int], lmax: int) -> jax.Array:
+    """Mix the channels of each l of lab features, natural and pseudo apart, with a bias on scalars.
+
+    Parameters
+    ----------
+    params
+        ``n`` (lmax + 1, c, c′), ``b`` (c′,), and ``p`` for pseudo channels.
+    x
+        (n, K, c).
+    sizes
+        Natural channels of the input and of the output.
+    lmax
+        Largest l.
+    """
+    c_in, _ = sizes
+    found = [_mix(params["n"], x[..., :c_in], lmax, params["b"])]
+    if "p" in params:
+        found.append(_mix(params["p"], x[..., c_in:], lmax, None))
+    return found[0] if len(found) == 1 else jnp.concatenate(found, axis=-1)
+
+
+def _mix(weights: jax.Array, x: jax.Array, lmax: int, bias: jax.Array | None) -> jax.Array:
+    """Multiply each l by its matrix."""
+    n, _, channels = x.shape
+    parts = []
+    for l in range(lmax + 1):
+        own = x[:, l * l : (l + 1) ** 2].reshape(n * (2 * l + 1), channels) @ weights[l]
+        parts.append(own.reshape(n, 2 * l + 1, -1))
+    if bias is not None:
+        parts[0] = parts[0] + bias
+    return jnp.concatenate(parts, axis=1)

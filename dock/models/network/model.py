@@ -1,0 +1,454 @@
+"""The network: from the graph of a structure to padded, exactly Hermitian blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from dock.core.arrays import FloatArray
+from dock.models.coupling import clebsch_gordan
+from dock.models.network.config import NetworkConfig
+from dock.models.network.frames import frame_matrices, to_frame, to_lab
+from dock.models.network.layers import (
+    Params,
+    dense,
+    envelope,
+    gate_local,
+    mix_channels,
+    norm_lab,
+    norm_local,
+    per_l,
+    radial_features,
+    so2_linear,
+    times_i,
+)
+from dock.models.targets import TargetLayout
+
+__all__ = [
+    "EdgeGeometry",
+    "Edges",
+    "apply",
+    "edge_blocks",
+    "edge_geometry",
+    "edge_head",
+    "edge_update",
+    "hermitian_edges",
+    "hermitian_nodes",
+    "node_blocks",
+    "node_head",
+    "node_update",
+    "start_edges",
+    "start_nodes",
+]
+
+_SIGMOID = 1.8
+
+
+class Edges(NamedTuple):
+    """Edges between nodes: who receives, who sends, and the kind (receiver·n_species + sender)."""
+
+    receiver: jax.Array
+    sender: jax.Array
+    edge_type: jax.Array
+    vector: jax.Array
+    mask: jax.Array
+
+
+class EdgeGeometry(NamedTuple):
+    """What depends on the edges alone: frames, radial features, envelope."""
+
+    frames: Any
+    radial: jax.Array
+    envelope: jax.Array
+
+
+def edge_geometry(params: Params, config: NetworkConfig, edges: Edges) -> EdgeGeometry:
+    """Return frames, radial features with those of the pair of species, and the envelope."""
+    lengths = jnp.sqrt((edges.vector**2).sum(-1))
+    gaussians = radial_features(lengths, config.n_radial, config.radial_reach)
+    radial = jnp.concatenate([gaussians, params["pair"][edges.edge_type]], axis=-1)
+    fade = edges.mask
+    if any(config.cutoffs):
+        cutoffs = jnp.asarray(config.cutoffs, lengths.dtype)[edges.edge_type]
+        fade = fade * envelope(lengths, cutoffs)
+    return EdgeGeometry(frame_matrices(edges.vector, config.lmax), radial, fade)
+
+
+def start_nodes(
+    params: Params, config: NetworkConfig, species: jax.Array, moments: jax.Array | None
+) -> jax.Array:
+    """Return the first features of the atoms (n, K, channels): their species, their moments."""
+    scalars = params["species"][species]
+    K, width = (config.lmax + 1) ** 2, config.channels + config.pseudo_channels
+    x = jnp.zeros((len(species), K, width), scalars.dtype)
+    if config.moments and moments is not None:
+        own = params["moment"]
+        sizes = jnp.stack([(moments**2).sum(-1), moments[:, 2]], axis=-1)
+        collinear = jnp.asarray([1.0, 1.0 if config.pseudo_channels == 0 else 0.0], x.dtype)
+        scalars = scalars + dense(own["size"], sizes * collinear)
+        axial = moments[:, jnp.asarray([1, 2, 0])]  # l = 1 has the order y, z, x
+        if config.pseudo_channels:
+            x = x.at[:, 1:4, config.channels :].set(axial[:, :, None] * own["axial"][species][:, None])
+    return x.at[:, 0, : config.channels].set(scalars)
+
+
+def start_edges(params: Params, config: NetworkConfig, geometry: EdgeGeometry) -> jax.Array:
+    """Return the first features of the edges (n, K, edge channels), m = 0 only."""
+    n, rows = len(geometry.radial), config.lmax + 1
+    first = dense(params["start"], geometry.radial).reshape(n, rows, config.edge_channels)
+    width = config.edge_channels + config.edge_pseudo_channels
+    e = jnp.zeros((n, rows * rows, width), first.dtype)
+    return e.at[:, :rows, : config.edge_channels].set(first)
+
+
+def _into_frame(geometry: EdgeGeometry, x: jax.Array, natural: int, lmax: int) -> tuple[Any, Any]:
+    """Return natural and pseudo features in the frame, the latter times i."""
+    local = to_frame(geometry.frames, x)
+    return local[..., :natural], times_i(local[..., natural:], lmax)
+
+
+def _out_of_frame(geometry: EdgeGeometry, x: jax.Array, natural: int, lmax: int) -> jax.Array:
+    """Undo `_into_frame`."""
+    if x.shape[-1] > natural:
+        pseudo = -times_i(x[..., natural:], lmax)
+        # i² = −1 for m > 0; m = 0 was not touched.
+        pseudo = pseudo.at[:, : lmax + 1].multiply(-1.0)
+        x = jnp.concatenate([x[..., :natural], pseudo], axis=-1)
+    return to_lab(geometry.frames, x)
+
+
+def edge_update(
+    block: Params,
+    config: NetworkConfig,
+    x: jax.Array,
+    e: jax.Array,
+    parts: tuple[Edges, EdgeGeometry],
+) -> tuple[jax.Array, jax.Array, jax.Array | None]:
+    """Convolve: new edge features, messages in the lab, and the logits of the attention.
+
+    Parameters
+    ----------
+    block
+        Parameters of this interaction.
+    config
+        Sizes.
+    x
+        (n_atoms, K, c) normalised features of the atoms (`norm_lab` with ``norm_x``).
+    e
+        (n_edges, K, c_e) features of the edges.
+    parts
+        The edges and their geometry.
+
+    Returns
+    -------
+    e, message, logits
+        (n_edges, K, c_e), (n_edges, K, c), and (n_edges, heads) or None.
+    """
+    edges, geometry = parts
+    lmax, c = config.lmax, config
+    n_i, p_i = _into_frame(geometry, x[edges.receiver], c.channels, lmax)
+    n_j, p_j = _into_frame(geometry, x[edges.sender], c.channels, lmax)
+    own = norm_local(block["norm_e"], e, c.edge_channels, lmax)
+    h = jnp.concatenate(
+        [n_i, n_j, own[..., : c.edge_channels], p_i, p_j, own[..., c.edge_channels :]], axis=-1
+    )
+    weights = dense(block["radial"], geometry.radial).reshape(len(h), lmax + 1, -1)
+    h = per_l(weights, h, lmax)
+    natural = 2 * c.channels + c.edge_channels
+    h = so2_linear(block["first"], h, (natural, c.hidden), lmax)
+    scalars = jnp.concatenate([h[:, 0, : c.hidden], geometry.radial], axis=-1)
+    h = gate_local(h, dense(block["gate"], scalars), c.hidden, lmax)
+    scalars = jnp.concatenate([h[:, 0, : c.hidden], geometry.radial], axis=-1)
+    total = c.channels + c.edge_channels
+    h = so2_linear(block["second"], h, (c.hidden, total), lmax)
+    to_node = [h[..., : c.channels], h[..., total : total + c.pseudo_channels]]
+    to_edge = [h[..., c.channels : total], h[..., total + c.pseudo_channels :]]
+    e = e + jnp.concatenate(to_edge, axis=-1)
+    message = _out_of_frame(geometry, jnp.concatenate(to_node, axis=-1), c.channels, lmax)
+    message = message * (dense(block["weight"], scalars) * geometry.envelope[:, None])[:, None]
+    logits = dense(block["attention"], scalars) if c.n_heads else None
+    return e, message, logits
+
+
+def node_update(
+    block: Params, config: NetworkConfig, x: jax.Array, summed: jax.Array, species: jax.Array
+) -> jax.Array:
+    """Add the sum of the messages to the atoms and let each atom's features react.
+
+    Parameters
+    ----------
+    block, config
+        Parameters of this interaction, and sizes.
+    x
+        (n_atoms, K, c) features of the atoms.
+    summed
+        (n_atoms, K, c) messages summed over the neighbours (attention included).
+    species
+        (n_atoms,) index of the species.
+    """
+    c, lmax = config, config.lmax
+    sizes = (c.channels, c.channels)
+    x = x + mix_channels(block["out"], summed, sizes, lmax)
+    y = mix_channels(block["f_in"], norm_lab(block["norm_f"], x, c.channels, lmax), sizes, lmax)
+    scalars = jnp.concatenate([y[:, 0, : c.channels], block["f_species"][species]], axis=-1)
+    gates = dense(block["f_gate"], scalars).reshape(len(x), lmax + 1, -1)
+    factor = jax.nn.sigmoid(gates) * _SIGMOID
+    silu = jax.nn.sigmoid(y[:, :1, : c.channels]) * 1.6767
+    first = jnp.concatenate([silu, factor[:, :1, c.channels :]], axis=-1)
+    factor = jnp.concatenate([first, factor[:, 1:]], axis=1)
+    ls = np.repeat(np.arange(lmax + 1), 2 * np.arange(lmax + 1) + 1)
+    return x + mix_channels(block["f_out"], y * factor[:, ls], sizes, lmax)
+
+
+def summed_messages(
+    config: NetworkConfig,
+    message: jax.Array,
+    logits: jax.Array | None,
+    parts: tuple[Edges, EdgeGeometry],
+    n_atoms: int,
+) -> jax.Array:
+    """Return the messages that each atom gets, divided by the root of the mean degree."""
+    edges, geometry = parts
+    scale = max(config.mean_degree, 1.0) ** -0.5
+    if logits is not None:
+        weights = attention_weights(logits, geometry.envelope, edges.receiver, n_atoms)
+        heads = jnp.repeat(weights, config.channels // config.n_heads, axis=-1)
+        if config.pseudo_channels:
+            share = config.pseudo_channels // config.n_heads
+            heads = jnp.concatenate([heads, jnp.repeat(weights, share, axis=-1)], axis=-1)
+        message = message * heads[:, None] * max(config.mean_degree, 1.0)
+    return jax.ops.segment_sum(message, edges.receiver, n_atoms) * scale
+
+
+def attention_weights(
+    logits: jax.Array, fade: jax.Array, receiver: jax.Array, n_atoms: int
+) -> jax.Array:
+    """Return softmax weights over the edges of each receiver, faded at the cutoff."""
+    limited = 8.0 * jnp.tanh(logits / 8.0)  # no maximum over neighbours is needed, chunks add up
+    weights = jnp.exp(limited) * fade[:, None]
+    total = jax.ops.segment_sum(weights, receiver, n_atoms)
+    return weights / (total[receiver] + 1e-3)
+
+
+@lru_cache(maxsize=16)
+def _product_table(lmax: int, factor_lmax: int, *, natural: bool) -> FloatArray:
+    """Return the couplings of two factors to natural or to pseudo parts."""
+    K, small = (lmax + 1) ** 2, (factor_lmax + 1) ** 2
+    table = np.zeros((small, small, K))
+    for l1 in range(factor_lmax + 1):
+        for l2 in range(factor_lmax + 1):
+            for l3 in range(abs(l1 - l2), min(l1 + l2, lmax) + 1):
+                if ((l1 + l2 + l3) % 2 == 0) is natural:
+                    place = np.s_[l1**2 : (l1 + 1) ** 2, l2**2 : (l2 + 1) ** 2, l3**2 : (l3 + 1) ** 2]
+                    table[place] = clebsch_gordan(l1, l2, l3) * (2 * l3 + 1) ** 0.5 / 2
+    return table.reshape(small * small, K)
+
+
+def node_head(
+    head: Params, config: NetworkConfig, layout: TargetLayout, x: jax.Array, species: jax.Array
+) -> jax.Array:
+    """Return the parts (n_atoms, n_block) of the on-site blocks, of size one."""
+    c, lmax = config, config.lmax
+    x = norm_lab(head["norm"], x, c.channels, lmax)
+    natural, pseudo = x[..., : c.channels], x[..., c.channels :]
+    if c.self_product:
+        factor_lmax = min(lmax, c.self_product_lmax)
+        small = (factor_lmax + 1) ** 2
+        sizes = (c.channels, c.self_product)
+        left = mix_channels(head["left"], x, sizes, lmax)[:, :small]
+        right = mix_channels(head["right"], x, sizes, lmax)[:, :small]
+        outer = (left[:, :, None] * right[:, None]).reshape(len(x), small * small, c.self_product)
+        even = jnp.asarray(_product_table(lmax, factor_lmax, natural=True), x.dtype)
+        odd = jnp.asarray(_product_table(lmax, factor_lmax, natural=False), x.dtype)
+        natural = jnp.concatenate([natural, jnp.einsum("npc,pk->nkc", outer, even)], axis=-1)
+        pseudo = jnp.concatenate([pseudo, jnp.einsum("npc,pk->nkc", outer, odd)], axis=-1)
+    return _parts(head["out"], layout, (natural, pseudo), species)
+
+
+def edge_head(
+    head: Params,
+    config: NetworkConfig,
+    layout: TargetLayout,
+    e: jax.Array,
+    parts: tuple[Edges, EdgeGeometry],
+) -> jax.Array:
+    """Return the parts (n_edges, n_block) of the off-site blocks, of size one."""
+    edges, geometry = parts
+    c, lmax = config, config.lmax
+    e = norm_local(head["norm"], e, c.edge_channels, lmax)
+    e = so2_linear(head["mix"], e, (c.edge_channels, c.edge_channels), lmax)
+    lab = _out_of_frame(geometry, e, c.edge_channels, lmax)
+    both = (lab[..., : c.edge_channels], lab[..., c.edge_channels :])
+    return _parts(head["out"], layout, both, edges.edge_type) * geometry.envelope[:, None]
+
+
+def _parts(
+    weights: list[Any], layout: TargetLayout, features: tuple[Any, Any], kind: jax.Array
+) -> jax.Array:
+    """Return the parts of the targets, each a mixture of channels of its J and parity."""
+    found = []
+    for irrep, weight in zip(layout.irreps, weights, strict=True):
+        source = features[0 if irrep.natural else 1]
+        J = irrep.J
+        own = source[:, J * J : (J + 1) ** 2]
+        if weight.shape[0] == 1:
+            part = jnp.einsum("nkc,cd->ndk", own, weight[0])
+        else:
+            part = jnp.einsum("nkc,ncd->ndk", own, weight[kind])
+        found.append(part.reshape(len(own), irrep.multiplicity * (2 * J + 1)))
+    return jnp.concatenate(found, axis=-1)
+
+
+@jax.custom_vjp
+def _permuted(x: jax.Array, order: jax.Array, inverse: jax.Array) -> jax.Array:
+    """Return x[..., order]; its derivative is a gather too, not a slow scatter."""
+    del inverse
+    return x[..., order]
+
+
+def _permuted_forward(x: jax.Array, order: jax.Array, inverse: jax.Array) -> tuple[Any, Any]:
+    return x[..., order], inverse
+
+
+def _permuted_backward(inverse: jax.Array, g: jax.Array) -> tuple[Any, None, None]:
+    return g[..., inverse], None, None
+
+
+_permuted.defvjp(_permuted_forward, _permuted_backward)
+
+_DENSE_BLOCK = 400
+
+
+@lru_cache(maxsize=8)
+def _dense_uncoupling(layout: TargetLayout) -> FloatArray:
+    """Return the whole orthogonal matrix from parts to the flat block."""
+    n = layout.n_block
+    return layout.uncouple(np.eye(n)).reshape(n, n)
+
+
+def uncouple(layout: TargetLayout, parts: jax.Array) -> jax.Array:
+    """Return padded blocks (n, n_channels, n_common, n_common) of the parts (n, n_block)."""
+    n, side = len(parts), layout.n_common
+    if layout.n_block <= _DENSE_BLOCK:
+        flat = parts @ jnp.asarray(_dense_uncoupling(layout), parts.dtype)
+        return flat.reshape(n, layout.n_channels, side, side)
+    before, after = layout.uncoupling
+    ordered = _permuted(parts, jnp.asarray(before), jnp.asarray(np.argsort(before)))
+    found, begin = [], 0
+    for group in layout.groups:
+        count, width = group.place.shape
+        own = ordered[:, begin : begin + count * width].reshape(n, count, width)
+        begin += count * width
+        found.append((own @ jnp.asarray(group.matrix.T, parts.dtype)).reshape(n, count * width))
+    flat = jnp.concatenate(found, axis=-1)
+    flat = _permuted(flat, jnp.asarray(after), jnp.asarray(np.argsort(after)))
+    return flat.reshape(n, layout.n_channels, side, side)
+
+
+def node_blocks(
+    params: Params, layout: TargetLayout, parts: jax.Array, species: jax.Array
+) -> jax.Array:
+    """Return Hermitian on-site blocks in the unit of the target."""
+    own = params["constants"]
+    scaled = parts * own["node_scale"][species] + own["node_shift"][species]
+    return hermitian_nodes(layout, uncouple(layout, scaled), species)
+
+
+def edge_blocks(
+    params: Params, layout: TargetLayout, parts: jax.Array, edge_type: jax.Array
+) -> jax.Array:
+    """Return off-site blocks of each direction by itself, not yet averaged with the other."""
+    return uncouple(layout, parts * params["constants"]["edge_scale"][edge_type])
+
+
+def hermitian_nodes(layout: TargetLayout, blocks: jax.Array, species: jax.Array) -> jax.Array:
+    """Average on-site blocks with their adjoints; zero the padding."""
+    signs = jnp.asarray(layout.channel_signs, blocks.dtype)[:, None, None]
+    mask = jnp.asarray(layout.node_mask, blocks.dtype)[species]
+    return 0.5 * (blocks + signs * blocks.swapaxes(-1, -2)) * mask[:, None]
+
+
+def hermitian_edges(
+    layout: TargetLayout, blocks: jax.Array, reverse: jax.Array, edge_type: jax.Array
+) -> jax.Array:
+    """Average off-site blocks with the adjoints of their partners; zero the padding."""
+    signs = jnp.asarray(layout.channel_signs, blocks.dtype)[:, None, None]
+    mask = jnp.asarray(layout.edge_mask, blocks.dtype)[edge_type]
+    other = _permuted_rows(blocks, reverse).swapaxes(-1, -2)
+    return 0.5 * (blocks + signs * other) * mask[:, None]
+
+
+@jax.custom_vjp
+def _permuted_rows(x: jax.Array, reverse: jax.Array) -> jax.Array:
+    """Return x[reverse] for an involution: its derivative is the same gather."""
+    return x[reverse]
+
+
+def _rows_forward(x: jax.Array, reverse: jax.Array) -> tuple[jax.Array, jax.Array]:
+    return x[reverse], reverse
+
+
+def _rows_backward(reverse: jax.Array, g: jax.Array) -> tuple[jax.Array, None]:
+    return g[reverse], None
+
+
+_permuted_rows.defvjp(_rows_forward, _rows_backward)
+
+
+def apply(
+    params: Params, config: NetworkConfig, layout: TargetLayout, batch: Mapping[str, Any]
+) -> tuple[jax.Array, jax.Array]:
+    """Predict the blocks of a batch.
+
+    Parameters
+    ----------
+    params
+        From `init_params`, or trained.
+    config
+        Sizes.
+    layout
+        The targets.
+    batch
+        ``species``, ``receiver``, ``sender``, ``reverse``, ``edge_type``, ``vector`` (Å) and
+        ``edge_mask``, and ``moments`` where the network takes them.
+
+    Returns
+    -------
+    node : jax.Array
+        (n_atoms, n_channels, n_common, n_common), exactly Hermitian.
+    edge : jax.Array
+        (n_edges, n_channels, n_common, n_common); partners are exactly each other's adjoints.
+    """
+    species = batch["species"]
+    edges = Edges(
+        batch["receiver"],
+        batch["sender"],
+        batch["edge_type"],
+        batch["vector"],
+        batch["edge_mask"],
+    )
+    geometry = edge_geometry(params, config, edges)
+    x = start_nodes(params, config, species, batch.get("moments"))
+    e = start_edges(params, config, geometry)
+
+    def interact(carry: tuple[Any, Any], block: Params) -> tuple[tuple[Any, Any], None]:
+        x, e = carry
+        normed = norm_lab(block["norm_x"], x, config.channels, config.lmax)
+        e, message, logits = edge_update(block, config, normed, e, (edges, geometry))
+        summed = summed_messages(config, message, logits, (edges, geometry), len(species))
+        return (node_update(block, config, x, summed, species), e), None
+
+    step = jax.checkpoint(interact) if config.remat else interact
+    (x, e), _ = jax.lax.scan(step, (x, e), params["blocks"])
+    node = node_head(params["node_head"], config, layout, x, species)
+    edge = edge_head(params["edge_head"], config, layout, e, (edges, geometry))
+    blocks = edge_blocks(params, layout, edge, edges.edge_type)
+    return (
+        node_blocks(params, layout, node, species),
+        hermitian_edges(layout, blocks, batch["reverse"], edges.edge_type),
+    )
