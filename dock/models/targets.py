@@ -285,9 +285,11 @@ class TargetLayout:
         found = []
         values = sorted(set(self.common_ls))
         for channel, is_vector in kinds:
-            for l1 in values:
-                for l2 in values:
-                    found.append(self._group(starts, (l1, l2), channel, is_vector=is_vector))
+            found += [
+                self._group(starts, (l1, l2), channel, is_vector=is_vector)
+                for l1 in values
+                for l2 in values
+            ]
         return tuple(found)
 
     def _group(
@@ -410,7 +412,7 @@ class TargetLayout:
             )
         pairs = graph.full_pairs
         if matrix.pairs.is_same(pairs):
-            found = np.arange(len(pairs))
+            found: IntArray = np.arange(len(pairs))
         else:
             outside = np.flatnonzero(pairs.find(matrix.pairs.R, matrix.pairs.i, matrix.pairs.j) < 0)
             if len(outside):
@@ -441,7 +443,7 @@ class TargetLayout:
         """Return for each pair of species its pairs of the full pattern and its cells."""
         pairs = graph.full_pairs
         code = graph.species[pairs.i] * self.n_species + graph.species[pairs.j]
-        found = []
+        found: list[tuple[IntArray, IntArray]] = []
         for kind in np.unique(code).tolist():
             rows, cols = self.slots[kind // self.n_species], self.slots[kind % self.n_species]
             cells = (rows[:, None] * self.n_common + cols[None, :]).reshape(-1)

@@ -45,7 +45,7 @@ def m_starts(lmax: int) -> tuple[int, ...]:
 
 @lru_cache(maxsize=32)
 def _polar_table(l: int) -> FloatArray:
-    """Return T (2l+3, 2l+1, 2l+1) with D(R_y(β)) = Σ_q t_q T_q, t = 1, cos β, sin β, cos 2β, …
+    """Return T (2l+3, 2l+1, 2l+1) with D(R_y(β)) = Σ_q t_q T_q for t = 1, cos β, sin β, cos 2β….
 
     The last two are what an edge on the z axis, upwards or downwards, turns by when its sender
     moves along y: terms that vanish, but not their derivatives.

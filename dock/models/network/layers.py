@@ -42,7 +42,8 @@ _EPSILON = 1e-6
 def dense(params: Params, x: jax.Array) -> jax.Array:
     """Apply a network of two layers, SiLU between them."""
     hidden = jax.nn.silu(x @ params["w0"] + params["b0"]) * _SILU
-    return hidden @ params["w1"] + params["b1"]
+    result: jax.Array = hidden @ params["w1"] + params["b1"]
+    return result
 
 
 def radial_features(lengths: jax.Array, n: int, reach: float) -> jax.Array:
@@ -158,8 +159,7 @@ def norm_local(params: Params, x: jax.Array, natural: int, lmax: int) -> jax.Arr
     ls = np.concatenate(
         [np.arange(lmax + 1)] + [np.tile(np.arange(m, lmax + 1), 2) for m in range(1, lmax + 1)]
     )
-    weights = jnp.broadcast_to(params["w"], (x.shape[0], *params["w"].shape))
-    return per_l(weights, _norm(params, x, natural, ls), lmax)
+    return _norm(params, x, natural, ls) * jnp.asarray(params["w"])[ls]
 
 
 def norm_lab(params: Params, x: jax.Array, natural: int, lmax: int) -> jax.Array:

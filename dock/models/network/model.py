@@ -93,7 +93,9 @@ def start_nodes(
         scalars = scalars + dense(own["size"], sizes * collinear)
         axial = moments[:, jnp.asarray([1, 2, 0])]  # l = 1 has the order y, z, x
         if config.pseudo_channels:
-            x = x.at[:, 1:4, config.channels :].set(axial[:, :, None] * own["axial"][species][:, None])
+            x = x.at[:, 1:4, config.channels :].set(
+                axial[:, :, None] * own["axial"][species][:, None]
+            )
     return x.at[:, 0, : config.channels].set(scalars)
 
 
@@ -222,7 +224,8 @@ def summed_messages(
             share = config.pseudo_channels // config.n_heads
             heads = jnp.concatenate([heads, jnp.repeat(weights, share, axis=-1)], axis=-1)
         message = message * heads[:, None] * max(config.mean_degree, 1.0)
-    return jax.ops.segment_sum(message, edges.receiver, n_atoms) * scale
+    summed: jax.Array = jax.ops.segment_sum(message, edges.receiver, n_atoms) * scale
+    return summed
 
 
 def attention_weights(
@@ -244,7 +247,9 @@ def _product_table(lmax: int, factor_lmax: int, *, natural: bool) -> FloatArray:
         for l2 in range(factor_lmax + 1):
             for l3 in range(abs(l1 - l2), min(l1 + l2, lmax) + 1):
                 if ((l1 + l2 + l3) % 2 == 0) is natural:
-                    place = np.s_[l1**2 : (l1 + 1) ** 2, l2**2 : (l2 + 1) ** 2, l3**2 : (l3 + 1) ** 2]
+                    place = np.s_[
+                        l1**2 : (l1 + 1) ** 2, l2**2 : (l2 + 1) ** 2, l3**2 : (l3 + 1) ** 2
+                    ]
                     table[place] = clebsch_gordan(l1, l2, l3) * (2 * l3 + 1) ** 0.5 / 2
     return table.reshape(small * small, K)
 
