@@ -55,6 +55,7 @@ _COMMANDS = {
         "States as coefficients or on a grid.",
     ),
     "unfold": ("dock.cli.unfold", "unfold", "Unfold the bands of a supercell."),
+    "train": ("dock.cli.train", "train", "Train a model: structure in, Hamiltonian out."),
     "evaluate": ("dock.cli.evaluate", "evaluate", "Measure how good predicted Hamiltonians are."),
     "dataset": ("dock.cli.dataset", "dataset", "Split, count and describe a data set."),
     "equivariance": (

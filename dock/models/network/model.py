@@ -429,6 +429,7 @@ def apply(
     edge : jax.Array
         (n_edges, n_channels, n_common, n_common); partners are exactly each other's adjoints.
     """
+    batch = {name: jnp.asarray(value) for name, value in batch.items()}
     species = batch["species"]
     edges = Edges(
         batch["receiver"],

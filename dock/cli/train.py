@@ -1,0 +1,77 @@
+"""``dock train``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from dock.cli._common import Progress, echo_json, json_option, quiet_option, show_log
+from dock.errors import UsageError
+
+__all__ = ["train"]
+
+
+@click.command()
+@click.argument("options_file", metavar="TRAIN.TOML", type=click.Path(path_type=Path))
+@click.option("--check", is_flag=True, help="Read and check options and data; train nothing.")
+@json_option
+@quiet_option
+def train(options_file: Path, *, check: bool, as_json: bool, quiet: bool) -> None:
+    """Train a model of Hamiltonians: structure in, matrix out.
+
+    \b
+    dock train train.toml              train, or go on where the run was stopped
+    dock train train.toml --check      look at the data before a GPU hour is spent
+
+    TRAIN.TOML has the sections system, data, model and process; the shortest is
+
+    \b
+    [data]
+    inputs_dir = "dataset"      # unified folders, made by dock convert
+    outputs_dir = "run"
+    [process.train]
+    max_epoch = 500
+
+    All keys: docs, page "Options of dock train". The run folder gets model/best.h5 (for dock
+    infer), log.jsonl and train.png. Running the same file again goes on exactly where the last
+    checkpoint was written.
+    """
+    from dock.models.backend import backend
+    from dock.models.options import read_train
+
+    show_log(quiet=quiet)
+    options = read_train(options_file)
+    engine = backend(options.model.backend)
+    if check or options.data.graph.only_save_graph:
+        _report(engine.check(options), as_json=as_json)
+        return
+    bar: list[Progress] = []
+
+    def progress(done: int, total: int, note: str) -> None:
+        if not bar:
+            silent = quiet or not options.system.show_train_process_bar
+            bar.append(Progress(total, "steps", quiet=silent))
+        bar[0].update(done, note)
+
+    result = engine.fit(options, progress)
+    if not isinstance(result, dict):
+        raise UsageError(f"the backend '{options.model.backend}' returned no result.")
+    if as_json:
+        echo_json(result)
+        return
+    click.echo(f"{result['best']}: {result['reason']}")
+    for name in ("train", "validation", "test"):
+        error = result.get(f"{name}_mae")
+        if error is not None:
+            click.echo(f"{name} MAE {1e3 * error:.4g} meV")
+
+
+def _report(found: dict[str, Any], *, as_json: bool) -> None:
+    """Print what a check of the data found."""
+    if as_json:
+        echo_json(found)
+        return
+    for name, value in found.items():
+        click.echo(f"{name}: {value}")

@@ -1,0 +1,90 @@
+"""The protocol of a model backend, and the registry: the toolkit knows no network.
+
+A backend is an object with the verbs below, found under its name: ``jax`` and ``two-centre`` are
+bundled, others come by an entry point of the group ``dock.models``.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any, Protocol, cast, runtime_checkable
+
+from dock.core.matrix import AOMatrix
+from dock.core.structure import Structure
+from dock.errors import UsageError
+from dock.models.options.train import TrainOptions
+
+__all__ = ["Model", "ModelBackend", "backend", "backend_names"]
+
+_BUILT_IN = {
+    "jax": ("dock.models.jax_backend", "BACKEND"),
+    "two-centre": ("dock.models.two_centre", "BACKEND"),
+}
+_GROUP = "dock.models"
+Report = Callable[[int, int, str], None]
+
+
+@runtime_checkable
+class Model(Protocol):
+    """A fitted model."""
+
+    def predict(self, structure: Structure, overlap: AOMatrix, moments: Any = None) -> AOMatrix:
+        """Return the matrix of a structure on the pattern of its overlap.
+
+        Parameters
+        ----------
+        structure
+            Atoms and cell.
+        overlap
+            Gives the basis, and the pairs that get blocks.
+        moments
+            (n_atoms, 3) spin moments in μ_B, for models that take them.
+        """
+
+    def describe(self) -> dict[str, Any]:
+        """Return plain data: backend, species, shells, spin, errors, provenance."""
+
+
+@runtime_checkable
+class ModelBackend(Protocol):
+    """Makes and loads models."""
+
+    def fit(self, options: TrainOptions, progress: Report | None = None) -> dict[str, Any]:
+        """Train; return at least ``best`` (the model file) and ``reason``."""
+
+    def load(self, path: str | Path) -> Model:
+        """Return the model of a file."""
+
+    def check(self, options: TrainOptions) -> dict[str, Any]:
+        """Read and check the data without training; return plain data."""
+
+
+def backend_names() -> list[str]:
+    """Return the names of all backends."""
+    return sorted({*_BUILT_IN, *(point.name for point in entry_points(group=_GROUP))})
+
+
+def backend(name: str) -> ModelBackend:
+    """Return a backend by name.
+
+    Raises
+    ------
+    UsageError
+        Listing the known ones; or when a plug-in lacks a verb.
+    """
+    if name in _BUILT_IN:
+        module, attribute = _BUILT_IN[name]
+        return cast("ModelBackend", getattr(importlib.import_module(module), attribute))
+    for point in entry_points(group=_GROUP):
+        if point.name == name:
+            found = point.load()
+            if not isinstance(found, ModelBackend):
+                raise UsageError(
+                    f"the plug-in '{name}' ({point.value}) is no backend: it needs the methods "
+                    "fit, load and check."
+                )
+            return found
+    raise UsageError(f"there is no backend '{name}'. Known: {', '.join(backend_names())}.")

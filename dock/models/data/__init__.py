@@ -1,0 +1,1 @@
+"""From unified folders to padded batches: samples, checks, the graph store, batches."""

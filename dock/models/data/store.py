@@ -1,0 +1,261 @@
+"""All structures of a data set, in memory or in sharded HDF5 files."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dock.core.arrays import FloatArray
+from dock.core.basis import Basis
+from dock.core.pairs import Pairs
+from dock.core.structure import Structure
+from dock.errors import FormatError
+from dock.hdf5 import new_hdf5
+from dock.models.data.samples import Item, Sample, load_item
+from dock.models.graph import Graph
+from dock.models.targets import TargetLayout
+
+__all__ = ["GraphStore", "read_shards", "write_shards"]
+
+_FORMAT = "dock graph store 1"
+_SHARD = "shard_{:05d}.h5"
+
+
+class Baseline(Protocol):
+    """What is subtracted from the labels."""
+
+    def predict(self, graph: Graph) -> tuple[FloatArray, FloatArray]:
+        """Return padded blocks."""
+
+
+class GraphStore:
+    """Structures by number.
+
+    Parameters
+    ----------
+    names
+        Their names.
+    load
+        Returns one of them.
+    sizes
+        (n, 2) atoms and directed edges.
+    capacity
+        How many to keep in memory; None for all.
+    """
+
+    def __init__(
+        self,
+        names: Sequence[str],
+        load: Callable[[int], Item],
+        sizes: NDArray[np.int64],
+        capacity: int | None = None,
+    ) -> None:
+        self.names = tuple(names)
+        self._load, self._sizes, self._capacity = load, sizes, capacity
+        self._kept: OrderedDict[int, Item] = OrderedDict()
+        self._baseline: Baseline | None = None
+
+    @classmethod
+    def from_samples(
+        cls,
+        samples: Sequence[Sample],
+        layout: TargetLayout,
+        *,
+        with_moments: bool = False,
+        with_overlap: bool = False,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> GraphStore:
+        """Read unified folders into memory."""
+        items = []
+        for number, sample in enumerate(samples, 1):
+            items.append(
+                load_item(sample, layout, with_moments=with_moments, with_overlap=with_overlap)
+            )
+            if progress is not None:
+                progress(number, len(samples))
+        sizes = np.array([[item.graph.n_atoms, item.graph.n_edges] for item in items])
+        return cls([sample.name for sample in samples], items.__getitem__, sizes.reshape(-1, 2))
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @property
+    def sizes(self) -> NDArray[np.int64]:
+        """(n, 2) atoms and directed edges of each structure."""
+        return self._sizes
+
+    def set_baseline(self, baseline: Baseline | None) -> None:
+        """Subtract a baseline's prediction from all labels from now on."""
+        self._baseline = baseline
+        self._kept.clear()
+
+    def item(self, index: int) -> Item:
+        """Return one structure, its labels less the baseline."""
+        if index in self._kept:
+            self._kept.move_to_end(index)
+            return self._kept[index]
+        item = self._load(index)
+        if self._baseline is not None:
+            node, edge = self._baseline.predict(item.graph)
+            item = item._replace(node=item.node - node, edge=item.edge - edge)
+        self._kept[index] = item
+        if self._capacity is not None and len(self._kept) > self._capacity:
+            self._kept.popitem(last=False)
+        return item
+
+    def raw(self, index: int) -> Item:
+        """Return one structure with its labels as they were read."""
+        return self._load(index)
+
+    def fingerprint(self) -> str:
+        """Return a hash of names and sizes."""
+        text = json.dumps([list(self.names), self._sizes.tolist()])
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def write_shards(
+    samples: Sequence[Sample],
+    layout: TargetLayout,
+    folder: Path,
+    *,
+    shards: int = 1,
+    with_moments: bool = False,
+    with_overlap: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[Path]:
+    """Write a data set as HDF5 shards that are read structure by structure.
+
+    A shard that exists is kept when it holds the same structures for the same layout.
+
+    Returns
+    -------
+    list of Path
+        ``shard_00000.h5`` … in `folder`.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    written, done = [], 0
+    parts = np.array_split(np.arange(len(samples)), max(1, min(shards, len(samples))))
+    for number, part in enumerate(parts):
+        path = folder / _SHARD.format(number)
+        names = [samples[index].name for index in part]
+        head = _head(names, layout, with_moments=with_moments, with_overlap=with_overlap)
+        if not (path.is_file() and _head_of(path) == head):
+            with new_hdf5(path, overwrite=True) as file:
+                file.attrs["head"] = head
+                for place, index in enumerate(part.tolist()):
+                    item = load_item(
+                        samples[index],
+                        layout,
+                        with_moments=with_moments,
+                        with_overlap=with_overlap,
+                    )
+                    _write_item(file.create_group(f"{place:07d}"), item)
+                    if progress is not None:
+                        progress(done + place + 1, len(samples))
+        done += len(part)
+        written.append(path)
+    return written
+
+
+def read_shards(
+    paths: Sequence[Path], layout: TargetLayout, *, capacity: int | None = 256
+) -> GraphStore:
+    """Open shards as a store; structures are read when they are asked for.
+
+    Raises
+    ------
+    FormatError
+        When a file is no shard, is cut, or was made for another layout.
+    """
+    names: list[str] = []
+    places: list[tuple[Path, str]] = []
+    sizes: list[tuple[int, int]] = []
+    for path in paths:
+        head = json.loads(_head_of(path) or "{}")
+        if head.get("format") != _FORMAT or head["layout"] != layout.fingerprint():
+            raise FormatError(
+                path,
+                "this is no graph shard for these targets",
+                expected=f"{_FORMAT}, layout {layout.fingerprint()}",
+                found=f"{head.get('format')}, layout {head.get('layout')}",
+                fix="Delete it; it is made again from the unified folders.",
+            )
+        with _open(path) as file:
+            for place, name in enumerate(head["names"]):
+                group = file[f"{place:07d}"]
+                sizes.append((len(group["numbers"]), len(group["pairs"])))
+                names.append(name)
+                places.append((path, f"{place:07d}"))
+
+    def load(index: int) -> Item:
+        path, key = places[index]
+        with _open(path) as file:
+            return _read_item(file[key], layout)
+
+    return GraphStore(names, load, np.array(sizes, dtype=np.int64).reshape(-1, 2), capacity)
+
+
+def _head(names: list[str], layout: TargetLayout, **switches: bool) -> str:
+    content = {"format": _FORMAT, "layout": layout.fingerprint(), "names": names} | switches
+    return json.dumps(content, sort_keys=True)
+
+
+def _open(path: Path) -> Any:
+    from dock.converters._reading import open_hdf5
+
+    return open_hdf5(path, "Delete it; it is made again from the unified folders.")
+
+
+def _head_of(path: Path) -> str:
+    """Return the head of a shard, empty where the file cannot be read."""
+    try:
+        with _open(path) as file:
+            return str(file.attrs.get("head", ""))
+    except FormatError:
+        return ""
+
+
+def _write_item(group: Any, item: Item) -> None:
+    """Store one structure; labels as float64, so that nothing is lost."""
+    graph = item.graph
+    structure = graph.structure
+    group["cell"], group["positions"] = structure.cell, structure.positions
+    group["numbers"], group["pbc"] = structure.numbers, np.array(structure.pbc)
+    group["pairs"] = np.column_stack([graph.pairs.R, graph.pairs.i, graph.pairs.j])
+    group["node"], group["edge"] = item.node, item.edge
+    group.attrs["labels"] = json.dumps(list(structure.labels))
+    if graph.moments is not None:
+        group["moments"] = graph.moments
+    if item.overlap is not None:
+        group["overlap_node"], group["overlap_edge"] = item.overlap
+
+
+def _read_item(group: Any, layout: TargetLayout) -> Item:
+    """Return one structure of a shard."""
+    labels = tuple(json.loads(group.attrs["labels"]))
+    axes = group["pbc"][()]
+    structure = Structure(
+        group["cell"][()],
+        group["positions"][()],
+        group["numbers"][()],
+        labels,
+        (bool(axes[0]), bool(axes[1]), bool(axes[2])),
+    )
+    shells = dict(zip(layout.species, layout.ls, strict=True))
+    basis = Basis.from_ls({name: shells[name] for name in dict.fromkeys(labels)}, labels)
+    table = group["pairs"][()]
+    pairs = Pairs(table[:, :3], table[:, 3], table[:, 4], len(labels))
+    species = np.array([layout.species.index(label) for label in labels], dtype=np.int32)
+    moments = group["moments"][()] if "moments" in group else None
+    graph = Graph(structure, basis, pairs, species, layout.n_species, moments)
+    overlap = None
+    if "overlap_node" in group:
+        overlap = (group["overlap_node"][()], group["overlap_edge"][()])
+    return Item(graph, group["node"][()], group["edge"][()], overlap)

@@ -1,0 +1,202 @@
+"""Dataclasses as the schema of a TOML file: types, ranges, unknown keys, nearest names."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import tomllib
+import types
+import typing
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from dock.errors import FormatError, MissingDataError
+
+__all__ = ["build", "key", "read_toml", "table_of"]
+
+T = TypeVar("T")
+
+
+def key(
+    default: Any,
+    doc: str,
+    *,
+    choices: tuple[Any, ...] = (),
+    low: float | None = None,
+    high: float | None = None,
+) -> Any:
+    """Return a dataclass field with what the file's reader needs to know.
+
+    Parameters
+    ----------
+    default
+        The value when the key is absent.
+    doc
+        One line: meaning and unit.
+    choices
+        The only values allowed.
+    low, high
+        Smallest and largest number allowed.
+    """
+    metadata = {"doc": doc, "choices": choices, "low": low, "high": high}
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+def read_toml(path: str | Path) -> dict[str, Any]:
+    """Read a TOML file.
+
+    Raises
+    ------
+    MissingDataError
+        When there is no such file.
+    FormatError
+        When it is not TOML, with the line.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise MissingDataError("the options file", path, "Check the path.")
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise FormatError(
+            path, "this is not valid TOML", found=str(error), fix="Mend that line."
+        ) from error
+
+
+def build(
+    cls: type[T], data: Mapping[str, Any], path: Path, refused: Mapping[str, str], where: str = ""
+) -> T:
+    """Make a dataclass from a table of a TOML file.
+
+    Parameters
+    ----------
+    cls
+        A dataclass whose fields come from `key`, or are dataclasses themselves (sub-tables).
+    data
+        The table.
+    path
+        The file, for messages.
+    refused
+        Sentences by full key (``model.net_type``) about keys that are known and not taken.
+    where
+        Full name of this table, ending in a dot; empty at the top.
+
+    Raises
+    ------
+    FormatError
+        For an unknown key (naming the nearest), a refused one, a wrong type or value.
+    """
+    hints = typing.get_type_hints(cls)
+    fields = {item.name: item for item in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    values: dict[str, Any] = {}
+    for name, value in data.items():
+        full = where + name
+        if name not in fields:
+            _refuse_unknown(path, full, list(fields), refused)
+        kind = hints[name]
+        if dataclasses.is_dataclass(kind):
+            if not isinstance(value, Mapping):
+                raise FormatError(
+                    path, "this is a section", where=full, expected=f"[{full}]", found=repr(value)
+                )
+            values[name] = build(typing.cast("type[Any]", kind), value, path, refused, full + ".")
+        else:
+            values[name] = _checked(value, kind, fields[name], path, full)
+    return cls(**values)
+
+
+def _refuse_unknown(
+    path: Path, full: str, names: list[str], refused: Mapping[str, str]
+) -> typing.NoReturn:
+    if full in refused:
+        raise FormatError(path, "this key cannot be honoured", where=full, fix=refused[full])
+    name = full.rsplit(".", 1)[-1]
+    near = difflib.get_close_matches(name, names, 1, 0.5)
+    hint = f"Did you mean '{near[0]}'?" if near else f"Known here: {', '.join(names)}."
+    raise FormatError(path, "there is no such key", where=full, found=name, fix=hint)
+
+
+def _checked(value: Any, kind: Any, field: Any, path: Path, full: str) -> Any:
+    """Return a value of the right type and range, or refuse it."""
+    options = typing.get_args(kind) if isinstance(kind, types.UnionType) else (kind,)
+    for option in options:
+        if _fits(value, option):
+            result = float(value) if option is float else value
+            result = tuple(result) if isinstance(result, list) else result
+            break
+    else:
+        names = " or ".join(_name(option) for option in options)
+        raise FormatError(path, "wrong type", where=full, expected=names, found=repr(value))
+    meta = field.metadata
+    if meta["choices"] and result not in meta["choices"]:
+        allowed = ", ".join(repr(choice) for choice in meta["choices"])
+        near = difflib.get_close_matches(str(value), [str(c) for c in meta["choices"]], 1, 0.5)
+        fix = f"Did you mean '{near[0]}'?" if near else ""
+        raise FormatError(
+            path, "unknown value", where=full, expected=allowed, found=repr(value), fix=fix
+        )
+    number = result if isinstance(result, (int, float)) and not isinstance(result, bool) else None
+    low, high = meta["low"], meta["high"]
+    if number is not None and (
+        number != number
+        or (low is not None and number < low)
+        or (high is not None and number > high)
+    ):
+        span = f"from {low if low is not None else '−∞'} to {high if high is not None else '∞'}"
+        raise FormatError(path, "out of range", where=full, expected=span, found=repr(value))
+    return result
+
+
+def _fits(value: Any, kind: Any) -> bool:
+    if kind is float:
+        return isinstance(value, (int, float)) and not isinstance(value, bool)
+    if kind is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    if kind is type(None):
+        return value is None
+    origin = typing.get_origin(kind)
+    if origin is tuple:
+        inner = typing.get_args(kind)[0]
+        return isinstance(value, list) and all(_fits(item, inner) for item in value)
+    return isinstance(value, kind)
+
+
+def _name(kind: Any) -> str:
+    if typing.get_origin(kind) is tuple:
+        return f"a list of {_name(typing.get_args(kind)[0])}"
+    names = {str: "text", bool: "true or false", int: "a whole number", float: "a number"}
+    return names.get(kind, str(kind))
+
+
+def table_of(cls: type[Any], where: str = "") -> list[tuple[str, str, str, str]]:
+    """Return (key, type, default, meaning) of every key, for the documentation."""
+    hints = typing.get_type_hints(cls)
+    rows: list[tuple[str, str, str, str]] = []
+    nested: list[tuple[str, Any]] = []
+    for item in dataclasses.fields(cls):
+        kind = hints[item.name]
+        if dataclasses.is_dataclass(kind):
+            nested.append((item.name, kind))
+            continue
+        choices = item.metadata["choices"]
+        shown = " | ".join(str(choice) for choice in choices) if choices else _type_text(kind)
+        rows.append((where + item.name, shown, _toml(item.default), item.metadata["doc"]))
+    for name, kind in nested:
+        rows += table_of(kind, f"{where}{name}.")
+    return rows
+
+
+def _type_text(kind: Any) -> str:
+    options = typing.get_args(kind) if isinstance(kind, types.UnionType) else (kind,)
+    return " or ".join(_name(option) for option in options if option is not type(None))
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, str):
+        return f'"{value}"'
+    if isinstance(value, tuple):
+        return "[" + ", ".join(_toml(item) for item in value) + "]"
+    return "—" if value is None else str(value)

@@ -1,0 +1,364 @@
+"""The options of ``dock train``."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from dock.errors import FormatError
+from dock.models.options.schema import build, key, read_toml
+
+__all__ = [
+    "Advanced",
+    "Continued",
+    "Dataloader",
+    "Optimizer",
+    "Scheduler",
+    "TrainOptions",
+    "read_train",
+]
+
+_NET_TYPES = {"normal": "normal", "sparrow": "normal", "accurate": "accurate", "eagle": "accurate"}
+
+
+@dataclass(frozen=True)
+class System:
+    """``[system]``."""
+
+    note: str = key("", "free text, kept in the model file")
+    device: str = key(
+        "cpu", "cpu, gpu, cuda, rocm or tpu; with a number such as gpu*4; ids after :"
+    )
+    float_type: str = key("fp32", "precision of parameters and features", choices=("fp32", "fp64"))
+    random_seed: int = key(137, "of initial parameters, split and order", low=0)
+    log_level: str = key("info", "how much is said", choices=("debug", "info", "warning", "error"))
+    jax_memory_preallocate: bool = key(True, "let JAX take the memory of a GPU at once")
+    show_train_process_bar: bool = key(True, "show progress on stderr")
+    multi_host: bool = key(False, "join the other hosts with jax.distributed (Slurm, MPI)")
+
+
+@dataclass(frozen=True)
+class Graph:
+    """``[data.graph]``."""
+
+    storage_type: str = key(
+        "memory",
+        "where graphs are kept: memory, or HDF5 shards on disk",
+        choices=("memory", "disk"),
+    )
+    disk_shards_num: int = key(8, "number of shards", low=1)
+    disk_mem_buffer_size: int = key(512, "structures of the shards kept in memory", low=1)
+    dataset_name: str = key("graph", "folder of the shards below outputs_dir")
+    only_save_graph: bool = key(False, "make the shards and stop")
+
+
+@dataclass(frozen=True)
+class Dft:
+    """``[data.dft]``."""
+
+    validation_check: bool = key(True, "read and check every structure before training")
+
+
+@dataclass(frozen=True)
+class ModelSave:
+    """``[data.model_save]``."""
+
+    best: bool = key(True, "keep the model with the lowest validation error, model/best.h5")
+    latest: bool = key(True, "keep the latest model, model/latest.h5")
+    latest_interval: int = key(0, "steps between checkpoints; 0: at every validation", low=0)
+
+
+@dataclass(frozen=True)
+class Data:
+    """``[data]``."""
+
+    inputs_dir: str = key(".", "folder of unified folders (or of a folder dft that holds them)")
+    outputs_dir: str = key("training", "folder of the run")
+    moments: bool = key(False, "give the network spin moments (moments.json or density matrix)")
+    graph: Graph = field(default_factory=Graph)
+    dft: Dft = field(default_factory=Dft)
+    model_save: ModelSave = field(default_factory=ModelSave)
+
+
+@dataclass(frozen=True)
+class Advanced:
+    """``[model.advanced]``; keys that are absent keep the preset's value."""
+
+    net_irreps: str = key("", "features such as 32x0e+32x1o+8x1e; empty: the preset's")
+    num_blocks: int | None = key(None, "interactions", low=1, high=32)
+    num_heads: int | None = key(None, "heads of the attention; 0: none", low=0, high=64)
+    self_product: int | None = key(None, "channels of the on-site product; 0: none", low=0)
+    hidden: int | None = key(None, "channels inside a convolution", low=1)
+    radial_hidden: int | None = key(None, "width of the networks of distances", low=4)
+    n_radial: int | None = key(None, "Gaussians of a distance", low=4, high=512)
+    gaussian_basis_rmax: float | None = key(
+        None, "distance of the last Gaussian, Å; default: 1.1 times the longest edge", low=0.5
+    )
+    consider_parity: bool = key(True, "features keep parity; both presets are O(3)-equivariant")
+    standardize_gauge: bool = key(False, "loss blind to a multiple of S added to H")
+
+
+@dataclass(frozen=True)
+class Model:
+    """``[model]``."""
+
+    backend: str = key("jax", "jax, two-centre, or the name of a plug-in")
+    net_type: str = key(
+        "normal", "preset; sparrow means normal, eagle means accurate", choices=tuple(_NET_TYPES)
+    )
+    target_type: str = key(
+        "H", "what is learned: H, Rho (density matrix), EDM, T", choices=("H", "Rho", "EDM", "T")
+    )
+    loss_type: str = key(
+        "mae", "loss on the block entries", choices=("mae", "mse", "huber", "wmae")
+    )
+    huber_delta: float = key(0.01, "eV; where huber goes from quadratic to linear", low=1e-9)
+    baseline: str = key(
+        "two-centre", "closed-form model that the network corrects", choices=("two-centre", "none")
+    )
+    time_reversal: str = key(
+        "auto",
+        "for spinors: only what time reversal allows; auto: if the labels obey it to 1e-5 eV",
+        choices=("auto", "on", "off"),
+    )
+    advanced: Advanced = field(default_factory=Advanced)
+
+
+@dataclass(frozen=True)
+class Dataloader:
+    """``[process.train.dataloader]``."""
+
+    batch_size: int = key(1, "structures of a batch, over all devices", low=1)
+    train_size: int = key(-1, "structures to train on; −1: what the others leave", low=-1)
+    validate_size: int = key(-1, "structures for validation; −1: a fifth", low=-1)
+    test_size: int = key(-1, "structures kept out; −1: a fifth", low=-1)
+    dataset_split_json: str = key("", "file with train, validate, test; overrides the sizes")
+    only_use_train_loss: bool = key(False, "no validation; 'best' goes by the training loss")
+
+
+@dataclass(frozen=True)
+class Optimizer:
+    """``[process.train.optimizer]``."""
+
+    type: str = key("adamw", "update rule", choices=("adamw", "adam", "sgd"))
+    init_learning_rate: float = key(3e-3, "largest learning rate", low=0.0)
+    clip_norm_factor: float = key(
+        8.0, "clip gradients at this many times their running median norm; < 0: off"
+    )
+    betas: tuple[float, ...] = key((0.9, 0.99), "of adamw and adam")
+    eps: float = key(1e-8, "of adamw and adam", low=0.0)
+    weight: float = key(1e-4, "weight decay of adamw, on matrices only", low=0.0)
+    momentum: float = key(0.9, "of sgd", low=0.0, high=1.0)
+
+
+@dataclass(frozen=True)
+class Scheduler:
+    """``[process.train.scheduler]``."""
+
+    type: str = key(
+        "warmup_cosine_decay",
+        "how the learning rate changes",
+        choices=(
+            "warmup_cosine_decay",
+            "warmup_stable_decay",
+            "warmup_exponential_decay",
+            "reduce_on_plateau",
+            "constant",
+        ),
+    )
+    init_scale: float = key(
+        0.01, "learning rate at the first step, in units of the largest", low=0.0
+    )
+    warmup_steps: int = key(-1, "steps to the largest rate; −1: 3 % of all", low=-1)
+    decay_steps: int = key(
+        -1, "steps of the decay; −1: to the end (stable: the last fifth)", low=-1
+    )
+    end_scale: float = key(1e-3, "learning rate at the end, in units of the largest", low=0.0)
+    transition_steps: int = key(1000, "exponential: steps for a factor decay_rate", low=1)
+    decay_rate: float = key(0.9, "exponential: that factor", low=0.0, high=1.0)
+    staircase: bool = key(False, "exponential: in steps")
+    factor: float = key(0.5, "plateau: what the rate is multiplied by", low=0.0, high=1.0)
+    patience: int = key(20, "plateau: validations without gain before that", low=1)
+    rtol: float = key(1e-4, "plateau: relative gain that counts", low=0.0)
+    cooldown: int = key(5, "plateau: validations to wait after a reduction", low=0)
+    min_learning_rate_scale: float = key(1e-4, "training stops below this rate", low=0.0)
+
+
+@dataclass(frozen=True)
+class Continued:
+    """``[process.train.continued]``: start from another run."""
+
+    enable: bool = key(False, "start from the parameters of a finished or stopped run")
+    previous_output_dir: str = key("", "folder of that run, or a model file")
+    load_model_type: str = key("best", "which of its models", choices=("best", "latest"))
+    new_training_data: bool = key(True, "statistics and baseline stay those of the old run")
+    freeze: tuple[str, ...] = key(
+        (), "parameters that stay as they are, such as blocks/* (patterns)"
+    )
+
+
+@dataclass(frozen=True)
+class Train:
+    """``[process.train]``."""
+
+    max_epoch: int = key(1000, "passes over the training set", low=1)
+    multi_way_jit_num: int = key(8, "largest number of padded shapes", low=1, high=64)
+    ahead_of_time_compile: bool = key(False, "compile every shape before the first step")
+    do_remat: bool = key(False, "recompute instead of store: less memory, a third more time")
+    ema_decay: float = key(
+        0.995, "of the averaged parameters that are validated and kept", low=0, high=1
+    )
+    validate_interval: int = key(0, "steps between validations; 0: each epoch, at least 200", low=0)
+    early_stop: int = key(0, "stop after this many validations without gain; 0: never", low=0)
+    dataloader: Dataloader = field(default_factory=Dataloader)
+    optimizer: Optimizer = field(default_factory=Optimizer)
+    scheduler: Scheduler = field(default_factory=Scheduler)
+    continued: Continued = field(default_factory=Continued)
+
+
+@dataclass(frozen=True)
+class Process:
+    """``[process]``."""
+
+    train: Train = field(default_factory=Train)
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """Everything in ``train.toml``.
+
+    Relative paths count from the folder of the file.
+    """
+
+    system: System = field(default_factory=System)
+    data: Data = field(default_factory=Data)
+    model: Model = field(default_factory=Model)
+    process: Process = field(default_factory=Process)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain nested data."""
+        return dataclasses.asdict(self)
+
+    @property
+    def preset(self) -> str:
+        """The network's preset under the project's own name."""
+        return _NET_TYPES[self.model.net_type]
+
+    @property
+    def quantity(self) -> str:
+        """The quantity that is learned."""
+        names = {"H": "hamiltonian", "Rho": "density_matrix", "EDM": "energy_density_matrix"}
+        return names.get(self.model.target_type, "kinetic")
+
+
+_REFUSED = {
+    "data.dft.data_dir_depth": "Not needed: unified folders are found at any depth.",
+    "data.graph.graph_type": "Not needed: the graph is the union of the patterns of H and S.",
+    "data.graph.common_orbital_types": "Not needed: the common basis is found from the data.",
+    "data.graph.parallel_num": "Reading is not the bottleneck; leave the key out.",
+    "data.graph.disk_shards_indices": "All shards are read; leave the key out.",
+    "data.model_save.latest_num": "One latest model is kept; leave the key out.",
+    "model.advanced.enable_bs3b_layer": "Every pair of elements has its own output weights.",
+    "model.advanced.bs3b_orbital_types": "Every pair of elements has its own output weights.",
+    "model.advanced.latent_irreps": "There are no latent irreps; use net_irreps.",
+    "model.advanced.latent_scalar_dim": "There are no latent features; use radial_hidden.",
+    "model.advanced.latent_edge_cutoff": "Edges end where the matrix does.",
+    "model.advanced.vr_focus_size": "Real-space potentials are not learned; use target_type H.",
+    "model.advanced.enable_element_moe": "Every pair of elements has its own output weights.",
+    "model.advanced.moe_element_include": "Every pair of elements has its own output weights.",
+    "process.train.drop": "There is no dropout; use optimizer.weight and ema_decay.",
+    "process.train.with_plugin": "Train from DFT labels; a backend of your own is an entry point "
+    "of the group dock.models.",
+    "process.train.scheduler.transition_begin": "Use warmup_steps.",
+    "process.train.scheduler.accum_size": "Patience counts validations.",
+    "process.train.continued.new_optimizer": "A continued run always has a new optimizer; to go "
+    "on with the old one, run the same train.toml again.",
+    "process.train.continued.load_model_epoch": "Use load_model_type best or latest.",
+}
+_NO_NETWORK = {
+    "eagleplus": "Use accurate, with wider net_irreps.",
+    "albatross": "Use accurate, with wider net_irreps.",
+    "owl": "Forces are not learned here.",
+    "petrel": "Forces are not learned here.",
+    "swift": "Auto-encoders are not part of dock.",
+}
+
+
+def read_train(path: str | Path) -> TrainOptions:
+    """Read ``train.toml``.
+
+    Raises
+    ------
+    MissingDataError
+        When there is no such file.
+    FormatError
+        For invalid TOML, unknown or refused keys, wrong types and values.
+    """
+    path = Path(path)
+    data = read_toml(path)
+    net_type = data.get("model", {}).get("net_type") if isinstance(data.get("model"), dict) else ""
+    if net_type in _NO_NETWORK:
+        raise FormatError(
+            path,
+            f"there is no network '{net_type}'",
+            where="model.net_type",
+            expected="normal or accurate",
+            found=net_type,
+            fix=_NO_NETWORK[net_type],
+        )
+    options = build(TrainOptions, data, path, _REFUSED)
+    parse_device(options.system.device, path)
+    base = path.resolve().parent
+    train = options.process.train
+    loader = dataclasses.replace(
+        train.dataloader, dataset_split_json=_absolute(base, train.dataloader.dataset_split_json)
+    )
+    continued = dataclasses.replace(
+        train.continued, previous_output_dir=_absolute(base, train.continued.previous_output_dir)
+    )
+    if continued.enable and not continued.previous_output_dir:
+        raise FormatError(
+            path,
+            "a continued run needs the run to start from",
+            where="process.train.continued.previous_output_dir",
+            fix="Give its folder.",
+        )
+    paths = dataclasses.replace(
+        options.data,
+        inputs_dir=_absolute(base, options.data.inputs_dir),
+        outputs_dir=_absolute(base, options.data.outputs_dir),
+    )
+    process = Process(dataclasses.replace(train, dataloader=loader, continued=continued))
+    return dataclasses.replace(options, data=paths, process=process)
+
+
+def parse_device(text: str, path: Path) -> tuple[str, int, list[int]]:
+    """Return kind, number and ids of ``gpu*4:0,1,2,3``.
+
+    Raises
+    ------
+    FormatError
+        For any other form.
+    """
+    head, _, tail = text.partition(":")
+    kind, star, count = head.partition("*")
+    ids = [part.strip() for part in tail.split(",")] if tail else []
+    good = kind in ("cpu", "gpu", "cuda", "rocm", "dcu", "tpu")
+    good = good and (count.isdecimal() and int(count) > 0 if star else not count)
+    if not good or not all(part.isdecimal() for part in ids):
+        raise FormatError(
+            path,
+            "this is no device",
+            where="system.device",
+            expected="cpu, gpu, cuda, rocm, dcu or tpu, with *NUMBER and :IDS if wanted",
+            found=text,
+            fix="Write for example cpu, cpu*4, gpu or gpu*2:0,1.",
+        )
+    number = int(count) if star else max(1, len(ids))
+    return kind, number, [int(part) for part in ids]
+
+
+def _absolute(base: Path, text: str) -> str:
+    return str(base / text) if text else ""
