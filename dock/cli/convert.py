@@ -34,6 +34,7 @@ More examples:
   dock convert runs -o dataset --shard 3/100       one hundredth, for a Slurm array
   dock convert si_deeph --to openmx -o back        from the unified folder to a code
   dock convert runs --dry-run                      show the plan, write nothing
+  dock convert si.save --basis orbitals -o si      plane waves onto atomic orbitals
 """
 )
 @click.argument("runs", nargs=-1, metavar="[RUN]...")
@@ -43,6 +44,8 @@ More examples:
 @click.option("--matrices", metavar="H,S,…", help="Only these matrices: H, S, DM, EDM, T, r, grad.")
 @click.option("--single-precision", is_flag=True, help="Store 32-bit numbers (half the size).")
 @click.option("--basis", type=click.Path(path_type=Path), help="Folder of the code's basis files.")
+@click.option("--potential", metavar="WHAT", help="Plane waves: vsc (or its path), or density.")
+@click.option("--quality", is_flag=True, help="Plane waves: also the spillage of the run's states.")
 @click.option(
     "--set", "settings", multiple=True, metavar="NAME=VALUE", help="A format's own setting."
 )
@@ -63,6 +66,8 @@ def convert(
     matrices: str | None,
     single_precision: bool,
     basis: Path | None,
+    potential: str | None,
+    quality: bool,
     settings: tuple[str, ...],
     allow_lossy: bool,
     resume: bool,
@@ -97,7 +102,7 @@ def convert(
         allow_lossy=allow_lossy,
         basis=basis,
         command="dock " + " ".join(sys.argv[1:]),
-        settings=parse_settings(settings),
+        settings=parse_settings((*settings, *_plane_waves(potential, quality=quality))),
     )
     tasks = plan(
         _inputs(runs),
@@ -120,6 +125,12 @@ def convert(
     if report.outcomes or not mpi:  # under MPI the first process has them all
         _print_report(report, as_json=as_json, quiet=quiet)
     return report.exit_code
+
+
+def _plane_waves(potential: str | None, *, quality: bool) -> list[str]:
+    """Return the two options as what they are, settings of one format."""
+    given = [] if potential is None else [f"potential={potential}"]
+    return [*given, "quality=wavefunctions"] if quality else given
 
 
 def _inputs(runs: tuple[str, ...]) -> list[str]:

@@ -49,6 +49,7 @@ _BUILT_IN = {
     "deeph-legacy": ("dock.converters.deeph_legacy", "FORMAT"),
     "qe": ("dock.converters.qe", "FORMAT"),
     "qe-folder": ("dock.converters.qe", "FOLDER"),
+    "qe-orbitals": ("dock.planewave.format", "FORMAT"),  # by name: it stands above this package
     "npz": ("dock.converters.sparse", "FORMAT"),
     "petsc": ("dock.converters.petsc", "FORMAT"),
     "wannier90": ("dock.converters.wannier90", "FORMAT"),
@@ -164,7 +165,8 @@ def read(
     format
         Name of the format; recognised by content when left out.
     basis
-        Folder with the code's basis files, where the run lacks them.
+        Folder with the code's basis files, where the run lacks them. A plane-wave run is projected
+        onto that basis.
     settings
         What only that format's reader understands; see `Format.read_settings`.
 
@@ -179,6 +181,8 @@ def read(
     'none'
     """
     chosen, main = resolve(path, format)
+    if basis is not None and chosen.with_basis:
+        chosen = get_format(chosen.with_basis)
     options = ReadOptions(Path(basis) if basis is not None else None, settings or {})
     chosen.check_settings(options.settings, chosen.read_settings)
     return chosen.require_reader()(main, options)

@@ -149,6 +149,9 @@ class Format:
     check
         Given what `detect` returned, look for the code's typical mistakes in the run's other
         output: an SCF cycle that did not converge, files of different runs.
+    with_basis
+        For such a source: the format as which a run is read where a folder of basis files is
+        given; empty where there is none.
     settings, read_settings
         Names of the writer's and the reader's own settings (``--set name=value``), each with one
         line of help.
@@ -170,6 +173,7 @@ class Format:
     describe: Callable[[Path], dict[str, Any]] | None = None
     inputs: Callable[[Path], list[Path]] = field(default=lambda path: [path])
     check: Callable[[Path], list[Finding]] = field(default=lambda _: [])
+    with_basis: str = ""
     settings: Mapping[str, str] = field(default_factory=dict)
     read_settings: Mapping[str, str] = field(default_factory=dict)
     notes: str = ""

@@ -82,6 +82,8 @@ def plan(
     get_format(target)
     out = Path(target if output is None else output)
     found = find_runs(inputs, source=source, target=target, out=out)
+    if basis is not None:  # a run without orbitals is then read as one in that basis
+        found = [(get_format(name).with_basis or name, main, place) for name, main, place in found]
     if not any(target in get_format(name).transfers for name, _, _ in found):
         get_format(target).require_writer()
     alone = len(found) == 1 and found[0][2] is None

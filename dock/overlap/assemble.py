@@ -171,12 +171,15 @@ class Integrals:
         What the blocks refer to.
     notes
         What the check of the radial functions found worth saying.
+    q_last
+        Momentum beyond which the orbitals' waves are left out, 1/Å; None for none.
     """
 
     structure: Structure
     basis: Basis
     pairs: Pairs
     notes: tuple[str, ...] = field(default=())
+    q_last: float | None = None
 
     @classmethod
     def prepare(
@@ -223,7 +226,7 @@ class Integrals:
 
     @cached_property
     def _orbitals(self) -> tuple[QGrid, Side]:
-        return orbital_side(self.basis)
+        return orbital_side(self.basis, q_last=self.q_last)
 
     @cached_property
     def _plan(self) -> Plan:

@@ -14,7 +14,14 @@ from dock.core.pairs import Pairs
 from dock.core.structure import Structure
 from dock.errors import LayoutError, UsageError
 
-__all__ = ["MAX_IMAGES", "check_distances", "orbital_cutoffs", "orbital_pairs", "projector_pairs"]
+__all__ = [
+    "MAX_IMAGES",
+    "check_distances",
+    "mixed_pairs",
+    "orbital_cutoffs",
+    "orbital_pairs",
+    "projector_pairs",
+]
 
 MAX_IMAGES = 200
 """Most cells along one lattice vector that a cutoff may span."""
@@ -136,6 +143,22 @@ def projector_pairs(
         found.append(_through(atom, shift, count, begin, end))
     table = np.unique(np.concatenate(found), axis=0)
     return Pairs(table[:, 2:], table[:, 0], table[:, 1], structure.n_atoms)
+
+
+def mixed_pairs(
+    structure: Structure, cutoffs: Mapping[str, float], others: Mapping[str, float]
+) -> Pairs:
+    """Return the pairs ⟨orbital of i, cell 0 | other function of j, cell R⟩ that overlap.
+
+    Parameters
+    ----------
+    structure, cutoffs
+        As in `orbital_pairs`.
+    others
+        Radius of each species' longest other function, Å.
+    """
+    bonds = _bonds(structure, _radii(structure, cutoffs), _radii(structure, others))
+    return _sorted_pairs(structure.n_atoms, bonds.i, bonds.j, bonds.R)
 
 
 def _slabs(count: IntArray) -> list[tuple[int, int]]:

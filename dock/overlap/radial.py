@@ -42,6 +42,7 @@ _Q_FIRST, _Q_LAST = 60.0, 480.0  # 1/Å: about 500 Ry and 32 000 Ry
 # Part of the norm that may lie beyond the last q. Integrals between two atoms lose about a hundred
 # times less, as the waves of large q cancel there; those on one atom are done in real space.
 _MISSING_NORM = 2e-8
+_CUT_FINER = 4  # a cut integrand does not end at zero: finer steps for the sum's error at its end
 _LEAKING_NORM = 1e-6  # part of the norm beyond the cutoff that interpolation explains
 
 
@@ -52,10 +53,19 @@ class QGrid:
     For functions that vanish beyond r_c, sums over this grid equal the integrals exactly (but for
     the part beyond the last q) once step < π / (2 r_c): the product of two functions and of the
     Bessel function of a bond up to 2 r_c then has no aliases.
+
+    Attributes
+    ----------
+    step, n
+        Distance and number of the momenta.
+    is_cut
+        The functions are to have no waves beyond the last q, whatever their tables say; integrals
+        on one atom then come from the grid as well.
     """
 
     step: float
     n: int
+    is_cut: bool = False
 
     @property
     def q(self) -> NDArray[np.float64]:
@@ -259,10 +269,19 @@ def transform(functions: Sequence[Function], grid: QGrid) -> NDArray[np.float64]
     return result
 
 
-def choose_q_grid(shells: Sequence[Shell]) -> tuple[QGrid, NDArray[np.float64]]:
+def choose_q_grid(
+    shells: Sequence[Shell], *, q_last: float | None = None
+) -> tuple[QGrid, NDArray[np.float64]]:
     """Return a grid that keeps all but 2e-8 of every norm, or ends at 480 /Å.
 
     By Parseval's theorem ∫ R² r² dr = (2/π) ∫ q² F² dq, so that what a grid misses is known.
+
+    Parameters
+    ----------
+    shells
+        The functions.
+    q_last
+        Cut the functions' waves off there instead, 1/Å.
 
     Returns
     -------
@@ -271,8 +290,12 @@ def choose_q_grid(shells: Sequence[Shell]) -> tuple[QGrid, NDArray[np.float64]]:
     """
     radials = [radial_of(shell, "the basis") for shell in shells]
     step = 0.45 * np.pi / max(support(radial) for radial in radials)
-    norms = np.array([shell_norm(shell) for shell in shells])
     functions = [Function(radial, s.l, s.l, 0) for radial, s in zip(radials, shells, strict=True)]
+    if q_last is not None:  # the sum of n steps around q = 0, step … ends half a step later
+        n = max(2, int(np.ceil(_CUT_FINER * q_last / step)))
+        grid = QGrid(q_last / (n - 0.5), n, is_cut=True)
+        return grid, transform(functions, grid)
+    norms = np.array([shell_norm(shell) for shell in shells])
     last = _Q_FIRST
     while True:
         grid = QGrid(step, int(np.ceil(last / step)) + 1)

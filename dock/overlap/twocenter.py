@@ -85,10 +85,13 @@ class Side:
         return np.array([sum(2 * l + 1 for l in ls) for ls in self.ls], dtype=np.int64)
 
 
-def orbital_side(basis: Basis) -> tuple[QGrid, Side]:
-    """Return the shared q-grid of a basis, and its functions themselves."""
+def orbital_side(basis: Basis, *, q_last: float | None = None) -> tuple[QGrid, Side]:
+    """Return the shared q-grid of a basis, and its functions themselves.
+
+    `q_last` cuts their waves off, see `dock.overlap.radial.choose_q_grid`.
+    """
     shells = [shell for label in basis.species for shell in basis.shells[label]]
-    grid, transforms = choose_q_grid(shells)
+    grid, transforms = choose_q_grid(shells, q_last=q_last)
     sizes = [len(basis.shells[label]) for label in basis.species]
     parts = np.split(transforms, np.cumsum(sizes)[:-1])
     functions = [
@@ -168,7 +171,7 @@ def _fill_tables(first: Side, second: Side, grid: QGrid, *, kinetic: bool) -> _T
             left, right = np.array([rows[c][1:] for c in channels]).T
             product = weight * first.transforms[a][left] * second.transforms[b][right]
             block[:, :, channels] = (product @ bessel[L][:, :, :n]).transpose(2, 0, 1)
-        if a == b:
+        if a == b and not grid.is_cut:
             _put_same_centre(block, rows, (first.functions[a], second.functions[b]), kinetic)
         ends = [first.cutoffs[a][left] + second.cutoffs[b][right] for _, left, right in rows]
         block[(distances[:n, None] >= np.array(ends))[:, None, :].repeat(3, axis=1)] = 0.0

@@ -49,8 +49,9 @@ def _read(path: Path, options: ReadOptions) -> NoReturn:  # noqa: ARG001
     raise MissingDataError(
         "a Hamiltonian in atomic orbitals",
         path,
-        "pw.x has plane waves and no orbital basis. dock convert takes its structure, levels and "
-        "charge density to a folder, and a density back into a .save folder (--to qe).",
+        "pw.x has plane waves and no orbital basis: give one with --basis DIR and it is projected. "
+        "Without, dock convert takes structure, levels and charge density to a folder, and a "
+        "density back into a .save folder (--to qe).",
     )
 
 
@@ -106,12 +107,14 @@ FORMAT = Format(
     transfers={"deeph": _to_folder},
     describe=describe_run,
     inputs=_run_files,
+    with_basis="qe-orbitals",
     settings={
         "like": ".save folder of a run with the same cell and cut-off, for its order of G and XML",
         "ecutrho_hartree": "cut-off of the density, where neither `like` nor the file says it",
     },
     notes="pw.x writes <outdir>/<prefix>.save with data-file-schema.xml and charge-density.*. It "
-    "has no matrices: structure, levels and charge density are converted.",
+    "has no matrices: structure, levels and charge density are converted. With --basis DIR the "
+    "Hamiltonian is projected onto atomic orbitals, see qe-orbitals.",
 )
 
 FOLDER = Format(

@@ -267,13 +267,18 @@ def _from_text(path: Path, text: str) -> IonFile:
     if start is None or start + 8 >= len(lines):
         _fail(path, "this is no SIESTA .ion file, or it is cut", "a line with '# Symbol'", "none")
     words = [line.split("#")[0].split() for line in lines[start : start + 8]]
+    # Files made for HPRO have no line between the valence charge and the orbitals.
+    is_short = lines[start + 4].lstrip().startswith("# PAOs")
+    if is_short:
+        n_orbitals = sum("#orbital" in line for line in lines[start:])
+        words[4:] = [[], [], [str(n_orbitals)], ["0"]]
     counts = []
     for k, what in ((2, "the atomic number"), (6, "the number of orbitals"), (7, "of projectors")):
         where = f"line {start + k + 1}"
         counts.append(int(_number(path, words[k][-1] if words[k] else "", what, where)))
     where = f"line {start + 4}"
     valence = _number(path, words[3][0] if words[3] else "", "the valence charge", where)
-    place, orbitals, projectors = start + 9, [], []
+    place, orbitals, projectors = start + (5 if is_short else 9), [], []
     for kind in ["orbital"] * counts[1] + ["projector"] * counts[2]:
         if place < len(lines) and lines[place].lstrip().startswith("#"):
             place += 1

@@ -1,0 +1,103 @@
+"""The door of the registry: a pw.x run, with a folder of basis files, is a `Calculation`."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+
+from dock.converters._format import Format, ReadOptions
+from dock.converters.basis_files import basis_for, read_basis_folder
+from dock.converters.qe import read_run
+from dock.converters.qe.densityfile import DAT, HDF5
+from dock.converters.qe.xmlfile import SCHEMA, find_save
+from dock.core.calculation import Calculation
+from dock.errors import MissingDataError, UsageError
+
+__all__ = ["FORMAT"]
+
+_log = logging.getLogger("dock")
+
+
+def _read(path: Path, options: ReadOptions) -> Calculation:
+    """Project a run onto the basis of a folder, and say how good that basis is."""
+    from dock.planewave.projection import Request, project
+
+    settings = options.settings
+    if options.basis is None:
+        raise MissingDataError(
+            "the folder of basis files", path, "Give --basis DIR: .ion, .pao or .orb files."
+        )
+    species = read_basis_folder(options.basis, strings=_strings(settings))
+    basis = basis_for(read_run(path).structure, species)
+    request = Request(
+        potential=settings.get("potential", ""),
+        pseudo=Path(settings["pseudo"]) if "pseudo" in settings else None,
+        cutoff_rydberg=_cutoff(settings.get("cutoff")),
+        quality=settings.get("quality", "auto"),
+        jobs=_jobs(),
+    )
+    found = project(path, basis, request)
+    if found.quality is not None:
+        _log.warning("%s: %s", path, found.quality)
+        for doubt in found.quality.doubts:
+            _log.warning("%s: %s", path, doubt)
+    return found.calculation
+
+
+def _strings(settings: Mapping[str, str]) -> dict[str, str]:
+    """Return OpenMX's basis strings: ``Ga=Ga7.0-s2p2d1,As=As7.0-s2p2d1``."""
+    words = settings.get("orbitals", "").replace(",", " ").split()
+    if any("=" not in word for word in words):
+        raise UsageError(
+            "the setting orbitals gives each species its OpenMX string, such as "
+            f"Ga=Ga7.0-s2p2d1,As=As7.0-s2p2d1; found '{settings['orbitals']}'."
+        )
+    return {word.partition("=")[0]: word.partition("=")[2] for word in words}
+
+
+def _cutoff(text: str | None) -> float | None:
+    """Return the setting ``cutoff``: Ry, ``none`` as 0."""
+    if text is None:
+        return None
+    if text.lower() == "none":
+        return 0.0
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 < value < float("inf"):
+        raise UsageError(f"the setting cutoff is an energy in Ry, or none; found '{text}'.")
+    return value
+
+
+def _jobs() -> int | None:
+    """Return one thread in a worker process of a batch, else as many as there are CPUs."""
+    import multiprocessing
+
+    return 1 if multiprocessing.parent_process() is not None else None
+
+
+def _inputs(path: Path) -> list[Path]:
+    names = [path / SCHEMA, path / DAT, path / HDF5, path / "VSC", path.parent / "VSC"]
+    return [file for file in names if file.is_file()]
+
+
+FORMAT = Format(
+    name="qe-orbitals",
+    title="Quantum ESPRESSO run projected onto atomic orbitals",
+    reads=("overlap", "hamiltonian"),
+    versions="6.7 and 7.1",
+    detect=find_save,
+    read=_read,
+    inputs=_inputs,
+    read_settings={
+        "potential": "density; vsc; or the path of pw2bgw.x's VSC (default: VSC if there is one)",
+        "pseudo": "folder of pseudopotentials (default: the .save folder, the run's pseudo_dir)",
+        "quality": "bands, wavefunctions (also the spillage), none, or auto (default)",
+        "cutoff": "of the orbitals' waves in S, T and V_nl, Ry, or none (default: 1.1 ecutwfc)",
+        "orbitals": "for OpenMX's .pao files: Ga=Ga7.0-s2p2d1,As=As7.0-s2p2d1",
+    },
+    notes="--from qe with --basis DIR means this one. Norm-conserving pseudopotentials; LDA, GGA. "
+    "Without --basis the structure and the density of the run are converted.",
+)

@@ -1,0 +1,304 @@
+"""The total local potential of a run from its charge density and pseudopotentials alone.
+
+V = V_Hartree + V_xc + Σ V_local, on the grid and with the plane waves of pw.x. The average of the
+potential follows pw.x: no Hartree potential at G = 0, where the local pseudopotentials contribute
+the integral of V_local(r) + Z e²/r.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dock.converters.qe import PlaneWaveDensity
+from dock.core.arrays import FloatArray
+from dock.core.spin import Spin
+from dock.core.structure import Structure
+from dock.errors import FormatError
+from dock.planewave.facts import RunFacts
+from dock.planewave.upf import Pseudopotential
+from dock.planewave.xc import functional_of, xc_potential
+from dock.units import QE
+
+__all__ = ["Waves", "density_potential", "require_matching"]
+
+_TABLE_STEP = 0.005  # 1/Bohr; cubic splines of functions that end at 10 Bohr err by 1e-8
+_REACH = 10.0  # Bohr; pw.x ends the integrals over the local potential there
+
+
+@dataclass(frozen=True, eq=False)
+class Waves:
+    """Real fields on a grid and their plane waves in the half box of a real FFT.
+
+    Attributes
+    ----------
+    reciprocal
+        (3, 3) reciprocal lattice vectors as rows, with 2π, 1/Bohr.
+    shape
+        Grid.
+    cutoff_hartree
+        Plane waves kept: |G|²/2 up to this.
+    """
+
+    reciprocal: FloatArray
+    shape: tuple[int, int, int]
+    cutoff_hartree: float
+
+    @cached_property
+    def indices(self) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+        """Miller indices along the axes of the half box."""
+        full = [np.rint(np.fft.fftfreq(n, 1 / n)).astype(np.int64) for n in self.shape]
+        return full[0], full[1], np.arange(self.shape[2] // 2 + 1)
+
+    def component(self, axis: int) -> NDArray[np.float64]:
+        """Return G_x, G_y or G_z on the half box, 1/Bohr."""
+        first, second, third = self.indices
+        b = self.reciprocal[:, axis]
+        result: NDArray[np.float64] = (
+            first[:, None, None] * b[0] + second[:, None] * b[1] + third * b[2]
+        )
+        return result
+
+    @cached_property
+    def square(self) -> NDArray[np.float64]:
+        """|G|² on the half box, 1/Bohr²."""
+        result: NDArray[np.float64] = sum(
+            (self.component(axis) ** 2 for axis in range(3)), np.zeros(())
+        )
+        return result
+
+    @cached_property
+    def inside(self) -> NDArray[np.bool_]:
+        """Which plane waves are kept."""
+        result: NDArray[np.bool_] = self.square <= 2 * self.cutoff_hartree * (1 + 1e-10)
+        return result
+
+    def waves(self, values: NDArray[np.float64]) -> NDArray[np.complex128]:
+        """Return the plane waves of a field, those outside the sphere zero."""
+        from scipy.fft import rfftn
+
+        found: NDArray[np.complex128] = rfftn(values, norm="forward")
+        found *= self.inside
+        return found
+
+    def grid(self, waves: NDArray[np.complex128]) -> NDArray[np.float64]:
+        """Return the field of some plane waves."""
+        from scipy.fft import irfftn
+
+        field: NDArray[np.float64] = irfftn(waves, self.shape, norm="forward")
+        return field
+
+    def gradient(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return ∇ of a field, (3, …), 1/Bohr."""
+        waves = 1j * self.waves(values)
+        return np.stack([self.grid(waves * self.component(axis)) for axis in range(3)])
+
+    def divergence(self, field: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return ∇· of a vector field."""
+        waves = sum(self.waves(one) * self.component(axis) for axis, one in enumerate(field))
+        return self.grid(1j * np.asarray(waves))
+
+
+def require_matching(density: PlaneWaveDensity, facts: RunFacts) -> None:
+    """Refuse a density that is not this run's.
+
+    Raises
+    ------
+    FormatError
+        For another cell, cut-off, number of components or of electrons.
+    """
+    run, source = facts.run, facts.folder
+    bohr = QE.bohr_angstrom
+    fix = "Copy the density of this very run."
+    expected = run.structure.reciprocal * bohr
+    if not np.allclose(density.reciprocal, expected, rtol=0, atol=1e-6):
+        raise FormatError(
+            source, "density and XML have different cells", expected=expected.tolist(),
+            found=density.reciprocal.tolist(), fix=fix,
+        )  # fmt: skip
+    longest = float(np.sum((density.miller @ density.reciprocal) ** 2, axis=1).max()) / 2
+    waves = len(density.miller) * (2 if density.gamma_only else 1)
+    wanted = density.volume * (2 * run.ecutrho_hartree) ** 1.5 / (6 * np.pi**2)
+    if longest > run.ecutrho_hartree * (1 + 1e-6) or abs(waves / wanted - 1) > 0.1:
+        raise FormatError(
+            source,
+            "the density has another cut-off than the run",
+            expected=f"ecutrho of {run.ecutrho_hartree:g} Ha, about {wanted:.0f} plane waves",
+            found=f"{waves} plane waves up to {longest:.4g} Ha",
+            fix=fix,
+        )
+    counts = {Spin.NONE: 1, Spin.COLLINEAR: 2, Spin.NONCOLLINEAR: 1}
+    components = counts[run.spin]
+    if run.spin is Spin.NONCOLLINEAR and facts.has_magnetization:
+        components = 4
+    if len(density.values) != components:
+        raise FormatError(
+            source, "the density has other spin components than the run", expected=components,
+            found=len(density.values), fix=fix,
+        )  # fmt: skip
+    if abs(density.n_electrons - run.n_electrons) > 1e-4 * run.n_electrons:
+        raise FormatError(
+            source, "the density has another number of electrons than the run",
+            expected=run.n_electrons, found=f"{density.n_electrons:.6f}", fix=fix,
+        )  # fmt: skip
+
+
+def density_potential(
+    facts: RunFacts, density: PlaneWaveDensity, pseudos: Mapping[str, Pseudopotential]
+) -> NDArray[np.float64]:
+    """Return the local potential on the run's grid, eV.
+
+    Parameters
+    ----------
+    facts, density
+        The run and its density.
+    pseudos
+        Pseudopotential of each species label.
+
+    Returns
+    -------
+    ndarray
+        (1, N_1, N_2, N_3) V; (2, …) of spin up and spin down; or (4, …) V, B_x, B_y, B_z, so that
+        the potential is V + B·σ.
+
+    Raises
+    ------
+    FormatError
+        When the density is not the run's.
+    UsageError
+        For a functional that is not known.
+    DependencyError
+        Without libxc.
+    """
+    require_matching(density, facts)
+    run = facts.run
+    functional = functional_of(facts.functional)
+    waves = Waves(density.reciprocal, run.fft_grid, run.ecutrho_hartree)
+    fields = density.grid(run.fft_grid)
+    structure = run.structure
+    static, core = _ionic(waves, structure, pseudos, density.volume)
+    square = np.where(waves.square > 0, waves.square, np.inf)
+    static += 4 * np.pi * waves.waves(fields[0]) / square
+    total = fields[0] if core is None else fields[0] + waves.grid(core)
+    up_down, sign, moment = _spin_densities(total, fields[1:], facts.moment_axis)
+    found = xc_potential(functional, up_down, waves.gradient, waves.divergence)
+    found = np.stack([waves.grid(waves.waves(one)) for one in found]) + waves.grid(static)
+    if len(fields) < 4:
+        return found * QE.hartree_ev
+    half = 0.5 * (found[0] - found[1]) * sign / np.maximum(moment, 1e-30)
+    field = [half * np.where(moment > 1e-12, one, 0.0) for one in fields[1:]]
+    limited = [waves.grid(waves.waves(one)) for one in field]
+    return np.stack([0.5 * (found[0] + found[1]), *limited]) * QE.hartree_ev
+
+
+def _spin_densities(
+    total: NDArray[np.float64],
+    magnetization: NDArray[np.float64],
+    axis: NDArray[np.float64] | None,
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Return the density of each spin along the local moment, the moment's sign and size.
+
+    Where all moments started along one axis, pw.x lets the local axis point to the same side of it
+    everywhere, so that the spins' densities stay smooth where the moment changes sign.
+    """
+    if len(magnetization) == 0:
+        return total[None], np.ones(()), np.ones(())
+    if len(magnetization) == 1:
+        moment = magnetization[0]
+        return np.stack([total + moment, total - moment]) / 2, np.ones(()), np.ones(())
+    size = np.sqrt(np.sum(magnetization**2, axis=0))
+    sign = np.ones_like(size)
+    if axis is not None:
+        sign = np.where(np.tensordot(axis, magnetization, 1) >= 0, 1.0, -1.0)
+    return np.stack([total + sign * size, total - sign * size]) / 2, sign, size
+
+
+def _ionic(
+    waves: Waves,
+    structure: Structure,
+    pseudos: Mapping[str, Pseudopotential],
+    volume: float,
+) -> tuple[NDArray[np.complex128], NDArray[np.complex128] | None]:
+    """Return the plane waves of Σ V_local, Hartree, and of the core charges."""
+    local = np.zeros(waves.square.shape, dtype=np.complex128)
+    core = np.zeros_like(local) if any(p.core is not None for p in pseudos.values()) else None
+    length = np.sqrt(waves.square[waves.inside])
+    fractional = structure.fractional
+    labels = np.array(structure.labels)
+    for label in dict.fromkeys(structure.labels):
+        pseudo = pseudos[label]
+        factor = _structure_factor(waves, fractional[labels == label])[waves.inside]
+        local[waves.inside] += 0.5 * _local_table(pseudo, length) * factor / volume
+        if core is not None and pseudo.core is not None:
+            core[waves.inside] += _core_table(pseudo, length) * factor / volume
+    return local, core
+
+
+def _structure_factor(waves: Waves, fractional: NDArray[np.float64]) -> NDArray[np.complex128]:
+    """Return Σ_a exp(−iG·τ_a) on the half box, one plane of it at a time."""
+    phases = [
+        np.exp(-2j * np.pi * np.outer(index, fractional[:, axis]))
+        for axis, index in enumerate(waves.indices)
+    ]
+    result = np.empty(waves.square.shape, dtype=np.complex128)
+    last = np.ascontiguousarray(phases[2].T)
+    for plane, phase in enumerate(phases[0]):
+        result[plane] = (phases[1] * phase) @ last
+    return result
+
+
+def _simpson(pseudo: Pseudopotential, *, reach: float | None) -> NDArray[np.float64]:
+    """Return the weights of Simpson's rule on the mesh, which pw.x ends at an odd point."""
+    r = pseudo.r
+    n = len(r) if reach is None else int(np.searchsorted(r, reach, side="right")) + 1
+    n = min(n, len(r))
+    n = n if n % 2 else (n + 1 if n < len(r) else n - 1)
+    weights = np.zeros(len(r))
+    weights[1 : n - 1 : 2] = 4.0
+    weights[2 : n - 1 : 2] = 2.0
+    weights[0] = weights[n - 1] = 1.0
+    return weights * pseudo.dr / 3
+
+
+def _local_table(pseudo: Pseudopotential, length: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return ∫ V_local exp(−iG·r) d³r of an atom at the lengths of G, Ry Bohr³."""
+    from scipy.special import erf
+
+    r, Z = pseudo.r, pseudo.valence
+    weights = _simpson(pseudo, reach=_REACH)
+    short = _transform(r, weights * (r * pseudo.local + 2 * Z * erf(r)), length)
+    alpha = 4 * np.pi * float(np.sum(weights * r * (r * pseudo.local + 2 * Z)))
+    square = np.where(length > 0, length**2, 1.0)
+    result = short - 8 * np.pi * Z * np.exp(-square / 4) / square
+    result[length == 0] = alpha
+    return result
+
+
+def _core_table(pseudo: Pseudopotential, length: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the Fourier integral of an atom's core charge, electrons."""
+    if pseudo.core is None:
+        return np.zeros_like(length)
+    weights = _simpson(pseudo, reach=_REACH)
+    return _transform(pseudo.r, weights * pseudo.r * pseudo.core, length)
+
+
+def _transform(
+    r: FloatArray, weighted: FloatArray, length: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return 4π Σ weighted sin(Gr)/G from a spline over G; `weighted` has one factor r already."""
+    from scipy.interpolate import CubicSpline
+
+    used = np.flatnonzero(weighted)
+    r, weighted = r[used], weighted[used]
+    q = _TABLE_STEP * np.arange(int(np.ceil(float(length.max()) / _TABLE_STEP)) + 2)
+    table = np.empty(len(q))
+    table[0] = np.sum(weighted * r)
+    for begin in range(1, len(q), 512):
+        part = q[begin : begin + 512]
+        table[begin : begin + 512] = np.sin(part[:, None] * r) @ weighted / part
+    values: NDArray[np.float64] = 4 * np.pi * CubicSpline(q, table)(length)
+    return values

@@ -1,0 +1,138 @@
+"""BerkeleyGW's ``VSC``: the total local potential of a run, as pw2bgw.x writes it."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dock.converters.qe.density import PlaneWaveDensity
+from dock.errors import FormatError, LayoutError, MissingDataError
+
+__all__ = ["read_vsc"]
+
+_FIX = "pw2bgw.x was still writing, or the file was cut: run it again."
+_TITLES = ("VSC", "VXC")  # pw2bgw.x of QE 6.7 writes VXC into a VSC file
+_LARGEST = 10**9
+
+
+def read_vsc(path: str | Path) -> PlaneWaveDensity:
+    """Read the plane waves of a local potential, V(r) = Σ_G V(G) exp(iG·r).
+
+    Parameters
+    ----------
+    path
+        ``VSC``, written with ``vscg_flag = .true.`` and ``real_or_complex = 2``.
+
+    Returns
+    -------
+    PlaneWaveDensity
+        V(G) in Ry instead of a density: one component, or spin up and spin down.
+
+    Raises
+    ------
+    MissingDataError
+        When there is no such file.
+    FormatError
+        When it is something else, cut, or of the real flavour.
+    """
+    path = Path(path)
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise MissingDataError(
+            path.name, path.parent, "Run pw2bgw.x with vscg_flag=.true., or use the density."
+        ) from error
+    try:
+        return _read(_Records(path, data))
+    except LayoutError as error:
+        raise FormatError(path, str(error).rstrip("."), fix=_FIX) from error
+
+
+@dataclass
+class _Records:
+    """Fortran sequential records of a file."""
+
+    path: Path
+    data: bytes
+    place: int = 0
+    number: int = 0
+
+    def take(self, length: int | None = None) -> bytes:
+        """Return the next record, of `length` bytes where that is known."""
+        self.number += 1
+        begin = self.place + 4
+        found = struct.unpack_from("<i", self.data, self.place)[0] if self.left >= 8 else -1
+        end = begin + found
+        whole = (
+            0 <= found <= self.left - 8 and self.data[end : end + 4] == self.data[begin - 4 : begin]
+        )
+        if not whole or (length is not None and found != length):
+            raise FormatError(
+                self.path,
+                "a Fortran record is cut or has the wrong length",
+                where=f"record {self.number}",
+                expected="a whole record" if length is None else f"{length} bytes",
+                found=f"{found} bytes" if whole else "the end of the file",
+                fix=_FIX,
+            )
+        self.place = end + 4
+        return self.data[begin:end]
+
+    @property
+    def left(self) -> int:
+        return len(self.data) - self.place
+
+
+def _read(records: _Records) -> PlaneWaveDensity:
+    if records.data[:4] != struct.pack("<i", 96):
+        raise FormatError(
+            records.path,
+            "this is no VSC file of pw2bgw.x",
+            expected="a Fortran record of 96 bytes, little-endian",
+            found=records.data[:4].hex(" ") or "an empty file",
+            fix="Give the VSC written with vscg_flag=.true.",
+        )
+    title = records.take(96)[:32].decode("latin-1").strip()
+    kind, _, flavour = title.partition("-")
+    if kind not in _TITLES or flavour != "Complex":
+        raise FormatError(
+            records.path,
+            "the title is another",
+            expected="VSC-Complex (pw2bgw.x of QE 6.7 writes VXC-Complex)",
+            found=repr(title),
+            fix="Give the VSC written with vscg_flag=.true. and real_or_complex=2.",
+        )
+    n_spin, n_waves, n_rotations, _, n_atoms, _ = struct.unpack("<5id", records.take(28))
+    counts = {"spins": n_spin, "plane waves": n_waves, "rotations": n_rotations, "atoms": n_atoms}
+    if n_spin not in (1, 2) or min(counts.values()) < 1 or max(counts.values()) > _LARGEST:
+        raise FormatError(records.path, "the header cannot be right", found=counts, fix=_FIX)
+    records.take(12)
+    records.take(160)
+    reciprocal = np.frombuffer(records.take(160), "<f8")
+    records.take(36 * n_rotations)
+    records.take(24 * n_rotations)
+    records.take(28 * n_atoms)
+    miller = np.frombuffer(_pieces(records, 12, n_waves), "<i4").reshape(-1, 3)
+    values = np.frombuffer(_pieces(records, 16 * n_spin, n_waves), "<c16").reshape(n_spin, -1)
+    # recvol, tpiba, bg(3, 3) in units of tpiba, column by column, bdot(3, 3)
+    vectors: NDArray[np.float64] = reciprocal[2:11].reshape(3, 3) * reciprocal[1]
+    return PlaneWaveDensity(vectors, miller, values)
+
+
+def _pieces(records: _Records, size: int, count: int) -> bytes:
+    """Return `count` items of `size` bytes that come in announced pieces."""
+    n_pieces = struct.unpack("<i", records.take(4))[0]
+    parts = []
+    for _ in range(max(0, min(n_pieces, count))):
+        length = struct.unpack("<i", records.take(4))[0]
+        parts.append(records.take(size * length))
+    found = sum(map(len, parts)) // size
+    if found != count:
+        raise FormatError(
+            records.path, "plane waves are missing", expected=count, found=found, fix=_FIX
+        )
+    return b"".join(parts)
