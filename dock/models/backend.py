@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
+from dataclasses import dataclass
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, Protocol, cast, runtime_checkable
 
+from dock.core.basis import Basis
 from dock.core.matrix import AOMatrix
+from dock.core.pairs import Pairs
 from dock.core.structure import Structure
 from dock.errors import UsageError
 from dock.models.options.train import TrainOptions
 
-__all__ = ["Model", "ModelBackend", "backend", "backend_names"]
+__all__ = ["Model", "ModelBackend", "PairsOfBasis", "Pattern", "backend", "backend_names"]
 
 _BUILT_IN = {
     "jax": ("dock.models.jax_backend", "BACKEND"),
@@ -27,11 +30,39 @@ _GROUP = "dock.models"
 Report = Callable[[int, int, str], None]
 
 
+class Pattern(Protocol):
+    """What a prediction needs of an overlap: an `AOMatrix` has it, and so has `PairsOfBasis`."""
+
+    @property
+    def basis(self) -> Basis:
+        """The orbitals of the atoms."""
+
+    @property
+    def pairs(self) -> Pairs:
+        """The pairs of atoms that have blocks."""
+
+
+@dataclass(frozen=True)
+class PairsOfBasis:
+    """The pattern of an overlap without its numbers.
+
+    Attributes
+    ----------
+    basis
+        The orbitals of the atoms.
+    pairs
+        The pairs of atoms that have blocks.
+    """
+
+    basis: Basis
+    pairs: Pairs
+
+
 @runtime_checkable
 class Model(Protocol):
     """A fitted model."""
 
-    def predict(self, structure: Structure, overlap: AOMatrix, moments: Any = None) -> AOMatrix:
+    def predict(self, structure: Structure, overlap: Pattern, moments: Any = None) -> AOMatrix:
         """Return the matrix of a structure on the pattern of its overlap.
 
         Parameters

@@ -19,7 +19,7 @@ import numpy as np
 from dock.core.arrays import FloatArray, IntArray
 from dock.core.harmonics import real_harmonics
 from dock.models.data.samples import Item
-from dock.models.graph import Graph
+from dock.models.graph import Graph, GraphPart, parts_of
 from dock.models.targets import TargetLayout
 
 __all__ = ["Baseline", "find_cutoffs", "fit_baseline"]
@@ -28,6 +28,7 @@ _KNOT_SPACING = 0.45  # Å
 _MAX_INTERVALS = 20
 _SMOOTH = 1e-6
 _RIDGE = 1e-10
+_PART_EDGES = 50_000  # edges at a time, which bounds the memory
 _LOOK_BEYOND = 1.2  # times the longest edge: is there a pair without a block?
 
 
@@ -76,38 +77,46 @@ class Baseline:
         edge : ndarray
             (n_edges, n_channels, n_common, n_common).
         """
+        side = self.layout.n_common
+        node = np.empty((graph.n_atoms, self.layout.n_channels, side, side))
+        edge = np.empty((graph.n_edges, self.layout.n_channels, side, side))
+        for part in parts_of(graph, _PART_EDGES):
+            node[part.atoms], edge[part.edges] = self.one_way(part)
+        return self._hermitian(graph, node, edge)
+
+    def one_way(self, part: GraphPart) -> tuple[FloatArray, FloatArray]:
+        """Return padded blocks of some atoms and their edges, not averaged with the adjoints."""
         layout = self.layout
-        features = _features(graph, self.spans)
-        harmonics = _harmonics(graph, layout)
-        edge = np.zeros((graph.n_edges, layout.n_block))
-        for kind in np.unique(graph.edge_type).tolist():
-            here = np.flatnonzero(graph.edge_type == kind)
+        features = _features(part, self.spans)
+        harmonics = _harmonics(part, layout)
+        edge = np.zeros((part.n_edges, layout.n_block))
+        for kind in np.unique(part.edge_type).tolist():
+            here = np.flatnonzero(part.edge_type == kind)
             radial = features[kind] @ self.edge_weights[kind]
             for place, columns, J in _natural(layout):
                 own = radial[:, columns, None] * harmonics[J][here][:, None, :]
                 edge[here[:, None], np.arange(place.start, place.stop)] = own.reshape(len(here), -1)
-        node = np.zeros((graph.n_atoms, layout.n_block))
-        for kind in np.unique(graph.species).tolist():
-            atoms = np.flatnonzero(graph.species == kind)
+        node = np.zeros((part.n_atoms, layout.n_block))
+        for kind in np.unique(part.species).tolist():
+            atoms = np.flatnonzero(part.species == kind)
             for (place, _, J), weights in zip(
                 _natural(layout), self.node_weights[kind], strict=True
             ):
-                design = _site_design(graph, atoms, self.spans, features, harmonics[J])
+                design = _site_design(part, atoms, self.spans, features, harmonics[J])
                 own = np.einsum("amf,fc->acm", design, weights)
                 node[atoms[:, None], np.arange(place.start, place.stop)] = own.reshape(
                     len(atoms), -1
                 )
-        return self._hermitian(graph, node, edge)
+        return layout.uncouple(node), layout.uncouple(edge)
 
     def _hermitian(
         self, graph: Graph, node: FloatArray, edge: FloatArray
     ) -> tuple[FloatArray, FloatArray]:
-        """Return the blocks of parts, averaged with their adjoints."""
+        """Return blocks averaged with their adjoints."""
         layout = self.layout
         signs = layout.channel_signs[:, None, None]
-        onsite, offsite = layout.uncouple(node), layout.uncouple(edge)
-        onsite = 0.5 * (onsite + signs * onsite.swapaxes(-1, -2))
-        offsite = 0.5 * (offsite + signs * offsite[graph.reverse].swapaxes(-1, -2))
+        onsite = 0.5 * (node + signs * node.swapaxes(-1, -2))
+        offsite = 0.5 * (edge + signs * edge[graph.reverse].swapaxes(-1, -2))
         return (
             onsite * layout.node_mask[graph.species][:, None],
             offsite * layout.edge_mask[graph.edge_type][:, None],
@@ -287,7 +296,7 @@ def _splines(r: FloatArray, span: _Span) -> FloatArray:
     return np.asarray(values)
 
 
-def _features(graph: Graph, spans: tuple[_Span, ...]) -> dict[int, FloatArray]:
+def _features(graph: Graph | GraphPart, spans: tuple[_Span, ...]) -> dict[int, FloatArray]:
     """Return the splines at the edges of each kind."""
     found = {}
     for kind in np.unique(graph.edge_type).tolist():
@@ -297,7 +306,7 @@ def _features(graph: Graph, spans: tuple[_Span, ...]) -> dict[int, FloatArray]:
     return found
 
 
-def _harmonics(graph: Graph, layout: TargetLayout) -> dict[int, FloatArray]:
+def _harmonics(graph: Graph | GraphPart, layout: TargetLayout) -> dict[int, FloatArray]:
     """Return √4π Y_J of the edges for each natural J of the layout."""
     directions = graph.vectors / graph.lengths[:, None]
     return {
@@ -313,7 +322,7 @@ def _site_size(layout: TargetLayout, spans: tuple[_Span, ...], kind: int) -> int
 
 
 def _site_design(
-    graph: Graph,
+    graph: Graph | GraphPart,
     atoms: IntArray,
     spans: tuple[_Span, ...],
     features: dict[int, FloatArray],

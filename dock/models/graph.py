@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -14,7 +16,7 @@ from dock.core.pairs import Pairs
 from dock.core.structure import Structure
 from dock.errors import LayoutError
 
-__all__ = ["Graph", "build_graph"]
+__all__ = ["Graph", "GraphPart", "build_graph", "parts_of"]
 
 _TOUCHING = 1e-3  # Å; nearer atoms have no direction between them
 
@@ -115,6 +117,67 @@ class Graph:
             np.concatenate([atoms, self.pairs.j]),
             self.n_atoms,
         )
+
+
+class GraphPart(NamedTuple):
+    """Some neighbouring atoms of a graph with all edges that they receive.
+
+    Attributes
+    ----------
+    atoms, edges
+        Which ones, of the whole graph.
+    species
+        (n,) of these atoms.
+    n_species
+        Number of species of the model.
+    receiver
+        (e,) counted from the first of these atoms.
+    edge_type, vectors, lengths
+        As in `Graph`.
+    """
+
+    atoms: slice
+    edges: slice
+    species: IntArray
+    n_species: int
+    receiver: IntArray
+    edge_type: IntArray
+    vectors: FloatArray
+    lengths: FloatArray
+
+    @property
+    def n_atoms(self) -> int:
+        """Number of these atoms."""
+        return len(self.species)
+
+    @property
+    def n_edges(self) -> int:
+        """Number of edges that they receive."""
+        return len(self.receiver)
+
+
+def parts_of(graph: Graph, n_edges: int, n_atoms: int | None = None) -> Iterator[GraphPart]:
+    """Cut a graph into parts of at most so many edges (and atoms); a part has at least one atom."""
+    ends = np.searchsorted(graph.receiver, np.arange(graph.n_atoms), side="right")
+    first = begin = 0
+    while first < graph.n_atoms:
+        last = int(np.searchsorted(ends, begin + n_edges, side="right"))
+        last = max(last, first + 1)
+        if n_atoms is not None:
+            last = min(last, first + n_atoms)
+        stop = int(ends[last - 1])
+        own = slice(begin, stop)
+        yield GraphPart(
+            slice(first, last),
+            own,
+            graph.species[first:last],
+            graph.n_species,
+            graph.receiver[own] - first,
+            graph.edge_type[own],
+            graph.vectors[own],
+            graph.lengths[own],
+        )
+        first, begin = last, stop
 
 
 def build_graph(

@@ -43,6 +43,8 @@ from dock.models.graph import Graph
 
 __all__ = ["Irrep", "ProductGroup", "TargetLayout"]
 
+_SLAB = 20_000  # pairs of a matrix made at a time, which bounds the memory
+
 
 class Irrep(NamedTuple):
     """One kind of irreducible part: how often it occurs among the outputs of a block."""
@@ -441,14 +443,9 @@ class TargetLayout:
 
     def _kinds(self, graph: Graph) -> list[tuple[IntArray, IntArray]]:
         """Return for each pair of species its pairs of the full pattern and its cells."""
-        pairs = graph.full_pairs
+        pairs, cells = graph.full_pairs, self._cells()
         code = graph.species[pairs.i] * self.n_species + graph.species[pairs.j]
-        found: list[tuple[IntArray, IntArray]] = []
-        for kind in np.unique(code).tolist():
-            rows, cols = self.slots[kind // self.n_species], self.slots[kind % self.n_species]
-            cells = (rows[:, None] * self.n_common + cols[None, :]).reshape(-1)
-            found.append((np.flatnonzero(code == kind), cells))
-        return found
+        return [(np.flatnonzero(code == kind), cells[kind]) for kind in np.unique(code).tolist()]
 
     def _to_channels(self, matrix: AOMatrix) -> FloatArray:
         """Return the entries as real channels (n_channels, n_entries)."""
@@ -483,21 +480,49 @@ class TargetLayout:
             On `Graph.full_pairs`. Each pair of partners is averaged once, so that Hermiticity
             holds bit by bit.
         """
-        signs = self.channel_signs[:, None, None]
-        onsite = 0.5 * (node + signs * node.swapaxes(-1, -2))
-        offsite = 0.5 * (edge + signs * edge[graph.reverse].swapaxes(-1, -2))
-        blocks = np.concatenate([onsite, offsite]).reshape(-1, self.n_channels, self.n_common**2)
         pairs, counts = graph.full_pairs, graph.basis.counts
         layout = BlockLayout(counts[pairs.i], counts[pairs.j])
-        entries = np.empty((self.n_channels, layout.n_entries))
-        for members, cells in self._kinds(graph):
-            target = layout.starts[members][:, None] + np.arange(len(cells))[None, :]
-            entries[:, target] = blocks[members][:, :, cells].transpose(1, 0, 2)
-        final = self._from_channels(entries, np.dtype(dtype))
+        real = np.dtype(dtype)
+        spinor = self.spin is Spin.NONCOLLINEAR
+        kind = (np.complex64 if real == np.float32 else np.complex128) if spinor else real
+        count = 4 if spinor else self.n_channels
+        final = np.empty((count, layout.n_entries), dtype=kind)
+        cells = self._cells()
+        code = graph.species[pairs.i] * self.n_species + graph.species[pairs.j]
+        for begin in range(0, len(pairs), _SLAB):
+            stop = min(begin + _SLAB, len(pairs))
+            blocks = self._averaged(node, edge, graph, (begin, stop))
+            for one in np.unique(code[begin:stop]).tolist():
+                here = np.flatnonzero(code[begin:stop] == one)
+                target = layout.starts[begin + here][:, None] + np.arange(len(cells[one]))
+                values = blocks[here][:, :, cells[one]].transpose(1, 0, 2)
+                final[:, target] = self._from_channels(values, real)
         return AOMatrix(self.quantity, graph.structure, graph.basis, pairs, self.spin, final)
 
+    def _averaged(
+        self, node: FloatArray, edge: FloatArray, graph: Graph, bounds: tuple[int, int]
+    ) -> FloatArray:
+        """Return flat float64 blocks of some of the full pattern, averaged with the adjoints."""
+        begin, stop = bounds
+        n = graph.n_atoms
+        atoms = slice(min(begin, n), min(stop, n))
+        edges = slice(max(begin - n, 0), max(stop - n, 0))
+        own = np.concatenate([node[atoms], edge[edges]]).astype(np.float64)
+        other = np.concatenate([node[atoms], edge[graph.reverse[edges]]]).astype(np.float64)
+        blocks = 0.5 * (own + self.channel_signs[:, None, None] * other.swapaxes(-1, -2))
+        return blocks.reshape(stop - begin, self.n_channels, self.n_common**2)
+
+    def _cells(self) -> list[IntArray]:
+        """Return for each ordered pair of species which cells of the flat square it fills."""
+        n = self.n_common
+        return [
+            (rows[:, None] * n + cols[None, :]).reshape(-1)
+            for rows in self.slots
+            for cols in self.slots
+        ]
+
     def _from_channels(self, entries: FloatArray, dtype: np.dtype[Any]) -> NDArray[Any]:
-        """Return stored components from real channels."""
+        """Return stored components from real channels (n_channels, …)."""
         if self.spin is not Spin.NONCOLLINEAR:
             return entries.astype(dtype, copy=False)
         if self.time_reversal:
@@ -506,7 +531,7 @@ class TargetLayout:
         else:
             scalar, along_y, along_z, along_x = entries[:4] + 1j * entries[4:]
         kind = np.complex64 if dtype == np.float32 else np.complex128
-        result = np.empty((4, entries.shape[1]), dtype=kind)
+        result = np.empty((4, *entries.shape[1:]), dtype=kind)
         result[0], result[3] = scalar + along_z, scalar - along_z
         result[1], result[2] = along_x - 1j * along_y, along_x + 1j * along_y
         return result

@@ -13,7 +13,7 @@ from dock.core.matrix import AOMatrix
 from dock.core.structure import Structure
 from dock.errors import UsageError
 from dock.files import write_text
-from dock.models.backend import Report
+from dock.models.backend import Pattern, Report
 from dock.models.baseline import Baseline, find_cutoffs, fit_baseline
 from dock.models.data.samples import Item
 from dock.models.graph import build_graph
@@ -52,7 +52,7 @@ class TwoCentreModel:
             raise UsageError("the model file has no closed-form part.")
         self.file, self._baseline = file, file.baseline
 
-    def predict(self, structure: Structure, overlap: AOMatrix, moments: Any = None) -> AOMatrix:
+    def predict(self, structure: Structure, overlap: Pattern, moments: Any = None) -> AOMatrix:
         """Return the matrix of a structure on the pattern of its overlap."""
         layout = self.file.layout
         layout.require_basis(overlap.basis)

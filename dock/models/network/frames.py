@@ -131,7 +131,7 @@ def frame_matrices(vectors: jax.Array, lmax: int) -> Any:
     cos_a, sin_a, cos_b, sin_b, up, down = _angles(vectors)
     cos_ma, sin_ma = _multiples(cos_a, sin_a, lmax)
     cos_mb, sin_mb = _multiples(cos_b, sin_b, lmax)
-    polar = jnp.stack([cos_mb[:, 1:], sin_mb[:, 1:]], axis=-1).reshape(len(vectors), 2 * lmax)
+    polar = jnp.stack([cos_mb[:, 1:], sin_mb[:, 1:]], axis=-1).reshape(vectors.shape[0], 2 * lmax)
     polar = jnp.concatenate([cos_mb[:, :1], polar], axis=1)
     ends = jnp.stack([up, down], axis=1)
     if lmax <= _DENSE_LMAX:

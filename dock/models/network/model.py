@@ -33,6 +33,7 @@ __all__ = [
     "EdgeGeometry",
     "Edges",
     "apply",
+    "attention_weights",
     "edge_blocks",
     "edge_geometry",
     "edge_head",
@@ -44,6 +45,8 @@ __all__ = [
     "node_update",
     "start_edges",
     "start_nodes",
+    "summed_messages",
+    "uncouple",
 ]
 
 _SIGMOID = 1.8
@@ -85,7 +88,7 @@ def start_nodes(
     """Return the first features of the atoms (n, K, channels): their species, their moments."""
     scalars = params["species"][species]
     K, width = (config.lmax + 1) ** 2, config.channels + config.pseudo_channels
-    x = jnp.zeros((len(species), K, width), scalars.dtype)
+    x = jnp.zeros((species.shape[0], K, width), scalars.dtype)
     if config.moments and moments is not None:
         own = params["moment"]
         sizes = jnp.stack([(moments**2).sum(-1), moments[:, 2]], axis=-1)
@@ -101,7 +104,7 @@ def start_nodes(
 
 def start_edges(params: Params, config: NetworkConfig, geometry: EdgeGeometry) -> jax.Array:
     """Return the first features of the edges (n, K, edge channels), m = 0 only."""
-    n, rows = len(geometry.radial), config.lmax + 1
+    n, rows = geometry.radial.shape[0], config.lmax + 1
     first = dense(params["start"], geometry.radial).reshape(n, rows, config.edge_channels)
     width = config.edge_channels + config.edge_pseudo_channels
     e = jnp.zeros((n, rows * rows, width), first.dtype)
@@ -159,7 +162,7 @@ def edge_update(
     h = jnp.concatenate(
         [n_i, n_j, own[..., : c.edge_channels], p_i, p_j, own[..., c.edge_channels :]], axis=-1
     )
-    weights = dense(block["radial"], geometry.radial).reshape(len(h), lmax + 1, -1)
+    weights = dense(block["radial"], geometry.radial).reshape(h.shape[0], lmax + 1, -1)
     h = per_l(weights, h, lmax)
     natural = 2 * c.channels + c.edge_channels
     h = so2_linear(block["first"], h, (natural, c.hidden), lmax)
@@ -198,7 +201,7 @@ def node_update(
     x = x + mix_channels(block["out"], summed, sizes, lmax)
     y = mix_channels(block["f_in"], norm_lab(block["norm_f"], x, c.channels, lmax), sizes, lmax)
     scalars = jnp.concatenate([y[:, 0, : c.channels], block["f_species"][species]], axis=-1)
-    gates = dense(block["f_gate"], scalars).reshape(len(x), lmax + 1, -1)
+    gates = dense(block["f_gate"], scalars).reshape(x.shape[0], lmax + 1, -1)
     factor = jax.nn.sigmoid(gates) * _SIGMOID
     silu = jax.nn.sigmoid(y[:, :1, : c.channels]) * 1.6767
     first = jnp.concatenate([silu, factor[:, :1, c.channels :]], axis=-1)
@@ -267,7 +270,9 @@ def node_head(
         sizes = (c.channels, c.self_product)
         left = mix_channels(head["left"], x, sizes, lmax)[:, :small]
         right = mix_channels(head["right"], x, sizes, lmax)[:, :small]
-        outer = (left[:, :, None] * right[:, None]).reshape(len(x), small * small, c.self_product)
+        outer = (left[:, :, None] * right[:, None]).reshape(
+            x.shape[0], small * small, c.self_product
+        )
         even = jnp.asarray(_product_table(lmax, factor_lmax, natural=True), x.dtype)
         odd = jnp.asarray(_product_table(lmax, factor_lmax, natural=False), x.dtype)
         natural = jnp.concatenate([natural, jnp.einsum("npc,pk->nkc", outer, even)], axis=-1)
@@ -305,7 +310,7 @@ def _parts(
             part = jnp.einsum("nkc,cd->ndk", own, weight[0])
         else:
             part = jnp.einsum("nkc,ncd->ndk", own, weight[kind])
-        found.append(part.reshape(len(own), irrep.multiplicity * (2 * J + 1)))
+        found.append(part.reshape(own.shape[0], irrep.multiplicity * (2 * J + 1)))
     return jnp.concatenate(found, axis=-1)
 
 
@@ -338,7 +343,7 @@ def _dense_uncoupling(layout: TargetLayout) -> FloatArray:
 
 def uncouple(layout: TargetLayout, parts: jax.Array) -> jax.Array:
     """Return padded blocks (n, n_channels, n_common, n_common) of the parts (n, n_block)."""
-    n, side = len(parts), layout.n_common
+    n, side = parts.shape[0], layout.n_common
     if layout.n_block <= _DENSE_BLOCK:
         flat = parts @ jnp.asarray(_dense_uncoupling(layout), parts.dtype)
         return flat.reshape(n, layout.n_channels, side, side)
@@ -446,7 +451,7 @@ def apply(
         x, e = carry
         normed = norm_lab(block["norm_x"], x, config.channels, config.lmax)
         e, message, logits = edge_update(block, config, normed, e, (edges, geometry))
-        summed = summed_messages(config, message, logits, (edges, geometry), len(species))
+        summed = summed_messages(config, message, logits, (edges, geometry), species.shape[0])
         return (node_update(block, config, x, summed, species), e), None
 
     step = jax.checkpoint(interact) if config.remat else interact

@@ -1,0 +1,1 @@
+"""Predictions of networks: one structure, many, or one of any size, cut into parts."""

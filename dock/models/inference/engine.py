@@ -1,0 +1,237 @@
+"""The compiled predictions: several small structures at once, or a large one part by part.
+
+A part is some neighbouring atoms with all edges that they receive. Each interaction goes through
+all parts; between two of them only the features of atoms and edges are kept, so that memory is
+that of the features plus one part's work, and several devices take parts in turn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from numpy.typing import NDArray
+
+from dock.models.graph import Graph, GraphPart, parts_of
+from dock.models.inference.arrays import Arrays, joined_arrays, part_arrays, rounded_up
+from dock.models.network import model as net
+from dock.models.network.config import NetworkConfig
+from dock.models.network.layers import norm_lab
+from dock.models.targets import TargetLayout
+
+__all__ = ["NetworkEngine"]
+
+PART_EDGES = 8_192
+_ABREAST = 2  # parts in flight on each device
+Report = Callable[[int, int], None]
+Blocks = tuple[NDArray[Any], NDArray[Any]]
+
+
+class NetworkEngine:
+    """Compiled functions of one network.
+
+    Parameters
+    ----------
+    params, config, layout
+        The network.
+    devices
+        Where it runs.
+    part_edges
+        Structures with more edges are cut into parts of at most so many.
+    """
+
+    def __init__(
+        self,
+        params: Any,
+        config: NetworkConfig,
+        layout: TargetLayout,
+        devices: Sequence[Any],
+        part_edges: int = PART_EDGES,
+    ) -> None:
+        self.config, self.layout, self.part_edges = config, layout, part_edges
+        self.devices = list(devices)
+        self.params = [jax.device_put(params, device) for device in self.devices]
+        self.dtype = np.dtype(jax.tree.leaves(params)[0].dtype)
+        self._whole = jax.jit(lambda params, batch: net.apply(params, config, layout, batch))
+        self._start = jax.jit(lambda params, s, m: net.start_nodes(params, config, s, m))
+        self._norm = jax.jit(lambda block, x: norm_lab(block, x, config.channels, config.lmax))
+        self._first = jax.jit(self._first_edges)
+        self._step = jax.jit(self._interact, donate_argnums=(4,))
+        self._ends = jax.jit(self._edge_ends)
+        self._sites = jax.jit(self._node_ends)
+
+    # ------------------------------------------------------------------ small structures
+
+    def predict(self, graphs: Sequence[Graph], report: Report | None = None) -> list[Blocks]:
+        """Return the blocks of each graph; in one program where they are small.
+
+        Returns
+        -------
+        list
+            For each graph (n_atoms, n_channels, n_common, n_common) on-site blocks, and
+            (n_edges, …) off-site blocks. Partners of a large structure are not yet averaged.
+        """
+        if len(graphs) == 1 and graphs[0].n_edges > self.part_edges:
+            return [self._large(graphs[0], report)]
+        batch = joined_arrays(graphs, self.dtype)
+        node, edge = (np.asarray(found) for found in self._whole(self.params[0], batch))
+        found, atom, first = [], 0, 0
+        for graph in graphs:
+            own = slice(atom, atom + graph.n_atoms), slice(first, first + graph.n_edges)
+            found.append((node[own[0]], edge[own[1]]))
+            atom, first = atom + graph.n_atoms, first + graph.n_edges
+        return found
+
+    def groups(self, graphs: Sequence[Graph]) -> Iterator[list[int]]:
+        """Yield which graphs to predict together."""
+        group: list[int] = []
+        total = 0
+        for index, graph in enumerate(graphs):
+            if group and total + graph.n_edges > self.part_edges:
+                yield group
+                group, total = [], 0
+            group.append(index)
+            total += graph.n_edges
+        if group:
+            yield group
+
+    # ------------------------------------------------------------------ large structures
+
+    def _large(self, graph: Graph, report: Report | None) -> Blocks:
+        """Predict a structure part by part."""
+        parts = list(parts_of(graph, self.part_edges))
+        sizes = (
+            rounded_up(max(part.n_atoms for part in parts) + 1),
+            rounded_up(max(part.n_edges for part in parts)),
+        )
+        rows = rounded_up(graph.n_atoms + 1)
+        x = self._start_nodes(graph, rows)
+        blocks = self._split_blocks()
+        side = (self.layout.n_channels, self.layout.n_common, self.layout.n_common)
+        node = np.empty((graph.n_atoms, *side), self.dtype)
+        edge = np.empty((graph.n_edges, *side), self.dtype)
+        features: list[Any] = [None] * len(parts)
+        total = len(parts) * len(blocks[0])
+        for number in range(len(blocks[0])):
+            is_last = number == len(blocks[0]) - 1
+            normed = [
+                self._norm(own[number]["norm_x"], jax.device_put(x, device))
+                for own, device in zip(blocks, self.devices, strict=True)
+            ]
+            after = np.zeros_like(x)
+            waiting: list[tuple[int, Any, Any]] = []
+            for index, part in enumerate(parts):
+                which = index % len(self.devices)
+                arrays = self._placed(part_arrays(graph, part, sizes, rows, self.dtype), which)
+                params, block = self.params[which], blocks[which][number]
+                e = features[index]
+                if e is None:
+                    e = self._first(params, arrays)
+                own = jax.device_put(_rows(x, part, sizes[0]), self.devices[which])
+                e, fresh = self._step(params, block, normed[which], own, e, arrays)
+                ends = self._ends(params, e, arrays) if is_last else None
+                features[index] = None if is_last else e
+                waiting.append((index, fresh, ends))
+                if len(waiting) > _ABREAST * len(self.devices):
+                    self._collect(waiting.pop(0), parts, after, edge)
+                if report is not None:
+                    report(number * len(parts) + index + 1, total)
+            for item in waiting:
+                self._collect(item, parts, after, edge)
+            x = after
+        for index, part in enumerate(parts):
+            which = index % len(self.devices)
+            arrays = part_arrays(graph, part, sizes, rows, self.dtype)
+            found = self._sites(self.params[which], _rows(x, part, sizes[0]), arrays["species"])
+            node[part.atoms] = np.asarray(found)[: part.n_atoms]
+        return node, edge
+
+    @staticmethod
+    def _collect(
+        item: tuple[int, Any, Any],
+        parts: list[GraphPart],
+        after: NDArray[Any],
+        edge: NDArray[Any],
+    ) -> None:
+        """Wait for one part's results and store them."""
+        index, fresh, ends = item
+        part = parts[index]
+        after[part.atoms] = np.asarray(fresh)[: part.n_atoms]
+        if ends is not None:
+            edge[part.edges] = np.asarray(ends)[: part.n_edges]
+
+    def _placed(self, arrays: Arrays, which: int) -> Any:
+        return jax.device_put(arrays, self.devices[which])
+
+    def _start_nodes(self, graph: Graph, rows: int) -> NDArray[Any]:
+        """Return the first features of all atoms, padded."""
+        species = np.zeros(rows, np.int32)
+        species[: graph.n_atoms] = graph.species
+        moments = None
+        if graph.moments is not None:
+            moments = np.zeros((rows, 3), self.dtype)
+            moments[: graph.n_atoms] = graph.moments
+        return np.array(self._start(self.params[0], species, moments))
+
+    def _split_blocks(self) -> list[list[Any]]:
+        """Return for each device the parameters of each interaction."""
+        found = []
+        for params in self.params:
+            stacked = params["blocks"]
+            found.append(
+                [
+                    jax.tree.map(lambda array, k=number: array[k], stacked)
+                    for number in range(self.config.n_blocks)
+                ]
+            )
+        return found
+
+    # ------------------------------------------------------------------ compiled parts
+
+    def _edges(self, arrays: Any) -> net.Edges:
+        return net.Edges(
+            arrays["receiver"],
+            arrays["sender"],
+            arrays["edge_type"],
+            arrays["vector"],
+            arrays["edge_mask"],
+        )
+
+    def _first_edges(self, params: Any, arrays: Any) -> jax.Array:
+        geometry = net.edge_geometry(params, self.config, self._edges(arrays))
+        return net.start_edges(params, self.config, geometry)
+
+    def _interact(
+        self, params: Any, block: Any, normed: jax.Array, x: jax.Array, e: jax.Array, arrays: Any
+    ) -> tuple[jax.Array, jax.Array]:
+        """Return the edges' new features, and those of the part's atoms."""
+        edges = self._edges(arrays)
+        geometry = net.edge_geometry(params, self.config, edges)
+        e, message, logits = net.edge_update(block, self.config, normed, e, (edges, geometry))
+        local = edges._replace(receiver=arrays["local"])
+        summed = net.summed_messages(self.config, message, logits, (local, geometry), x.shape[0])
+        return e, net.node_update(block, self.config, x, summed, arrays["species"])
+
+    def _edge_ends(self, params: Any, e: jax.Array, arrays: Any) -> jax.Array:
+        """Return the off-site blocks of a part, each direction by itself."""
+        edges = self._edges(arrays)
+        geometry = net.edge_geometry(params, self.config, edges)
+        parts = net.edge_head(params["edge_head"], self.config, self.layout, e, (edges, geometry))
+        blocks = net.edge_blocks(params, self.layout, parts, edges.edge_type)
+        mask = jnp.asarray(self.layout.edge_mask, blocks.dtype)[edges.edge_type]
+        return blocks * mask[:, None]
+
+    def _node_ends(self, params: Any, x: jax.Array, species: jax.Array) -> jax.Array:
+        """Return the on-site blocks of a part."""
+        parts = net.node_head(params["node_head"], self.config, self.layout, x, species)
+        return net.node_blocks(params, self.layout, parts, species)
+
+
+def _rows(x: NDArray[Any], part: GraphPart, size: int) -> NDArray[Any]:
+    """Return the features of a part's atoms, padded."""
+    result = np.zeros((size, *x.shape[1:]), x.dtype)
+    result[: part.n_atoms] = x[part.atoms]
+    return result
