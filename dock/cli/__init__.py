@@ -56,6 +56,8 @@ _COMMANDS = {
     ),
     "unfold": ("dock.cli.unfold", "unfold", "Unfold the bands of a supercell."),
     "train": ("dock.cli.train", "train", "Train a model: structure in, Hamiltonian out."),
+    "infer": ("dock.cli.infer", "infer", "Predict Hamiltonians with a trained model."),
+    "model": ("dock.cli.model", "model", "Show or export a trained model."),
     "evaluate": ("dock.cli.evaluate", "evaluate", "Measure how good predicted Hamiltonians are."),
     "dataset": ("dock.cli.dataset", "dataset", "Split, count and describe a data set."),
     "equivariance": (

@@ -39,8 +39,16 @@ def train(options: TrainOptions | str | Path, progress: Any = None) -> dict[str,
     return backend(found.model.backend).fit(found, progress)
 
 
-def load(path: str | Path) -> Model:
+def load(path: str | Path, **options: Any) -> Model:
     """Load a model file, or the best model of a run folder.
+
+    Parameters
+    ----------
+    path
+        The file or the folder.
+    options
+        What the backend's ``load`` takes; for ``jax`` the device, precision and part_edges of
+        `dock.models.inference.model.NetworkModel`.
 
     Raises
     ------
@@ -49,4 +57,4 @@ def load(path: str | Path) -> Model:
     """
     from dock.models.modelfile import read_backend_name
 
-    return backend(read_backend_name(path)).load(path)
+    return backend(read_backend_name(path)).load(path, **options)

@@ -24,6 +24,7 @@ __all__ = ["Model", "ModelBackend", "PairsOfBasis", "Pattern", "backend", "backe
 
 _BUILT_IN = {
     "jax": ("dock.models.jax_backend", "BACKEND"),
+    "jax-export": ("dock.models.inference.export", "BACKEND"),
     "two-centre": ("dock.models.two_centre", "BACKEND"),
 }
 _GROUP = "dock.models"
@@ -86,8 +87,8 @@ class ModelBackend(Protocol):
     def fit(self, options: TrainOptions, progress: Report | None = None) -> dict[str, Any]:
         """Train; return at least ``best`` (the model file) and ``reason``."""
 
-    def load(self, path: str | Path) -> Model:
-        """Return the model of a file."""
+    def load(self, path: str | Path, **options: Any) -> Model:
+        """Return the model of a file; `options` are the backend's own."""
 
     def check(self, options: TrainOptions) -> dict[str, Any]:
         """Read and check the data without training; return plain data."""

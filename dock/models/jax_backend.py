@@ -27,11 +27,11 @@ class JaxBackend:
 
         return train(options, progress=progress).to_dict()
 
-    def load(self, path: str | Path) -> NetworkModel:
-        """Load a model file."""
+    def load(self, path: str | Path, **options: Any) -> NetworkModel:
+        """Load a model file; `options` are those of `NetworkModel`."""
         from dock.models.inference.model import NetworkModel
 
-        return NetworkModel.read(path)
+        return NetworkModel.read(path, **options)
 
     def check(self, options: TrainOptions) -> dict[str, Any]:
         """Read and check the data."""

@@ -13,7 +13,7 @@ import numpy as np
 from dock._version import __version__
 from dock.converters._reading import open_hdf5
 from dock.core.arrays import FloatArray
-from dock.errors import DockError, FormatError
+from dock.errors import DockError, FormatError, MissingDataError
 from dock.hdf5 import new_hdf5
 from dock.models.baseline import Baseline
 from dock.models.network.config import NetworkConfig
@@ -42,7 +42,7 @@ class ModelFile:
     Attributes
     ----------
     backend
-        ``jax`` or ``two-centre``.
+        ``jax``, ``two-centre`` or ``jax-export``.
     layout
         The targets: species, shells, spin, quantity.
     cutoffs
@@ -55,6 +55,8 @@ class ModelFile:
         The network, or None for a closed-form model. Parameters as nested dicts and lists.
     summary
         Data provenance, errors, options: plain data.
+    program
+        The network as a serialised program instead, see `dock.models.inference.export`.
     """
 
     backend: str
@@ -65,6 +67,7 @@ class ModelFile:
     config: NetworkConfig | None = None
     params: Any = None
     summary: Mapping[str, Any] = field(default_factory=dict)
+    program: bytes | None = None
 
 
 def flatten(tree: Any, prefix: str = "") -> dict[str, Any]:
@@ -135,6 +138,8 @@ def write_model(path: str | Path, model: ModelFile, *, overwrite: bool = False) 
     with new_hdf5(path, overwrite=overwrite) as file:
         file.attrs["head"] = json.dumps(head)
         file["cutoffs"] = np.asarray(model.cutoffs)
+        if model.program is not None:
+            file["program"] = np.frombuffer(model.program, dtype=np.uint8)
         for name, arrays in groups.items():
             group = file.create_group(name)
             for key, value in arrays.items():
@@ -163,6 +168,7 @@ def read_model(path: str | Path) -> ModelFile:
         if not bool(file.attrs.get("complete", False)):
             raise FormatError(path, "the model file is not complete", fix=_FIX)
         cutoffs = np.asarray(file["cutoffs"][()])
+        program = file["program"][()].tobytes() if "program" in file else None
         groups = {
             name: _arrays(file[name])
             for name in ("statistics", "baseline", "params")
@@ -182,7 +188,15 @@ def read_model(path: str | Path) -> ModelFile:
     if layout.fingerprint() != head["fingerprint"] or (config is None) != (params is None):
         raise FormatError(path, "the parts of the model file do not belong together", fix=_FIX)
     return ModelFile(
-        head["backend"], layout, cutoffs, statistics, baseline, config, params, head["summary"]
+        head["backend"],
+        layout,
+        cutoffs,
+        statistics,
+        baseline,
+        config,
+        params,
+        head["summary"],
+        program,
     )
 
 
@@ -205,14 +219,30 @@ def read_backend_name(path: str | Path) -> str:
             raise FormatError(path, "this is no model file", expected=FORMAT, fix=_FIX) from error
 
 
-def find_model(path: str | Path) -> Path:
-    """Return the model file that a path means."""
+def find_model(path: str | Path, kind: str = "best") -> Path:
+    """Return the model file that a path means.
+
+    Parameters
+    ----------
+    path
+        The file itself, or a run folder.
+    kind
+        ``best`` (else the latest), or ``latest``.
+
+    Raises
+    ------
+    MissingDataError
+        When the folder holds no model.
+    """
     path = Path(path)
-    if path.is_dir():
-        for name in ("best.h5", "model/best.h5", "latest.h5", "model/latest.h5"):
-            if (path / name).is_file():
-                return path / name
-    return path
+    if not path.is_dir():
+        return path
+    names = [f"{kind}.h5", "best.h5", "latest.h5"]
+    for name in names if kind == "best" else names[:1]:
+        for place in (path / name, path / "model" / name):
+            if place.is_file():
+                return place
+    raise MissingDataError(f"model/{kind}.h5", path, "Give the run folder of dock train.")
 
 
 def _head(path: Path, text: Any) -> dict[str, Any]:

@@ -104,8 +104,16 @@ class TwoCentreBackend:
         write_text(folder / "result.json", json.dumps(result, indent=1) + "\n", overwrite=True)
         return result
 
-    def load(self, path: str | Path) -> TwoCentreModel:
-        """Load a model file."""
+    def load(self, path: str | Path, **options: Any) -> TwoCentreModel:
+        """Load a model file.
+
+        Raises
+        ------
+        UsageError
+            For any option: there are none.
+        """
+        if options:
+            raise UsageError(f"a two-centre model takes no option {', '.join(options)}.")
         return TwoCentreModel(read_model(path))
 
     def check(self, options: TrainOptions) -> dict[str, Any]:

@@ -1,0 +1,178 @@
+"""``dock infer``."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from dock.cli._common import (
+    Progress,
+    echo_json,
+    json_option,
+    overwrite_option,
+    parse_settings,
+    quiet_option,
+    show_log,
+)
+from dock.errors import UsageError
+
+if TYPE_CHECKING:
+    from dock.models.backend import Model
+    from dock.models.options.infer import InferOptions
+
+__all__ = ["infer"]
+
+
+@click.command(
+    epilog="""\b
+More examples:
+  dock infer run POSCAR --basis ions -o out       overlap and Hamiltonian of a new structure
+  dock infer run dataset -o predicted             every unified folder below dataset
+  dock infer run moire --ensemble run2 --ensemble run3     with the spread of three models
+  dock infer infer.toml                           everything from a file
+"""
+)
+@click.argument("model", type=click.Path(path_type=Path))
+@click.argument("structures", nargs=-1, type=click.Path(path_type=Path))
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="[default: beside each S]")
+@click.option("--basis", type=click.Path(path_type=Path), metavar="DIR", help="Basis files for S.")
+@click.option("--code", default="auto", metavar="siesta|openmx|abacus", help="Whose basis files.")
+@click.option("--species", multiple=True, metavar="X=BASIS", help="OpenMX: basis of a species.")
+@click.option("--ensemble", multiple=True, type=click.Path(), help="A further model; repeat.")
+@click.option("--device", default="cpu", show_default=True, help="cpu, cpu*2, gpu, gpu*4, …")
+@click.option("--precision", default="auto", metavar="fp32|fp64", help="[default: the training's]")
+@click.option("--part-edges", default=8192, show_default=True, help="Pairs computed at a time.")
+@click.option("--single-precision", is_flag=True, help="Store 32-bit numbers (half the size).")
+@overwrite_option
+@click.option("-j", "--jobs", type=int, help="Threads of the overlap.")
+@json_option
+@quiet_option
+def infer(
+    model: Path,
+    structures: tuple[Path, ...],
+    output: Path | None,
+    basis: Path | None,
+    code: str,
+    species: tuple[str, ...],
+    ensemble: tuple[str, ...],
+    device: str,
+    precision: str,
+    part_edges: int,
+    single_precision: bool,
+    overwrite: bool,
+    jobs: int | None,
+    as_json: bool,
+    quiet: bool,
+) -> int:
+    """Predict the Hamiltonian of structures with a trained model.
+
+    \b
+    Example:
+      dock infer run moire        moire/ has POSCAR, info.json, overlap.h5
+
+    MODEL is the run folder of dock train, or a model file. STRUCTURES are unified folders, folders
+    that hold such, or with --basis any structure files. hamiltonian_pred.h5 and prediction.json
+    are written beside each overlap.h5, or under the folder given with -o. A rerun skips what the
+    same model has done.
+    """
+    from dock.models.options.infer import InferOptions
+
+    show_log(quiet=quiet)
+    if model.suffix == ".toml":
+        if structures:
+            raise UsageError("infer.toml names the structures itself: data.inputs_dir.")
+        from dock.models.options.infer import read_infer
+
+        options = read_infer(model)
+        inputs, out = _paths(options, model.resolve().parent)
+    else:
+        if not structures:
+            raise UsageError("give at least one structure behind the model.")
+        options = InferOptions()
+        system = dataclasses.replace(options.system, device=device, float_type=precision)
+        data = dataclasses.replace(
+            options.data, basis=str(basis or ""), basis_code=code, basis_species=species
+        )
+        chosen = dataclasses.replace(options.model, model_dir=str(model), ensemble=ensemble)
+        work = dataclasses.replace(
+            options.process.infer,
+            single_precision=single_precision,
+            overwrite=overwrite,
+            part_edges=part_edges,
+        )
+        process = dataclasses.replace(options.process, infer=work)
+        options = dataclasses.replace(
+            options, system=system, data=data, model=chosen, process=process
+        )
+        inputs, out = list(structures), output
+    return _run(options, inputs, out, jobs, as_json=as_json, quiet=quiet)
+
+
+def _paths(options: InferOptions, base: Path) -> tuple[list[Path], Path | None]:
+    """Return inputs and output of ``infer.toml``, which count from its folder."""
+    to_output = options.process.infer.output_into != "to_input" and options.data.outputs_dir
+    out = base / options.data.outputs_dir if to_output else None
+    return [base / options.data.inputs_dir], out
+
+
+def _run(
+    options: InferOptions,
+    inputs: list[Path],
+    output: Path | None,
+    jobs: int | None,
+    *,
+    as_json: bool,
+    quiet: bool,
+) -> int:
+    from dock.models.infer import InferJob, failures, find_targets
+    from dock.models.infer import infer as run
+
+    targets = find_targets(inputs, output)
+    models = _load(options)
+    work = options.process.infer
+    job = InferJob(
+        Path(options.data.basis) if options.data.basis else None,
+        options.data.basis_code,
+        parse_settings(options.data.basis_species),
+        work.single_precision,
+        work.overwrite,
+        jobs,
+        "dock " + " ".join(sys.argv[1:]),
+    )
+    bar = Progress(len(targets), "structures", quiet=quiet)
+    report = run(models, targets, job, bar.update)
+    if as_json:
+        for outcome in report.outcomes:
+            echo_json(dataclasses.asdict(outcome))
+    for sentence in failures(report):
+        click.echo(f"dock: error: {sentence}", err=True)
+    if not as_json:
+        for outcome in report.outcomes:
+            if outcome.status == "done":
+                click.echo(outcome.files[-2])
+        if report.count("skipped"):
+            click.echo(f"{report.count('skipped')} done before by the same model", err=True)
+    return report.exit_code
+
+
+def _load(options: InferOptions) -> list[Model]:
+    """Load all models of an ensemble, usually one."""
+    from dock.models import load
+    from dock.models.modelfile import find_model, read_backend_name
+
+    found = []
+    for name in (options.model.model_dir, *options.model.ensemble):
+        path = find_model(name, options.model.load_model_type)
+        settings: dict[str, Any] = {}
+        if read_backend_name(path) == "jax":
+            settings = {
+                "device": options.system.device,
+                "precision": options.system.float_type.replace("auto", ""),
+                "part_edges": options.process.infer.part_edges,
+            }
+        found.append(load(path, **settings))
+    return found

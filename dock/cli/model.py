@@ -1,0 +1,82 @@
+"""``dock model``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from dock.cli._common import echo_json, json_option, overwrite_option, table
+
+__all__ = ["model"]
+
+
+@click.group(
+    epilog="""\b
+Examples:
+  dock model info run
+  dock model export run -o water.stablehlo.h5
+"""
+)
+def model() -> None:
+    """Show what a trained model is for, or export it as a program of its own."""
+
+
+@model.command()
+@click.argument("path", metavar="MODEL", type=click.Path(path_type=Path))
+@json_option
+def info(path: Path, *, as_json: bool) -> None:
+    """Show species, shells, spin, errors, data and options of a model.
+
+    MODEL is a model file or the run folder of dock train. --json prints everything, the options
+    and the training set too.
+    """
+    from dock.models import load
+
+    facts = load(path).describe()
+    if as_json:
+        echo_json(facts)
+        return
+    click.echo(table(_rows(facts)))
+
+
+def _rows(facts: dict[str, Any]) -> list[list[str]]:
+    """Return the lines worth reading."""
+    shells = ", ".join(
+        f"{label} {''.join('spdfghi'[l] for l in ls)}"
+        for label, ls in zip(facts["species"], facts["ls"], strict=True)
+    )
+    rows = [
+        ["backend", str(facts["backend"])],
+        ["predicts", str(facts["quantity"])],
+        ["species and shells", shells],
+        ["spin", str(facts["spin"]) + (", time reversal" if facts["time_reversal"] else "")],
+    ]
+    plain = ("parameters", "precision", "baseline", "fingerprint", "step", "epoch")
+    rows += [[name, str(facts[name])] for name in plain if name in facts]
+    rows += [
+        [f"{kind} MAE", f"{1e3 * facts[kind + '_mae']:.4g} meV"]
+        for kind in ("train", "validation", "test")
+        if facts.get(f"{kind}_mae") is not None
+    ]
+    network = facts.get("network")
+    if network:
+        sizes = ("lmax", "channels", "pseudo_channels", "n_blocks", "n_heads", "moments")
+        rows.append(["network", ", ".join(f"{name} {network[name]}" for name in sizes)])
+    return rows
+
+
+@model.command()
+@click.argument("path", metavar="MODEL", type=click.Path(path_type=Path))
+@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="The file.")
+@overwrite_option
+def export(path: Path, output: Path, *, overwrite: bool) -> None:
+    """Write a network as a StableHLO program for any number of atoms.
+
+    dock infer takes the file like any model, with no network code; other programs run it through
+    jax.export.deserialize.
+    """
+    from dock.models.inference.export import export_model
+
+    click.echo(str(export_model(path, output, overwrite=overwrite)))

@@ -1,0 +1,118 @@
+"""What a model knows of a structure's pairs of atoms, and what it does not."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from dock.core.pairs import Pairs
+from dock.core.structure import Structure
+from dock.models.backend import PairsOfBasis, Pattern
+from dock.models.modelfile import ModelFile
+
+__all__ = ["Coverage", "cover"]
+
+_SLACK = 1.02  # of the longest training edge; a little beyond is still the known physics
+
+
+class Coverage(NamedTuple):
+    """The pattern to predict, and what is worth saying about it.
+
+    Attributes
+    ----------
+    pattern
+        The pairs of the overlap and those that only the training data had.
+    n_added
+        Pairs within distances where all training data had blocks, but which the overlap lacks;
+        they are predicted all the same.
+    n_beyond
+        Directed pairs longer than any of their kind in the training data.
+    unseen
+        Kinds of pairs that were not in the training data at all.
+    """
+
+    pattern: Pattern
+    n_added: int
+    n_beyond: int
+    unseen: tuple[str, ...]
+
+    @property
+    def notes(self) -> list[str]:
+        """Sentences for the user."""
+        found = []
+        if self.n_added:
+            found.append(
+                f"{self.n_added} pairs that the overlap lacks have blocks in the training data at "
+                "such distances: predicted as well"
+            )
+        if self.n_beyond:
+            found.append(
+                f"{self.n_beyond} pairs are longer than any in the training data: extrapolated"
+            )
+        if self.unseen:
+            found.append(f"the training data have no pairs {', '.join(self.unseen)}: extrapolated")
+        return found
+
+
+def cover(file: ModelFile, structure: Structure, pattern: Pattern) -> Coverage:
+    """Compare the pairs of a structure with those that a model was trained on.
+
+    Parameters
+    ----------
+    file
+        The model.
+    structure
+        The atoms.
+    pattern
+        The overlap, or its pairs and basis.
+
+    Raises
+    ------
+    LayoutError
+        For a species or shell that the model was not made for.
+    """
+    layout = file.layout
+    layout.require_basis(pattern.basis)
+    place = {label: index for index, label in enumerate(layout.species)}
+    species = np.array([place[label] for label in pattern.basis.labels])
+    longest, cutoffs = file.statistics.longest, file.cutoffs
+    is_full = (longest > 0) & ((cutoffs == 0) | (cutoffs > longest * (1 + 2e-6)))
+    sure = np.where(is_full, longest, 0.0)
+    pairs = pattern.pairs
+    added = _absent(structure, pairs, species, sure)
+    if len(added):
+        pairs = pairs.union(added)
+    offsite = (pairs.i != pairs.j) | np.any(pairs.R != 0, axis=1)
+    kind = (species[pairs.i] * layout.n_species + species[pairs.j])[offsite]
+    length = _lengths(structure, pairs)[offsite]
+    known = longest[kind] > 0
+    beyond = int(np.count_nonzero(length[known] > _SLACK * longest[kind[known]]))
+    names = [
+        f"{layout.species[one // layout.n_species]}-{layout.species[one % layout.n_species]}"
+        for one in np.unique(kind[~known]).tolist()
+    ]
+    return Coverage(PairsOfBasis(pattern.basis, pairs), len(added), beyond, tuple(names))
+
+
+def _lengths(structure: Structure, pairs: Pairs) -> np.ndarray:
+    positions = structure.positions
+    shift = pairs.R @ structure.cell
+    return np.asarray(np.linalg.norm(positions[pairs.j] - positions[pairs.i] + shift, axis=1))
+
+
+def _absent(structure: Structure, pairs: Pairs, species: np.ndarray, sure: np.ndarray) -> Pairs:
+    """Return the pairs within the sure distance of their kind that are not there."""
+    from dock.overlap.neighbours import orbital_pairs
+
+    n_atoms, n_species = structure.n_atoms, round(len(sure) ** 0.5)
+    reach = float(sure.max(initial=0.0))
+    if reach == 0.0:
+        return pairs.take(np.zeros(0, dtype=np.int64))
+    radii = dict.fromkeys(dict.fromkeys(structure.labels), reach / 2)
+    near = orbital_pairs(structure, radii)
+    kind = species[near.i] * n_species + species[near.j]
+    inside = _lengths(structure, near) <= sure[kind]
+    inside &= pairs.find(near.R, near.i, near.j) < 0
+    chosen = np.flatnonzero(inside)
+    return Pairs(near.R[chosen], near.i[chosen], near.j[chosen], n_atoms)

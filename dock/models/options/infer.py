@@ -1,0 +1,123 @@
+"""The options of ``dock infer``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from dock.errors import FormatError
+from dock.models.options.schema import build, key, read_toml
+from dock.models.options.train import parse_device
+
+__all__ = ["InferOptions", "read_infer"]
+
+
+@dataclass(frozen=True)
+class System:
+    """``[system]``."""
+
+    note: str = key("", "free text")
+    device: str = key("cpu", "cpu, gpu, cuda, rocm or tpu; with a number such as gpu*4")
+    float_type: str = key(
+        "auto", "precision; auto: that of the training", choices=("auto", "fp32", "fp64")
+    )
+    log_level: str = key("info", "how much is said", choices=("debug", "info", "warning", "error"))
+    jax_memory_preallocate: bool = key(False, "let JAX take the memory of a GPU at once")
+    show_infer_process_bar: bool = key(True, "show progress on stderr")
+
+
+@dataclass(frozen=True)
+class Data:
+    """``[data]``."""
+
+    inputs_dir: str = key("", "unified folders with overlap.h5 (or structures, with basis)")
+    outputs_dir: str = key("", "where predictions go; empty: beside each overlap.h5")
+    basis: str = key("", "folder of basis files: overlaps are computed where there are none")
+    basis_code: str = key("auto", "siesta, openmx or abacus")
+    basis_species: tuple[str, ...] = key((), "OpenMX: C=C6.0-s2p2d1 for each species")
+
+
+@dataclass(frozen=True)
+class Model:
+    """``[model]``."""
+
+    model_dir: str = key("", "run folder of the training, or a model file")
+    load_model_type: str = key("best", "which model of the folder", choices=("best", "latest"))
+    ensemble: tuple[str, ...] = key((), "further models: mean and spread of all are given")
+
+
+@dataclass(frozen=True)
+class Infer:
+    """``[process.infer]``."""
+
+    output_type: str = key("h5", "file format", choices=("h5",))
+    output_into: str = key(
+        "auto",
+        "to_input: beside each overlap; to_output: below outputs_dir; auto: where that is given",
+        choices=("auto", "to_input", "to_output"),
+    )
+    single_precision: bool = key(False, "store 32-bit numbers")
+    overwrite: bool = key(False, "replace predictions of another model")
+    part_edges: int = key(8192, "larger structures go in parts of so many pairs", low=64)
+
+
+@dataclass(frozen=True)
+class Process:
+    """``[process]``."""
+
+    infer: Infer = field(default_factory=Infer)
+
+
+@dataclass(frozen=True)
+class InferOptions:
+    """Everything that ``infer.toml`` can say."""
+
+    system: System = field(default_factory=System)
+    data: Data = field(default_factory=Data)
+    model: Model = field(default_factory=Model)
+    process: Process = field(default_factory=Process)
+
+
+_REFUSED = {
+    "model.load_model_epoch": "only the best and the latest model are kept: load_model_type.",
+    "process.infer.target_symmetrize": "leave it out: predictions are Hermitian bit by bit.",
+    "process.infer.multi_way_jit_num": "leave it out: shapes are chosen by themselves.",
+    "process.infer.dataloader": "leave it out: small structures are joined by themselves, see "
+    "process.infer.part_edges.",
+    "data.graph": "leave it out: graphs are made from the overlaps in memory.",
+    "data.dft": "leave it out: data.inputs_dir is searched for unified folders.",
+}
+
+
+def read_infer(path: str | Path) -> InferOptions:
+    """Read and check ``infer.toml``; paths count from its folder.
+
+    Raises
+    ------
+    MissingDataError, FormatError
+        Naming the key and what to write instead.
+    """
+    path = Path(path)
+    data = read_toml(path)
+    kind = data.get("process", {})
+    kind = kind.get("infer", {}).get("output_type") if isinstance(kind, dict) else None
+    if kind == "petsc":
+        raise FormatError(
+            path,
+            "this key cannot be honoured",
+            where="process.infer.output_type",
+            found="petsc",
+            fix="Write h5 and convert: dock convert FOLDER --to petsc.",
+        )
+    options = build(InferOptions, data, path, _REFUSED)
+    parse_device(options.system.device, path)
+    wanted = {
+        "model.model_dir": options.model.model_dir,
+        "data.inputs_dir": options.data.inputs_dir,
+    }
+    for name, value in wanted.items():
+        if not value:
+            raise FormatError(path, "a key is missing", where=name, fix="Add it.")
+    if options.process.infer.output_into == "to_output" and not options.data.outputs_dir:
+        raise FormatError(path, "a key is missing", where="data.outputs_dir", fix="Add it.")
+    return options

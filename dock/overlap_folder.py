@@ -1,0 +1,285 @@
+"""The overlap of a structure file, written as a unified folder: basis files, pairs, streams."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dock._version import __version__
+from dock.converters.basis_files import SpeciesBasis, basis_for, read_basis_folder
+from dock.converters.structure_files import read_structure
+from dock.core.basis import Basis
+from dock.core.pairs import Pairs
+from dock.core.structure import Structure
+from dock.errors import FormatError, OutputError, UsageError
+from dock.overlap.assemble import Integrals
+
+__all__ = ["OverlapJob", "OverlapTarget"]
+
+
+@dataclass(frozen=True)
+class OverlapTarget:
+    """Where the results go: a folder, and the name of the overlap file in it."""
+
+    folder: Path
+    overlap: str
+
+    @classmethod
+    def of(cls, structure: Path, output: Path | None) -> OverlapTarget:
+        """Return where the overlap of a structure file goes by default, or to `output`."""
+        if output is None:
+            return cls(structure if structure.is_dir() else structure.parent, "overlap.h5")
+        if output.suffix in {".h5", ".hdf5"}:
+            return cls(output.parent, output.name)
+        return cls(output, "overlap.h5")
+
+    def file(self, quantity: str) -> Path:
+        """Return the file of a quantity."""
+        from dock.converters.deeph.folder import FILES
+
+        return self.folder / (self.overlap if quantity == "overlap" else FILES[quantity])
+
+
+@dataclass(frozen=True)
+class OverlapJob:
+    """What is to be computed, checked against what stands in the target folder.
+
+    Attributes
+    ----------
+    integrals
+        The prepared engine; its structure has each element's atoms together.
+    species
+        What the basis files say of each species.
+    source
+        The structure file.
+    source_order
+        Which atom of the source stands where, None for the same order.
+    """
+
+    integrals: Integrals
+    species: Mapping[str, SpeciesBasis]
+    source: Path
+    source_order: list[int] | None
+
+    @classmethod
+    def prepare(
+        cls,
+        path: Path,
+        folder: Path,
+        target: OverlapTarget,
+        *,
+        code: str = "auto",
+        strings: Mapping[str, str] | None = None,
+        pattern: str = "orbital",
+    ) -> OverlapJob:
+        """Read structure and basis, and find the pairs; nothing is written.
+
+        Parameters
+        ----------
+        path
+            The structure: a unified folder, or any file that `read_structure` takes.
+        folder
+            The basis files.
+        target
+            Must not hold another structure or other orbitals.
+        code
+            Whose basis files; recognised by default.
+        strings
+            OpenMX: the basis of each species.
+        pattern
+            ``orbital``, ``kb`` (also through projectors), or a matrix file.
+
+        Raises
+        ------
+        FormatError, UsageError
+            When they do not fit each other.
+        """
+        found = read_structure(path)
+        structure, order = _grouped(found.structure)
+        species = read_basis_folder(folder, code, strings=strings or found.basis_strings)
+        basis = basis_for(structure, species)
+        _check_folder(target.folder, structure, basis)
+        pairs: str | Pairs = pattern
+        if pattern not in {"orbital", "kb"}:
+            pairs = _pattern(Path(pattern), structure.n_atoms, order)
+        integrals = Integrals.prepare(
+            structure, basis, pairs=pairs, projectors=_projectors(basis, species)
+        )
+        return cls(integrals, species, found.path, order)
+
+    @property
+    def has_projectors(self) -> bool:
+        """Whether the basis files of all species hold projectors."""
+        return _projectors(self.integrals.basis, self.species) is not None
+
+    def write(
+        self,
+        target: OverlapTarget,
+        quantities: Sequence[str] = ("S",),
+        *,
+        single_precision: bool = False,
+        overwrite: bool = False,
+        jobs: int | None = None,
+    ) -> list[dict[str, Any]]:
+        """Write the matrices, then POSCAR and info.json where they are missing.
+
+        Returns
+        -------
+        list of dict
+            ``quantity``, ``pairs``, ``entries``, ``path`` of each file.
+
+        Raises
+        ------
+        OutputError
+            When a file is there already; nothing was changed.
+        """
+        from dock.converters.deeph.stream import write_slabs
+        from dock.core.quantity import quantity_of
+        from dock.files import prepare_folder
+        from dock.overlap.assemble import two_centre_name
+
+        names = list(dict.fromkeys(two_centre_name(name.strip()) for name in quantities))
+        there = [target.file(name) for name in names if target.file(name).exists()]
+        if there and not overwrite:
+            raise OutputError(f"{there[0]}: exists already. Give --overwrite to replace it.")
+        jobs = jobs or len(os.sched_getaffinity(0))
+        dtype = np.float32 if single_precision else np.float64
+        prepare_folder(target.folder)
+        integrals, rows = self.integrals, []
+        for name in names:
+            count = write_slabs(
+                target.file(name),
+                name,
+                integrals.basis,
+                integrals.pairs,
+                integrals.slabs(name, jobs=jobs, dtype=dtype),
+                attributes=_attributes(name, quantity_of(name).unit, self),
+                single_precision=single_precision,
+                overwrite=overwrite,
+            )
+            path = str(target.file(name))
+            row = {"quantity": name, "pairs": len(integrals.pairs), "entries": count, "path": path}
+            rows.append(row)
+        _write_missing(self, target.folder)
+        return rows
+
+
+def _grouped(structure: Structure) -> tuple[Structure, list[int] | None]:
+    """Return the structure with each element's atoms together, as the unified folder has them."""
+    rank = {name: index for index, name in enumerate(dict.fromkeys(structure.symbols))}
+    ranks = np.array([rank[name] for name in structure.symbols])
+    if np.all(np.diff(ranks) >= 0):
+        return structure, None
+    order = np.argsort(ranks, kind="stable")
+    return structure.select(order), [int(atom) for atom in order]
+
+
+def _pattern(path: Path, n_atoms: int, order: list[int] | None) -> Pairs:
+    from dock.converters.deeph.stream import read_pairs
+
+    if order is not None:
+        raise UsageError(
+            f"{path}: the pattern belongs to a unified folder, in which the atoms are grouped by "
+            "element; those of the structure are not. Give that folder's POSCAR."
+        )
+    return read_pairs(path, n_atoms)
+
+
+def _projectors(basis: Basis, species: Mapping[str, SpeciesBasis]) -> dict[str, float] | None:
+    """Return the radius of each species' projectors, None where the files hold none."""
+    by_shells = {id(item.shells): item.projector_cutoff for item in species.values()}
+    found = {label: by_shells.get(id(basis.shells[label])) for label in basis.species}
+    known = {label: radius for label, radius in found.items() if radius is not None}
+    return known if len(known) == len(found) else None
+
+
+def _check_folder(folder: Path, structure: Structure, basis: Basis) -> None:
+    """Refuse a target whose POSCAR or info.json belongs to something else."""
+    from dock.converters.deeph.info import check_counts, read_info
+    from dock.converters.deeph.poscar import read_poscar
+
+    poscar, info_path = folder / "POSCAR", folder / "info.json"
+    if poscar.is_file() and not read_poscar(poscar).is_close(structure, 1e-4):
+        raise FormatError(
+            poscar,
+            "this folder holds another structure",
+            fix="Choose another folder with -o. Nothing was changed.",
+        )
+    if not info_path.is_file():
+        return
+    info = read_info(info_path)
+    for label, symbol in dict(zip(structure.labels, structure.symbols, strict=True)).items():
+        stated = info.element_shells.get(symbol)
+        if stated != basis.ls(label):
+            raise FormatError(
+                info_path,
+                f"the orbitals of {symbol} are not those of the basis files",
+                where="elements_orbital_map",
+                expected=f"{list(basis.ls(label))} as in the basis files",
+                found=list(stated) if stated is not None else f"no {symbol}",
+                fix="Give the basis of that calculation, or another folder with -o. Nothing was "
+                "changed.",
+            )
+    check_counts(info_path, info, structure, basis)
+
+
+def _attributes(name: str, unit: str, job: OverlapJob) -> dict[str, Any]:
+    from dock.converters.deeph.info import FORMAT_VERSION
+
+    return {
+        "dock_format_version": FORMAT_VERSION,
+        "quantity": name,
+        "unit": unit,
+        "spin": "none",
+        "source_code": "dock two-centre integrals of "
+        + ", ".join(sorted(item.path.name for item in job.species.values())),
+        "written_by": f"dock {__version__}",
+    }
+
+
+def _write_missing(job: OverlapJob, folder: Path) -> None:
+    """Write POSCAR and info.json unless they are there."""
+    from dock.converters.deeph.info import FORMAT_VERSION, Info
+    from dock.converters.deeph.poscar import format_poscar
+    from dock.files import write_text
+
+    structure, basis = job.integrals.structure, job.integrals.basis
+    if not (folder / "POSCAR").exists():
+        write_text(folder / "POSCAR", format_poscar(structure))
+    if (folder / "info.json").exists():
+        return
+    shells = {
+        symbol: basis.ls(label)
+        for label, symbol in zip(structure.labels, structure.symbols, strict=True)
+    }
+    own: dict[str, Any] = {
+        "format_version": FORMAT_VERSION,
+        "dock_version": __version__,
+        "spin": "none",
+        "pbc": list(structure.pbc),
+        "provenance": {
+            "code": "dock",
+            "version": __version__,
+            "files": sorted(item.path.name for item in job.species.values()),
+            "command": "dock compute-overlap",
+            "extra": {},
+        },
+    }
+    if job.source_order is not None:
+        own["source_order"] = job.source_order
+    info = Info(shells, spinful=False, n_electrons=_electrons(job), own=own)
+    write_text(folder / "info.json", info.to_json(structure, basis))
+
+
+def _electrons(job: OverlapJob) -> float | None:
+    """Return the valence electrons of the cell where every basis file says them."""
+    basis = job.integrals.basis
+    by_shells = {id(item.shells): item.valence for item in job.species.values()}
+    each = [by_shells.get(id(basis.shells[label])) for label in basis.labels]
+    known = [value for value in each if value is not None and np.isfinite(value)]
+    return float(sum(known)) if len(known) == len(each) else None
