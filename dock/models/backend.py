@@ -25,7 +25,8 @@ __all__ = ["Model", "ModelBackend", "PairsOfBasis", "Pattern", "backend", "backe
 _BUILT_IN = {
     "jax": ("dock.models.jax_backend", "BACKEND"),
     "jax-export": ("dock.models.inference.export", "BACKEND"),
-    "two-centre": ("dock.models.two_centre", "BACKEND"),
+    "three-centre": ("dock.models.closed_form_backend", "THREE_CENTRE"),
+    "two-centre": ("dock.models.closed_form_backend", "TWO_CENTRE"),
 }
 _GROUP = "dock.models"
 Report = Callable[[int, int, str], None]

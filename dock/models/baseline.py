@@ -22,7 +22,7 @@ from dock.models.data.samples import Item
 from dock.models.graph import Graph, GraphPart, parts_of
 from dock.models.targets import TargetLayout
 
-__all__ = ["Baseline", "find_cutoffs", "fit_baseline"]
+__all__ = ["Baseline", "find_cutoffs", "fit_baseline", "hermitian_blocks"]
 
 _KNOT_SPACING = 0.45  # Å
 _MAX_INTERVALS = 20
@@ -67,6 +67,8 @@ class Baseline:
     edge_weights: tuple[FloatArray, ...]
     node_weights: tuple[tuple[FloatArray, ...], ...]
 
+    kind = "two-centre"
+
     def predict(self, graph: Graph) -> tuple[FloatArray, FloatArray]:
         """Return padded, Hermitian blocks of a graph.
 
@@ -82,9 +84,16 @@ class Baseline:
         edge = np.empty((graph.n_edges, self.layout.n_channels, side, side))
         for part in parts_of(graph, _PART_EDGES):
             node[part.atoms], edge[part.edges] = self.one_way(part)
-        return self._hermitian(graph, node, edge)
+        return hermitian_blocks(self.layout, graph, node, edge)
 
-    def one_way(self, part: GraphPart) -> tuple[FloatArray, FloatArray]:
+    def begin(self, graph: Graph) -> None:
+        """Return what `one_way` needs of the whole graph: nothing."""
+
+    def one_way(
+        self,
+        part: GraphPart,
+        around: None = None,  # noqa: ARG002
+    ) -> tuple[FloatArray, FloatArray]:
         """Return padded blocks of some atoms and their edges, not averaged with the adjoints."""
         layout = self.layout
         features = _features(part, self.spans)
@@ -109,19 +118,6 @@ class Baseline:
                 )
         return layout.uncouple(node), layout.uncouple(edge)
 
-    def _hermitian(
-        self, graph: Graph, node: FloatArray, edge: FloatArray
-    ) -> tuple[FloatArray, FloatArray]:
-        """Return blocks averaged with their adjoints."""
-        layout = self.layout
-        signs = layout.channel_signs[:, None, None]
-        onsite = 0.5 * (node + signs * node.swapaxes(-1, -2))
-        offsite = 0.5 * (edge + signs * edge[graph.reverse].swapaxes(-1, -2))
-        return (
-            onsite * layout.node_mask[graph.species][:, None],
-            offsite * layout.edge_mask[graph.edge_type][:, None],
-        )
-
     def to_arrays(self) -> dict[str, Any]:
         """Return everything but the layout as arrays by name, for a file."""
         found: dict[str, Any] = {"spans": np.array(self.spans, dtype=np.float64)}
@@ -144,6 +140,19 @@ class Baseline:
             for kind in range(layout.n_species)
         )
         return cls(layout, spans, edges, nodes)
+
+
+def hermitian_blocks(
+    layout: TargetLayout, graph: Graph, node: FloatArray, edge: FloatArray
+) -> tuple[FloatArray, FloatArray]:
+    """Return padded blocks averaged with their adjoints, zero in the padding."""
+    signs = layout.channel_signs[:, None, None]
+    onsite = 0.5 * (node + signs * node.swapaxes(-1, -2))
+    offsite = 0.5 * (edge + signs * edge[graph.reverse].swapaxes(-1, -2))
+    return (
+        onsite * layout.node_mask[graph.species][:, None],
+        offsite * layout.edge_mask[graph.edge_type][:, None],
+    )
 
 
 def fit_baseline(

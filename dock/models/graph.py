@@ -132,6 +132,8 @@ class GraphPart(NamedTuple):
         Number of species of the model.
     receiver
         (e,) counted from the first of these atoms.
+    sender
+        (e,) counted from the first atom of the graph.
     edge_type, vectors, lengths
         As in `Graph`.
     """
@@ -141,6 +143,7 @@ class GraphPart(NamedTuple):
     species: IntArray
     n_species: int
     receiver: IntArray
+    sender: IntArray
     edge_type: IntArray
     vectors: FloatArray
     lengths: FloatArray
@@ -173,6 +176,7 @@ def parts_of(graph: Graph, n_edges: int, n_atoms: int | None = None) -> Iterator
             graph.species[first:last],
             graph.n_species,
             graph.receiver[own] - first,
+            graph.sender[own],
             graph.edge_type[own],
             graph.vectors[own],
             graph.lengths[own],

@@ -15,7 +15,7 @@ from dock.converters._reading import open_hdf5
 from dock.core.arrays import FloatArray
 from dock.errors import DockError, FormatError, MissingDataError
 from dock.hdf5 import new_hdf5
-from dock.models.baseline import Baseline
+from dock.models.closed_form import ClosedForm, read_closed_form
 from dock.models.network.config import NetworkConfig
 from dock.models.statistics import Statistics
 from dock.models.targets import TargetLayout
@@ -63,7 +63,7 @@ class ModelFile:
     layout: TargetLayout
     cutoffs: FloatArray
     statistics: Statistics
-    baseline: Baseline | None = None
+    baseline: ClosedForm | None = None
     config: NetworkConfig | None = None
     params: Any = None
     summary: Mapping[str, Any] = field(default_factory=dict)
@@ -127,6 +127,7 @@ def write_model(path: str | Path, model: ModelFile, *, overwrite: bool = False) 
         "layout": model.layout.to_dict(),
         "fingerprint": model.layout.fingerprint(),
         "units": {"hamiltonian": "eV", "length": "angstrom"},
+        "baseline": None if model.baseline is None else model.baseline.kind,
         "network": None if model.config is None else model.config.to_dict(),
         "summary": dict(model.summary),
     }
@@ -179,7 +180,7 @@ def read_model(path: str | Path) -> ModelFile:
         statistics = Statistics.from_arrays(groups["statistics"])
         baseline = None
         if "baseline" in groups:
-            baseline = Baseline.from_arrays(layout, groups["baseline"])
+            baseline = read_closed_form(head["baseline"], layout, groups["baseline"])
         network = head["network"]
         config = None if network is None else NetworkConfig.from_dict(network)
     except (KeyError, TypeError, ValueError, DockError) as error:

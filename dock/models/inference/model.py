@@ -131,8 +131,9 @@ class NetworkModel:
         result = []
         for graph, (node, edge) in zip(graphs, found, strict=True):
             node, edge = np.array(node), np.array(edge)
+            around: Any = baseline.begin(graph)
             for part in parts_of(graph, 20_000):
-                onsite, offsite = baseline.one_way(part)
+                onsite, offsite = baseline.one_way(part, around)
                 node[part.atoms] += onsite
                 edge[part.edges] += offsite
             result.append((node, edge))
@@ -148,7 +149,7 @@ class NetworkModel:
             **file.layout.to_dict(),
             "parameters": _count(file.params),
             "precision": str(self._engine.dtype),
-            "baseline": "none" if file.baseline is None else "two-centre",
+            "baseline": "none" if file.baseline is None else file.baseline.kind,
             "network": file.config.to_dict(),
             "fingerprint": self.fingerprint,
             **dict(file.summary),

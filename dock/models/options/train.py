@@ -104,7 +104,7 @@ class Advanced:
 class Model:
     """``[model]``."""
 
-    backend: str = key("jax", "jax, two-centre, or the name of a plug-in")
+    backend: str = key("jax", "jax, three-centre, two-centre, or the name of a plug-in")
     net_type: str = key(
         "normal", "preset; sparrow means normal, eagle means accurate", choices=tuple(_NET_TYPES)
     )
@@ -116,7 +116,9 @@ class Model:
     )
     huber_delta: float = key(0.01, "eV; where huber goes from quadratic to linear", low=1e-9)
     baseline: str = key(
-        "two-centre", "closed-form model that the network corrects", choices=("two-centre", "none")
+        "three-centre",
+        "closed-form model that the network corrects",
+        choices=("three-centre", "two-centre", "none"),
     )
     time_reversal: str = key(
         "auto",

@@ -17,7 +17,8 @@ from dock.core.arrays import FloatArray
 from dock.core.spin import Spin
 from dock.errors import FormatError, LayoutError, UsageError
 from dock.files import write_text
-from dock.models.baseline import Baseline, find_cutoffs, fit_baseline
+from dock.models.baseline import find_cutoffs
+from dock.models.closed_form import ClosedForm, fit_closed_form
 from dock.models.data.samples import (
     DatasetReport,
     Item,
@@ -68,7 +69,7 @@ class Setup:
     config: NetworkConfig
     cutoffs: FloatArray
     statistics: Statistics
-    baseline: Baseline | None
+    baseline: ClosedForm | None
     params: Any
     devices: list[Any]
     provenance: dict[str, Any]
@@ -86,8 +87,11 @@ def prepare(options: TrainOptions) -> Setup:
     if old is None:
         cutoffs = find_cutoffs((store.raw(index).graph for index in trained), layout.n_species)
         baseline = None
-        if options.model.baseline == "two-centre":
-            baseline = fit_baseline(lambda: (store.raw(i) for i in trained), layout, cutoffs)
+        kind = options.model.baseline
+        if kind != "none":
+            baseline = fit_closed_form(
+                kind, lambda: (store.raw(i) for i in trained), layout, cutoffs
+            )
     else:
         cutoffs, baseline = old.cutoffs, old.baseline
     store.set_baseline(baseline)

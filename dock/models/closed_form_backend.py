@@ -1,4 +1,4 @@
-"""The backend ``two-centre``: the closed-form baseline as a model of its own, without JAX."""
+"""The backends ``three-centre`` and ``two-centre``: closed-form models, without JAX."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from dock.core.structure import Structure
 from dock.errors import UsageError
 from dock.files import write_text
 from dock.models.backend import Pattern, Report
-from dock.models.baseline import Baseline, find_cutoffs, fit_baseline
+from dock.models.baseline import find_cutoffs
+from dock.models.closed_form import ClosedForm, fit_closed_form
 from dock.models.data.samples import Item
 from dock.models.graph import build_graph
 from dock.models.modelfile import ModelFile, read_model, write_model
@@ -23,10 +24,10 @@ from dock.models.statistics import StatisticsBuilder
 from dock.models.targets import TargetLayout
 from dock.models.training.setup import prepare_data
 
-__all__ = ["BACKEND", "TwoCentreModel", "mean_absolute_error"]
+__all__ = ["THREE_CENTRE", "TWO_CENTRE", "ClosedFormModel", "mean_absolute_error"]
 
 
-def mean_absolute_error(baseline: Baseline, items: list[Item]) -> float | None:
+def mean_absolute_error(baseline: ClosedForm, items: list[Item]) -> float | None:
     """Return the error over all entries of structures, in the unit of the target."""
     layout: TargetLayout = baseline.layout
     total = count = 0.0
@@ -38,7 +39,7 @@ def mean_absolute_error(baseline: Baseline, items: list[Item]) -> float | None:
     return total / count if count else None
 
 
-class TwoCentreModel:
+class ClosedFormModel:
     """A fitted closed-form model.
 
     Parameters
@@ -62,11 +63,20 @@ class TwoCentreModel:
 
     def describe(self) -> dict[str, Any]:
         """Return plain data about the model."""
-        return {"backend": "two-centre", **self.file.layout.to_dict(), **self.file.summary}
+        return {"backend": self.file.backend, **self.file.layout.to_dict(), **self.file.summary}
 
 
-class TwoCentreBackend:
-    """Fits the closed-form model by linear least squares."""
+class ClosedFormBackend:
+    """Fits a closed-form model by linear least squares.
+
+    Parameters
+    ----------
+    kind
+        ``three-centre`` or ``two-centre``.
+    """
+
+    def __init__(self, kind: str) -> None:
+        self._kind = kind
 
     def fit(self, options: TrainOptions, progress: Report | None = None) -> dict[str, Any]:
         """Fit, write ``model/best.h5``, return errors in the unit of the target."""
@@ -76,7 +86,9 @@ class TwoCentreBackend:
         index = {name: number for number, name in enumerate(store.names)}
         trained = [index[name] for name in parts.split.train]
         cutoffs = find_cutoffs((store.raw(i).graph for i in trained), layout.n_species)
-        baseline = fit_baseline(lambda: (store.raw(i) for i in trained), layout, cutoffs)
+        baseline = fit_closed_form(
+            self._kind, lambda: (store.raw(i) for i in trained), layout, cutoffs
+        )
         builder = StatisticsBuilder(layout)
         for number in trained:
             item = store.raw(number)
@@ -93,9 +105,7 @@ class TwoCentreBackend:
         (folder / "model").mkdir(parents=True, exist_ok=True)
         summary = {**errors, "options": options.to_dict(), "training_set": parts.provenance}
         path = folder / "model" / "best.h5"
-        model = ModelFile(
-            "two-centre", layout, cutoffs, builder.result(), baseline, summary=summary
-        )
+        model = ModelFile(self._kind, layout, cutoffs, builder.result(), baseline, summary=summary)
         write_model(path, model, overwrite=True)
         if progress is not None:
             progress(1, 1, "")
@@ -104,7 +114,7 @@ class TwoCentreBackend:
         write_text(folder / "result.json", json.dumps(result, indent=1) + "\n", overwrite=True)
         return result
 
-    def load(self, path: str | Path, **options: Any) -> TwoCentreModel:
+    def load(self, path: str | Path, **options: Any) -> ClosedFormModel:
         """Load a model file.
 
         Raises
@@ -113,8 +123,8 @@ class TwoCentreBackend:
             For any option: there are none.
         """
         if options:
-            raise UsageError(f"a two-centre model takes no option {', '.join(options)}.")
-        return TwoCentreModel(read_model(path))
+            raise UsageError(f"a closed-form model takes no option {', '.join(options)}.")
+        return ClosedFormModel(read_model(path))
 
     def check(self, options: TrainOptions) -> dict[str, Any]:
         """Read and check the data."""
@@ -122,4 +132,5 @@ class TwoCentreBackend:
         return {**parts.provenance, **parts.layout.to_dict()}
 
 
-BACKEND = TwoCentreBackend()
+THREE_CENTRE = ClosedFormBackend("three-centre")
+TWO_CENTRE = ClosedFormBackend("two-centre")

@@ -1,0 +1,134 @@
+"""Compiled loops that evaluate the functions of bonds and sites."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+_compiled = numba.njit(nogil=True, cache=True)
+
+
+@_compiled  # type: ignore[untyped-decorator]
+def add_surroundings(
+    around: NDArray[Any],
+    receiver: NDArray[Any],
+    kinds: NDArray[Any],
+    radial: NDArray[Any],
+    harmonics: NDArray[Any],
+) -> None:
+    """Add T_n(r) Y_lm of each edge to its receiver: around (atoms, species, n, lm)."""
+    n_radial, n_lm = around.shape[2], around.shape[3]
+    for edge in range(len(receiver)):
+        own = around[receiver[edge], kinds[edge]]
+        for n in range(n_radial):
+            value = radial[edge, n]
+            if value != 0.0:
+                for lm in range(n_lm):
+                    own[n, lm] += value * harmonics[edge, lm]
+
+
+@_compiled  # type: ignore[untyped-decorator]
+def _couple(
+    begin: int,
+    end: int,
+    places: NDArray[Any],
+    factors: NDArray[Any],
+    left: NDArray[Any],
+    right: NDArray[Any],
+    out: NDArray[Any],
+) -> None:
+    """Set out[M] to the sum of C(m1, m2, M) left[m1] right[m2]."""
+    out[:] = 0.0
+    for k in range(begin, end):
+        out[places[k, 2]] += factors[k] * left[places[k, 0]] * right[places[k, 1]]
+
+
+@_compiled  # type: ignore[untyped-decorator]
+def _others(
+    own: NDArray[Any], harmonics: NDArray[Any], l: int, value: float, out: NDArray[Any]
+) -> None:
+    """Set out[m] to the surroundings less what the bond itself adds."""
+    for m in range(2 * l + 1):
+        out[m] = own[l * l + m] - value * harmonics[l * l + m]
+
+
+@_compiled  # type: ignore[untyped-decorator]
+def fill_bonds(
+    out: NDArray[Any],
+    sizes: tuple[int, int, int],
+    table: tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any]],
+    bond: NDArray[Any],
+    harmonics: NDArray[Any],
+    around: NDArray[Any],
+    ends: NDArray[Any],
+    own: tuple[NDArray[Any], NDArray[Any]],
+) -> None:
+    """Evaluate the functions of one part for bonds of one kind.
+
+    out (bonds, 2J + 1, functions); sizes = J, degree, functions with two centres; table =
+    couplings, starts, places, factors; bond (bonds, a) and harmonics (bonds, lm) of the bonds;
+    around as in `add_surroundings`; ends (bonds, 2) receiver and sender; own = species of the
+    bond's other atom as seen from each end (2,), and what it adds there (2, bonds, n).
+    """
+    J, degree, n_pair = sizes
+    couplings, starts, places, factors = table
+    species, radial = own
+    width, n_radial = 2 * J + 1, around.shape[2]
+    inner, coupled = np.empty(around.shape[3]), np.empty(width)
+    for e in range(len(out)):
+        for M in range(width):
+            out[e, M, :n_pair] = bond[e, :n_pair] * harmonics[e, J * J + M]
+        f = n_pair
+        for q in range(len(couplings)):
+            end, kind, l1, l2 = couplings[q]
+            sign = -1.0 if end == 1 and l2 % 2 == 1 else 1.0
+            for n in range(min(n_radial - 1, degree - l2) + 1):
+                value = sign * radial[end, e, n] if kind == species[end] else 0.0
+                _others(around[ends[e, end], kind, n], harmonics[e], l2, value, inner)
+                left = harmonics[e, l1 * l1 :]
+                _couple(starts[q], starts[q + 1], places, factors, left, inner, coupled)
+                count = degree - l2 - n + 1
+                for M in range(width):
+                    out[e, M, f : f + count] = coupled[M] * bond[e, :count]
+                f += count
+
+
+@_compiled  # type: ignore[untyped-decorator]
+def fill_sites(
+    out: NDArray[Any],
+    sizes: tuple[int, int, int],
+    singles: NDArray[Any],
+    table: tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any]],
+    around: NDArray[Any],
+) -> None:
+    """Evaluate the functions of one part for atoms of one kind.
+
+    out (atoms, 2J + 1, functions); sizes = J, degree, 1 with a constant; singles: species of the
+    functions linear in the surroundings; table as in `fill_bonds`; around (atoms, species, n, lm)
+    of these atoms.
+    """
+    J, degree, constant = sizes
+    couplings, starts, places, factors = table
+    width, n_radial = 2 * J + 1, around.shape[2]
+    coupled = np.empty(width)
+    for i in range(len(out)):
+        out[i, 0, :constant] = 1.0
+        f = constant
+        for s in singles:
+            for n in range(n_radial):
+                out[i, :, f] = around[i, s, n, J * J : (J + 1) ** 2]
+                f += 1
+        for q in range(len(couplings)):
+            s1, l1, s2, l2 = couplings[q]
+            first = 1 if s1 == s2 and l1 == l2 else 0
+            for n1 in range(n_radial):
+                left = around[i, s1, n1, l1 * l1 :]
+                for n2 in range(first * n1, n_radial):
+                    if 2 * (n1 + n2) + l1 + l2 <= 2 * degree:
+                        right = around[i, s2, n2, l2 * l2 :]
+                        _couple(starts[q], starts[q + 1], places, factors, left, right, coupled)
+                        out[i, :, f] = coupled
+                        f += 1
