@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +16,14 @@ from dock.core.matrix import AOMatrix
 from dock.core.structure import Structure
 from dock.errors import SolverError, UsageError
 from dock.models.backend import Pattern
-from dock.models.graph import Graph, build_graph, parts_of
+from dock.models.closed_form import ClosedForm
+from dock.models.graph import Graph, GraphPart, build_graph, parts_of
 from dock.models.inference.engine import PART_EDGES, NetworkEngine, Report
 from dock.models.modelfile import ModelFile, find_model, read_model
 
 __all__ = ["NetworkModel"]
+
+_BASELINE_EDGES = 5_000  # pairs that one thread takes at a time
 
 
 class NetworkModel:
@@ -130,13 +135,9 @@ class NetworkModel:
             return found
         result = []
         for graph, (node, edge) in zip(graphs, found, strict=True):
-            node, edge = np.array(node), np.array(edge)
-            around: Any = baseline.begin(graph)
-            for part in parts_of(graph, 20_000):
-                onsite, offsite = baseline.one_way(part, around)
-                node[part.atoms] += onsite
-                edge[part.edges] += offsite
-            result.append((node, edge))
+            total = np.array(node), np.array(edge)
+            _add_closed_form(baseline, graph, total)
+            result.append(total)
         return result
 
     def describe(self) -> dict[str, Any]:
@@ -154,6 +155,25 @@ class NetworkModel:
             "fingerprint": self.fingerprint,
             **dict(file.summary),
         }
+
+
+def _add_closed_form(
+    baseline: ClosedForm, graph: Graph, total: tuple[NDArray[Any], NDArray[Any]]
+) -> None:
+    """Add the closed-form part to all blocks, on as many threads as this process may use."""
+    around: Any = baseline.begin(graph)
+
+    def add(part: GraphPart) -> None:
+        onsite, offsite = baseline.one_way(part, around)
+        total[0][part.atoms] += onsite
+        total[1][part.edges] += offsite
+
+    parts = list(parts_of(graph, _BASELINE_EDGES))
+    if len(parts) == 1:
+        add(parts[0])
+        return
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as threads:
+        list(threads.map(add, parts))
 
 
 def _first(tree: Any) -> Any:

@@ -41,7 +41,8 @@ def _couple(
     out: NDArray[Any],
 ) -> None:
     """Set out[M] to the sum of C(m1, m2, M) left[m1] right[m2]."""
-    out[:] = 0.0
+    for M in range(len(out)):
+        out[M] = 0.0
     for k in range(begin, end):
         out[places[k, 2]] += factors[k] * left[places[k, 0]] * right[places[k, 1]]
 
@@ -80,7 +81,8 @@ def fill_bonds(
     inner, coupled = np.empty(around.shape[3]), np.empty(width)
     for e in range(len(out)):
         for M in range(width):
-            out[e, M, :n_pair] = bond[e, :n_pair] * harmonics[e, J * J + M]
+            for a in range(n_pair):
+                out[e, M, a] = bond[e, a] * harmonics[e, J * J + M]
         f = n_pair
         for q in range(len(couplings)):
             end, kind, l1, l2 = couplings[q]
@@ -92,7 +94,9 @@ def fill_bonds(
                 _couple(starts[q], starts[q + 1], places, factors, left, inner, coupled)
                 count = degree - l2 - n + 1
                 for M in range(width):
-                    out[e, M, f : f + count] = coupled[M] * bond[e, :count]
+                    value = coupled[M]
+                    for a in range(count):
+                        out[e, M, f + a] = value * bond[e, a]
                 f += count
 
 
@@ -119,7 +123,8 @@ def fill_sites(
         f = constant
         for s in singles:
             for n in range(n_radial):
-                out[i, :, f] = around[i, s, n, J * J : (J + 1) ** 2]
+                for M in range(width):
+                    out[i, M, f] = around[i, s, n, J * J + M]
                 f += 1
         for q in range(len(couplings)):
             s1, l1, s2, l2 = couplings[q]
@@ -130,5 +135,6 @@ def fill_sites(
                     if 2 * (n1 + n2) + l1 + l2 <= 2 * degree:
                         right = around[i, s2, n2, l2 * l2 :]
                         _couple(starts[q], starts[q + 1], places, factors, left, right, coupled)
-                        out[i, :, f] = coupled
+                        for M in range(width):
+                            out[i, M, f] = coupled[M]
                         f += 1

@@ -37,7 +37,7 @@ __all__ = ["fit_three_centre"]
 
 _MAX_DEGREE = 8
 _MAX_FUNCTIONS = 500
-_ROWS_PER_FUNCTION = 2.0  # at least, else the degree is lowered
+_ROWS_PER_FUNCTION = 1.0  # at least, else the degree is lowered
 _ENOUGH_ROWS = 40  # rows for each function; of more, some are left out
 _HELD_OUT = 5  # every fifth structure chooses the penalty
 _SLOPES = (1.0, 1.5, 2.0)
