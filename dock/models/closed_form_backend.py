@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from dock.core.matrix import AOMatrix
+from dock.core.quantity import quantity_of
 from dock.core.structure import Structure
 from dock.errors import UsageError
 from dock.files import write_text
@@ -18,11 +19,11 @@ from dock.models.baseline import find_cutoffs
 from dock.models.closed_form import ClosedForm, fit_closed_form
 from dock.models.data.samples import Item
 from dock.models.graph import build_graph
-from dock.models.modelfile import ModelFile, read_model, write_model
+from dock.models.modelfile import ModelFile, file_fingerprint, read_model, write_model
 from dock.models.options.train import TrainOptions
 from dock.models.statistics import StatisticsBuilder
 from dock.models.targets import TargetLayout
-from dock.models.training.setup import prepare_data
+from dock.models.training.setup import check_data, prepare_data, record
 
 __all__ = ["THREE_CENTRE", "TWO_CENTRE", "ClosedFormModel", "mean_absolute_error"]
 
@@ -46,12 +47,14 @@ class ClosedFormModel:
     ----------
     file
         What `read_model` returned.
+    fingerprint
+        Hash of the file.
     """
 
-    def __init__(self, file: ModelFile) -> None:
+    def __init__(self, file: ModelFile, fingerprint: str = "") -> None:
         if file.baseline is None:
             raise UsageError("the model file has no closed-form part.")
-        self.file, self._baseline = file, file.baseline
+        self.file, self._baseline, self.fingerprint = file, file.baseline, fingerprint
 
     def predict(self, structure: Structure, overlap: Pattern, moments: Any = None) -> AOMatrix:
         """Return the matrix of a structure on the pattern of its overlap."""
@@ -63,7 +66,12 @@ class ClosedFormModel:
 
     def describe(self) -> dict[str, Any]:
         """Return plain data about the model."""
-        return {"backend": self.file.backend, **self.file.layout.to_dict(), **self.file.summary}
+        return {
+            "backend": self.file.backend,
+            **self.file.layout.to_dict(),
+            "fingerprint": self.fingerprint,
+            **self.file.summary,
+        }
 
 
 class ClosedFormBackend:
@@ -103,13 +111,15 @@ class ClosedFormBackend:
         }
         folder = Path(options.data.outputs_dir)
         (folder / "model").mkdir(parents=True, exist_ok=True)
+        record(options, parts.split)
         summary = {**errors, "options": options.to_dict(), "training_set": parts.provenance}
         path = folder / "model" / "best.h5"
         model = ModelFile(self._kind, layout, cutoffs, builder.result(), baseline, summary=summary)
         write_model(path, model, overwrite=True)
         if progress is not None:
             progress(1, 1, "")
-        result = {"best": str(path), "reason": "fitted", **errors}
+        unit = quantity_of(layout.quantity).unit
+        result = {"best": str(path), "reason": "fitted", "unit": unit, **errors}
         result["seconds"] = time.monotonic() - begin
         write_text(folder / "result.json", json.dumps(result, indent=1) + "\n", overwrite=True)
         return result
@@ -124,12 +134,11 @@ class ClosedFormBackend:
         """
         if options:
             raise UsageError(f"a closed-form model takes no option {', '.join(options)}.")
-        return ClosedFormModel(read_model(path))
+        return ClosedFormModel(read_model(path), file_fingerprint(path))
 
     def check(self, options: TrainOptions) -> dict[str, Any]:
         """Read and check the data."""
-        parts = prepare_data(options)
-        return {**parts.provenance, **parts.layout.to_dict()}
+        return check_data(options)
 
 
 THREE_CENTRE = ClosedFormBackend("three-centre")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -22,6 +23,7 @@ from dock.models.targets import TargetLayout
 
 __all__ = [
     "ModelFile",
+    "file_fingerprint",
     "find_model",
     "flatten",
     "read_backend_name",
@@ -128,9 +130,12 @@ def write_model(path: str | Path, model: ModelFile, *, overwrite: bool = False) 
         "fingerprint": model.layout.fingerprint(),
         "units": {"hamiltonian": "eV", "length": "angstrom"},
         "baseline": None if model.baseline is None else model.baseline.kind,
-        "network": None if model.config is None else model.config.to_dict(),
+        "network": None,
         "summary": dict(model.summary),
     }
+    network = {} if model.config is None else model.config.to_dict()
+    limits = network.pop("cutoffs", [])  # long with many species, and attributes end at 64 kB
+    head["network"] = network or None
     groups: dict[str, Mapping[str, Any]] = {"statistics": model.statistics.to_arrays()}
     if model.baseline is not None:
         groups["baseline"] = model.baseline.to_arrays()
@@ -138,7 +143,7 @@ def write_model(path: str | Path, model: ModelFile, *, overwrite: bool = False) 
         groups["params"] = flatten(model.params)
     with new_hdf5(path, overwrite=overwrite) as file:
         file.attrs["head"] = json.dumps(head)
-        file["cutoffs"] = np.asarray(model.cutoffs)
+        file["cutoffs"], file["network_cutoffs"] = np.asarray(model.cutoffs), np.asarray(limits)
         if model.program is not None:
             file["program"] = np.frombuffer(model.program, dtype=np.uint8)
         for name, arrays in groups.items():
@@ -169,6 +174,7 @@ def read_model(path: str | Path) -> ModelFile:
         if not bool(file.attrs.get("complete", False)):
             raise FormatError(path, "the model file is not complete", fix=_FIX)
         cutoffs = np.asarray(file["cutoffs"][()])
+        limits = file["network_cutoffs"][()].tolist() if "network_cutoffs" in file else []
         program = file["program"][()].tobytes() if "program" in file else None
         groups = {
             name: _arrays(file[name])
@@ -182,7 +188,7 @@ def read_model(path: str | Path) -> ModelFile:
         if "baseline" in groups:
             baseline = read_closed_form(head["baseline"], layout, groups["baseline"])
         network = head["network"]
-        config = None if network is None else NetworkConfig.from_dict(network)
+        config = None if network is None else NetworkConfig.from_dict({"cutoffs": limits} | network)
     except (KeyError, TypeError, ValueError, DockError) as error:
         raise FormatError(path, "the model file is damaged", found=repr(error), fix=_FIX) from error
     params = unflatten(groups["params"]) if "params" in groups else None
@@ -218,6 +224,11 @@ def read_backend_name(path: str | Path) -> str:
             return str(head["backend"])
         except (KeyError, TypeError, ValueError) as error:
             raise FormatError(path, "this is no model file", expected=FORMAT, fix=_FIX) from error
+
+
+def file_fingerprint(path: str | Path) -> str:
+    """Return a hash of a model file, which its predictions carry."""
+    return hashlib.sha256(find_model(path).read_bytes()).hexdigest()[:16]
 
 
 def find_model(path: str | Path, kind: str = "best") -> Path:

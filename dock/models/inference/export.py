@@ -8,7 +8,6 @@ and off-site blocks. Whoever reads it needs `jax.export.deserialize` and what is
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ from dock.core.structure import Structure
 from dock.errors import FormatError, UsageError
 from dock.models.backend import Pattern, Report
 from dock.models.graph import build_graph
-from dock.models.modelfile import find_model, read_model, write_model
+from dock.models.modelfile import file_fingerprint, find_model, read_model, write_model
 from dock.models.options.train import TrainOptions
 
 __all__ = ["ARGUMENTS", "BACKEND", "ExportedModel", "export_model"]
@@ -61,10 +60,10 @@ def export_model(path: str | Path, output: str | Path, *, overwrite: bool = Fals
 
     from dock.models.network.model import apply
 
-    leaves = jax.tree.leaves(model.params)
-    dtype = np.dtype(leaves[0].dtype)
+    dtype = np.dtype(jax.tree.leaves(model.params)[0].dtype)
     jax.config.update("jax_enable_x64", dtype == np.float64)
-    config, layout, params = model.config, model.layout, model.params
+    config, layout = model.config, model.layout
+    params = jax.tree.map(jax.numpy.asarray, model.params)
     names = [*ARGUMENTS, *(["moments"] if config.moments else [])]
 
     def program(*arrays: Any) -> Any:
@@ -109,7 +108,7 @@ class ExportedModel:
 
         path = find_model(path)
         self.file = read_model(path)
-        self.fingerprint = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+        self.fingerprint = file_fingerprint(path)
         if self.file.program is None:
             raise FormatError(path, "the file holds no exported program")
         prepare_process(device, preallocate=False)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -19,7 +18,7 @@ from dock.models.backend import Pattern
 from dock.models.closed_form import ClosedForm
 from dock.models.graph import Graph, GraphPart, build_graph, parts_of
 from dock.models.inference.engine import PART_EDGES, NetworkEngine, Report
-from dock.models.modelfile import ModelFile, find_model, read_model
+from dock.models.modelfile import ModelFile, file_fingerprint, read_model
 
 __all__ = ["NetworkModel"]
 
@@ -71,9 +70,7 @@ class NetworkModel:
         from dock.models.training.environment import prepare_process
 
         prepare_process(options.get("device", "cpu"), preallocate=False)
-        path = find_model(path)
-        file = read_model(path)
-        return cls(file, hashlib.sha256(path.read_bytes()).hexdigest()[:16], **options)
+        return cls(read_model(path), file_fingerprint(path), **options)
 
     def graph(self, structure: Structure, overlap: Pattern, moments: Any = None) -> Graph:
         """Return the graph of a structure.

@@ -1,0 +1,226 @@
+"""dock train with a closed-form backend, dock infer and dock model: files, refusals, reruns."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import h5py
+import numpy as np
+import pytest
+from samples import cli
+
+import dock
+from dock.models import load
+
+TOML = """
+[data]
+inputs_dir = "{inputs}"
+outputs_dir = "{name}"
+[model]
+backend = "{backend}"
+[process.train.dataloader]
+dataset_split_json = "{inputs}/split.json"
+"""
+
+
+def run(*arguments, code=0):
+    answer = cli(*arguments)
+    assert answer.code == code, answer
+    assert "Traceback" not in answer.out + answer.err
+    return answer
+
+
+def said(answer):
+    return answer.out + answer.err
+
+
+@pytest.fixture(scope="module")
+def trained(bundled, tmp_path_factory):
+    """A three-centre and a two-centre model of the bundled molecules."""
+    folder = tmp_path_factory.mktemp("models")
+    for name in ("three-centre", "two-centre"):
+        text = TOML.format(inputs=bundled / "water", name=name, backend=name)
+        (folder / f"{name}.toml").write_text(text)
+        run("train", folder / f"{name}.toml", "--quiet")
+    return folder
+
+
+@pytest.fixture
+def molecule(bundled, tmp_path):
+    """A folder with the overlap alone, as an inference finds it."""
+    folder = tmp_path / "molecule"
+    folder.mkdir()
+    for name in ("POSCAR", "info.json", "overlap.h5"):
+        shutil.copy(bundled / "water" / "055" / name, folder)
+    return folder
+
+
+def test_prediction_beside_the_overlap(trained, molecule, bundled):
+    run("infer", trained / "three-centre", molecule)
+    made = dock.read(molecule)
+    truth = dock.read(bundled / "water" / "055")
+    assert np.abs((made.hamiltonian - truth.hamiltonian).entries).mean() < 1e-3
+    assert made.hamiltonian.hermiticity_error() == 0.0
+    report = json.loads((molecule / "prediction.json").read_text())
+    assert report["models"] == [load(trained / "three-centre").describe()["fingerprint"]]
+    assert report["pairs"] == 9
+    assert report["notes"] == []
+    with h5py.File(molecule / "hamiltonian_pred.h5") as file:
+        assert file["entries"].dtype == np.float64
+    assert "VBM" in run("bands", molecule).out
+
+
+def test_a_rerun_skips_and_another_model_is_refused(trained, molecule):
+    run("infer", trained / "three-centre", molecule)
+    content = (molecule / "hamiltonian_pred.h5").read_bytes()
+    again = run("infer", trained / "three-centre", molecule)
+    assert "1 done before" in said(again)
+    other = run("infer", trained / "two-centre", molecule, code=2)
+    assert "--overwrite" in said(other)
+    assert (molecule / "hamiltonian_pred.h5").read_bytes() == content
+    run("infer", trained / "two-centre", molecule, "--overwrite", "--single-precision")
+    with h5py.File(molecule / "hamiltonian_pred.h5") as file:
+        assert file["entries"].dtype == np.float32
+
+
+def test_many_structures_go_below_the_output(trained, bundled, tmp_path):
+    """A bad one does not stop the others; it is named, and the exit code is 1."""
+    source = tmp_path / "set"
+    for name in ("050", "051", "052"):
+        shutil.copytree(bundled / "water" / name, source / name)
+    (source / "051" / "overlap.h5").write_bytes(b"nothing")
+    result = run("infer", trained / "three-centre", source, "-o", tmp_path / "out", code=1)
+    assert "051" in said(result)
+    made = sorted(path.parent.name for path in (tmp_path / "out").glob("*/hamiltonian_pred.h5"))
+    assert made == ["050", "052"]
+    assert not (source / "050" / "hamiltonian_pred.h5").exists()
+    compared = run("evaluate", tmp_path / "out" / "050", source / "050", "-o", tmp_path / "report")
+    assert "MAE" in said(compared)
+
+
+def test_ensemble_gives_the_spread(trained, molecule):
+    result = run(
+        "infer", trained / "three-centre", molecule, "--ensemble", trained / "two-centre", "--json"
+    )
+    assert json.loads(result.out.splitlines()[0])["status"] == "done"
+    first = load(trained / "three-centre").predict(*pieces(molecule))
+    second = load(trained / "two-centre").predict(*pieces(molecule))
+    mean = dock.read(molecule).hamiltonian
+    np.testing.assert_allclose(mean.entries, (first.entries + second.entries) / 2, atol=1e-12)
+    with h5py.File(molecule / "uncertainty.h5") as file:
+        spread = file["spread"][()]
+        assert len(spread) == len(file["atom_pairs"])
+    begin, end = first.layout.starts[2:4]
+    change = (first.entries - second.entries)[0, begin:end] / np.sqrt(2)
+    assert spread[2] == pytest.approx(np.sqrt((change**2).mean()))
+    report = json.loads((molecule / "prediction.json").read_text())["uncertainty"]
+    assert report["largest"] == pytest.approx(spread.max())
+    assert set(report["pairs"]) == {"O-O", "O-H", "H-O", "H-H"}
+
+
+def pieces(folder):
+    calc = dock.read(folder)
+    return calc.structure, calc.require("overlap")
+
+
+def test_options_from_a_file(trained, molecule, tmp_path):
+    text = '[model]\nmodel_dir = "{}"\n[data]\ninputs_dir = "{}"\noutputs_dir = "out"\n'
+    path = tmp_path / "infer.toml"
+    path.write_text(text.format(trained / "three-centre", molecule))
+    run("infer", path)
+    assert (tmp_path / "out" / "hamiltonian_pred.h5").is_file()
+    assert (tmp_path / "out" / "overlap.h5").is_file()
+
+
+@pytest.mark.parametrize(
+    ("content", "word"),
+    [
+        ('[model]\nmodel_dir = "m"', "data.inputs_dir"),
+        ('[data]\ninputs_dir = "m"', "model.model_dir"),
+        ('[model]\nmodel_dirr = "m"', "model_dir"),
+        ("[model]\nload_model_epoch = 3", "load_model_type"),
+        ('[process.infer]\noutput_type = "petsc"', "--to petsc"),
+        ("[process.infer]\ntarget_symmetrize = true", "Hermitian"),
+        ('[system]\ndevice = "abacus"', "device"),
+        ("[process.infer]\npart_edges = 3", "64"),
+        ("nothing", "TOML"),
+    ],
+)
+def test_bad_options_name_the_key(tmp_path, content, word):
+    path = tmp_path / "infer.toml"
+    path.write_text(content)
+    assert word in said(run("infer", path, code=2))
+
+
+def test_refusals(trained, molecule, tmp_path, bundled):
+    model = trained / "three-centre"
+    assert "at least one structure" in said(run("infer", model, code=2))
+    assert "no-such" in said(run("infer", model, tmp_path / "no-such", code=2))
+    assert "run folder" in said(run("infer", tmp_path, molecule, code=2))
+    (molecule / "overlap.h5").unlink()
+    assert "--basis" in said(run("infer", model, molecule, code=2))
+    assert "'Si'" in said(
+        run("infer", model, bundled / "unified" / "si", "-o", tmp_path / "x", code=2)
+    )
+    assert not (tmp_path / "x" / "hamiltonian_pred.h5").exists()
+    for name in ("a", "b"):
+        shutil.copytree(bundled / "water" / "000", tmp_path / name / "same")
+    both = run("infer", model, tmp_path / "a", tmp_path / "b", "-o", tmp_path / "y", code=2)
+    assert "different names" in said(both)
+
+
+def test_read_only_folder_stays_as_it_is(trained, molecule, monkeypatch):
+    """What cannot be written is an error with the path, and nothing half-written stays."""
+    (molecule / "hamiltonian_pred.h5").mkdir()
+    result = run("infer", trained / "three-centre", molecule, code=2)
+    assert "hamiltonian_pred.h5" in said(result)
+    assert sorted(path.name for path in molecule.iterdir()) == [
+        "POSCAR",
+        "hamiltonian_pred.h5",
+        "info.json",
+        "overlap.h5",
+    ]
+
+
+def test_pairs_beyond_the_training_are_reported(trained, tmp_path, bundled):
+    """Atoms farther apart than ever seen: predicted, and said."""
+    folder = tmp_path / "far"
+    shutil.copytree(bundled / "water" / "055", folder)
+    (folder / "hamiltonian.h5").unlink()
+    lines = (folder / "POSCAR").read_text().splitlines()
+    lines[-1] = "  0.0 -2.4 -0.5"
+    (folder / "POSCAR").write_text("\n".join(lines) + "\n")
+    run("infer", trained / "three-centre", folder)
+    notes = json.loads((folder / "prediction.json").read_text())["notes"]
+    assert any("longer than any in the training data" in note for note in notes)
+
+
+def test_pairs_that_the_overlap_lacks_are_predicted(trained, molecule):
+    overlap = dock.read(molecule).require("overlap")
+    keep = np.flatnonzero(overlap.pairs.i == overlap.pairs.j)
+    from dock.models.backend import PairsOfBasis
+    from dock.models.coverage import cover
+
+    file = load(trained / "three-centre").file
+    found = cover(file, overlap.structure, PairsOfBasis(overlap.basis, overlap.pairs.take(keep)))
+    assert found.n_added == 6
+    assert len(found.pattern.pairs) == 9
+    assert "overlap lacks" in found.notes[0]
+
+
+def test_model_info(trained):
+    text = run("model", "info", trained / "three-centre").out
+    for word in ("three-centre", "O sspdp", "H ssp", "hamiltonian", "test MAE"):
+        assert word.replace("sspdp", "ssppd") in text
+    facts = json.loads(run("model", "info", trained / "two-centre", "--json").out)
+    assert facts["backend"] == "two-centre"
+    assert facts["training_set"]
+    refused = run("model", "export", trained / "two-centre", "-o", trained / "x.h5", code=2)
+    assert "only networks" in said(refused)
+
+
+def test_help_teaches():
+    for command in (["train"], ["infer"], ["model"], ["model", "info"], ["model", "export"]):
+        text = run(*command, "--help").out
+        assert len(text) > 200
