@@ -121,6 +121,10 @@ def bands(
         parse_fields(project)
     show_log(quiet=quiet)
     calc = read(path, source).replace(fermi_level=fermi, n_electrons=electrons)
+    reference = None if compare is None else read(compare)
+    if reference is not None and calc.fermi_level is None:
+        # A prediction has no Fermi level of its own, but the zero of energy of its training data.
+        calc = calc.replace(fermi_level=reference.fermi_level)
     selection = Selection(window or None, states, around)
     chosen = make_path(calc, k_path, points=points)
     target = output or (path if path.is_dir() else path.parent) / "band.h5"
@@ -130,8 +134,8 @@ def bands(
     run = partial(compute, path=chosen, selection=selection, s_threshold=s_threshold, jobs=jobs)
     result = run(calc, progress=lambda done, _: bar.update(done))
     other = None
-    if compare is not None:
-        other = run(read(compare), progress=lambda done, _: bar.update(count + done))
+    if reference is not None:
+        other = run(reference, progress=lambda done, _: bar.update(count + done))
         result.difference(other)  # raises, before anything is written, where they do not compare
     saved: BandStructure | FatBands = result
     if project is not None:

@@ -12,6 +12,56 @@ _compiled = numba.njit(nogil=True, cache=True)
 
 
 @_compiled  # type: ignore[untyped-decorator]
+def fill_harmonics(out: NDArray[Any], directions: NDArray[Any], l_max: int) -> None:
+    """Set √(4π / (2l+1)) Y_lm of unit vectors at out[:, l² + l + m], in the dock convention."""
+    for e in range(len(out)):
+        x, y, z = directions[e]
+        cosine, sine, first = 1.0, 0.0, 1.0
+        for m in range(l_max + 1):
+            before, current = 0.0, first
+            for l in range(m, l_max + 1):
+                if l > m:
+                    low = np.sqrt((l - 1.0) ** 2 - m * m)
+                    following = ((2 * l - 1) * z * current - low * before) / np.sqrt(l * l - m * m)
+                    before, current = current, following
+                out[e, l * l + l + m] = current * cosine
+                if m > 0:
+                    out[e, l * l + l - m] = current * sine
+            cosine, sine = x * cosine - y * sine, x * sine + y * cosine
+            first *= np.sqrt((2 * m + 1) / (2 * m + 2))
+            if m == 0:
+                first *= np.sqrt(2.0)
+
+
+@_compiled  # type: ignore[untyped-decorator]
+def fill_polynomials(
+    out: NDArray[Any], r: NDArray[Any], ends: tuple[float, float, float], straight: float
+) -> None:
+    """Set Chebyshev polynomials of r; ends = low, high, cutoff (0 for none).
+
+    Beyond `straight` times the half span they go on along their tangents. With a cutoff they are
+    multiplied by (1 − (r / cutoff)²)³.
+    """
+    low, high, cutoff = ends
+    for e in range(len(r)):
+        x = (2 * r[e] - low - high) / (high - low)
+        inside = min(max(x, -straight), straight)
+        fade = 1.0
+        if cutoff > 0:
+            fade = max(1 - (r[e] / cutoff) ** 2, 0.0) ** 3
+        before, value = inside, 1.0  # T_-1 = T_1
+        slope_before, slope = 1.0, 0.0
+        for n in range(out.shape[1]):
+            out[e, n] = fade * (value + slope * (x - inside))
+            before, value, slope_before, slope = (
+                value,
+                2 * inside * value - before,
+                slope,
+                2 * value + 2 * inside * slope - slope_before,
+            )
+
+
+@_compiled  # type: ignore[untyped-decorator]
 def add_surroundings(
     around: NDArray[Any],
     receiver: NDArray[Any],

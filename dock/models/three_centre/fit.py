@@ -40,6 +40,7 @@ _MAX_FUNCTIONS = 500
 _ROWS_PER_FUNCTION = 1.0  # at least, else the degree is lowered
 _ENOUGH_ROWS = 40  # rows for each function; of more, some are left out
 _HELD_OUT = 5  # every fifth structure chooses the penalty
+_ZERO = 1e-8  # eV; smaller labels are rounding
 _SLOPES = (1.0, 1.5, 2.0)
 _PENALTIES = (1e-14, 1e-12, 1e-10, 1e-8, 1e-6)
 _AS_GOOD = 1.1  # of the smallest squared error: the smoothest such penalty is taken
@@ -58,6 +59,7 @@ class _Problem(Generic[Terms]):
         self.gram: FloatArray = np.zeros((2, n, n))
         self.side: FloatArray = np.zeros((2, n, m))
         self.square = np.zeros(2)
+        self.n_labels = 0
 
     def add(self, fold: int, functions: FloatArray, parts: FloatArray) -> None:
         """Add rows: (n, 2J + 1, functions), and (n, multiplicity · (2J + 1)) coupled labels."""
@@ -68,6 +70,7 @@ class _Problem(Generic[Terms]):
         self.gram[fold] += table.T @ table
         self.side[fold] += table.T @ labels
         self.square[fold] += float((labels**2).sum())
+        self.n_labels += labels.size
 
     def solve(self) -> FloatArray:
         """Return the coefficients (functions, multiplicity)."""
@@ -141,6 +144,8 @@ def fit_three_centre(
         around = Surroundings.of(item.graph, counts.spans)
         _add_bonds(item, layout, bonds, counts, around, fold)
         _add_sites(item, layout, sites, around, fold)
+    bonds = [[_unless_zero(problem) for problem in row] for row in bonds]
+    sites = [[_unless_zero(problem) for problem in row] for row in sites]
     return ThreeCentre(
         layout,
         counts.spans,
@@ -150,6 +155,13 @@ def fit_three_centre(
         tuple(tuple(_solved(p) for p in row) for row in bonds),
         tuple(tuple(_solved(p) for p in row) for row in sites),
     )
+
+
+def _unless_zero(problem: _Problem[Terms] | None) -> _Problem[Terms] | None:
+    """Return the problem unless its labels vanish, by a symmetry of all structures."""
+    if problem is None or problem.square.sum() <= problem.n_labels * _ZERO**2:
+        return None
+    return problem
 
 
 def _solved(problem: _Problem[Any] | None) -> FloatArray:

@@ -10,17 +10,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dock.core.arrays import FloatArray, IntArray
-from dock.core.harmonics import real_harmonics
 from dock.models.baseline import hermitian_blocks
 from dock.models.graph import Graph, GraphPart, parts_of
 from dock.models.targets import TargetLayout
-from dock.models.three_centre._kernels import add_surroundings, fill_bonds, fill_sites
+from dock.models.three_centre._kernels import (
+    add_surroundings,
+    fill_bonds,
+    fill_harmonics,
+    fill_polynomials,
+    fill_sites,
+)
 from dock.models.three_centre.terms import (
     L_MAX,
     N_MAX,
@@ -61,19 +67,10 @@ class Span(NamedTuple):
 
     def polynomials(self, r: FloatArray, degree: int) -> FloatArray:
         """Return Chebyshev polynomials (n, degree + 1) of the distances, faded at the cutoff."""
-        low, high = self.shortest, max(self.longest, self.shortest + 0.1)
-        x = (2 * r - low - high) / (high - low)
-        inside = np.clip(x, -_STRAIGHT, _STRAIGHT)
-        values = np.polynomial.chebyshev.chebvander(inside, degree)
-        outside = np.abs(x) > _STRAIGHT
-        if outside.any():
-            step = 1e-5 * np.sign(x[outside])
-            before = np.polynomial.chebyshev.chebvander(inside[outside] - step, degree)
-            slope = (values[outside] - before) / step[:, None]
-            values[outside] += slope * (x - inside)[outside, None]
-        if self.cutoff:
-            values *= (np.maximum(1 - (r / self.cutoff) ** 2, 0) ** 3)[:, None]
-        return np.ascontiguousarray(values)
+        ends = self.shortest, max(self.longest, self.shortest + 0.1), self.cutoff
+        values = np.empty((len(r), degree + 1))
+        fill_polynomials(values, np.ascontiguousarray(r), ends, _STRAIGHT)
+        return values
 
 
 class Part(NamedTuple):
@@ -85,14 +82,15 @@ class Part(NamedTuple):
     multiplicity: int
 
 
-def parts_of_layout(layout: TargetLayout) -> list[Part]:
+@lru_cache(maxsize=16)
+def parts_of_layout(layout: TargetLayout) -> tuple[Part, ...]:
     """Return the kinds of parts in the order of the coupled numbers."""
     found, begin = [], 0
     for irrep in layout.irreps:
         end = begin + irrep.multiplicity * (2 * irrep.J + 1)
         found.append(Part(irrep.J, irrep.natural, slice(begin, end), irrep.multiplicity))
         begin = end
-    return found
+    return tuple(found)
 
 
 class Surroundings(NamedTuple):
@@ -129,10 +127,9 @@ class Surroundings(NamedTuple):
 
 def harmonics_up_to(l_max: int, directions: FloatArray) -> FloatArray:
     """Return √(4π / (2l+1)) Y_lm, shape (n, (l_max + 1)²)."""
-    parts = [
-        real_harmonics(l, directions) * np.sqrt(4 * np.pi / (2 * l + 1)) for l in range(l_max + 1)
-    ]
-    return np.ascontiguousarray(np.concatenate(parts, axis=1))
+    values = np.empty((len(directions), (l_max + 1) ** 2))
+    fill_harmonics(values, np.ascontiguousarray(directions), l_max)
+    return values
 
 
 class Bonds:
