@@ -76,10 +76,11 @@ class NetworkConfig:
         for name in ("channels", "edge_channels", "hidden", "n_blocks", "n_radial"):
             if getattr(self, name) < 1:
                 raise UsageError(f"the network needs {name} of at least 1.")
-        if self.n_heads and self.channels % self.n_heads:
-            raise UsageError(
-                f"{self.n_heads} heads do not divide {self.channels} channels: choose a divisor."
-            )
+        for width in (self.channels, self.pseudo_channels):
+            if self.n_heads and width % self.n_heads:
+                raise UsageError(
+                    f"{self.n_heads} heads do not divide {width} channels: choose a divisor."
+                )
         object.__setattr__(self, "cutoffs", tuple(float(value) for value in self.cutoffs))
 
     @classmethod
@@ -167,10 +168,10 @@ PRESETS: dict[str, NetworkConfig] = {
         pseudo_channels=16,
         edge_channels=48,
         edge_pseudo_channels=16,
-        hidden=64,
-        hidden_pseudo=24,
-        n_blocks=4,
-        radial_hidden=96,
+        hidden=48,
+        hidden_pseudo=16,
+        n_blocks=3,
+        radial_hidden=384,
         n_heads=4,
         self_product=16,
     ),
