@@ -71,6 +71,16 @@ def test_prediction_beside_the_overlap(trained, molecule, bundled):
     assert "VBM" in run("bands", molecule).out
 
 
+def test_a_prediction_is_compared_on_the_reference_s_scale(trained, molecule, bundled):
+    """It has no Fermi level of its own; aligning that to zero would show a difference of eV."""
+    content = json.loads((molecule / "info.json").read_text())
+    del content["occupation"]
+    (molecule / "info.json").write_text(json.dumps({**content, "fermi_energy_eV": None}))
+    run("infer", trained / "three-centre", molecule)
+    answer = run("bands", molecule, "--compare", bundled / "water" / "055", "--json")
+    assert json.loads(answer.out)["difference_eV"]["max"] < 0.1
+
+
 def test_a_rerun_skips_and_another_model_is_refused(trained, molecule):
     run("infer", trained / "three-centre", molecule)
     content = (molecule / "hamiltonian_pred.h5").read_bytes()
