@@ -8,6 +8,7 @@ that of the features plus one part's work, and several devices take parts in tur
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import jax
@@ -22,12 +23,59 @@ from dock.models.network.config import NetworkConfig
 from dock.models.network.layers import norm_lab
 from dock.models.targets import TargetLayout
 
-__all__ = ["NetworkEngine"]
+__all__ = ["PART_EDGES", "NetworkEngine"]
 
 PART_EDGES = 8_192
 _ABREAST = 2  # parts in flight on each device
 Report = Callable[[int, int], None]
 Blocks = tuple[NDArray[Any], NDArray[Any]]
+
+
+@dataclass
+class _Work:
+    """A large structure on its way: its parts, their features, and the results.
+
+    Attributes
+    ----------
+    graph, parts
+        The structure and how it is cut.
+    sizes
+        Padded numbers of atoms and edges of a part.
+    rows
+        Padded number of atoms of the structure.
+    features
+        Of the edges of each part between two interactions.
+    node, edge
+        The blocks.
+    """
+
+    graph: Graph
+    parts: list[GraphPart]
+    sizes: tuple[int, int]
+    rows: int
+    features: list[Any]
+    node: NDArray[Any]
+    edge: NDArray[Any]
+
+    @classmethod
+    def of(cls, graph: Graph, engine: NetworkEngine) -> _Work:
+        """Cut a structure."""
+        parts = list(parts_of(graph, engine.part_edges))
+        sizes = (
+            rounded_up(max(part.n_atoms for part in parts) + 1),
+            rounded_up(max(part.n_edges for part in parts)),
+        )
+        layout = engine.layout
+        side = (layout.n_channels, layout.n_common, layout.n_common)
+        return cls(
+            graph,
+            parts,
+            sizes,
+            rounded_up(graph.n_atoms + 1),
+            [None] * len(parts),
+            np.empty((graph.n_atoms, *side), engine.dtype),
+            np.empty((graph.n_edges, *side), engine.dtype),
+        )
 
 
 class NetworkEngine:
@@ -102,69 +150,63 @@ class NetworkEngine:
 
     def _large(self, graph: Graph, report: Report | None) -> Blocks:
         """Predict a structure part by part."""
-        parts = list(parts_of(graph, self.part_edges))
-        sizes = (
-            rounded_up(max(part.n_atoms for part in parts) + 1),
-            rounded_up(max(part.n_edges for part in parts)),
-        )
-        rows = rounded_up(graph.n_atoms + 1)
-        x = self._start_nodes(graph, rows)
-        blocks = self._split_blocks()
-        side = (self.layout.n_channels, self.layout.n_common, self.layout.n_common)
-        node = np.empty((graph.n_atoms, *side), self.dtype)
-        edge = np.empty((graph.n_edges, *side), self.dtype)
-        features: list[Any] = [None] * len(parts)
-        total = len(parts) * len(blocks[0])
-        for number in range(len(blocks[0])):
-            is_last = number == len(blocks[0]) - 1
-            normed = [
-                self._norm(own[number]["norm_x"], jax.device_put(x, device))
-                for own, device in zip(blocks, self.devices, strict=True)
-            ]
-            after = np.zeros_like(x)
-            waiting: list[tuple[int, Any, Any]] = []
-            for index, part in enumerate(parts):
-                which = index % len(self.devices)
-                arrays = self._placed(part_arrays(graph, part, sizes, rows, self.dtype), which)
-                params, block = self.params[which], blocks[which][number]
-                e = features[index]
-                if e is None:
-                    e = self._first(params, arrays)
-                own = jax.device_put(_rows(x, part, sizes[0]), self.devices[which])
-                e, fresh = self._step(params, block, normed[which], own, e, arrays)
-                ends = self._ends(params, e, arrays) if is_last else None
-                features[index] = None if is_last else e
-                waiting.append((index, fresh, ends))
-                if len(waiting) > _ABREAST * len(self.devices):
-                    self._collect(waiting.pop(0), parts, after, edge)
-                if report is not None:
-                    report(number * len(parts) + index + 1, total)
-            for item in waiting:
-                self._collect(item, parts, after, edge)
-            x = after
-        for index, part in enumerate(parts):
+        work = _Work.of(graph, self)
+        x = self._start_nodes(graph, work.rows)
+        for number in range(self.config.n_blocks):
+            x = self._sweep(work, number, x, report)
+        for index, part in enumerate(work.parts):
+            params = self.params[index % len(self.devices)]
+            found = self._sites(
+                params, _rows(x, part, work.sizes[0]), self._arrays(work, index)["species"]
+            )
+            work.node[part.atoms] = np.asarray(found)[: part.n_atoms]
+        return work.node, work.edge
+
+    def _sweep(
+        self, work: _Work, number: int, x: NDArray[Any], report: Report | None
+    ) -> NDArray[Any]:
+        """Do one interaction in all parts; return the atoms' new features."""
+        blocks = [
+            jax.tree.map(lambda array: array[number], params["blocks"]) for params in self.params
+        ]
+        normed = [
+            self._norm(block["norm_x"], jax.device_put(x, device))
+            for block, device in zip(blocks, self.devices, strict=True)
+        ]
+        after = np.zeros_like(x)
+        waiting: list[tuple[int, Any, Any]] = []
+        for index, part in enumerate(work.parts):
             which = index % len(self.devices)
-            arrays = part_arrays(graph, part, sizes, rows, self.dtype)
-            found = self._sites(self.params[which], _rows(x, part, sizes[0]), arrays["species"])
-            node[part.atoms] = np.asarray(found)[: part.n_atoms]
-        return node, edge
+            params, device = self.params[which], self.devices[which]
+            arrays = jax.device_put(self._arrays(work, index), device)
+            e = work.features[index] if number else self._first(params, arrays)
+            own = jax.device_put(_rows(x, part, work.sizes[0]), device)
+            e, fresh = self._step(params, blocks[which], normed[which], own, e, arrays)
+            is_last = number == self.config.n_blocks - 1
+            ends = self._ends(params, e, arrays) if is_last else None
+            work.features[index] = None if is_last else e
+            waiting.append((index, fresh, ends))
+            if len(waiting) > _ABREAST * len(self.devices):
+                self._collect(waiting.pop(0), work, after)
+            if report is not None:
+                done = number * len(work.parts) + index + 1
+                report(done, self.config.n_blocks * len(work.parts))
+        for item in waiting:
+            self._collect(item, work, after)
+        return after
 
     @staticmethod
-    def _collect(
-        item: tuple[int, Any, Any],
-        parts: list[GraphPart],
-        after: NDArray[Any],
-        edge: NDArray[Any],
-    ) -> None:
+    def _collect(item: tuple[int, Any, Any], work: _Work, after: NDArray[Any]) -> None:
         """Wait for one part's results and store them."""
         index, fresh, ends = item
-        part = parts[index]
+        part = work.parts[index]
         after[part.atoms] = np.asarray(fresh)[: part.n_atoms]
         if ends is not None:
-            edge[part.edges] = np.asarray(ends)[: part.n_edges]
+            work.edge[part.edges] = np.asarray(ends)[: part.n_edges]
 
-    def _placed(self, arrays: Arrays, which: int) -> Any:
-        return jax.device_put(arrays, self.devices[which])
+    def _arrays(self, work: _Work, index: int) -> Arrays:
+        """Return the padded arrays of one part."""
+        return part_arrays(work.graph, work.parts[index], work.sizes, work.rows, self.dtype)
 
     def _start_nodes(self, graph: Graph, rows: int) -> NDArray[Any]:
         """Return the first features of all atoms, padded."""
@@ -175,19 +217,6 @@ class NetworkEngine:
             moments = np.zeros((rows, 3), self.dtype)
             moments[: graph.n_atoms] = graph.moments
         return np.array(self._start(self.params[0], species, moments))
-
-    def _split_blocks(self) -> list[list[Any]]:
-        """Return for each device the parameters of each interaction."""
-        found = []
-        for params in self.params:
-            stacked = params["blocks"]
-            found.append(
-                [
-                    jax.tree.map(lambda array, k=number: array[k], stacked)
-                    for number in range(self.config.n_blocks)
-                ]
-            )
-        return found
 
     # ------------------------------------------------------------------ compiled parts
 
