@@ -2,9 +2,10 @@
 
     python benchmarks/planewave.py --data FOLDER --pseudo FOLDER [--hpro PYTHON] [--cells 1 2 4 …]
 
-``--data`` has ``si.save``, ``VSC`` and ``aobasis/Si.ion``; ``--hpro`` is the Python of an
-environment with HPRO and mpi4py. One thread everywhere; CPU seconds of whole processes, imports
-included, and of the integrals alone for the supercells.
+``--data`` has ``si.save``, ``VSC`` and ``aobasis/Si.ion`` (26 orbitals); the basis of 44 orbitals
+is ``fixtures/qe/si_3s3p2d``. ``--hpro`` is the Python of an environment with HPRO and mpi4py. One
+thread everywhere; CPU seconds of whole processes, imports included, and of the integrals alone for
+the supercells, which have the smaller basis.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ kernel = PW2AOkernel(aodata_interface="siesta", aodata_root=sys.argv[1], hrdata_
                      vscdir=sys.argv[2], upfdir=sys.argv[3], ecutwfn=30)
 kernel.run_pw2ao_rs(sys.argv[4])
 """
+LARGE = Path(__file__).resolve().parents[1] / "fixtures" / "qe" / "si_3s3p2d"
 CONVERT = [sys.executable, "-m", "dock", "convert", "--from", "qe"]
 
 
@@ -36,15 +38,16 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--pseudo", type=Path, required=True)
     parser.add_argument("--hpro", default=os.environ.get("DOCK_HPRO"))
-    parser.add_argument("--basis", type=Path, help="folder of .ion files; default aobasis")
     parser.add_argument("--cells", type=int, nargs="*", default=[1, 2, 4, 8, 16, 32, 64, 128, 256])
     options = parser.parse_args()
-    basis = options.basis or options.data / "aobasis"
+    small = options.data / "aobasis"
     print(f"machine: {machine()}")
-    with tempfile.TemporaryDirectory() as name:
-        whole(Path(name), options, basis)
+    for size, basis in ((26, small), (44, LARGE)):
+        print(f"{size} orbitals")
+        with tempfile.TemporaryDirectory() as name:
+            whole(Path(name), options, basis)
     for count in options.cells:
-        supercell(options, basis, count)
+        supercell(options, small, count)
 
 
 def whole(folder: Path, options: argparse.Namespace, basis: Path) -> None:

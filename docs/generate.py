@@ -30,6 +30,8 @@ from dock.converters._format import ALL_SPINS
 from dock.converters.deeph.folder import FILES, PREDICTION
 from dock.core.harmonics import CONVENTIONS, LMAX, convention_table, real_harmonics
 from dock.core.quantity import QUANTITIES, quantity_of
+from dock.models.options import TrainOptions, table_of
+from dock.models.options.infer import InferOptions
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
@@ -130,6 +132,29 @@ def harmonics() -> str:
     return "\n\n".join(parts)
 
 
+def train_options() -> str:
+    """Tabulate the keys of train.toml."""
+    return _options(TrainOptions)
+
+
+def infer_options() -> str:
+    """Tabulate the keys of infer.toml."""
+    return _options(InferOptions)
+
+
+def _options(schema: type) -> str:
+    """Tabulate keys section by section."""
+    sections: dict[str, list[list[str]]] = {}
+    for name, kind, default, meaning in table_of(schema):
+        section, _, key = name.rpartition(".")
+        kind = " or ".join(f"`{one}`" for one in kind.split(" | ")) if " | " in kind else kind
+        shown = default if default == "—" else f"`{default}`"
+        sections.setdefault(section, []).append([f"`{key}`", kind, shown, meaning])
+    head = ["key", "value", "default", "meaning"]
+    parts = [f"### `[{name}]`\n\n{markdown_table(head, rows)}" for name, rows in sections.items()]
+    return "\n\n".join(parts)
+
+
 def _formats() -> Iterator[Format]:
     return (get_format(name) for name in _BUILT_IN)  # not the plug-ins of whoever runs this
 
@@ -153,6 +178,8 @@ TABLES: dict[str, Callable[[], str]] = {
     "quantities": quantities,
     "unified-files": unified_files,
     "harmonics": harmonics,
+    "train-options": train_options,
+    "infer-options": infer_options,
 }
 
 
@@ -169,7 +196,7 @@ def with_fresh_tables(text: str) -> str:
 
 def pages_with_tables() -> list[Path]:
     """Return the pages that hold generated tables."""
-    pages = [ROOT / "README.md", *sorted(DOCS.glob("*.md"))]
+    pages = [ROOT / "README.md", *sorted(DOCS.glob("*.md")), *sorted(DOCS.glob("[a-z]*/*.md"))]
     return [page for page in pages if "<!-- begin: " in page.read_text(encoding="utf-8")]
 
 
@@ -188,7 +215,7 @@ def write_pages(folder: Path) -> None:
     folder.mkdir(parents=True)
     (folder / "cli.md").write_text(command_line(), encoding="utf-8")
     (folder / "plugin.md").write_text(plugin(), encoding="utf-8")
-    for name in ("core", "converters", "overlap", "build", "post", "models"):
+    for name in ("core", "converters", "overlap", "build", "post", "planewave", "models"):
         text = package_page(f"dock.{name}")
         if text:
             (folder / f"api-{name}.md").write_text(text, encoding="utf-8")

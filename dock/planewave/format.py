@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from dock.converters._format import Format, ReadOptions
-from dock.converters.basis_files import basis_for, read_basis_folder
+from dock.converters.basis_files import basis_for, detect_code, read_basis_folder
 from dock.converters.qe import read_run
 from dock.converters.qe.densityfile import DAT, HDF5
 from dock.converters.qe.xmlfile import SCHEMA, find_save
@@ -28,8 +28,18 @@ def _read(path: Path, options: ReadOptions) -> Calculation:
         raise MissingDataError(
             "the folder of basis files", path, "Give --basis DIR: .ion, .pao or .orb files."
         )
-    species = read_basis_folder(options.basis, strings=_strings(settings))
-    basis = basis_for(read_run(path).structure, species)
+    structure = read_run(path).structure
+    strings = _strings(settings)
+    if not strings and detect_code(options.basis) == "openmx":
+        example = ",".join(
+            f"{label}={label}7.0-s2p2d1" for label in dict.fromkeys(structure.labels)
+        )
+        raise MissingDataError(
+            "the choice of orbitals",
+            options.basis,
+            f"A .pao file holds more than a basis takes: --set orbitals={example}, or such.",
+        )
+    basis = basis_for(structure, read_basis_folder(options.basis, strings=strings))
     request = Request(
         potential=settings.get("potential", ""),
         pseudo=Path(settings["pseudo"]) if "pseudo" in settings else None,

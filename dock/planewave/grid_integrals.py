@@ -7,7 +7,6 @@ points times the orbitals that reach one of them: linearly with the atoms.
 
 from __future__ import annotations
 
-from itertools import pairwise
 from typing import TypeAlias
 
 import numpy as np
@@ -23,7 +22,6 @@ from dock.post.grid_blocks import Block, GridBlocks
 
 __all__ = ["integrate_potential"]
 
-_PARTS = 6  # strips of rows, each from its first column on
 _Part: TypeAlias = tuple[Block, IntArray, list[NDArray[np.float64]]]
 
 
@@ -53,7 +51,7 @@ def integrate_potential(
     ndarray
         (n_components, n_entries), eV.
     """
-    from dock.planewave._kernels import add_blocks
+    from dock.planewave._kernels import add_half
 
     n1, n2, n3 = potential.shape[1:]
     grid = Grid(structure, (n1, n2, n3))
@@ -61,25 +59,55 @@ def integrate_potential(
     entries = np.zeros((len(potential), layout.n_entries))
 
     def work(block: Block) -> _Part:
+        block = _touching(block)
         parts: list[NDArray[np.float64]] = []
         for component in potential:
             weight = component[block.place].ravel() * grid.volume_element
-            parts.append(_symmetric_product(block.values * weight, block.values))
+            parts.append(_weighted_square(block.values, weight))
         return block, block.pair_index(pairs), parts
 
     for _, (block, index, parts) in GridBlocks.of(grid, basis).map(work, jobs=jobs):
         for component, part in enumerate(parts):
-            add_blocks(part, block.rows, block.counts, index, layout.starts, entries[component])
+            add_half(part, block.rows, block.counts, index, layout.starts, entries[component])
+    entries += layout.transpose(entries, pairs.require_closed())
     return entries
 
 
-def _symmetric_product(
-    left: NDArray[np.float64], right: NDArray[np.float64]
+def _touching(block: Block) -> Block:
+    """Return the block without the images that are zero on all of its points.
+
+    They are a fifth in oblique cells, as the sphere around an oblique box is much larger than it.
+    """
+    some = np.logical_or.reduceat(block.values.any(axis=1), block.rows)
+    if some.all():
+        return block
+    counts = block.counts[some]
+    return block._replace(
+        atoms=block.atoms[some],
+        lattice=block.lattice[some],
+        rows=np.cumsum(counts) - counts,
+        counts=counts,
+        values=block.values[np.repeat(some, block.counts)],
+    )
+
+
+def _weighted_square(
+    values: NDArray[np.float64], weight: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Return left @ rightᵀ where that is symmetric, computing a little more than half of it."""
-    n = len(left)
-    out = np.empty((n, n))
-    for low, high in pairwise(np.linspace(0, n, _PARTS + 1).astype(int)):
-        out[low:high, low:] = left[low:high] @ right[low:].T
-        out[high:, low:high] = out[low:high, high:].T
-    return out
+    """Return values · diag(weight) · valuesᵀ in the lower triangle, the rest undefined.
+
+    The weight's root goes into both factors, so that BLAS's symmetric product does half of the
+    work; points of either sign are taken in turn.
+    """
+    from scipy.linalg.blas import dsyrk
+
+    out = np.zeros((len(values), len(values)), order="F")
+    for sign in (-1.0, 1.0):
+        chosen = np.flatnonzero(sign * weight > 0)
+        if len(chosen) and len(values):
+            some = values if len(chosen) == len(weight) else np.take(values, chosen, axis=1)
+            factor = some * np.sqrt(sign * weight[chosen])
+            # In Fortran's order the transpose is the matrix as it stands.
+            out = dsyrk(sign, factor.T, beta=1.0, c=out, trans=1, overwrite_c=1)
+    found: NDArray[np.float64] = out.T
+    return found

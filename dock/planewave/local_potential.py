@@ -14,7 +14,8 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from dock.converters.qe import PlaneWaveDensity
+from dock.converters.qe import PlaneWaveDensity, read_density
+from dock.converters.qe.densityfile import DAT, HDF5
 from dock.core.arrays import FloatArray
 from dock.core.spin import Spin
 from dock.core.structure import Structure
@@ -24,9 +25,12 @@ from dock.planewave.upf import Pseudopotential
 from dock.planewave.xc import functional_of, xc_potential
 from dock.units import QE
 
-__all__ = ["Waves", "density_potential", "require_matching"]
+__all__ = ["Waves", "density_potential", "require_matching", "run_density"]
 
 _TABLE_STEP = 0.005  # 1/Bohr; cubic splines of functions that end at 10 Bohr err by 1e-8
+_SAME = 1e-12  # electrons/Bohr³: two densities that differ by less are the same
+_NO_MOMENT = 1e-12  # electrons/Bohr³: moments below this have no direction
+_WAVES = 0.1  # the number of waves in a small sphere differs from its volume by less than this part
 _REACH = 10.0  # Bohr; pw.x ends the integrals over the local potential there
 
 
@@ -123,7 +127,7 @@ def require_matching(density: PlaneWaveDensity, facts: RunFacts) -> None:
     longest = float(np.sum((density.miller @ density.reciprocal) ** 2, axis=1).max()) / 2
     waves = len(density.miller) * (2 if density.gamma_only else 1)
     wanted = density.volume * (2 * run.ecutrho_hartree) ** 1.5 / (6 * np.pi**2)
-    if longest > run.ecutrho_hartree * (1 + 1e-6) or abs(waves / wanted - 1) > 0.1:
+    if longest > run.ecutrho_hartree * (1 + 1e-6) or abs(waves / wanted - 1) > _WAVES:
         raise FormatError(
             source,
             "the density has another cut-off than the run",
@@ -145,6 +149,31 @@ def require_matching(density: PlaneWaveDensity, facts: RunFacts) -> None:
             source, "the density has another number of electrons than the run",
             expected=run.n_electrons, found=f"{density.n_electrons:.6f}", fix=fix,
         )  # fmt: skip
+
+
+def run_density(facts: RunFacts) -> PlaneWaveDensity:
+    """Read the density of a run.
+
+    Raises
+    ------
+    MissingDataError
+        When there is none.
+    FormatError
+        When it is damaged, or the files of pw.x built with and without HDF5 are both there and hold
+        different densities.
+    """
+    files = [file for name in (DAT, HDF5) if (file := facts.folder / name).is_file()]
+    if not files:
+        return read_density(facts.folder)
+    first, *others = [read_density(file) for file in files]
+    for other in others:
+        same = np.array_equal(first.miller, other.miller)
+        if not same or not np.allclose(first.values, other.values, rtol=0, atol=_SAME):
+            raise FormatError(
+                files[1], f"another density than {DAT} holds, and pw.x writes one of the two files",
+                fix="Delete the one that is of an earlier run.",
+            )  # fmt: skip
+    return first
 
 
 def density_potential(
@@ -189,8 +218,8 @@ def density_potential(
     found = np.stack([waves.grid(waves.waves(one)) for one in found]) + waves.grid(static)
     if len(fields) < 4:
         return found * QE.hartree_ev
-    half = 0.5 * (found[0] - found[1]) * sign / np.maximum(moment, 1e-30)
-    field = [half * np.where(moment > 1e-12, one, 0.0) for one in fields[1:]]
+    half = 0.5 * (found[0] - found[1]) * sign / np.maximum(moment, _NO_MOMENT)
+    field = [half * np.where(moment > _NO_MOMENT, one, 0.0) for one in fields[1:]]
     limited = [waves.grid(waves.waves(one)) for one in field]
     return np.stack([0.5 * (found[0] + found[1]), *limited]) * QE.hartree_ev
 
@@ -251,12 +280,14 @@ def _structure_factor(waves: Waves, fractional: NDArray[np.float64]) -> NDArray[
     return result
 
 
-def _simpson(pseudo: Pseudopotential, *, reach: float | None) -> NDArray[np.float64]:
-    """Return the weights of Simpson's rule on the mesh, which pw.x ends at an odd point."""
+def _simpson(pseudo: Pseudopotential) -> NDArray[np.float64]:
+    """Return the weights of Simpson's rule on the mesh up to `_REACH`.
+
+    pw.x takes the first point beyond it, too, and then one less where their number is even.
+    """
     r = pseudo.r
-    n = len(r) if reach is None else int(np.searchsorted(r, reach, side="right")) + 1
-    n = min(n, len(r))
-    n = n if n % 2 else (n + 1 if n < len(r) else n - 1)
+    n = min(int(np.searchsorted(r, _REACH, side="right")) + 1, len(r))
+    n -= 1 - n % 2
     weights = np.zeros(len(r))
     weights[1 : n - 1 : 2] = 4.0
     weights[2 : n - 1 : 2] = 2.0
@@ -269,7 +300,7 @@ def _local_table(pseudo: Pseudopotential, length: NDArray[np.float64]) -> NDArra
     from scipy.special import erf
 
     r, Z = pseudo.r, pseudo.valence
-    weights = _simpson(pseudo, reach=_REACH)
+    weights = _simpson(pseudo)
     short = _transform(r, weights * (r * pseudo.local + 2 * Z * erf(r)), length)
     alpha = 4 * np.pi * float(np.sum(weights * r * (r * pseudo.local + 2 * Z)))
     square = np.where(length > 0, length**2, 1.0)
@@ -282,7 +313,7 @@ def _core_table(pseudo: Pseudopotential, length: NDArray[np.float64]) -> NDArray
     """Return the Fourier integral of an atom's core charge, electrons."""
     if pseudo.core is None:
         return np.zeros_like(length)
-    weights = _simpson(pseudo, reach=_REACH)
+    weights = _simpson(pseudo)
     return _transform(pseudo.r, weights * pseudo.r * pseudo.core, length)
 
 

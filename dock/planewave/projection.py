@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from dock.converters.qe import PlaneWaveDensity, read_density
+from dock.converters.qe import PlaneWaveDensity
 from dock.core.basis import Basis
 from dock.core.calculation import Calculation, Provenance
 from dock.core.matrix import AOMatrix
@@ -24,7 +24,7 @@ from dock.planewave.facts import (
     require_supported,
 )
 from dock.planewave.grid_integrals import integrate_potential
-from dock.planewave.local_potential import density_potential
+from dock.planewave.local_potential import density_potential, run_density
 from dock.planewave.projectors import nonlocal_entries
 from dock.planewave.quality import BandQuality, compare_bands, with_spillage
 from dock.planewave.upf import Pseudopotential
@@ -162,7 +162,7 @@ def _potential(
         _require_fitting(waves, facts, path)
         return waves.grid(facts.run.fft_grid) * QE.rydberg_ev, path.name
     require_local_density(facts)
-    return density_potential(facts, read_density(facts.folder), pseudos), "charge-density"
+    return density_potential(facts, run_density(facts), pseudos), "charge-density"
 
 
 def _vsc_path(facts: RunFacts, choice: str) -> Path | None:

@@ -81,7 +81,7 @@ def angular_momentum(l: int) -> NDArray[np.complex128]:
 def strengths(pseudo: Pseudopotential, *, spinors: bool) -> NDArray[np.complex128]:
     """Return D between all projector functions (shells with their m), eV.
 
-    With j, Σ_m_j |l j m_j⟩⟨l j m_j| is (l + 1 + L·σ)/(2l + 1) for j = l + 1/2 and
+    With j, ``Σ |l j m_j⟩⟨l j m_j|`` is (l + 1 + L·σ)/(2l + 1) for j = l + 1/2 and
     (l − L·σ)/(2l + 1) for j = l − 1/2.
 
     Returns

@@ -16,8 +16,9 @@ from dock.post.spectrum import channels
 
 __all__ = ["BandQuality", "compare_bands", "with_spillage"]
 
-_OCCUPIED = 0.5
-_ODD_RMS, _BELOW = 0.3, -0.02  # eV
+_OCCUPIED = 0.5  # states filled by more than this count as occupied
+# eV: bases made for the pseudopotential are within 0.1; the cut-off alone shifts bands by 0.02.
+_ODD_RMS, _BELOW = 0.3, -0.02
 _GAP = 1e-3  # eV below which a run counts as a metal
 
 
@@ -82,8 +83,9 @@ class BandQuality:
         if self.occupied_min < _BELOW:
             found.append(
                 f"an occupied band lies {-1e3 * self.occupied_min:.0f} meV below that of the plane "
-                "waves, which no basis can do in a converged run: the run's cut-off is too low, or "
-                "potential, pseudopotentials and run do not belong together"
+                "waves, which no basis can do in a converged run: the run's cut-off is too low for "
+                "these orbitals (--set cutoff=none keeps their waves beyond it), or potential, "
+                "pseudopotentials and run do not belong together"
             )
         if self.occupied_rms > _ODD_RMS:
             found.append(
@@ -144,8 +146,12 @@ def _rms(values: NDArray[np.float64]) -> float:
 def _gaps(
     mine: NDArray[np.float64], theirs: NDArray[np.float64], occupied: NDArray[np.bool_]
 ) -> tuple[float | None, float | None]:
-    """Return both gaps; None where there are no empty states or the plane waves have no gap."""
-    if occupied.all() or not occupied.any():
+    """Return both gaps; None for a metal, and where there are no empty states.
+
+    A metal's bands are filled up to different numbers at different k-points.
+    """
+    filling = occupied.sum(axis=2)
+    if occupied.all() or not occupied.any() or np.any(filling != filling[:, :1]):
         return None, None
     found = [float(e[~occupied].min() - e[occupied].max()) for e in (mine, theirs)]
     return (found[0], found[1]) if found[1] > _GAP else (None, None)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dock.converters.qe.density import PlaneWaveDensity
+from dock.converters.qe.records import Records
 from dock.errors import FormatError, LayoutError, MissingDataError
 
 __all__ = ["read_vsc"]
@@ -47,47 +47,12 @@ def read_vsc(path: str | Path) -> PlaneWaveDensity:
             path.name, path.parent, "Run pw2bgw.x with vscg_flag=.true., or use the density."
         ) from error
     try:
-        return _read(_Records(path, data))
+        return _read(Records(path, data, _FIX))
     except LayoutError as error:
         raise FormatError(path, str(error).rstrip("."), fix=_FIX) from error
 
 
-@dataclass
-class _Records:
-    """Fortran sequential records of a file."""
-
-    path: Path
-    data: bytes
-    place: int = 0
-    number: int = 0
-
-    def take(self, length: int | None = None) -> bytes:
-        """Return the next record, of `length` bytes where that is known."""
-        self.number += 1
-        begin = self.place + 4
-        found = struct.unpack_from("<i", self.data, self.place)[0] if self.left >= 8 else -1
-        end = begin + found
-        whole = (
-            0 <= found <= self.left - 8 and self.data[end : end + 4] == self.data[begin - 4 : begin]
-        )
-        if not whole or (length is not None and found != length):
-            raise FormatError(
-                self.path,
-                "a Fortran record is cut or has the wrong length",
-                where=f"record {self.number}",
-                expected="a whole record" if length is None else f"{length} bytes",
-                found=f"{found} bytes" if whole else "the end of the file",
-                fix=_FIX,
-            )
-        self.place = end + 4
-        return self.data[begin:end]
-
-    @property
-    def left(self) -> int:
-        return len(self.data) - self.place
-
-
-def _read(records: _Records) -> PlaneWaveDensity:
+def _read(records: Records) -> PlaneWaveDensity:
     if records.data[:4] != struct.pack("<i", 96):
         raise FormatError(
             records.path,
@@ -123,7 +88,7 @@ def _read(records: _Records) -> PlaneWaveDensity:
     return PlaneWaveDensity(vectors, miller, values)
 
 
-def _pieces(records: _Records, size: int, count: int) -> bytes:
+def _pieces(records: Records, size: int, count: int) -> bytes:
     """Return `count` items of `size` bytes that come in announced pieces."""
     n_pieces = struct.unpack("<i", records.take(4))[0]
     parts = []

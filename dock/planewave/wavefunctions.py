@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 
 from dock.converters._reading import open_hdf5
 from dock.converters.qe import PlaneWaveRun
+from dock.converters.qe.records import Records
 from dock.core.arrays import frozen
 from dock.core.basis import Basis
 from dock.core.harmonics import real_harmonics
@@ -95,7 +95,7 @@ def read_states(save: Path, spin: Spin, number: int, channel: int = 0) -> PlaneW
     MissingDataError
         When there is no such file.
     FormatError
-        When it is cut or contradicts itself.
+        When it is cut or contradicts itself, or there are two of both builds of pw.x.
     """
     stem = f"{_PREFIX[spin][channel]}{number + 1}"
     found = [file for end in (".dat", ".hdf5") if (file := save / f"{stem}{end}").is_file()]
@@ -106,52 +106,32 @@ def read_states(save: Path, spin: Spin, number: int, channel: int = 0) -> PlaneW
             "pw.x keeps its states with disk_io = 'low' or more; it writes .hdf5 where it was "
             "built with HDF5. The bands alone are compared without --quality.",
         )
-    path = max(found, key=lambda file: file.stat().st_mtime_ns)
+    if len(found) > 1:
+        raise FormatError(
+            found[1], f"the states of this k-point are in {found[0].name}, too",
+            expected="one of them: a pw.x built with HDF5 writes .hdf5, one without .dat",
+            fix="Delete the one that is of an earlier run.",
+        )  # fmt: skip
+    path = found[0]
     try:
         return _from_hdf5(path) if path.suffix == ".hdf5" else _from_dat(path)
     except LayoutError as error:
         raise FormatError(path, str(error).rstrip("."), fix=_FIX) from error
 
 
-def _records(path: Path) -> Iterator[bytes]:
-    """Yield the Fortran records of a file."""
-    data = path.read_bytes()
-    place, number = 0, 0
-    while place < len(data):
-        number += 1
-        length = struct.unpack_from("<i", data, place)[0] if place + 4 <= len(data) else -1
-        end = place + 4 + length
-        if length < 0 or data[end : end + 4] != data[place : place + 4]:
-            raise FormatError(
-                path, "a Fortran record is cut", where=f"record {number}",
-                expected="the same length before and after it", fix=_FIX,
-            )  # fmt: skip
-        yield data[place + 4 : end]
-        place = end + 4
-
-
 def _from_dat(path: Path) -> PlaneWaveStates:
-    records = list(_records(path))
-    sizes = [len(record) for record in records[:3]]
-    if sizes != [44, 16, 72]:
-        raise FormatError(
-            path, "this is no wave function of pw.x", expected="records of 44, 16 and 72 bytes",
-            found=sizes, fix=_FIX,
-        )  # fmt: skip
-    k = np.frombuffer(records[0], "<f8", 3, 4)
-    gamma_only = bool(struct.unpack_from("<i", records[0], 32)[0])
-    _, n_waves, n_components, n_bands = struct.unpack("<4i", records[1])
-    lengths = [12 * n_waves, *[16 * n_waves * n_components] * n_bands]
-    found = [len(record) for record in records[3:]]
-    if n_components not in (1, 2) or not 0 < n_waves < _LARGEST or found != lengths:
-        raise FormatError(
-            path, "the file has the wrong length", fix=_FIX,
-            expected=f"{n_bands} bands of {n_waves} plane waves, {n_components} components",
-            found=f"{len(records)} records",
-        )  # fmt: skip
-    miller = np.frombuffer(records[3], "<i4").reshape(-1, 3)
-    states = np.stack([np.frombuffer(record, "<c16") for record in records[4:]])
-    reciprocal = np.frombuffer(records[2], "<f8").reshape(3, 3)
+    records = Records(path, path.read_bytes(), _FIX)
+    head, sizes, vectors = (records.take(length) for length in (44, 16, 72))
+    k = np.frombuffer(head, "<f8", 3, 4)
+    gamma_only = bool(struct.unpack_from("<i", head, 32)[0])
+    _, n_waves, n_components, n_bands = struct.unpack("<4i", sizes)
+    counts = {"components": n_components, "plane waves": n_waves, "bands": n_bands}
+    if n_components not in (1, 2) or min(n_waves, n_bands) < 1 or n_waves > _LARGEST:
+        raise FormatError(path, "the header cannot be right", found=counts, fix=_FIX)
+    miller = np.frombuffer(records.take(12 * n_waves), "<i4").reshape(-1, 3)
+    length = 16 * n_waves * n_components
+    states = np.stack([np.frombuffer(records.take(length), "<c16") for _ in range(n_bands)])
+    reciprocal = np.frombuffer(vectors, "<f8").reshape(3, 3)
     shape = (n_bands, n_components, n_waves)
     return _both_halves(k, reciprocal, miller, states.reshape(shape), gamma_only)
 
@@ -234,7 +214,8 @@ def basis_waves(
 def spillage(run: PlaneWaveRun, overlap: AOMatrix) -> NDArray[np.float64]:
     """Return the part of every state of a run that its atomic orbitals cannot hold.
 
-    1 − ⟨ψ|P|ψ⟩, P = Σ |φ_i⟩ S⁻¹_ij ⟨φ_j| the projector on the basis: 0 where it is complete.
+    ``1 − ⟨ψ|P|ψ⟩`` with ``P = Σ |φ_i⟩ S⁻¹_ij ⟨φ_j|``, the projector on the basis: 0 where it is
+    complete.
 
     Parameters
     ----------

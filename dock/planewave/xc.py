@@ -20,7 +20,7 @@ FloatGrid = NDArray[np.float64]
 
 _DENSITY = 1e-10  # electrons/Bohr³ below which pw.x has no exchange and correlation
 _GGA_DENSITY = 1e-6  # … and no gradient correction
-_GGA_SQUARE = 1e-10  # |∇ρ|² below which there is none
+_GGA_SQUARE = 1e-10  # … nor where |∇ρ|² of every spin is below this
 _PIECE = 2**18  # points that libxc gets at once
 
 
@@ -109,7 +109,7 @@ def xc_potential(
     if not functional.gradient:
         return potential
     slopes = np.stack([gradient(one) for one in densities])
-    square = np.sum(slopes.sum(axis=0) ** 2, axis=0)
+    square = np.sum(slopes**2, axis=1).max(axis=0)
     there = (total > _GGA_DENSITY) & (square > _GGA_SQUARE)
     correction, flow = _gradient_part(functional, rho[:, there], slopes[:, :, there])
     potential[:, there] += correction

@@ -51,6 +51,22 @@ def test_matrices_of_silicon(silicon, potential):
     assert 1e3 * error.max() == pytest.approx(53.1, abs=0.1)
 
 
+def test_a_larger_basis_is_better(silicon, bundled):
+    """3s3p2d, 44 orbitals of 8 Bohr, on the path of 45 k: above the plane waves, 12 meV rms."""
+    folder, _, pseudo = silicon
+    structure = read_run(folder / "si.save").structure
+    basis = basis_for(structure, read_basis_folder(bundled / "qe" / "si_3s3p2d"))
+    assert basis.n_orbitals == 44
+    calc = project(folder, basis, Request("density", pseudo, quality="none")).calculation
+    reference = json.loads((folder / "reference.json").read_text())
+    (channel,) = channels(calc.hamiltonian, calc.overlap)
+    bands = solve_many(channel.build, reference["k_fractional"], jobs=1).eigenvalues
+    error = bands[:, :4] - np.array(reference["qe_bands_eV"])[:, :4]
+    assert error.min() > 0
+    assert 1e3 * np.sqrt(np.mean(error**2)) == pytest.approx(12.4, abs=0.1)
+    assert 1e3 * error.max() == pytest.approx(22.5, abs=0.1)
+
+
 def test_potential_of_the_density_is_that_of_pw2bgw(silicon):
     """No point of the grid differs by more than 0.02 meV, and the average agrees too."""
     folder, _, pseudo = silicon

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from dock.converters._reading import open_hdf5
 from dock.converters.qe.density import PlaneWaveDensity
+from dock.converters.qe.records import Records
 from dock.errors import FormatError, LayoutError, MissingDataError
 from dock.files import atomic_path
 from dock.hdf5 import new_hdf5
@@ -125,31 +126,12 @@ def _read_dat(path: Path) -> PlaneWaveDensity:
             found=f"{len(data)} bytes",
             fix=_FIX,
         )
-    records = _records(path, data, lengths)
+    reader = Records(path, data, _FIX)
+    records = [reader.take(length) for length in lengths]
     reciprocal = np.frombuffer(records[1], "<f8").reshape(3, 3)
     miller = np.frombuffer(records[2], "<i4").reshape(-1, 3)
     values = np.stack([np.frombuffer(record, "<c16") for record in records[3:]])
     return PlaneWaveDensity(reciprocal, _checked(path, miller), values, gamma_only != 0)
-
-
-def _records(path: Path, data: Any, lengths: list[int]) -> list[bytes]:
-    """Return the content of each record after looking at its markers."""
-    records, place = [], 0
-    for number, length in enumerate(lengths, 1):
-        begin, end = place + 4, place + 4 + length
-        markers = np.frombuffer(bytes(data[place:begin]) + bytes(data[end : end + 4]), "<i4")
-        if np.any(markers != length):
-            raise FormatError(
-                path,
-                "a Fortran record has the wrong length",
-                where=f"record {number}",
-                expected=f"{length} bytes",
-                found=" and ".join(map(str, markers.tolist())),
-                fix=_FIX,
-            )
-        records.append(bytes(data[begin:end]))
-        place = end + 4
-    return records
 
 
 def _read_hdf5(path: Path) -> PlaneWaveDensity:
