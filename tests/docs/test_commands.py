@@ -76,7 +76,8 @@ def place(tmp_path, monkeypatch):
     Installing is left out here (``python3 -m venv``, ``pip`` and ``pytest`` do nothing):
     ``.ci/run`` runs the README's two command lines as they stand.
     """
-    shutil.copytree(ROOT / "fixtures", tmp_path / "fixtures")
+    for name in ("fixtures", "examples"):
+        shutil.copytree(ROOT / name, tmp_path / name)
     programs = tmp_path / ".venv" / "bin"
     programs.mkdir(parents=True)
     scripts = {
