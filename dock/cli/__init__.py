@@ -59,6 +59,7 @@ _COMMANDS = {
     "infer": ("dock.cli.infer", "infer", "Predict Hamiltonians with a trained model."),
     "model": ("dock.cli.model", "model", "Show or export a trained model."),
     "evaluate": ("dock.cli.evaluate", "evaluate", "Measure how good predicted Hamiltonians are."),
+    "align": ("dock.cli.align", "align", "Set the zero of energy; take free atoms off H."),
     "dataset": ("dock.cli.dataset", "dataset", "Split, count and describe a data set."),
     "equivariance": (
         "dock.cli.equivariance",

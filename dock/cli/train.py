@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,7 @@ def train(options_file: Path, *, check: bool, as_json: bool, quiet: bool) -> Non
 
     show_log(quiet=quiet)
     options = read_train(options_file)
+    logging.getLogger("dock").setLevel(options.system.log_level.upper())
     engine = backend(options.model.backend)
     if check or options.data.graph.only_save_graph:
         _report(engine.check(options), as_json=as_json)
@@ -62,10 +64,12 @@ def train(options_file: Path, *, check: bool, as_json: bool, quiet: bool) -> Non
         echo_json(result)
         return
     click.echo(f"{result['best']}: {result['reason']}")
+    unit = result.get("unit", "eV")
+    scale, unit = (1e3, "meV") if unit == "eV" else (1.0, unit)
     for name in ("train", "validation", "test"):
         error = result.get(f"{name}_mae")
         if error is not None:
-            click.echo(f"{name} MAE {1e3 * error:.4g} meV")
+            click.echo(f"{name} MAE {scale * error:.4g} {unit}")
 
 
 def _report(found: dict[str, Any], *, as_json: bool) -> None:

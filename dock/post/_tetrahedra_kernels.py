@@ -1,4 +1,8 @@
-"""Compiled loops over tetrahedra; `dock.post.tetrahedra` is their only caller."""
+"""Compiled loops over the tetrahedra about a k-point; `dock.post.tetrahedra` is the only caller.
+
+Projections spread each k-point over the bins with weights of its own, which compiled loops do three
+times as fast as `_tetrahedra_shares`; what needs no projections does not load the compiler.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +17,8 @@ def corner_weights(energy: float, e: NDArray[Any], w: NDArray[Any]) -> Any:
     """Write the share of each (ascending) corner in the filled part of one tetrahedron.
 
     The formulas are those of Blöchl, Jepsen and Andersen, Phys. Rev. B 49, 16223 (1994),
-    appendix B, for a tetrahedron of volume 1. Returns the density of states at the energy.
+    appendix B, for a tetrahedron of volume 1; `_tetrahedra_shares.corner_shares` is its twin.
+    Returns the density of states at the energy.
     """
     e1, e2, e3, e4 = e[0], e[1], e[2], e[3]
     if energy >= e4:
@@ -63,83 +68,6 @@ def sort_corners(
             place -= 1
         e[place] = value
         order[place] = corners[a]
-
-
-@numba.njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
-def occupations(
-    energies: NDArray[Any],
-    corners: NDArray[Any],
-    volumes: NDArray[Any],
-    level: float,
-    corrected: bool,
-    out: NDArray[Any],
-) -> None:
-    """Add the filled weight of every state at a Fermi level to out (n_k, n_bands).
-
-    With `corrected`, Blöchl's correction for the bands' curvature is added.
-    """
-    e = energies[0, :1].repeat(4)
-    w = e * 0.0
-    order = corners[0].copy()
-    for t in range(len(corners)):
-        for band in range(energies.shape[1]):
-            sort_corners(energies, corners[t], band, e, order)
-            density = corner_weights(level, e, w)
-            if corrected:
-                total = e[0] + e[1] + e[2] + e[3]
-                for a in range(4):
-                    w[a] += density * (total - 4 * e[a]) / 40
-            for a in range(4):
-                out[order[a], band] += volumes[t] * w[a]
-
-
-@numba.njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
-def filled(
-    energies: NDArray[Any], corners: NDArray[Any], volumes: NDArray[Any], level: float
-) -> float:
-    """Return the number of states below an energy."""
-    total = 0.0
-    e = energies[0, :1].repeat(4)
-    w = e * 0.0
-    order = corners[0].copy()
-    for t in range(len(corners)):
-        for band in range(energies.shape[1]):
-            sort_corners(energies, corners[t], band, e, order)
-            corner_weights(level, e, w)
-            total += volumes[t] * (w[0] + w[1] + w[2] + w[3])
-    return total
-
-
-@numba.njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
-def bin_states(
-    energies: NDArray[Any],
-    corners: NDArray[Any],
-    volumes: NDArray[Any],
-    first: float,
-    step: float,
-    counts: NDArray[Any],
-) -> None:
-    """Add to counts[b] the states between the edges first + b·step and first + (b + 1)·step."""
-    n_bins = len(counts)
-    e = energies[0, :1].repeat(4)
-    w = e * 0.0
-    order = corners[0].copy()
-    for t in range(len(corners)):
-        for band in range(energies.shape[1]):
-            sort_corners(energies, corners[t], band, e, order)
-            low = max(0, int((e[0] - first) // step))
-            if e[3] < first or low >= n_bins:
-                continue
-            corner_weights(first + low * step, e, w)
-            before = w[0] + w[1] + w[2] + w[3]
-            for b in range(low, n_bins):
-                edge = first + (b + 1) * step
-                corner_weights(edge, e, w)
-                now = w[0] + w[1] + w[2] + w[3]
-                counts[b] += volumes[t] * (now - before)
-                before = now
-                if edge >= e[3]:
-                    break
 
 
 @numba.njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]

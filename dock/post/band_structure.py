@@ -16,7 +16,7 @@ from dock.core.kspace import KBuilder
 from dock.core.matrix import AOMatrix
 from dock.core.spin import Spin
 from dock.core.structure import Structure
-from dock.errors import LayoutError, UsageError
+from dock.errors import LayoutError, MissingDataError, UsageError
 from dock.post.eigen import Bands, smallest_overlap_eigenvalue, solve_many
 from dock.post.gap import Gap, find_gap
 from dock.post.kpath import KPath
@@ -37,7 +37,7 @@ class Selection:
     Attributes
     ----------
     window
-        (lowest, highest) energy in eV relative to the Fermi level, or absolute without one.
+        (lowest, highest) energy in eV relative to the Fermi level.
     states, around
         The bands that come among the `states` nearest to the energy `around` (eV, relative to the
         Fermi level) at some k-point.
@@ -56,6 +56,11 @@ class Selection:
             raise UsageError(f"the number of states must be at least 1, found {self.states}.")
         if self.window is not None and self.states is not None:
             raise UsageError("give an energy window or a number of states, not both.")
+
+    @property
+    def takes_all(self) -> bool:
+        """Whether every band is wanted."""
+        return self.window is None and self.states is None
 
 
 @dataclass(frozen=True, eq=False)
@@ -200,7 +205,7 @@ def bands(
     Raises
     ------
     MissingDataError
-        When Hamiltonian or overlap is missing.
+        When Hamiltonian or overlap is missing, or a selection has no Fermi level to count from.
     LayoutError
         When a pair lacks its partner (−R, j, i).
     SolverError
@@ -217,6 +222,8 @@ def bands(
         _require_closed(calc, matrix)
     chosen = path if isinstance(path, KPath) else make_path(calc, path, points=points)
     selection = selection or Selection()
+    if calc.fermi_level is None and calc.n_electrons is None and not selection.takes_all:
+        raise _no_level(calc)
     window = _absolute_window(selection, calc.fermi_level)
     channels = _channels(hamiltonian, overlap)
     total = len(channels) * chosen.n_kpoints
@@ -245,7 +252,22 @@ def bands(
         _smallest_overlap(overlap, chosen, found),
         max(int(part.n_removed.max(initial=0)) for part in found),
     )
-    return result if selection.states is None else _nearest(result, selection)
+    if selection.takes_all:
+        return result
+    if result.gap.fermi_level is None:
+        raise _no_level(calc)
+    if selection.states is not None:
+        return _nearest(result, selection)
+    return result if window is not None else _inside(result, selection)
+
+
+def _no_level(calc: Calculation) -> MissingDataError:
+    return MissingDataError(
+        "the Fermi level",
+        calc.source,
+        "Energies of a selection count from it. Give --fermi E (eV; 0 for absolute energies), or "
+        "for an insulator --electrons N.",
+    )
 
 
 def make_path(
@@ -329,10 +351,10 @@ def _shifted(
 
 
 def _absolute_window(selection: Selection, fermi_level: float | None) -> tuple[float, float] | None:
-    if selection.window is None:
+    """Return the window for the solver; None where all bands must tell the level first."""
+    if selection.window is None or fermi_level is None:
         return None
-    zero = fermi_level or 0.0
-    return selection.window[0] + zero, selection.window[1] + zero
+    return selection.window[0] + fermi_level, selection.window[1] + fermi_level
 
 
 def _stack(found: list[Bands]) -> tuple[NDArray[np.float64], int]:
@@ -344,6 +366,19 @@ def _stack(found: list[Bands]) -> tuple[NDArray[np.float64], int]:
         at = part.first_band - first
         energies[channel, :, at : at + part.eigenvalues.shape[1]] = part.eigenvalues
     return energies, first
+
+
+def _inside(result: BandStructure, selection: Selection) -> BandStructure:
+    """Keep the bands that enter the window about a level found from all of them."""
+    low, high = selection.window or (-np.inf, np.inf)
+    relative = result.energies - result.reference
+    inside = np.flatnonzero(np.any((relative >= low) & (relative <= high), axis=(0, 1)))
+    first, stop = (int(inside[0]), int(inside[-1]) + 1) if len(inside) else (0, 0)
+    level = result.gap.fermi_level
+    energies = result.energies[..., first:stop]
+    return replace(
+        result, energies=energies, first_band=result.first_band + first, fermi_level=level
+    )
 
 
 def _nearest(result: BandStructure, selection: Selection) -> BandStructure:

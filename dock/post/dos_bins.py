@@ -17,6 +17,7 @@ from dock.post.tetrahedra import Tetrahedra
 __all__ = ["Bins", "BroadenedBins", "Grid", "TetrahedronBins", "make_bins"]
 
 _MAX_BINS = 2_000_000
+_SLAB = 32_768  # numbers of one temporary array: a quarter of a megabyte
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,8 @@ class Grid:
             low, high = window
             if not low < high:
                 raise UsageError(f"the energy window {low:g} … {high:g} eV is empty.")
-        begin, end = int(np.floor(low / step)) - 1, int(np.ceil(high / step)) + 1
+        # A step such as 10/500 must not make a bin more by its last digit.
+        begin, end = int(np.floor(low / step + 1e-6)) - 1, int(np.ceil(high / step - 1e-6)) + 1
         if window is not None:
             begin, end = begin + 1, end - 1
         count = end - begin + 1
@@ -123,7 +125,7 @@ class TetrahedronBins:
 
     def below(self, spectrum: Spectrum, level: float) -> float:
         """Return the number of states per cell below an energy."""
-        return sum(self.tetrahedra.filled(np.array(part), level) for part in spectrum.energies)
+        return self.tetrahedra.counter(spectrum.energies, (level, level))(level)
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,7 +140,7 @@ class BroadenedBins:
     def total(self, energies: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return (n_bins,) states per cell of all k-points and bands."""
         counts = np.zeros(self.grid.n_bins)
-        step = max(1, 200_000 // (energies.shape[1] * self._width))
+        step = max(1, _SLAB // (energies.shape[1] * self._width))
         for begin in range(0, len(energies), step):
             rows = slice(begin, begin + step)
             weights = np.broadcast_to(self.weights[rows, None], energies[rows].shape)

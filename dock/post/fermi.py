@@ -199,13 +199,13 @@ def find_level(spectrum: Spectrum, electrons: float, method: Method) -> tuple[fl
         count = near.count
         bracket = near.bracket
     else:
+        bracket = _band_edges(spectrum, n_filled)
         tetrahedra = Tetrahedra.of(spectrum.mesh, spectrum.structure)
-        values = [np.array(part) for part in spectrum.energies]
-        bracket = float(spectrum.energies.min()), float(spectrum.energies.max())
-
-        def count(level: float) -> float:
-            return sum(tetrahedra.filled(part, level) for part in values)
-
+        count = tetrahedra.counter(spectrum.energies, bracket)
+        slack = _COUNTED * max(1.0, n_filled)
+        if not count(bracket[0]) - slack <= n_filled <= count(bracket[1]) + slack:
+            bracket = float(spectrum.energies.min()), float(spectrum.energies.max())
+            count = tetrahedra.counter(spectrum.energies, bracket)
     middle = gap.fermi_level
     if middle is not None and abs(count(middle) - n_filled) <= _COUNTED * max(1.0, n_filled):
         return middle, gap
@@ -216,6 +216,16 @@ def find_level(spectrum: Spectrum, electrons: float, method: Method) -> tuple[fl
     if gap.kind != "insulator":
         gap = find_gap(spectrum.energies, points, n_filled=n_filled, fermi_level=level)
     return level, gap
+
+
+def _band_edges(spectrum: Spectrum, n_filled: float) -> tuple[float, float]:
+    """Return the lowest level of the first band that is not full and the highest of the last."""
+    n_spin, n_points, n_bands = spectrum.energies.shape
+    merged = np.sort(spectrum.energies.transpose(1, 0, 2).reshape(n_points, -1), axis=1)
+    last = n_spin * n_bands - 1
+    first_open = merged[:, min(int(np.floor(n_filled + _COUNTED)), last)].min()
+    last_used = merged[:, min(max(int(np.ceil(n_filled - _COUNTED)) - 1, 0), last)].max()
+    return float(min(first_open, last_used)), float(max(first_open, last_used))
 
 
 @dataclass(frozen=True, eq=False)
@@ -310,7 +320,7 @@ def _occupations(spectrum: Spectrum, level: float, method: Method) -> NDArray[np
         result: NDArray[np.float64] = filling * weights * spectrum.degeneracy
     else:
         tetrahedra = Tetrahedra.of(spectrum.mesh, spectrum.structure)
-        parts = [tetrahedra.occupations(np.array(part), level) for part in spectrum.energies]
+        parts = [tetrahedra.occupations(part, level) for part in spectrum.energies]
         result = np.stack(parts) * spectrum.degeneracy
     result.flags.writeable = False
     return result

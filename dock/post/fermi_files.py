@@ -45,12 +45,11 @@ def save_spectrum(spectrum: Spectrum, path: Path, *, overwrite: bool = False) ->
     row per spin channel, and the fingerprint under which it may be used again.
     """
     mesh = spectrum.mesh
-    whole = spectrum.energies[:, mesh.index]
-    merged = np.sort(whole.transpose(1, 0, 2).reshape(mesh.n_full, -1), axis=1)
+    merged = np.sort(spectrum.energies.transpose(1, 0, 2).reshape(mesh.n_points, -1), axis=1)
     with new_hdf5(path, overwrite=overwrite) as file:
         file["kmesh"] = np.array(mesh.size, dtype=np.int64)
         file["kpoints"] = mesh.full_points
-        file["eigval_data"] = merged
+        file["eigval_data"] = merged[mesh.index]
         group = file.create_group("irreducible")
         group["energies"] = spectrum.energies
         group["points"] = mesh.points

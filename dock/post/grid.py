@@ -206,7 +206,7 @@ def require_radials(basis: Basis, source: str = "the basis") -> None:
     for label in basis.species:
         if any(shell.radial is None for shell in basis.shells[label]):
             raise MissingDataError(
-                f"the radial functions of {label}",
+                f"the table of radial functions of {label}",
                 source,
                 "A grid needs them: give the folder with the code's basis files with --basis DIR.",
             )

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dock.errors import UsageError
+from dock.post._error_function import erfc
 
 __all__ = ["BOLTZMANN_EV", "Smearing", "SmearingKind"]
 
@@ -85,13 +86,13 @@ class Smearing:
             filled: Values = 1 / (1 + np.exp(x))
             return filled
         if self.kind == "gaussian":
-            plain: Values = 0.5 * _erfc(x)
+            plain: Values = 0.5 * erfc(x)
             return plain
         if self.kind == "cold":
             u = x + math.sqrt(0.5)
-            cold: Values = 0.5 * _erfc(u) + np.exp(-u * u) / math.sqrt(2 * math.pi)
+            cold: Values = 0.5 * erfc(u) + np.exp(-u * u) / math.sqrt(2 * math.pi)
             return cold
-        mp: Values = 0.5 * _erfc(x) + self._hermite_sum(x, first=1, odd=True)
+        mp: Values = 0.5 * erfc(x) + self._hermite_sum(x, first=1, odd=True)
         return mp
 
     def delta(self, energies: Values, level: float | Values) -> Values:
@@ -143,9 +144,3 @@ def _hermite(n: int, x: Values) -> Values:
     """Return the physicists' Hermite polynomial H_n."""
     values: Values = np.polynomial.hermite.hermval(x, [0.0] * n + [1.0])
     return values
-
-
-def _erfc(x: Values) -> Any:
-    from scipy.special import erfc
-
-    return erfc(x)

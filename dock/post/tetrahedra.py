@@ -7,6 +7,7 @@ handled once.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import permutations
@@ -15,6 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dock.core.structure import Structure
+from dock.post._tetrahedra_shares import (
+    SLAB,
+    add_filled,
+    corner_shares,
+    filled_share,
+)
 from dock.post.kmesh import KMesh
 
 __all__ = ["Tetrahedra"]
@@ -68,27 +75,68 @@ class Tetrahedra:
         corrected
             Add Blöchl's correction for the curvature of the bands.
         """
-        from dock.post._tetrahedra_kernels import occupations
-
-        out = np.zeros(energies.shape)
-        occupations(_rows(energies), self.corners, self.volumes, level, corrected, out)
-        return out
+        n_bands = energies.shape[1]
+        out = np.zeros(energies.size)
+        for rows, values in self._slabs(energies):
+            order = np.argsort(values, axis=0, kind="stable")
+            e = np.take_along_axis(values, order, axis=0)
+            w, density = corner_shares(np.full(e.shape[1], level), e)
+            if corrected:
+                w += density * (e.sum(axis=0) - 4 * e) / 40
+            w *= np.repeat(self.volumes[rows], n_bands)
+            corners = np.repeat(self.corners[rows].T, n_bands, axis=1)
+            band = np.tile(np.arange(n_bands), len(self.corners[rows]))
+            place = np.take_along_axis(corners, order, axis=0) * n_bands + band
+            out += np.bincount(place.ravel(), w.ravel(), minlength=out.size)
+        return out.reshape(energies.shape)
 
     def filled(self, energies: NDArray[np.float64], level: float) -> float:
         """Return the number of states per cell below an energy."""
-        from dock.post._tetrahedra_kernels import filled
+        return self.counter([energies], (level, level))(level)
 
-        return float(filled(_rows(energies), self.corners, self.volumes, level))
+    def counter(
+        self, parts: Iterable[NDArray[np.float64]], bracket: tuple[float, float]
+    ) -> Callable[[float], float]:
+        """Return a function that counts the states per cell below energies within a bracket.
+
+        Parameters
+        ----------
+        parts
+            (n_k, n_bands) eV of each spin channel.
+        bracket
+            Lowest and highest energy that will be asked for: what is full below the one or empty
+            below the other is counted once.
+        """
+        low, high = bracket
+        full, cut, volumes = 0.0, [np.empty((4, 0))], [np.empty(0)]
+        for energies in parts:
+            for rows, values in self._slabs(energies):
+                lowest, highest = values.min(axis=0), values.max(axis=0)
+                volume = np.repeat(self.volumes[rows], energies.shape[1])
+                full += float(volume @ (highest <= low))
+                chosen = np.flatnonzero((highest > low) & (lowest < high))
+                cut.append(np.sort(values[:, chosen], axis=0))
+                volumes.append(volume[chosen])
+        e, volume = np.concatenate(cut, axis=1), np.concatenate(volumes)
+
+        def count(level: float) -> float:
+            slabs = (slice(at, at + SLAB) for at in range(0, len(volume), SLAB))
+            return full + sum(
+                float(volume[part] @ filled_share(np.full(len(volume[part]), level), e[:, part]))
+                for part in slabs
+            )
+
+        return count
 
     def bin_states(
         self, energies: NDArray[np.float64], first: float, step: float, n_bins: int
     ) -> NDArray[np.float64]:
         """Return the number of states per cell in each of the bins of width `step` from `first`."""
-        from dock.post._tetrahedra_kernels import bin_states
-
-        counts = np.zeros(n_bins)
-        bin_states(_rows(energies), self.corners, self.volumes, first, step, counts)
-        return counts
+        filled = np.zeros(n_bins + 1)
+        for rows, values in self._slabs(energies):
+            volume = np.repeat(self.volumes[rows], energies.shape[1])
+            add_filled(np.sort(values, axis=0), volume, first, step, filled)
+        return np.diff(filled)
 
     def project_point(
         self,
@@ -116,10 +164,18 @@ class Tetrahedra:
         from dock.post._tetrahedra_kernels import project_point
 
         begin, end = self._starts[point : point + 2]
-        chosen = self._around[begin:end]
-        corners, volumes = self.corners[chosen], self.volumes[chosen]
+        around = self._around[begin:end]
+        corners, volumes = self.corners[around], self.volumes[around]
         columns = np.ascontiguousarray(weights.T)
-        project_point(_rows(energies), corners, volumes, point, *bins, columns, out)
+        values = np.require(energies, dtype=np.float64, requirements=["C", "W"])
+        project_point(values, corners, volumes, point, *bins, columns, out)
+
+    def _slabs(self, energies: NDArray[np.float64]) -> Iterator[tuple[slice, NDArray[np.float64]]]:
+        """Yield some tetrahedra and their corner energies (4, tetrahedra × bands)."""
+        length = max(1, SLAB // (4 * energies.shape[1]))
+        for begin in range(0, len(self.corners), length):
+            rows = slice(begin, begin + length)
+            yield rows, _at_corners(energies, self.corners[rows])
 
     @cached_property
     def _incidence(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -161,6 +217,7 @@ def _six_tetrahedra(steps: NDArray[np.float64]) -> NDArray[np.int64]:
     return np.where(shortest < 0, 1 - shapes, shapes)
 
 
-def _rows(energies: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the energies in memory order, writable or not as compiled code wants them."""
-    return np.require(energies, dtype=np.float64, requirements=["C", "W"])
+def _at_corners(energies: NDArray[np.float64], corners: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return the energies at the corners, (4, tetrahedra × bands)."""
+    values: NDArray[np.float64] = energies[corners.T].reshape(4, -1)
+    return values

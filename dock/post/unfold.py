@@ -34,7 +34,7 @@ from dock.core.arrays import atom_list
 from dock.core.calculation import Calculation
 from dock.core.spin import Spin
 from dock.core.structure import Structure
-from dock.errors import UsageError
+from dock.errors import MissingDataError, UsageError
 from dock.post.eigen import solve_each
 from dock.post.kpath import KPath
 from dock.post.spectrum import Progress, channels, matrices
@@ -206,7 +206,7 @@ def unfold(
     tolerance
         Distance in Å within which an atom belongs to a site (``sites``).
     window
-        (lowest, highest) energy in eV, relative to the Fermi level, or absolute without one.
+        (lowest, highest) energy in eV, relative to the Fermi level.
     s_threshold, jobs, progress
         As in `dock.post.band_structure.bands`.
 
@@ -215,7 +215,8 @@ def unfold(
     UsageError
         When the supercell does not repeat the primitive cell, or for an unknown method.
     MissingDataError
-        Without Hamiltonian or overlap, or without radial functions for ``functions``.
+        Without Hamiltonian or overlap, without radial functions for ``functions``, or without
+        a Fermi level for a window.
 
     Examples
     --------
@@ -246,8 +247,7 @@ def unfold(
     else:
         projector = BySites(calc, sites, chosen)
     names, members = _groups(calc, groups)
-    zero = calc.fermi_level or 0.0
-    limits = None if window is None else (window[0] + zero, window[1] + zero)
+    limits = _absolute(window, calc)
     problems = channels(hamiltonian, overlap)
     parts = []
     for number, channel in enumerate(problems):
@@ -350,6 +350,15 @@ def make_primitive_path(
         return KPath.automatic(*where, periodic_axes=axes, points=points)
     chosen = KPath.from_string(str(path), *where, periodic_axes=axes, points=points)
     return chosen.require_line()
+
+
+def _absolute(window: tuple[float, float] | None, calc: Calculation) -> tuple[float, float] | None:
+    if window is None:
+        return None
+    if calc.fermi_level is None:
+        need = "--window counts from it: give --fermi E (eV; 0 for absolute energies)."
+        raise MissingDataError("the Fermi level", calc.source, need)
+    return window[0] + calc.fermi_level, window[1] + calc.fermi_level
 
 
 def _groups(

@@ -232,15 +232,22 @@ def band_shift(calc, basis, n_bands):
     ours = compute_overlap(calc.structure, basis)
     largest = 0.0
     for k in ([0, 0, 0], [0.5, 0, 0], [1 / 3, 1 / 3, 0], [0.13, 0.27, 0]):
+        matrix = calc.hamiltonian.k(k)
+        channels = matrix if matrix.ndim == 3 else matrix[None]
         bands = [
-            eigh(calc.hamiltonian.k(k), S.k(k), eigvals_only=True) for S in (calc.overlap, ours)
+            np.array([eigh(H, S.k(k), eigvals_only=True) for H in channels])
+            for S in (calc.overlap, ours)
         ]
-        largest = max(largest, np.abs(bands[0] - bands[1])[:n_bands].max())
+        largest = max(largest, np.abs(bands[0] - bands[1])[:, :n_bands].max())
     return largest
 
 
 BAND_LIMIT = 1e-4
-"""eV; measured 2e-6 to 6e-6 (OpenMX) and 2.2e-5 (SIESTA)."""
+"""eV; measured 2e-6 to 6e-6 (OpenMX), 2.2e-5 (SIESTA 5), 3e-7 to 5e-6 (ABACUS).
+
+Bands of the runs of SIESTA 2021 move by 2e-4: an error of its own tables, see
+`test_siesta_tables`.
+"""
 
 
 @pytest.mark.parametrize(("name", "occupied"), [("graphene", 4), ("si", 4), ("mos2", 13)])
@@ -250,6 +257,21 @@ def test_bands_of_openmx_with_our_overlap(shared, name, occupied):
     strings = {one.label: str(one.pao) for one in read_input(base / f"{name}.dat").species}
     species = read_basis_folder(shared / "public/openmx/pao", "openmx", strings=strings)
     assert band_shift(calc, basis_for(calc.structure, species), occupied + 2) < BAND_LIMIT
+
+
+@pytest.mark.parametrize(
+    ("name", "orbitals"),
+    [
+        ("si2", "Si_gga_6au_100Ry_2s2p1d.orb"),
+        ("graphene", "C_gga_8au_100Ry_2s2p1d.orb"),
+        ("fe", "Fe_gga_6au_100Ry_4s2p2d1f.orb"),
+    ],
+)
+def test_bands_of_abacus_with_our_overlap(shared, tmp_path, name, orbitals):
+    calc = read(shared / "fixtures/abacus" / name, "abacus")
+    (tmp_path / orbitals).symlink_to(shared / "public/abacus/orb" / orbitals)
+    basis = basis_for(calc.structure, read_basis_folder(tmp_path, "abacus"))
+    assert band_shift(calc, basis, 10) < 0.1 * BAND_LIMIT
 
 
 def test_siesta_5_with_orbitals_that_end_smoothly(shared):

@@ -1,6 +1,7 @@
-"""Makes `import validation` and `import samples` find the helpers of the suite."""
+"""Makes the helpers of the suite (`validation`, `samples`) and of this folder importable."""
 
 import sys
 from pathlib import Path
 
-sys.path.append(str(Path(__file__).resolve().parents[1]))
+FOLDER = Path(__file__).resolve().parent
+sys.path += [str(FOLDER.parent), str(FOLDER)]

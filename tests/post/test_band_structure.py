@@ -137,5 +137,22 @@ def test_reference_without_any_level(si):
     )
     found = bands(calc, **SHORT)
     assert (found.reference, found.gap.kind) == (0.0, "unknown")
-    some = bands(calc, **SHORT, selection=Selection((-3.0, 0.0)))  # absolute energies then
-    assert -3 <= np.nanmin(some.energies) < np.nanmax(some.energies) <= 0.01
+    for selection in (Selection((-3.0, 0.0)), Selection(states=2)):
+        with pytest.raises(MissingDataError, match=r"Fermi level.*--fermi.*--electrons"):
+            bands(calc, **SHORT, selection=selection)
+    absolute = bands(calc.replace(fermi_level=0.0), **SHORT, selection=Selection((-3.0, 0.0)))
+    assert -3 <= np.nanmin(absolute.energies) < np.nanmax(absolute.energies) <= 0.01
+
+
+def test_a_window_about_a_level_that_the_electrons_give(si, full):
+    calc = dock.core.calculation.Calculation(
+        si.structure, si.basis, Spin.NONE, {"H": si.require("H"), "S": si.require("S")}, None, 8.0
+    )
+    found = bands(calc, **SHORT, selection=Selection((-1.0, 1.5)))
+    assert found.gap.kind == "insulator"
+    inside = np.abs(full.energies - found.reference - 0.25) <= 1.25
+    wanted = np.flatnonzero(inside.any(axis=(0, 1)))
+    assert (found.first_band, found.energies.shape[2]) == (wanted[0], len(wanted))
+    assert bands(calc, **SHORT, selection=Selection((900.0, 999.0))).energies.shape[2] == 0
+    with pytest.raises(MissingDataError, match="--fermi"):  # seven electrons: a metal
+        bands(calc.replace(n_electrons=7.0), **SHORT, selection=Selection((-1.0, 1.0)))

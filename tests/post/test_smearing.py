@@ -3,9 +3,11 @@
 import hypothesis.strategies as st
 import numpy as np
 import pytest
+import scipy.special
 from hypothesis import given
 
 from dock.errors import UsageError
+from dock.post._error_function import erfc
 from dock.post.smearing import BOLTZMANN_EV, Smearing
 
 KINDS = [
@@ -69,3 +71,9 @@ def test_errors():
         Smearing("gaussian", 0.0)
     with pytest.raises(UsageError, match="order"):
         Smearing("methfessel-paxton", 0.1, 0)
+
+
+@given(st.floats(-45, 45))
+def test_the_error_function_is_that_of_scipy(x):
+    expected = float(scipy.special.erfc(x))
+    assert erfc(np.array([x]))[0] == pytest.approx(expected, rel=1e-13, abs=1e-300)

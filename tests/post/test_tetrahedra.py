@@ -7,10 +7,15 @@ import pytest
 from hypothesis import given
 
 from dock.post._tetrahedra_kernels import corner_weights
+from dock.post._tetrahedra_shares import add_filled, corner_shares, filled_share
 from dock.post.kmesh import KMesh, make_mesh
 from dock.post.tetrahedra import Tetrahedra
 
 corner = st.floats(-1, 1, allow_subnormal=False)
+
+
+def weights_at(energy, e):
+    return corner_shares(np.array([energy]), e[:, None])[0][:, 0]
 
 
 @given(st.lists(corner, min_size=4, max_size=4), st.floats(-1.2, 1.2))
@@ -18,8 +23,7 @@ def test_corner_weights_match_monte_carlo_free_quadrature(corners, energy):
     """The filled share of each corner is ∫ over the filled part of its barycentric coordinate."""
     e = np.sort(np.array(corners))
     e += 1e-3 * np.arange(4)  # degenerate corners are another test
-    w = np.zeros(4)
-    corner_weights(energy, e, w)
+    w = weights_at(energy, e)
     n = 24
     a, b, c, d = np.meshgrid(*[np.arange(n)] * 4, indexing="ij")
     inside = a + b + c + d == n - 1
@@ -33,26 +37,51 @@ def test_corner_weights_match_monte_carlo_free_quadrature(corners, energy):
 @given(st.lists(corner, min_size=4, max_size=4))
 def test_weights_are_continuous_and_end_full(corners):
     e = np.sort(np.array(corners))
-    w = np.zeros(4)
-    corner_weights(float(e[3]), e, w)
-    assert w.tolist() == [0.25] * 4
+    assert weights_at(float(e[3]), e).tolist() == [0.25] * 4
     for edge in e[1:3]:
-        below, above = np.zeros(4), np.zeros(4)
         if min(np.diff(e)) > 1e-3:
-            corner_weights(edge - 1e-9, e, below)
-            corner_weights(edge + 1e-9, e, above)
+            below, above = weights_at(edge - 1e-9, e), weights_at(edge + 1e-9, e)
             assert np.abs(above - below).max() < 1e-5
+
+
+@given(st.lists(corner, min_size=4, max_size=4), st.floats(-1.2, 1.2), st.booleans())
+def test_the_filled_part_is_the_sum_of_its_corners(corners, energy, degenerate):
+    e = np.sort(np.array(corners))
+    if degenerate:
+        e[1] = e[2]
+    share = filled_share(np.array([energy]), e[:, None])[0]
+    assert share == pytest.approx(weights_at(energy, e).sum(), abs=1e-13)
+    compiled = np.zeros(4)
+    corner_weights(energy, e, compiled)
+    assert np.abs(compiled - weights_at(energy, e)).max() < 1e-14
+
+
+@given(
+    st.lists(st.one_of(corner, st.sampled_from([-0.5, 0.0, 0.3])), min_size=8, max_size=8),
+    st.sampled_from([0.01, 0.1, 0.37]),
+)
+def test_filled_parts_at_many_energies(corners, step):
+    """The cubics of the ranges are the filled part, with corners that agree or lie on an energy."""
+    e = np.sort(np.array(corners).reshape(4, 2), axis=0)
+    volume = np.array([0.25, 0.75])
+    out = np.zeros(150)
+    add_filled(e, volume, -0.9, step, out)
+    energies = -0.9 + step * np.arange(150)
+    exact = sum(
+        volume[n] * filled_share(energies, np.repeat(e[:, n : n + 1], 150, axis=1))
+        for n in range(2)
+    )
+    # At an energy that is a corner to the last digit, rounding may take it to either side.
+    near = np.abs(energies[:, None] - e.ravel()).min(axis=1) < 1e-12
+    assert np.abs(out - exact)[~near].max(initial=0) < 1e-11
+    assert np.all((out > -1e-12) & (out < 1 + 1e-12))
 
 
 def test_density_is_the_slope_of_the_filled_part():
     e = np.array([-0.7, -0.2, 0.1, 0.9])
-    w = np.zeros(4)
     for energy in np.linspace(-0.69, 0.89, 33):
-        density = corner_weights(energy, e, w)
-        total = []
-        for shifted in (energy - 1e-6, energy + 1e-6):
-            corner_weights(shifted, e, w)
-            total.append(w.sum())
+        density = corner_shares(np.array([energy]), e[:, None])[1][0]
+        total = [weights_at(shifted, e).sum() for shifted in (energy - 1e-6, energy + 1e-6)]
         assert density == pytest.approx((total[1] - total[0]) / 2e-6, rel=1e-4, abs=1e-5)
 
 

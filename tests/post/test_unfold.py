@@ -287,6 +287,10 @@ def test_bad_input(folder):
     refused(cli("unfold", big, "--supercell", "2 2 1", "--method", "functions"), "--basis")
     refused(cli("unfold", big, "--supercell", "2 2 1", "--points", 1), "at least 2")
     refused(cli("unfold", big, "--supercell", "2 2 1", "--window", 900, 901), "--window")
+    info = json.loads((big / "info.json").read_text())
+    (big / "info.json").write_text(json.dumps(info | {"fermi_energy_eV": None}))
+    refused(cli("unfold", big, "--supercell", "2 2 1", "--window", -1, 1), "--fermi")
+    (big / "info.json").write_text(json.dumps(info))
     calc = dock.read(big)
     with pytest.raises(UsageError, match="does not repeat"):
         unfold(calc, dock.read(OPENMX / "si").structure)
