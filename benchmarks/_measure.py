@@ -1,4 +1,4 @@
-"""Run a command or a function in a process of its own and say what it cost."""
+"""Run a command in a process of its own and say what it cost."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import os
 import platform
 import subprocess
 import sys
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,28 +24,43 @@ class Cost:
         return f"{self.wall:7.2f} s wall {self.cpu:7.2f} s CPU {self.peak_mb:8.0f} MB"
 
 
+_LAUNCHER = """
+import os, sys, time
+begin = time.perf_counter()
+child = os.posix_spawnp(sys.argv[2], sys.argv[2:], os.environ)
+_, status, usage = os.wait4(child, 0)
+wall = time.perf_counter() - begin
+figures = wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss, os.waitstatus_to_exitcode(status)
+os.write(int(sys.argv[1]), " ".join(map(repr, figures)).encode())
+"""
+"""Small process between this one and the command: the system counts the memory that a process had
+before it became the command, which is that of the process it was forked from."""
+
+
 def run(command: Sequence[str | Path], *, cwd: Path | None = None, threads: int | None = 1) -> Cost:
     """Run a command and measure it with ``wait4``; a failure ends the benchmark."""
     environment = dict(os.environ)
     if threads is not None:
         for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
             environment[name] = str(threads)
-    begin = time.perf_counter()
-    process = subprocess.Popen(
-        [str(word) for word in command],
+    words = [str(word) for word in command]
+    read_end, write_end = os.pipe()
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", _LAUNCHER, str(write_end), *words],
         cwd=cwd,
         env=environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
+        pass_fds=(write_end,),
+        check=False,
     )
-    output = process.stdout.read() if process.stdout else ""
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    wall = time.perf_counter() - begin
-    if process.returncode:
-        sys.exit(f"{' '.join(map(str, command))}\nended with {process.returncode}:\n{output}")
-    return Cost(wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024, output)
+    os.close(write_end)
+    with os.fdopen(read_end, encoding="ascii") as report:
+        wall, cpu, peak, code = map(float, report.read().split() or [0.0, 0.0, 0.0, 127.0])
+    if code:
+        sys.exit(f"{' '.join(words)}\nended with {code:.0f}:\n{done.stdout}")
+    return Cost(wall, cpu, peak / 1024, done.stdout)
 
 
 def best(command: Sequence[str | Path], repeats: int, **options: object) -> Cost:

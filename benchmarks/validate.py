@@ -2,9 +2,9 @@
 
     python benchmarks/validate.py [--shared FOLDER] [--print] [-o docs/validation.md]
 
-Every row comes from ``rows()`` of tests/validation.py (OpenMX) or tests/converters/validation.py
-(all other codes): code, system, quantity, deviation, limit, unit. A deviation above its limit makes
-the exit code 1.
+Every row comes from ``rows()`` of tests/validation.py (OpenMX), tests/converters/validation.py (all
+other codes) or tests/planewave/validation.py (projected plane waves): code, system, quantity,
+deviation, limit, unit. A deviation above its limit makes the exit code 1.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ ROOT = Path(__file__).resolve().parents[1]
 HEAD = """\
 # Validation
 
-What `dock` reads and computes, compared with what each code printed or stored itself. Made by
+What `dock` reads and computes, compared with what each code printed or stored itself. Every run
+is converted into a unified folder, and what is read from that folder is compared. Made by
 `python benchmarks/validate.py` (dock {version}, Python {python}); do not edit by hand. The tests
 hold the same limits. Systems that do not come with the repository are compared where the
 reference data are.
@@ -71,12 +72,14 @@ def page(rows: Iterable[Row]) -> str:
 def collect(shared: Path) -> Iterator[Row]:
     """Yield the comparisons of all codes, of the data that are there."""
     os.environ["DOCK_SHARED"] = str(shared)
-    sys.path.insert(0, str(ROOT))
+    sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "converters")]
     openmx = _module("validation.py")
     yield from (Row(*row) for row in openmx.rows())
     if (shared / "fixtures").is_dir():
         others = _module("converters/validation.py")
         yield from (Row(*row, others.remark(row)) for row in others.rows(shared))
+    projected = _module("planewave/validation.py")
+    yield from (Row("QE onto orbitals", *row) for row in projected.rows(shared))
 
 
 def _module(name: str):

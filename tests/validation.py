@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -38,13 +39,20 @@ def rows(*roots: Path) -> Iterator[Row]:
     """Yield the figures of every OpenMX system below the given folders (default: all there are)."""
     for run in systems(*roots):
         yield from openmx_rows(run)
+    public = reference_data() / "public" / "openmx" / "MoTe2"
+    if not roots and public.is_dir():
+        yield printed_row(public)
+
+
+def reference_data() -> Path:
+    """Return the folder of the reference data, which may not be there."""
+    return Path(os.environ.get("DOCK_SHARED", ROOT.parent / "shared"))
 
 
 def systems(*roots: Path) -> list[Path]:
     """Return the run folders: those bundled, and those of the reference data where it is there."""
     if not roots:
-        shared = Path(os.environ.get("DOCK_SHARED", ROOT.parent / "shared"))
-        roots = (ROOT / "fixtures" / "openmx", shared / "fixtures" / "openmx")
+        roots = (ROOT / "fixtures" / "openmx", reference_data() / "fixtures" / "openmx")
     found = {}
     for root in roots:
         for file in sorted(root.glob("**/reference.json")):
@@ -75,6 +83,31 @@ def openmx_rows(run: Path) -> Iterator[Row]:
     if data.n_spin == 2:
         off = np.abs(data.moment() - reference_moment(reference)).max()
         yield Row(code, name, "spin moment", float(off), MOMENT, "μB")
+
+
+def printed_row(run: Path) -> Row:
+    """Return the figure of a run of which there is the log and another program's conversion.
+
+    The log prints its k-points, a regular mesh of 9×9×1, with five digits; OpenMX shifts them off
+    the points of high symmetry by 10⁻⁶ and −10⁻⁶.
+    """
+    import dock
+
+    text = (run / "openmx.out").read_text()
+    text = text[text.index("Eigenvalues (Hartree) of SCF") :]
+    with tempfile.TemporaryDirectory() as folder:
+        dock.write(dock.read(run / "reference", "deeph"), folder)
+        data = Unified(Path(folder))
+    worst = 0.0
+    for block in text.split("kloop=")[1:]:
+        head, _, table = block.partition("\n\n")
+        printed = [float(value) for value in re.findall(r"k\d=\s*(\S+)", head)]
+        k = np.round(9 * np.array(printed)) / 9 + [1e-6, -1e-6, 0]
+        levels = [float(line.split()[1]) for line in table.split("\n\n")[0].splitlines()]
+        off = np.abs(data.levels(k)[0] - HARTREE * np.array(levels)).max()
+        worst = max(worst, 1e3 * float(off))
+    quantity = "SCF levels (H and S: another program's folder)"
+    return Row("OpenMX 3.9.9", f"{run.name} (public)", quantity, worst, EIGENVALUES, "meV")
 
 
 class Unified:

@@ -12,18 +12,34 @@ from dock.core.basis import Basis
 from dock.core.orbital_order import shell_orders
 from dock.core.pairs import Pairs
 
-__all__ = ["BlockCollector", "orbital_targets"]
+__all__ = ["BlockCollector", "distinct", "orbital_targets"]
 
 _SLICE = 2**18  # entries handled at once
 
 
+def distinct(keys: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return each key once, ascending.
+
+    `numpy.unique` does the same, but loads the masked arrays of numpy first: a tenth of the time
+    that a small run takes.
+
+    Examples
+    --------
+    >>> distinct(np.array([5, 3, 5])).tolist()
+    [3, 5]
+    """
+    ordered = np.sort(keys)
+    first = np.ones(len(ordered), dtype=bool)
+    np.not_equal(ordered[1:], ordered[:-1], out=first[1:])
+    return ordered[first]
+
+
 class _Part(NamedTuple):
-    """The atom pairs of one lattice vector and their blocks."""
+    """The atom pairs of one lattice vector."""
 
     R: tuple[int, int, int]
     i: NDArray[np.int64]
     j: NDArray[np.int64]
-    entries: NDArray[Any]
 
 
 def orbital_targets(basis: Basis, code: str) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
@@ -82,7 +98,9 @@ class BlockCollector:
     def __init__(self, basis: Basis, code: str, n_components: int, dtype: DTypeLike) -> None:
         self._basis = basis
         self._n_components = n_components
-        self._dtype = np.dtype(dtype)
+        # (n, n_components), flat: it grows in place, so that no second copy is in memory
+        self._store: NDArray[Any] = np.zeros(0, dtype=dtype)
+        self._used = 0
         self._parts: list[_Part] = []
         self._atom = basis.table.atom
         self._local, self._sign = orbital_targets(basis, code)
@@ -93,7 +111,7 @@ class BlockCollector:
         rows: IntArray,
         cols: IntArray,
         values: NDArray[Any],
-        components: IntArray,
+        components: IntArray | None = None,
     ) -> None:
         """Add all entries of one lattice vector.
 
@@ -106,30 +124,38 @@ class BlockCollector:
         values
             (n,) entries.
         components
-            (n,) component of each entry.
+            (n,) component of each entry; None where all are of the first.
         """
         n_atoms, counts = self._basis.n_atoms, self._basis.counts
         slices = [slice(begin, begin + _SLICE) for begin in range(0, len(rows), _SLICE)]
         runs = [self._runs(rows[part], cols[part]) for part in slices[:1]]
         found = [key for key, _ in runs]
-        found += [np.unique(self._runs(rows[part], cols[part])[0]) for part in slices[1:]]
-        distinct = np.unique(np.concatenate(found or [np.zeros(0, dtype=np.int64)]))
-        i, j = distinct // n_atoms, distinct % n_atoms
-        ends = np.cumsum(counts[i] * counts[j])
-        starts = ends - counts[i] * counts[j]
-        total = int(ends[-1]) if len(ends) else 0
-        entries = np.zeros(self._n_components * total, dtype=self._dtype)
+        found += [distinct(self._runs(rows[part], cols[part])[0]) for part in slices[1:]]
+        keys = distinct(np.concatenate(found or [np.zeros(0, dtype=np.int64)]))
+        i, j = keys // n_atoms, keys % n_atoms
+        sizes = counts[i] * counts[j]
+        starts = np.cumsum(sizes) - sizes + self._used
+        self._reserve(self._used + int(sizes.sum()))
         for part in slices:
             row, col = rows[part], cols[part]
             key, lengths = runs.pop() if runs else self._runs(row, col)
-            pair = np.searchsorted(distinct, key)
+            pair = np.searchsorted(keys, key)
             place = self._local[row]
             place *= np.repeat(counts[j][pair], lengths)
             place += self._local[col]
             place += np.repeat(starts[pair], lengths)
-            place += components[part] * np.int64(total)
-            entries[place] = values[part] * (self._sign[row] * self._sign[col])
-        self._parts.append(_Part(R, i, j, entries.reshape(self._n_components, total)))
+            if self._n_components > 1:
+                place *= self._n_components
+                if components is not None:
+                    place += components[part]
+            self._store[place] = values[part] * (self._sign[row] * self._sign[col])
+        self._parts.append(_Part(R, i, j))
+
+    def _reserve(self, n_entries: int) -> None:
+        """Make room for so many entries of each component, and a little more at once."""
+        self._used, size = n_entries, n_entries * self._n_components
+        if size > len(self._store):
+            self._store.resize(max(size, len(self._store) * 9 // 8), refcheck=False)
 
     def _runs(self, rows: IntArray, cols: IntArray) -> tuple[NDArray[np.int64], IntArray]:
         """Return atom pair (as one number) and length of each run of entries of one atom pair."""
@@ -146,20 +172,15 @@ class BlockCollector:
     def finish(self) -> tuple[Pairs, NDArray[Any]]:
         """Return pairs and entries, with zero blocks for missing partners and on-site pairs.
 
-        The collected blocks are given up one by one while they are copied.
+        The collector is empty afterwards.
         """
         pairs = self._closed_pairs()
         counts = self._basis.counts
         total = int((counts[pairs.i] * counts[pairs.j]).sum())
-        result = np.zeros((self._n_components, total), dtype=self._dtype)
-        begin = 0
-        self._parts.reverse()
-        while self._parts:
-            entries = self._parts.pop().entries
-            end = begin + entries.shape[1]
-            result[:, begin:end] = entries
-            begin = end
-        return pairs, result
+        store, self._store = self._store, np.zeros(0, dtype=self._store.dtype)
+        store.resize(total * self._n_components, refcheck=False)
+        self._parts, self._used = [], 0
+        return pairs, np.ascontiguousarray(store.reshape(total, self._n_components).T)
 
     def _closed_pairs(self) -> Pairs:
         """Return the collected pairs, followed by those that are missing."""

@@ -50,11 +50,13 @@ class TextNumbers:
         try:
             self._stream: IO[bytes] = open_binary(path)
             self._stream.seek(offset)
+            size = path.stat().st_size
         except OSError as error:
             reason = error.strerror or str(error)
             raise MissingDataError(
                 path.name, path.parent, f"It cannot be read ({reason}): check its permissions."
             ) from error
+        self._limit = size if path.suffix != ".gz" else size * 1100
 
     def __enter__(self) -> Self:
         return self
@@ -169,13 +171,11 @@ class TextNumbers:
 
     def _allocate(self, count: int, dtype: np.dtype[Any], what: str) -> NDArray[Any]:
         """Make room, unless the file cannot hold so many numbers (two bytes each at least)."""
-        size = self.path.stat().st_size
-        limit = size if self.path.suffix != ".gz" else size * 1100
-        if not 0 <= 2 * count <= limit + 2:
+        if not 0 <= 2 * count <= self._limit + 2:
             self.fail(
                 "the count cannot be right or the file is cut",
                 what,
-                f"at most {limit // 2} numbers in {size} bytes",
+                f"at most {self._limit // 2} numbers in this file",
                 f"a count of {count}",
             )
         return np.empty(count, dtype=dtype)

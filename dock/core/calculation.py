@@ -65,7 +65,8 @@ class Calculation:
     Raises
     ------
     LayoutError
-        When a matrix is not what it is called, or has other atoms, orbitals or spin.
+        When structure and basis name different species, or a matrix is not what it is called, or
+        has other atoms, orbitals or spin.
 
     Examples
     --------
@@ -91,11 +92,23 @@ class Calculation:
                 f"{self.source}: the structure has {self.structure.n_atoms} atoms, the basis "
                 f"{self.basis.n_atoms}."
             )
+        self._require_same_species()
         named = {quantity_of(name).name: value for name, value in self.matrices.items()}
         object.__setattr__(self, "matrices", named)
         for name, value in named.items():
             if isinstance(value, AOMatrix):
                 self._require_fitting(name, value)
+
+    def _require_same_species(self) -> None:
+        """Refuse a basis that gives an atom another species than the structure does."""
+        pairs = zip(self.structure.labels, self.basis.labels, strict=True)
+        for atom, (mine, other) in enumerate(pairs):
+            if mine != other:
+                raise LayoutError(
+                    f"{self.source}: atom {atom} is of species '{mine}' in the structure, of "
+                    f"'{other}' in the basis. Make the basis with the labels of the structure, or "
+                    "relabel the structure."
+                )
 
     @property
     def available(self) -> tuple[str, ...]:

@@ -1,6 +1,6 @@
-"""Makes `import validation` and `import samples` find the helpers of the suite."""
+"""Makes `import validation`, `import samples` and `import trip` find the helpers of the suite."""
 
 import sys
 from pathlib import Path
 
-sys.path.append(str(Path(__file__).resolve().parents[1]))
+sys.path += [str(Path(__file__).resolve().parents[1]), str(Path(__file__).resolve().parent)]

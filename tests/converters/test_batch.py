@@ -157,6 +157,7 @@ def kill_worker(task):
     return Outcome(str(task.source), str(task.target), "done")
 
 
+@pytest.mark.filterwarnings("ignore:os.fork")  # JAX, where another test loaded it
 def test_a_killed_worker_is_a_failure_that_a_rerun_mends(runs, tmp_path, monkeypatch):
     import concurrent.futures
     import multiprocessing

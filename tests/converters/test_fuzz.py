@@ -21,13 +21,19 @@ HS = WriteOptions(quantities=("hamiltonian", "overlap"))
 TEXT_PARTS = (".out", ".in", ".csr", ".log", ".XV", ".dat")
 
 
-@pytest.fixture(scope="module", params=["siesta", "abacus", "aims", "cluster", "legacy", "deeph"])
+CODES = ("siesta", "abacus", "aims", "cluster", "openmx", "pyscf", "legacy", "deeph")
+
+
+@pytest.fixture(scope="module", params=CODES)
 def run(request, bundled, tmp_path_factory):
     """One small run of each code: bundled, or made from a bundled one with our writers."""
     place = tmp_path_factory.mktemp(request.param) / "run"
     molecule = dock.read(bundled / "siesta" / "h2o")
-    if request.param == "siesta":
-        shutil.copytree(bundled / "siesta" / "h2o", place, copy_function=shutil.copyfile)
+    if request.param == "pyscf":
+        pytest.importorskip("pyscf")
+    if request.param in ("siesta", "openmx", "pyscf"):
+        source = bundled / request.param / "h2o"
+        shutil.copytree(source, place, copy_function=shutil.copyfile)
     elif request.param == "abacus":
         shutil.copytree(bundled / "abacus" / "si2_get_S", place, copy_function=shutil.copyfile)
     elif request.param == "aims":

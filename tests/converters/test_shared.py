@@ -11,7 +11,7 @@ import dock
 from dock.converters._format import WriteOptions
 from dock.converters._reading import open_hdf5, read_text
 from dock.converters._source import in_source_order, number_of
-from dock.errors import FormatError, LossError, MissingDataError, UsageError
+from dock.errors import FormatError, LayoutError, LossError, MissingDataError, UsageError
 
 
 def options(**settings):
@@ -94,6 +94,12 @@ class TestSource:
         assert np.array_equal(back.structure.positions, calc.structure.positions)
         assert in_source_order(grouped, "SIESTA") is grouped
         assert in_source_order(calc, "OpenMX") is calc
+
+    def test_species_of_structure_and_basis_agree(self):
+        calc = dock.read(samples.OPENMX / "h2o")
+        other = calc.structure.relabel(["O", "H", "D"])
+        with pytest.raises(LayoutError, match=r"h2o.*atom 2 is of species 'D' .* 'H' in the basis"):
+            replace(calc, structure=other)
 
     def test_numbers(self):
         extra = {"a": 1, "b": "x", "c": None, "d": 2.5}

@@ -125,13 +125,17 @@ class MatrixReader:
         """Hand the entries of one lattice vector over, spin sorted out."""
         if self.spin is Spin.NONCOLLINEAR and not spinor:
             parts = [_without_spin(path, part) for part in parts]
-        rows, cols, values = (_joined(parts, name) for name in ("rows", "cols", "values"))
+        rows = _joined([part.rows for part in parts])
+        cols = _joined([part.cols for part in parts])
+        values = _joined([part.values for part in parts])
+        components: NDArray[Any] | None = None
         if spinor:
             components = (2 * (rows % 2) + cols % 2).astype(np.int8)
             rows, cols = rows // 2, cols // 2
         else:
-            numbers = np.array([part.component for part in parts], dtype=np.int8)
-            components = np.repeat(numbers, [len(part.rows) for part in parts])
+            if any(part.component for part in parts):  # position matrices
+                numbers = np.array([part.component for part in parts], dtype=np.int8)
+                components = np.repeat(numbers, [len(part.rows) for part in parts])
             values = self._real(path, R, values)
         collector.add(R, rows, cols, values, components)
 
@@ -149,9 +153,8 @@ class MatrixReader:
         return values.real
 
 
-def _joined(parts: list[SparseBlock], name: str) -> NDArray[Any]:
+def _joined(fields: list[NDArray[Any]]) -> NDArray[Any]:
     """Return one field of all parts, without a copy where there is but one part."""
-    fields = [getattr(part, name) for part in parts]
     return fields[0] if len(fields) == 1 else np.concatenate(fields)
 
 

@@ -99,7 +99,7 @@ class SparseSource:
                 expected=f"0 to {self.size - 1}",
                 found=f"{cols.min()} to {cols.max()}",
             )
-        rows = np.repeat(np.arange(self.size, dtype=np.int32), lengths)
+        rows = np.repeat(np.arange(self.size, dtype=np.min_scalar_type(self.size)), lengths)
         if not np.all((cols[1:] > cols[:-1]) | (rows[1:] > rows[:-1])):
             self.fail("the columns of a row do not ascend", where)
         return rows

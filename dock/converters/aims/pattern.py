@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dock.converters._scatter import orbital_targets
+from dock.converters._scatter import distinct, orbital_targets
 from dock.converters.aims.indices import EntrySlice, SparseIndices
 from dock.core.arrays import FloatArray
 from dock.core.basis import Basis
@@ -56,8 +56,8 @@ class BlockPattern:
     @cached_property
     def _keys(self) -> NDArray[np.int64]:
         """The distinct (cell, row atom, column atom), as sorted integers."""
-        found = [np.unique(self._runs(part)[0]) for part in self.indices.slices()]
-        return np.unique(np.concatenate(found))
+        found = [distinct(self._runs(part)[0]) for part in self.indices.slices()]
+        return distinct(np.concatenate(found))
 
     def _runs(self, part: EntrySlice) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return the key of each run of entries of one atom pair, and the runs' lengths."""

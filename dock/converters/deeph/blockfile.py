@@ -140,8 +140,9 @@ def write_matrix(
         file.create_dataset("chunk_boundaries", data=layout.starts * factor**2)
         file.create_dataset("chunk_shapes", data=shapes)
         file.create_dataset("entries", data=entries if len(entries) > 1 else entries[0])
+        store = file.attrs  # each access to it opens the root group
         for name, value in attributes.items():
-            file.attrs[name] = _fixed_text(value) if isinstance(value, str) else value
+            store[name] = _fixed_text(value) if isinstance(value, str) else value
 
 
 def detect_spin(path: Path, basis: Basis) -> Spin:

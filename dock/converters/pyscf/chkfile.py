@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 from dock.converters._format import ReadOptions
 from dock.converters.pyscf.basis import atoms_of, is_periodic
 from dock.converters.pyscf.live import ScfRun, middle_of_gap
+from dock.converters.pyscf.stored import DAMAGED_FIX, stored_molecule
 from dock.core.calculation import Calculation, Provenance
 from dock.core.interop import require
 from dock.core.spin import Spin
-from dock.errors import ConventionError, DockError, FormatError
+from dock.errors import ConventionError, FormatError
 from dock.units import PYSCF
 
 __all__ = ["detect_chkfile", "read_chkfile"]
@@ -22,7 +23,7 @@ __all__ = ["detect_chkfile", "read_chkfile"]
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _SUFFIXES = (".chk", ".chkfile", ".h5", ".hdf5", "")
 _NEEDED = ("mo_coeff", "mo_energy", "mo_occ")
-_FIX = "The file was cut, or its run has not finished: run PySCF with mf.chkfile set again."
+_ORTHONORMAL = 1e-5
 
 
 def detect_chkfile(path: Path) -> Path | None:
@@ -45,7 +46,7 @@ def _is_chkfile(path: Path) -> bool:
 
         with h5py.File(path, "r", locking="best-effort") as file:
             return "mol" in file and "scf" in file
-    except OSError:
+    except (OSError, RuntimeError):  # HDF5 says the latter of damaged tables
         return False
 
 
@@ -101,9 +102,7 @@ def read_chkfile(path: Path, options: ReadOptions) -> Calculation:  # noqa: ARG0
     overlap = _overlap(mol, kpts)
     if spinor:
         overlap = np.kron(np.eye(2), overlap)
-    half = overlap @ orbitals
-    fock = (half * levels[..., None, :]) @ half.conj().swapaxes(-1, -2)
-    density = (orbitals * filling[..., None, :]) @ orbitals.conj().swapaxes(-1, -2)
+    fock, density = _matrices(path, overlap, (orbitals, levels, filling))
     if spinor:
         fock, density = (_split(values[0], size) for values in (fock, density))
     k_frac = None if kpts is None else np.asarray(mol.get_scaled_kpts(kpts))
@@ -120,21 +119,51 @@ def _load(path: Path) -> tuple[Any, dict[str, Any]]:
     try:
         text = chkfile.load(str(path), "mol")
         scf = chkfile.load(str(path), "scf")
-        words = text.decode() if isinstance(text, bytes) else str(text)
-        if '"a":' in words or "'a':" in words:
-            mol = require("pyscf.pbc.lib.chkfile", "pyscf").load_cell(str(path))
-        else:
-            mol = chkfile.load_mol(str(path))
-    except DockError:
-        raise
     except (OSError, KeyError, ValueError, TypeError, RuntimeError, AttributeError) as error:
-        raise FormatError(path, "PySCF cannot read this file", found=error, fix=_FIX) from error
+        raise FormatError(
+            path, "PySCF cannot read this file", found=error, fix=DAMAGED_FIX
+        ) from error
+    words = text.decode("utf-8", "replace") if isinstance(text, bytes) else str(text)
+    mol = stored_molecule(path, words)
     if not isinstance(scf, dict) or any(name not in scf for name in _NEEDED):
         have = ", ".join(scf) if isinstance(scf, dict) else "none"
         raise FormatError(
-            path, "results are missing", expected=", ".join(_NEEDED), found=have, fix=_FIX
+            path, "results are missing", expected=", ".join(_NEEDED), found=have, fix=DAMAGED_FIX
         )
     return mol, scf
+
+
+def _matrices(
+    path: Path, overlap: NDArray[Any], states: tuple[NDArray[Any], ...]
+) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return Fock matrix S C ε C† S and density matrix C n C† of orbitals, levels, occupations."""
+    orbitals, levels, filling = states
+    with np.errstate(over="ignore", invalid="ignore"):
+        half = overlap @ orbitals
+        _require_orthonormal(path, orbitals, half)
+        fock = (half * levels[..., None, :]) @ half.conj().swapaxes(-1, -2)
+        density = (orbitals * filling[..., None, :]) @ orbitals.conj().swapaxes(-1, -2)
+    for name, values in (("mo_energy", fock), ("mo_occ", density)):
+        if not np.isfinite(values).all():
+            raise FormatError(
+                path, "the numbers are far too large", where=f"scf/{name}", fix=DAMAGED_FIX
+            )
+    return fock, density
+
+
+def _require_orthonormal(path: Path, orbitals: NDArray[Any], half: NDArray[Any]) -> None:
+    """Refuse orbitals C with C† S C ≠ 1: they are of another molecule or basis."""
+    product = orbitals.conj().swapaxes(-1, -2) @ half
+    off = float(np.abs(product - np.eye(product.shape[-1])).max())
+    if not off <= _ORTHONORMAL:
+        raise FormatError(
+            path,
+            "orbitals and Gaussians do not belong together",
+            where="scf/mo_coeff",
+            expected="orthonormal orbitals",
+            found=f"a deviation of {off:.1e}",
+            fix=DAMAGED_FIX,
+        )
 
 
 def _stacked(path: Path, values: Any, n_k: int, name: str) -> NDArray[Any]:
@@ -152,7 +181,7 @@ def _stacked(path: Path, values: Any, n_k: int, name: str) -> NDArray[Any]:
             fix="Use from_scf on the live object.",
         ) from error
     if array.dtype.kind not in "fc" or not np.all(np.isfinite(array)):
-        raise FormatError(path, "the numbers are not finite", where=f"scf/{name}", fix=_FIX)
+        raise FormatError(path, "the numbers are not finite", where=f"scf/{name}", fix=DAMAGED_FIX)
     return stacked
 
 

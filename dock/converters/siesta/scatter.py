@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from dock.converters._scatter import distinct
 from dock.converters.siesta.fortran import Rows, damaged, row_slices
 from dock.converters.siesta.tables import MatrixFile
 from dock.core.basis import Basis
@@ -122,8 +123,8 @@ class Scatter:
             place += len(part)
             rows = np.repeat(order.atom[begin:end] * stride, file.counts[begin:end])
             keys = rows + table[part]
-            found.append(np.unique(keys[_heads(keys)]))
-        keys = np.unique(np.concatenate(found))
+            found.append(distinct(keys[_heads(keys)]))
+        keys = distinct(np.concatenate(found))
         first, rest = np.divmod(keys, stride)
         image, second = np.divmod(rest, basis.n_atoms)
         try:
@@ -136,8 +137,13 @@ class Scatter:
         return cls(file.path, basis, pairs, file.counts, columns, keys, images)
 
     def fits(self, file: MatrixFile, images: NDArray[np.int32]) -> bool:
-        """Say whether another file of the run has the very same sparse pattern."""
-        if not (np.array_equal(images, self.images) and np.array_equal(file.counts, self.counts)):
+        """Say whether another file of the run has the very same sparse pattern.
+
+        Two files may number the images that no column is in differently.
+        """
+        if images.shape != self.images.shape or not np.array_equal(file.counts, self.counts):
+            return False
+        if not np.array_equal(images[self._used], self.images[self._used]):
             return False
         place = 0
         for begin, end in row_slices(self.counts):
@@ -146,6 +152,13 @@ class Scatter:
                 return False
             place += len(part)
         return True
+
+    @cached_property
+    def _used(self) -> NDArray[np.bool_]:
+        """(n_images,) whether any column lies in that cell."""
+        used = np.zeros(len(self.images), dtype=bool)
+        used[self.columns // self.basis.n_orbitals] = True
+        return used
 
     @cached_property
     def order(self) -> OrbitalOrder:

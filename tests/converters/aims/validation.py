@@ -1,15 +1,14 @@
 """Figures of merit for the public FHI-aims data, as rows (system, quantity, deviation, limit).
 
-``python tests/converters/aims/validation.py SHARED`` prints them as a table.
+Every run goes through a unified folder, which is written, read again and then diagonalised.
 """
 
 import json
-import sys
 import warnings
-from pathlib import Path
 
 import h5py
 import numpy as np
+from trip import through_folder
 
 from dock.converters.aims import read
 from dock.core.kspace import KBuilder
@@ -38,7 +37,7 @@ def levels(calc, k):
 
 def periodic_rows(name, folder):
     """Spectrum, range of the pairs and site symmetry of a periodic run."""
-    calc = read(folder)
+    calc = through_folder(read(folder))
     reference = json.loads((folder / "reference.json").read_text())
     worst = 0.0
     for label, k in reference["k_fractional"].items():
@@ -103,7 +102,7 @@ def site_asymmetry(calc, quantity, shells=None):
 
 def atom_rows(name, folder):
     """Levels that FHI-aims printed, the spherical symmetry, and the reference conversion."""
-    calc = read(folder)
+    calc = through_folder(read(folder))
     reference = json.loads((folder / "reference.json").read_text())
     printed = np.array(reference["eigenvalues_eV"])
     found = levels(calc, [0, 0, 0])[0][: len(printed)]
@@ -122,8 +121,3 @@ def rows(shared):
         yield from periodic_rows(f"aims/{name} (public)", shared / "public" / "aims" / name)
     atom = shared / "public" / "aims" / "single_atoms" / "Mo"
     yield from atom_rows("aims/Mo atom (public)", atom)
-
-
-if __name__ == "__main__":
-    for row in rows(Path(sys.argv[1])):
-        sys.stdout.write("{:22s} {:55s} {:9.2e} {:9.0e}\n".format(*row))

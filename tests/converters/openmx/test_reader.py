@@ -34,6 +34,12 @@ def test_numbers_of_the_code_in_the_reference_data(shared, name):
     assert_within(validation.openmx_rows(shared / "fixtures" / "openmx" / name))
 
 
+@pytest.mark.shared
+def test_levels_that_a_public_run_printed(shared):
+    row = validation.printed_row(shared / "public" / "openmx" / "MoTe2")
+    assert row.deviation <= row.limit
+
+
 @pytest.mark.parametrize("name", samples.BUNDLED)
 def test_facts(bundled, name):
     run = bundled / "openmx" / name

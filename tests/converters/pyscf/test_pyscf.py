@@ -21,8 +21,6 @@ from dock.core.basis import Basis
 from dock.core.calculation import Calculation
 from dock.core.check import check_calculation
 from dock.core.kspace import KBuilder
-from dock.core.matrix import AOMatrix
-from dock.core.pairs import Pairs
 from dock.core.spin import Spin
 from dock.core.structure import Structure
 from dock.errors import (
@@ -309,6 +307,70 @@ def test_damaged_checkpoint_files(bundled, tmp_path, rng):
         ours.FORMAT.read(path, ReadOptions())
 
 
+def with_molecule(source, path, change):
+    """Copy a checkpoint file with another text of its molecule."""
+    path.write_bytes(source.read_bytes())
+    with h5py.File(path, "r+") as file:
+        text = change(file["mol"][()].decode())
+        del file["mol"]
+        file["mol"] = text
+    return path
+
+
+def edited(change):
+    def apply(text):
+        found = json.loads(text)
+        change(found)
+        return json.dumps(found)
+
+    return apply
+
+
+def set_entry(table, row, column, value):
+    return edited(lambda found: found[table][row].__setitem__(column, value))
+
+
+@needs_pyscf
+@quiet
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda text: text[:-9], "no JSON text"),
+        (lambda _: "[1, 2]", "a JSON object"),
+        (edited(lambda found: found.pop("_env")), "a table of numbers as '_env'|finite"),
+        (set_entry("_bas", 2, 5, 10**6), "addresses"),
+        (set_entry("_bas", 2, 2, -1), "addresses"),
+        (set_entry("_bas", 2, 1, 99), "addresses"),
+        (set_entry("_bas", 2, 0, 3), "addresses"),
+        (set_entry("_atm", 1, 1, -20), "addresses"),
+        (set_entry("_bas", 2, 2, 1.5), "finite numbers"),
+        (set_entry("_atom", 1, 0, 7), "a name and a position"),
+        (set_entry("_atom", 1, 1, [0, 0, 9]), "two that differ"),
+        (edited(lambda found: found.update(charge="x")), "a int as 'charge'"),
+        (edited(lambda found: found.update(a=[1, 2])), "three lattice vectors"),
+        (edited(lambda found: found["_env"].__setitem__(34, 60.0)), "do not belong together"),
+    ],
+)
+def test_a_molecule_that_contradicts_itself(bundled, tmp_path, change, words):
+    path = with_molecule(bundled / "pyscf/h2o/h2o.chk", tmp_path / "x.chk", change)
+    with pytest.raises(FormatError, match=words):
+        ours.FORMAT.read(path, ReadOptions())
+
+
+@needs_pyscf
+@quiet
+def test_a_checkpoint_file_runs_no_code(bundled, tmp_path):
+    """PySCF evaluates these texts as Python; here they are data that nobody reads."""
+    code = f"open({str(tmp_path / 'ran')!r}, 'w')"
+    change = edited(lambda found: found.update(atom=code, basis=code, ecp=code, pseudo=code))
+    path = with_molecule(bundled / "pyscf/h2o/h2o.chk", tmp_path / "x.chk", change)
+    assert ours.FORMAT.read(path, ReadOptions()).n_electrons == 10
+    path = with_molecule(bundled / "pyscf/h2o/h2o.chk", tmp_path / "y.chk", lambda _: code)
+    with pytest.raises(FormatError, match="no JSON text"):
+        ours.FORMAT.read(path, ReadOptions())
+    assert not (tmp_path / "ran").exists()
+
+
 def test_detection_leaves_foreign_files_alone(bundled, tmp_path):
     assert ours.FORMAT.detect(bundled / "openmx/si") is None
     assert ours.FORMAT.detect(tmp_path / "nothing") is None
@@ -316,56 +378,15 @@ def test_detection_leaves_foreign_files_alone(bundled, tmp_path):
     assert ours.FORMAT.detect(tmp_path / "x.chk") is None
 
 
+@needs_pyscf
+@quiet
 @pytest.mark.shared
-def test_diamond_interpolated_from_bloch_matrices(shared):
-    """Matrices on an SCF mesh, folded back, give the run's own eigenvalues; no PySCF needed."""
-    with h5py.File(shared / "fixtures/pyscf/diamond/diamond.h5") as file:
-        data = {name: file[name][()] for name in file}
-    structure = Structure(data["lattice_angstrom"], data["positions_angstrom"], [6, 6])
-    basis = Basis.from_ls({"C": [0, 1]}, structure.labels)
-    mesh, place = mesh_of(data["k_fractional"])
-    assert mesh == (3, 3, 3)
-    order = np.array([0, 2, 3, 1, 4, 6, 7, 5])  # s x y z to s y z x
-    images = shortest_images(structure, mesh)
-    counts = basis.counts
-    sizes = counts[images.pairs.i] * counts[images.pairs.j]
-    matrices = {}
-    for name, key in (("hamiltonian", "fock_k_eV"), ("overlap", "overlap_k")):
-        bloch = np.empty((1, 27, 8, 8), dtype=complex)
-        bloch[0, place] = data[key][:, order[:, None], order[None, :]]
-        entries = from_mesh(bloch, mesh, basis, images.pairs) * np.repeat(images.weights, sizes)
-        assert np.abs(entries.imag).max() < 1e-7
-        matrices[name] = AOMatrix(
-            name, structure, basis, images.pairs, Spin.NONE, entries.real.copy()
-        )
-    calc = Calculation(structure, basis, Spin.NONE, matrices)
-    found = validation.levels(calc, data["k_fractional"])[0]
-    assert np.abs(found - data["eigenvalues_eV"]).max() < 1e-6
-
-
-@pytest.mark.shared
-def test_diamond_blocks_of_the_fine_mesh(shared):
-    """The stored real-space blocks have PySCF's bands, through dock's order and Bloch sum."""
-    with h5py.File(shared / "fixtures/pyscf/diamond/diamond.h5") as file:
-        data = {name: file[name][()] for name in file}
-    structure = Structure(data["lattice_angstrom"], data["positions_angstrom"], [6, 6])
-    basis = Basis.from_ls({"C": [0, 1]}, structure.labels)
-    table, order = data["pairs"], np.array([0, 2, 3, 1])
-    pairs = Pairs(table[:, :3], table[:, 3], table[:, 4], 2)
-    matrices = {
-        name: AOMatrix(
-            name,
-            structure,
-            basis,
-            pairs,
-            Spin.NONE,
-            data[key][:, order[:, None], order[None, :]].reshape(1, -1),
-        )
-        for name, key in (("hamiltonian", "hamiltonian_R_eV"), ("overlap", "overlap_R"))
-    }
-    calc = Calculation(structure, basis, Spin.NONE, matrices)
-    found = validation.levels(calc, data["band_k_fractional"])[0]
-    assert np.abs(found - data["band_eigenvalues_eV"]).max() < 1.2e-4  # the file's own error
+@pytest.mark.slow
+def test_reference_rows(shared):
+    """Stored water and diamond (which takes minutes to be run again), and the public runs."""
+    rows = list(validation.reference_rows(shared))
+    assert len(rows) >= 8
+    assert [row for row in rows if not row[2] <= row[3]] == []
 
 
 def test_arrays_for_machines_without_dock(bundled, tmp_path):

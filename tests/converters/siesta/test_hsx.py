@@ -15,6 +15,7 @@ from dock.converters.siesta.dmfile import read_dm, read_tshs
 from dock.converters.siesta.fortran import row_slices
 from dock.converters.siesta.hsx import is_hsx_head, read_hsx
 from dock.converters.siesta.reader import read_calculation
+from dock.converters.siesta.scatter import Scatter
 from dock.converters.siesta.tables import canonical_images
 from dock.core.check import check_calculation
 from dock.errors import DockError, FormatError, MissingDataError
@@ -68,6 +69,22 @@ class TestAgainstThePlainReader:
     def test_image_order(self):
         for nsc in [(1, 1, 1), (3, 1, 5), (5, 3, 7)]:
             assert [tuple(row) for row in canonical_images(nsc).tolist()] == plain.images(nsc)
+
+
+def test_images_without_columns_do_not_part_two_files(bundled):
+    """SIESTA's HSX and DM may number such images differently."""
+    folder = bundled / "siesta" / "graphene"
+    file = read_hsx(folder / "graphene.HSX")
+    basis = FORMAT.read(FORMAT.detect(folder), ReadOptions()).basis
+    images = canonical_images((5, 5, 1))
+    extra = np.concatenate([images, [[40, 40, 0]]]).astype(np.int32)
+    scatter = Scatter.of(file, extra, basis)
+    moved = extra.copy()
+    moved[-1] = (50, 50, 0)
+    assert scatter.fits(file, moved)
+    moved[0] = (60, 60, 0)
+    assert not scatter.fits(file, moved)
+    assert not scatter.fits(file, images)
 
 
 class TestVersions:
