@@ -1,6 +1,6 @@
 """Is the network expressive enough? Fit it to one structure of each kind.
 
-    python benchmarks/model_fits.py RUN [RUN ...] [--steps 3000] [--time-reversal] [--moments]
+    python benchmarks/model_fits.py RUN [RUN ...] [--steps 3000] [--time-reversal] [--only-averaged]
 
 A DFT code integrates on a grid that breaks the symmetry of the crystal by up to a few meV; an
 equivariant network cannot follow. So the labels are also averaged over the symmetry of the
@@ -136,10 +136,11 @@ def main() -> None:
     parser.add_argument("runs", nargs="+", type=Path)
     parser.add_argument("--steps", type=int, default=3000)
     parser.add_argument("--time-reversal", action="store_true")
+    parser.add_argument("--only-averaged", action="store_true", help="leave the raw labels out")
     given = parser.parse_args()
     print(f"machine: {machine()}")
     for path in given.runs:
-        for average in (False, True):
+        for average in (True,) if given.only_averaged else (False, True):
             fit(path, given, average=average)
 
 

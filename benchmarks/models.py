@@ -74,7 +74,7 @@ def water(given: argparse.Namespace) -> None:
     print(f"{'model':44s}{'CPU s':>10s}{'validation':>12s}{'test':>12s}   MAE in meV")
     for backend in ("two-centre", "three-centre"):
         row(f"{backend}, closed form", *trained(folder, data, split, backend=backend, epochs=1))
-    for baseline, epochs in (("two-centre", 250), ("three-centre", 250)):
+    for baseline, epochs in (("two-centre", 125), ("three-centre", 250)):
         found = trained(folder, data, split, baseline=baseline, epochs=epochs)
         row(f"normal on {baseline}, {epochs} epochs", *found)
     row(
@@ -141,8 +141,7 @@ def learning(given: argparse.Namespace) -> None:
 _STEP = """
 import json, resource, sys, time
 import numpy as np
-sys.argv = json.loads(sys.argv[1])
-n, cutoff, lmax, preset = sys.argv
+n, cutoff, lmax, preset = json.loads(sys.argv[1])
 import jax
 from dataclasses import replace
 from dock.core.basis import Basis
@@ -171,7 +170,7 @@ m = layout.n_common
 node = rng.normal(size=(n, 1, m, m)); edge = rng.normal(size=(graph.n_edges, 1, m, m))
 builder = StatisticsBuilder(layout); builder.add(graph, node, edge); statistics = builder.result()
 config = replace(NetworkConfig.preset(preset), lmax=lmax, mean_degree=statistics.mean_degree)
-params = init_params(config, layout, statistics, 0, np.float32)
+params = jax.tree.map(jax.numpy.asarray, init_params(config, layout, statistics, 0, np.float32))
 batch = make_batch([Item(graph, node, edge)], None, np.float32)
 def loss(params, batch):
     a, b = apply(params, config, layout, batch)

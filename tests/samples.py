@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import io
+import os
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -136,3 +138,19 @@ def plain_scfout() -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+def with_plugin(installed: Path, folder: Path, *arguments: object, code: int = 0):
+    """Run ``dock`` in a new process that finds a plug-in in its own site-packages."""
+    path = os.pathsep.join([str(installed), str(ROOT)])
+    done = subprocess.run(
+        [sys.executable, "-B", "-m", "dock", *map(str, arguments)],
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": path},
+        capture_output=True,
+        check=False,
+        text=True,
+    )
+    assert done.returncode == code, done
+    assert "Traceback" not in done.stderr
+    return done

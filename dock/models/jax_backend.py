@@ -35,10 +35,9 @@ class JaxBackend:
 
     def check(self, options: TrainOptions) -> dict[str, Any]:
         """Read and check the data."""
-        from dock.models.training.setup import prepare_data
+        from dock.models.training.setup import check_data
 
-        parts = prepare_data(options)
-        return {**parts.provenance, **parts.layout.to_dict()}
+        return check_data(options)
 
 
 BACKEND = JaxBackend()

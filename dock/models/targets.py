@@ -202,6 +202,32 @@ class TargetLayout:
                     f"made for {list(wanted)}. Use the basis of the training data."
                 )
 
+    def require_same_kind(self, other: TargetLayout) -> None:
+        """Refuse targets of another operator or spin, or with species or shells that differ.
+
+        Raises
+        ------
+        LayoutError
+            Saying what differs.
+        """
+        for name, mine, found in (
+            ("quantity", self.quantity, other.quantity),
+            ("spin", self.spin.value, other.spin.value),
+        ):
+            if mine != found:
+                raise LayoutError(
+                    f"the model was made for {name} '{mine}', the data have '{found}'. Use data of "
+                    "the same kind, or train anew."
+                )
+        for label, shells in zip(other.species, other.ls, strict=True):
+            known = dict(zip(self.species, self.ls, strict=True))
+            if known.get(label) != shells:
+                raise LayoutError(
+                    f"the data have species '{label}' with the shells {list(shells)}; the model "
+                    f"knows { ({name: list(ls) for name, ls in known.items()}) }. Train anew with "
+                    "all species."
+                )
+
     # ------------------------------------------------------------------ sizes
 
     @property

@@ -1,13 +1,14 @@
 """A plug-in package: found by its entry point, used like a built-in format."""
 
 import json
-import os
-import subprocess
 import sys
 import tomllib
 from pathlib import Path
 
 import pytest
+
+sys.path.append(str(Path(__file__).resolve().parents[1]))
+import samples
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
@@ -38,18 +39,7 @@ def toy(installed, tmp_path):
     """Run ``dock`` in a new process that has the plug-in."""
 
     def run(*arguments, code=0):
-        path = os.pathsep.join([str(installed), str(ROOT)])
-        done = subprocess.run(
-            [sys.executable, "-B", "-m", "dock", *map(str, arguments)],
-            cwd=tmp_path,
-            env=os.environ | {"PYTHONPATH": path},
-            capture_output=True,
-            check=False,
-            text=True,
-        )
-        assert done.returncode == code, done
-        assert "Traceback" not in done.stderr
-        return done
+        return samples.with_plugin(installed, tmp_path, *arguments, code=code)
 
     return run
 

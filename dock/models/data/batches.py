@@ -159,6 +159,9 @@ class Batcher:
         Largest number of padded shapes, each of which is compiled once.
     shuffle
         Another order in each epoch; else always the given one.
+    parts
+        Number of devices that share a batch. The batches do not depend on it; more than one gives
+        arrays with a leading axis of that length.
     """
 
     def __init__(
@@ -171,14 +174,16 @@ class Batcher:
         dtype: DTypeLike = np.float32,
         max_shapes: int = 8,
         shuffle: bool = True,
+        parts: int = 1,
     ) -> None:
+        self.parts = parts
         self.source, self.indices = source, np.asarray(indices, dtype=np.int64)
         self.batch_size = max(1, min(batch_size, len(self.indices)))
         self.seed, self.dtype, self.shuffle = seed, np.dtype(dtype), shuffle
         self._sizes = np.asarray(source.sizes)[self.indices]
         edges = np.maximum(self._sizes[:, 1], 1)
         self._by_edges = self.batch_size > 1 and edges.max() > _UNEVEN * edges.min()
-        self._budget = int(np.ceil(self.batch_size * edges.mean()))
+        self._budget = max(int(np.ceil(self.batch_size * edges.mean())), int(edges.max()))
         self._plans: dict[int, list[NDArray[np.int64]]] = {}
         self.shapes = self._choose_shapes(max_shapes)
 
@@ -210,59 +215,96 @@ class Batcher:
             filled += edges
         return [*batches, order[begin:]]
 
-    def _choose_shapes(self, max_shapes: int) -> list[Shape]:
-        """Return the padded shapes, from the batches of the first epochs and the largest case."""
-        plans = [batch for epoch in range(4 if self.shuffle else 1) for batch in self.plan(epoch)]
-        totals = np.array([self._sizes[batch].sum(axis=0) for batch in plans])
-        edges = choose_shapes(totals[:, 1], max_shapes)
-        largest = np.sort(self._sizes, axis=0)[::-1][: self.batch_size].sum(axis=0)
-        if self._by_edges:
-            edges[-1] = max(edges[-1], self._budget, int(self._sizes[:, 1].max()))
-        else:
-            edges[-1] = max(edges[-1], int(largest[1]))
-        found = []
-        for index, size in enumerate(edges):
-            low = edges[index - 1] if index else -1
-            inside = (totals[:, 1] > low) & (totals[:, 1] <= size)
-            atoms = int(totals[inside, 0].max()) if inside.any() else 0
-            found.append((atoms, size))
-        padded = any(len(np.unique(totals[:, axis])) > 1 for axis in (0, 1))
-        extra = 1 if padded or self._by_edges else 0  # an atom for padded edges to lie on
-        atoms = max(shape[0] for shape in found)
-        atoms = max(atoms, self._most_atoms() if self._by_edges else int(largest[0]))
-        return [(size_atoms + extra, size) for size_atoms, size in found[:-1]] + [
-            (atoms + extra, found[-1][1])
-        ]
+    def _shares(self, batch: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+        """Divide a batch among the devices, about as many edges to each."""
+        if self.parts == 1:
+            return [batch]
+        edges = np.maximum(self._sizes[batch, 1], 1)
+        loads = np.zeros(self.parts)
+        shares: list[list[int]] = [[] for _ in range(self.parts)]
+        for place in np.argsort(-edges, kind="stable").tolist():
+            device = int(np.argmin(loads))
+            loads[device] += edges[place]
+            shares[device].append(place)
+        return [batch[sorted(share)] for share in shares]
 
-    def _most_atoms(self) -> int:
-        """Return a bound on the atoms of a batch filled by edges."""
-        per_edge = (self._sizes[:, 0] / np.maximum(self._sizes[:, 1], 1)).max()
-        return int(max(self._sizes[:, 0].max(), np.ceil(per_edge * self._budget)))
+    def _size(self, batch: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return atoms and edges that each device needs room for."""
+        totals = [self._sizes[share].sum(axis=0) for share in self._shares(batch)]
+        return np.asarray(np.max(totals, axis=0))
+
+    def _choose_shapes(self, max_shapes: int) -> list[Shape]:
+        """Return the padded shapes of the first epochs' batches, and one for what may yet come."""
+        plans = [batch for epoch in range(4 if self.shuffle else 1) for batch in self.plan(epoch)]
+        totals = np.array([self._size(batch) for batch in plans])
+        atoms, edges = self._bounds() if self.shuffle else totals.max(axis=0).tolist()
+        atoms, edges = max(atoms, int(totals[:, 0].max())), max(edges, int(totals[:, 1].max()))
+        padded = len(np.unique(totals, axis=0)) > 1 or edges > int(totals[:, 1].max())
+        extra = 1 if padded else 0  # an atom for padded edges to lie on
+        last = (atoms + extra, edges)
+        if max_shapes == 1 or not padded:
+            return [last]
+        found = []
+        low = -1
+        for size in choose_shapes(totals[:, 1], max_shapes - 1):
+            inside = (totals[:, 1] > low) & (totals[:, 1] <= size)
+            found.append((int(totals[inside, 0].max()) + extra, size))
+            low = size
+        return found if last in found else [*found, last]
+
+    def _bounds(self) -> Shape:
+        """Return more atoms and edges than any batch gives to one device."""
+        most = np.sort(self._sizes, axis=0)[::-1]
+        if not self._by_edges:
+            whole = most[: self.batch_size].sum(axis=0)
+        else:
+            per_edge = (self._sizes[:, 0] / np.maximum(self._sizes[:, 1], 1)).max()
+            whole = np.array([max(most[0, 0], np.ceil(per_edge * self._budget)), self._budget])
+        if self.parts > 1:
+            whole = np.minimum(whole, np.ceil(whole / self.parts) + most[0])
+        return int(whole[0]), int(whole[1])
 
     @property
     def padding_waste(self) -> float:
         """Share of padded edges in the batches of the first epoch."""
         real = padded = 0
         for batch in self.plan(0):
-            size = self._sizes[batch].sum(axis=0)
-            real += int(size[1])
-            padded += self._shape(size)[1]
+            real += int(self._sizes[batch, 1].sum())
+            padded += self._shape(self._size(batch))[1] * self.parts
         return 1.0 - real / max(padded, 1)
 
     def _shape(self, size: NDArray[np.int64]) -> Shape:
-        """Return the smallest shape that holds a batch."""
-        for shape in self.shapes:
-            if size[0] <= shape[0] and size[1] <= shape[1]:
-                exact = size[0] == shape[0] and size[1] == shape[1]
-                if exact or size[0] < shape[0] or size[1] == shape[1]:
-                    return shape
+        """Return the smallest shape that holds a batch, with an atom for padded edges."""
+        for atoms, edges in self.shapes:
+            fits = size[0] <= atoms and size[1] <= edges
+            if fits and (size[0] < atoms or size[1] == edges):
+                return atoms, edges
         return int(size[0]) + 1, int(size[1])
 
     def batch(self, epoch: int, step: int) -> Batch:
-        """Return one batch."""
+        """Return one batch, or one for each device on a leading axis."""
         chosen = self.plan(epoch)[step]
-        items = [self.source.item(int(self.indices[place])) for place in chosen]
-        return make_batch(items, self._shape(self._sizes[chosen].sum(axis=0)), self.dtype)
+        shape = self._shape(self._size(chosen))
+        groups = [
+            [self.source.item(int(self.indices[place])) for place in share]
+            for share in self._shares(chosen)
+        ]
+        made = [make_batch(group, shape, self.dtype) for group in groups if group]
+        if self.parts == 1:
+            return made[0]
+        empty = {name: np.zeros_like(value) for name, value in made[0].items()}
+        empty["vector"][:, 2] = 1.0
+        made += [empty] * (self.parts - len(made))
+        return {name: np.stack([one[name] for one in made]) for name in empty}
+
+    def examples(self) -> Iterator[Batch]:
+        """Yield one batch of each padded shape of the first epoch."""
+        seen: set[Shape] = set()
+        for step, chosen in enumerate(self.plan(0)):
+            shape = self._shape(self._size(chosen))
+            if shape not in seen:
+                seen.add(shape)
+                yield self.batch(0, step)
 
     def members(self, epoch: int, step: int) -> list[int]:
         """Return which structures (of the source) a batch holds."""

@@ -12,12 +12,13 @@ import numpy as np
 
 from dock.converters import read
 from dock.converters.deeph.dataset import find_structures
+from dock.converters.deeph.folder import FILES
 from dock.core.arrays import FloatArray
 from dock.core.calculation import Calculation
 from dock.core.matrix import AOMatrix
 from dock.core.quantity import quantity_of
 from dock.core.spin import Spin
-from dock.errors import DockError, FormatError, LayoutError, UsageError
+from dock.errors import DockError, FormatError, LayoutError, MissingDataError, UsageError
 from dock.models.graph import Graph, build_graph
 from dock.models.targets import TargetLayout
 
@@ -34,6 +35,7 @@ __all__ = [
 
 MOMENTS_FILE = "moments.json"
 _HERMITIAN = 1e-3  # eV; beyond this an SCF run is not converged or a file is damaged
+_HEADS = ("POSCAR", "info.json")
 _OUTLIER = 12.0  # times the spread of the other structures
 
 
@@ -69,9 +71,20 @@ def find_samples(folder: str | Path) -> list[Sample]:
     Raises
     ------
     MissingDataError
-        When there are none.
+        When there are none, or where matrices lie without their POSCAR or info.json.
     """
     root, names = find_structures(folder)
+    known, matrices = set(names), set(FILES.values())
+    for file in root.rglob("*.h5"):
+        name = str(file.parent.relative_to(root))
+        if file.name in matrices and name not in known:
+            lacking = next(one for one in _HEADS if not (file.parent / one).is_file())
+            raise MissingDataError(
+                lacking,
+                file.parent,
+                f"Beside {file.name} a unified folder has {' and '.join(_HEADS)}: convert the run "
+                "again, or take the folder out of the set.",
+            )
     return [Sample(name, root / name) for name in names]
 
 
@@ -144,6 +157,18 @@ def load_item(
 ) -> Item:
     """Read one structure and its labels.
 
+    Parameters
+    ----------
+    sample
+        Name and folder.
+    layout
+        The targets.
+    with_moments
+        Give the graph the spin moments.
+    with_overlap
+        Keep the overlap, for a loss that is blind to multiples of S; the labels are then given
+        the gauge ⟨H, S⟩ = 0, so that no constant of a run gets into baseline and statistics.
+
     Raises
     ------
     DockError
@@ -151,13 +176,6 @@ def load_item(
     """
     calc = read(sample.folder, format="deeph")
     matrix = calc.require(layout.quantity)
-    bad = int(np.count_nonzero(~np.isfinite(matrix.entries)))
-    if bad:
-        raise FormatError(
-            sample.folder,
-            f"{bad} entries of the {layout.quantity} are not finite",
-            fix="Convert the run again, or take the structure out of the set.",
-        )
     try:
         layout.require_basis(calc.basis)
         pairs = matrix.pairs
@@ -171,9 +189,26 @@ def load_item(
         if with_overlap:
             plain = TargetLayout(layout.species, layout.ls, Spin.NONE, "overlap")
             extra = plain.labels(calc.require("overlap"), graph)
+            extra = (extra[0][:, 0], extra[1][:, 0])
+            node, edge = _standardized(layout, (node, edge), extra)
     except LayoutError as error:
         raise LayoutError(f"{sample.folder}: {error}") from error
     return Item(graph, node, edge, extra)
+
+
+def _standardized(
+    layout: TargetLayout, labels: tuple[FloatArray, FloatArray], overlap: Any
+) -> tuple[FloatArray, FloatArray]:
+    """Return labels less the multiple of S that takes most of them away."""
+    spins = layout.n_channels if layout.n_channels <= 2 else 1
+    parts = [part.copy() for part in labels]
+    top = sum(
+        float((part[:, :spins] * S[:, None]).sum()) for part, S in zip(parts, overlap, strict=True)
+    )
+    mu = top / max(spins * sum(float((S * S).sum()) for S in overlap), 1e-300)
+    for part, S in zip(parts, overlap, strict=True):
+        part[:, :spins] -= mu * S[:, None]
+    return parts[0], parts[1]
 
 
 @dataclass
@@ -188,16 +223,12 @@ class DatasetReport:
         Spin treatment of the set.
     bases
         Calculations' bases, one for each structure, for `TargetLayout.from_bases`.
-    n_atoms, n_edges
-        Sizes of each structure.
     """
 
     errors: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     spin: Spin | None = None
     bases: list[Any] = field(default_factory=list)
-    n_atoms: list[int] = field(default_factory=list)
-    n_edges: list[int] = field(default_factory=list)
 
     def require_good(self) -> None:
         """Refuse a set with errors, listing the first of them.
@@ -211,8 +242,8 @@ class DatasetReport:
             shown = "\n  ".join(self.errors[:5])
             more = f"\n  … and {len(self.errors) - 5} more" if len(self.errors) > 5 else ""
             raise UsageError(
-                f"the data set has {len(self.errors)} faults:\n  {shown}{more}\n"
-                "Mend or remove these structures; nothing was trained."
+                f"the data set has faults in {len(self.errors)} of its structures:\n  "
+                f"{shown}{more}\nMend or remove these structures; nothing was trained."
             )
 
 
@@ -220,44 +251,76 @@ def inspect_samples(
     samples: Sequence[Sample],
     quantity: str,
     *,
+    deep: bool = True,
+    needs_overlap: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> DatasetReport:
-    """Read every structure once and check that they belong together.
+    """Check that structures belong together, and read every matrix once.
 
     Errors: unreadable or incomplete folders, another spin treatment or another basis of a
     species than in the first structure, entries that are not finite. Warnings: blocks that are
-    far from Hermitian, and on-site blocks far from those of the same species elsewhere in the set
-    (an unconverged run shows like this).
+    far from Hermitian, on-site blocks far from those of the same species elsewhere in the set
+    (an unconverged run shows like this), and structures without an overlap.
+
+    Parameters
+    ----------
+    samples
+        The structures.
+    quantity
+        What is learned.
+    deep
+        Read the matrices; else only what says their spin and basis.
+    needs_overlap
+        A structure without an overlap is an error.
+    progress
+        Called with the structures done and their number.
     """
     report = DatasetReport()
     shells: dict[str, tuple[int, ...]] = {}
     diagonals: dict[str, list[tuple[str, FloatArray]]] = {}
+    alone: list[str] = []
     for number, sample in enumerate(samples, 1):
         try:
             calc = read(sample.folder, format="deeph")
-            matrix = calc.require(quantity)
+            problem = _misfit(report, shells, sample, calc, quantity)
+            lacks_overlap = not (sample.folder / FILES["overlap"]).is_file()
+            if lacks_overlap and needs_overlap and not problem:
+                problem = f"{FILES['overlap']} is missing, which standardize_gauge needs."
+            if deep and not problem:
+                _count(report, sample, calc.require(quantity), diagonals)
         except DockError as error:
-            report.errors.append(f"{sample.name}: {error}")
+            problem = str(error)
         else:
-            problem = _misfit(report, shells, calc, matrix)
-            if problem:
-                report.errors.append(f"{sample.name}: {problem}")
-            else:
-                _count(report, sample, calc, matrix, diagonals)
             calc.release()
+            if lacks_overlap:
+                alone.append(sample.name)
+        if problem:
+            report.errors.append(f"{sample.name}: {problem}")
         if progress is not None:
             progress(number, len(samples))
     report.warnings += _outliers(diagonals)
+    if alone and not needs_overlap:
+        some = ", ".join(alone[:3]) + (", …" if len(alone) > 3 else "")
+        report.warnings.append(
+            f"{some}: no overlap.h5 in {len(alone)} structures; their edges are where the "
+            f"{quantity} has blocks, while predictions are made where S has."
+        )
     return report
 
 
 def _misfit(
     report: DatasetReport,
     shells: dict[str, tuple[int, ...]],
+    sample: Sample,
     calc: Calculation,
-    matrix: AOMatrix,
+    quantity: str,
 ) -> str:
     """Say why a structure cannot be in the set; empty where it can."""
+    name = quantity_of(quantity).name
+    file = sample.folder / FILES.get(name, f"{name}.h5")
+    if not file.is_file():  # a prediction beside it is nothing to learn from
+        have = ", ".join(calc.available) or "none"
+        return f"{file.name} is missing. Matrices found: {have}."
     if report.spin is None:
         report.spin = calc.spin
     if calc.spin is not report.spin:
@@ -269,35 +332,28 @@ def _misfit(
         ls = calc.basis.ls(label)
         if shells.setdefault(label, ls) != ls:
             return f"{label} has shells {ls}, but {shells[label]} in the structures before."
-    bad = int(np.count_nonzero(~np.isfinite(matrix.entries)))
-    if bad:
-        return f"{bad} entries of the {matrix.quantity} are not finite."
+    report.bases.append(calc.basis)
     return ""
 
 
 def _count(
     report: DatasetReport,
     sample: Sample,
-    calc: Calculation,
     matrix: AOMatrix,
     diagonals: dict[str, list[tuple[str, FloatArray]]],
 ) -> None:
-    """Add one good structure to the report."""
-    report.bases.append(calc.basis)
-    report.n_atoms.append(calc.structure.n_atoms)
-    report.n_edges.append(len(matrix.pairs) - len(matrix.pairs.onsite))
+    """Note what the entries of one structure say about its run."""
     error = matrix.hermiticity_error()
     if quantity_of(matrix.quantity).unit == "eV" and error > _HERMITIAN:
         report.warnings.append(
             f"{sample.name}: the {matrix.quantity} deviates from Hermitian by {error:.2g} eV."
         )
-    onsite = matrix.pairs.onsite
-    for index in onsite.tolist():
+    for index in matrix.pairs.onsite.tolist():
         atom = int(matrix.pairs.i[index])
         begin, end = matrix.layout.starts[index : index + 2]
         size = int(matrix.layout.rows[index])
         diagonal = matrix.entries[0, begin:end].reshape(size, size).diagonal().real
-        label = calc.basis.labels[atom]
+        label = matrix.basis.labels[atom]
         diagonals.setdefault(label, []).append((sample.name, np.array(diagonal)))
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import threading
+import zlib
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,19 +14,21 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from dock.converters.deeph.folder import FILES
 from dock.core.arrays import FloatArray
 from dock.core.basis import Basis
 from dock.core.pairs import Pairs
 from dock.core.structure import Structure
 from dock.errors import FormatError
 from dock.hdf5 import new_hdf5
-from dock.models.data.samples import Item, Sample, load_item
+from dock.models.data.samples import MOMENTS_FILE, Item, Sample, load_item
 from dock.models.graph import Graph
 from dock.models.targets import TargetLayout
 
 __all__ = ["GraphStore", "read_shards", "write_shards"]
 
-_FORMAT = "dock graph store 1"
+_FORMAT = "dock graph store 2"
+_HEADS = ("POSCAR", "info.json")
 _SHARD = "shard_{:05d}.h5"
 
 
@@ -46,6 +50,8 @@ class GraphStore:
         Returns one of them.
     sizes
         (n, 2) atoms and directed edges.
+    digests
+        A number for each structure that changes with its labels.
     capacity
         How many to keep in memory; None for all.
     """
@@ -55,9 +61,12 @@ class GraphStore:
         names: Sequence[str],
         load: Callable[[int], Item],
         sizes: NDArray[np.int64],
+        digests: Sequence[int] = (),
+        *,
         capacity: int | None = None,
     ) -> None:
-        self.names = tuple(names)
+        self.names, self._digests = tuple(names), tuple(digests)
+        self._lock = threading.Lock()  # a thread makes batches while another validates
         self._load, self._sizes, self._capacity = load, sizes, capacity
         self._kept: OrderedDict[int, Item] = OrderedDict()
         self._baseline: Baseline | None = None
@@ -81,7 +90,9 @@ class GraphStore:
             if progress is not None:
                 progress(number, len(samples))
         sizes = np.array([[item.graph.n_atoms, item.graph.n_edges] for item in items])
-        return cls([sample.name for sample in samples], items.__getitem__, sizes.reshape(-1, 2))
+        names = [sample.name for sample in samples]
+        digests = [_digest(item) for item in items]
+        return cls(names, items.__getitem__, sizes.reshape(-1, 2), digests)
 
     def __len__(self) -> int:
         return len(self.names)
@@ -98,16 +109,18 @@ class GraphStore:
 
     def item(self, index: int) -> Item:
         """Return one structure, its labels less the baseline."""
-        if index in self._kept:
-            self._kept.move_to_end(index)
-            return self._kept[index]
+        with self._lock:
+            if index in self._kept:
+                self._kept.move_to_end(index)
+                return self._kept[index]
         item = self._load(index)
         if self._baseline is not None:
             node, edge = self._baseline.predict(item.graph)
             item = item._replace(node=item.node - node, edge=item.edge - edge)
-        self._kept[index] = item
-        if self._capacity is not None and len(self._kept) > self._capacity:
-            self._kept.popitem(last=False)
+        with self._lock:
+            self._kept[index] = item
+            if self._capacity is not None and len(self._kept) > self._capacity:
+                self._kept.popitem(last=False)
         return item
 
     def raw(self, index: int) -> Item:
@@ -115,8 +128,8 @@ class GraphStore:
         return self._load(index)
 
     def fingerprint(self) -> str:
-        """Return a hash of names and sizes."""
-        text = json.dumps([list(self.names), self._sizes.tolist()])
+        """Return a hash of names, sizes and labels."""
+        text = json.dumps([list(self.names), self._sizes.tolist(), list(self._digests)])
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
@@ -132,7 +145,7 @@ def write_shards(
 ) -> list[Path]:
     """Write a data set as HDF5 shards that are read structure by structure.
 
-    A shard that exists is kept when it holds the same structures for the same layout.
+    A shard that exists is kept when it was made from the same files for the same layout.
 
     Returns
     -------
@@ -144,11 +157,11 @@ def write_shards(
     parts = np.array_split(np.arange(len(samples)), max(1, min(shards, len(samples))))
     for number, part in enumerate(parts):
         path = folder / _SHARD.format(number)
-        names = [samples[index].name for index in part]
-        head = _head(names, layout, with_moments=with_moments, with_overlap=with_overlap)
+        chosen = [samples[index] for index in part]
+        head = _head(chosen, layout, with_moments=with_moments, with_overlap=with_overlap)
         if not (path.is_file() and _head_of(path) == head):
             with new_hdf5(path, overwrite=True) as file:
-                file.attrs["head"] = head
+                file["head"] = head  # no attribute: those end at 64 kB
                 for place, index in enumerate(part.tolist()):
                     item = load_item(
                         samples[index],
@@ -177,6 +190,7 @@ def read_shards(
     names: list[str] = []
     places: list[tuple[Path, str]] = []
     sizes: list[tuple[int, int]] = []
+    digests: list[int] = []
     for path in paths:
         head = json.loads(_head_of(path) or "{}")
         if head.get("format") != _FORMAT or head["layout"] != layout.fingerprint():
@@ -191,6 +205,7 @@ def read_shards(
             for place, name in enumerate(head["names"]):
                 group = file[f"{place:07d}"]
                 sizes.append((len(group["numbers"]), len(group["pairs"])))
+                digests.append(int(group.attrs["digest"]))
                 names.append(name)
                 places.append((path, f"{place:07d}"))
 
@@ -199,12 +214,37 @@ def read_shards(
         with _open(path) as file:
             return _read_item(file[key], layout)
 
-    return GraphStore(names, load, np.array(sizes, dtype=np.int64).reshape(-1, 2), capacity)
+    table = np.array(sizes, dtype=np.int64).reshape(-1, 2)
+    return GraphStore(names, load, table, digests, capacity=capacity)
 
 
-def _head(names: list[str], layout: TargetLayout, **switches: bool) -> str:
-    content = {"format": _FORMAT, "layout": layout.fingerprint(), "names": names} | switches
-    return json.dumps(content, sort_keys=True)
+def _head(samples: Sequence[Sample], layout: TargetLayout, **switches: bool) -> str:
+    content = {
+        "format": _FORMAT,
+        "layout": layout.fingerprint(),
+        "names": [sample.name for sample in samples],
+        "stamps": [_stamp(sample.folder, layout.quantity) for sample in samples],
+    }
+    return json.dumps(content | switches, sort_keys=True)
+
+
+def _stamp(folder: Path, quantity: str) -> list[int]:
+    """Return sizes and times of the files that a structure is read from."""
+    found = []
+    for name in (*_HEADS, MOMENTS_FILE, FILES[quantity], FILES["overlap"]):
+        file = folder / name
+        if file.is_file():
+            facts = file.stat()
+            found += [facts.st_size, facts.st_mtime_ns]
+    return found
+
+
+def _digest(item: Item) -> int:
+    """Return a check sum of positions and labels."""
+    found = 0
+    for array in (item.graph.structure.positions, item.node, item.edge):
+        found = zlib.crc32(np.ascontiguousarray(array).data, found)
+    return found
 
 
 def _open(path: Path) -> Any:
@@ -217,7 +257,7 @@ def _head_of(path: Path) -> str:
     """Return the head of a shard, empty where the file cannot be read."""
     try:
         with _open(path) as file:
-            return str(file.attrs.get("head", ""))
+            return file["head"].asstr()[()] if "head" in file else ""
     except FormatError:
         return ""
 
@@ -230,6 +270,7 @@ def _write_item(group: Any, item: Item) -> None:
     group["numbers"], group["pbc"] = structure.numbers, np.array(structure.pbc)
     group["pairs"] = np.column_stack([graph.pairs.R, graph.pairs.i, graph.pairs.j])
     group["node"], group["edge"] = item.node, item.edge
+    group.attrs["digest"] = _digest(item)
     group.attrs["labels"] = json.dumps(list(structure.labels))
     if graph.moments is not None:
         group["moments"] = graph.moments

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import math
 import tomllib
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -25,6 +26,8 @@ def key(
     choices: tuple[Any, ...] = (),
     low: float | None = None,
     high: float | None = None,
+    length: int | None = None,
+    instead: Mapping[str, str] | None = None,
 ) -> Any:
     """Return a dataclass field with what the file's reader needs to know.
 
@@ -37,9 +40,20 @@ def key(
     choices
         The only values allowed.
     low, high
-        Smallest and largest number allowed.
+        Smallest and largest number allowed; of a list, each of its numbers.
+    length
+        Number of items of a list.
+    instead
+        Values that are known from elsewhere and not taken, with a sentence about what to write.
     """
-    metadata = {"doc": doc, "choices": choices, "low": low, "high": high}
+    metadata = {
+        "doc": doc,
+        "choices": choices,
+        "low": low,
+        "high": high,
+        "length": length,
+        "instead": instead or {},
+    }
     return dataclasses.field(default=default, metadata=metadata)
 
 
@@ -65,7 +79,12 @@ def read_toml(path: str | Path) -> dict[str, Any]:
 
 
 def build(
-    cls: type[T], data: Mapping[str, Any], path: Path, refused: Mapping[str, str], where: str = ""
+    cls: type[T],
+    data: Mapping[str, Any],
+    path: Path,
+    refused: Mapping[str, str],
+    where: str = "",
+    known: Sequence[str] = (),
 ) -> T:
     """Make a dataclass from a table of a TOML file.
 
@@ -81,6 +100,8 @@ def build(
         Sentences by full key (``model.net_type``) about keys that are known and not taken.
     where
         Full name of this table, ending in a dot; empty at the top.
+    known
+        Full names of all keys of the file; found at the top.
 
     Raises
     ------
@@ -90,30 +111,40 @@ def build(
     hints = typing.get_type_hints(cls)
     fields = {item.name: item for item in dataclasses.fields(cls)}  # type: ignore[arg-type]
     values: dict[str, Any] = {}
+    known = known or [row[0] for row in table_of(cls)]
     for name, value in data.items():
         full = where + name
         if name not in fields:
-            _refuse_unknown(path, full, list(fields), refused)
+            _refuse_unknown(path, full, list(fields), refused, known)
         kind = hints[name]
         if dataclasses.is_dataclass(kind):
             if not isinstance(value, Mapping):
                 raise FormatError(
                     path, "this is a section", where=full, expected=f"[{full}]", found=repr(value)
                 )
-            values[name] = build(typing.cast("type[Any]", kind), value, path, refused, full + ".")
+            values[name] = build(
+                typing.cast("type[Any]", kind), value, path, refused, full + ".", known
+            )
         else:
             values[name] = _checked(value, kind, fields[name], path, full)
     return cls(**values)
 
 
 def _refuse_unknown(
-    path: Path, full: str, names: list[str], refused: Mapping[str, str]
+    path: Path, full: str, names: list[str], refused: Mapping[str, str], known: Sequence[str]
 ) -> typing.NoReturn:
     if full in refused:
         raise FormatError(path, "this key cannot be honoured", where=full, fix=refused[full])
     name = full.rsplit(".", 1)[-1]
     near = difflib.get_close_matches(name, names, 1, 0.5)
-    hint = f"Did you mean '{near[0]}'?" if near else f"Known here: {', '.join(names)}."
+    elsewhere = [other for other in known if other.rsplit(".", 1)[-1] == name]
+    if elsewhere:
+        hint = " or ".join(f"[{other.rpartition('.')[0]}]" for other in elsewhere)
+        hint = f"It stands in {hint}."
+    elif near:
+        hint = f"Did you mean '{near[0]}'?"
+    else:
+        hint = f"Known here: {', '.join(names)}."
     raise FormatError(path, "there is no such key", where=full, found=name, fix=hint)
 
 
@@ -122,30 +153,53 @@ def _checked(value: Any, kind: Any, field: Any, path: Path, full: str) -> Any:
     options = typing.get_args(kind) if isinstance(kind, types.UnionType) else (kind,)
     for option in options:
         if _fits(value, option):
-            result = float(value) if option is float else value
-            result = tuple(result) if isinstance(result, list) else result
+            result = _converted(value, option)
             break
     else:
-        names = " or ".join(_name(option) for option in options)
+        names = " or ".join(_name(option) for option in options if option is not type(None))
         raise FormatError(path, "wrong type", where=full, expected=names, found=repr(value))
     meta = field.metadata
     if meta["choices"] and result not in meta["choices"]:
-        allowed = ", ".join(repr(choice) for choice in meta["choices"])
-        near = difflib.get_close_matches(str(value), [str(c) for c in meta["choices"]], 1, 0.5)
-        fix = f"Did you mean '{near[0]}'?" if near else ""
+        _refuse_value(value, meta, path, full)
+    if meta["length"] is not None and len(result) != meta["length"]:
         raise FormatError(
-            path, "unknown value", where=full, expected=allowed, found=repr(value), fix=fix
+            path,
+            "wrong number of items",
+            where=full,
+            expected=f"{meta['length']} items",
+            found=repr(value),
         )
-    number = result if isinstance(result, (int, float)) and not isinstance(result, bool) else None
     low, high = meta["low"], meta["high"]
-    if number is not None and (
-        number != number
-        or (low is not None and number < low)
-        or (high is not None and number > high)
-    ):
-        span = f"from {low if low is not None else '−∞'} to {high if high is not None else '∞'}"
-        raise FormatError(path, "out of range", where=full, expected=span, found=repr(value))
+    for number in result if isinstance(result, tuple) else (result,):
+        if not isinstance(number, (int, float)) or isinstance(number, bool):
+            continue
+        below = low is not None and number < low
+        if below or (high is not None and number > high) or not math.isfinite(number):
+            span = f"from {'−∞' if low is None else low} to {'∞' if high is None else high}"
+            raise FormatError(path, "out of range", where=full, expected=span, found=repr(value))
     return result
+
+
+def _refuse_value(value: Any, meta: Mapping[str, Any], path: Path, full: str) -> typing.NoReturn:
+    """Refuse a value that is not among the choices, naming what to write instead."""
+    allowed = ", ".join(f"'{choice}'" for choice in meta["choices"])
+    near = difflib.get_close_matches(str(value), [str(c) for c in meta["choices"]], 1, 0.5)
+    fix = meta["instead"].get(str(value))
+    if fix is None:
+        fix = f"Did you mean '{near[0]}'?" if near else "Write one of these."
+    raise FormatError(
+        path, "unknown value", where=full, expected=allowed, found=repr(value), fix=fix
+    )
+
+
+def _converted(value: Any, kind: Any) -> Any:
+    """Return a value that fits as exactly its type: 1 becomes 1.0 where a number is wanted."""
+    if kind is float:
+        return float(value)
+    if isinstance(value, list):
+        inner = typing.get_args(kind)[0]
+        return tuple(_converted(item, inner) for item in value)
+    return value
 
 
 def _fits(value: Any, kind: Any) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,16 @@ __all__ = [
 ]
 
 _NET_TYPES = {"normal": "normal", "sparrow": "normal", "accurate": "accurate", "eagle": "accurate"}
+_NO_NETWORK = {
+    "eagleplus": "Use accurate, with wider net_irreps.",
+    "albatross": "Use accurate, with wider net_irreps.",
+    "owl": "Forces are not learned here.",
+    "petrel": "Forces are not learned here.",
+    "swift": "Auto-encoders are not part of dock.",
+}
+_LESS_PRECISION = "It would cost the last digits of matrix products: use fp32."
+_NO_TARGET = "Potentials, forces and energies are not learned here: use H, Rho, EDM or T."
+_NO_LOSS = "Train from labels with mae, mse, wmae or huber."
 
 
 @dataclass(frozen=True)
@@ -31,7 +42,12 @@ class System:
     device: str = key(
         "cpu", "cpu, gpu, cuda, rocm or tpu; with a number such as gpu*4; ids after :"
     )
-    float_type: str = key("fp32", "precision of parameters and features", choices=("fp32", "fp64"))
+    float_type: str = key(
+        "fp32",
+        "precision of parameters and features",
+        choices=("fp32", "fp64"),
+        instead={"bf16": _LESS_PRECISION, "tf32": _LESS_PRECISION},
+    )
     random_seed: int = key(137, "of initial parameters, split and order", low=0)
     log_level: str = key("info", "how much is said", choices=("debug", "info", "warning", "error"))
     jax_memory_preallocate: bool = key(True, "let JAX take the memory of a GPU at once")
@@ -94,9 +110,13 @@ class Advanced:
     radial_hidden: int | None = key(None, "width of the networks of distances", low=4)
     n_radial: int | None = key(None, "Gaussians of a distance", low=4, high=512)
     gaussian_basis_rmax: float | None = key(
-        None, "distance of the last Gaussian, Å; default: 1.1 times the longest edge", low=0.5
+        None,
+        "distance of the last Gaussian, Å; default: 1.1 times the longest edge, at least 8",
+        low=0.5,
     )
-    consider_parity: bool = key(True, "features keep parity; both presets are O(3)-equivariant")
+    consider_parity: bool = key(
+        True, "false asks for no parity, and gets it all the same: features are O(3) tensors"
+    )
     standardize_gauge: bool = key(False, "loss blind to a multiple of S added to H")
 
 
@@ -106,13 +126,22 @@ class Model:
 
     backend: str = key("jax", "jax, three-centre, two-centre, or the name of a plug-in")
     net_type: str = key(
-        "normal", "preset; sparrow means normal, eagle means accurate", choices=tuple(_NET_TYPES)
+        "normal",
+        "preset; sparrow means normal, eagle means accurate",
+        choices=tuple(_NET_TYPES),
+        instead=_NO_NETWORK,
     )
     target_type: str = key(
-        "H", "what is learned: H, Rho (density matrix), EDM, T", choices=("H", "Rho", "EDM", "T")
+        "H",
+        "what is learned: H, Rho (density matrix), EDM, T",
+        choices=("H", "Rho", "EDM", "T"),
+        instead=dict.fromkeys(("VrC", "Vc", "FF", "IEP"), _NO_TARGET),
     )
     loss_type: str = key(
-        "mae", "loss on the block entries", choices=("mae", "mse", "huber", "wmae")
+        "mae",
+        "loss on the block entries; wmae: every kind of block counts alike",
+        choices=("mae", "mse", "huber", "wmae"),
+        instead=dict.fromkeys(("ai2dft", "ai2dft_node", "hopad", "aims"), _NO_LOSS),
     )
     huber_delta: float = key(0.01, "eV; where huber goes from quadratic to linear", low=1e-9)
     baseline: str = key(
@@ -149,7 +178,7 @@ class Optimizer:
     clip_norm_factor: float = key(
         8.0, "clip gradients at this many times their running median norm; < 0: off"
     )
-    betas: tuple[float, ...] = key((0.9, 0.99), "of adamw and adam")
+    betas: tuple[float, ...] = key((0.9, 0.99), "of adamw and adam", low=0, high=0.999999, length=2)
     eps: float = key(1e-8, "of adamw and adam", low=0.0)
     weight: float = key(1e-4, "weight decay of adamw, on matrices only", low=0.0)
     momentum: float = key(0.9, "of sgd", low=0.0, high=1.0)
@@ -185,7 +214,9 @@ class Scheduler:
     patience: int = key(20, "plateau: validations without gain before that", low=1)
     rtol: float = key(1e-4, "plateau: relative gain that counts", low=0.0)
     cooldown: int = key(5, "plateau: validations to wait after a reduction", low=0)
-    min_learning_rate_scale: float = key(1e-4, "training stops below this rate", low=0.0)
+    min_learning_rate_scale: float = key(
+        1e-4, "plateau: training stops below this, in units of the largest", low=0.0
+    )
 
 
 @dataclass(frozen=True)
@@ -195,7 +226,9 @@ class Continued:
     enable: bool = key(False, "start from the parameters of a finished or stopped run")
     previous_output_dir: str = key("", "folder of that run, or a model file")
     load_model_type: str = key("best", "which of its models", choices=("best", "latest"))
-    new_training_data: bool = key(True, "statistics and baseline stay those of the old run")
+    new_training_data: bool = key(
+        True, "false: the structures are divided as in that run, so that its test set stays unseen"
+    )
     freeze: tuple[str, ...] = key(
         (), "parameters that stay as they are, such as blocks/* (patterns)"
     )
@@ -279,13 +312,6 @@ _REFUSED = {
     "on with the old one, run the same train.toml again.",
     "process.train.continued.load_model_epoch": "Use load_model_type best or latest.",
 }
-_NO_NETWORK = {
-    "eagleplus": "Use accurate, with wider net_irreps.",
-    "albatross": "Use accurate, with wider net_irreps.",
-    "owl": "Forces are not learned here.",
-    "petrel": "Forces are not learned here.",
-    "swift": "Auto-encoders are not part of dock.",
-}
 
 
 def read_train(path: str | Path) -> TrainOptions:
@@ -300,16 +326,6 @@ def read_train(path: str | Path) -> TrainOptions:
     """
     path = Path(path)
     data = read_toml(path)
-    net_type = data.get("model", {}).get("net_type") if isinstance(data.get("model"), dict) else ""
-    if net_type in _NO_NETWORK:
-        raise FormatError(
-            path,
-            f"there is no network '{net_type}'",
-            where="model.net_type",
-            expected="normal or accurate",
-            found=net_type,
-            fix=_NO_NETWORK[net_type],
-        )
     options = build(TrainOptions, data, path, _REFUSED)
     parse_device(options.system.device, path)
     base = path.resolve().parent
@@ -363,4 +379,4 @@ def parse_device(text: str, path: Path) -> tuple[str, int, list[int]]:
 
 
 def _absolute(base: Path, text: str) -> str:
-    return str(base / text) if text else ""
+    return os.path.normpath(base / text) if text else ""

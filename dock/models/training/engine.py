@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
@@ -14,7 +13,7 @@ from dock.models.network.config import NetworkConfig
 from dock.models.network.model import apply
 from dock.models.options.train import TrainOptions
 from dock.models.targets import TargetLayout
-from dock.models.training.losses import error_sums, make_loss
+from dock.models.training.losses import make_errors, make_loss, mean_of
 from dock.models.training.optimiser import clipped, empty_norms, make_optimiser
 
 __all__ = ["Engine", "State"]
@@ -26,9 +25,9 @@ class State(NamedTuple):
     params: Any
     moments: Any
     average: Any
-    norms: jax.Array
-    step: jax.Array
-    loss_sum: jax.Array
+    norms: Any
+    step: Any
+    loss_sum: Any
 
 
 class Engine:
@@ -43,7 +42,7 @@ class Engine:
     constants
         The part of the parameters that is not trained.
     devices
-        More than one: each takes its own batch, gradients are averaged.
+        More than one: each takes its share of a batch; the loss is that of the whole batch.
     """
 
     _copied: Any = PartitionSpec()  # type: ignore[no-untyped-call]
@@ -58,27 +57,30 @@ class Engine:
         devices: Sequence[Any],
     ) -> None:
         self.layout, self.config = layout, config
-        self._constants = jax.tree.map(jnp.asarray, constants)
-        self._loss = make_loss(options, layout)
+        self._constants = jax.device_put(constants)
+        self._loss, self._error_sums = make_loss(options, layout), make_errors(options, layout)
         self._train = options.process.train
         self._freeze = self._train.continued.freeze if self._train.continued.enable else ()
         self.n_devices = len(devices)
         self._mesh = Mesh(np.array(devices), ("data",)) if len(devices) > 1 else None
         self._device = devices[0]
-        self.step: Callable[..., tuple[State, jax.Array]] = jax.jit(self._step, donate_argnums=(0,))
-        self.errors = jax.jit(self._errors)
+        whole: dict[str, Any] = {}
+        if self._mesh is not None:  # every process has all results
+            whole["out_shardings"] = NamedSharding(self._mesh, self._copied)
+        self._jitted_step = jax.jit(self._step, donate_argnums=(0,), **whole)
+        self._jitted_errors = jax.jit(self._errors, **whole)
 
     def start(self, params: Any) -> State:
         """Return the state before the first step."""
         self._rule = make_optimiser(self._train.optimizer, params, self._freeze)
         dtype = jax.tree.leaves(params)[0].dtype
         state = State(
-            jax.tree.map(jnp.array, params),
-            self._rule.init(params),
-            jax.tree.map(jnp.array, params),
+            jax.tree.map(np.array, params),
+            jax.jit(self._rule.init)(params),  # one program instead of one for each array
+            jax.tree.map(np.array, params),
             empty_norms(dtype),
-            jnp.zeros((), jnp.int32),
-            jnp.zeros((), dtype),
+            np.zeros((), np.int32),
+            np.zeros((), dtype),
         )
         return self.placed(state)
 
@@ -94,33 +96,68 @@ class Engine:
             return batch
         return jax.device_put(batch, NamedSharding(self._mesh, self._split))
 
-    def predict(self, params: Any, batch: Mapping[str, Any]) -> Any:
-        """Return the blocks of a batch."""
-        return apply({**params, "constants": self._constants}, self.config, self.layout, batch)
+    def step(
+        self, state: State, batch: Mapping[str, Any], rate: Any, decay: Any
+    ) -> tuple[State, jax.Array]:
+        """Do one step; return the new state and the loss.
 
-    def _mean_loss(self, params: Any, batch: Mapping[str, Any]) -> jax.Array:
-        def one(part: Mapping[str, Any]) -> jax.Array:
-            return self._loss(self.predict(params, part), part)
+        Parameters
+        ----------
+        state
+            Used up.
+        batch
+            What `put` returned.
+        rate
+            Learning rate.
+        decay
+            Share of the average that is kept.
+        """
+        found: tuple[State, jax.Array] = self._jitted_step(
+            state, self._constants, batch, rate, decay
+        )
+        return found
+
+    def errors(self, params: Any, batch: Mapping[str, Any]) -> dict[str, jax.Array]:
+        """Return sums of errors of a batch, see `make_errors`."""
+        found: dict[str, jax.Array] = self._jitted_errors(params, self._constants, batch)
+        return found
+
+    # What depends on the data is an argument of the programs, no constant in them: so they are
+    # found in the cache whatever the data set, and the shapes alone decide.
+
+    def _shared(
+        self, params: Any, constants: Any, batch: Mapping[str, Any], sums: Callable[..., Any]
+    ) -> Any:
+        """Return sums over a batch, or over the shares of all devices."""
+        whole = {**params, "constants": constants}
+
+        def one(part: Mapping[str, Any]) -> Any:
+            return sums(apply(whole, self.config, self.layout, part), part)
 
         if self._mesh is None:
             return one(batch)
-        weight = batch["atom_mask"].sum(1) > 0  # devices without a batch at an epoch's end
-        losses = jnp.where(weight, jax.vmap(one)(batch), 0.0)
-        return jnp.asarray(losses.sum() / weight.sum())
+        return jax.tree.map(lambda found: found.sum(0), jax.vmap(one)(batch))
+
+    def _mean_loss(self, params: Any, constants: Any, batch: Mapping[str, Any]) -> jax.Array:
+        return mean_of(*self._shared(params, constants, batch, self._loss))
 
     def _step(
-        self, state: State, batch: Mapping[str, Any], rate: jax.Array, decay: jax.Array
+        self,
+        state: State,
+        constants: Any,
+        batch: Mapping[str, Any],
+        rate: jax.Array,
+        decay: jax.Array,
     ) -> tuple[State, jax.Array]:
-        """Do one step; `rate` is the learning rate, `decay` the average's memory."""
-        loss, gradient = jax.value_and_grad(self._mean_loss)(state.params, batch)
+        gradients = jax.value_and_grad(self._mean_loss)
+        loss, gradient = gradients(state.params, constants, batch)
         factor = self._train.optimizer.clip_norm_factor
         gradient, norms = clipped(gradient, state.norms, state.step, factor)
         updates, moments = self._rule.update(gradient, state.moments, state.params)
         params = jax.tree.map(lambda p, u: p + rate * u, state.params, updates)
-        average = jax.tree.map(lambda a, p: decay * a + (1 - decay) * p, state.average, params)
+        average = jax.tree.map(lambda a, p: a + (1 - decay) * (p - a), state.average, params)
         done = State(params, moments, average, norms, state.step + 1, state.loss_sum + loss)
         return done, loss
 
-    def _errors(self, params: Any, batch: Mapping[str, Any]) -> dict[str, jax.Array]:
-        """Return sums of errors of a batch (of one device)."""
-        return error_sums(self.layout, self.predict(params, batch), batch)
+    def _errors(self, params: Any, constants: Any, batch: Mapping[str, Any]) -> Any:
+        return self._shared(params, constants, batch, self._error_sums)

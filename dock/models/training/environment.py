@@ -37,7 +37,8 @@ def prepare_process(device: str, *, preallocate: bool = True) -> None:
     if kind == "cpu":
         os.environ.setdefault("JAX_PLATFORMS", "cpu")
         if number > 1 and "device_count" not in flags:
-            flags += f" --xla_force_host_platform_device_count={number}"
+            # In front: XLA reads no flag behind a word without dashes, see below.
+            flags = f"--xla_force_host_platform_device_count={number} {flags}"
     elif ids:
         os.environ.setdefault("CUDA_VISIBLE_DEVICES", ",".join(str(number) for number in ids))
     if os.environ.get("OMP_NUM_THREADS") == "1" and "multi_thread_eigen" not in flags:
@@ -54,6 +55,8 @@ def start_jax(*, multi_host: bool = False, cache: bool = True) -> Any:
     ------
     DependencyError
         When JAX is not installed.
+    UsageError
+        When the other hosts cannot be found.
     """
     jax = require("jax", "models")
     require("optax", "models")
@@ -66,14 +69,30 @@ def start_jax(*, multi_host: bool = False, cache: bool = True) -> Any:
         except OSError:
             return jax  # a home that cannot be written: compile anew each time
         jax.config.update("jax_compilation_cache_dir", str(folder))
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
-    if multi_host:
-        jax.distributed.initialize()
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+    if multi_host and not jax.distributed.is_initialized():
+        _join(jax)
     return jax
 
 
+def _join(jax: Any) -> None:
+    """Join the other processes: those that Slurm or MPI started, or that variables describe."""
+    count, own = os.environ.get("JAX_NUM_PROCESSES"), os.environ.get("JAX_PROCESS_ID")
+    try:
+        jax.distributed.initialize(
+            num_processes=None if count is None else int(count),
+            process_id=None if own is None else int(own),
+        )
+    except (ValueError, RuntimeError) as error:
+        raise UsageError(
+            f"multi_host: the other processes cannot be found ({error}). Start with srun or "
+            "mpirun, or set JAX_COORDINATOR_ADDRESS=HOST:PORT, JAX_NUM_PROCESSES and "
+            "JAX_PROCESS_ID for each process."
+        ) from error
+
+
 def choose_devices(device: str) -> list[Any]:
-    """Return the devices that an option means.
+    """Return the devices that an option means: so many of each process, if there are several.
 
     Raises
     ------
@@ -92,8 +111,10 @@ def choose_devices(device: str) -> list[Any]:
             f"device '{device}': JAX sees no {kind} here, only {have}. Install JAX for it "
             "(pip install 'jax[cuda12]'), or set device = \"cpu\"."
         ) from error
-    if number > len(found):
-        raise UsageError(
-            f"device '{device}': {number} wanted, {len(found)} there. Lower the number."
-        )
-    return list(found[:number])
+    groups: dict[int, list[Any]] = {}
+    for one in found:
+        groups.setdefault(one.process_index, []).append(one)
+    fewest = min(len(group) for group in groups.values())
+    if number > fewest:
+        raise UsageError(f"device '{device}': {number} wanted, {fewest} there. Lower the number.")
+    return [one for process in sorted(groups) for one in groups[process][:number]]

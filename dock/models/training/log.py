@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ from dock.errors import DependencyError
 from dock.files import atomic_path, write_text
 
 __all__ = ["TrainingLog", "named_errors"]
+
+_BETWEEN_FIGURES = 30.0  # s
 
 
 class TrainingLog:
@@ -25,10 +28,15 @@ class TrainingLog:
     step
         Steps done by the checkpoint that the run goes on from: later lines are dropped, as they
         will be written again.
+    unit
+        Of the target.
+    writes
+        Whether this process keeps the files.
     """
 
-    def __init__(self, folder: Path, step: int) -> None:
-        self.path = folder / "log.jsonl"
+    def __init__(self, folder: Path, step: int, unit: str = "eV", *, writes: bool = True) -> None:
+        self.path, self._writes = folder / "log.jsonl", writes
+        self.unit, self.scale = ("meV", 1e3) if unit == "eV" else (unit, 1.0)
         self.rows: list[dict[str, Any]] = []
         if self.path.is_file():
             for line in self.path.read_text(encoding="utf-8").splitlines():
@@ -36,10 +44,12 @@ class TrainingLog:
                     row = json.loads(line)
                 except ValueError:
                     break  # a line cut by a kill
-                if row.get("step", math.inf) > step:
+                if not isinstance(row, dict) or row.get("step", math.inf) > step:
                     break
                 self.rows.append(row)
-        self._rewrite()
+        self._drawn = -math.inf
+        if writes:
+            self._rewrite()
 
     def _rewrite(self) -> None:
         text = "".join(json.dumps(row) + "\n" for row in self.rows)
@@ -48,13 +58,24 @@ class TrainingLog:
     def add(self, row: Mapping[str, Any]) -> None:
         """Append a line."""
         self.rows.append(dict(row))
+        if not self._writes:
+            return
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
 
-    def draw(self) -> None:
-        """Draw the errors over the steps, where matplotlib is installed."""
-        if len(self.rows) < 2:
+    def draw(self, *, at_once: bool = False) -> None:
+        """Draw the errors over the steps, where matplotlib is installed.
+
+        Parameters
+        ----------
+        at_once
+            Draw even if the last figure is less than half a minute old.
+        """
+        now = time.monotonic()
+        fresh = now - self._drawn < _BETWEEN_FIGURES and not at_once
+        if not self._writes or len(self.rows) < 2 or fresh:
             return
+        self._drawn = now
         try:
             figure = require("matplotlib.figure", "plot").Figure((6.4, 4.0), layout="constrained")
         except DependencyError:
@@ -65,15 +86,18 @@ class TrainingLog:
             ("train_loss", "training loss", "#999999"),
             ("validation_mae", "validation MAE", "#1f4e79"),
         ):
-            values = [1e3 * row[key] for row in self.rows if row.get(key) is not None]
-            if len(values) == len(steps):
+            values = [self.scale * row[key] for row in self.rows if row.get(key) is not None]
+            if len(values) == len(steps) and max(values) > 0:
                 axes.semilogy(steps, values, color=colour, label=label)
         axes.set_xlabel("step")
-        axes.set_ylabel("meV")
-        rate = axes.twinx()
-        rate.semilogy(steps, [row["learning_rate"] for row in self.rows], ":", color="#c55a11")
-        rate.set_ylabel("learning rate", color="#c55a11")
-        axes.legend()
+        axes.set_ylabel(self.unit)
+        rates = [row["learning_rate"] for row in self.rows]
+        if max(rates) > 0:
+            rate = axes.twinx()
+            rate.semilogy(steps, rates, ":", color="#c55a11")
+            rate.set_ylabel("learning rate", color="#c55a11")
+        if axes.get_lines():
+            axes.legend()
         with atomic_path(self.path.with_name("train.png"), overwrite=True) as temporary:
             figure.savefig(temporary, dpi=120, format="png")
 

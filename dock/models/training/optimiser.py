@@ -9,8 +9,10 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
+from dock.core.arrays import FloatArray
 from dock.errors import UsageError
 from dock.models.modelfile import flatten, unflatten
 from dock.models.options.train import Optimizer, Scheduler
@@ -89,7 +91,8 @@ def clipped(gradient: Any, norms: jax.Array, step: jax.Array, factor: float) -> 
         `norms` is the memory with this step's norm in it (limited to the clip as well, so that one
         explosion does not raise the bar for the next).
     """
-    norm = optax.global_norm(gradient)
+    squares = [jnp.sum(jnp.square(part)) for part in jax.tree.leaves(gradient)]
+    norm = jnp.sqrt(jnp.sum(jnp.stack(squares)))
     known = jnp.minimum(step, _NORM_MEMORY)
     ordered = jnp.sort(norms)  # empty places hold infinity
     median = ordered[jnp.maximum(known // 2, 0)]
@@ -99,9 +102,9 @@ def clipped(gradient: Any, norms: jax.Array, step: jax.Array, factor: float) -> 
     return jax.tree.map(lambda part: part * scale, gradient), norms
 
 
-def empty_norms(dtype: Any) -> jax.Array:
+def empty_norms(dtype: Any) -> FloatArray:
     """Return the memory of `clipped` before the first step."""
-    return jnp.full(_NORM_MEMORY, jnp.inf, dtype)
+    return np.full(_NORM_MEMORY, np.inf, dtype)
 
 
 def learning_rate(options: Scheduler, step: int, total: int) -> float:
@@ -120,7 +123,7 @@ def learning_rate(options: Scheduler, step: int, total: int) -> float:
     if warmup < 0:
         warmup = min(max(20, int(0.03 * total)), max(1, total // 4))
     if step < warmup:
-        return options.init_scale + (1 - options.init_scale) * (step + 1) / warmup
+        return options.init_scale + (1 - options.init_scale) * step / warmup
     if options.type in ("constant", "reduce_on_plateau"):
         return 1.0
     if options.type == "warmup_exponential_decay":

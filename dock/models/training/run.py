@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -11,18 +12,20 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
-from dock.errors import ConvergenceError
+from dock.core.interop import require
+from dock.core.quantity import quantity_of
+from dock.errors import ConvergenceError, UsageError
 from dock.files import write_text
-from dock.models.data.batches import Batch, Batcher, make_batch
-from dock.models.modelfile import ModelFile, write_model
+from dock.models.data.batches import Batcher
+from dock.models.modelfile import ModelFile, read_model, write_model
 from dock.models.options.train import TrainOptions
 from dock.models.training.log import TrainingLog, named_errors
 from dock.models.training.optimiser import learning_rate
-from dock.models.training.setup import Setup, prepare
+from dock.models.training.setup import Setup, prepare, record
 from dock.models.training.state import Progress, read_state, write_state
 
 __all__ = ["TrainingResult", "train"]
@@ -51,6 +54,8 @@ class TrainingResult:
         Why it ended.
     seconds
         Wall time.
+    unit
+        Of the errors.
     """
 
     folder: Path
@@ -61,6 +66,7 @@ class TrainingResult:
     test_mae: float | None
     reason: str
     seconds: float
+    unit: str = "eV"
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data."""
@@ -87,44 +93,71 @@ def train(options: TrainOptions, *, progress: _REPORT | None = None) -> Training
     Raises
     ------
     UsageError, FormatError, MissingDataError
-        For data or options that cannot be used.
+        For data or options that cannot be used, and when memory does not suffice.
     ConvergenceError
         When the loss is no number any more; the last good models stay.
     """
-    setup = prepare(options)
-    return _Run(options, setup, progress).go()
+    with _enough_memory(options):
+        setup = prepare(options)
+        return _Run(options, setup, progress).go()
+
+
+@contextlib.contextmanager
+def _enough_memory(options: TrainOptions) -> Iterator[None]:
+    """Say what to lower when the memory of the device or the machine is not enough."""
+    jax = require("jax", "models")
+    try:
+        yield
+    except (jax.errors.JaxRuntimeError, MemoryError) as error:
+        reason = str(error).splitlines()[0] if str(error) else "no memory left"
+        named = "RESOURCE_EXHAUSTED" in reason or "out of memory" in reason.lower()
+        if not named and not isinstance(error, MemoryError):
+            raise
+        train = options.process.train
+        raise UsageError(
+            f"{options.data.outputs_dir}: not enough memory ({reason[:160]}). Lower batch_size "
+            f"in [process.train.dataloader] (now {train.dataloader.batch_size}), set do_remat = "
+            "true in [process.train], or take a smaller network ([model] net_type, net_irreps); "
+            'storage_type = "disk" in [data.graph] keeps the structures out of memory. The models '
+            "written so far are kept."
+        ) from error
 
 
 class _Run:
     """The state of one training in this process."""
 
     def __init__(self, options: TrainOptions, setup: Setup, report: _REPORT | None) -> None:
+        import jax
+
         from dock.models.training.engine import Engine
 
+        self.writes = jax.process_index() == 0  # of several processes one keeps the files
         self.options, self.setup, self.report = options, setup, report
         self.train_options = options.process.train
         self.folder = Path(options.data.outputs_dir)
         self.models = self.folder / "model"
-        self.models.mkdir(parents=True, exist_ok=True)
         self.dtype = np.float64 if options.system.float_type == "fp64" else np.float32
         params = dict(setup.params)
         self.constants = params.pop("constants")
         self.engine = Engine(options, setup.layout, setup.config, self.constants, setup.devices)
         self.batcher = self._batcher(setup.split.train, shuffle=True)
-        per_step = self.engine.n_devices
-        self.steps_per_epoch = math.ceil(self.batcher.steps_per_epoch / per_step)
+        self.steps_per_epoch = self.batcher.steps_per_epoch
         self.total = self.steps_per_epoch * self.train_options.max_epoch
         self.state = self.engine.start(params)
         self.progress = Progress()
         self._resume()
-        self.log = TrainingLog(self.folder, self.progress.step)
+        if self.writes:
+            self.models.mkdir(parents=True, exist_ok=True)
+            record(options, setup.split)
+        unit = quantity_of(options.quantity).unit
+        self.log = TrainingLog(self.folder, self.progress.step, unit, writes=self.writes)
         self.begin = time.monotonic() - self.progress.seconds
         self.pending: list[tuple[int, int, int, Any]] = []
+        self.last = (0, 0)
 
     def _batcher(self, names: tuple[str, ...], *, shuffle: bool) -> Batcher:
         place = {name: index for index, name in enumerate(self.setup.store.names)}
-        loader = self.train_options.dataloader
-        size = max(1, loader.batch_size // self.engine.n_devices)
+        size = self.train_options.dataloader.batch_size
         return Batcher(
             self.setup.store,
             [place[name] for name in names],
@@ -133,19 +166,18 @@ class _Run:
             dtype=self.dtype,
             max_shapes=self.train_options.multi_way_jit_num if shuffle else 4,
             shuffle=shuffle,
+            parts=self.engine.n_devices,
         )
-
-    # ---------------------------------------------------------------- checkpoints
 
     @property
     def fingerprint(self) -> str:
         """Hash of all that must be the same for a run to go on exactly."""
         content = self.options.to_dict()
         content["system"] = {
-            name: content["system"][name] for name in ("device", "float_type", "random_seed")
+            name: content["system"][name] for name in ("float_type", "random_seed")
         }
         content["data"] = content["data"]["moments"]
-        for name in ("validate_interval", "early_stop"):
+        for name in ("validate_interval", "early_stop", "ahead_of_time_compile"):
             content["process"]["train"].pop(name)
         content["store"] = self.setup.store.fingerprint()
         text = json.dumps(content, sort_keys=True)
@@ -158,9 +190,8 @@ class _Run:
         path = self.models / "state.h5"
         if not path.is_file():
             return
-        leaves, self.progress = read_state(path, self.fingerprint)
         old, tree = jax.tree.flatten(self.state)
-        new = [np.asarray(leaf, dtype=kind.dtype) for leaf, kind in zip(leaves, old, strict=True)]
+        new, self.progress = read_state(path, self.fingerprint, old)
         self.state = self.engine.placed(jax.tree.unflatten(tree, new))
         _LOG.info("going on from step %d of %s", self.progress.step, path)
 
@@ -170,6 +201,11 @@ class _Run:
 
         leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(self.state)]
         average = jax.tree.map(np.asarray, self.state.average)
+        for leaf in jax.tree.leaves((self.state.params, average)):
+            if not np.isfinite(np.asarray(leaf)).all():
+                self._refuse_nan(self.progress.step - 1, *self.last)
+        if not self.writes:
+            return
         model = self._model(average)
         saving = self.options.data.model_save
         if is_best and saving.best:
@@ -178,13 +214,9 @@ class _Run:
             write_model(self.models / "latest.h5", model, overwrite=True)
         self.progress.seconds = time.monotonic() - self.begin
         kept = self.progress
-        if kept.batch == self._steps_of(kept.epoch):
+        if kept.batch == len(self.batcher.plan(kept.epoch)):
             kept = dataclasses.replace(kept, epoch=kept.epoch + 1, batch=0)
         write_state(self.models / "state.h5", leaves, kept, self.fingerprint)
-
-    def _steps_of(self, epoch: int) -> int:
-        """Return the number of steps of an epoch."""
-        return math.ceil(len(self.batcher.plan(epoch)) / self.engine.n_devices)
 
     def _model(self, average: Any) -> ModelFile:
         setup = self.setup
@@ -207,15 +239,14 @@ class _Run:
             summary,
         )
 
-    # ---------------------------------------------------------------- the loop
-
     def go(self) -> TrainingResult:
         """Train to the end."""
         if self.train_options.ahead_of_time_compile:
             self._compile_all()
         reason = self._finished() or self._loop()
-        self._save(is_best=False)
-        self.log.draw()
+        self.log.draw(at_once=True)
+        if self.report is not None:
+            self.report(self.total, self.total, "")
         return self._result(reason)
 
     def _loop(self) -> str:
@@ -226,8 +257,8 @@ class _Run:
         saving = self.options.data.model_save.latest_interval
         since = self.progress.step
         while self.progress.epoch < self.train_options.max_epoch:
-            for batch in self._device_batches():
-                self._one_step(batch)
+            for batch in self.batcher.prefetch(self.progress.epoch, self.progress.batch):
+                self._one_step(self.engine.put(batch))
                 done = self.progress.step
                 if done % interval == 0:
                     since = done
@@ -246,37 +277,6 @@ class _Run:
     def _last_logged(self) -> int:
         return int(self.log.rows[-1]["step"]) if self.log.rows else 0
 
-    def _device_batches(self) -> Iterator[Any]:
-        """Yield what each step takes: one batch, or one for each device."""
-        first = self.progress.batch * self.engine.n_devices
-        if self.engine.n_devices == 1:
-            yield from self.batcher.prefetch(self.progress.epoch, first)
-            return
-        plan = self.batcher.plan(self.progress.epoch)
-        for begin in range(first, len(plan), self.engine.n_devices):
-            steps = range(begin, min(begin + self.engine.n_devices, len(plan)))
-            yield self.engine.put(self._stacked(self.progress.epoch, list(steps)))
-
-    def _stacked(self, epoch: int, steps: list[int]) -> Batch:
-        """Return batches of equal shape on a leading axis; empty ones fill the last step."""
-        groups = [
-            [self.setup.store.item(index) for index in self.batcher.members(epoch, step)]
-            for step in steps
-        ]
-        sizes = [
-            [sum(item.graph.n_atoms for item in group), sum(item.graph.n_edges for item in group)]
-            for group in groups
-        ]
-        known = np.array([*self.batcher.shapes, np.max(sizes, axis=0) + np.array([1, 0])])
-        fits = (known > np.max(sizes, axis=0)).all(axis=1)
-        fits[-1] = True
-        shape = (int(known[fits][0][0]), int(known[fits][0][1]))
-        batches = [make_batch(group, shape, self.dtype) for group in groups]
-        empty = {name: np.zeros_like(value) for name, value in batches[0].items()}
-        empty["vector"][:, 2] = 1.0
-        batches += [empty] * (self.engine.n_devices - len(batches))
-        return {name: np.stack([batch[name] for batch in batches]) for name in batches[0]}
-
     def _one_step(self, batch: Any) -> None:
         options, done = self.train_options, self.progress.step
         rate = learning_rate(options.scheduler, done, self.total)
@@ -285,12 +285,14 @@ class _Run:
         kind = self.dtype
         self.state, loss = self.engine.step(self.state, batch, kind(rate), kind(decay))
         self.pending.append((done, self.progress.epoch, self.progress.batch, loss))
+        self.last = (self.progress.epoch, self.progress.batch)
         self._look_at_losses(_IN_FLIGHT)
         self.progress.step += 1
         self.progress.batch += 1
         if self.report is not None and done % 10 == 0:
             best = self.progress.best
-            note = "" if math.isinf(best) else f", validation MAE {1e3 * best:.4g} meV"
+            best *= self.log.scale
+            note = "" if math.isinf(best) else f", validation {best:.4g} {self.log.unit}"
             self.report(done, self.total, note)
 
     def _look_at_losses(self, keep: int) -> None:
@@ -298,23 +300,19 @@ class _Run:
         while len(self.pending) > keep:
             step, epoch, batch, loss = self.pending.pop(0)
             if not math.isfinite(float(loss)):
-                first = batch * self.engine.n_devices
-                steps = range(
-                    first, min(first + self.engine.n_devices, len(self.batcher.plan(epoch)))
-                )
-                names = [
-                    self.setup.store.names[index]
-                    for number in steps
-                    for index in self.batcher.members(epoch, number)
-                ]
-                raise ConvergenceError(
-                    f"{self.folder}: the loss became {float(loss)} at step {step}, with the "
-                    f"structures {', '.join(names[:5])}. The models of the last validation are "
-                    "kept. Lower optimizer.init_learning_rate, or look at these structures with "
-                    "dock check."
-                )
+                self._refuse_nan(step, epoch, batch, float(loss))
 
-    # ---------------------------------------------------------------- validation
+    def _refuse_nan(self, step: int, epoch: int, batch: int, loss: float = math.nan) -> NoReturn:
+        """Stop, naming the structures of a batch."""
+        names = [self.setup.store.names[index] for index in self.batcher.members(epoch, batch)]
+        more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+        raise ConvergenceError(
+            f"{self.folder}: the loss became {loss} at step {step}, with the structures "
+            f"{', '.join(names[:5])}{more}. The models and the checkpoint of the last validation "
+            "are kept. Lower init_learning_rate in [process.train.optimizer], or look at these "
+            "structures with dock check; then start anew in another outputs_dir, or from the kept "
+            "model with [process.train.continued]."
+        )
 
     def _validate(self) -> str:
         """Measure the averaged parameters, write models and log; return a reason to stop."""
@@ -323,6 +321,8 @@ class _Run:
         self.state = self.state._replace(loss_sum=self.state.loss_sum * 0)
         names = self.setup.split.validate
         error, pairs = (loss, {}) if not names else self.measure(names)
+        if not math.isfinite(error):
+            self._refuse_nan(self.progress.step - 1, *self.last)
         options = self.train_options
         is_best = error < self.progress.best
         self.progress.waited = 0 if is_best else self.progress.waited + 1
@@ -364,7 +364,7 @@ class _Run:
         params = self.state.average if params is None else params
         totals: dict[str, Any] = {}
         for batch in batcher.prefetch(0):
-            found = self.engine.errors(params, batch)
+            found = self.engine.errors(params, self.engine.put(batch))
             for name, value in found.items():
                 totals[name] = totals.get(name, 0) + np.asarray(value, dtype=np.float64)
         return named_errors(totals, self.setup.layout.species)
@@ -373,22 +373,17 @@ class _Run:
         """Compile the step for every shape before the first of them."""
         import jax
 
-        item = self.setup.store.item(0)
-        kind = self.dtype
-        for shape in self.batcher.shapes:
-            batch = make_batch([item], shape, kind)
-            if self.engine.n_devices > 1:
-                many = {
-                    name: np.stack([part] * self.engine.n_devices) for name, part in batch.items()
-                }
-                batch = self.engine.put(many)
+        for batch in self.batcher.examples():
             copy = jax.tree.map(lambda leaf: leaf.copy(), self.state)
-            self.engine.step(copy, batch, kind(0), kind(1))
+            self.engine.step(copy, self.engine.put(batch), self.dtype(0), self.dtype(1))
 
     def _result(self, reason: str) -> TrainingResult:
         """Measure the best model on the test set and sum up."""
-        from dock.models.modelfile import read_model
+        import jax
+        from jax.experimental import multihost_utils
 
+        if jax.process_count() > 1:
+            multihost_utils.sync_global_devices("the models are written")
         best = self.models / "best.h5"
         best = best if best.is_file() else self.models / "latest.h5"
         test = None
@@ -406,10 +401,9 @@ class _Run:
             test,
             reason,
             time.monotonic() - self.begin,
+            quantity_of(self.options.quantity).unit,
         )
-        write_text(
-            self.folder / "result.json",
-            json.dumps(result.to_dict(), indent=1) + "\n",
-            overwrite=True,
-        )
+        if self.writes:
+            text = json.dumps(result.to_dict(), indent=1) + "\n"
+            write_text(self.folder / "result.json", text, overwrite=True)
         return result

@@ -15,7 +15,7 @@ import numpy as np
 from dock.converters.deeph.dataset import Split, split
 from dock.core.arrays import FloatArray
 from dock.core.spin import Spin
-from dock.errors import FormatError, LayoutError, UsageError
+from dock.errors import FormatError, MissingDataError, UsageError
 from dock.files import write_text
 from dock.models.baseline import find_cutoffs
 from dock.models.closed_form import ClosedForm, fit_closed_form
@@ -28,14 +28,23 @@ from dock.models.data.samples import (
     load_item,
 )
 from dock.models.data.store import GraphStore, read_shards, write_shards
-from dock.models.modelfile import ModelFile, read_model
+from dock.models.modelfile import ModelFile, find_model, read_model
 from dock.models.network.config import NetworkConfig
 from dock.models.options.train import TrainOptions
 from dock.models.statistics import Statistics, StatisticsBuilder
 from dock.models.targets import TargetLayout
 from dock.models.training.environment import choose_devices, start_jax
 
-__all__ = ["Setup", "choose_layout", "choose_split", "prepare", "prepare_data"]
+__all__ = [
+    "DataParts",
+    "Setup",
+    "check_data",
+    "choose_layout",
+    "choose_split",
+    "prepare",
+    "prepare_data",
+    "record",
+]
 
 _LOG = logging.getLogger(__name__)
 _REVERSAL = 1e-5  # eV
@@ -80,9 +89,9 @@ def prepare(options: TrainOptions) -> Setup:
     jax = start_jax(multi_host=options.system.multi_host)
     jax.config.update("jax_enable_x64", options.system.float_type == "fp64")
     devices = choose_devices(options.system.device)
-    parts = prepare_data(options)
+    old = _old_model(options)
+    parts = prepare_data(options, None if old is None else old.layout)
     store, layout = parts.store, parts.layout
-    old = _old_model(options, layout)
     trained = [store.names.index(name) for name in parts.split.train]
     if old is None:
         cutoffs = find_cutoffs((store.raw(index).graph for index in trained), layout.n_species)
@@ -100,9 +109,7 @@ def prepare(options: TrainOptions) -> Setup:
         config = make_config(options, layout, statistics, cutoffs)
         params = _initial(options, config, layout, statistics)
     else:
-        if old.config is None:
-            raise UsageError("the run to continue has no network; it is a closed-form model.")
-        statistics, config, params = old.statistics, old.config, old.params
+        statistics, config, params = _continued(options, old)
     return Setup(
         store,
         parts.split,
@@ -127,39 +134,45 @@ class DataParts:
     provenance: dict[str, Any]
 
 
-def prepare_data(options: TrainOptions) -> DataParts:
+def prepare_data(options: TrainOptions, layout: TargetLayout | None = None) -> DataParts:
     """Find, check, split and read the structures.
+
+    Parameters
+    ----------
+    options
+        What ``train.toml`` says.
+    layout
+        Targets that the structures must fit; None to take them from the data.
 
     Raises
     ------
     UsageError
         Listing what is wrong with the data set.
     """
-    folder = Path(options.data.outputs_dir)
-    folder.mkdir(parents=True, exist_ok=True)
     samples = find_samples(options.data.inputs_dir)
-    report = inspect_samples(samples, options.quantity)
-    if options.data.dft.validation_check:
-        report.require_good()
+    overlap = options.model.advanced.standardize_gauge
+    report = inspect_samples(
+        samples,
+        options.quantity,
+        deep=options.data.dft.validation_check,
+        needs_overlap=overlap,
+    )
+    report.require_good()
     for warning in report.warnings:
         _LOG.warning("%s", warning)
-    if report.spin is None:
-        report.require_good()
-        raise UsageError("the data set is empty.")
-    layout = choose_layout(options, samples, report)
+    found = choose_layout(options, samples, report)
+    if layout is not None:
+        layout.require_same_kind(found)
+    layout = found if layout is None else layout
     chosen = choose_split(options, [sample.name for sample in samples])
-    text = json.dumps(options.to_dict(), indent=1) + "\n"
-    write_text(folder / "train.json", text, overwrite=True)
-    chosen.save(folder / "dataset_split.json", overwrite=True)
     wanted = {name for part in (chosen.train, chosen.validate, chosen.test) for name in part}
     used = [sample for sample in samples if sample.name in wanted]
-    moments, overlap = options.data.moments, options.model.advanced.standardize_gauge
-    graph = options.data.graph
+    moments, graph = options.data.moments, options.data.graph
     if graph.storage_type == "disk" or graph.only_save_graph:
         paths = write_shards(
             used,
             layout,
-            folder / graph.dataset_name,
+            Path(options.data.outputs_dir) / graph.dataset_name,
             shards=graph.disk_shards_num,
             with_moments=moments,
             with_overlap=overlap,
@@ -170,11 +183,42 @@ def prepare_data(options: TrainOptions) -> DataParts:
     provenance = {
         "n_structures": len(used),
         "n_train": len(chosen.train),
+        "n_validate": len(chosen.validate),
+        "n_test": len(chosen.test),
         "folder": Path(options.data.inputs_dir).name,
         "fingerprint": store.fingerprint(),
         "shells": {label: list(ls) for label, ls in zip(layout.species, layout.ls, strict=True)},
     }
     return DataParts(store, chosen, layout, provenance)
+
+
+def check_data(options: TrainOptions) -> dict[str, Any]:
+    """Read and check the data as a training would; return what was found as plain data.
+
+    Nothing is written, unless the options ask for shards.
+    """
+    parts = prepare_data(options)
+    sizes = parts.store.sizes
+    layout = parts.layout
+    irreps = "+".join(
+        f"{irrep.multiplicity}x{irrep.J}{'eo'[(irrep.J + (not irrep.natural)) % 2]}"
+        for irrep in layout.irreps
+    )
+    return {
+        **parts.provenance,
+        "atoms": [int(sizes[:, 0].min()), int(sizes[:, 0].max())],
+        "edges": [int(sizes[:, 1].min()), int(sizes[:, 1].max())],
+        **layout.to_dict(),
+        "irreps": irreps,
+    }
+
+
+def record(options: TrainOptions, chosen: Split) -> None:
+    """Write ``train.json`` and ``dataset_split.json`` into the run folder."""
+    folder = Path(options.data.outputs_dir)
+    text = json.dumps(options.to_dict(), indent=1) + "\n"
+    write_text(folder / "train.json", text, overwrite=True)
+    chosen.save(folder / "dataset_split.json", overwrite=True)
 
 
 def choose_layout(
@@ -208,9 +252,11 @@ def choose_split(options: TrainOptions, names: list[str]) -> Split:
     FormatError
         For a split file that is none, or names structures that are not there.
     """
-    loader = options.process.train.dataloader
+    loader, continued = options.process.train.dataloader, options.process.train.continued
     if loader.dataset_split_json:
         return _read_split(Path(loader.dataset_split_json), names)
+    if continued.enable and not continued.new_training_data:
+        return _read_split(Path(continued.previous_output_dir) / "dataset_split.json", names)
     n = len(names)
     fifth = n // 5
     validate = fifth if loader.validate_size < 0 else loader.validate_size
@@ -230,16 +276,18 @@ def choose_split(options: TrainOptions, names: list[str]) -> Split:
 
 def _read_split(path: Path, names: list[str]) -> Split:
     fix = 'Write {"train": [names], "validate": [names], "test": [names]}.'
+    if not path.is_file():
+        raise MissingDataError(path.name, path.parent, fix)
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
         parts = {kind: tuple(data.get(kind, ())) for kind in ("train", "validate", "test")}
+        every = [str(name) for part in parts.values() for name in part]
+        unknown = sorted(set(every) - set(names))
     except (OSError, ValueError, AttributeError, TypeError) as error:
         raise FormatError(path, "no split of a data set", found=str(error), fix=fix) from error
-    every = [name for part in parts.values() for name in part]
-    unknown = sorted(set(every) - set(names))
     if unknown or len(set(every)) != len(every) or not parts["train"]:
         problem = f"{unknown[0]} is not in the data set" if unknown else "a name occurs twice"
-        problem = problem if every else "it has no structures"
+        problem = problem if parts["train"] else "it has nothing to train on"
         raise FormatError(path, f"the split does not fit: {problem}", fix=fix)
     return Split(parts["train"], parts["validate"], parts["test"])
 
@@ -260,6 +308,15 @@ def make_config(
     config = NetworkConfig.preset(options.preset)
     if advanced.net_irreps:
         config = config.with_irreps(advanced.net_irreps)
+        if config.lmax < layout.max_J:
+            half = max(1, config.channels // 2)
+            terms = [f"{config.channels}x{J}{'eo'[J % 2]}" for J in range(layout.max_J + 1)]
+            terms += [f"{half}x{J}{'oe'[J % 2]}" for J in range(1, layout.max_J + 1)]
+            good = "+".join(terms)
+            raise UsageError(
+                f"net_irreps '{advanced.net_irreps}' ends at l = {config.lmax}, but the blocks of "
+                f"these shells hold parts up to l = {layout.max_J}. Write for example '{good}'."
+            )
     longest = float(max(statistics.longest.max(), cutoffs.max(), 1.0))
     reach = advanced.gaussian_basis_rmax or max(8.0, 1.1 * longest)
     changes: dict[str, Any] = {
@@ -297,18 +354,34 @@ def _initial(
     return params
 
 
-def _old_model(options: TrainOptions, layout: TargetLayout) -> ModelFile | None:
+def _old_model(options: TrainOptions) -> ModelFile | None:
     """Return the model to start from, or None."""
     continued = options.process.train.continued
     if not continued.enable:
         return None
-    path = Path(continued.previous_output_dir)
-    if path.is_dir():
-        path = path / "model" / f"{continued.load_model_type}.h5"
+    path = find_model(continued.previous_output_dir, continued.load_model_type)
     model = read_model(path)
-    if model.layout != layout:
-        raise LayoutError(
-            f"{path}: the model was made for {model.layout.to_dict()}, the new data are "
-            f"{layout.to_dict()}: species, shells, spin and quantity must be the same."
+    if model.config is None:
+        raise UsageError(f"{path}: this model has no network to go on with.")
+    if model.config.moments != options.data.moments:
+        raise UsageError(
+            f"{path}: the model was trained with moments = {str(model.config.moments).lower()}; "
+            "write the same in [data]."
         )
     return model
+
+
+def _continued(options: TrainOptions, old: ModelFile) -> tuple[Statistics, NetworkConfig, Any]:
+    """Return statistics, network and parameters of the model to start from."""
+    import jax
+
+    if old.config is None:
+        raise UsageError("this model has no network to go on with.")
+    config = replace(old.config, remat=options.process.train.do_remat)
+    dtype = np.float64 if options.system.float_type == "fp64" else np.float32
+
+    def cast(leaf: Any) -> Any:
+        array = np.asarray(leaf)
+        return array.astype(dtype) if array.dtype.kind == "f" else array
+
+    return old.statistics, config, jax.tree.map(cast, old.params)

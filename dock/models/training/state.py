@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from dock._version import __version__
 from dock.converters._reading import open_hdf5
 from dock.errors import FormatError
 from dock.hdf5 import new_hdf5
@@ -16,7 +18,7 @@ from dock.models.training.optimiser import Plateau
 
 __all__ = ["Progress", "read_state", "write_state"]
 
-_FORMAT = "dock training state 1"
+_FORMAT, _VERSION = "dock training state", 2
 _FIX = "Delete it to train from the start, or restore it from a copy."
 
 
@@ -57,6 +59,8 @@ def write_state(path: Path, leaves: list[Any], progress: Progress, fingerprint: 
         file.attrs["head"] = json.dumps(
             {
                 "format": _FORMAT,
+                "version": _VERSION,
+                "dock": __version__,
                 "leaves": len(leaves),
                 "fingerprint": fingerprint,
                 "progress": asdict(progress),
@@ -64,31 +68,49 @@ def write_state(path: Path, leaves: list[Any], progress: Progress, fingerprint: 
         )
 
 
-def read_state(path: Path, fingerprint: str) -> tuple[list[Any], Progress]:
+def read_state(path: Path, fingerprint: str, like: Sequence[Any]) -> tuple[list[Any], Progress]:
     """Read a checkpoint.
+
+    Parameters
+    ----------
+    path
+        The file.
+    fingerprint
+        Of options and data; that of the file must be the same.
+    like
+        Arrays of the shapes and types that are expected.
 
     Raises
     ------
     FormatError
-        When it is cut, or belongs to other options or data.
+        When it is cut, of another version, or belongs to other options or data.
     """
     with open_hdf5(path, _FIX) as file:
-        try:
-            head = json.loads(file.attrs["head"])
-            leaves = [file[f"leaf_{number:05d}"][()] for number in range(head["leaves"])]
-        except (KeyError, ValueError, TypeError) as error:
+        head = json.loads(file.attrs["head"])
+        if not isinstance(head, dict) or head.get("format") != _FORMAT:
+            raise FormatError(path, "this is no checkpoint", expected=_FORMAT, fix=_FIX)
+        if head["version"] != _VERSION:
             raise FormatError(
-                path, "this is no complete checkpoint", found=repr(error), fix=_FIX
-            ) from error
-    if head["format"] != _FORMAT or head["fingerprint"] != fingerprint:
-        raise FormatError(
-            path,
-            "the checkpoint belongs to other options or other data",
-            expected=fingerprint,
-            found=head["fingerprint"],
-            fix="Undo the change in train.toml, or give another outputs_dir; to start from the "
-            "parameters use [process.train.continued].",
-        )
-    kept = dict(head["progress"])
-    plateau = Plateau(**kept.pop("plateau"))
-    return leaves, Progress(plateau=plateau, **kept)
+                path,
+                "the checkpoint has another version",
+                expected=f"version {_VERSION}",
+                found=f"version {head['version']}, written by dock {head.get('dock')}",
+                fix="Go on with that dock, or start from its model with "
+                "[process.train.continued] and another outputs_dir.",
+            )
+        if head["fingerprint"] != fingerprint:
+            raise FormatError(
+                path,
+                "the checkpoint belongs to other options or other data",
+                expected=fingerprint,
+                found=head["fingerprint"],
+                fix="Undo the change in train.toml, or give another outputs_dir; to start from the "
+                "parameters use [process.train.continued].",
+            )
+        leaves = [file[f"leaf_{number:05d}"][()] for number in range(head["leaves"])]
+        kept = dict(head["progress"])
+        progress = Progress(plateau=Plateau(**kept.pop("plateau")), **kept)
+    if [np.shape(leaf) for leaf in leaves] != [np.shape(leaf) for leaf in like]:
+        raise FormatError(path, "the checkpoint belongs to another network", fix=_FIX)
+    new = [np.asarray(leaf, dtype=old.dtype) for leaf, old in zip(leaves, like, strict=True)]
+    return new, progress

@@ -64,6 +64,8 @@ class Case:
             config.fitted_to(self.layout), mean_degree=statistics.mean_degree, cutoffs=limits
         )
         self.params = init_params(self.config, self.layout, statistics, 3, dtype)
+        # One program for all structures of the same size.
+        self.run = jax.jit(lambda params, batch: apply(params, self.config, self.layout, batch))
 
     def predict(self, graph):
         batch = {
@@ -77,8 +79,7 @@ class Case:
         }
         if graph.moments is not None:
             batch["moments"] = graph.moments.astype(self.dtype)
-        run = jax.jit(lambda params, batch: apply(params, self.config, self.layout, batch))
-        return [np.asarray(part) for part in run(self.params, batch)]
+        return [np.asarray(part) for part in self.run(self.params, batch)]
 
     def matrix(self, graph):
         node, edge = self.predict(graph)
@@ -177,7 +178,7 @@ def test_padding_changes_nothing():
             "vector": np.concatenate([graph.vectors, [[0.0, 0.0, 1.0]] * more]),
             "edge_mask": np.append(np.ones(graph.n_edges), [0.0] * more),
         }
-        wider = apply(case.params, case.config, case.layout, batch)
+        wider = case.run(case.params, batch)
         np.testing.assert_allclose(wider[0][:n], node, atol=1e-12)
         np.testing.assert_allclose(wider[1][: graph.n_edges], edge, atol=1e-12)
 

@@ -1,0 +1,184 @@
+"""Schedules against closed forms, clipping against medians, rules against their formulas."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from dock.errors import UsageError
+from dock.models.options.train import Optimizer, Scheduler
+
+jax = pytest.importorskip("jax")
+
+from dock.models.training.optimiser import (  # noqa: E402
+    Plateau,
+    clipped,
+    empty_norms,
+    learning_rate,
+    make_optimiser,
+    trainable,
+)
+
+TOTAL = 1000
+
+
+def rates(**options):
+    scheduler = Scheduler(**options)
+    return np.array([learning_rate(scheduler, step, TOTAL) for step in range(TOTAL + 50)])
+
+
+class TestSchedules:
+    @pytest.mark.parametrize("kind", ["constant", "warmup_cosine_decay", "warmup_stable_decay"])
+    def test_warm_up(self, kind):
+        found = rates(type=kind, warmup_steps=100, init_scale=0.2)
+        np.testing.assert_allclose(found[:101], 0.2 + 0.8 * np.arange(101) / 100)
+
+    def test_automatic_warm_up(self):
+        found = rates()
+        assert np.argmax(found) == 30
+        few = [learning_rate(Scheduler(), step, 8) for step in range(8)]
+        assert np.argmax(few) == 2
+
+    def test_cosine(self):
+        found = rates(warmup_steps=0, end_scale=0.1)
+        steps = np.arange(TOTAL)
+        expected = 0.1 + 0.9 * 0.5 * (1 + np.cos(np.pi * steps / TOTAL))
+        np.testing.assert_allclose(found[:TOTAL], expected)
+        np.testing.assert_allclose(found[TOTAL:], 0.1)
+
+    def test_cosine_with_a_length_of_its_own(self):
+        found = rates(warmup_steps=10, decay_steps=100, end_scale=0.0)
+        assert found[60] == pytest.approx(0.5)
+        np.testing.assert_allclose(found[110:], 0.0)
+
+    @pytest.mark.parametrize(("given", "length"), [(-1, 200), (50, 50)])
+    def test_stable_then_linear(self, given, length):
+        kind = {"type": "warmup_stable_decay", "warmup_steps": 0, "decay_steps": given}
+        found = rates(end_scale=0.0, **kind)
+        np.testing.assert_array_equal(found[: TOTAL - length + 1], 1.0)
+        falling = 1 - np.arange(length + 1) / length
+        np.testing.assert_allclose(found[TOTAL - length : TOTAL + 1], falling, atol=1e-12)
+        assert rates(end_scale=0.3, **kind)[-1] == 0.3
+
+    @pytest.mark.parametrize("staircase", [False, True])
+    def test_exponential(self, staircase):
+        found = rates(
+            type="warmup_exponential_decay",
+            warmup_steps=0,
+            transition_steps=100,
+            decay_rate=0.5,
+            staircase=staircase,
+            end_scale=0.01,
+        )
+        power = np.arange(TOTAL + 50) / 100
+        power = np.floor(power) if staircase else power
+        np.testing.assert_allclose(found, np.maximum(0.5**power, 0.01))
+
+    def test_constant_and_plateau(self):
+        for kind in ("constant", "reduce_on_plateau"):
+            assert (rates(type=kind, warmup_steps=0) == 1).all()
+
+
+class TestPlateau:
+    OPTIONS = Scheduler(patience=3, factor=0.5, rtol=0.1, cooldown=2)
+
+    def after(self, errors):
+        plateau = Plateau()
+        scales = []
+        for error in errors:
+            plateau.update(error, self.OPTIONS)
+            scales.append(plateau.scale)
+        return scales
+
+    def test_it_waits_then_rests(self):
+        # one gain, three without: halved; two of rest, three more: halved again
+        assert self.after([1.0] * 9) == [1, 1, 1, 0.5, 0.5, 0.5, 0.5, 0.5, 0.25]
+
+    def test_small_gains_do_not_count(self):
+        assert self.after([1.0, 0.99, 0.98, 0.97])[-1] == 0.5
+        assert self.after([1.0, 0.8, 0.6, 0.4, 0.3])[-1] == 1
+
+
+class TestClipping:
+    def run(self, norms, factor=2.0):
+        found = []
+        with jax.enable_x64(True):
+            memory = jax.device_put(empty_norms(np.float64))
+            clip = jax.jit(clipped)
+            for step, norm in enumerate(norms):
+                gradient, memory = clip({"a": np.array([norm, 0.0])}, memory, step, factor)
+                found.append(float(gradient["a"][0]))
+            return found, np.asarray(memory)
+
+    def test_an_outlier_is_cut_to_a_multiple_of_the_median(self):
+        found, memory = self.run([1.0, 2.0, 3.0] * 5 + [1000.0, 1000.0])
+        assert found[:15] == [1.0, 2.0, 3.0] * 5
+        assert found[15] == found[16] == 4.0
+        assert np.isfinite(memory[:17]).all()
+        assert float(memory[:17].max()) == 4.0
+
+    def test_not_at_the_beginning(self):
+        assert self.run([1.0] * 7 + [1000.0])[0][-1] == 1000.0
+        assert self.run([1.0] * 8 + [1000.0])[0][-1] == 2.0
+
+    def test_off(self):
+        assert self.run([1.0] * 20 + [1000.0], factor=-1.0)[0][-1] == 1000.0
+
+    def test_memory_of_64_steps(self):
+        found, _ = self.run([100.0] * 64 + [1.0] * 64 + [50.0])
+        assert found[-1] == 2.0
+
+
+PARAMS = {
+    "blocks": [{"w0": np.array([2.0]), "b": np.array([3.0])}],
+    "edge_head": {"out": [np.array([4.0])]},
+}
+GRADIENT = jax.tree.map(lambda x: 0.5 * x, PARAMS)
+
+
+def updates(options, freeze=(), steps=1):
+    with jax.enable_x64(True):
+        rule = make_optimiser(options, PARAMS, freeze)
+        state = rule.init(PARAMS)
+        for _ in range(steps):
+            found, state = rule.update(GRADIENT, state, PARAMS)
+        return jax.tree.map(float, jax.tree.map(np.squeeze, found))
+
+
+class TestRules:
+    def test_adam_by_its_formula(self):
+        found = updates(Optimizer(type="adam", betas=(0.9, 0.99), eps=1e-3), steps=3)
+        for path, gradient in (("w0", 1.0), ("b", 1.5)):
+            assert found["blocks"][0][path] == pytest.approx(-gradient / (gradient + 1e-3))
+
+    def test_decay_on_matrices_only(self):
+        plain = updates(Optimizer(weight=0.0))
+        decayed = updates(Optimizer(weight=0.1))
+        assert decayed["blocks"][0]["w0"] == pytest.approx(plain["blocks"][0]["w0"] - 0.2)
+        assert decayed["blocks"][0]["b"] == plain["blocks"][0]["b"]
+        assert decayed["edge_head"]["out"][0] == pytest.approx(-1.0 - 0.4)
+
+    def test_sgd_with_momentum(self):
+        found = updates(Optimizer(type="sgd", momentum=0.5), steps=3)
+        assert found["blocks"][0]["b"] == pytest.approx(-1.5 * (1 + 0.5 + 0.25))
+
+    @pytest.mark.parametrize("kind", ["adamw", "adam", "sgd"])
+    def test_frozen_parameters_do_not_move(self, kind):
+        found = updates(Optimizer(type=kind, weight=0.1), ("blocks/*",), steps=2)
+        assert found["blocks"][0] == {"w0": 0.0, "b": 0.0}
+        assert found["edge_head"]["out"][0] < 0
+
+    def test_trainable(self):
+        found = trainable(PARAMS, ("*/out/*", "blocks/#0/b"))
+        assert found == {"blocks": [{"w0": True, "b": False}], "edge_head": {"out": [False]}}
+
+    def test_a_pattern_that_matches_nothing(self):
+        with pytest.raises(UsageError, match=r"'block/x'.*blocks/#0/w0"):
+            trainable(PARAMS, ("block/x",))
+
+    def test_nan_is_not_hidden_by_clipping(self):
+        memory = empty_norms(np.float32)
+        gradient, _ = jax.jit(clipped)({"a": np.array([math.nan])}, memory, 20, 8.0)
+        assert np.isnan(gradient["a"]).all()
