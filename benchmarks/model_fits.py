@@ -26,6 +26,8 @@ from dock.core.matrix import AOMatrix
 from dock.core.spin import Spin
 
 OPTIONS = """
+[system]
+float_type = "{precision}"
 [data]
 inputs_dir = "{data}"
 outputs_dir = "{out}"
@@ -103,6 +105,7 @@ def fit(path: Path, given: argparse.Namespace, *, average: bool) -> None:
             moments=str(moments).lower(),
             reversal="on" if given.time_reversal else "auto",
             steps=given.steps,
+            precision=given.precision,
             interval=given.steps // 10,
         )
     )
@@ -136,6 +139,7 @@ def main() -> None:
     parser.add_argument("runs", nargs="+", type=Path)
     parser.add_argument("--steps", type=int, default=3000)
     parser.add_argument("--time-reversal", action="store_true")
+    parser.add_argument("--precision", default="fp32")
     parser.add_argument("--only-averaged", action="store_true", help="leave the raw labels out")
     given = parser.parse_args()
     print(f"machine: {machine()}")

@@ -1,8 +1,8 @@
 """Models of matrices: structure in, Hamiltonian out.
 
 >>> from dock.models import backend_names
->>> backend_names()[:2]
-['jax', 'two-centre']
+>>> backend_names()
+['jax', 'jax-export', 'three-centre', 'two-centre']
 """
 
 from __future__ import annotations
