@@ -23,8 +23,9 @@ def train(options_file: Path, *, check: bool, as_json: bool, quiet: bool) -> Non
     """Train a model of Hamiltonians: structure in, matrix out.
 
     \b
-    dock train train.toml              train, or go on where the run was stopped
-    dock train train.toml --check      look at the data before a GPU hour is spent
+    Example:
+      dock train train.toml            train, or go on where the run was stopped
+      dock train train.toml --check    look at the data before a GPU hour is spent
 
     TRAIN.TOML has the sections system, data, model and process; the shortest is
 
