@@ -4,6 +4,7 @@
     python benchmarks/models.py steps
     python benchmarks/models.py infer --model RUN --basis IONS --m 1 5 10 20 30
     python benchmarks/models.py learning --data WATER_SET
+    python benchmarks/models.py sets --data SET --epochs 300 [--other STRUCTURE ...]
 
 Every training and every inference runs in a process of its own, with one BLAS and XLA thread unless
 said otherwise; seconds are CPU seconds of the whole process.
@@ -32,13 +33,14 @@ backend = "{backend}"
 net_type = "{preset}"
 baseline = "{baseline}"
 [model.advanced]
-n_radial = 12
+n_radial = {n_radial}
 [process.train]
 max_epoch = {epochs}
-ema_decay = 0.999
+ema_decay = {ema}
 [process.train.dataloader]
-batch_size = 10
+batch_size = {batch}
 dataset_split_json = "{split}"
+only_use_train_loss = {blind}
 [process.train.optimizer]
 init_learning_rate = 4e-3
 """
@@ -51,6 +53,10 @@ def trained(folder: Path, data: Path, split: Path, **chosen: object) -> tuple[di
         "preset": "normal",
         "baseline": "three-centre",
         "epochs": 250,
+        "n_radial": 12,
+        "ema": 0.999,
+        "batch": 10,
+        "blind": "false",
     } | chosen
     name = "-".join(str(value) for value in chosen.values()) or "default"
     options = folder / f"{name}.toml"
@@ -136,6 +142,34 @@ def learning(given: argparse.Namespace) -> None:
         epochs = 50_000 // count  # 5,000 steps
         network = trained(folder, data, split, baseline="three-centre", epochs=epochs)
         row(f"normal on three-centre, {count} structures", *network)
+
+
+_ERRORS = ("mae_hamiltonian_eV", "mae_band_eV", "shift_hamiltonian_eV")
+SMALL = {"n_radial": 16, "ema": 0.99, "batch": 1, "blind": "true"}
+
+
+def sets(given: argparse.Namespace) -> None:
+    """Print errors of H and of the bands within ±3 eV for the last four structures of a set."""
+    data, folder = given.data.resolve(), Path(tempfile.mkdtemp())
+    names = sorted(path.name for path in data.iterdir() if path.is_dir())
+    split = folder / "split.json"
+    split.write_text(json.dumps({"train": names[:-4], "validate": [], "test": names[-4:]}))
+    tests = [data / name for name in names[-4:]] + [path.resolve() for path in given.other]
+    print(f"{'model of ' + data.name:30s}{'CPU s':>12s}")
+    heads = ("H / meV", "bands / meV", "gauge / meV", "DOS / %")
+    print(f"{'structure':18s}" + "".join(f"{word:>12s}" for word in heads))
+    for backend, epochs in (("three-centre", 1), ("jax", given.epochs)):
+        chosen = {"backend": backend, "epochs": epochs} | SMALL
+        cost = trained(folder, data, split, **chosen)[1]
+        model = folder / "-".join(str(value) for value in chosen.values())
+        print(f"{backend:30s}{cost:12.0f}", flush=True)
+        for path in tests:
+            out = folder / backend / path.name
+            run([DOCK, "infer", model, path, "-o", out])
+            run([DOCK, "evaluate", out, path, "--width", 6, "-o", out / "errors"])
+            (found,) = json.loads((out / "errors" / "evaluation.json").read_text())["structures"]
+            errors = [1e3 * found[key] for key in _ERRORS] + [100 * found["mae_dos"]]
+            print(f"{path.name:18s}" + "".join(f"{error:12.3f}" for error in errors), flush=True)
 
 
 _STEP = """
@@ -268,16 +302,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("table", choices=["water", "learning", "steps", "infer"])
+    parser.add_argument("table", choices=["water", "learning", "steps", "infer", "sets"])
     parser.add_argument("--data", type=Path, help="the folder that examples/water.py made")
     parser.add_argument("--model", type=Path, help="run folder of a model of bilayer graphene")
     parser.add_argument("--basis", type=Path, help="folder with C.ion.xml")
     parser.add_argument("--m", type=int, nargs="*", default=[1, 5, 10, 20, 30])
+    parser.add_argument("--epochs", type=int, default=300, help="of sets")
+    parser.add_argument("--other", type=Path, nargs="*", default=[], help="more structures to test")
     parser.add_argument("--preset", default="normal")
     parser.add_argument("--threads", type=int, default=None)
     given = parser.parse_args()
     print(f"machine: {machine()}")
-    {"water": water, "learning": learning, "steps": steps, "infer": infer}[given.table](given)
+    tables = {"water": water, "learning": learning, "steps": steps, "infer": infer, "sets": sets}
+    tables[given.table](given)
 
 
 if __name__ == "__main__":

@@ -53,14 +53,15 @@ def radial_features(lengths: jax.Array, n: int, reach: float) -> jax.Array:
     return jnp.exp(-0.5 * ((lengths[:, None] - centres) / width) ** 2)
 
 
-def envelope(lengths: jax.Array, cutoffs: jax.Array) -> jax.Array:
-    """Return (1 − x²)³ for x = r / cutoff < 1, else 0; 1 where the cutoff is 0.
+def envelope(lengths: jax.Array, cutoffs: jax.Array, power: int = 2) -> jax.Array:
+    """Return (1 − xᵖ)³ for x = r / cutoff < 1, else 0; 1 where the cutoff is 0.
 
     Value, slope and curvature vanish at the cutoff, so that nothing jumps when an edge appears.
+    The larger the power p, the later it falls.
     """
     limited = cutoffs > 0
     x = lengths / jnp.where(limited, cutoffs, 1.0)
-    inside = jnp.maximum(1.0 - x * x, 0.0) ** 3
+    inside = jnp.maximum(1.0 - x**power, 0.0) ** 3
     return jnp.where(limited, inside, 1.0)
 
 

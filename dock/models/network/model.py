@@ -50,6 +50,7 @@ __all__ = [
 ]
 
 _SIGMOID = 1.8
+_BLOCK_POWER = 12  # blocks fade late: what the closed form leaves far out must stay within reach
 
 
 class Edges(NamedTuple):
@@ -63,23 +64,25 @@ class Edges(NamedTuple):
 
 
 class EdgeGeometry(NamedTuple):
-    """What depends on the edges alone: frames, radial features, envelope."""
+    """What depends on the edges alone: frames, radial features, envelopes."""
 
     frames: Any
     radial: jax.Array
     envelope: jax.Array
+    block_envelope: jax.Array
 
 
 def edge_geometry(params: Params, config: NetworkConfig, edges: Edges) -> EdgeGeometry:
-    """Return frames, radial features with those of the pair of species, and the envelope."""
+    """Return frames, radial features with those of the pair of species, and the envelopes."""
     lengths = jnp.sqrt((edges.vector**2).sum(-1))
     gaussians = radial_features(lengths, config.n_radial, config.radial_reach)
     radial = jnp.concatenate([gaussians, params["pair"][edges.edge_type]], axis=-1)
-    fade = edges.mask
+    fade, late = edges.mask, edges.mask
     if any(config.cutoffs):
         cutoffs = jnp.asarray(config.cutoffs, lengths.dtype)[edges.edge_type]
         fade = fade * envelope(lengths, cutoffs)
-    return EdgeGeometry(frame_matrices(edges.vector, config.lmax), radial, fade)
+        late = late * envelope(lengths, cutoffs, _BLOCK_POWER)
+    return EdgeGeometry(frame_matrices(edges.vector, config.lmax), radial, fade, late)
 
 
 def start_nodes(
@@ -294,7 +297,7 @@ def edge_head(
     e = so2_linear(head["mix"], e, (c.edge_channels, c.edge_channels), lmax)
     lab = _out_of_frame(geometry, e, c.edge_channels, lmax)
     both = (lab[..., : c.edge_channels], lab[..., c.edge_channels :])
-    return _parts(head["out"], layout, both, edges.edge_type) * geometry.envelope[:, None]
+    return _parts(head["out"], layout, both, edges.edge_type) * geometry.block_envelope[:, None]
 
 
 def _parts(

@@ -20,7 +20,8 @@ from dock.models.targets import TargetLayout
 jax = pytest.importorskip("jax")
 
 from dock.models.network.frames import frame_matrices, m_starts, to_frame, to_lab  # noqa: E402
-from dock.models.network.model import apply, uncouple  # noqa: E402
+from dock.models.network.layers import envelope  # noqa: E402
+from dock.models.network.model import Edges, apply, edge_geometry, uncouple  # noqa: E402
 from dock.models.network.parameters import count_parameters, init_params  # noqa: E402
 
 SMALL = NetworkConfig(
@@ -232,6 +233,28 @@ def test_edges_fade_at_the_cutoff():
         beyond = case.graph.lengths >= reach
         assert beyond.any()
         assert not edge[beyond].any()
+
+
+def test_blocks_fade_late_and_messages_early():
+    """Small blocks near the cutoff must stay within reach: iron's last shell is at 0.975 of it."""
+    with jax.enable_x64(True):
+        config = replace(SMALL, cutoffs=(4.0,), radial_reach=5.0)
+        params = {"pair": np.zeros((1, 2))}
+        lengths = np.array([1.0, 3.0, 3.9, 4.0, 4.5])
+        vector = np.stack([0 * lengths, 0 * lengths, lengths], axis=1)
+        kind = np.zeros(5, dtype=np.int64)
+        found = edge_geometry(params, config, Edges(kind, kind, kind, vector, np.ones(5)))
+        early, late = np.asarray(found.envelope), np.asarray(found.block_envelope)
+        assert early[0] < 0.9
+        assert late[0] == pytest.approx(1.0, abs=1e-6)
+        assert late[1] > 0.9
+        assert late[2] > 0.01 > 1e-3 > early[2]
+        assert not early[3:].any()
+        assert not late[3:].any()
+        for power in (2, 12):
+            value = jax.jit(lambda r, power=power: envelope(r[None], np.array([4.0]), power)[0])
+            assert abs(jax.grad(value)(4.0 - 1e-7)) < 1e-9
+            assert abs(jax.grad(jax.grad(value))(4.0 - 1e-7)) < 1e-4
 
 
 class TestConfig:
