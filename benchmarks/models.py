@@ -1,6 +1,7 @@
 """Models: water against the aims, steps and inference against size, in tables.
 
     python benchmarks/models.py water --data WATER_SET         (examples/water.py WATER_SET)
+    python benchmarks/models.py molecules --data WATER_SET [--study SCRIPT NPZ]
     python benchmarks/models.py steps
     python benchmarks/models.py infer --model RUN --basis IONS --m 1 5 10 20 30
     python benchmarks/models.py learning --data WATER_SET
@@ -145,6 +146,84 @@ def learning(given: argparse.Namespace) -> None:
 
 
 _ERRORS = ("mae_hamiltonian_eV", "mae_band_eV", "shift_hamiltonian_eV")
+_MOLECULES = """
+import json, sys, time
+from pathlib import Path
+import numpy as np
+from dock.models.options import read_train
+from dock.models.training.environment import keep_freed_memory, prepare_process
+prepare_process("cpu")
+keep_freed_memory()
+import jax
+from dock.models.network.model import apply
+from dock.models.network.parameters import count_parameters
+from dock.models.training.run import _Run
+from dock.models.training.setup import prepare
+options = read_train(Path(sys.argv[1]))
+run = _Run(options, prepare(options), None)
+engine, state = run.engine, run.state
+batch = engine.put(next(iter(run.batcher.examples())))
+n_edges = 6
+one = {name: value[: 3 if name in ("species", "atom_mask") else n_edges]
+       for name, value in batch.items() if "label" not in name}
+whole = {**state.params, "constants": engine._constants}
+forward = jax.jit(lambda params, part: apply(params, engine.config, engine.layout, part))
+count = count_parameters(state.params)
+def measured(call, n):
+    times = []
+    for _ in range(n):
+        begin = time.process_time()
+        jax.block_until_ready(call())
+        times.append(time.process_time() - begin)
+    return 1e3 * float(np.median(times[3:]))
+alone = measured(lambda: forward(whole, one), 60)
+box = [state]
+def step():
+    box[0], loss = engine.step(box[0], batch, 1e-9, 0.99)
+    return loss
+print(json.dumps([count, measured(step, 40), alone]))
+"""
+
+
+def molecules(given: argparse.Namespace) -> None:
+    """Print a step of ten molecules and the network on one, on one core; the study beside it.
+
+    The study's script (`--study`) gives the scale: on its machine DeepH-E3 took 14.5 times as
+    long for a step, and 32 times as long for one molecule, as its network of 16 channels.
+    """
+    folder = Path(tempfile.mkdtemp())
+    core = ["taskset", "-c", "0"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    print(f"{'':24s}{'parameters':>12s}{'step / ms':>11s}{'one / ms':>10s}")
+    for preset in ("normal", "accurate"):
+        options = folder / f"{preset}.toml"
+        settings = {"backend": "jax", "preset": preset, "baseline": "two-centre", "epochs": 1}
+        text = OPTIONS.format(
+            data=given.data.resolve(),
+            out=folder / preset,
+            split=given.data.resolve() / "split.json",
+            **settings,
+            **(SMALL | {"n_radial": 12, "batch": 10}),
+        )
+        options.write_text(text)
+        words = [*core, sys.executable, "-c", _MOLECULES, str(options)]
+        done = subprocess.run(words, env=environment, check=True, capture_output=True, text=True)
+        count, step, one = json.loads(done.stdout.splitlines()[-1])
+        print(f"{preset:24s}{count:12,d}{step:11.1f}{one:10.2f}", flush=True)
+    if given.study:
+        script, data = given.study
+        words = [sys.executable, str(script), str(data), "--timing"]
+        for width in ("16", "32"):
+            sizes = ["--C", width, "--Ce", width, "--H", width]
+            done = subprocess.run(
+                [*core, *words, *sizes], env=environment, check=True, capture_output=True, text=True
+            )
+            found = json.loads(done.stdout.splitlines()[-1])
+            step, one = 1e3 * found["s_per_step"], 1e3 * found["inference_s"]
+            name = f"the study, {width} channels"
+            print(f"{name:24s}{found['parameters']:12,d}{step:11.1f}{one:10.2f}", flush=True)
+
+
 SMALL = {"n_radial": 16, "ema": 0.99, "batch": 1, "blind": "true"}
 
 
@@ -302,18 +381,30 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("table", choices=["water", "learning", "steps", "infer", "sets"])
+    parser.add_argument(
+        "table", choices=["water", "learning", "steps", "infer", "sets", "molecules"]
+    )
     parser.add_argument("--data", type=Path, help="the folder that examples/water.py made")
     parser.add_argument("--model", type=Path, help="run folder of a model of bilayer graphene")
     parser.add_argument("--basis", type=Path, help="folder with C.ion.xml")
     parser.add_argument("--m", type=int, nargs="*", default=[1, 5, 10, 20, 30])
     parser.add_argument("--epochs", type=int, default=300, help="of sets")
     parser.add_argument("--other", type=Path, nargs="*", default=[], help="more structures to test")
+    parser.add_argument(
+        "--study", type=Path, nargs=2, metavar=("SCRIPT", "NPZ"), help="the study's network, too"
+    )
     parser.add_argument("--preset", default="normal")
     parser.add_argument("--threads", type=int, default=None)
     given = parser.parse_args()
     print(f"machine: {machine()}")
-    tables = {"water": water, "learning": learning, "steps": steps, "infer": infer, "sets": sets}
+    tables = {
+        "water": water,
+        "learning": learning,
+        "molecules": molecules,
+        "steps": steps,
+        "infer": infer,
+        "sets": sets,
+    }
     tables[given.table](given)
 
 

@@ -19,10 +19,12 @@ class JaxBackend:
 
     def fit(self, options: TrainOptions, progress: Report | None = None) -> dict[str, Any]:
         """Train, or go on with a training that was stopped."""
-        from dock.models.training.environment import prepare_process
+        from dock.models.training.environment import keep_freed_memory, prepare_process
 
         system = options.system
         prepare_process(system.device, preallocate=system.jax_memory_preallocate)
+        if system.device.startswith("cpu"):
+            keep_freed_memory()
         from dock.models.training.run import train
 
         return train(options, progress=progress).to_dict()

@@ -166,9 +166,7 @@ class NetworkEngine:
         self, work: _Work, number: int, x: NDArray[Any], report: Report | None
     ) -> NDArray[Any]:
         """Do one interaction in all parts; return the atoms' new features."""
-        blocks = [
-            jax.tree.map(lambda array: array[number], params["blocks"]) for params in self.params
-        ]
+        blocks = [params["blocks"][number] for params in self.params]
         normed = [
             self._norm(block["norm_x"], jax.device_put(x, device))
             for block, device in zip(blocks, self.devices, strict=True)

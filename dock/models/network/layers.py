@@ -68,10 +68,10 @@ def envelope(lengths: jax.Array, cutoffs: jax.Array, power: int = 2) -> jax.Arra
 def times_i(x: jax.Array, lmax: int) -> jax.Array:
     """Multiply m-major local features by i: +m ← −(−m), −m ← +m."""
     starts = m_starts(lmax)
-    parts = [x[:, : starts[1]]]
-    for m in range(1, lmax + 1):
-        middle = (starts[m] + starts[m + 1]) // 2
-        parts += [-x[:, middle : starts[m + 1]], x[:, starts[m] : middle]]
+    middles = [(starts[m] + starts[m + 1]) // 2 for m in range(1, lmax + 1)]
+    parts = jnp.split(x, sorted([*starts[1:-1], *middles]), axis=1)
+    for plus in range(1, 2 * lmax, 2):
+        parts[plus : plus + 2] = [-parts[plus + 1], parts[plus]]
     return jnp.concatenate(parts, axis=1)
 
 
@@ -90,18 +90,18 @@ def so2_linear(params: Params, x: jax.Array, sizes: tuple[int, int], lmax: int) 
         Largest l.
     """
     n, _, channels = x.shape
-    starts = m_starts(lmax)
     rows = lmax + 1
     c_in, c_out = sizes
-    natural = x[:, :rows, :c_in].reshape(n, rows * c_in) @ params["m0"]
-    found = [natural.reshape(n, rows, c_out)]
+    first, *others = jnp.split(x, m_starts(lmax)[1:-1], axis=1)
+    own, pseudo = jnp.split(first, [c_in], axis=2)
+    found = [(own.reshape(n, rows * c_in) @ params["m0"]).reshape(n, rows, c_out)]
     if "p0" in params:
-        pseudo = x[:, :rows, c_in:].reshape(n, rows * (channels - c_in)) @ params["p0"]
-        found = [jnp.concatenate([found[0], pseudo.reshape(n, rows, -1)], axis=-1)]
-    for m in range(1, lmax + 1):
+        mixed = pseudo.reshape(n, rows * (channels - c_in)) @ params["p0"]
+        found = [jnp.concatenate([found[0], mixed.reshape(n, rows, -1)], axis=-1)]
+    for m, part in enumerate(others, 1):
         rows = lmax + 1 - m
-        part = x[:, starts[m] : starts[m + 1]].reshape(2 * n, rows * channels)
-        found.append((part @ params[f"m{m}"]).reshape(n, 2 * rows, -1))
+        both = part.reshape(2 * n, rows * channels) @ params[f"m{m}"]
+        found.append(both.reshape(n, 2 * rows, -1))
     return jnp.concatenate(found, axis=1)
 
 
@@ -146,10 +146,11 @@ def _normalised(scalars: jax.Array, rest: jax.Array, weights: np.ndarray) -> tup
 def _norm(params: Params, x: jax.Array, natural: int, ls: np.ndarray) -> jax.Array:
     """Normalise scalars apart from everything else."""
     weights = 1.0 / ((2 * ls[1:] + 1) * max(ls.max(), 1))
-    scalars, rest = _normalised(x[:, :1, :natural], x[:, 1:], weights)
+    first, rest = jnp.split(x, [1], axis=1)
+    own, pseudo = jnp.split(first, [natural], axis=2)
+    scalars, rest = _normalised(own, rest, weights)
     scalars = scalars + params["b"]
     if x.shape[-1] > natural:
-        pseudo = x[:, :1, natural:]
         pseudo = pseudo * jax.lax.rsqrt((pseudo**2).mean((-1, -2), keepdims=True) + _EPSILON)
         scalars = jnp.concatenate([scalars, pseudo], axis=-1)
     return jnp.concatenate([scalars, rest], axis=1)
@@ -184,10 +185,10 @@ def mix_channels(params: Params, x: jax.Array, sizes: tuple[int, int], lmax: int
     lmax
         Largest l.
     """
-    c_in, _ = sizes
-    found = [_mix(params["n"], x[..., :c_in], lmax, params["b"])]
+    natural, pseudo = jnp.split(x, [sizes[0]], axis=-1)
+    found = [_mix(params["n"], natural, lmax, params["b"])]
     if "p" in params:
-        found.append(_mix(params["p"], x[..., c_in:], lmax, None))
+        found.append(_mix(params["p"], pseudo, lmax, None))
     return found[0] if len(found) == 1 else jnp.concatenate(found, axis=-1)
 
 
@@ -195,9 +196,9 @@ def _mix(weights: jax.Array, x: jax.Array, lmax: int, bias: jax.Array | None) ->
     """Multiply each l by its matrix."""
     n, _, channels = x.shape
     parts = []
-    for l in range(lmax + 1):
-        own = x[:, l * l : (l + 1) ** 2].reshape(n * (2 * l + 1), channels) @ weights[l]
-        parts.append(own.reshape(n, 2 * l + 1, -1))
+    for l, own in enumerate(jnp.split(x, [l * l for l in range(1, lmax + 1)], axis=1)):
+        mixed = own.reshape(n * (2 * l + 1), channels) @ weights[l]
+        parts.append(mixed.reshape(n, 2 * l + 1, -1))
     if bias is not None:
         parts[0] = parts[0] + bias
     return jnp.concatenate(parts, axis=1)

@@ -116,17 +116,18 @@ def start_edges(params: Params, config: NetworkConfig, geometry: EdgeGeometry) -
 
 def _into_frame(geometry: EdgeGeometry, x: jax.Array, natural: int, lmax: int) -> tuple[Any, Any]:
     """Return natural and pseudo features in the frame, the latter times i."""
-    local = to_frame(geometry.frames, x)
-    return local[..., :natural], times_i(local[..., natural:], lmax)
+    own, pseudo = jnp.split(to_frame(geometry.frames, x), [natural], axis=-1)
+    return own, times_i(pseudo, lmax)
 
 
 def _out_of_frame(geometry: EdgeGeometry, x: jax.Array, natural: int, lmax: int) -> jax.Array:
     """Undo `_into_frame`."""
     if x.shape[-1] > natural:
-        pseudo = -times_i(x[..., natural:], lmax)
-        # i² = −1 for m > 0; m = 0 was not touched.
-        pseudo = pseudo.at[:, : lmax + 1].multiply(-1.0)
-        x = jnp.concatenate([x[..., :natural], pseudo], axis=-1)
+        own, pseudo = jnp.split(x, [natural], axis=-1)
+        # i² = −1 for m > 0; m = 0 is not touched.
+        signs = np.where(np.arange(x.shape[1]) <= lmax, 1.0, -1.0)[:, None]
+        pseudo = times_i(pseudo, lmax) * jnp.asarray(signs, x.dtype)
+        x = jnp.concatenate([own, pseudo], axis=-1)
     return to_lab(geometry.frames, x)
 
 
@@ -162,9 +163,8 @@ def edge_update(
     n_i, p_i = _into_frame(geometry, x[edges.receiver], c.channels, lmax)
     n_j, p_j = _into_frame(geometry, x[edges.sender], c.channels, lmax)
     own = norm_local(block["norm_e"], e, c.edge_channels, lmax)
-    h = jnp.concatenate(
-        [n_i, n_j, own[..., : c.edge_channels], p_i, p_j, own[..., c.edge_channels :]], axis=-1
-    )
+    n_e, p_e = jnp.split(own, [c.edge_channels], axis=-1)
+    h = jnp.concatenate([n_i, n_j, n_e, p_i, p_j, p_e], axis=-1)
     weights = dense(block["radial"], geometry.radial).reshape(h.shape[0], lmax + 1, -1)
     h = per_l(weights, h, lmax)
     natural = 2 * c.channels + c.edge_channels
@@ -174,10 +174,10 @@ def edge_update(
     scalars = jnp.concatenate([h[:, 0, : c.hidden], geometry.radial], axis=-1)
     total = c.channels + c.edge_channels
     h = so2_linear(block["second"], h, (c.hidden, total), lmax)
-    to_node = [h[..., : c.channels], h[..., total : total + c.pseudo_channels]]
-    to_edge = [h[..., c.channels : total], h[..., total + c.pseudo_channels :]]
-    e = e + jnp.concatenate(to_edge, axis=-1)
-    message = _out_of_frame(geometry, jnp.concatenate(to_node, axis=-1), c.channels, lmax)
+    ends = [c.channels, total, total + c.pseudo_channels]
+    n_x, n_e, p_x, p_e = jnp.split(h, ends, axis=-1)
+    e = e + jnp.concatenate([n_e, p_e], axis=-1)
+    message = _out_of_frame(geometry, jnp.concatenate([n_x, p_x], axis=-1), c.channels, lmax)
     message = message * (dense(block["weight"], scalars) * geometry.envelope[:, None])[:, None]
     logits = dense(block["attention"], scalars) if c.n_heads else None
     return e, message, logits
@@ -450,15 +450,15 @@ def apply(
     x = start_nodes(params, config, species, batch.get("moments"))
     e = start_edges(params, config, geometry)
 
-    def interact(carry: tuple[Any, Any], block: Params) -> tuple[tuple[Any, Any], None]:
-        x, e = carry
+    def interact(block: Params, x: jax.Array, e: jax.Array) -> tuple[jax.Array, jax.Array]:
         normed = norm_lab(block["norm_x"], x, config.channels, config.lmax)
         e, message, logits = edge_update(block, config, normed, e, (edges, geometry))
         summed = summed_messages(config, message, logits, (edges, geometry), species.shape[0])
-        return (node_update(block, config, x, summed, species), e), None
+        return node_update(block, config, x, summed, species), e
 
     step = jax.checkpoint(interact) if config.remat else interact
-    (x, e), _ = jax.lax.scan(step, (x, e), params["blocks"])
+    for block in params["blocks"]:
+        x, e = step(block, x, e)
     node = node_head(params["node_head"], config, layout, x, species)
     edge = edge_head(params["edge_head"], config, layout, e, (edges, geometry))
     blocks = edge_blocks(params, layout, edge, edges.edge_type)
