@@ -456,7 +456,8 @@ def apply(
         summed = summed_messages(config, message, logits, (edges, geometry), species.shape[0])
         return node_update(block, config, x, summed, species), e
 
-    step = jax.checkpoint(interact) if config.remat else interact
+    # Compiled once for all blocks: tracing is most of what a start with a warm cache costs.
+    step = jax.jit(jax.checkpoint(interact) if config.remat else interact)
     for block in params["blocks"]:
         x, e = step(block, x, e)
     node = node_head(params["node_head"], config, layout, x, species)
