@@ -29,17 +29,20 @@ def filled_share(energy: Array, e: Array) -> Array:
     e
         (4, n) energies of the corners, ascending.
     """
-    e1, e2, e3, e4 = e
-    share = np.where(energy >= e4, 1.0, 0.0)
-    for region, rule in (
-        ((energy > e1) & (energy < e2), _first),
-        ((energy >= e2) & (energy < e3), _second),
-        ((energy >= e3) & (energy < e4), _third),
-    ):
-        chosen = np.flatnonzero(region)
+    share = np.where(energy >= e[3], 1.0, 0.0)
+    for chosen, rule in zip(_ranges(energy, e), (_first, _second, _third), strict=True):
         if len(chosen):
             share[chosen] = rule(energy[chosen], *e[:, chosen])
     return share
+
+
+def _ranges(energy: Array, e: Array) -> list[Array]:
+    """Return which energies lie in each of the three ranges between the corners."""
+    e1, e2, e3, e4 = e
+    first = (energy > e1) & (energy < e2)
+    second = (energy >= e2) & (energy < e3)
+    third = (energy >= e3) & (energy < e4)
+    return [np.flatnonzero(part) for part in (first, second, third)]
 
 
 def _first(x: Array, e1: Array, e2: Array, e3: Array, e4: Array) -> Array:
@@ -72,15 +75,10 @@ def corner_shares(energy: Array, e: Array) -> tuple[Array, Array]:
     e
         (4, n) energies of the corners, ascending.
     """
-    e1, e2, e3, e4 = e
-    w = np.where(energy >= e4, 0.25, np.zeros((4, 1)))
+    w = np.where(energy >= e[3], 0.25, np.zeros((4, 1)))
     density = np.zeros(len(energy))
-    for region, rule in (
-        ((energy > e1) & (energy < e2), _first_corners),
-        ((energy >= e2) & (energy < e3), _second_corners),
-        ((energy >= e3) & (energy < e4), _third_corners),
-    ):
-        chosen = np.flatnonzero(region)
+    rules = (_first_corners, _second_corners, _third_corners)
+    for chosen, rule in zip(_ranges(energy, e), rules, strict=True):
         if len(chosen):
             w[:, chosen], density[chosen] = rule(energy[chosen], *e[:, chosen])
     return w, density
