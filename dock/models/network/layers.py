@@ -23,11 +23,10 @@ __all__ = [
     "Params",
     "dense",
     "envelope",
-    "gate_local",
+    "gate_factors",
     "mix_channels",
     "norm_lab",
     "norm_local",
-    "per_l",
     "radial_features",
     "so2_linear",
     "times_i",
@@ -75,7 +74,13 @@ def times_i(x: jax.Array, lmax: int) -> jax.Array:
     return jnp.concatenate(parts, axis=1)
 
 
-def so2_linear(params: Params, x: jax.Array, sizes: tuple[int, int], lmax: int) -> jax.Array:
+def so2_linear(
+    params: Params,
+    x: jax.Array,
+    sizes: tuple[int, int],
+    lmax: int,
+    factors: jax.Array | None = None,
+) -> jax.Array:
     """Apply the general O(2)-equivariant linear map of each |m|.
 
     Parameters
@@ -88,11 +93,16 @@ def so2_linear(params: Params, x: jax.Array, sizes: tuple[int, int], lmax: int) 
         Natural channels of the input and of the output.
     lmax
         Largest l.
+    factors
+        (n, lmax + 1, c) numbers that multiply each l and channel of the input first. Given here,
+        they are applied while the parts are cut out, without arrays of their own.
     """
     n, _, channels = x.shape
     rows = lmax + 1
     c_in, c_out = sizes
     first, *others = jnp.split(x, m_starts(lmax)[1:-1], axis=1)
+    if factors is not None:
+        first = first * factors
     own, pseudo = jnp.split(first, [c_in], axis=2)
     found = [(own.reshape(n, rows * c_in) @ params["m0"]).reshape(n, rows, c_out)]
     if "p0" in params:
@@ -100,38 +110,30 @@ def so2_linear(params: Params, x: jax.Array, sizes: tuple[int, int], lmax: int) 
         found = [jnp.concatenate([found[0], mixed.reshape(n, rows, -1)], axis=-1)]
     for m, part in enumerate(others, 1):
         rows = lmax + 1 - m
+        if factors is not None:
+            part = part.reshape(n, 2, rows, channels) * factors[:, None, m:]
         both = part.reshape(2 * n, rows * channels) @ params[f"m{m}"]
         found.append(both.reshape(n, 2 * rows, -1))
     return jnp.concatenate(found, axis=1)
 
 
-def per_l(weights: jax.Array, x: jax.Array, lmax: int) -> jax.Array:
-    """Multiply local features (n, K, c) by weights (n, lmax + 1, c) of each l."""
-    factors = [weights]
-    for m in range(1, lmax + 1):
-        factors += [weights[:, m:], weights[:, m:]]
-    return x * jnp.concatenate(factors, axis=1)
-
-
-def gate_local(x: jax.Array, gates: jax.Array, natural: int, lmax: int) -> jax.Array:
-    """Pass natural scalars through SiLU and multiply the rest by gates made of scalars.
+def gate_factors(scalars: jax.Array, gates: jax.Array, lmax: int) -> jax.Array:
+    """Return factors (n, lmax + 1, c) that pass natural scalars through SiLU and gate the rest.
 
     Parameters
     ----------
-    x
-        (n, K, c) local features.
+    scalars
+        (n, natural channels) the part of l = 0.
     gates
-        (n, (lmax + 1) · c) numbers; those of l = 0 act on pseudo-scalars only.
-    natural
-        Number of natural channels.
+        (n, (lmax + 1) · c) numbers made of scalars; those of l = 0 act on pseudo-scalars only.
     lmax
         Largest l.
     """
-    n, _, channels = x.shape
-    factor = jax.nn.sigmoid(gates.reshape(n, lmax + 1, channels)) * _SIGMOID
-    silu = jax.nn.sigmoid(x[:, :1, :natural]) * _SILU
+    n, natural = scalars.shape
+    factor = jax.nn.sigmoid(gates.reshape(n, lmax + 1, -1)) * _SIGMOID
+    silu = jax.nn.sigmoid(scalars[:, None]) * _SILU
     first = jnp.concatenate([silu, factor[:, :1, natural:]], axis=-1)
-    return per_l(jnp.concatenate([first, factor[:, 1:]], axis=1), x, lmax)
+    return jnp.concatenate([first, factor[:, 1:]], axis=1)
 
 
 def _normalised(scalars: jax.Array, rest: jax.Array, weights: np.ndarray) -> tuple[Any, Any]:

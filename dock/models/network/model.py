@@ -18,11 +18,10 @@ from dock.models.network.layers import (
     Params,
     dense,
     envelope,
-    gate_local,
+    gate_factors,
     mix_channels,
     norm_lab,
     norm_local,
-    per_l,
     radial_features,
     so2_linear,
     times_i,
@@ -49,7 +48,6 @@ __all__ = [
     "uncouple",
 ]
 
-_SIGMOID = 1.8
 _BLOCK_POWER = 12  # blocks fade late: what the closed form leaves far out must stay within reach
 
 
@@ -166,14 +164,15 @@ def edge_update(
     n_e, p_e = jnp.split(own, [c.edge_channels], axis=-1)
     h = jnp.concatenate([n_i, n_j, n_e, p_i, p_j, p_e], axis=-1)
     weights = dense(block["radial"], geometry.radial).reshape(h.shape[0], lmax + 1, -1)
-    h = per_l(weights, h, lmax)
     natural = 2 * c.channels + c.edge_channels
-    h = so2_linear(block["first"], h, (natural, c.hidden), lmax)
-    scalars = jnp.concatenate([h[:, 0, : c.hidden], geometry.radial], axis=-1)
-    h = gate_local(h, dense(block["gate"], scalars), c.hidden, lmax)
-    scalars = jnp.concatenate([h[:, 0, : c.hidden], geometry.radial], axis=-1)
+    h = so2_linear(block["first"], h, (natural, c.hidden), lmax, weights)
+    own = h[:, 0, : c.hidden]
+    gates = dense(block["gate"], jnp.concatenate([own, geometry.radial], axis=-1))
+    factors = gate_factors(own, gates, lmax)
+    passed = own * factors[:, 0, : c.hidden]
+    scalars = jnp.concatenate([passed, geometry.radial], axis=-1)
     total = c.channels + c.edge_channels
-    h = so2_linear(block["second"], h, (c.hidden, total), lmax)
+    h = so2_linear(block["second"], h, (c.hidden, total), lmax, factors)
     ends = [c.channels, total, total + c.pseudo_channels]
     n_x, n_e, p_x, p_e = jnp.split(h, ends, axis=-1)
     e = e + jnp.concatenate([n_e, p_e], axis=-1)
@@ -204,11 +203,7 @@ def node_update(
     x = x + mix_channels(block["out"], summed, sizes, lmax)
     y = mix_channels(block["f_in"], norm_lab(block["norm_f"], x, c.channels, lmax), sizes, lmax)
     scalars = jnp.concatenate([y[:, 0, : c.channels], block["f_species"][species]], axis=-1)
-    gates = dense(block["f_gate"], scalars).reshape(x.shape[0], lmax + 1, -1)
-    factor = jax.nn.sigmoid(gates) * _SIGMOID
-    silu = jax.nn.sigmoid(y[:, :1, : c.channels]) * 1.6767
-    first = jnp.concatenate([silu, factor[:, :1, c.channels :]], axis=-1)
-    factor = jnp.concatenate([first, factor[:, 1:]], axis=1)
+    factor = gate_factors(y[:, 0, : c.channels], dense(block["f_gate"], scalars), lmax)
     ls = np.repeat(np.arange(lmax + 1), 2 * np.arange(lmax + 1) + 1)
     return x + mix_channels(block["f_out"], y * factor[:, ls], sizes, lmax)
 

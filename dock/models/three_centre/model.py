@@ -20,13 +20,6 @@ from dock.core.arrays import FloatArray, IntArray
 from dock.models.baseline import hermitian_blocks
 from dock.models.graph import Graph, GraphPart, parts_of
 from dock.models.targets import TargetLayout
-from dock.models.three_centre._kernels import (
-    add_surroundings,
-    fill_bonds,
-    fill_harmonics,
-    fill_polynomials,
-    fill_sites,
-)
 from dock.models.three_centre.terms import (
     L_MAX,
     N_MAX,
@@ -67,6 +60,8 @@ class Span(NamedTuple):
 
     def polynomials(self, r: FloatArray, degree: int) -> FloatArray:
         """Return Chebyshev polynomials (n, degree + 1) of the distances, faded at the cutoff."""
+        from dock.models.three_centre._kernels import fill_polynomials
+
         ends = self.shortest, max(self.longest, self.shortest + 0.1), self.cutoff
         values = np.empty((len(r), degree + 1))
         fill_polynomials(values, np.ascontiguousarray(r), ends, _STRAIGHT)
@@ -101,6 +96,8 @@ class Surroundings(NamedTuple):
     @classmethod
     def of(cls, graph: Graph, spans: Sequence[Span]) -> Surroundings:
         """Sum over the neighbours of each atom."""
+        from dock.models.three_centre._kernels import add_surroundings
+
         shape = (graph.n_atoms, graph.n_species, N_MAX + 1, (L_MAX + 1) ** 2)
         around = np.zeros(shape)
         for part in parts_of(graph, _PART_EDGES):
@@ -127,6 +124,8 @@ class Surroundings(NamedTuple):
 
 def harmonics_up_to(l_max: int, directions: FloatArray) -> FloatArray:
     """Return √(4π / (2l+1)) Y_lm, shape (n, (l_max + 1)²)."""
+    from dock.models.three_centre._kernels import fill_harmonics
+
     values = np.empty((len(directions), (l_max + 1) ** 2))
     fill_harmonics(values, np.ascontiguousarray(directions), l_max)
     return values
@@ -158,6 +157,8 @@ class Bonds:
 
     def functions(self, terms: BondTerms, around: Surroundings, chosen: slice) -> FloatArray:
         """Return the functions of some bonds, (bonds, 2J + 1, functions)."""
+        from dock.models.three_centre._kernels import fill_bonds
+
         count = len(range(*chosen.indices(self.n)))
         out = np.empty((count, 2 * terms.J + 1, terms.n_functions))
         fill_bonds(
@@ -184,6 +185,8 @@ def _near(span: Span, lengths: FloatArray) -> FloatArray:
 
 def site_functions(terms: SiteTerms, around: FloatArray) -> FloatArray:
     """Return the functions of some atoms, (atoms, 2J + 1, functions)."""
+    from dock.models.three_centre._kernels import fill_sites
+
     out = np.zeros((len(around), 2 * terms.J + 1, terms.n_functions))
     fill_sites(
         out,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -15,8 +16,21 @@ from dock.models.options.train import TrainOptions
 from dock.models.targets import TargetLayout
 from dock.models.training.losses import make_errors, make_loss, mean_of
 from dock.models.training.optimiser import clipped, empty_norms, make_optimiser
+from dock.models.training.programs import KeptProgram
 
 __all__ = ["Engine", "State"]
+
+# Options of [process.train] that the compiled functions do not depend on.
+_OUTSIDE = (
+    "max_epoch",
+    "multi_way_jit_num",
+    "ahead_of_time_compile",
+    "ema_decay",
+    "validate_interval",
+    "early_stop",
+    "dataloader",
+    "scheduler",
+)
 
 
 class State(NamedTuple):
@@ -43,6 +57,8 @@ class Engine:
         The part of the parameters that is not trained.
     devices
         More than one: each takes its share of a batch; the loss is that of the whole batch.
+    kept
+        Folder of programs that a later start may load, see `KeptProgram`.
     """
 
     _copied: Any = PartitionSpec()  # type: ignore[no-untyped-call]
@@ -55,6 +71,7 @@ class Engine:
         config: NetworkConfig,
         constants: Any,
         devices: Sequence[Any],
+        kept: Path | None = None,
     ) -> None:
         self.layout, self.config = layout, config
         self._constants = jax.device_put(constants)
@@ -67,8 +84,28 @@ class Engine:
         whole: dict[str, Any] = {}
         if self._mesh is not None:  # every process has all results
             whole["out_shardings"] = NamedSharding(self._mesh, self._copied)
-        self._jitted_step = jax.jit(self._step, donate_argnums=(0,), **whole)
-        self._jitted_errors = jax.jit(self._errors, **whole)
+        folder = kept if self._mesh is None else None
+        identity = self._identity(options)
+        step = jax.jit(self._step, donate_argnums=(0,), **whole)
+        errors = jax.jit(self._errors, **whole)
+        self._run_step = KeptProgram(step, {**identity, "program": "step"}, 2, folder)
+        self._run_errors = KeptProgram(errors, {**identity, "program": "errors"}, 2, folder)
+
+    def _identity(self, options: TrainOptions) -> dict[str, Any]:
+        """Return what the programs are made from, shapes apart."""
+        content = options.to_dict()
+        train = content["process"]["train"]
+        for name in _OUTSIDE:
+            train.pop(name)
+        train["optimizer"].pop("init_learning_rate")
+        return {
+            "float_type": content["system"]["float_type"],
+            "model": content["model"],
+            "train": train,
+            "layout": self.layout.to_dict(),
+            "config": self.config.to_dict(),
+            "device": str(self._device),
+        }
 
     def start(self, params: Any) -> State:
         """Return the state before the first step."""
@@ -112,14 +149,15 @@ class Engine:
         decay
             Share of the average that is kept.
         """
-        found: tuple[State, jax.Array] = self._jitted_step(
-            state, self._constants, batch, rate, decay
+        kind = state.norms.dtype.type
+        found: tuple[State, jax.Array] = self._run_step(
+            state, self._constants, batch, kind(rate), kind(decay)
         )
         return found
 
     def errors(self, params: Any, batch: Mapping[str, Any]) -> dict[str, jax.Array]:
         """Return sums of errors of a batch, see `make_errors`."""
-        found: dict[str, jax.Array] = self._jitted_errors(params, self._constants, batch)
+        found: dict[str, jax.Array] = self._run_errors(params, self._constants, batch)
         return found
 
     # What depends on the data is an argument of the programs, no constant in them: so they are

@@ -23,6 +23,7 @@ from dock.files import write_text
 from dock.models.data.batches import Batcher
 from dock.models.modelfile import ModelFile, read_model, write_model
 from dock.models.options.train import TrainOptions
+from dock.models.training.environment import cache_folder
 from dock.models.training.log import TrainingLog, named_errors
 from dock.models.training.optimiser import learning_rate
 from dock.models.training.setup import Setup, prepare, record
@@ -139,7 +140,10 @@ class _Run:
         self.dtype = np.float64 if options.system.float_type == "fp64" else np.float32
         params = dict(setup.params)
         self.constants = params.pop("constants")
-        self.engine = Engine(options, setup.layout, setup.config, self.constants, setup.devices)
+        kept = cache_folder() / "programs"
+        self.engine = Engine(
+            options, setup.layout, setup.config, self.constants, setup.devices, kept
+        )
         self.batcher = self._batcher(setup.split.train, shuffle=True)
         self.steps_per_epoch = self.batcher.steps_per_epoch
         self.total = self.steps_per_epoch * self.train_options.max_epoch
@@ -282,8 +286,7 @@ class _Run:
         rate = learning_rate(options.scheduler, done, self.total)
         rate *= options.optimizer.init_learning_rate * self.progress.plateau.scale
         decay = min(options.ema_decay, (1 + done) / (10 + done))
-        kind = self.dtype
-        self.state, loss = self.engine.step(self.state, batch, kind(rate), kind(decay))
+        self.state, loss = self.engine.step(self.state, batch, rate, decay)
         self.pending.append((done, self.progress.epoch, self.progress.batch, loss))
         self.last = (self.progress.epoch, self.progress.batch)
         self._look_at_losses(_IN_FLIGHT)
@@ -375,7 +378,7 @@ class _Run:
 
         for batch in self.batcher.examples():
             copy = jax.tree.map(lambda leaf: leaf.copy(), self.state)
-            self.engine.step(copy, self.engine.put(batch), self.dtype(0), self.dtype(1))
+            self.engine.step(copy, self.engine.put(batch), 0.0, 1.0)
 
     def _result(self, reason: str) -> TrainingResult:
         """Measure the best model on the test set and sum up."""

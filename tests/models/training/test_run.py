@@ -460,3 +460,47 @@ class TestEngine:
         )
         for name, value in flatten(state.params).items():
             np.testing.assert_array_equal(value, before[name])
+
+    def lowered(self, parts, options):
+        """The text of a step, and what a kept program of it would be found by."""
+        setup = parts[1]
+        params = dict(setup.params)
+        constants = params.pop("constants")
+        engine = Engine(options, setup.layout, setup.config, constants, setup.devices)
+        kept = engine._run_step
+        words = (engine.start(params), constants, self.batches(parts)[0])
+        text = kept._function.lower(*words, np.float32(0.1), np.float32(0.9)).as_text()
+        return text, kept._identity
+
+    def test_kept_programs_follow_the_options(self, parts):
+        """Options outside the identity of a program leave its text alone; others change both."""
+        options, _ = parts
+        train = options.process.train
+        text, identity = self.lowered(parts, options)
+        outside = replace(
+            train,
+            max_epoch=train.max_epoch + 3,
+            multi_way_jit_num=5,
+            ahead_of_time_compile=True,
+            ema_decay=0.7,
+            validate_interval=3,
+            early_stop=4,
+            dataloader=replace(train.dataloader, batch_size=7),
+            scheduler=replace(train.scheduler, type="constant"),
+            optimizer=replace(train.optimizer, init_learning_rate=0.5),
+        )
+        other = replace(options, process=replace(options.process, train=outside))
+        assert self.lowered(parts, other) == (text, identity)
+        for inside in (
+            replace(
+                options,
+                process=replace(
+                    options.process,
+                    train=replace(train, optimizer=replace(train.optimizer, clip_norm_factor=3.5)),
+                ),
+            ),
+            replace(options, model=replace(options.model, loss_type="huber")),
+        ):
+            found = self.lowered(parts, inside)
+            assert found[0] != text
+            assert found[1] != identity
