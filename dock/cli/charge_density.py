@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 
 __all__ = ["charge_density"]
 
+_LOG = logging.getLogger(__name__)
+_MISSED = 1e-4  # electrons
+
 
 @click.command(
     name="charge-density",
@@ -42,6 +46,13 @@ More examples:
 @click.option("--set", "settings", multiple=True, metavar="C=C6.0-s2p2d1", help="OpenMX's basis.")
 @click.option("--grid", type=int, nargs=3, metavar="N1 N2 N3", help="Numbers of grid points.")
 @click.option("--spacing", type=float, metavar="X", help="Distance of grid points, Å [0.1].")
+@click.option(
+    "--oversample",
+    type=click.IntRange(1, 8),
+    metavar="N",
+    help="Take the density on a grid N times as fine, keep what the grid can hold [1; 2 where the "
+    "default grid misses more than 1e-4 electrons].",
+)
 @click.option(
     "--window",
     type=float,
@@ -70,6 +81,7 @@ def charge_density(
     settings: tuple[str, ...],
     grid: tuple[int, int, int] | None,
     spacing: float | None,
+    oversample: int | None,
     window: tuple[float, float] | None,
     recompute: bool,
     mesh: tuple[int, int, int] | None,
@@ -113,7 +125,19 @@ def charge_density(
 
     kind = "charge density" if window is None else "local density of states"
     overlap = calc.get("overlap")
-    result = compute(density, points, overlap=overlap, kind=kind, jobs=jobs, progress=progress)
+    words: dict[str, Any] = {"overlap": overlap, "kind": kind, "jobs": jobs, "progress": progress}
+    result = compute(density, points, oversample=oversample or 1, **words)
+    if oversample is None and result.missed > _MISSED:
+        if grid or spacing:
+            _LOG.warning(
+                "the grid misses %.1e electrons: --oversample 2 or a finer grid mends that.",
+                result.missed,
+            )
+        else:
+            _LOG.warning(
+                "the grid misses %.1e electrons: taken again on one twice as fine.", result.missed
+            )
+            result = compute(density, points, oversample=2, **words)
     written = result.save(target, overwrite=overwrite)
     if plot is not None:
         written.append(result.plot(plot, overwrite=overwrite))
@@ -192,8 +216,11 @@ def _print(result: GridDensity, written: list[Path], *, as_json: bool) -> None:
     if as_json:
         echo_json({**facts, "files": [str(file) for file in written]})
         return
+    shape = "×".join(str(n) for n in result.grid.shape) + f", {result.grid.n_points} points"
+    if result.oversample > 1:
+        shape += f", from one {result.oversample} times as fine"
     rows = [
-        ["grid", "×".join(str(n) for n in result.grid.shape) + f", {result.grid.n_points} points"],
+        ["grid", shape],
         ["∫ρ", f"{result.n_electrons:.6f}"],
         ["Tr(ρS)", f"{result.expected:.6f}"],
     ]

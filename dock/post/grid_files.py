@@ -38,6 +38,7 @@ def density_facts(result: GridDensity) -> dict[str, Any]:
         "formula": result.grid.structure.formula,
         "spin": result.spin.value,
         "shape": list(result.grid.shape),
+        "oversample": result.oversample,
         "parts": list(result.names),
         "unit": "electrons/angstrom^3, moments in mu_B/angstrom^3",
         "integrals": result.integrals,
