@@ -173,9 +173,10 @@ start = time.process_time() - begin
 n_edges = 6
 one = {name: value[: 3 if name in ("species", "atom_mask") else n_edges]
        for name, value in batch.items() if "label" not in name}
-whole = {**state.params, "constants": engine._constants}
+params = engine.packing.unpack({name: np.asarray(part) for name, part in state.params.items()})
+whole = jax.device_put({**params, "constants": engine._constants})
 forward = jax.jit(lambda params, part: apply(params, engine.config, engine.layout, part))
-count = count_parameters(state.params)
+count = count_parameters(params)
 def measured(call, n):
     times = []
     for _ in range(n):

@@ -16,6 +16,7 @@ from dock.models.options.train import TrainOptions
 from dock.models.targets import TargetLayout
 from dock.models.training.losses import make_errors, make_loss, mean_of
 from dock.models.training.optimiser import clipped, empty_norms, make_optimiser
+from dock.models.training.packing import Packing
 from dock.models.training.programs import KeptProgram
 
 __all__ = ["Engine", "State"]
@@ -34,7 +35,7 @@ _OUTSIDE = (
 
 
 class State(NamedTuple):
-    """Everything that a step changes, on the device."""
+    """Everything that a step changes, on the device; parameters are packed, see `Packing`."""
 
     params: Any
     moments: Any
@@ -108,11 +109,15 @@ class Engine:
         }
 
     def start(self, params: Any) -> State:
-        """Return the state before the first step."""
-        self._rule = make_optimiser(self._train.optimizer, params, self._freeze)
+        """Return the state before the first step; `packing` is that of these parameters."""
+        self.packing = Packing(params, self._freeze)
+        self._rule = make_optimiser(
+            self._train.optimizer, self.packing.decayed, self.packing.moving
+        )
+        params = self.packing.pack(params)
         dtype = jax.tree.leaves(params)[0].dtype
         state = State(
-            jax.tree.map(np.array, params),
+            params,
             jax.jit(self._rule.init)(params),  # one program instead of one for each array
             jax.tree.map(np.array, params),
             empty_norms(dtype),
@@ -156,7 +161,7 @@ class Engine:
         return found
 
     def errors(self, params: Any, batch: Mapping[str, Any]) -> dict[str, jax.Array]:
-        """Return sums of errors of a batch, see `make_errors`."""
+        """Return sums of errors of a batch with packed parameters, see `make_errors`."""
         found: dict[str, jax.Array] = self._run_errors(params, self._constants, batch)
         return found
 
@@ -167,7 +172,7 @@ class Engine:
         self, params: Any, constants: Any, batch: Mapping[str, Any], sums: Callable[..., Any]
     ) -> Any:
         """Return sums over a batch, or over the shares of all devices."""
-        whole = {**params, "constants": constants}
+        whole = {**self.packing.unpack(params), "constants": constants}
 
         def one(part: Mapping[str, Any]) -> Any:
             return sums(apply(whole, self.config, self.layout, part), part)

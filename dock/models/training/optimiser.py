@@ -21,6 +21,7 @@ __all__ = [
     "Plateau",
     "clipped",
     "empty_norms",
+    "is_matrix",
     "learning_rate",
     "make_optimiser",
     "trainable",
@@ -50,34 +51,42 @@ def trainable(params: Any, freeze: tuple[str, ...]) -> Any:
     return unflatten(frozen)
 
 
-def _is_matrix(name: str) -> bool:
+def is_matrix(name: str) -> bool:
+    """Return whether the parameters of a path are a matrix, whose entries decay."""
     last = name.rsplit("/", 1)[-1]
     digits = last[0] in "m#" and last[1:].isdecimal()
     return digits or last in _MATRICES
 
 
 def make_optimiser(
-    options: Optimizer, params: Any, freeze: tuple[str, ...] = ()
+    options: Optimizer, decayed: Any, moving: Any | None = None
 ) -> optax.GradientTransformation:
-    """Return the rule with a learning rate of one (minus included); the step multiplies it."""
+    """Return the rule with a learning rate of one (minus included); the step multiplies it.
+
+    Parameters
+    ----------
+    options
+        Which rule.
+    decayed, moving
+        Trees of booleans like the parameters: whose weights decay, and which are trained
+        (default: all).
+    """
     beta1, beta2 = options.betas
     if options.type == "sgd":
         rule = optax.sgd(1.0, momentum=options.momentum)
     elif options.type == "adam":
         rule = optax.adam(1.0, b1=beta1, b2=beta2, eps=options.eps)
     else:
-        decay = unflatten({name: _is_matrix(name) for name in flatten(params)})
         rule = optax.adamw(
             1.0,
             b1=beta1,
             b2=beta2,
             eps=options.eps,
             weight_decay=options.weight,
-            mask=decay,
+            mask=decayed,
         )
-    if not freeze:
+    if moving is None or all(jax.tree.leaves(moving)):
         return rule
-    moving = trainable(params, freeze)
     still = jax.tree.map(lambda value: not value, moving)
     return optax.chain(optax.masked(rule, moving), optax.masked(optax.set_to_zero(), still))
 

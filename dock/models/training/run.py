@@ -210,7 +210,7 @@ class _Run:
                 self._refuse_nan(self.progress.step - 1, *self.last)
         if not self.writes:
             return
-        model = self._model(average)
+        model = self._model(self.engine.packing.unpack(average))
         saving = self.options.data.model_save
         if is_best and saving.best:
             write_model(self.models / "best.h5", model, overwrite=True)
@@ -393,7 +393,8 @@ class _Run:
         if self.setup.split.test:
             params = dict(read_model(best).params)
             params.pop("constants")
-            test = self.measure(self.setup.split.test, params)[0]
+            packed = self.engine.packing.pack(params)
+            test = self.measure(self.setup.split.test, packed)[0]
         found = self.progress.best
         result = TrainingResult(
             self.folder,

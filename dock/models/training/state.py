@@ -18,7 +18,7 @@ from dock.models.training.optimiser import Plateau
 
 __all__ = ["Progress", "read_state", "write_state"]
 
-_FORMAT, _VERSION = "dock training state", 2
+_FORMAT, _VERSION = "dock training state", 3
 _FIX = "Delete it to train from the start, or restore it from a copy."
 
 

@@ -20,6 +20,7 @@ from dock.models.training.optimiser import (  # noqa: E402
     make_optimiser,
     trainable,
 )
+from dock.models.training.packing import Packing  # noqa: E402
 
 TOTAL = 1000
 
@@ -140,10 +141,13 @@ GRADIENT = jax.tree.map(lambda x: 0.5 * x, PARAMS)
 
 def updates(options, freeze=(), steps=1):
     with jax.enable_x64(True):
-        rule = make_optimiser(options, PARAMS, freeze)
-        state = rule.init(PARAMS)
+        packing = Packing(PARAMS, freeze)
+        params, gradient = packing.pack(PARAMS), packing.pack(GRADIENT)
+        rule = make_optimiser(options, packing.decayed, packing.moving)
+        state = rule.init(params)
         for _ in range(steps):
-            found, state = rule.update(GRADIENT, state, PARAMS)
+            found, state = rule.update(gradient, state, params)
+        found = packing.unpack({name: np.asarray(part) for name, part in found.items()})
         return jax.tree.map(float, jax.tree.map(np.squeeze, found))
 
 
@@ -182,3 +186,60 @@ class TestRules:
         memory = empty_norms(np.float32)
         gradient, _ = jax.jit(clipped)({"a": np.array([math.nan])}, memory, 20, 8.0)
         assert np.isnan(gradient["a"]).all()
+
+
+class TestPacking:
+    def params(self, rng):
+        """Names as those of a network: matrices and vectors, small ones and one large."""
+        sizes = {"w0": (3, 4), "b0": (4,), "m1": (5, 2), "w": (2, 3)}
+        block = {name: rng.normal(size=shape) for name, shape in sizes.items()}
+        return {
+            "blocks": [block, jax.tree.map(lambda x: -2 * x, block)],
+            "head": {"out": [rng.normal(size=(200, 150)), rng.normal(size=())]},
+        }
+
+    def test_there_and_back(self, rng):
+        params = self.params(rng)
+        packing = Packing(params)
+        packed = packing.pack(params)
+        assert sorted(packed) == ["head/out/#0", "matrices, moving", "vectors, moving"]
+        assert packing.decayed == {
+            "head/out/#0": True,
+            "matrices, moving": True,
+            "vectors, moving": False,
+        }
+        for back in (
+            packing.unpack(packed),
+            jax.jit(packing.unpack)(packed),
+            packing.unpack(packing.pack(packing.unpack(packed))),
+        ):
+            assert jax.tree.structure(back) == jax.tree.structure(params)
+            for one, two in zip(jax.tree.leaves(back), jax.tree.leaves(params), strict=True):
+                assert np.shape(one) == np.shape(two)
+                np.testing.assert_allclose(one, two, rtol=1e-6)
+
+    def test_gradients_go_where_they_belong(self, rng):
+        params = self.params(rng)
+        packing = Packing(params)
+        with jax.enable_x64(True):
+            weights = jax.tree.map(lambda x: rng.normal(size=np.shape(x)), params)
+
+            def value(packed):
+                found = packing.unpack(packed)
+                parts = jax.tree.map(lambda x, w: (w * x**2).sum(), found, weights)
+                return sum(jax.tree.leaves(parts))
+
+            packed = jax.grad(value)(packing.pack(params))
+        found = packing.unpack({name: np.asarray(part) for name, part in packed.items()})
+        expected = jax.tree.map(lambda x, w: 2 * w * x, params, weights)
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-12), found, expected)
+
+    def test_what_is_frozen_lies_apart(self, rng):
+        packing = Packing(self.params(rng), ("blocks/#1/*",))
+        assert packing.moving == {
+            "matrices, moving": True,
+            "vectors, moving": True,
+            "matrices, still": False,
+            "vectors, still": False,
+            "head/out/#0": True,
+        }

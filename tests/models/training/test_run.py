@@ -413,6 +413,10 @@ def parts(data, tmp_path_factory):
     return options, prepare(options)
 
 
+def on_host(tree):
+    return {name: np.asarray(value) for name, value in tree.items()}
+
+
 class TestEngine:
     def engine(self, parts, **changes):
         options, setup = parts
@@ -435,9 +439,9 @@ class TestEngine:
         expected = {name: np.array(value) for name, value in flatten(params).items()}
         for batch, decay in zip(self.batches(parts), (0.0, 0.5, 0.9), strict=True):
             state, _ = engine.step(state, batch, np.float32(0.01), np.float32(decay))
-            for name, value in flatten(state.params).items():
+            for name, value in flatten(engine.packing.unpack(on_host(state.params))).items():
                 expected[name] = decay * expected[name] + (1 - decay) * np.asarray(value)
-        for name, value in flatten(state.average).items():
+        for name, value in flatten(engine.packing.unpack(on_host(state.average))).items():
             np.testing.assert_allclose(value, expected[name], rtol=1e-4, atol=1e-7)
         assert int(state.step) == 3
 
@@ -458,7 +462,7 @@ class TestEngine:
         state, _ = engine.step(
             engine.start(params), self.batches(parts)[0], np.float32(0), np.float32(0.9)
         )
-        for name, value in flatten(state.params).items():
+        for name, value in flatten(engine.packing.unpack(on_host(state.params))).items():
             np.testing.assert_array_equal(value, before[name])
 
     def lowered(self, parts, options):
