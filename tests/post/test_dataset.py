@@ -56,6 +56,22 @@ def test_a_split_has_every_name_once(count, first, second, seed):
     assert found == split(names[::-1], ratios, seed=seed)
 
 
+def test_links_to_structures_are_followed_and_circles_are_not(data, tmp_path):
+    """A data set is often a folder of links into a larger one."""
+    root, names = find_structures(data)
+    chosen = tmp_path / "chosen"
+    (chosen / "dft").mkdir(parents=True)
+    (chosen / "dft" / "one").symlink_to(root / names[0])
+    (chosen / "dft" / "group").symlink_to(root)
+    (root / "back").symlink_to(root)
+    (root / names[0] / "up").symlink_to(root)
+    (chosen / "dft" / "broken").symlink_to(tmp_path / "nowhere")
+    assert find_structures(data)[1] == names
+    found = find_structures(chosen)[1]
+    assert {"one", *(f"group/{name}" for name in names)} <= set(found)
+    assert all((chosen / "dft" / name / "POSCAR").is_file() for name in found)
+
+
 def test_a_split_may_leave_some_out_and_keep_groups_together():
     names = [f"{letter}{n}" for letter in "abcdef" for n in range(10)]
     found = split(names, (0.5, 0.1, 0.1))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,7 +36,8 @@ class Split:
 def find_structures(folder: str | Path) -> tuple[Path, list[str]]:
     """Return the folder of a data set and the names of the unified folders below it, sorted.
 
-    A sub-folder ``dft`` is the data set where there is one, as in the DeepH layout.
+    A sub-folder ``dft`` is the data set where there is one, as in the DeepH layout. Symbolic links
+    to folders are followed, but not one that leads back to where it is.
 
     Raises
     ------
@@ -47,16 +49,30 @@ def find_structures(folder: str | Path) -> tuple[Path, list[str]]:
         raise MissingDataError("the data set", root, "There is no such folder.")
     if (root / "dft").is_dir():
         root = root / "dft"
-    names = sorted(
-        str(file.parent.relative_to(root))
-        for file in root.rglob("info.json")
-        if (file.parent / "POSCAR").is_file()
-    )
+    names = sorted(str(place.relative_to(root)) for place in _folders_with_runs(root))
     if not names:
         raise MissingDataError(
             "a unified folder", root, "None here or below has POSCAR and info.json: convert first."
         )
     return root, names
+
+
+def _folders_with_runs(root: Path) -> Iterator[Path]:
+    """Yield the folders here and below that have both files."""
+    start = os.path.realpath(root)
+    known = {root: (start, frozenset([start]))}  # where a folder really is, and all on the way
+    for here, folders, files in os.walk(root, followlinks=True):
+        place = Path(here)
+        real, passed = known.pop(place)
+        if "info.json" in files and (place / "POSCAR").is_file():
+            yield place
+        inside = {}
+        for name in folders:
+            link = (place / name).is_symlink()
+            inside[name] = os.path.realpath(place / name) if link else f"{real}{os.sep}{name}"
+        folders[:] = [name for name in folders if inside[name] not in passed]
+        for name in folders:
+            known[place / name] = (inside[name], passed | {inside[name]})
 
 
 def split(
