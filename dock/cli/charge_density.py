@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 __all__ = ["charge_density"]
 
 _LOG = logging.getLogger(__name__)
-_MISSED = 1e-4  # electrons
+_MISSED, _MISSED_SHARE = 1e-4, 5e-6  # electrons; of all electrons, in large cells
+_FAR = 1e-2  # of all electrons: no matter of the grid
 
 
 @click.command(
@@ -50,8 +51,8 @@ More examples:
     "--oversample",
     type=click.IntRange(1, 8),
     metavar="N",
-    help="Take the density on a grid N times as fine, keep what the grid can hold [1; 2 where the "
-    "default grid misses more than 1e-4 electrons].",
+    help="Mean over the box around each point, from N points along each axis [1; 2 where the "
+    "default grid misses electrons].",
 )
 @click.option(
     "--window",
@@ -127,21 +128,37 @@ def charge_density(
     overlap = calc.get("overlap")
     words: dict[str, Any] = {"overlap": overlap, "kind": kind, "jobs": jobs, "progress": progress}
     result = compute(density, points, oversample=oversample or 1, **words)
-    if oversample is None and result.missed > _MISSED:
-        if grid or spacing:
-            _LOG.warning(
-                "the grid misses %.1e electrons: --oversample 2 or a finer grid mends that.",
-                result.missed,
-            )
-        else:
-            _LOG.warning(
-                "the grid misses %.1e electrons: taken again on one twice as fine.", result.missed
-            )
-            result = compute(density, points, oversample=2, **words)
+    if oversample is None and not (grid or spacing) and _misses(result) and not _far(result):
+        _LOG.warning(
+            "the grid misses %.1e electrons: means over boxes are taken instead (--oversample 2).",
+            result.missed,
+        )
+        del result
+        result = compute(density, points, oversample=2, **words)
+    if _far(result):
+        _LOG.warning(
+            "the grid has %.4g electrons, Tr(ρS) is %.4g: no grid mends that. Do the basis files "
+            "and the density matrix belong together?",
+            result.n_electrons,
+            result.expected,
+        )
+    elif _misses(result):
+        _LOG.warning(
+            "the grid misses %.1e electrons: a larger --oversample or a finer grid mends that.",
+            result.missed,
+        )
     written = result.save(target, overwrite=overwrite)
     if plot is not None:
         written.append(result.plot(plot, overwrite=overwrite))
     _print(result, written, as_json=as_json)
+
+
+def _misses(result: GridDensity) -> bool:
+    return result.missed > max(_MISSED, _MISSED_SHARE * abs(result.expected))
+
+
+def _far(result: GridDensity) -> bool:
+    return result.missed > max(_MISSED, _FAR * abs(result.expected))
 
 
 def read_with_basis(
@@ -218,7 +235,7 @@ def _print(result: GridDensity, written: list[Path], *, as_json: bool) -> None:
         return
     shape = "×".join(str(n) for n in result.grid.shape) + f", {result.grid.n_points} points"
     if result.oversample > 1:
-        shape += f", from one {result.oversample} times as fine"
+        shape += f", means over boxes of {result.oversample}³"
     rows = [
         ["grid", shape],
         ["∫ρ", f"{result.n_electrons:.6f}"],

@@ -57,8 +57,8 @@ class GridDensity:
     kind
         ``charge density`` or ``local density of states``.
     oversample
-        1: values at the points. n: the part of the density that the grid can hold, from a grid n
-        times as fine along each axis.
+        1: values at the points. n: means over the box around each point, from n points along each
+        of its axes.
     """
 
     grid: Grid
@@ -156,10 +156,10 @@ def charge_density(
 ) -> GridDensity:
     """Compute the density that belongs to a density matrix.
 
-    Where orbitals are steep the sum over the points of a grid misses electrons: waves that the
-    grid cannot hold appear as slower ones. With `oversample` n the density is taken on a grid n
-    times as fine along each axis, and the waves that the grid can hold are kept, so that integral
-    and shape are those of the fine grid. That takes n³ times as long, but no more memory.
+    Where orbitals are steep the sum over the points of a grid misses electrons. With `oversample`
+    n each value is the mean over the box around its point, taken from a grid n times as fine along
+    each axis: the integral is that of the fine grid, and nothing becomes negative. That takes n³
+    times as long.
 
     Parameters
     ----------
@@ -188,21 +188,19 @@ def charge_density(
     if density.facts.parity != 1 or not density.facts.has_spin:
         raise UsageError(f"a density is made of a density matrix, not of the {density.quantity}.")
     require_radials(density.basis)
+    parts, blocks = _real_parts(density), GridBlocks.of(grid, density.basis)
     shifts = list(product(range(oversample), repeat=3))
-    held: NDArray[np.complex128] | None = None
+    values = np.zeros((len(parts), *grid.shape))
     for number, shift in enumerate(shifts):
-        offset = np.array(shift) / oversample
 
         def report(done: int, total: int, before: int = number) -> None:
             if progress is not None:
                 progress(before * total + done, len(shifts) * total)
 
-        values = _sampled(density, _moved(grid, offset), jobs, report)
-        if oversample > 1:
-            part = np.fft.rfftn(values, axes=(1, 2, 3)) * _phases(grid.shape, offset)
-            held = part if held is None else np.add(held, part, out=held)
-    if held is not None:
-        values = np.fft.irfftn(held / len(shifts), s=grid.shape, axes=(1, 2, 3))
+        offset = np.array(shift) / oversample
+        found = _sampled(density, parts, replace(blocks, grid=_moved(grid, offset)), jobs, report)
+        values += _nearest(found, offset) if oversample > 1 else found
+    values /= len(shifts)
     expected = float("nan") if overlap is None else density.dot(overlap)
     moments = _to_moments(density.spin, values)
     return GridDensity(grid, density.spin, moments, expected, kind, oversample)
@@ -218,21 +216,28 @@ def _moved(grid: Grid, offset: NDArray[np.float64]) -> Grid:
     )
 
 
-def _phases(shape: tuple[int, int, int], offset: NDArray[np.float64]) -> NDArray[np.complex128]:
-    """Return exp(−2πi G·offset) for the waves of a real transform: they start at the offset."""
-    ends = [np.fft.fftfreq(shape[0]), np.fft.fftfreq(shape[1]), np.fft.rfftfreq(shape[2])]
-    a, b, c = (np.exp(-2j * np.pi * g * o) for g, o in zip(ends, offset, strict=True))
-    found: NDArray[np.complex128] = a[:, None, None] * b[:, None] * c
-    return found
+def _nearest(values: NDArray[np.float64], offset: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return values at points `offset` further, given to the nearest points of the grid.
+
+    Those half-way between two points count half for each.
+    """
+    for axis, part in enumerate(offset, start=1):
+        if part > 0.5:
+            values = np.roll(values, 1, axis)
+        elif part == 0.5:
+            values = 0.5 * (values + np.roll(values, 1, axis))
+    return values
 
 
 def _sampled(
-    density: AOMatrix, grid: Grid, jobs: int | None, progress: Progress | None
+    density: AOMatrix,
+    parts: list[NDArray[np.float64]],
+    blocks: GridBlocks,
+    jobs: int | None,
+    progress: Progress | None,
 ) -> NDArray[np.float64]:
     """Return uu, dd, Re ud, Im ud at the points."""
-    blocks = GridBlocks.of(grid, density.basis)
-    parts = _real_parts(density)
-    values = np.zeros((len(parts), *grid.shape))
+    values = np.zeros((len(parts), *blocks.grid.shape))
     work = _work(density, parts)
     for place, found in blocks.map(work, jobs=jobs, progress=progress):
         shape = tuple(part.stop - part.start for part in place)

@@ -99,6 +99,7 @@ class Engine:
         for name in _OUTSIDE:
             train.pop(name)
         train["optimizer"].pop("init_learning_rate")
+        train["continued"] = self._freeze
         return {
             "float_type": content["system"]["float_type"],
             "model": content["model"],

@@ -6,6 +6,8 @@ are kernels whose start costs more than their work; a program with them takes tw
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -40,16 +42,23 @@ class Packing:
     def __init__(self, params: Any, freeze: tuple[str, ...] = ()) -> None:
         flat = flatten(params)
         moves = flatten(trainable(params, freeze))
-        self._shapes = {name: np.shape(value) for name, value in flat.items()}
+        self._shapes = {name: np.shape(flat[name]) for name in sorted(flat)}
         self._groups: dict[str, list[str]] = {}
         self.decayed: dict[str, bool] = {}
         self.moving: dict[str, bool] = {}
-        for name, value in flat.items():
+        for name in self._shapes:
+            value = flat[name]
             decays, moving = is_matrix(name), bool(moves[name])
             kind = f"{'matrices' if decays else 'vectors'}, {'moving' if moving else 'still'}"
             place = kind if np.size(value) < _SMALL else name
             self._groups.setdefault(place, []).append(name)
             self.decayed[place], self.moving[place] = decays, moving
+
+    @property
+    def digest(self) -> str:
+        """Hash of all names, shapes and places: packed arrays mean nothing to another packing."""
+        text = json.dumps([self._groups, self._shapes], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def pack(self, params: Any) -> dict[str, Any]:
         """Return the packed arrays of nested parameters, on the host."""

@@ -2,19 +2,20 @@
 
 JAX's own cache saves the compilation, but looks a program up by its text, which must be traced and
 lowered first; that was a third of what a start costs. A program is found here by what the text
-follows from: the project's source, versions, processor, options, shapes.
+follows from: the project's source, versions, settings, processor, options, shapes.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import logging
 import os
 import pickle
 import platform
-import re
-from collections.abc import Mapping
+import stat
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
@@ -28,24 +29,15 @@ from dock.files import atomic_path
 __all__ = ["KeptProgram"]
 
 _LOG = logging.getLogger(__name__)
-_SETTINGS = (
-    "jax_default_matmul_precision",
-    "jax_enable_x64",
-    "jax_numpy_dtype_promotion",
-    "jax_debug_nans",
-    "jax_debug_infs",
-    "jax_disable_jit",
-)
 _DIGEST = 32  # bytes of SHA-256 in front of a program
-_LEAST_TIME = "jax_persistent_cache_min_compile_time_secs"
-_CACHE_HITS = [0]
-
-
-def _count_hits(event: str, **_: Any) -> None:
-    _CACHE_HITS[0] += event == "/jax/compilation_cache/cache_hits"
-
-
-jax.monitoring.register_event_listener(_count_hits)
+_NO_CODE = (
+    "cache",
+    "_log_",
+    "logging",
+    "dump",
+    "traceback",
+    "profiler",
+)  # settings that make no other program
 
 
 class KeptProgram:
@@ -68,7 +60,7 @@ class KeptProgram:
         self, function: Any, identity: Mapping[str, Any], shapes_of: int, folder: Path | None
     ) -> None:
         self._function = function
-        self._identity = json.dumps(identity, sort_keys=True, default=str)
+        self._identity = json.dumps(identity, sort_keys=True)
         self._shapes_of = shapes_of
         self._folder = folder if jax.default_backend() == "cpu" else None
         self._programs: dict[Any, Any] = {}
@@ -78,7 +70,7 @@ class KeptProgram:
         if self._folder is None:
             return self._function(*arguments)
         varying = arguments[self._shapes_of]
-        shapes = tuple((name, value.shape) for name, value in varying.items())
+        shapes = tuple((name, value.shape, value.dtype) for name, value in varying.items())
         program = self._programs.get(shapes)
         if program is None:
             program = self._programs[shapes] = self._find(self._folder, arguments)
@@ -86,16 +78,13 @@ class KeptProgram:
 
     def _find(self, folder: Path, arguments: tuple[Any, ...]) -> Any:
         """Load the program for such arguments, or make and keep it."""
-        kind = _kind_of(arguments)
-        link = folder / f"{_hash(_surroundings(), _source(), self._identity, kind)}.link"
-        program = _load(folder, _read_link(link))
+        name = _hash(_surroundings(), _settings(), _source(), self._identity, _kind_of(arguments))
+        path = folder / f"{name}.program"
+        program = _load(path)
         if program is None:
-            lowered = self._function.lower(*arguments)
-            # Another source or other options may well give the same program.
-            name = _hash(_surroundings(), kind, lowered.as_text())
-            program = _load(folder, name) or _compile(lowered, folder, name)
-            if (folder / f"{name}.program").is_file():
-                _write(link, name.encode())
+            with _without_cache():
+                program = self._function.lower(*arguments).compile()
+            _keep(path, program)
         return program
 
 
@@ -109,42 +98,40 @@ def _hash(*parts: str) -> str:
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
-def _compile(lowered: Any, folder: Path, name: str) -> Any:
-    """Compile a program and keep it."""
+@contextlib.contextmanager
+def _without_cache() -> Iterator[None]:
+    """Compile without JAX's cache: what comes out of that lacks parts when it is written again."""
+    from jax.experimental.compilation_cache import compilation_cache
+
     settings: Any = jax.config
-    before, least = _CACHE_HITS[0], getattr(settings, _LEAST_TIME)
-    # JAX's cache need not hold it too; what comes out of that lacks parts when written again.
-    settings.update(_LEAST_TIME, 1e9)
+    before = settings.jax_enable_compilation_cache
+    compilation_cache.reset_cache()
+    settings.update("jax_enable_compilation_cache", False)
     try:
-        program = lowered.compile()
+        yield
     finally:
-        settings.update(_LEAST_TIME, least)
-    if _CACHE_HITS[0] == before:
-        _keep(folder / f"{name}.program", program)
-    return program
+        settings.update("jax_enable_compilation_cache", before)
+        compilation_cache.reset_cache()
 
 
 def _own(path: Path) -> bytes | None:
-    """Return the content of a file of this user: a program is code, nobody else's is run."""
+    """Return the content of a file that this user alone can write: a program is code."""
     try:
-        if hasattr(os, "getuid") and path.stat().st_uid != os.getuid():
-            return None
-        return path.read_bytes()
+        file = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0))
     except OSError:
         return None
+    with os.fdopen(file, "rb") as stream:
+        facts = os.fstat(stream.fileno())
+        shared = facts.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+        if hasattr(os, "getuid") and (facts.st_uid != os.getuid() or shared):
+            return None
+        return stream.read()
 
 
-def _read_link(path: Path) -> str:
-    """Return the name of a program, empty where there is none."""
-    found = (_own(path) or b"").decode(errors="replace")
-    return found if re.fullmatch("[0-9a-f]{64}", found) else ""
-
-
-def _load(folder: Path, name: str) -> Any | None:
+def _load(path: Path) -> Any | None:
     """Return a kept program; None where there is none that is whole."""
     from jax.experimental import serialize_executable
 
-    path = folder / f"{name}.program"
     content = _own(path)
     if content is None:
         return None
@@ -155,45 +142,45 @@ def _load(folder: Path, name: str) -> Any | None:
     try:
         kept = pickle.loads(payload)  # noqa: S301 - this user's own, and whole
         return serialize_executable.deserialize_and_load(*kept)
-    except (RuntimeError, ValueError, TypeError) as error:
+    except Exception as error:  # noqa: BLE001 - whatever is wrong with it, it can be made anew
         _LOG.info("%s cannot be loaded and will be made anew: %s", path, error)
         return None
 
 
 def _keep(path: Path, program: Any) -> None:
-    """Write a program, its digest in front."""
+    """Write a program, its digest in front; where that cannot be, the next start compiles again."""
     from jax.experimental import serialize_executable
 
     try:
         payload = pickle.dumps(serialize_executable.serialize(program))
-    except (RuntimeError, ValueError, pickle.PicklingError) as error:
-        _LOG.info("a program was not kept: %s", error)
-        return
-    _write(path, hashlib.sha256(payload).digest() + payload)
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Write a file; where that cannot be, the next start compiles again."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with atomic_path(path, overwrite=True) as temporary:
-            temporary.write_bytes(content)
-    except (OSError, DockError) as error:
+            temporary.write_bytes(hashlib.sha256(payload).digest() + payload)
+            temporary.chmod(0o600)
+    except DockError as error:
+        _LOG.info("a program was not kept: %s", error)
+    except Exception as error:  # noqa: BLE001 - a run does not end because of it
         _LOG.info("%s was not kept: %s", path, error)
+
+
+def _settings() -> str:
+    """Return the settings of JAX and XLA at this moment."""
+    values: Mapping[str, Any] = jax.config.values
+    kept = {
+        name: str(getattr(jax.config, name, value))
+        for name, value in values.items()
+        if not any(word in name for word in _NO_CODE)
+    }
+    flags = [os.environ.get(name, "") for name in ("XLA_FLAGS", "NPROC")]
+    return json.dumps([kept, flags], sort_keys=True)
 
 
 @lru_cache(maxsize=1)
 def _surroundings() -> str:
-    """Return what a program depends on besides its text."""
-    settings = {name: str(getattr(jax.config, name, "")) for name in _SETTINGS}
+    """Return versions and processor."""
     names = ("jax", "jaxlib", "optax", "numpy")
-    facts = {
-        "versions": [platform.python_version(), *(version(name) for name in names)],
-        "settings": settings,
-        "flags": os.environ.get("XLA_FLAGS", ""),
-        "processor": _processor(),
-    }
-    return json.dumps(facts, sort_keys=True)
+    versions = [platform.python_version(), *(version(name) for name in names)]
+    return json.dumps({"versions": versions, "processor": _processor()})
 
 
 @lru_cache(maxsize=1)

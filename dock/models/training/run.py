@@ -184,6 +184,7 @@ class _Run:
         for name in ("validate_interval", "early_stop", "ahead_of_time_compile"):
             content["process"]["train"].pop(name)
         content["store"] = self.setup.store.fingerprint()
+        content["parameters"] = self.engine.packing.digest
         text = json.dumps(content, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 

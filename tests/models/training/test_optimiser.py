@@ -218,6 +218,17 @@ class TestPacking:
                 assert np.shape(one) == np.shape(two)
                 np.testing.assert_allclose(one, two, rtol=1e-6)
 
+    def test_the_order_of_names_does_not_matter_but_their_shapes_do(self, rng):
+        params = self.params(rng)
+        block = params["blocks"][0]
+        turned = {**params, "blocks": [dict(reversed(block.items())), params["blocks"][1]]}
+        one, two = Packing(params), Packing(turned)
+        assert one.digest == two.digest
+        for name, value in one.pack(params).items():
+            np.testing.assert_array_equal(two.pack(turned)[name], value)
+        block["w0"] = block["w0"].T
+        assert Packing(params).digest != one.digest
+
     def test_gradients_go_where_they_belong(self, rng):
         params = self.params(rng)
         packing = Packing(params)
