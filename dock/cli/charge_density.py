@@ -51,8 +51,10 @@ More examples:
     "--oversample",
     type=click.IntRange(1, 8),
     metavar="N",
-    help="Mean over the box around each point, from N points along each axis [1; 2 where the "
-    "default grid misses electrons].",
+    default=1,
+    show_default=True,
+    help="Means over the box around each point, from N points along each axis, not values at "
+    "the points: right integrals where orbitals are steep.",
 )
 @click.option(
     "--window",
@@ -82,7 +84,7 @@ def charge_density(
     settings: tuple[str, ...],
     grid: tuple[int, int, int] | None,
     spacing: float | None,
-    oversample: int | None,
+    oversample: int,
     window: tuple[float, float] | None,
     recompute: bool,
     mesh: tuple[int, int, int] | None,
@@ -126,39 +128,37 @@ def charge_density(
 
     kind = "charge density" if window is None else "local density of states"
     overlap = calc.get("overlap")
-    words: dict[str, Any] = {"overlap": overlap, "kind": kind, "jobs": jobs, "progress": progress}
-    result = compute(density, points, oversample=oversample or 1, **words)
-    if oversample is None and not (grid or spacing) and _misses(result) and not _far(result):
-        _LOG.warning(
-            "the grid misses %.1e electrons: means over boxes are taken instead (--oversample 2).",
-            result.missed,
-        )
-        del result
-        result = compute(density, points, oversample=2, **words)
-    if _far(result):
-        _LOG.warning(
-            "the grid has %.4g electrons, Tr(ρS) is %.4g: no grid mends that. Do the basis files "
-            "and the density matrix belong together?",
-            result.n_electrons,
-            result.expected,
-        )
-    elif _misses(result):
-        _LOG.warning(
-            "the grid misses %.1e electrons: a larger --oversample or a finer grid mends that.",
-            result.missed,
-        )
+    result = compute(
+        density,
+        points,
+        overlap=overlap,
+        kind=kind,
+        oversample=oversample,
+        jobs=jobs,
+        progress=progress,
+    )
+    _report_missed(result)
     written = result.save(target, overwrite=overwrite)
     if plot is not None:
         written.append(result.plot(plot, overwrite=overwrite))
     _print(result, written, as_json=as_json)
 
 
-def _misses(result: GridDensity) -> bool:
-    return result.missed > max(_MISSED, _MISSED_SHARE * abs(result.expected))
-
-
-def _far(result: GridDensity) -> bool:
-    return result.missed > max(_MISSED, _FAR * abs(result.expected))
+def _report_missed(result: GridDensity) -> None:
+    """Say when ∫ρ is not Tr(ρS), and what mends it."""
+    if result.missed > max(_MISSED, _FAR * abs(result.expected)):
+        _LOG.warning(
+            "the grid has %.4g electrons, Tr(ρS) is %.4g: no grid mends that. Do the basis files, "
+            "the overlap and the density matrix belong together?",
+            result.n_electrons,
+            result.expected,
+        )
+    elif result.missed > max(_MISSED, _MISSED_SHARE * abs(result.expected)):
+        _LOG.warning(
+            "the grid misses %.1e electrons: a finer --spacing or a larger --oversample mends "
+            "that, unless the overlap is that of other or of cut orbitals.",
+            result.missed,
+        )
 
 
 def read_with_basis(

@@ -159,7 +159,7 @@ def charge_density(
     Where orbitals are steep the sum over the points of a grid misses electrons. With `oversample`
     n each value is the mean over the box around its point, taken from a grid n times as fine along
     each axis: the integral is that of the fine grid, and nothing becomes negative. That takes n³
-    times as long.
+    times as long, and smooths: with steps h by about h²/16 ∇²ρ for n = 2, h²/24 ∇²ρ for large n.
 
     Parameters
     ----------
@@ -190,17 +190,21 @@ def charge_density(
     require_radials(density.basis)
     parts, blocks = _real_parts(density), GridBlocks.of(grid, density.basis)
     shifts = list(product(range(oversample), repeat=3))
-    values = np.zeros((len(parts), *grid.shape))
-    for number, shift in enumerate(shifts):
 
-        def report(done: int, total: int, before: int = number) -> None:
+    def sampled(number: int) -> NDArray[np.float64]:
+        def report(done: int, total: int) -> None:
             if progress is not None:
-                progress(before * total + done, len(shifts) * total)
+                progress(number * total + done, len(shifts) * total)
 
-        offset = np.array(shift) / oversample
-        found = _sampled(density, parts, replace(blocks, grid=_moved(grid, offset)), jobs, report)
-        values += _nearest(found, offset) if oversample > 1 else found
-    values /= len(shifts)
+        offset = np.array(shifts[number]) / oversample
+        moved = replace(blocks, grid=_moved(grid, offset))
+        return _nearest(_sampled(density, parts, moved, jobs, report), offset)
+
+    values = sampled(0)
+    for number in range(1, len(shifts)):
+        values += sampled(number)
+    if oversample > 1:
+        values /= len(shifts)
     expected = float("nan") if overlap is None else density.dot(overlap)
     moments = _to_moments(density.spin, values)
     return GridDensity(grid, density.spin, moments, expected, kind, oversample)
