@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from dock.models.graph import Graph, GraphPart, parts_of
 from dock.models.inference.arrays import Arrays, joined_arrays, part_arrays, rounded_up
+from dock.models.network import blocks as outputs
 from dock.models.network import model as net
 from dock.models.network.config import NetworkConfig
 from dock.models.network.layers import norm_lab
@@ -247,14 +248,14 @@ class NetworkEngine:
         edges = self._edges(arrays)
         geometry = net.edge_geometry(params, self.config, edges)
         parts = net.edge_head(params["edge_head"], self.config, self.layout, e, (edges, geometry))
-        blocks = net.edge_blocks(params, self.layout, parts, edges.edge_type)
+        blocks = outputs.edge_blocks(params, self.layout, parts, edges.edge_type)
         mask = jnp.asarray(self.layout.edge_mask, blocks.dtype)[edges.edge_type]
         return blocks * mask[:, None]
 
     def _node_ends(self, params: Any, x: jax.Array, species: jax.Array) -> jax.Array:
         """Return the on-site blocks of a part."""
         parts = net.node_head(params["node_head"], self.config, self.layout, x, species)
-        return net.node_blocks(params, self.layout, parts, species)
+        return outputs.node_blocks(params, self.layout, parts, species)
 
 
 def _rows(x: NDArray[Any], part: GraphPart, size: int) -> NDArray[Any]:

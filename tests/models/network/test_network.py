@@ -19,9 +19,10 @@ from dock.models.targets import TargetLayout
 
 jax = pytest.importorskip("jax")
 
+from dock.models.network.blocks import uncouple  # noqa: E402
 from dock.models.network.frames import frame_matrices, m_starts, to_frame, to_lab  # noqa: E402
 from dock.models.network.layers import envelope  # noqa: E402
-from dock.models.network.model import Edges, apply, edge_geometry, uncouple  # noqa: E402
+from dock.models.network.model import Edges, apply, edge_geometry  # noqa: E402
 from dock.models.network.parameters import count_parameters, init_params  # noqa: E402
 
 SMALL = NetworkConfig(
