@@ -58,7 +58,7 @@ def symmetrised(matrix: AOMatrix, overlap: AOMatrix) -> AOMatrix:
         axis = axis / np.linalg.norm(axis)
         turns = Rotation.from_rotvec(np.arange(24)[:, None] * (np.pi / 12) * axis).as_matrix()
         return matrix.with_entries(np.mean([matrix.rotate(turn).entries for turn in turns], axis=0))
-    from dock.post.symmetry import find_symmetry
+    from dock.states.symmetry import find_symmetry
 
     return find_symmetry(matrix, overlap, tolerance=0.05).symmetrise(matrix)
 

@@ -72,8 +72,8 @@ def main() -> None:
 
 def bilayer(folder: Path, m: int) -> tuple[Path, int]:
     """Write the POSCAR of the commensurate bilayer (m, m + 1)."""
-    from dock.build import commensurate_integers, hexagonal_layer, twisted_bilayer
     from dock.converters.deeph.poscar import format_poscar
+    from dock.structures import commensurate_integers, hexagonal_layer, twisted_bilayer
 
     layer = hexagonal_layer("graphene")
     made = twisted_bilayer(layer, layer, commensurate_integers(m), distance=3.35)

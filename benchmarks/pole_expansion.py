@@ -21,10 +21,10 @@ from dock.core.matrix import AOMatrix
 from dock.core.pairs import Pairs
 from dock.core.spin import Spin
 from dock.core.structure import Structure
-from dock.post.contour import Contour
-from dock.post.eigen import solve
-from dock.post.kmesh import KMesh
 from dock.post.poles import PoleSolver
+from dock.states.dense import solve
+from dock.states.kmesh import KMesh
+from dock.states.poles.contour import Contour
 
 
 def sheet(side: int, seed: int = 1) -> Calculation:

@@ -94,8 +94,8 @@ def _difference_of_dos(folder: Path) -> float:
 
     import dock
     from dock.post.density_of_states import dos as compute
-    from dock.post.kmesh import make_mesh
-    from dock.post.smearing import Smearing
+    from dock.states.kmesh import make_mesh
+    from dock.states.smearing import Smearing
 
     with h5py.File(folder / "dos.h5") as file:
         energies, values = file["energy"][()], file["dos_data"][()]
@@ -140,7 +140,7 @@ def _row(name: str, ours: Cost, theirs: Cost | None) -> None:
 def psi(shared: Path) -> None:
     """Time one state of MoS2 at a general k-point on a grid of 80³ points."""
     import dock
-    from dock.post.grid import make_grid
+    from dock.grid.grid import make_grid
     from dock.post.wavefunction import coefficients, states_on_grid
 
     basis = shared / "public/openmx/pao"
@@ -163,14 +163,14 @@ def lapack_share(shared: Path) -> None:
     import numpy as np
 
     import dock
-    from dock.post import _lapack
-    from dock.post.eigen import solve_each
-    from dock.post.spectrum import channels
+    from dock.states import lapack
+    from dock.states.spectrum import channels
+    from dock.states.stream import solve_each
 
     calc = dock.read(shared / "public/deeph/MoTe2")
     matrices = (calc.hamiltonian.supercell(SUPERCELL), calc.overlap.supercell(SUPERCELL))
     spent = 0.0
-    inner = _lapack._invoke
+    inner = lapack._invoke
 
     def timed(*arguments: object, **options: object) -> int:
         nonlocal spent
@@ -179,7 +179,7 @@ def lapack_share(shared: Path) -> None:
         spent += time.perf_counter() - begin
         return info
 
-    _lapack._invoke = timed
+    lapack._invoke = timed
     points = np.array([[0.1, 0.2, 0.0], [0.3, 0.1, 0.0], [0.4, 0.2, 0.0], [0.2, 0.2, 0.0]])
     channels(*matrices)[0].build(points[0])  # loading the kernels (0.4 s) is not what is asked
     for vectors in (False, True):

@@ -11,6 +11,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from dock import _moved
 from dock._version import __version__
 
 if TYPE_CHECKING:
@@ -57,6 +58,8 @@ _HOMES = {
     "read": "dock.converters",
     "write": "dock.converters",
 }
+
+_moved.install()
 
 
 def __getattr__(name: str) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from dock.core.pairs import Pairs
 from dock.core.structure import Structure
 from dock.errors import FormatError, OutputError, UsageError
 from dock.overlap.assemble import Integrals
+from dock.threads import available_cpus
 
 __all__ = ["OverlapJob", "OverlapTarget"]
 
@@ -140,14 +140,14 @@ class OverlapJob:
         """
         from dock.converters.deeph.stream import write_slabs
         from dock.core.quantity import quantity_of
-        from dock.files import prepare_folder
+        from dock.io.files import prepare_folder
         from dock.overlap.assemble import two_centre_name
 
         names = list(dict.fromkeys(two_centre_name(name.strip()) for name in quantities))
         there = [target.file(name) for name in names if target.file(name).exists()]
         if there and not overwrite:
             raise OutputError(f"{there[0]}: exists already. Give --overwrite to replace it.")
-        jobs = jobs or len(os.sched_getaffinity(0))
+        jobs = jobs or available_cpus()
         dtype = np.float32 if single_precision else np.float64
         prepare_folder(target.folder)
         integrals, rows = self.integrals, []
@@ -246,7 +246,7 @@ def _write_missing(job: OverlapJob, folder: Path) -> None:
     """Write POSCAR and info.json unless they are there."""
     from dock.converters.deeph.info import FORMAT_VERSION, Info
     from dock.converters.deeph.poscar import format_poscar
-    from dock.files import write_text
+    from dock.io.files import write_text
 
     structure, basis = job.integrals.structure, job.integrals.basis
     if not (folder / "POSCAR").exists():

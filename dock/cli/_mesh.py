@@ -15,7 +15,7 @@ from dock.errors import OutputError, UsageError
 if TYPE_CHECKING:
     from dock.core.calculation import Calculation
     from dock.post.fermi import Method
-    from dock.post.kmesh import KMesh, Reduction
+    from dock.states.kmesh import KMesh, Reduction
 
 __all__ = ["MeshOptions", "filling_options", "folder_of", "mesh_options", "refuse_existing"]
 
@@ -37,7 +37,7 @@ class MeshOptions:
 
     def make(self, calc: Calculation, *, at_most: Reduction = "point-group") -> KMesh:
         """Return the mesh, reduced no further than `at_most`."""
-        from dock.post.kmesh import make_mesh
+        from dock.states.kmesh import make_mesh
 
         ranks: tuple[Reduction, ...] = ("none", "time-reversal", "point-group")
         reduction = min(self.symmetry, at_most, key=ranks.index)
@@ -151,7 +151,7 @@ def refuse_existing(targets: list[Path | None], *, overwrite: bool) -> None:
 
 
 def _filling(kind: str, width: float | None, temperature: float | None, order: int) -> Method:
-    from dock.post.smearing import BOLTZMANN_EV, Smearing
+    from dock.states.smearing import BOLTZMANN_EV, Smearing
 
     if width is not None and temperature is not None:
         raise UsageError("give --width or --temperature, not both.")

@@ -11,7 +11,7 @@ from dock.cli._common import echo_json, json_option, overwrite_option, quiet_opt
 from dock.errors import UsageError
 
 if TYPE_CHECKING:
-    from dock.post.gauge import Aligned
+    from dock.post.align import Aligned
 
 __all__ = ["align"]
 
@@ -62,7 +62,7 @@ def align(
     added instead. The input is never changed, and align.json in the new folder has every step.
     """
     from dock.converters import read
-    from dock.post import gauge
+    from dock.post import align as gauge
 
     show_log(quiet=quiet)
     if sum(map(bool, (reference, minus, plus, back))) > 1:

@@ -22,7 +22,7 @@ from dock.cli._common import (
 if TYPE_CHECKING:
     from dock.post.band_structure import BandStructure
     from dock.post.fat_bands import FatBands
-    from dock.post.gap import Edge
+    from dock.states.gap import Edge
 
 __all__ = ["bands"]
 

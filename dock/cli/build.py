@@ -81,7 +81,7 @@ def twisted(
     Example:
       dock build twisted-bilayer --layer graphene --m 30 -o moire/POSCAR   (1.08°, 11164 atoms)
     """
-    from dock.build import twisted_bilayer
+    from dock.structures import twisted_bilayer
 
     layers = _layers(layer, bottom, top)
     matrices = _matrices(m, n, integers)
@@ -132,8 +132,8 @@ def perturb(
     Example:
       dock build perturb POSCAR --amplitude 0.1 --count 100 -o set
     """
-    from dock.build import perturb as change
     from dock.converters.structure_files import read_structure
+    from dock.structures import perturb as change
 
     start = read_structure(structure).structure
     width = max(3, len(str(count - 1)))
@@ -200,8 +200,8 @@ def shift(
     Example:
       dock build shift-layers POSCAR 0.333 0.333 0 -o shifted/POSCAR
     """
-    from dock.build import shift_layers
     from dock.converters.structure_files import read_structure
+    from dock.structures import shift_layers
 
     made = shift_layers(read_structure(structure).structure, shift, layer=layer, gap=gap)
     _report(made, _write(made, output, overwrite=overwrite), as_json=as_json)
@@ -210,8 +210,8 @@ def shift(
 def _layers(
     layer: str | None, bottom: Path | None, top: Path | None
 ) -> tuple[Structure, Structure]:
-    from dock.build import hexagonal_layer
     from dock.converters.structure_files import read_structure
+    from dock.structures import hexagonal_layer
 
     if (layer is None) == (bottom is None):
         raise UsageError("give either --layer NAME, or --bottom POSCAR (and --top POSCAR).")
@@ -223,7 +223,7 @@ def _layers(
 
 
 def _matrices(m: int | None, n: int | None, integers: tuple[int, ...]) -> tuple[Any, Any]:
-    from dock.build import commensurate_integers
+    from dock.structures import commensurate_integers
 
     if (m is None) == (not integers):
         raise UsageError("give either --m (and --n), or --integers with eight numbers.")
@@ -238,7 +238,7 @@ def _write(structure: Structure, path: Path, *, overwrite: bool) -> Path:
     import numpy as np
 
     from dock.converters.deeph.poscar import format_poscar
-    from dock.files import prepare_folder, write_text
+    from dock.io.files import prepare_folder, write_text
 
     rank = {name: index for index, name in enumerate(dict.fromkeys(structure.symbols))}
     order = np.argsort([rank[name] for name in structure.symbols], kind="stable")

@@ -106,8 +106,8 @@ def charge_density(
     the code's basis files: .ion (SIESTA), .pao (OpenMX), .orb (ABACUS). The result must integrate
     to the electrons; both numbers are printed.
     """
+    from dock.grid.grid import make_grid, require_radials
     from dock.post.density_grid import charge_density as compute
-    from dock.post.grid import make_grid, require_radials
 
     show_log(quiet=quiet)
     name = "charge_density.h5" if window is None else "local_dos.h5"
@@ -166,7 +166,7 @@ def read_with_basis(
 ) -> Calculation:
     """Read a calculation and its radial functions."""
     from dock.converters import read
-    from dock.post.grid import with_radials
+    from dock.grid.grid import with_radials
 
     if basis is None:
         return read(path, source)

@@ -65,8 +65,8 @@ def split(
       dock dataset split dataset --ratios 0.8 0.1 0.1
     """
     from dock.converters.deeph import read
-    from dock.post.dataset import find_structures
-    from dock.post.dataset import split as divide
+    from dock.evaluate.dataset import find_structures
+    from dock.evaluate.dataset import split as divide
 
     root, names = find_structures(folder)
 
@@ -106,8 +106,8 @@ def stats(
     Example:
       dock dataset stats dataset --plot stats.png
     """
-    from dock.post.dataset import find_structures
-    from dock.post.dataset import stats as count
+    from dock.evaluate.dataset import find_structures
+    from dock.evaluate.dataset import stats as count
 
     bar = Progress(len(find_structures(folder)[1]), "structures", quiet=quiet)
     found = count(folder, progress=lambda done, _: bar.update(done))
@@ -148,9 +148,9 @@ def features(
     Example:
       dock dataset features dataset
     """
-    from dock.files import write_text
-    from dock.post.dataset import features as collect
-    from dock.post.dataset import find_structures
+    from dock.evaluate.dataset import features as collect
+    from dock.evaluate.dataset import find_structures
+    from dock.io.files import write_text
 
     bar = Progress(len(find_structures(folder)[1]), "structures", quiet=quiet)
     found = collect(folder, progress=lambda done, _: bar.update(done))

@@ -61,7 +61,7 @@ def generate(
     Folder 0 is the original; each folder has the overlap, so that a model can predict in it.
     """
     from dock.converters import read
-    from dock.post.equivariance import random_rotations, write_rotated
+    from dock.evaluate.equivariance import random_rotations, write_rotated
 
     bar = Progress(count + 1, "structures", quiet=quiet)
     written = write_rotated(
@@ -102,8 +102,8 @@ def compare(
     Example:
       dock equivariance test turned --tolerance 1e-5
     """
-    from dock.post.dataset import find_structures
-    from dock.post.equivariance import measure
+    from dock.evaluate.dataset import find_structures
+    from dock.evaluate.equivariance import measure
 
     bar = Progress(len(find_structures(folder)[1]) - 1, "copies", quiet=quiet)
     found = measure(folder, original=original, file=file, progress=lambda done, _: bar.update(done))

@@ -18,8 +18,8 @@ from dock.cli._common import (
 )
 
 if TYPE_CHECKING:
-    from dock.post.evaluate import EvaluateOptions
-    from dock.post.evaluate_set import EvaluationSet
+    from dock.evaluate.report import EvaluationSet
+    from dock.evaluate.structure import EvaluateOptions
 
 __all__ = ["evaluate"]
 
@@ -104,8 +104,8 @@ def evaluate(
     are equations (11) to (16) of the DeepH-pack paper: of the matrix after the gauge correction,
     of the bands and the density of states in a window about the Fermi level, of the states at Γ.
     """
-    from dock.post.evaluate import EvaluateOptions
-    from dock.post.evaluate_set import evaluate_set, find_items
+    from dock.evaluate.report import evaluate_set, find_items
+    from dock.evaluate.structure import EvaluateOptions
 
     show_log(quiet=quiet)
     options = EvaluateOptions(
@@ -157,7 +157,7 @@ def _overlay(
     result: EvaluationSet, options: EvaluateOptions, folder: Path, *, overwrite: bool
 ) -> list[Path]:
     """Draw the bands of the structure with the largest band error."""
-    from dock.post.evaluate_set import band_overlay
+    from dock.evaluate.report import band_overlay
 
     worst = result.worst("mae_band_eV")
     if worst is None:

@@ -77,7 +77,7 @@ def fermi(
     from dock.converters import read
     from dock.post.fermi import fermi_level
     from dock.post.fermi_files import holds, to_dict
-    from dock.post.spectrum import fingerprint
+    from dock.states.spectrum import fingerprint
 
     show_log(quiet=quiet)
     calc = read(path, source)

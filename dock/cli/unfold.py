@@ -112,7 +112,7 @@ def unfold(
     Writes unfold.h5 with the energies, their spectral weights and the map A(k, E).
     """
     from dock.converters import read
-    from dock.post.grid import with_radials
+    from dock.grid.grid import with_radials
     from dock.post.unfold import unfold as compute
     from dock.post.unfold_sites import layers_of
 

@@ -91,9 +91,9 @@ def wavefunction(
     """
     from dock.cli.charge_density import read_with_basis, require_free
     from dock.errors import UsageError
-    from dock.post.grid import make_grid, require_radials
-    from dock.post.kmesh import KMesh
+    from dock.grid.grid import make_grid, require_radials
     from dock.post.wavefunction import coefficients, states_on_grid
+    from dock.states.kmesh import KMesh
 
     show_log(quiet=quiet)
     on_grid = basis is not None or bool(grid) or spacing is not None

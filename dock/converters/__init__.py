@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from dock.converters._format import Format, ReadOptions, WriteOptions
 from dock.core.calculation import Calculation
 from dock.errors import DependencyError, FormatError, MissingDataError, UsageError
-from dock.files import folder_transaction, write_text
+from dock.io.files import folder_transaction, write_text
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint

@@ -17,7 +17,8 @@ from dock.converters import get_format, read, transfer, write
 from dock.converters._format import WriteOptions
 from dock.converters.plan import Task, plan, size_and_date
 from dock.errors import DependencyError, DockError, OutputError, UsageError
-from dock.files import prepare_folder, write_text
+from dock.io.files import prepare_folder, write_text
+from dock.threads import available_cpus
 
 __all__ = ["MARKER", "BatchOptions", "Outcome", "Report", "convert", "run_plan"]
 
@@ -230,7 +231,7 @@ _PARALLEL_ABOVE = 64 * 2**20  # bytes of input below which starting workers cost
 
 
 def _n_workers(tasks: Sequence[Task], batch: BatchOptions) -> int:
-    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    cpus = available_cpus()
     if batch.jobs is not None:
         if batch.jobs < 1:
             raise UsageError(f"--jobs must be at least 1, found {batch.jobs}.")

@@ -15,7 +15,7 @@ from dock.core.calculation import Calculation
 from dock.core.matrix import AOMatrix
 from dock.core.spin import Spin
 from dock.core.structure import Structure
-from dock.files import atomic_path, write_text
+from dock.io.files import atomic_path, write_text
 
 __all__ = ["FILES", "FORMAT", "write_calculation"]
 

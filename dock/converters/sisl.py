@@ -10,7 +10,7 @@ from dock.converters._format import Format, WriteOptions
 from dock.core.calculation import Calculation
 from dock.core.interop import require
 from dock.errors import MissingDataError
-from dock.files import write_text
+from dock.io.files import write_text
 
 __all__ = ["FORMAT", "SETTINGS", "write_calculation"]
 

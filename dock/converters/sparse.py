@@ -15,7 +15,7 @@ from dock.core.calculation import Calculation
 from dock.core.matrix import AOMatrix
 from dock.core.quantity import QUANTITIES
 from dock.core.spin import Spin
-from dock.files import write_text
+from dock.io.files import write_text
 
 __all__ = ["FORMAT", "INDEX", "write_calculation"]
 

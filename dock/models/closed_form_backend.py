@@ -13,7 +13,7 @@ from dock.core.matrix import AOMatrix
 from dock.core.quantity import quantity_of
 from dock.core.structure import Structure
 from dock.errors import UsageError
-from dock.files import write_text
+from dock.io.files import write_text
 from dock.models.backend import Pattern, Report
 from dock.models.baseline import find_cutoffs
 from dock.models.closed_form import ClosedForm, fit_closed_form

@@ -27,7 +27,7 @@ from dock.core.matrix import AOMatrix
 from dock.core.spin import Spin
 from dock.core.structure import Structure
 from dock.errors import DockError, MissingDataError, OutputError, UsageError
-from dock.files import prepare_folder, write_text
+from dock.io.files import prepare_folder, write_text
 from dock.models.backend import Model, PairsOfBasis, Pattern
 from dock.models.coverage import cover
 from dock.models.data.samples import MOMENTS_FILE, moments_of
@@ -406,7 +406,7 @@ def _spread_summary(matrix: AOMatrix, spread: FloatArray) -> dict[str, Any]:
 
 def _write_spread(folder: Path, matrix: AOMatrix, spread: FloatArray, *, overwrite: bool) -> str:
     """Write the spread of each pair's block."""
-    from dock.hdf5 import new_hdf5
+    from dock.io.hdf5 import new_hdf5
 
     path = folder / "uncertainty.h5"
     pairs = matrix.pairs

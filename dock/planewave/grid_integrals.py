@@ -17,8 +17,8 @@ from dock.core.basis import Basis
 from dock.core.blocks import BlockLayout
 from dock.core.pairs import Pairs
 from dock.core.structure import Structure
-from dock.post.grid import Grid
-from dock.post.grid_blocks import Block, GridBlocks
+from dock.grid.blocks import Block, GridBlocks
+from dock.grid.grid import Grid
 
 __all__ = ["integrate_potential"]
 

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from dock.converters.qe import PlaneWaveRun
 from dock.core.matrix import AOMatrix
-from dock.post.eigen import solve_many
-from dock.post.spectrum import channels
+from dock.states.spectrum import channels
+from dock.states.stream import solve_many
 
 __all__ = ["BandQuality", "compare_bands", "with_spillage"]
 

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dock.converters._reading import open_hdf5
 from dock.converters.qe import PlaneWaveRun
 from dock.converters.qe.records import Records
 from dock.core.arrays import frozen
@@ -21,6 +20,7 @@ from dock.core.matrix import AOMatrix
 from dock.core.spin import Spin
 from dock.core.structure import Structure
 from dock.errors import FormatError, LayoutError, MissingDataError, SolverError
+from dock.io.reading import open_hdf5
 from dock.overlap.radial import Function, QGrid, radial_of, transform
 from dock.units import QE
 

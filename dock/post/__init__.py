@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from dock.post.density_of_states import DensityOfStates, dos
     from dock.post.fat_bands import FatBands, project_bands
     from dock.post.fermi import FermiResult, fermi_level
-    from dock.post.gap import Gap
-    from dock.post.kmesh import KMesh, make_mesh
-    from dock.post.kpath import KPath
     from dock.post.population import Populations, populations
-    from dock.post.smearing import Smearing
+    from dock.states.gap import Gap
+    from dock.states.kmesh import KMesh, make_mesh
+    from dock.states.kpath import KPath
+    from dock.states.smearing import Smearing
 
 __all__ = [
     "BandStructure",
@@ -50,16 +50,16 @@ _HOMES = {
     "DensityOfStates": "dock.post.density_of_states",
     "FatBands": "dock.post.fat_bands",
     "FermiResult": "dock.post.fermi",
-    "Gap": "dock.post.gap",
-    "KMesh": "dock.post.kmesh",
-    "KPath": "dock.post.kpath",
+    "Gap": "dock.states.gap",
+    "KMesh": "dock.states.kmesh",
+    "KPath": "dock.states.kpath",
     "Populations": "dock.post.population",
-    "Smearing": "dock.post.smearing",
+    "Smearing": "dock.states.smearing",
     "bands": "dock.post.band_structure",
     "density_matrix": "dock.post.density_matrices",
     "dos": "dock.post.density_of_states",
     "fermi_level": "dock.post.fermi",
-    "make_mesh": "dock.post.kmesh",
+    "make_mesh": "dock.states.kmesh",
     "populations": "dock.post.population",
     "project_bands": "dock.post.fat_bands",
 }

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from dock._version import __version__
 from dock.core.spin import Spin
 from dock.errors import OutputError, UsageError
-from dock.files import write_text
-from dock.hdf5 import new_hdf5
+from dock.io.files import write_text
+from dock.io.hdf5 import new_hdf5
 from dock.post.band_structure import BandStructure
-from dock.post.gap import Edge
+from dock.states.gap import Edge
 
 __all__ = ["save", "to_dict"]
 

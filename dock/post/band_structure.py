@@ -17,9 +17,10 @@ from dock.core.matrix import AOMatrix
 from dock.core.spin import Spin
 from dock.core.structure import Structure
 from dock.errors import LayoutError, MissingDataError, UsageError
-from dock.post.eigen import Bands, smallest_overlap_eigenvalue, solve_many
-from dock.post.gap import Gap, find_gap
-from dock.post.kpath import KPath
+from dock.states.dense import smallest_overlap_eigenvalue
+from dock.states.gap import Gap, find_gap
+from dock.states.kpath import KPath
+from dock.states.stream import Bands, solve_many
 
 if TYPE_CHECKING:
     from pymatgen.electronic_structure.bandstructure import BandStructureSymmLine

@@ -20,8 +20,8 @@ from dock.core.calculation import Calculation
 from dock.core.matrix import AOMatrix
 from dock.core.spin import Spin
 from dock.errors import UsageError
-from dock.post.kmesh import Reduction
-from dock.post.spectrum import matrices
+from dock.states.kmesh import Reduction
+from dock.states.spectrum import matrices
 
 __all__ = ["Bond", "BondProjector", "parse_bond"]
 

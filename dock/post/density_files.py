@@ -11,8 +11,8 @@ import numpy as np
 from dock._version import __version__
 from dock.core.matrix import AOMatrix
 from dock.core.spin import Spin
-from dock.files import write_text
-from dock.hdf5 import new_hdf5
+from dock.io.files import write_text
+from dock.io.hdf5 import new_hdf5
 from dock.post.density_matrices import DensityMatrix
 from dock.post.population import Populations
 

@@ -20,12 +20,12 @@ from dock.core.calculation import Calculation
 from dock.core.matrix import AOMatrix
 from dock.core.spin import Spin
 from dock.errors import UsageError
+from dock.grid.blocks import Block, GridBlocks
+from dock.grid.grid import Grid, require_radials
 from dock.post.density_matrices import Accumulator
 from dock.post.fermi import FermiResult
-from dock.post.grid import Grid, require_radials
-from dock.post.grid_blocks import Block, GridBlocks
-from dock.post.kmesh import KMesh, make_mesh
-from dock.post.spectrum import Progress, matrices, states
+from dock.states.kmesh import KMesh, make_mesh
+from dock.states.spectrum import Progress, matrices, states
 
 if TYPE_CHECKING:
     from pymatgen.io.vasp import Chgcar
@@ -166,7 +166,7 @@ def charge_density(
     density
         Density matrix, its basis with radial functions.
     grid
-        From `dock.post.grid.make_grid`, for the cell of the density matrix.
+        From `dock.grid.grid.make_grid`, for the cell of the density matrix.
     overlap
         For the number of electrons that must come out.
     kind
@@ -280,7 +280,7 @@ def _work(
     density: AOMatrix, parts: list[NDArray[np.float64]]
 ) -> Callable[[Block], NDArray[np.float64]]:
     """Return what is done with a block: Σ_μν φ_μ P_μν φ_ν at each point."""
-    from dock.post._grid_kernels import fill_local
+    from dock.grid._kernels import fill_local
 
     pairs, starts = density.pairs, density.layout.starts
 

@@ -17,8 +17,8 @@ from dock.core.pairs import Pairs
 from dock.core.spin import Spin
 from dock.errors import UsageError
 from dock.post.fermi import FermiResult, Method, fermi_level
-from dock.post.kmesh import KMesh, make_mesh
-from dock.post.spectrum import Progress, matrices, states
+from dock.states.kmesh import KMesh, make_mesh
+from dock.states.spectrum import Progress, matrices, states
 
 __all__ = ["Accumulator", "DensityMatrix", "density_matrix"]
 

@@ -21,11 +21,11 @@ from dock.core.structure import Structure
 from dock.errors import UsageError
 from dock.post.dos_bins import Bins, Grid, make_bins
 from dock.post.fermi import FermiResult, Method, fermi_level
-from dock.post.kmesh import KMesh, Reduction, make_mesh
 from dock.post.population import Scheme
 from dock.post.projections import OrbitalProjector, Projector
-from dock.post.smearing import Smearing
-from dock.post.spectrum import Progress, Spectrum, states
+from dock.states.kmesh import KMesh, Reduction, make_mesh
+from dock.states.smearing import Smearing
+from dock.states.spectrum import Progress, Spectrum, states
 
 if TYPE_CHECKING:
     from pymatgen.electronic_structure.dos import Dos

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from dock.errors import UsageError
 from dock.post.fermi import Method
-from dock.post.smearing import Smearing
-from dock.post.spectrum import Spectrum
-from dock.post.tetrahedra import Tetrahedra
+from dock.states.smearing import Smearing
+from dock.states.spectrum import Spectrum
+from dock.states.tetrahedra import Tetrahedra
 
 __all__ = ["Bins", "BroadenedBins", "Grid", "TetrahedronBins", "make_bins"]
 

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from dock._version import __version__
-from dock.files import write_text
-from dock.hdf5 import new_hdf5
+from dock.io.files import write_text
+from dock.io.hdf5 import new_hdf5
 from dock.post.density_of_states import DensityOfStates
 
 __all__ = ["save", "to_dict"]

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from dock.core.calculation import Calculation
 from dock.post.band_structure import BandStructure
-from dock.post.eigen import solve_each
 from dock.post.population import Scheme
 from dock.post.projections import OrbitalProjector, Projector
-from dock.post.spectrum import Progress, channels, matrices
+from dock.states.spectrum import Progress, channels, matrices
+from dock.states.stream import solve_each
 
 __all__ = ["FatBands", "project_bands"]
 

@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from dock.core.calculation import Calculation
 from dock.core.spin import Spin
 from dock.errors import ConvergenceError, UsageError
-from dock.post.gap import Gap, find_gap
-from dock.post.kmesh import KMesh, make_mesh
-from dock.post.smearing import Smearing
-from dock.post.spectrum import Progress, Spectrum, compute_spectrum, electrons_of
-from dock.post.tetrahedra import Tetrahedra
+from dock.states.gap import Gap, find_gap
+from dock.states.kmesh import KMesh, make_mesh
+from dock.states.smearing import Smearing
+from dock.states.spectrum import Progress, Spectrum, compute_spectrum, electrons_of
+from dock.states.tetrahedra import Tetrahedra
 
 __all__ = ["FermiResult", "Method", "fermi_level", "find_level", "occupy"]
 

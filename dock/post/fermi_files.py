@@ -10,12 +10,12 @@ import numpy as np
 
 from dock._version import __version__
 from dock.core.calculation import Calculation
-from dock.files import write_text
-from dock.hdf5 import new_hdf5
+from dock.io.files import write_text
+from dock.io.hdf5 import new_hdf5
 from dock.post.fermi import FermiResult
-from dock.post.gap import Edge
-from dock.post.kmesh import KMesh
-from dock.post.spectrum import Spectrum, fingerprint
+from dock.states.gap import Edge
+from dock.states.kmesh import KMesh
+from dock.states.spectrum import Spectrum, fingerprint
 
 __all__ = ["holds", "load_spectrum", "save", "save_spectrum", "to_dict"]
 

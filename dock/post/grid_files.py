@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from dock._version import __version__
 from dock.core.interop import require
 from dock.errors import UsageError
-from dock.files import atomic_path, write_text
-from dock.post.cube import write_cube, write_xsf
+from dock.grid.cube_xsf import write_cube, write_xsf
+from dock.io.files import atomic_path, write_text
 from dock.post.density_grid import GridDensity
 from dock.post.plot import require_figure_name
 from dock.units import CODATA2018

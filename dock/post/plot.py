@@ -11,7 +11,7 @@ import numpy as np
 from dock.core.interop import require
 from dock.core.spin import Spin
 from dock.errors import UsageError
-from dock.files import atomic_path
+from dock.io.files import atomic_path
 from dock.post.band_structure import BandStructure
 
 __all__ = ["plot_bands", "require_figure_name"]

@@ -9,7 +9,7 @@ import numpy as np
 
 from dock.core.interop import require
 from dock.errors import UsageError
-from dock.files import atomic_path
+from dock.io.files import atomic_path
 from dock.post.plot import plot_bands
 
 if TYPE_CHECKING:

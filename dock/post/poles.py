@@ -2,9 +2,9 @@
 
     P(k) = Σ_j [w_j G_j + (w_j G_j)†],   G_j = ((μ + ξ_j) S(k) − H(k))⁻¹,
 
-with the poles of `dock.post.contour` and the entries of G_j on the pattern of H from
-`dock.post.selected_inverse`. The chemical potential comes from inertia counts (how many pivots of
-H − εS are negative) and a few Newton steps on Tr(ρS). The idea is that of PEXSI: L. Lin,
+with the poles of `dock.states.poles.contour` and the entries of G_j on the pattern of H from
+`dock.states.poles.selected_inverse`. The chemical potential comes from inertia counts (how many
+pivots of H − εS are negative) and a few Newton steps on Tr(ρS). The idea is that of PEXSI: L. Lin,
 M. Chen, C. Yang and L. He, J. Phys.: Condens. Matter 25, 295501 (2013).
 """
 
@@ -23,13 +23,13 @@ from dock.core.matrix import AOMatrix
 from dock.core.pairs import Pairs
 from dock.core.spin import Spin
 from dock.errors import SolverError, UsageError
-from dock.post.contour import Contour
 from dock.post.density_matrices import DensityMatrix
 from dock.post.fermi import Method
-from dock.post.kmesh import KMesh
-from dock.post.selected_inverse import SelectedInverse
-from dock.post.smearing import Smearing
-from dock.post.spectrum import Channel, Progress, channels, electrons_of, matrices
+from dock.states.kmesh import KMesh
+from dock.states.poles.contour import Contour
+from dock.states.poles.selected_inverse import SelectedInverse
+from dock.states.smearing import Smearing
+from dock.states.spectrum import Channel, Progress, channels, electrons_of, matrices
 
 __all__ = ["PoleSolver", "density_by_poles"]
 

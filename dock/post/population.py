@@ -20,8 +20,8 @@ from dock.core.spin import Spin
 from dock.core.structure import Structure
 from dock.errors import UsageError
 from dock.post.fermi import FermiResult, Method, fermi_level
-from dock.post.kmesh import KMesh, make_mesh
-from dock.post.spectrum import Progress, matrices, states
+from dock.states.kmesh import KMesh, make_mesh
+from dock.states.spectrum import Progress, matrices, states
 
 __all__ = ["Populations", "Scheme", "mulliken", "populations", "root_of_overlap"]
 

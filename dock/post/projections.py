@@ -18,8 +18,8 @@ from dock.core.harmonics import convention_table
 from dock.core.kspace import KBuilder
 from dock.core.spin import Spin
 from dock.errors import UsageError
-from dock.post.kmesh import Reduction
 from dock.post.population import Scheme, root_of_overlap
+from dock.states.kmesh import Reduction
 
 __all__ = ["FIELDS", "OrbitalProjector", "Projector", "parse_fields"]
 

@@ -35,11 +35,11 @@ from dock.core.calculation import Calculation
 from dock.core.spin import Spin
 from dock.core.structure import Structure
 from dock.errors import MissingDataError, UsageError
-from dock.post.eigen import solve_each
-from dock.post.kpath import KPath
-from dock.post.spectrum import Progress, channels, matrices
 from dock.post.unfold_sites import find_sites
 from dock.post.unfold_weights import ByFunctions, BySites, Projector, orbital_mask
+from dock.states.kpath import KPath
+from dock.states.spectrum import Progress, channels, matrices
+from dock.states.stream import solve_each
 
 __all__ = ["Unfolded", "make_primitive_path", "supercell_of", "unfold"]
 
@@ -118,7 +118,7 @@ class Unfolded:
         UsageError
             For a width that is not positive, energies that are not even, or an unknown group.
         """
-        from dock.post._metric_kernels import add_gaussians
+        from dock.evaluate._kernels import add_gaussians
 
         grid = np.asarray(energies, dtype=np.float64)
         steps = np.diff(grid)

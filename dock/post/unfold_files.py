@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from dock._version import __version__
 from dock.core.interop import require
 from dock.errors import UsageError
-from dock.files import atomic_path, write_text
-from dock.hdf5 import new_hdf5
+from dock.io.files import atomic_path, write_text
+from dock.io.hdf5 import new_hdf5
 from dock.post.plot import require_figure_name
 from dock.post.unfold import Unfolded
 

@@ -23,11 +23,11 @@ from dock.core.calculation import Calculation
 from dock.core.spin import Spin
 from dock.core.structure import Structure
 from dock.errors import UsageError
-from dock.post.eigen import solve_each
-from dock.post.grid import Grid, require_radials
-from dock.post.grid_blocks import Block, GridBlocks
-from dock.post.kmesh import KMesh
-from dock.post.spectrum import Progress, channels, matrices
+from dock.grid.blocks import Block, GridBlocks
+from dock.grid.grid import Grid, require_radials
+from dock.states.kmesh import KMesh
+from dock.states.spectrum import Progress, channels, matrices
+from dock.states.stream import solve_each
 
 __all__ = ["Coefficients", "GridStates", "coefficients", "states_on_grid"]
 
@@ -230,7 +230,7 @@ def states_on_grid(
     found
         States, of a basis with radial functions.
     grid
-        From `dock.post.grid.make_grid`.
+        From `dock.grid.grid.make_grid`.
     kpoint
         Number of the k-point.
     periodic

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from dock._version import __version__
 from dock.core.spin import Spin
-from dock.files import atomic_path, write_text
-from dock.post.cube import write_cube, write_xsf
+from dock.grid.cube_xsf import write_cube, write_xsf
+from dock.io.files import atomic_path, write_text
 from dock.post.grid_files import require_grid_name
 from dock.post.wavefunction import Coefficients, GridStates
 from dock.units import CODATA2018

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from dock.build import hexagonal_layer
 from dock.cli.build import build
 from dock.converters.deeph.poscar import format_poscar, read_poscar
 from dock.errors import DockError, OutputError, UsageError
+from dock.structures import hexagonal_layer
 
 
 def call(*arguments):

@@ -14,7 +14,7 @@ import pytest
 import samples
 
 from dock.converters.batch import MARKER
-from dock.files import folder_transaction
+from dock.io.files import folder_transaction
 
 N_RUNS = 200
 N_KILLS = 10

@@ -9,9 +9,9 @@ import samples
 
 import dock
 from dock.converters._format import WriteOptions
-from dock.converters._reading import open_hdf5, read_text
 from dock.converters._source import in_source_order, number_of
 from dock.errors import FormatError, LayoutError, LossError, MissingDataError, UsageError
+from dock.io.reading import open_hdf5, read_text
 
 
 def options(**settings):

@@ -24,8 +24,8 @@ from dock.planewave.local_potential import density_potential
 from dock.planewave.projection import _matrices
 from dock.planewave.vsc import read_vsc
 from dock.planewave.wavefunctions import read_states
-from dock.post.eigen import solve_many
-from dock.post.spectrum import channels
+from dock.states.spectrum import channels
+from dock.states.stream import solve_many
 from dock.units import QE
 
 pytest.importorskip("pyscf", reason="libxc comes with PySCF: pip install 'dock-dft[pyscf]'")

@@ -12,8 +12,8 @@ from dock.planewave import Request, project
 from dock.planewave.facts import read_facts, read_pseudos
 from dock.planewave.local_potential import density_potential
 from dock.planewave.vsc import read_vsc
-from dock.post.eigen import solve_many
-from dock.post.spectrum import channels
+from dock.states.spectrum import channels
+from dock.states.stream import solve_many
 from dock.units import QE
 
 pytestmark = [pytest.mark.shared, pytest.mark.slow]

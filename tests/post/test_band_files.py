@@ -25,7 +25,7 @@ SHAPES = {
 @pytest.fixture(scope="module")
 def result():
     calc = dock.read(samples.OPENMX / "si")
-    path = dock.post.kpath.KPath(
+    path = dock.states.kpath.KPath(
         [5, 5], [[0.5, 0.5, 0.5], [0, 0, 0]], [[0, 0, 0], [0.5, 0, 0.5]],
         (("L", "GAMMA"), ("GAMMA", "X")), cell=calc.structure.cell,
     )  # fmt: skip

@@ -15,9 +15,9 @@ import pytest
 import dock
 from dock.core.spin import Spin
 from dock.post.density_matrices import density_matrix
-from dock.post.kmesh import KMesh, make_mesh
 from dock.post.population import mulliken
-from dock.post.smearing import Smearing
+from dock.states.kmesh import KMesh, make_mesh
+from dock.states.smearing import Smearing
 from dock.units import ABACUS, OPENMX
 
 CONVERGED = 1e-8  # to which these runs of OpenMX are: their last digits depend on the SCF step

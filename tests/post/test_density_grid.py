@@ -14,14 +14,14 @@ import dock.cli
 from dock.core.basis import Basis, Shell
 from dock.core.spin import Spin
 from dock.errors import FormatError, LayoutError, MissingDataError, OutputError, UsageError
+from dock.grid.cube_xsf import read_cube, write_cube
+from dock.grid.grid import Grid, make_grid, orbital_tables, with_radials
 from dock.overlap.radial import gaussian_radial, interpolate
-from dock.post.cube import read_cube, write_cube
 from dock.post.density_grid import charge_density, window_density_matrix
 from dock.post.density_matrices import density_matrix
-from dock.post.grid import Grid, make_grid, orbital_tables, with_radials
-from dock.post.kmesh import KMesh
-from dock.post.smearing import Smearing
 from dock.post.wavefunction import coefficients, states_on_grid
+from dock.states.kmesh import KMesh
+from dock.states.smearing import Smearing
 
 
 @pytest.fixture(autouse=True)

@@ -11,9 +11,9 @@ from dock.core.spin import Spin
 from dock.errors import MissingDataError, SolverError, UsageError
 from dock.post.density_matrices import density_matrix
 from dock.post.fermi import fermi_level
-from dock.post.kmesh import KMesh, make_mesh
 from dock.post.population import mulliken, populations
-from dock.post.smearing import Smearing
+from dock.states.kmesh import KMesh, make_mesh
+from dock.states.smearing import Smearing
 from dock.units import OPENMX
 
 OPENMX_KELVIN = 8.617251324e-5  # eV/K with that program's Hartree

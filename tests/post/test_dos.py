@@ -10,8 +10,8 @@ import dock
 from dock.core.spin import Spin
 from dock.errors import OutputError, UsageError
 from dock.post.density_of_states import dos
-from dock.post.kmesh import make_mesh
-from dock.post.smearing import Smearing
+from dock.states.kmesh import make_mesh
+from dock.states.smearing import Smearing
 
 METHODS = ["tetrahedra", Smearing("gaussian", 0.05), Smearing("cold", 0.1)]
 

@@ -11,8 +11,8 @@ from dock.core.spin import Spin
 from dock.errors import MissingDataError, OutputError, SolverError, UsageError
 from dock.post.fermi import fermi_level
 from dock.post.fermi_files import load_spectrum
-from dock.post.kmesh import make_mesh
-from dock.post.smearing import Smearing
+from dock.states.kmesh import make_mesh
+from dock.states.smearing import Smearing
 from dock.units import OPENMX
 
 ALL = [

@@ -15,10 +15,10 @@ from dock.post.density_matrices import density_matrix
 from dock.post.density_of_states import dos
 from dock.post.fat_bands import project_bands
 from dock.post.fermi import fermi_level
-from dock.post.kmesh import KMesh, make_mesh
 from dock.post.population import mulliken
 from dock.post.projections import OrbitalProjector, parse_fields
-from dock.post.smearing import Smearing
+from dock.states.kmesh import KMesh, make_mesh
+from dock.states.smearing import Smearing
 
 
 def test_names_and_what_they_allow(bundled):
@@ -104,7 +104,7 @@ def test_all_bonds_together_give_electrons_and_band_energy(spin):
         result = dos(calc, mesh, method=fermi.method, step=0.5, project=projector, fermi=fermi)
         assert result.names[0].startswith(kind.upper())
         total = 0.0
-        from dock.post.spectrum import states
+        from dock.states.spectrum import states
 
         for channel in range(spin.n_channels):
             for number, state in enumerate(states(calc, mesh, channel)):

@@ -12,8 +12,8 @@ from dock.converters.siesta.textfiles import read_kp
 from dock.core.spin import Spin
 from dock.errors import LossError
 from dock.post.density_matrices import density_matrix
-from dock.post.kmesh import KMesh
-from dock.post.smearing import Smearing
+from dock.states.kmesh import KMesh
+from dock.states.smearing import Smearing
 from dock.units import SIESTA5
 
 LIMIT = 1e-5

@@ -17,9 +17,9 @@ from dock.errors import MissingDataError, UsageError
 from dock.overlap.assemble import compute_overlap
 from dock.overlap.radial import gaussian_radial
 from dock.post.band_structure import bands
-from dock.post.kpath import KPath
 from dock.post.unfold import supercell_of, unfold
 from dock.post.unfold_sites import find_sites, layers_of
+from dock.states.kpath import KPath
 
 
 @pytest.fixture(autouse=True)

@@ -12,9 +12,9 @@ import dock
 import dock.cli
 from dock.core.spin import Spin
 from dock.errors import MissingDataError, UsageError
-from dock.post.grid import make_grid
-from dock.post.kmesh import KMesh
+from dock.grid.grid import make_grid
 from dock.post.wavefunction import coefficients, states_on_grid
+from dock.states.kmesh import KMesh
 
 
 @pytest.fixture(autouse=True)
@@ -121,7 +121,7 @@ def test_grid_files(tmp_path):
     names = [file.name for file in states.save(tmp_path / "psi.cube")]
     assert "psi_band1_real.cube" in names
     assert "psi_band2_imag.cube" in names
-    from dock.post.cube import read_cube
+    from dock.grid.cube_xsf import read_cube
     from dock.units import CODATA2018
 
     parts = [

@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 
 from dock.converters._format import ReadOptions
 from dock.converters._levels import compare_levels
-from dock.converters._reading import read_text
 from dock.converters.abacus.log import read_log
 from dock.converters.abacus.reader import read_calculation
 from dock.converters.abacus.runfiles import find_run
 from dock.core.check import Finding
 from dock.errors import DockError, FormatError
+from dock.io.reading import read_text
 
 __all__ = ["check_run"]
 

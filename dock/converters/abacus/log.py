@@ -10,8 +10,8 @@ from typing import NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from dock.converters._reading import read_text
 from dock.errors import FormatError
+from dock.io.reading import read_text
 from dock.units import ABACUS
 
 __all__ = ["Frame", "RunLog", "SpeciesLine", "read_log"]

@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dock.converters._textnumbers import CUT_FIX
 from dock.converters.abacus.sparse import SparseBlock
 from dock.core.basis import Basis
 from dock.errors import FormatError, MissingDataError
+from dock.io.text import CUT_FIX
 
 __all__ = ["npz_blocks"]
 

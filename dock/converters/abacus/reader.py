@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dock.converters._format import ReadOptions
-from dock.converters._textnumbers import open_binary
 from dock.converters.abacus.log import Frame, RunLog, read_log
 from dock.converters.abacus.matrices import MatrixReader
 from dock.converters.abacus.orb import read_orb
@@ -22,6 +21,7 @@ from dock.core.calculation import Calculation, Provenance
 from dock.core.spin import Spin
 from dock.core.structure import Structure
 from dock.errors import FormatError, MissingDataError, UsageError
+from dock.io.text import open_binary
 
 __all__ = ["FOLDED", "PAULI_DM", "read_calculation"]
 

@@ -9,9 +9,9 @@ from typing import Any, NamedTuple, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from dock.converters._textnumbers import CUT_FIX
 from dock.core.arrays import IntArray
 from dock.errors import FormatError
+from dock.io.text import CUT_FIX
 
 __all__ = ["SparseBlock", "SparseSource", "Step"]
 

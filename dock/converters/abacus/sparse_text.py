@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from dock.converters._textnumbers import CUT_FIX, TextNumbers, open_binary
 from dock.converters.abacus.sparse_base import SparseBlock, SparseSource, Step
 from dock.errors import FormatError
+from dock.io.text import CUT_FIX, TextNumbers, open_binary
 
 __all__ = ["text_blocks", "text_steps"]
 

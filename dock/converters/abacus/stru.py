@@ -11,10 +11,10 @@ from typing import NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from dock.converters._reading import read_text
 from dock.core.elements import atomic_number, element_of_label
 from dock.core.structure import Structure
 from dock.errors import ConventionError, FormatError
+from dock.io.reading import read_text
 from dock.units import ABACUS
 
 __all__ = ["FOLD_MARGIN", "Species", "StruFile", "element_number", "format_stru", "read_stru"]

@@ -11,9 +11,9 @@ from typing import NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from dock.converters._reading import read_text
 from dock.core.basis import Basis, Shell
 from dock.errors import FormatError
+from dock.io.reading import read_text
 
 __all__ = ["format_basis", "read_basis"]
 

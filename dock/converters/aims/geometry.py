@@ -7,10 +7,10 @@ from typing import NoReturn
 
 import numpy as np
 
-from dock.converters._reading import read_text
 from dock.core.elements import atomic_number, element_of_label
 from dock.core.structure import Structure
 from dock.errors import FormatError
+from dock.io.reading import read_text
 
 __all__ = ["format_geometry", "read_geometry"]
 

@@ -11,8 +11,8 @@ from typing import NamedTuple, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from dock.converters._textnumbers import CUT_FIX, TextNumbers
 from dock.errors import FormatError
+from dock.io.text import CUT_FIX, TextNumbers
 
 __all__ = ["DUMMY_CELL", "EntrySlice", "SparseIndices", "read_indices"]
 

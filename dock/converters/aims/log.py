@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from dock.converters._reading import read_text
+from dock.io.reading import read_text
 
 __all__ = ["RunLog", "find_log", "read_log"]
 

@@ -11,9 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dock.converters._format import ReadOptions
-from dock.converters._reading import open_hdf5
 from dock.converters._scatter import orbital_targets
-from dock.converters._textnumbers import CUT_FIX, TextNumbers
 from dock.converters.aims.basisfile import read_basis
 from dock.converters.aims.geometry import read_geometry
 from dock.converters.aims.indices import read_indices
@@ -26,6 +24,8 @@ from dock.core.pairs import Pairs
 from dock.core.spin import Spin
 from dock.core.structure import Structure
 from dock.errors import FormatError, MissingDataError
+from dock.io.reading import open_hdf5
+from dock.io.text import CUT_FIX, TextNumbers
 from dock.units import AIMS
 
 __all__ = ["SECOND_VARIATION", "detect_run", "read_calculation", "run_files"]

@@ -14,7 +14,7 @@ from dock.converters.aims.indices import DUMMY_CELL
 from dock.converters.aims.pattern import fold_shifts
 from dock.core.interop import orbital_indices
 from dock.core.matrix import AOMatrix
-from dock.hdf5 import new_hdf5
+from dock.io.hdf5 import new_hdf5
 
 __all__ = ["SparsePattern", "write_values"]
 

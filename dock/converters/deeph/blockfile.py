@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from dock.converters._reading import open_hdf5
 from dock.core.arrays import is_wanted_shape
 from dock.core.basis import Basis
 from dock.core.blocks import BlockLayout
@@ -19,7 +18,8 @@ from dock.core.quantity import quantity_of
 from dock.core.spin import Spin
 from dock.core.structure import Structure
 from dock.errors import FormatError, LayoutError
-from dock.hdf5 import new_hdf5
+from dock.io.hdf5 import new_hdf5
+from dock.io.reading import open_hdf5
 
 if TYPE_CHECKING:
     import h5py

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from dock.errors import MissingDataError, UsageError
-from dock.files import write_text
+from dock.io.files import write_text
 
 __all__ = ["Split", "find_structures", "split"]
 

@@ -22,7 +22,7 @@ from dock.core.pairs import Pairs
 from dock.core.spin import Spin
 from dock.core.structure import Structure
 from dock.errors import FormatError, LossError, MissingDataError
-from dock.files import write_text
+from dock.io.files import write_text
 
 __all__ = ["FILES", "PREDICTION", "read_folder", "write_folder"]
 

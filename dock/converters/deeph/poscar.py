@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
-from dock.converters._reading import read_text, require_line_end
 from dock.core.elements import atomic_number
 from dock.core.structure import Structure
 from dock.errors import ConventionError, FormatError, LayoutError
+from dock.io.reading import read_text, require_line_end
 
 __all__ = ["format_poscar", "read_poscar"]
 

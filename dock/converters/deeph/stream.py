@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dock.converters._reading import open_hdf5
 from dock.converters.deeph.blockfile import FIX, _fixed_text
 from dock.core.basis import Basis
 from dock.core.blocks import BlockLayout
 from dock.core.pairs import Pairs
 from dock.core.quantity import quantity_of
 from dock.errors import FormatError, LayoutError, MissingDataError
-from dock.hdf5 import new_hdf5
+from dock.io.hdf5 import new_hdf5
+from dock.io.reading import open_hdf5
 
 __all__ = ["read_pairs", "write_slabs"]
 

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dock.converters._reading import open_hdf5
 from dock.core.blocks import BlockLayout
 from dock.core.pairs import Pairs
 from dock.errors import FormatError, LayoutError
-from dock.hdf5 import new_hdf5
+from dock.io.hdf5 import new_hdf5
+from dock.io.reading import open_hdf5
 
 if TYPE_CHECKING:
     import h5py

@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dock.converters._reading import require_line_end
 from dock.converters.deeph.info import optional_number
 from dock.core.basis import Basis
 from dock.core.elements import symbol
 from dock.core.structure import Structure
 from dock.errors import ConventionError, FormatError, LayoutError, MissingDataError
+from dock.io.reading import require_line_end
 
 __all__ = ["LegacyInfo", "format_texts", "read_atoms", "read_legacy_info"]
 

@@ -20,7 +20,7 @@ from dock.core.calculation import Calculation
 from dock.core.matrix import AOMatrix
 from dock.core.orbital_order import reorder_entries, shell_orders
 from dock.core.spin import Spin
-from dock.files import write_text
+from dock.io.files import write_text
 
 __all__ = ["write_calculation"]
 

@@ -8,8 +8,8 @@ from typing import Any, BinaryIO, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from dock.converters._reading import readable
 from dock.errors import FormatError
+from dock.io.reading import readable
 
 __all__ = ["DAMAGED_FIX", "Cursor", "cut", "damaged", "load_text"]
 

@@ -15,12 +15,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from dock.converters._reading import readable
 from dock.converters.openmx.cursor import Cursor, damaged, load_text
 from dock.converters.openmx.scfout_tables import SPIN_SWITCHES, Scfout
 from dock.converters.openmx.species import L_LETTERS, Species
 from dock.errors import FormatError, OutputError, UsageError
-from dock.files import atomic_path, prepare_folder, write_text
+from dock.io.files import atomic_path, prepare_folder, write_text
+from dock.io.reading import readable
 
 __all__ = [
     "RESTART_RECIPE",

@@ -14,7 +14,6 @@ from typing import Any, BinaryIO, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from dock.converters._reading import readable
 from dock.converters.openmx.cursor import DAMAGED_FIX, Cursor, cut, damaged
 from dock.converters.openmx.scfout_tables import (
     MAX_ORDER,
@@ -25,6 +24,7 @@ from dock.converters.openmx.scfout_tables import (
     section_counts,
 )
 from dock.errors import FormatError, LayoutError, MissingDataError
+from dock.io.reading import readable
 
 __all__ = ["Scfout", "ScfoutFile", "ScfoutHeader", "box_cells", "section_counts"]
 

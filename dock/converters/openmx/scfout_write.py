@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from dock.converters.openmx.scfout import LINE_BYTES
 from dock.converters.openmx.scfout_tables import Scfout, section_counts
 from dock.errors import LossError, MissingDataError, UsageError
-from dock.files import atomic_path
+from dock.io.files import atomic_path
 
 __all__ = ["split_lines", "write_scfout"]
 

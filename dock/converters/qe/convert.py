@@ -22,8 +22,8 @@ from dock.converters.qe.gridfile import GRID_FILE, GridDensity, read_grid, write
 from dock.converters.qe.xmlfile import SCHEMA, PlaneWaveRun, find_save, read_run
 from dock.core.spin import Spin
 from dock.errors import FormatError, LossError, MissingDataError, UsageError
-from dock.files import folder_transaction, write_text
-from dock.hdf5 import new_hdf5
+from dock.io.files import folder_transaction, write_text
+from dock.io.hdf5 import new_hdf5
 from dock.units import QE
 
 __all__ = [

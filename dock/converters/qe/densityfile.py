@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dock.converters._reading import open_hdf5
 from dock.converters.qe.density import PlaneWaveDensity
 from dock.converters.qe.records import Records
 from dock.errors import FormatError, LayoutError, MissingDataError
-from dock.files import atomic_path
-from dock.hdf5 import new_hdf5
+from dock.io.files import atomic_path
+from dock.io.hdf5 import new_hdf5
+from dock.io.reading import open_hdf5
 
 __all__ = ["DAT", "HDF5", "read_density", "write_dat", "write_hdf5"]
 

@@ -15,9 +15,9 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from dock.converters._reading import open_hdf5
 from dock.core.basis import Radial, Shell
 from dock.errors import FormatError, MissingDataError
+from dock.io.reading import open_hdf5
 from dock.units import SIESTA5, Constants
 
 __all__ = ["IonFile", "IonOrbital", "read_ion"]

@@ -10,8 +10,8 @@ from typing import NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from dock.converters._reading import readable
 from dock.errors import FormatError, MissingDataError
+from dock.io.reading import readable
 from dock.units import Constants
 
 __all__ = ["FdfAtoms", "FdfFile", "read_fdf"]

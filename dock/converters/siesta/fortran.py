@@ -16,8 +16,8 @@ from typing import Any, BinaryIO, NoReturn, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from dock.converters._reading import readable
 from dock.errors import FormatError
+from dock.io.reading import readable
 
 __all__ = [
     "CUT_FIX",

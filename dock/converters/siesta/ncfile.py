@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dock.converters._reading import open_hdf5
 from dock.converters.siesta.fortran import DAMAGED_FIX, Rows, damaged
 from dock.converters.siesta.tables import MatrixFile, SpeciesTable, check_counts, check_nsc
+from dock.io.reading import open_hdf5
 
 if TYPE_CHECKING:
     import h5py

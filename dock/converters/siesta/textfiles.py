@@ -11,10 +11,10 @@ from typing import NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from dock.converters._reading import readable
 from dock.converters.siesta.fortran import CUT_FIX
 from dock.converters.siesta.tables import SpeciesTable
 from dock.errors import FormatError
+from dock.io.reading import readable
 
 __all__ = [
     "AtomTable",

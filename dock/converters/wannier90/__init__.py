@@ -16,7 +16,7 @@ from dock.core.calculation import Calculation
 from dock.core.matrix import AOMatrix
 from dock.core.spin import Spin
 from dock.errors import UsageError
-from dock.files import write_text
+from dock.io.files import write_text
 
 __all__ = ["FORMAT", "SETTINGS", "write_calculation"]
 

@@ -13,7 +13,7 @@ from dock.converters._csr import csr_by_lattice_vector
 from dock.core.basis import Basis
 from dock.core.matrix import AOMatrix
 from dock.core.structure import Structure
-from dock.files import atomic_path, write_text
+from dock.io.files import atomic_path, write_text
 
 __all__ = ["dense_blocks", "write_centres", "write_hr", "write_tb", "write_win"]
 

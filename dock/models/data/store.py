@@ -20,7 +20,7 @@ from dock.core.basis import Basis
 from dock.core.pairs import Pairs
 from dock.core.structure import Structure
 from dock.errors import FormatError
-from dock.hdf5 import new_hdf5
+from dock.io.hdf5 import new_hdf5
 from dock.models.data.samples import MOMENTS_FILE, Item, Sample, load_item
 from dock.models.graph import Graph
 from dock.models.targets import TargetLayout
@@ -248,7 +248,7 @@ def _digest(item: Item) -> int:
 
 
 def _open(path: Path) -> Any:
-    from dock.converters._reading import open_hdf5
+    from dock.io.reading import open_hdf5
 
     return open_hdf5(path, "Delete it; it is made again from the unified folders.")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -19,6 +18,7 @@ from dock.models.closed_form import ClosedForm
 from dock.models.graph import Graph, GraphPart, build_graph, parts_of
 from dock.models.inference.engine import PART_EDGES, NetworkEngine, Report
 from dock.models.modelfile import ModelFile, file_fingerprint, read_model
+from dock.threads import available_cpus
 
 __all__ = ["NetworkModel"]
 
@@ -169,7 +169,7 @@ def _add_closed_form(
     if len(parts) == 1:
         add(parts[0])
         return
-    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as threads:
+    with ThreadPoolExecutor(available_cpus()) as threads:
         list(threads.map(add, parts))
 
 

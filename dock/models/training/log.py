@@ -11,7 +11,7 @@ from typing import Any
 
 from dock.core.interop import require
 from dock.errors import DependencyError
-from dock.files import atomic_path, write_text
+from dock.io.files import atomic_path, write_text
 
 __all__ = ["TrainingLog", "named_errors"]
 

@@ -24,7 +24,7 @@ from typing import Any
 import jax
 
 from dock.errors import DockError
-from dock.files import atomic_path
+from dock.io.files import atomic_path
 
 __all__ = ["KeptProgram"]
 

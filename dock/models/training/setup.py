@@ -16,7 +16,7 @@ from dock.converters.deeph.dataset import Split, split
 from dock.core.arrays import FloatArray
 from dock.core.spin import Spin
 from dock.errors import FormatError, MissingDataError, UsageError
-from dock.files import write_text
+from dock.io.files import write_text
 from dock.models.baseline import find_cutoffs
 from dock.models.closed_form import ClosedForm, fit_closed_form
 from dock.models.data.samples import (

@@ -8,12 +8,12 @@ from hypothesis import given
 from synthetic import seeds
 
 import dock.converters.abacus as abacus
-from dock.converters._textnumbers import TextNumbers
 from dock.converters.abacus.log import read_log
 from dock.converters.abacus.runfiles import MATRIX_NAMES, find_run, parse_name
 from dock.converters.abacus.stru import BOHR, Species, format_stru, read_stru
 from dock.core.structure import Structure
 from dock.errors import FormatError, MissingDataError
+from dock.io.text import TextNumbers
 
 
 def test_every_name_is_understood_in_one_way():
@@ -216,7 +216,7 @@ def test_damaged_log(bundled, tmp_path, old, new, problem):
 
 
 def test_long_lines_are_read_in_pieces(tmp_path, monkeypatch, rng):
-    monkeypatch.setattr("dock.converters._textnumbers._PIECE", 37)
+    monkeypatch.setattr("dock.io.text._PIECE", 37)
     values = rng.normal(size=200) * 10.0 ** rng.integers(-9, 9, 200)
     path = tmp_path / "numbers"
     path.write_text(

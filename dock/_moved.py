@@ -1,0 +1,73 @@
+"""Names that modules had in earlier versions: importing one gives the module of today.
+
+Scripts that say ``from dock.post.fermi import fermi_level`` or ``import dock.build`` go on
+working. The finder stands last in `sys.meta_path`: it is asked only for names nothing else found.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Sequence
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+
+__all__ = ["MOVED", "install"]
+
+MOVED = {
+    "dock.build": "dock.structures",
+    "dock.build.modify": "dock.structures.modify",
+    "dock.build.twisted": "dock.structures.twisted",
+    "dock.files": "dock.io.files",
+    "dock.hdf5": "dock.io.hdf5",
+    "dock.post.cube": "dock.grid.cube_xsf",
+    "dock.post.dataset": "dock.evaluate.dataset",
+    "dock.post.equivariance": "dock.evaluate.equivariance",
+    "dock.post.evaluate": "dock.evaluate.structure",
+    "dock.post.evaluate_blocks": "dock.evaluate.blocks",
+    "dock.post.evaluate_set": "dock.evaluate.report",
+    "dock.post.gap": "dock.states.gap",
+    "dock.post.gauge": "dock.post.align",
+    "dock.post.grid": "dock.grid.grid",
+    "dock.post.kmesh": "dock.states.kmesh",
+    "dock.post.kpath": "dock.states.kpath",
+    "dock.post.metrics": "dock.evaluate.metrics",
+    "dock.post.smearing": "dock.states.smearing",
+    "dock.post.spectrum": "dock.states.spectrum",
+    "dock.post.symmetry": "dock.states.symmetry",
+    "dock.post.tetrahedra": "dock.states.tetrahedra",
+}
+"""Old name → name of today, of the modules that scripts used."""
+
+
+class _Moved:
+    """Finds moved modules, and is their loader."""
+
+    def __init__(self) -> None:
+        self._own: dict[str, ModuleSpec | None] = {}
+
+    def find_spec(
+        self,
+        name: str,
+        path: Sequence[str] | None = None,  # noqa: ARG002 - the protocol's
+        target: ModuleType | None = None,  # noqa: ARG002
+    ) -> ModuleSpec | None:
+        """Return how to load an old name, None for any other."""
+        return ModuleSpec(name, self) if name in MOVED else None  # type: ignore[arg-type]
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType:
+        """Return the module of today itself, not a copy."""
+        module = importlib.import_module(MOVED[spec.name])
+        self._own[spec.name] = module.__spec__
+        return module
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Give the module its own specification back: the import put that of the old name there."""
+        old = "" if module.__spec__ is None else module.__spec__.name
+        module.__spec__ = self._own.pop(old)
+
+
+def install() -> None:
+    """Let old names be imported."""
+    if not any(isinstance(finder, _Moved) for finder in sys.meta_path):
+        sys.meta_path.append(_Moved())  # type: ignore[arg-type]

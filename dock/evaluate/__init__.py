@@ -1,0 +1,1 @@
+"""How good a Hamiltonian is: metrics, reports over data sets, symmetry tests."""

@@ -1,0 +1,259 @@
+"""Where in the matrix the errors are: by element, by pair of elements, by pair of shells."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dock.core.matrix import AOMatrix
+from dock.core.structure import Structure
+from dock.errors import LayoutError
+
+__all__ = ["HISTOGRAM_EDGES", "BlockErrors", "PairErrors", "shell_names"]
+
+HISTOGRAM_EDGES: NDArray[np.float64] = np.linspace(-12.0, 4.0, 161)
+"""log10 of |Δ| in eV at the edges of the histogram; what lies outside goes to the end bins."""
+
+_LETTERS = "spdfghiklmnoq"
+_SAMPLE = 4000  # entries of one structure that go into the parity plot
+_SAMPLE_ALL = 200_000  # entries above which every second one is dropped
+
+
+@dataclass(eq=False)
+class PairErrors:
+    """Sums over all blocks of one ordered pair of elements.
+
+    Attributes
+    ----------
+    total, square, largest
+        (rows, cols) sum of |Δ|, sum of |Δ|², largest |Δ|, in eV and eV².
+    onsite
+        (rows, cols) sum of |Δ| of the on-site blocks alone.
+    n_blocks, n_onsite
+        Blocks summed, each spin component counted.
+    """
+
+    total: NDArray[np.float64]
+    square: NDArray[np.float64]
+    largest: NDArray[np.float64]
+    onsite: NDArray[np.float64]
+    n_blocks: int = 0
+    n_onsite: int = 0
+
+    @classmethod
+    def empty(cls, rows: int, cols: int) -> PairErrors:
+        """Return sums over nothing."""
+        total, square, largest, onsite = np.zeros((4, rows, cols))
+        return cls(total, square, largest, onsite)
+
+    def add(self, blocks: NDArray[np.float64], onsite: NDArray[np.bool_]) -> None:
+        """Add |Δ| of (n_components, n, rows, cols) blocks."""
+        self.total += blocks.sum(axis=(0, 1))
+        self.square += (blocks**2).sum(axis=(0, 1))
+        np.maximum(self.largest, blocks.max(axis=(0, 1)), out=self.largest)
+        self.onsite += blocks[:, onsite].sum(axis=(0, 1))
+        self.n_blocks += blocks.shape[0] * blocks.shape[1]
+        self.n_onsite += blocks.shape[0] * int(np.count_nonzero(onsite))
+
+    def merge(self, other: PairErrors) -> None:
+        """Add the sums of another structure."""
+        self.total += other.total
+        self.square += other.square
+        np.maximum(self.largest, other.largest, out=self.largest)
+        self.onsite += other.onsite
+        self.n_blocks += other.n_blocks
+        self.n_onsite += other.n_onsite
+
+    @property
+    def n_entries(self) -> int:
+        """Number of entries summed."""
+        return self.n_blocks * self.total.size
+
+    @property
+    def mean(self) -> float:
+        """Mean |Δ|, eV."""
+        return float(self.total.sum()) / max(1, self.n_entries)
+
+
+@dataclass(eq=False)
+class BlockErrors:
+    """The errors of the matrix elements of one structure or of many.
+
+    Attributes
+    ----------
+    shells
+        l of the shells of each element.
+    pairs
+        The sums of each ordered pair of elements.
+    histogram
+        Number of entries by log10 |Δ|, on `HISTOGRAM_EDGES`.
+    sample
+        (n, 2) some entries, reference and prediction, in eV: real parts, then imaginary ones.
+    """
+
+    shells: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    pairs: dict[tuple[str, str], PairErrors] = field(default_factory=dict)
+    histogram: NDArray[np.int64] = field(
+        default_factory=lambda: np.zeros(len(HISTOGRAM_EDGES) - 1, dtype=np.int64)
+    )
+    sample: NDArray[np.float64] = field(default_factory=lambda: np.zeros((0, 2)))
+
+    @classmethod
+    def of(cls, difference: AOMatrix, benchmark: AOMatrix) -> BlockErrors:
+        """Sum the entries of H_pred − H_bm − Δμ S of one structure.
+
+        Parameters
+        ----------
+        difference
+            From `dock.evaluate.metrics.hamiltonian_difference`.
+        benchmark
+            The reference Hamiltonian, for the parity plot.
+        """
+        basis, pairs, layout = difference.basis, difference.pairs, difference.layout
+        names = _elements(difference.structure)
+        result = cls({name: basis.ls(label) for label, name in names.items()})
+        kinds = [names[label] for label in basis.species]
+        n_species = len(kinds)
+        kind = basis.species_index[pairs.i].astype(np.int64) * n_species
+        kind = kind + basis.species_index[pairs.j]
+        is_onsite = np.zeros(len(pairs), dtype=bool)
+        is_onsite[pairs.onsite] = True
+        for group in layout.groups(kind):
+            key = kinds[group.kind // n_species], kinds[group.kind % n_species]
+            sums = result.pairs.setdefault(key, PairErrors.empty(group.rows, group.cols))
+            blocks = np.abs(layout.read(difference.entries, group)).astype(np.float64)
+            sums.add(blocks, is_onsite[group.index])
+            result.histogram += _histogram(blocks)
+        result.sample = _sample(difference, benchmark)
+        return result
+
+    def merge(self, other: BlockErrors) -> None:
+        """Add the sums of another structure.
+
+        Raises
+        ------
+        LayoutError
+            When an element has another basis there.
+        """
+        for name, ls in other.shells.items():
+            if self.shells.setdefault(name, ls) != ls:
+                raise LayoutError(
+                    f"the element {name} has the shells {list(self.shells[name])} in one structure "
+                    f"and {list(ls)} in another: evaluate them apart."
+                )
+        for key, sums in other.pairs.items():
+            if key not in self.pairs:
+                self.pairs[key] = PairErrors.empty(*sums.total.shape)
+            self.pairs[key].merge(sums)
+        self.histogram = self.histogram + other.histogram
+        self.sample = np.concatenate([self.sample, other.sample])
+        if len(self.sample) > _SAMPLE_ALL:
+            self.sample = self.sample[::2]
+
+    @property
+    def elements(self) -> tuple[str, ...]:
+        """The elements that occur."""
+        return tuple(self.shells)
+
+    @property
+    def n_entries(self) -> int:
+        """Number of entries summed, N_H of equation (11)."""
+        return sum(sums.n_entries for sums in self.pairs.values())
+
+    @property
+    def mean(self) -> float:
+        """MAE_H over all entries, eV."""
+        total = sum(float(sums.total.sum()) for sums in self.pairs.values())
+        return total / max(1, self.n_entries)
+
+    @property
+    def root_mean_square(self) -> float:
+        """Root mean square of all entries, eV."""
+        total = sum(float(sums.square.sum()) for sums in self.pairs.values())
+        return float(np.sqrt(total / max(1, self.n_entries)))
+
+    @property
+    def largest(self) -> float:
+        """Largest |Δ|, eV."""
+        return max((float(sums.largest.max()) for sums in self.pairs.values()), default=0.0)
+
+    def of_element(self, name: str) -> dict[str, float]:
+        """Return the mean |Δ| of all blocks with an element, and of its on-site blocks, eV."""
+        with_it = [sums for key, sums in self.pairs.items() if name in key]
+        own = self.pairs.get((name, name))
+        total = sum(float(sums.total.sum()) for sums in with_it)
+        count = sum(sums.n_entries for sums in with_it)
+        onsite = 0.0
+        if own is not None and own.n_onsite:
+            onsite = float(own.onsite.sum()) / (own.n_onsite * own.total.size)
+        return {"mae_eV": total / max(1, count), "onsite_mae_eV": onsite, "n_entries": count}
+
+    def pair_matrix(self) -> NDArray[np.float64]:
+        """Return the mean |Δ| of each ordered pair of elements, NaN where there is no block."""
+        matrix = np.full((len(self.elements), len(self.elements)), np.nan)
+        for (left, right), sums in self.pairs.items():
+            matrix[self.elements.index(left), self.elements.index(right)] = sums.mean
+        return matrix
+
+    def shell_matrix(self, left: str, right: str) -> NDArray[np.float64]:
+        """Return the mean |Δ| of each pair of shells of two elements, eV.
+
+        Raises
+        ------
+        LayoutError
+            When there is no such pair.
+        """
+        sums = self.pairs.get((left, right))
+        if sums is None:
+            raise LayoutError(f"there are no blocks of {left} with {right}.")
+        rows, cols = self.shells[left], self.shells[right]
+        summed = np.add.reduceat(sums.total, _starts(rows), axis=0)
+        summed = np.add.reduceat(summed, _starts(cols), axis=1)
+        sizes = np.outer([2 * l + 1 for l in rows], [2 * l + 1 for l in cols])
+        mean: NDArray[np.float64] = summed / (sizes * max(1, sums.n_blocks))
+        return mean
+
+
+def shell_names(ls: tuple[int, ...]) -> list[str]:
+    """Return a name of each shell: its letter and its number among those of its l, from 1.
+
+    Examples
+    --------
+    >>> shell_names((0, 0, 1))
+    ['s1', 's2', 'p1']
+    """
+    return [f"{_LETTERS[l]}{ls[: n + 1].count(l)}" for n, l in enumerate(ls)]
+
+
+def _elements(structure: Structure) -> dict[str, str]:
+    """Return how each species is called: by its element where that is unambiguous."""
+    symbol_of = dict(zip(structure.labels, structure.symbols, strict=True))
+    counts = list(symbol_of.values())
+    return {label: name if counts.count(name) == 1 else label for label, name in symbol_of.items()}
+
+
+def _starts(ls: tuple[int, ...]) -> NDArray[np.int64]:
+    sizes = np.array([2 * l + 1 for l in ls])
+    starts: NDArray[np.int64] = np.cumsum(sizes) - sizes
+    return starts
+
+
+def _histogram(values: NDArray[np.float64]) -> NDArray[np.int64]:
+    low, high = HISTOGRAM_EDGES[0], HISTOGRAM_EDGES[-1]
+    powers = np.clip(np.log10(np.maximum(values.ravel(), 10**low)), low, high)
+    return np.histogram(powers, HISTOGRAM_EDGES)[0]
+
+
+def _sample(difference: AOMatrix, benchmark: AOMatrix) -> NDArray[np.float64]:
+    """Return evenly picked entries of the reference and of the corrected prediction."""
+    aligned = benchmark.on_pairs(difference.pairs)
+    step = max(1, difference.entries.size // _SAMPLE)
+    chosen: NDArray[Any] = aligned.entries.ravel()[::step]
+    error: NDArray[Any] = difference.entries.ravel()[::step]
+    if difference.is_complex:
+        parts = [np.concatenate([one.real, one.imag]) for one in (chosen, error)]
+        chosen, error = parts[0], parts[1]
+    return np.stack([chosen, chosen + error], axis=1).astype(np.float64)

@@ -1,0 +1,305 @@
+"""Does a Hamiltonian turn with its structure? Rotated copies, and the test of what they give.
+
+With positions r → Q r the blocks obey H' = D_i(Q) H D_j(Q)ᵀ, equation (6) of the DeepH-pack paper.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dock.core.calculation import Calculation
+from dock.core.matrix import AOMatrix
+from dock.core.structure import Structure
+from dock.core.wigner import orthogonal_matrix
+from dock.errors import FormatError, LayoutError, MissingDataError, UsageError
+from dock.io.files import write_text
+
+__all__ = [
+    "ROTATION",
+    "EquivarianceError",
+    "find_rotation",
+    "measure",
+    "random_rotations",
+    "rotate_calculation",
+    "write_rotated",
+]
+
+ROTATION = "rotation.json"
+"""File in each rotated folder: the matrix Q that turns the original into it."""
+
+_CLOSE = 1e-3  # Å by which a rotated structure may miss its original
+
+
+@dataclass(frozen=True)
+class EquivarianceError:
+    """How far one copy is from the rotated original.
+
+    Attributes
+    ----------
+    name
+        The copy's folder.
+    angle
+        Angle of the rotation in degrees.
+    improper
+        Whether the rotation goes with an inversion.
+    rms, mean, largest
+        Of the entries of H' − D H D†, eV.
+    """
+
+    name: str
+    angle: float
+    improper: bool
+    rms: float
+    mean: float
+    largest: float
+
+
+def random_rotations(count: int, *, seed: int = 137, improper: bool = False) -> list[Any]:
+    """Return rotation matrices (3, 3), evenly distributed over all orientations.
+
+    Parameters
+    ----------
+    count
+        How many.
+    seed
+        Of the random numbers.
+    improper
+        Let every second one go with an inversion.
+
+    Raises
+    ------
+    UsageError
+        For a count below 1.
+
+    Examples
+    --------
+    >>> Q = random_rotations(1)[0]
+    >>> bool(np.allclose(Q @ Q.T, np.eye(3))), round(float(np.linalg.det(Q)), 9)
+    (True, 1.0)
+    """
+    if count < 1:
+        raise UsageError(f"at least one rotation is needed, found {count}.")
+    rng = np.random.default_rng(seed)
+    found = []
+    for number in range(count):
+        w, x, y, z = quaternion = rng.normal(size=4)
+        w, x, y, z = quaternion / np.linalg.norm(quaternion)
+        Q = np.array(
+            [
+                [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
+                [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
+                [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
+            ]
+        )
+        found.append(orthogonal_matrix(-Q if improper and number % 2 else Q))
+    return found
+
+
+def rotate_calculation(calc: Calculation, Q: NDArray[np.float64]) -> Calculation:
+    """Return the calculation of the structure rotated about the origin, with all its matrices.
+
+    Fermi level and electron count stay. See `dock.core.transform.rotate`.
+    """
+
+    def rotated(name: str) -> Callable[[], AOMatrix]:
+        return lambda: calc.require(name).rotate(Q)
+
+    return Calculation(
+        calc.structure.rotate(Q),
+        calc.basis,
+        calc.spin,
+        {name: rotated(name) for name in calc.available},
+        calc.fermi_level,
+        calc.n_electrons,
+        calc.provenance,
+        f"{calc.source}, rotated",
+    )
+
+
+def write_rotated(
+    calc: Calculation,
+    folder: str | Path,
+    rotations: list[NDArray[np.float64]],
+    *,
+    overwrite: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[Path]:
+    """Write the original as ``0`` and rotated copies as ``1``, ``2``, … unified folders.
+
+    Each has ``rotation.json`` with its matrix. Matrices are rotated too, so that the Hamiltonian
+    of a copy is what a prediction for it must be.
+
+    Raises
+    ------
+    OutputError
+        When a folder has such files already.
+    """
+    from dock.converters import WriteOptions, write
+
+    options = WriteOptions(overwrite=overwrite)
+    written = []
+    everything = [np.eye(3), *rotations]
+    for number, Q in enumerate(everything):
+        target = Path(folder) / str(number)
+        write(calc if number == 0 else rotate_calculation(calc, Q), target, "deeph", options)
+        content = {"Q": Q.tolist(), "original": "../0"}
+        write_text(target / ROTATION, json.dumps(content) + "\n", overwrite=overwrite)
+        written.append(target)
+        if progress is not None:
+            progress(number + 1, len(everything))
+    return written
+
+
+def measure(
+    folder: str | Path,
+    *,
+    original: str | None = None,
+    file: str | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[EquivarianceError]:
+    """Compare the Hamiltonian of each rotated copy with the rotated one of the original.
+
+    Parameters
+    ----------
+    folder
+        Holds unified folders of one structure in several orientations.
+    original
+        Name of the one that the others are compared with; default the first name.
+    file
+        Which Hamiltonian: default ``hamiltonian_pred.h5`` where all have it, else
+        ``hamiltonian.h5``.
+    progress
+        Called with the copies done and their number.
+
+    Raises
+    ------
+    MissingDataError
+        When there are not two of them, or a file is missing.
+    LayoutError
+        When a copy is no rotation of the original.
+
+    Notes
+    -----
+    The rotation is that of ``rotation.json``, or else is found from the atoms' positions. A
+    constant that differs between the two (Δμ S) is not removed.
+    """
+    from dock.evaluate.dataset import find_structures
+
+    root, names = find_structures(folder)
+    first = names[0] if original is None else original
+    if first not in names or len(names) < 2:
+        raise MissingDataError(
+            f"the original '{first}' and a rotated copy",
+            root,
+            f"Found: {', '.join(names[:10])}. Make copies with: dock equivariance generate.",
+        )
+    chosen = file or _common_file(root, names)
+    base = _read(root / first, chosen)
+    turned_base = _stored_rotation(root / first)
+    others = [name for name in names if name != first]
+    found = []
+    for number, name in enumerate(others, 1):
+        copy = _read(root / name, chosen)
+        stored = _stored_rotation(root / name)
+        if stored is None or turned_base is None:
+            Q = find_rotation(base.structure, copy.structure)
+        else:
+            Q = stored @ turned_base.T
+        found.append(_compare(name, base, copy, Q))
+        if progress is not None:
+            progress(number, len(others))
+    return found
+
+
+def _compare(
+    name: str, base: Calculation, copy: Calculation, Q: NDArray[np.float64]
+) -> EquivarianceError:
+    expected = base.require("hamiltonian").rotate(Q)
+    actual = copy.require("hamiltonian")
+    if copy.spin is not base.spin:
+        raise LayoutError(
+            f"{name}: the copy has spin '{copy.spin.value}', the original '{base.spin.value}'."
+        )
+    delta = np.abs((actual - expected).entries)
+    proper = Q * np.sign(np.linalg.det(Q))
+    cosine = np.clip((np.trace(proper) - 1) / 2, -1, 1)
+    return EquivarianceError(
+        name,
+        float(np.degrees(np.arccos(cosine))),
+        bool(np.linalg.det(Q) < 0),
+        float(np.sqrt(np.mean(delta**2))),
+        float(delta.mean()),
+        float(delta.max()),
+    )
+
+
+def find_rotation(original: Structure, copy: Structure) -> NDArray[np.float64]:
+    """Return the proper or improper Q that turns one structure into another, atom by atom.
+
+    Atoms are compared about their centre, so that the copy may be shifted; where they lie on a
+    line or a plane the cell decides what they leave open, if it turned too.
+
+    Raises
+    ------
+    LayoutError
+        When no rotation brings the atoms within 0.001 Å of each other.
+
+    Examples
+    --------
+    >>> water = Structure(np.eye(3) * 9, [[0, 0, 0], [1, 0, 0], [-0.2, 0.9, 0]], [8, 1, 1])
+    >>> turn = np.array([[0.0, -1, 0], [1, 0, 0], [0, 0, 1]])
+    >>> bool(np.allclose(find_rotation(water, water.rotate(turn)), turn))
+    True
+    """
+    if not np.array_equal(original.numbers, copy.numbers):
+        raise LayoutError("the copy has other atoms, or in another order, than the original.")
+    one = original.positions - original.positions.mean(axis=0)
+    other = copy.positions - copy.positions.mean(axis=0)
+    candidates = [(np.concatenate([one, original.cell]), np.concatenate([other, copy.cell]))]
+    candidates.append((one, other))
+    for before, after in candidates:
+        left, _, right = np.linalg.svd(after.T @ before)
+        for sign in (1.0, -1.0):
+            flip = np.diag([1.0, 1.0, sign * np.sign(np.linalg.det(left @ right))])
+            Q: NDArray[np.float64] = left @ flip @ right
+            if np.abs(other - one @ Q.T).max() < _CLOSE:
+                return Q
+    raise LayoutError(
+        "the copy is no rotation of the original: no orthogonal matrix brings the atoms within "
+        f"{_CLOSE} Å. Check that the folders hold one structure."
+    )
+
+
+def _common_file(root: Path, names: list[str]) -> str:
+    predicted = "hamiltonian_pred.h5"
+    return predicted if all((root / name / predicted).is_file() for name in names) else ""
+
+
+def _read(folder: Path, file: str) -> Calculation:
+    from dock.converters.deeph import read
+
+    path = folder / (file or "hamiltonian.h5")
+    if not path.is_file():
+        raise MissingDataError(path.name, folder, "Each copy needs its own Hamiltonian.")
+    return read(path)
+
+
+def _stored_rotation(folder: Path) -> NDArray[np.float64] | None:
+    path = folder / ROTATION
+    if not path.is_file():
+        return None
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        Q = np.array(content["Q"], dtype=np.float64)
+    except (OSError, UnicodeDecodeError, ValueError, TypeError, KeyError) as error:
+        raise FormatError(
+            path, f"no rotation can be read ({error})", expected='{"Q": 3 × 3 numbers}'
+        ) from error
+    return orthogonal_matrix(Q)

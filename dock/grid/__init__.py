@@ -1,0 +1,1 @@
+"""Orbitals on grids in space, and the files of fields on them."""

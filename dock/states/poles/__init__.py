@@ -1,0 +1,1 @@
+"""Density matrices without states: poles, nested dissection, selected inversion."""

@@ -1,0 +1,20 @@
+"""Structure builders: twisted bilayers, perturbed copies, supercells and shifted layers."""
+
+from __future__ import annotations
+
+from dock.structures.modify import perturb, shift_layers
+from dock.structures.twisted import (
+    TwistedBilayer,
+    commensurate_integers,
+    hexagonal_layer,
+    twisted_bilayer,
+)
+
+__all__ = [
+    "TwistedBilayer",
+    "commensurate_integers",
+    "hexagonal_layer",
+    "perturb",
+    "shift_layers",
+    "twisted_bilayer",
+]
