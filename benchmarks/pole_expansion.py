@@ -25,6 +25,7 @@ from dock.post.poles import PoleSolver
 from dock.states.dense import solve
 from dock.states.kmesh import KMesh
 from dock.states.poles.contour import Contour
+from dock.states.solver import Want
 
 
 def sheet(side: int, seed: int = 1) -> Calculation:
@@ -92,7 +93,7 @@ def measure(largest: int, largest_dense: int) -> None:
         if atoms <= largest_dense:
             H, S = calc.hamiltonian.k([0, 0, 0]), calc.overlap.k([0, 0, 0])
             begin = time.process_time()
-            vectors = solve(H, S, eigenvectors=True).eigenvectors
+            vectors = solve(H, S, Want(vectors=True)).vectors
             filled = vectors[:, : 2 * atoms]
             filled @ filled.T
             dense = time.process_time() - begin

@@ -164,8 +164,9 @@ def lapack_share(shared: Path) -> None:
 
     import dock
     from dock.states import lapack
-    from dock.states.spectrum import channels
-    from dock.states.stream import solve_each
+    from dock.states.problem import Problem
+    from dock.states.solver import Want
+    from dock.states.stream import states
 
     calc = dock.read(shared / "public/deeph/MoTe2")
     matrices = (calc.hamiltonian.supercell(SUPERCELL), calc.overlap.supercell(SUPERCELL))
@@ -181,11 +182,10 @@ def lapack_share(shared: Path) -> None:
 
     lapack._invoke = timed
     points = np.array([[0.1, 0.2, 0.0], [0.3, 0.1, 0.0], [0.4, 0.2, 0.0], [0.2, 0.2, 0.0]])
-    channels(*matrices)[0].build(points[0])  # loading the kernels (0.4 s) is not what is asked
+    Problem(*matrices).dense(0, points[0])  # loading the kernels (0.4 s) is not what is asked
     for vectors in (False, True):
         spent, begin = 0.0, time.perf_counter()
-        build = channels(*matrices)[0].build
-        for _ in solve_each(build, points, eigenvectors=vectors, jobs=1):
+        for _ in states(Problem(*matrices), points, Want(vectors=vectors), jobs=1):
             pass
         whole = time.perf_counter() - begin
         what = "states" if vectors else "eigenvalues"

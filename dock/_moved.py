@@ -70,4 +70,4 @@ class _Moved:
 def install() -> None:
     """Let old names be imported."""
     if not any(isinstance(finder, _Moved) for finder in sys.meta_path):
-        sys.meta_path.append(_Moved())  # type: ignore[arg-type]
+        sys.meta_path.append(_Moved())

@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from dock._version import __version__
+from dock.cli.runner import in_options
 from dock.errors import DockError
 
 __all__ = ["cli", "main"]
@@ -137,7 +138,8 @@ def _run(arguments: list[str] | None) -> int:
         return 2
     except DockError as error:
         notes = getattr(error, "__notes__", [])
-        click.echo("\n".join([f"dock: {error}", *notes]), err=True)
+        message = "\n".join([f"dock: {error}", *notes])
+        click.echo(in_options(message), err=True)
         return error.exit_code
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -14,7 +14,7 @@ from dock.errors import OutputError, UsageError
 
 if TYPE_CHECKING:
     from dock.core.calculation import Calculation
-    from dock.post.fermi import Method
+    from dock.states.fermi_level import Method
     from dock.states.kmesh import KMesh, Reduction
 
 __all__ = ["MeshOptions", "filling_options", "folder_of", "mesh_options", "refuse_existing"]

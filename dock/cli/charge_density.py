@@ -214,7 +214,7 @@ def require_free(output: Path, plot: Path | None, *, overwrite: bool) -> None:
     """Say that a target cannot be written before an hour is spent on computing it."""
     from dock.errors import OutputError
     from dock.post.grid_files import require_grid_name
-    from dock.post.plot import require_figure_name
+    from dock.results import require_figure_name
 
     require_grid_name(output)
     if plot is not None:

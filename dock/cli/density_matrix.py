@@ -20,8 +20,8 @@ from dock.cli._mesh import MeshOptions, filling_options, folder_of, mesh_options
 
 if TYPE_CHECKING:
     from dock.post.density_matrices import DensityMatrix
-    from dock.post.fermi import Method
     from dock.post.population import Populations
+    from dock.states.fermi_level import Method
 
 __all__ = ["density_matrix", "populations"]
 

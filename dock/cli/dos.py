@@ -22,7 +22,7 @@ from dock.errors import UsageError
 if TYPE_CHECKING:
     from dock.core.calculation import Calculation
     from dock.post.density_of_states import DensityOfStates
-    from dock.post.fermi import Method
+    from dock.states.fermi_level import Method
 
 __all__ = ["dos"]
 

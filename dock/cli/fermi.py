@@ -77,7 +77,7 @@ def fermi(
     from dock.converters import read
     from dock.post.fermi import fermi_level
     from dock.post.fermi_files import holds, to_dict
-    from dock.states.spectrum import fingerprint
+    from dock.states.problem import Problem
 
     show_log(quiet=quiet)
     calc = read(path, source)
@@ -85,7 +85,7 @@ def fermi(
     cache = target.with_name("eigval.h5")
     refuse_existing([target, plot], overwrite=overwrite)
     chosen = mesh.make(calc)
-    if not holds(cache, fingerprint(calc, chosen, s_threshold=s_threshold)):
+    if not holds(cache, Problem.of(calc).fingerprint(chosen, s_threshold=s_threshold)):
         refuse_existing([cache], overwrite=overwrite)
     bar = Progress(calc.spin.n_channels * chosen.n_points, "k-points", quiet=quiet)
     result = fermi_level(

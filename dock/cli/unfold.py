@@ -188,7 +188,7 @@ def _cell(primitive: Path | None, supercell: str | None) -> Any:
 
 def _require_free(output: Path, plot: Path | None, *, overwrite: bool) -> None:
     from dock.errors import OutputError, UsageError
-    from dock.post.plot import require_figure_name
+    from dock.results import require_figure_name
 
     if output.suffix == ".json":
         raise UsageError(f"{output}: name the HDF5 file; the .json comes beside it.")

@@ -82,7 +82,7 @@ class DatasetStats(NamedTuple):
     def plot(self, path: str | Path, *, overwrite: bool = False) -> Path:
         """Draw histograms of atoms, edges and edges per atom; return the file."""
         from dock.core.interop import require
-        from dock.post.plot import require_figure_name
+        from dock.results import require_figure_name
 
         target = Path(path)
         require_figure_name(target)

@@ -19,11 +19,14 @@ from dock.core.spin import Spin
 from dock.errors import LayoutError, MissingDataError, UsageError
 from dock.evaluate import metrics
 from dock.evaluate.blocks import BlockErrors
+from dock.io.progress import Progress, Report
 from dock.post.fermi import find_level
 from dock.states.dense import solve
 from dock.states.kmesh import KMesh, make_mesh
+from dock.states.problem import Problem
 from dock.states.smearing import Smearing
-from dock.states.spectrum import Progress, Spectrum, channels, compute_spectrum, electrons_of
+from dock.states.solver import Want
+from dock.states.spectrum import Spectrum, compute_spectrum, electrons_of
 
 __all__ = ["EvaluateOptions", "StructureErrors", "evaluate"]
 
@@ -156,7 +159,7 @@ def evaluate(
     *,
     name: str = "",
     jobs: int | None = None,
-    progress: Progress | None = None,
+    progress: Report = None,
 ) -> StructureErrors:
     """Measure the errors of one predicted Hamiltonian.
 
@@ -243,26 +246,20 @@ def _bands(
     reference: Calculation,
     options: EvaluateOptions,
     jobs: int | None,
-    progress: Progress | None,
+    progress: Report,
 ) -> BandErrors:
     """Return the errors of energies and states."""
     mesh = _mesh(reference, options)
     overlap = reference.require("overlap")
     guess = reference.replace(matrices={"hamiltonian": predicted, "overlap": overlap})
-    total = 2 * reference.spin.n_channels * mesh.n_points
-    done = 0
-
-    def step(count: int, _: int) -> None:
-        if progress is not None:
-            progress(done + count, total)
-
+    steps = Progress.of(progress)
+    steps.start(2 * reference.spin.n_channels * mesh.n_points)
     levels = []
     first: Spectrum | None = None
     for calc in (reference, guess):
         spectrum = compute_spectrum(
-            calc, mesh, s_threshold=options.s_threshold, jobs=jobs, progress=step
+            calc, mesh, s_threshold=options.s_threshold, jobs=jobs, progress=steps.part()
         )
-        done += total // 2
         first = first or spectrum
         levels.append(spectrum.energies[:, mesh.index])
     benchmark, found = levels
@@ -365,23 +362,20 @@ def _state_errors(
     """Return 1 − Σ |⟨ψ_bm|ψ_pred⟩|² of the chosen states at Γ, all spin channels."""
     gamma = np.zeros(3)
     overlap = reference.require("overlap")
-    pairs = zip(
-        channels(reference.require("hamiltonian"), overlap),
-        channels(predicted, overlap),
-        strict=True,
-    )
+    exact = Problem(reference.require("hamiltonian"), overlap, reference.source)
+    guess = Problem(predicted, overlap, "the prediction")
+    want = Want(vectors=True, s_threshold=options.s_threshold)
     errors = [np.zeros(0)]
-    for own, other in pairs:
-        exact, guess = (
-            solve(*one.build(gamma), eigenvectors=True, s_threshold=options.s_threshold)
-            for one in (own, other)
+    for channel in range(exact.n_channels):
+        own, other = (
+            solve(*problem.dense(channel, gamma), want, overwrite=True)
+            for problem in (exact, guess)
         )
-        if exact.eigenvectors is None or guess.eigenvectors is None:
+        if own.vectors is None or other.vectors is None:
             continue
-        groups = metrics.degenerate_groups(exact.eigenvalues, options.degenerate)
-        values = metrics.state_error(
-            guess.eigenvectors, exact.eigenvectors, own.overlap.dense(gamma), groups
-        )
-        levels = exact.eigenvalues[None, None, :]
+        groups = metrics.degenerate_groups(own.energies, options.degenerate)
+        S = exact.channels[channel].overlap.dense(gamma)
+        values = metrics.state_error(other.vectors, own.vectors, S, groups)
+        levels = own.energies[None, None, :]
         errors.append(values[_chosen(levels, window, n_filled, options)[0, 0]])
     return np.concatenate(errors)

@@ -21,6 +21,7 @@ from dock.core.arrays import FloatArray, IntArray
 from dock.core.basis import Basis
 from dock.core.pairs import Pairs
 from dock.grid.grid import Grid, OrbitalTables, orbital_tables
+from dock.io.progress import Progress, Report
 from dock.threads import available_cpus
 
 __all__ = ["Block", "GridBlocks"]
@@ -89,12 +90,17 @@ class GridBlocks:
         """Prepare the blocks; raises as `dock.grid.grid.orbital_tables`."""
         return cls(grid, basis, orbital_tables(basis))
 
+    @property
+    def n_blocks(self) -> int:
+        """Number of blocks of the grid."""
+        return len(self._boxes())
+
     def map(
         self,
         work: Callable[[Block], T],
         *,
         jobs: int | None = None,
-        progress: Callable[[int, int], None] | None = None,
+        progress: Report = None,
     ) -> Iterator[tuple[tuple[slice, slice, slice], T]]:
         """Yield the place of each block that an orbital reaches and what `work` makes of it.
 
@@ -105,11 +111,13 @@ class GridBlocks:
         jobs
             Threads; default the CPUs that this process may use.
         progress
-            Called with the blocks done and their number.
+            Told of each finished block.
         """
         from threadpoolctl import threadpool_limits
 
         boxes = self._boxes()
+        steps = Progress.of(progress)
+        steps.start(len(boxes))
         near = self._images_near(boxes)
 
         def one(number: int) -> tuple[tuple[slice, slice, slice], T] | None:
@@ -125,13 +133,12 @@ class GridBlocks:
             threadpool_limits(limits=1, user_api="blas"),
             ThreadPoolExecutor(workers, thread_name_prefix="dock-grid") as pool,
         ):
-            for done in range(1, len(boxes) + 1):
+            for _ in range(len(boxes)):
                 while submitted < len(boxes) and len(waiting) < 2 * workers:
                     waiting.append(pool.submit(one, submitted))
                     submitted += 1
                 result = waiting.popleft().result()
-                if progress is not None:
-                    progress(done, len(boxes))
+                steps.advance()
                 if result is not None:
                     yield result
 

@@ -1,9 +1,9 @@
 """How far a long computation is: one protocol for all of them, with parts.
 
-A function that takes long has an argument ``progress``: a `Progress`, or any function of the numbers
-(done, total). It calls `Progress.start` once it knows how much there is to do and `Progress.advance`
-when some of it is done. Whoever calls several such functions starts the sum himself and hands each of
-them a `Progress.part`.
+A function that takes long has an argument ``progress``: a `Progress`, or any function of the
+numbers (done, total). It calls `Progress.start` once it knows how much there is to do and
+`Progress.advance` when some of it is done. Whoever calls several such functions starts the sum
+himself and hands each of them a `Progress.part`.
 """
 
 from __future__ import annotations

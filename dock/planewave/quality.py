@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from dock.converters.qe import PlaneWaveRun
 from dock.core.matrix import AOMatrix
-from dock.states.spectrum import channels
-from dock.states.stream import solve_many
+from dock.states.problem import Problem
+from dock.states.stream import levels
 
 __all__ = ["BandQuality", "compare_bands", "with_spillage"]
 
@@ -116,12 +116,7 @@ def compare_bands(
     SolverError
         When the overlap is not positive definite at a k-point.
     """
-    bands = np.stack(
-        [
-            solve_many(channel.build, run.k_frac, jobs=jobs).eigenvalues
-            for channel in channels(hamiltonian, overlap)
-        ]
-    )
+    bands = levels(Problem(hamiltonian, overlap), run.k_frac, jobs=jobs).energies
     n = min(bands.shape[2], run.n_bands)
     mine: NDArray[np.float64] = bands[:, :, :n]
     theirs = np.asarray(run.levels[:, :, :n], dtype=np.float64)

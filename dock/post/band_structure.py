@@ -1,8 +1,7 @@
-"""Band structures: dense diagonalisation along a path, and the object that holds the result."""
+"""Band structures: energies along a path, and the object that holds the result."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -12,20 +11,28 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dock.core.calculation import Calculation
+from dock.core.interop import require
 from dock.core.kspace import KBuilder
 from dock.core.matrix import AOMatrix
 from dock.core.spin import Spin
 from dock.core.structure import Structure
-from dock.errors import LayoutError, MissingDataError, UsageError
+from dock.errors import MissingDataError, UsageError
+from dock.io.progress import Progress, Report
+from dock.results import Result, plain
 from dock.states.dense import smallest_overlap_eigenvalue
 from dock.states.gap import Gap, find_gap
 from dock.states.kpath import KPath
-from dock.states.stream import Bands, solve_many
+from dock.states.problem import Problem
+from dock.states.solver import Solver, Want
+from dock.states.stream import Levels, levels
 
 if TYPE_CHECKING:
     from pymatgen.electronic_structure.bandstructure import BandStructureSymmLine
 
 __all__ = ["BandStructure", "Selection", "bands", "make_path"]
+
+_COLOURS = ("#1f4e79", "#c0392b")
+_OTHER = "#e08a1e"
 
 CORNER_LIMIT = 3000
 """Orbitals up to which the eigenvalues of S at the corners of the path are computed."""
@@ -63,9 +70,19 @@ class Selection:
         """Whether every band is wanted."""
         return self.window is None and self.states is None
 
+    def want(self, fermi_level: float | None, s_threshold: float | None) -> Want:
+        """Return what to ask a solver; all bands where they must tell the Fermi level first."""
+        if fermi_level is None or self.takes_all:
+            return Want(s_threshold=s_threshold)
+        if self.window is not None:
+            window = (self.window[0] + fermi_level, self.window[1] + fermi_level)
+            return Want(window=window, s_threshold=s_threshold)
+        nearest = (self.states or 1, self.around + fermi_level)
+        return Want(nearest=nearest, s_threshold=s_threshold)
 
-@dataclass(frozen=True, eq=False)
-class BandStructure:
+
+@dataclass(frozen=True, eq=False, repr=False)
+class BandStructure(Result):
     """Energies along a path.
 
     Attributes
@@ -75,8 +92,8 @@ class BandStructure:
     energies
         (n_spin, n_k, n_bands) eV, absolute, ascending; two channels for collinear spin. NaN where
         a k-point has fewer states than others.
-    first_band
-        Number of the first band (0 unless a window was chosen).
+    n_below
+        Number of bands below the first one here (0 unless a part was chosen).
     fermi_level
         eV, absolute, as given with the data; None when unknown.
     n_electrons
@@ -86,17 +103,28 @@ class BandStructure:
         threshold; NaN where S is too large for that.
     n_removed
         Largest number of states that an ill-conditioned S cost at a k-point.
+    compared
+        Other bands on the same path that these are shown with, or None.
     """
+
+    FILE = "band.h5"
+    FIGURE = (5.0, 4.2)
 
     structure: Structure
     spin: Spin
     path: KPath
     energies: NDArray[np.float64]
-    first_band: int = 0
+    n_below: int = 0
     fermi_level: float | None = None
     n_electrons: float | None = None
     smallest_overlap: float = float("nan")
     n_removed: int = 0
+    compared: BandStructure | None = None
+
+    @property
+    def first_band(self) -> int:
+        """Number of the first band, from 1."""
+        return self.n_below + 1
 
     @cached_property
     def gap(self) -> Gap:
@@ -107,7 +135,7 @@ class BandStructure:
             self.path.kpoints_frac,
             n_filled=None if electrons is None else electrons / self.spin.degeneracy,
             fermi_level=self.fermi_level,
-            first_band=self.first_band,
+            n_below=self.n_below,
         )
 
     @property
@@ -115,31 +143,6 @@ class BandStructure:
         """The energy that plots and band.h5 call zero: the Fermi level, or 0 without one."""
         level = self.gap.fermi_level
         return 0.0 if level is None else level
-
-    def save(self, path: str | Path, *, overwrite: bool = False) -> list[Path]:
-        """Write ``band.h5`` in the DeepH layout and the same as JSON; return both paths."""
-        from dock.post.band_files import save
-
-        return save(self, Path(path), overwrite=overwrite)
-
-    def plot(
-        self,
-        path: str | Path,
-        *,
-        other: BandStructure | None = None,
-        window: tuple[float, float] | None = None,
-        overwrite: bool = False,
-    ) -> Path:
-        """Draw the bands, with another band structure over them if given; return the file."""
-        from dock.post.plot import plot_bands
-
-        return plot_bands(self, Path(path), other=other, window=window, overwrite=overwrite)
-
-    def to_pymatgen(self) -> BandStructureSymmLine:
-        """Return pymatgen's band structure along symmetry lines, for sumo, IFermi and others."""
-        from dock.post.to_pymatgen import band_structure
-
-        return band_structure(self)
 
     def difference(self, other: BandStructure) -> tuple[float, float]:
         """Return the largest and the mean |Δ| in eV of bands with the same numbers.
@@ -156,16 +159,207 @@ class BandStructure:
             or np.abs(self.path.kpoints_frac - other.path.kpoints_frac).max() > 1e-6
         ):
             raise UsageError("the two band structures have different k-points or spin channels.")
-        low = max(self.first_band, other.first_band)
-        high = min(
-            self.first_band + self.energies.shape[2], other.first_band + other.energies.shape[2]
-        )
+        low = max(self.n_below, other.n_below)
+        high = min(self.n_below + self.energies.shape[2], other.n_below + other.energies.shape[2])
         if high <= low:
             raise UsageError("the two band structures have no band in common.")
-        mine = self.energies[..., low - self.first_band : high - self.first_band] - self.reference
-        theirs = other.energies[..., low - other.first_band : high - other.first_band]
+        mine = self.energies[..., low - self.n_below : high - self.n_below] - self.reference
+        theirs = other.energies[..., low - other.n_below : high - other.n_below]
         deviation = np.abs(mine - (theirs - other.reference))
         return float(np.nanmax(deviation)), float(np.nanmean(deviation))
+
+    def beside(self, other: BandStructure) -> BandStructure:
+        """Return these bands with others on the same path to be compared with.
+
+        Raises
+        ------
+        UsageError
+            When they do not compare; see `difference`.
+        """
+        self.difference(other)
+        return replace(self, compared=other)
+
+    def facts(self) -> dict[str, Any]:
+        """Return what the bands say, by key; see `dock.results.KEYS`."""
+        gap = self.gap
+        facts: dict[str, Any] = {
+            "formula": self.structure.formula,
+            "spin": self.spin.value,
+            "n_bands": self.energies.shape[2],
+            "first_band": self.first_band,
+            "n_kpoints": self.path.n_kpoints,
+            **gap.facts(),
+            "n_electrons": self.n_electrons,
+            "smallest_overlap_eigenvalue": plain(self.smallest_overlap),
+            "n_removed_states": self.n_removed,
+            "path_note": self.path.note,
+        }
+        if self.compared is not None:
+            largest, mean = self.difference(self.compared)
+            facts["difference_eV"] = {"max": largest, "mean": mean}
+        return facts
+
+    def arrays(self) -> dict[str, Any]:
+        """Return path and energies."""
+        path = self.path
+        pieces = zip(path.n_points, path.labels, strict=True)
+        return {
+            "segments": [{"points": int(n), "labels": list(labels)} for n, labels in pieces],
+            "kpoints_frac": path.kpoints_frac,
+            "distance_1_per_A_without_2pi": path.distances,
+            "energies_eV": self.energies,
+        }
+
+    def datasets(self) -> dict[str, Any]:
+        """Return the datasets of DeepH's ``band.h5``.
+
+        ``band_data`` is (n_bands, n_k) in eV relative to the Fermi level, all spin channels merged
+        and sorted at each k-point as in the doubled eigenproblem of a spinful folder. Collinear
+        results have the channels apart as well, in ``band_data_up`` and ``band_data_down``.
+        """
+        path, gap = self.path, self.gap
+        shifted = self.energies - self.reference
+        merged = np.sort(shifted.transpose(1, 0, 2).reshape(path.n_kpoints, -1), axis=1).T
+        content: dict[str, Any] = {
+            "band_data": merged,
+            "band_gap": np.float64(gap.size),
+            "band_quantity": np.int64(len(merged)),
+            "fermi_energy_before_shift_eV": np.float64(self.reference),
+            "fermi_energy_eV": np.float64(0.0),
+            "hsk_distance_list": path.hsk_distance,
+            "hsk_symbol_list": [list(labels) for labels in path.labels],
+            "hsk_vector_list": path.hsk_vectors,
+            "is_metal": np.bool_(gap.kind == "metal"),
+            "k_path_density_list": path.n_points,
+            "k_path_quantity": np.int64(path.n_segments),
+            "kpoints_distance_list": path.distances,
+            "kpoints_frac_list": path.kpoints_frac,
+            "kpoints_quantity": np.int64(path.n_kpoints),
+            "rlv": self.structure.reciprocal,
+            "spinful": np.bool_(self.spin is not Spin.NONE),
+        }
+        if self.spin is Spin.COLLINEAR:
+            content["band_data_up"], content["band_data_down"] = shifted[0].T, shifted[1].T
+        return content
+
+    def rows(self) -> list[tuple[str, str]]:
+        """Return bands, path, Fermi level, gap and edges in words."""
+        gap, path = self.gap, self.path
+        labels = " ".join(f"{first}–{last}" for first, last in path.labels)
+        count = f"{self.energies.shape[2]} at {path.n_kpoints} k-points, spin {self.spin.value}"
+        rows = [("bands", count), ("path", labels + (f"  ({path.note})" if path.note else ""))]
+        if gap.fermi_level is None:
+            rows.append(("Fermi level", "unknown: pass fermi_level=E or electrons=N"))
+        else:
+            rows.append(("Fermi level", f"{gap.fermi_level:.6f} eV ({gap.fermi_source})"))
+        rows += gap.rows("path", spins=len(self.energies))
+        if self.n_removed:
+            rows.append(("S projected", f"up to {self.n_removed} states left out at a k-point"))
+        if not np.isnan(self.smallest_overlap):
+            rows.append(("smallest S(k)", f"{self.smallest_overlap:.3e}"))
+        if self.compared is not None:
+            largest, mean = self.difference(self.compared)
+            text = f"max |Δ| {largest:.6f} eV, mean {mean:.6f} eV (Fermi levels aligned)"
+            rows.append(("compared", text))
+        return rows
+
+    def draw(
+        self,
+        axes: Any,
+        *,
+        other: BandStructure | None = None,
+        window: tuple[float, float] | None = None,
+    ) -> None:
+        """Draw the bands from their reference energy.
+
+        Parameters
+        ----------
+        axes
+            Matplotlib axes.
+        other
+            Bands on the same path, drawn dashed; default `compared`.
+        window
+            Energies shown, eV; default from 6 below to 6 above the Fermi level, or all without
+            one.
+        """
+        other = self.compared if other is None else other
+        self._draw_lines(axes, _COLOURS, "-")
+        if other is not None:
+            other._draw_lines(axes, (_OTHER, _OTHER), "--", label="compared")
+        self._decorate(axes, window)
+        if other is not None or self.spin is Spin.COLLINEAR:
+            axes.legend(loc="upper right", fontsize="small", framealpha=0.9)
+
+    def _draw_lines(
+        self, axes: Any, colours: tuple[str, str], style: str, label: str | None = None
+    ) -> None:
+        x, segment = self.path.distances, self.path.segment
+        n_spin = len(self.energies)
+        for spin in reversed(range(n_spin)):
+            name = label if label is not None else (("up", "down")[spin] if n_spin == 2 else None)
+            for part in np.unique(segment):
+                inside = segment == part
+                energies = self.energies[spin][inside] - self.reference
+                marker = "o" if np.ptp(x[inside]) == 0 else None
+                drawn = {"color": colours[spin], "lw": 1.1, "marker": marker, "ms": 3}
+                lines = axes.plot(x[inside], energies, style, **drawn)
+                if name is not None and lines:
+                    lines[0].set_label(name)
+                    name = None
+
+    def _decorate(self, axes: Any, window: tuple[float, float] | None) -> None:
+        path, gap = self.path, self.gap
+        for place, _ in path.ticks:
+            axes.axvline(place, color="0.75", lw=0.6, zorder=0)
+        axes.set_xticks([place for place, _ in path.ticks], [label for _, label in path.ticks])
+        if path.distances[-1] > path.distances[0]:
+            axes.set_xlim(path.distances[0], path.distances[-1])
+        if gap.fermi_level is None:
+            axes.set_ylabel("energy (eV)")
+        else:
+            axes.axhline(0.0, color="0.5", lw=0.8, ls=":")
+            axes.set_ylabel("energy − Fermi level (eV)")
+        if window is not None:
+            axes.set_ylim(*window)
+        elif gap.fermi_level is not None:
+            axes.set_ylim(-6.0, 6.0)
+        words = {"insulator": f"gap {gap.size:.3f} eV", "metal": "metal", "unknown": ""}[gap.kind]
+        axes.set_title(f"{self.structure.formula}  {words}".strip(), fontsize="medium")
+
+    def to_pymatgen(self) -> BandStructureSymmLine:
+        """Return pymatgen's band structure along symmetry lines, with absolute energies.
+
+        Raises
+        ------
+        UsageError
+            When the Fermi level is unknown, or a k-point lacks a band.
+        DependencyError
+            Without pymatgen.
+        """
+        level = self.gap.fermi_level
+        if level is None:
+            raise UsageError(
+                "pymatgen needs a Fermi level: give the data one, or the electron count."
+            )
+        if np.any(np.isnan(self.energies)):
+            raise UsageError("pymatgen needs the same number of bands at every k-point.")
+        module = require("pymatgen.electronic_structure.bandstructure", "pymatgen")
+        core = require("pymatgen.electronic_structure.core", "pymatgen")
+        lattice = require("pymatgen.core.lattice", "pymatgen")
+        spins = (core.Spin.up, core.Spin.down)
+        labels: dict[str, Any] = {}
+        for ends, vectors in zip(self.path.labels, self.path.hsk_vectors, strict=True):
+            for name, vector in zip(ends, vectors, strict=True):
+                labels["\\Gamma" if name.upper() in {"G", "GAMMA"} else name] = vector
+        line: BandStructureSymmLine = module.BandStructureSymmLine(
+            self.path.kpoints_frac,
+            {spins[channel]: part.T for channel, part in enumerate(self.energies)},
+            lattice.Lattice(self.structure.reciprocal),
+            level,
+            labels,
+            structure=self.structure.to_pymatgen(),
+        )
+        return line
 
 
 def bands(
@@ -174,11 +368,13 @@ def bands(
     *,
     points: int | None = None,
     selection: Selection | None = None,
+    compare: Calculation | None = None,
+    solver: str | Solver = "auto",
     s_threshold: float | None = None,
     jobs: int | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Report = None,
 ) -> BandStructure:
-    """Compute a band structure by dense diagonalisation at each k-point.
+    """Compute a band structure by diagonalisation at each k-point.
 
     Parameters
     ----------
@@ -191,13 +387,19 @@ def bands(
         Samples on the longest segment (not for a file).
     selection
         A window, or states around an energy.
+    compare
+        Another calculation, whose bands on the same path become `BandStructure.compared`. A
+        calculation without a Fermi level of its own (a prediction) takes that of this one: it has
+        the zero of energy of its training data.
+    solver
+        See `dock.states.choice.choose`.
     s_threshold
         Leave out combinations of orbitals with an overlap eigenvalue below this, where S is
         ill-conditioned; without it a S that is not positive definite is an error.
     jobs
         Threads; default the CPUs that this process may use.
     progress
-        Called with the number of finished k-points and of all.
+        Told of each solved k-point and spin channel.
 
     Returns
     -------
@@ -217,41 +419,45 @@ def bands(
     Solves H(k) c = ε S(k) c, equation (3) of the DeepH-pack paper, with
     H(k) = Σ_R exp(+2πi k·R) H(R).
     """
-    hamiltonian = calc.require("hamiltonian", "Bands need it.")
-    overlap = calc.require("overlap", "Bands need it; compute it with: dock compute-overlap.")
-    for matrix in (hamiltonian, overlap):
-        _require_closed(calc, matrix)
     chosen = path if isinstance(path, KPath) else make_path(calc, path, points=points)
-    selection = selection or Selection()
+    given = selection or Selection()
+    steps = Progress.of(progress)
+    run: dict[str, Any] = {"solver": solver, "s_threshold": s_threshold, "jobs": jobs}
+    if compare is None:
+        return _bands(calc, chosen, given, progress=steps, **run)
+    if calc.fermi_level is None:
+        calc = calc.replace(fermi_level=compare.fermi_level)
+    steps.start((calc.spin.n_channels + compare.spin.n_channels) * chosen.n_kpoints)
+    mine = _bands(calc, chosen, given, progress=steps.part(), **run)
+    return mine.beside(_bands(compare, chosen, given, progress=steps.part(), **run))
+
+
+def _bands(
+    calc: Calculation,
+    path: KPath,
+    selection: Selection,
+    *,
+    solver: str | Solver,
+    s_threshold: float | None,
+    jobs: int | None,
+    progress: Progress,
+) -> BandStructure:
+    """Return the bands of one calculation on a path."""
+    problem = Problem.of(calc)
     if calc.fermi_level is None and calc.n_electrons is None and not selection.takes_all:
         raise _no_level(calc)
-    window = _absolute_window(selection, calc.fermi_level)
-    channels = _channels(hamiltonian, overlap)
-    total = len(channels) * chosen.n_kpoints
-    found: list[Bands] = []
-    for index, build in enumerate(channels):
-        before = index * chosen.n_kpoints
-        found.append(
-            solve_many(
-                build,
-                chosen.kpoints_frac,
-                jobs=jobs,
-                window=window,
-                s_threshold=s_threshold,
-                progress=_shifted(progress, before, total),
-            )
-        )
-    energies, first = _stack(found)
+    want = selection.want(calc.fermi_level, s_threshold)
+    found = levels(problem, path.kpoints_frac, want, solver=solver, jobs=jobs, progress=progress)
     result = BandStructure(
         calc.structure,
         calc.spin,
-        chosen,
-        energies,
-        first,
+        path,
+        found.energies,
+        found.n_below,
         calc.fermi_level,
         calc.n_electrons,
-        _smallest_overlap(overlap, chosen, found),
-        max(int(part.n_removed.max(initial=0)) for part in found),
+        _smallest_overlap(problem.overlap, path, found),
+        int(found.n_removed.max(initial=0)),
     )
     if selection.takes_all:
         return result
@@ -259,15 +465,15 @@ def bands(
         raise _no_level(calc)
     if selection.states is not None:
         return _nearest(result, selection)
-    return result if window is not None else _inside(result, selection)
+    return result if want.window is not None else _inside(result, selection)
 
 
 def _no_level(calc: Calculation) -> MissingDataError:
     return MissingDataError(
         "the Fermi level",
         calc.source,
-        "Energies of a selection count from it. Give --fermi E (eV; 0 for absolute energies), or "
-        "for an insulator --electrons N.",
+        "Energies of a selection count from it. Pass fermi_level=E (eV; 0 for absolute energies), "
+        "or for an insulator electrons=N.",
     )
 
 
@@ -294,45 +500,9 @@ def make_path(
     return KPath.from_string(str(path), *where, **options).require_line()
 
 
-def _require_closed(calc: Calculation, matrix: AOMatrix) -> None:
-    """Refuse half a matrix: a solver reads one triangle of H(k) and would not notice."""
-    try:
-        matrix.pairs.require_closed()
-    except LayoutError as error:
-        raise LayoutError(f"{calc.source}: {matrix.quantity} {error}") from error
-
-
-def _channels(
-    hamiltonian: AOMatrix, overlap: AOMatrix
-) -> list[Callable[[NDArray[np.float64]], tuple[Any, Any]]]:
-    """Return one function k → (H, S) for each spin channel."""
-    spinor = hamiltonian.spin is Spin.NONCOLLINEAR
-    S = KBuilder(overlap, spinor=spinor)
-    parts = [hamiltonian]
-    if hamiltonian.spin is Spin.COLLINEAR:
-        parts = [_component(hamiltonian, channel) for channel in (0, 1)]
-
-    def channel(H: KBuilder) -> Callable[[NDArray[np.float64]], tuple[Any, Any]]:
-        return lambda k: (H.dense(k), S.dense(k))
-
-    return [channel(KBuilder(part)) for part in parts]
-
-
-def _component(matrix: AOMatrix, channel: int) -> AOMatrix:
-    """Return one spin channel of a collinear matrix as a matrix of its own."""
-    return AOMatrix(
-        matrix.quantity,
-        matrix.structure,
-        matrix.basis,
-        matrix.pairs,
-        Spin.NONE,
-        matrix.entries[channel : channel + 1],
-    )
-
-
-def _smallest_overlap(overlap: AOMatrix, path: KPath, found: list[Bands]) -> float:
+def _smallest_overlap(overlap: AOMatrix, path: KPath, found: Levels) -> float:
     """Return the smallest eigenvalue of S(k): on the whole path if known, else at its corners."""
-    known = np.concatenate([part.smallest_overlap_eigenvalues for part in found])
+    known = found.smallest_overlap
     if np.any(np.isfinite(known)):
         return float(np.nanmin(known))
     if overlap.basis.n_orbitals > CORNER_LIMIT:
@@ -340,33 +510,6 @@ def _smallest_overlap(overlap: AOMatrix, path: KPath, found: list[Bands]) -> flo
     corners = np.unique(np.concatenate([path.starts, path.ends]), axis=0)
     builder = KBuilder(overlap)
     return min(smallest_overlap_eigenvalue(builder.dense(k)) for k in corners)
-
-
-def _shifted(
-    progress: Callable[[int, int], None] | None, before: int, total: int
-) -> Callable[[int, int], None] | None:
-    """Return a progress function for one part of the work."""
-    if progress is None:
-        return None
-    return lambda done, _: progress(before + done, total)
-
-
-def _absolute_window(selection: Selection, fermi_level: float | None) -> tuple[float, float] | None:
-    """Return the window for the solver; None where all bands must tell the level first."""
-    if selection.window is None or fermi_level is None:
-        return None
-    return selection.window[0] + fermi_level, selection.window[1] + fermi_level
-
-
-def _stack(found: list[Bands]) -> tuple[NDArray[np.float64], int]:
-    """Return the channels' energies as one array, padded with NaN to common band numbers."""
-    first = min(part.first_band for part in found)
-    stop = max(part.first_band + part.eigenvalues.shape[1] for part in found)
-    energies = np.full((len(found), len(found[0].eigenvalues), stop - first), np.nan)
-    for channel, part in enumerate(found):
-        at = part.first_band - first
-        energies[channel, :, at : at + part.eigenvalues.shape[1]] = part.eigenvalues
-    return energies, first
 
 
 def _inside(result: BandStructure, selection: Selection) -> BandStructure:
@@ -377,9 +520,7 @@ def _inside(result: BandStructure, selection: Selection) -> BandStructure:
     first, stop = (int(inside[0]), int(inside[-1]) + 1) if len(inside) else (0, 0)
     level = result.gap.fermi_level
     energies = result.energies[..., first:stop]
-    return replace(
-        result, energies=energies, first_band=result.first_band + first, fermi_level=level
-    )
+    return replace(result, energies=energies, n_below=result.n_below + first, fermi_level=level)
 
 
 def _nearest(result: BandStructure, selection: Selection) -> BandStructure:
@@ -392,4 +533,4 @@ def _nearest(result: BandStructure, selection: Selection) -> BandStructure:
     # Without its lowest bands the result can no longer place a Fermi level by counting.
     level = result.gap.fermi_level
     energies = result.energies[..., low:high]
-    return replace(result, energies=energies, first_band=result.first_band + low, fermi_level=level)
+    return replace(result, energies=energies, n_below=result.n_below + low, fermi_level=level)

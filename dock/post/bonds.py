@@ -21,7 +21,7 @@ from dock.core.matrix import AOMatrix
 from dock.core.spin import Spin
 from dock.errors import UsageError
 from dock.states.kmesh import Reduction
-from dock.states.spectrum import matrices
+from dock.states.problem import Problem
 
 __all__ = ["Bond", "BondProjector", "parse_bond"]
 
@@ -80,8 +80,9 @@ class BondProjector:
             raise UsageError(f"bond populations are 'coop' or 'cohp', found '{kind}'.")
         if not bonds:
             raise UsageError("give at least one pair of atoms, such as 1-2.")
-        hamiltonian, overlap = matrices(calc)
-        self._matrix = overlap if kind == "coop" else hamiltonian - overlap * zero
+        problem = Problem.of(calc)
+        overlap = problem.overlap
+        self._matrix = overlap if kind == "coop" else problem.hamiltonian - overlap * zero
         self._spin, self._basis = calc.spin, calc.basis
         labels = calc.structure.labels
         self._pairs = [_pairs_of(bond, self._matrix) for bond in bonds]

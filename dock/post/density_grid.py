@@ -22,10 +22,13 @@ from dock.core.spin import Spin
 from dock.errors import UsageError
 from dock.grid.blocks import Block, GridBlocks
 from dock.grid.grid import Grid, require_radials
+from dock.io.progress import Progress, Report
 from dock.post.density_matrices import Accumulator
 from dock.post.fermi import FermiResult
 from dock.states.kmesh import KMesh, make_mesh
-from dock.states.spectrum import Progress, matrices, states
+from dock.states.problem import Problem
+from dock.states.solver import Want
+from dock.states.stream import states
 
 if TYPE_CHECKING:
     from pymatgen.io.vasp import Chgcar
@@ -152,7 +155,7 @@ def charge_density(
     kind: str = "charge density",
     oversample: int = 1,
     jobs: int | None = None,
-    progress: Progress | None = None,
+    progress: Report = None,
 ) -> GridDensity:
     """Compute the density that belongs to a density matrix.
 
@@ -191,14 +194,13 @@ def charge_density(
     parts, blocks = _real_parts(density), GridBlocks.of(grid, density.basis)
     shifts = list(product(range(oversample), repeat=3))
 
-    def sampled(number: int) -> NDArray[np.float64]:
-        def report(done: int, total: int) -> None:
-            if progress is not None:
-                progress(number * total + done, len(shifts) * total)
+    steps = Progress.of(progress)
+    steps.start(len(shifts) * blocks.n_blocks)
 
+    def sampled(number: int) -> NDArray[np.float64]:
         offset = np.array(shifts[number]) / oversample
         moved = replace(blocks, grid=_moved(grid, offset))
-        return _nearest(_sampled(density, parts, moved, jobs, report), offset)
+        return _nearest(_sampled(density, parts, moved, jobs, steps.part()), offset)
 
     values = sampled(0)
     for number in range(1, len(shifts)):
@@ -238,7 +240,7 @@ def _sampled(
     parts: list[NDArray[np.float64]],
     blocks: GridBlocks,
     jobs: int | None,
-    progress: Progress | None,
+    progress: Report,
 ) -> NDArray[np.float64]:
     """Return uu, dd, Re ud, Im ud at the points."""
     values = np.zeros((len(parts), *blocks.grid.shape))
@@ -305,7 +307,7 @@ def window_density_matrix(
     fermi: FermiResult | None = None,
     s_threshold: float | None = None,
     jobs: int | None = None,
-    progress: Progress | None = None,
+    progress: Report = None,
 ) -> AOMatrix:
     """Return the density matrix of all states in an energy window, filled or not.
 
@@ -332,23 +334,20 @@ def window_density_matrix(
     """
     if not window[0] < window[1]:
         raise UsageError(f"the energy window {window[0]:g} … {window[1]:g} eV is empty.")
-    hamiltonian, overlap = matrices(calc)
+    problem = Problem.of(calc)
     if fermi is not None:
         zero, points = fermi.level, fermi.spectrum.mesh
     else:
         zero = calc.fermi_level or 0.0
         points = mesh if isinstance(mesh, KMesh) else make_mesh(calc, mesh)
     low, high = window[0] + zero, window[1] + zero
-    aligned, _ = hamiltonian.aligned(overlap)
-    total = Accumulator(hamiltonian, aligned.pairs, ("density_matrix",))
-    for channel in range(calc.spin.n_channels):
-        found = states(calc, points, channel, s_threshold=s_threshold, jobs=jobs, progress=progress)
-        for number, result in enumerate(found):
-            inside = (result.eigenvalues >= low) & (result.eigenvalues <= high)
-            if result.eigenvectors is None or not inside.any():
-                continue
-            chosen = result.eigenvectors[:, inside]
-            weight = points.weights[number] * calc.spin.degeneracy
-            dense = weight * (chosen @ chosen.conj().T)
-            total.add("density_matrix", channel, points.points[number], dense)
+    total = Accumulator(problem.hamiltonian, problem.pairs, ("density_matrix",))
+    want = Want(vectors=True, window=(low, high), s_threshold=s_threshold)
+    for at in states(problem, points.points, want, jobs=jobs, progress=progress):
+        vectors = at.states.vectors
+        if vectors is None or not vectors.shape[1]:
+            continue
+        weight = points.weights[at.number] * calc.spin.degeneracy
+        dense = weight * (vectors @ vectors.conj().T)
+        total.add("density_matrix", at.channel, at.k_frac, dense)
     return total.matrices(points)[0]

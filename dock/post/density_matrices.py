@@ -16,9 +16,12 @@ from dock.core.matrix import AOMatrix
 from dock.core.pairs import Pairs
 from dock.core.spin import Spin
 from dock.errors import UsageError
+from dock.io.progress import Report
 from dock.post.fermi import FermiResult, Method, fermi_level
 from dock.states.kmesh import KMesh, make_mesh
-from dock.states.spectrum import Progress, matrices, states
+from dock.states.problem import Problem
+from dock.states.solver import Want
+from dock.states.stream import states
 
 __all__ = ["Accumulator", "DensityMatrix", "density_matrix"]
 
@@ -106,7 +109,7 @@ def density_matrix(
     poles: int | None = None,
     s_threshold: float | None = None,
     jobs: int | None = None,
-    progress: Progress | None = None,
+    progress: Report = None,
 ) -> DensityMatrix:
     """Compute the density matrix of a calculation.
 
@@ -252,33 +255,22 @@ def _sum_states(
     quantities: Sequence[str],
     s_threshold: float | None,
     jobs: int | None,
-    progress: Progress | None,
+    progress: Report,
 ) -> list[AOMatrix]:
     """Diagonalise again with vectors and sum Σ f c c† k-point by k-point."""
-    hamiltonian, overlap = matrices(calc)
-    aligned, _ = hamiltonian.aligned(overlap)
-    mesh = fermi.spectrum.mesh
-    total = Accumulator(hamiltonian, aligned.pairs, quantities)
-    n_channels = calc.spin.n_channels
-    for channel in range(n_channels):
-        steps = _part(progress, channel * mesh.n_points, n_channels * mesh.n_points)
-        found = states(calc, mesh, channel, s_threshold=s_threshold, jobs=jobs, progress=steps)
-        for number, result in enumerate(found):
-            vectors = result.eigenvectors
-            occupied = fermi.occupations[channel, number]
-            kept = np.flatnonzero(np.abs(occupied) > _EMPTY)
-            if vectors is None or len(kept) == 0:
-                continue
-            chosen = vectors[:, kept]
-            weights = {"density_matrix": occupied[kept]}
-            weights["energy_density_matrix"] = occupied[kept] * result.eigenvalues[kept]
-            for quantity in quantities:
-                dense = (chosen * weights[quantity]) @ chosen.conj().T
-                total.add(quantity, channel, mesh.points[number], dense)
+    problem, mesh = Problem.of(calc), fermi.spectrum.mesh
+    total = Accumulator(problem.hamiltonian, problem.pairs, quantities)
+    want = Want(vectors=True, s_threshold=s_threshold)
+    for at in states(problem, mesh.points, want, jobs=jobs, progress=progress):
+        vectors, energies = at.states.vectors, at.states.energies
+        filling = fermi.occupations[at.channel, at.number]
+        kept = np.flatnonzero(np.abs(filling) > _EMPTY)
+        if vectors is None or len(kept) == 0:
+            continue
+        occupied = vectors[:, kept]
+        weights = {"density_matrix": filling[kept]}
+        weights["energy_density_matrix"] = filling[kept] * energies[kept]
+        for quantity in quantities:
+            dense = (occupied * weights[quantity]) @ occupied.conj().T
+            total.add(quantity, at.channel, at.k_frac, dense)
     return total.matrices(mesh)
-
-
-def _part(progress: Progress | None, before: int, total: int) -> Progress | None:
-    if progress is None:
-        return None
-    return lambda done, _: progress(before + done, total)

@@ -19,13 +19,17 @@ from dock.core.calculation import Calculation
 from dock.core.spin import Spin
 from dock.core.structure import Structure
 from dock.errors import UsageError
+from dock.io.progress import Report
 from dock.post.dos_bins import Bins, Grid, make_bins
 from dock.post.fermi import FermiResult, Method, fermi_level
 from dock.post.population import Scheme
 from dock.post.projections import OrbitalProjector, Projector
 from dock.states.kmesh import KMesh, Reduction, make_mesh
+from dock.states.problem import Problem
 from dock.states.smearing import Smearing
-from dock.states.spectrum import Progress, Spectrum, states
+from dock.states.solver import Want
+from dock.states.spectrum import Spectrum
+from dock.states.stream import states
 
 if TYPE_CHECKING:
     from pymatgen.electronic_structure.dos import Dos
@@ -150,7 +154,7 @@ def dos(
     average: bool = True,
     s_threshold: float | None = None,
     jobs: int | None = None,
-    progress: Progress | None = None,
+    progress: Report = None,
 ) -> DensityOfStates:
     """Compute a density of states.
 
@@ -251,17 +255,16 @@ def _project(
     out: NDArray[np.float64],
     s_threshold: float | None,
     jobs: int | None,
-    progress: Progress | None,
+    progress: Report,
 ) -> None:
     """Add the projections of all states to `out`, one k-point after another."""
-    mesh, n_bands = spectrum.mesh, spectrum.energies.shape[2]
-    for channel, part in enumerate(spectrum.energies):
-        energies = np.array(part)
-        found = states(calc, mesh, channel, s_threshold=s_threshold, jobs=jobs, progress=progress)
-        for number, result in enumerate(found):
-            vectors: Any = result.eigenvectors
-            weights = projector.weights(channel, mesh.points[number], vectors[:, :n_bands])
-            bins.project(energies, number, weights, out[channel])
+    n_bands = spectrum.energies.shape[2]
+    want = Want(vectors=True, s_threshold=s_threshold)
+    points = spectrum.mesh.points
+    for at in states(Problem.of(calc), points, want, jobs=jobs, progress=progress):
+        vectors: Any = at.states.vectors
+        weights = projector.weights(at.channel, at.k_frac, vectors[:, :n_bands])
+        bins.project(np.array(spectrum.energies[at.channel]), at.number, weights, out[at.channel])
 
 
 def _projector(

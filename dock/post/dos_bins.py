@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dock.errors import UsageError
-from dock.post.fermi import Method
+from dock.states.fermi_level import Method
 from dock.states.smearing import Smearing
 from dock.states.spectrum import Spectrum
 from dock.states.tetrahedra import Tetrahedra

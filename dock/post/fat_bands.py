@@ -4,24 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dock.core.calculation import Calculation
+from dock.core.interop import require
+from dock.io.progress import Report
 from dock.post.band_structure import BandStructure
 from dock.post.population import Scheme
 from dock.post.projections import OrbitalProjector, Projector
-from dock.states.spectrum import Progress, channels, matrices
-from dock.states.stream import solve_each
+from dock.results import Result
+from dock.states.problem import Problem
+from dock.states.solver import Want
+from dock.states.stream import states
 
 __all__ = ["FatBands", "project_bands"]
 
 
-@dataclass(frozen=True, eq=False)
-class FatBands:
+@dataclass(frozen=True, eq=False, repr=False)
+class FatBands(Result):
     """Shares of orbital groups in the states of a band structure.
 
     Attributes
@@ -34,28 +37,52 @@ class FatBands:
         Shares; NaN where a k-point has no such band. Over groups of all orbitals they sum to 1.
     """
 
+    FILE = BandStructure.FILE
+    FIGURE = BandStructure.FIGURE
+
     bands: BandStructure
     names: tuple[str, ...]
     weights: NDArray[np.float64]
 
-    def save(self, path: str | Path, *, overwrite: bool = False) -> list[Path]:
-        """Write ``band.h5`` with the projections in it, and the JSON file of the same name."""
-        from dock.post.band_files import save
+    def facts(self) -> dict[str, Any]:
+        """Return the facts of the bands."""
+        return self.bands.facts()
 
-        projections = {"projection_names": list(self.names), "projections": self.weights}
-        return save(self.bands, Path(path), overwrite=overwrite, projections=projections)
+    def arrays(self) -> dict[str, Any]:
+        """Return those of the bands, and names and shares of the groups."""
+        return {**self.bands.arrays(), **self._projections()}
 
-    def plot(
-        self,
-        path: str | Path,
-        *,
-        window: tuple[float, float] | None = None,
-        overwrite: bool = False,
-    ) -> Path:
-        """Draw the bands with a dot per state and group, its area the share; return the file."""
-        from dock.post.plot_dos import plot_fat_bands
+    def datasets(self) -> dict[str, Any]:
+        """Return those of the bands, and names and shares of the groups."""
+        return {**self.bands.datasets(), **self._projections()}
 
-        return plot_fat_bands(self, Path(path), window=window, overwrite=overwrite)
+    def rows(self) -> list[tuple[str, str]]:
+        """Return those of the bands."""
+        return self.bands.rows()
+
+    def draw(self, axes: Any, *, window: tuple[float, float] | None = None) -> None:
+        """Draw the bands with a dot per state and group, its area the share.
+
+        Bands that are compared are drawn without dots, which would hide them.
+        """
+        bands = self.bands
+        bands.draw(axes, window=window)
+        if bands.compared is not None:
+            return
+        colours = require("matplotlib", "plot").colormaps["tab10"].colors
+        for number, name in enumerate(self.names[: len(colours)]):
+            for channel, energies in enumerate(bands.energies):
+                x = np.broadcast_to(bands.path.distances[:, None], energies.shape)
+                share = np.clip(np.nan_to_num(self.weights[channel, :, :, number]), 0, None)
+                dots = {"color": colours[number], "lw": 0, "alpha": 0.6}
+                if channel == 0:
+                    dots["label"] = name
+                y = energies - bands.reference
+                axes.scatter(x.ravel(), y.ravel(), s=14 * share.ravel(), **dots)
+        axes.legend(loc="upper right", fontsize="small", framealpha=0.9)
+
+    def _projections(self) -> dict[str, Any]:
+        return {"projection_names": list(self.names), "projections": self.weights}
 
 
 def project_bands(
@@ -66,7 +93,7 @@ def project_bands(
     scheme: Scheme = "mulliken",
     s_threshold: float | None = None,
     jobs: int | None = None,
-    progress: Progress | None = None,
+    progress: Report = None,
 ) -> FatBands:
     """Project the states of a band structure on groups of orbitals.
 
@@ -103,29 +130,13 @@ def project_bands(
     (('s', 'p'), True)
     """
     projector: Any = by if hasattr(by, "weights") else OrbitalProjector(calc, by, scheme)
-    hamiltonian, overlap = matrices(calc)
+    n_bands = bands.energies.shape[2]
+    weights = np.full((*bands.energies.shape, len(projector.names)), np.nan)
+    numbers = (bands.n_below, bands.n_below + n_bands)
+    want = Want(vectors=True, bands=numbers, s_threshold=s_threshold)
     points = bands.path.kpoints_frac
-    n_spin, n_k, n_bands = bands.energies.shape
-    weights = np.full((n_spin, n_k, n_bands, len(projector.names)), np.nan)
-    for number, channel in enumerate(channels(hamiltonian, overlap)):
-        found = solve_each(
-            channel.build,
-            points,
-            jobs=jobs,
-            eigenvectors=True,
-            index_range=(bands.first_band, bands.first_band + n_bands),
-            s_threshold=s_threshold,
-            progress=_part(progress, number * n_k, n_spin * n_k),
-        )
-        for at, result in enumerate(found):
-            vectors: Any = result.eigenvectors
-            shares = projector.weights(number, points[at], vectors)
-            weights[number, at, : shares.shape[1]] = shares.T
+    for at in states(Problem.of(calc), points, want, jobs=jobs, progress=progress):
+        shares = projector.weights(at.channel, at.k_frac, at.states.vectors)
+        weights[at.channel, at.number, : shares.shape[1]] = shares.T
     weights[np.isnan(bands.energies)] = np.nan
     return FatBands(bands, projector.names, weights)
-
-
-def _part(progress: Progress | None, before: int, total: int) -> Progress | None:
-    if progress is None:
-        return None
-    return lambda done, _: progress(before + done, total)

@@ -15,7 +15,8 @@ from dock.io.hdf5 import new_hdf5
 from dock.post.fermi import FermiResult
 from dock.states.gap import Edge
 from dock.states.kmesh import KMesh
-from dock.states.spectrum import Spectrum, fingerprint
+from dock.states.problem import Problem
+from dock.states.spectrum import Spectrum
 
 __all__ = ["holds", "load_spectrum", "save", "save_spectrum", "to_dict"]
 
@@ -73,7 +74,7 @@ def load_spectrum(
     """
     import h5py
 
-    mark = fingerprint(calc, mesh, s_threshold=s_threshold)
+    mark = Problem.of(calc).fingerprint(mesh, s_threshold=s_threshold)
     if not holds(path, mark):
         return None
     try:

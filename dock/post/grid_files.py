@@ -15,7 +15,7 @@ from dock.errors import UsageError
 from dock.grid.cube_xsf import write_cube, write_xsf
 from dock.io.files import atomic_path, write_text
 from dock.post.density_grid import GridDensity
-from dock.post.plot import require_figure_name
+from dock.results import require_figure_name
 from dock.units import CODATA2018
 
 __all__ = ["density_facts", "plot_density", "require_grid_name", "save_density"]

@@ -10,19 +10,16 @@ import numpy as np
 from dock.core.interop import require
 from dock.errors import UsageError
 from dock.io.files import atomic_path
-from dock.post.plot import plot_bands
 
 if TYPE_CHECKING:
     from dock.post.density_matrices import DensityMatrix
     from dock.post.density_of_states import DensityOfStates
-    from dock.post.fat_bands import FatBands
     from dock.post.fermi import FermiResult
     from dock.post.population import Populations
 
 __all__ = [
     "plot_decay",
     "plot_dos",
-    "plot_fat_bands",
     "plot_occupations",
     "plot_populations",
 ]
@@ -78,38 +75,6 @@ def plot_occupations(result: FermiResult, path: Path, *, overwrite: bool = False
         f"{spectrum.structure.formula}  {result.method_name}  {result.gap.kind}", fontsize="medium"
     )
     return _save(figure, path, overwrite=overwrite)
-
-
-def plot_fat_bands(
-    result: FatBands,
-    path: Path,
-    *,
-    window: tuple[float, float] | None = None,
-    overwrite: bool = False,
-) -> Path:
-    """Draw bands with dots whose area is the share of each group."""
-
-    def dots(axes: Any) -> None:
-        colours = _colours()
-        bands = result.bands
-        for number, name in enumerate(result.names[:_MOST_LINES]):
-            for channel, energies in enumerate(bands.energies):
-                x = np.broadcast_to(bands.path.distances[:, None], energies.shape)
-                share = np.clip(np.nan_to_num(result.weights[channel, :, :, number]), 0, None)
-                y = energies - bands.reference
-                label = name if channel == 0 else None
-                axes.scatter(
-                    x.ravel(),
-                    y.ravel(),
-                    s=14 * share.ravel(),
-                    color=colours[number],
-                    lw=0,
-                    alpha=0.6,
-                    label=label,
-                )
-        axes.legend(loc="upper right", fontsize="small", framealpha=0.9)
-
-    return plot_bands(result.bands, path, window=window, overwrite=overwrite, extra=dots)
 
 
 def plot_decay(result: DensityMatrix, path: Path, *, overwrite: bool = False) -> Path:

@@ -18,18 +18,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dock.core.calculation import Calculation
-from dock.core.kspace import KBuilder
 from dock.core.matrix import AOMatrix
 from dock.core.pairs import Pairs
 from dock.core.spin import Spin
 from dock.errors import SolverError, UsageError
+from dock.io.progress import Progress, Report
 from dock.post.density_matrices import DensityMatrix
-from dock.post.fermi import Method
+from dock.states.fermi_level import Method
 from dock.states.kmesh import KMesh
 from dock.states.poles.contour import Contour
 from dock.states.poles.selected_inverse import SelectedInverse
+from dock.states.problem import Problem
 from dock.states.smearing import Smearing
-from dock.states.spectrum import Channel, Progress, channels, electrons_of, matrices
+from dock.states.spectrum import electrons_of
 
 __all__ = ["PoleSolver", "density_by_poles"]
 
@@ -38,7 +39,7 @@ _MOST_PASSES = 30
 _LONGEST_STEP = 0.5  # k_B T by which the chemical potential moves at most in a pass
 
 
-class _Problem(NamedTuple):
+class _AtK(NamedTuple):
     """H and S of one channel and k-point, on the common sparse pattern."""
 
     channel: int
@@ -64,7 +65,7 @@ def density_by_poles(
     electrons: float | None = None,
     energy_weighted: bool = False,
     poles: int | None = None,
-    progress: Progress | None = None,
+    progress: Report = None,
 ) -> DensityMatrix:
     """Compute the density matrix by pole expansion; see `dock.post.density_matrices`.
 
@@ -117,29 +118,23 @@ class PoleSolver:
     """
 
     def __init__(self, calc: Calculation, mesh: KMesh, width: float) -> None:
-        self.hamiltonian, self.overlap = matrices(calc)
-        aligned, _ = self.hamiltonian.aligned(self.overlap)
+        self.problem = Problem.of(calc)
+        self.hamiltonian, self.overlap = self.problem.hamiltonian, self.problem.overlap
         self.calc, self.mesh, self.width = calc, mesh, width
-        self.pairs: Pairs = aligned.pairs
+        self.pairs: Pairs = self.problem.pairs
         spinor = calc.spin is Spin.NONCOLLINEAR
-        S = KBuilder(self.overlap, spinor=spinor, pattern=self.pairs)
-        self.channels = [
-            Channel(KBuilder(item.hamiltonian.matrix, pattern=self.pairs), S)
-            for item in channels(self.hamiltonian, self.overlap)
-        ]
-        pattern: Any = S.sparse(mesh.points[0], triangle="full")
+        _, pattern = self.problem.sparse(0, mesh.points[0])
         basis = calc.basis
         atoms = np.repeat(np.arange(basis.n_atoms), basis.counts)
         self.inverse = SelectedInverse(pattern, np.tile(atoms, 2) if spinor else atoms)
         self._spinor = spinor
 
-    def problems(self) -> Iterator[_Problem]:
+    def problems(self) -> Iterator[_AtK]:
         """Yield H(k) and S(k) of all channels and k-points."""
-        for number, channel in enumerate(self.channels):
+        for number in range(self.problem.n_channels):
             for k, weight in zip(self.mesh.points, self.mesh.weights, strict=True):
-                H: Any = channel.hamiltonian.sparse(k, triangle="full")
-                S: Any = channel.overlap.sparse(k, triangle="full")
-                yield _Problem(number, k, float(weight), H.data, S.data)
+                H, S = self.problem.sparse(number, k)
+                yield _AtK(number, k, float(weight), H.data, S.data)
 
     def solve(
         self,
@@ -147,7 +142,7 @@ class PoleSolver:
         quantities: tuple[str, ...],
         *,
         poles: int | None = None,
-        progress: Progress | None = None,
+        progress: Report = None,
     ) -> tuple[float, Contour, _Pass]:
         """Find the chemical potential and the sums there.
 
@@ -187,7 +182,7 @@ class PoleSolver:
         level: float,
         contour: Contour,
         quantities: tuple[str, ...],
-        progress: Progress | None = None,
+        progress: Report = None,
     ) -> _Pass:
         """Sum Green's functions over poles, k-points and channels."""
         weights = {"density_matrix": contour.weights()}
@@ -196,8 +191,9 @@ class PoleSolver:
         kind = np.complex128 if self._spinor else np.float64
         shape = (self.calc.spin.n_components, int(self._starts[-1]))
         total.sums = {name: np.zeros(shape, dtype=kind) for name in quantities}
-        count = len(self.channels) * self.mesh.n_points
-        for done, problem in enumerate(self.problems(), 1):
+        steps = Progress.of(progress)
+        steps.start(self.problem.n_channels * self.mesh.n_points)
+        for problem in self.problems():
             parts = {name: np.zeros(self.inverse.nnz, np.complex128) for name in quantities}
             for number, shift in enumerate(contour.shifts):
                 shifted = (level + shift) * problem.S - problem.H
@@ -208,8 +204,7 @@ class PoleSolver:
             for name, part in parts.items():
                 whole = part + part[self.inverse.mirror].conj()
                 self._add(total.sums[name], problem, whole)
-            if progress is not None:
-                progress(done, count)
+            steps.advance()
         return total
 
     def gather(self, found: _Pass) -> list[AOMatrix]:
@@ -237,7 +232,7 @@ class PoleSolver:
                 depth *= 2
         return bound - 1.0
 
-    def _require_sound(self, problem: _Problem) -> None:
+    def _require_sound(self, problem: _AtK) -> None:
         """Refuse numbers that are not finite and an S that is not positive definite."""
         at = ", ".join(f"{x:.6g}" for x in problem.k_frac)
         if not (np.isfinite(problem.H).all() and np.isfinite(problem.S).all()):
@@ -279,7 +274,7 @@ class PoleSolver:
                 high = middle
         return 0.5 * (low + high)
 
-    def _below(self, problem: _Problem, energy: float) -> int:
+    def _below(self, problem: _AtK, energy: float) -> int:
         return self.inverse.count_negative(problem.H - energy * problem.S)
 
     def _newton(self, contour: Contour, found: _Pass, wanted: float) -> float:
@@ -331,7 +326,7 @@ class PoleSolver:
             self.__dict__["_found_positions"] = cached
         return cached
 
-    def _add(self, out: NDArray[Any], problem: _Problem, whole: NDArray[np.complex128]) -> None:
+    def _add(self, out: NDArray[Any], problem: _AtK, whole: NDArray[np.complex128]) -> None:
         """Add P(k) exp(−2πi k·R) to the entries."""
         lattice = self.pairs.lattice_vectors
         phases = np.exp(-2j * np.pi * (lattice @ problem.k_frac))[self.pairs.lattice_index]

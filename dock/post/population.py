@@ -19,9 +19,12 @@ from dock.core.matrix import AOMatrix
 from dock.core.spin import Spin
 from dock.core.structure import Structure
 from dock.errors import UsageError
+from dock.io.progress import Report
 from dock.post.fermi import FermiResult, Method, fermi_level
 from dock.states.kmesh import KMesh, make_mesh
-from dock.states.spectrum import Progress, matrices, states
+from dock.states.problem import Problem
+from dock.states.solver import Want
+from dock.states.stream import states
 
 __all__ = ["Populations", "Scheme", "mulliken", "populations", "root_of_overlap"]
 
@@ -106,7 +109,7 @@ def populations(
     smearing: Method | None = None,
     s_threshold: float | None = None,
     jobs: int | None = None,
-    progress: Progress | None = None,
+    progress: Report = None,
 ) -> Populations:
     """Compute populations.
 
@@ -197,28 +200,26 @@ def _lowdin(
     fermi: FermiResult,
     s_threshold: float | None,
     jobs: int | None,
-    progress: Progress | None,
+    progress: Report,
 ) -> Populations:
-    _, overlap = matrices(calc)
+    problem = Problem.of(calc)
     spin, basis, mesh = calc.spin, calc.basis, fermi.spectrum.mesh
     n = basis.n_orbitals
-    builder = KBuilder(overlap)
+    builder = KBuilder(problem.overlap)
     sums = np.zeros((spin.n_components, n), dtype=np.complex128)
-    for channel in range(spin.n_channels):
-        found = states(calc, mesh, channel, s_threshold=s_threshold, jobs=jobs, progress=progress)
-        for number, result in enumerate(found):
-            vectors = result.eigenvectors
-            if vectors is None:
-                continue
-            root = root_of_overlap(builder.dense(mesh.points[number]))
-            weights = fermi.occupations[channel, number]
-            used = len(weights)
-            if spin is not Spin.NONCOLLINEAR:
-                sums[channel] += np.abs(root @ vectors[:, :used]) ** 2 @ weights
-                continue
-            up, down = root @ vectors[:n, :used], root @ vectors[n:, :used]
-            for row, (a, b) in enumerate(((up, up), (up, down), (down, up), (down, down))):
-                sums[row] += (a * b.conj()) @ weights
+    want = Want(vectors=True, s_threshold=s_threshold)
+    for at in states(problem, mesh.points, want, jobs=jobs, progress=progress):
+        if at.states.vectors is None:
+            continue
+        root = root_of_overlap(builder.dense(at.k_frac))
+        weights = fermi.occupations[at.channel, at.number]
+        vectors = at.states.vectors[:, : len(weights)]
+        if spin is not Spin.NONCOLLINEAR:
+            sums[at.channel] += np.abs(root @ vectors) ** 2 @ weights
+            continue
+        up, down = root @ vectors[:n], root @ vectors[n:]
+        for row, (a, b) in enumerate(((up, up), (up, down), (down, up), (down, down))):
+            sums[row] += (a * b.conj()) @ weights
     return Populations(calc.structure, basis, spin, "lowdin", _charge_and_moment(sums, spin))
 
 

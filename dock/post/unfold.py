@@ -25,7 +25,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -35,11 +35,13 @@ from dock.core.calculation import Calculation
 from dock.core.spin import Spin
 from dock.core.structure import Structure
 from dock.errors import MissingDataError, UsageError
+from dock.io.progress import Report
 from dock.post.unfold_sites import find_sites
 from dock.post.unfold_weights import ByFunctions, BySites, Projector, orbital_mask
 from dock.states.kpath import KPath
-from dock.states.spectrum import Progress, channels, matrices
-from dock.states.stream import solve_each
+from dock.states.problem import Problem
+from dock.states.solver import Want
+from dock.states.stream import states
 
 __all__ = ["Unfolded", "make_primitive_path", "supercell_of", "unfold"]
 
@@ -182,7 +184,7 @@ def unfold(
     window: tuple[float, float] | None = None,
     s_threshold: float | None = None,
     jobs: int | None = None,
-    progress: Progress | None = None,
+    progress: Report = None,
 ) -> Unfolded:
     """Unfold the bands of a supercell.
 
@@ -231,7 +233,7 @@ def unfold(
     """
     if method not in ("sites", "functions"):
         raise UsageError(f"the method is 'sites' or 'functions', found '{method}'.")
-    hamiltonian, overlap = matrices(calc)
+    problem = Problem.of(calc)
     transform, cell = supercell_of(calc.structure, primitive)
     chosen = None if atoms is None else atom_list(atoms, calc.structure.n_atoms)
     given = primitive if isinstance(primitive, Structure) else None
@@ -239,7 +241,7 @@ def unfold(
     if isinstance(path, KPath):
         k_path = path
     else:
-        reached = overlap.pairs.R @ transform
+        reached = problem.overlap.pairs.R @ transform
         k_path = make_primitive_path(sites.primitive, path, points=points, reached=reached)
     projector: Projector
     if method == "functions":
@@ -248,27 +250,17 @@ def unfold(
         projector = BySites(calc, sites, chosen)
     names, members = _groups(calc, groups)
     limits = _absolute(window, calc)
-    problems = channels(hamiltonian, overlap)
-    parts = []
-    for number, channel in enumerate(problems):
-        steps = _part(progress, number * k_path.n_kpoints, len(problems) * k_path.n_kpoints)
-        found = solve_each(
-            channel.build,
-            k_path.kpoints_frac @ transform.T,
-            jobs=jobs,
-            eigenvectors=True,
-            window=limits,
-            s_threshold=s_threshold,
-            progress=steps,
-        )
-        rows = []
-        for q, result in zip(k_path.kpoints_frac, found, strict=True):
-            vectors = result.eigenvectors
-            empty = np.zeros((projector.n_rows, 0))
-            shares = empty if vectors is None else projector.shares(channel, q, vectors)
-            weights = np.concatenate([shares.sum(axis=0, keepdims=True), members @ shares])
-            rows.append((result.eigenvalues, weights))
-        parts.append(rows)
+    want = Want(vectors=True, window=limits, s_threshold=s_threshold)
+    folded = k_path.kpoints_frac @ transform.T
+    parts: list[list[tuple[NDArray[np.float64], NDArray[np.float64]]]] = [
+        [] for _ in range(problem.n_channels)
+    ]
+    for at in states(problem, folded, want, jobs=jobs, progress=progress):
+        vectors: Any = at.states.vectors
+        q = k_path.kpoints_frac[at.number]
+        shares = projector.shares(problem.channels[at.channel], q, vectors)
+        weights = np.concatenate([shares.sum(axis=0, keepdims=True), members @ shares])
+        parts[at.channel].append((at.states.energies, weights))
     energies, weights = _stack(parts, 1 + len(names))
     return Unfolded(
         sites.primitive,
@@ -389,9 +381,3 @@ def _stack(
             energies[spin, k, : len(levels)] = levels
             weights[:, spin, k, : len(levels)] = shares
     return energies, weights
-
-
-def _part(progress: Progress | None, before: int, total: int) -> Progress | None:
-    if progress is None:
-        return None
-    return lambda done, _: progress(before + done, total)

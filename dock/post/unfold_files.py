@@ -13,8 +13,8 @@ from dock.core.interop import require
 from dock.errors import UsageError
 from dock.io.files import atomic_path, write_text
 from dock.io.hdf5 import new_hdf5
-from dock.post.plot import require_figure_name
 from dock.post.unfold import Unfolded
+from dock.results import require_figure_name
 
 __all__ = ["energy_grid", "plot", "save"]
 

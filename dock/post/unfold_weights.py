@@ -11,7 +11,7 @@ from dock.core.calculation import Calculation
 from dock.core.kspace import KBuilder
 from dock.core.spin import Spin
 from dock.post.unfold_sites import Sites, moved_overlap
-from dock.states.spectrum import Channel
+from dock.states.problem import Channel
 
 __all__ = ["ByFunctions", "BySites", "Projector", "orbital_mask"]
 

@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -25,9 +24,11 @@ from dock.core.structure import Structure
 from dock.errors import UsageError
 from dock.grid.blocks import Block, GridBlocks
 from dock.grid.grid import Grid, require_radials
+from dock.io.progress import Report
 from dock.states.kmesh import KMesh
-from dock.states.spectrum import Progress, channels, matrices
-from dock.states.stream import solve_each
+from dock.states.problem import Problem
+from dock.states.solver import Want
+from dock.states.stream import states
 
 __all__ = ["Coefficients", "GridStates", "coefficients", "states_on_grid"]
 
@@ -145,7 +146,7 @@ def coefficients(
     bands: Sequence[int] | None = None,
     s_threshold: float | None = None,
     jobs: int | None = None,
-    progress: Progress | None = None,
+    progress: Report = None,
 ) -> Coefficients:
     """Compute the states at some k-points.
 
@@ -167,39 +168,29 @@ def coefficients(
     UsageError
         For bands that there are not, or k-points without three coordinates.
     """
-    hamiltonian, overlap = matrices(calc)
+    problem = Problem.of(calc)
     points = kpoints.full_points if isinstance(kpoints, KMesh) else np.asarray(kpoints, np.float64)
     points = np.atleast_2d(points)
     if points.ndim != 2 or points.shape[1] != 3 or not np.isfinite(points).all():
         raise UsageError(f"k-points have three finite coordinates, found {points.tolist()[:3]}.")
-    size = calc.basis.n_orbitals * (2 if calc.spin is Spin.NONCOLLINEAR else 1)
+    size = problem.size
     chosen = _checked_bands(bands, size)
     wanted = (int(chosen.min()), int(chosen.max()) + 1)
-    problems = channels(hamiltonian, overlap)
-    shape = (len(problems), len(points), len(chosen))
+    shape = (problem.n_channels, len(points), len(chosen))
     _require_room(16 * int(np.prod(shape)) * size, "Choose fewer states with --bands, or k-points.")
     energies = np.empty(shape)
     vectors = np.empty((*shape, size), dtype=np.complex128)
-    for channel, problem in enumerate(problems):
-        steps = _part(progress, channel * len(points), len(problems) * len(points))
-        found = solve_each(
-            problem.build,
-            points,
-            jobs=jobs,
-            eigenvectors=True,
-            index_range=wanted,
-            s_threshold=s_threshold,
-            progress=steps,
-        )
-        for number, result in enumerate(found):
-            place = chosen - result.first_band
-            if result.eigenvectors is None or place.max() >= len(result.eigenvalues):
-                raise UsageError(
-                    f"band {int(chosen.max()) + 1} does not exist at k-point {number + 1}: the "
-                    f"overlap threshold left {result.first_band + len(result.eigenvalues)} states."
-                )
-            energies[channel, number] = result.eigenvalues[place]
-            vectors[channel, number] = result.eigenvectors[:, place].T
+    want = Want(vectors=True, bands=wanted, s_threshold=s_threshold)
+    for at in states(problem, points, want, jobs=jobs, progress=progress):
+        found = at.states
+        place = chosen - found.n_below
+        if found.vectors is None or place.max() >= len(found.energies):
+            raise UsageError(
+                f"band {int(chosen.max()) + 1} does not exist at k-point {at.number + 1}: the "
+                f"overlap threshold left {found.n_below + len(found.energies)} states."
+            )
+        energies[at.channel, at.number] = found.energies[place]
+        vectors[at.channel, at.number] = found.vectors[:, place].T
     mesh = kpoints.size if isinstance(kpoints, KMesh) else None
     return Coefficients(
         calc.structure,
@@ -221,7 +212,7 @@ def states_on_grid(
     kpoint: int = 0,
     periodic: bool = False,
     jobs: int | None = None,
-    progress: Progress | None = None,
+    progress: Report = None,
 ) -> GridStates:
     """Put the states of one k-point on a grid.
 
@@ -306,9 +297,3 @@ def _checked_bands(bands: Sequence[int] | None, size: int) -> NDArray[np.int64]:
             f"{(chosen + 1).tolist() if good else chosen.tolist()}."
         )
     return chosen.astype(np.int64)
-
-
-def _part(progress: Progress | None, before: int, total: int) -> Any:
-    if progress is None:
-        return None
-    return lambda done, _: progress(before + done, total)

@@ -6,7 +6,7 @@ arithmetic. Energies have the unit of H (eV in `dock`).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,73 +14,60 @@ from numpy.typing import ArrayLike, NDArray
 
 from dock.errors import ConvergenceError, LayoutError, SolverError, UsageError
 from dock.states import lapack
+from dock.states.solver import Certificate, Eigenproblem, Eigenstates, Plan, Want
+from dock.threads import plan_threads
 
-__all__ = ["EigenResult", "is_positive_definite", "smallest_overlap_eigenvalue", "solve"]
+__all__ = ["Dense", "is_positive_definite", "smallest_overlap_eigenvalue", "solve"]
 
 Matrix = NDArray[Any]
 
+_COMPLETE = Certificate("all energies by LAPACK")
 
-@dataclass(frozen=True, eq=False)
-class EigenResult:
-    """The states of one problem.
 
-    Attributes
-    ----------
-    eigenvalues : float64 (n,)
-        Ascending, in the unit of H.
-    eigenvectors : (N, n) or None
-        Columns x with x† S x = 1, float64 or complex128.
-    first_band
-        The number of states below the first one here: 0 unless a window or range was asked for.
-    smallest_overlap_eigenvalue
-        The smallest eigenvalue of S, where it was computed (with `s_threshold`).
-    n_removed
-        The nearly dependent combinations of orbitals that `s_threshold` took out.
-    """
+@dataclass(frozen=True)
+class Dense:
+    """LAPACK on full matrices: every state, certain to be complete, N³ in time and N² in memory."""
 
-    eigenvalues: NDArray[np.float64]
-    eigenvectors: Matrix | None = None
-    first_band: int = 0
-    smallest_overlap_eigenvalue: float | None = None
-    n_removed: int = 0
+    @property
+    def name(self) -> str:
+        """The word of ``--solver``."""
+        return "dense"
 
-    def __post_init__(self) -> None:
-        self.eigenvalues.flags.writeable = False
-        if self.eigenvectors is not None:
-            self.eigenvectors.flags.writeable = False
+    def plan(self, problem: Eigenproblem, want: Want, n_problems: int, jobs: int) -> Plan:
+        """Return memory and threads: four matrices of a complex problem, two more with vectors."""
+        n = problem.size
+        threads = plan_threads(n, n_problems, jobs)
+        memory = threads.workers * n * n * 16 * (6 if want.vectors else 4)
+        reason = f"{n} orbitals fit into full matrices"
+        return Plan(self.name, reason, threads.workers, threads.blas_threads, memory)
+
+    def solve(
+        self, problem: Eigenproblem, channel: int, k_frac: NDArray[np.float64], want: Want
+    ) -> Eigenstates:
+        """Return the states at one k-point; see the function `solve`."""
+        return solve(*problem.dense(channel, k_frac), want, overwrite=True)
+
+    def close(self) -> None:
+        """Do nothing: nothing is kept."""
 
 
 def solve(
-    H: ArrayLike,
-    S: ArrayLike,
-    *,
-    eigenvectors: bool = False,
-    window: tuple[float, float] | None = None,
-    index_range: tuple[int, int] | None = None,
-    s_threshold: float | None = None,
-    overwrite: bool = False,
-) -> EigenResult:
+    H: ArrayLike, S: ArrayLike, want: Want | None = None, *, overwrite: bool = False
+) -> Eigenstates:
     """Solve H x = e S x.
 
     Parameters
     ----------
     H, S : (N, N)
         Hermitian matrices; single precision is promoted.
-    eigenvectors
-        Return the vectors too.
-    window
-        Keep the states with emin ≤ e ≤ emax.
-    index_range
-        Keep the states first … stop − 1, counted from 0 (not together with `window`).
-    s_threshold
-        Solve in the span of the eigenvectors of S whose eigenvalue exceeds this, for a basis
-        that is nearly linearly dependent. Costs a diagonalisation of S.
+    want
+        Which states, with or without vectors; the default is all energies.
     overwrite
         Use the memory of H and S, whose contents are lost, where their type and order allow it.
 
     Returns
     -------
-    EigenResult
+    Eigenstates
 
     Raises
     ------
@@ -99,17 +86,21 @@ def solve(
 
     Examples
     --------
-    >>> result = solve([[1.0, 0.0], [0.0, 2.0]], [[1.0, 0.0], [0.0, 0.25]])
-    >>> result.eigenvalues.tolist()
+    >>> solve([[1.0, 0.0], [0.0, 2.0]], [[1.0, 0.0], [0.0, 0.25]]).energies.tolist()
     [1.0, 8.0]
     """
     a, b, uplo = _working_copies(H, S, overwrite=overwrite)
-    select = _Selection.make(window, index_range, len(a))
-    if s_threshold is not None:
-        return select.cut(_solve_projected(a, b, uplo, s_threshold, eigenvectors=eigenvectors))
-    if eigenvectors and select.is_part_of(len(a)):
-        return _solve_some(a, b, uplo, select)
-    return select.cut(_solve_all(a, b, uplo, eigenvectors=eigenvectors))
+    want = want or Want()
+    if want.bands is not None and want.bands[1] > len(a):
+        raise UsageError(
+            f"A range of states is (first, stop) with 0 ≤ first < stop ≤ {len(a)}, the number of "
+            f"orbitals. Found {want.bands}."
+        )
+    if want.s_threshold is not None:
+        return _cut(_solve_projected(a, b, uplo, want), want)
+    if want.vectors and _is_small_part(want, len(a)):
+        return _solve_some(a, b, uplo, want)
+    return _cut(_solve_all(a, b, uplo, vectors=want.vectors), want)
 
 
 def smallest_overlap_eigenvalue(S: ArrayLike) -> float:
@@ -138,98 +129,64 @@ def is_positive_definite(S: ArrayLike) -> bool:
     return lapack.factorise(np.array(b, order="F"), "L") == 0
 
 
-@dataclass(frozen=True)
-class _Selection:
-    """The states that were asked for."""
-
-    window: tuple[float, float] | None
-    index_range: tuple[int, int] | None
-
-    @classmethod
-    def make(
-        cls, window: tuple[float, float] | None, index_range: tuple[int, int] | None, n: int
-    ) -> _Selection:
-        if window is not None and index_range is not None:
-            raise UsageError("Give an energy window or a range of states, not both.")
-        if window is not None and not window[0] < window[1]:
-            raise UsageError(f"An energy window is (emin, emax) with emin < emax. Found {window}.")
-        if index_range is not None and not 0 <= index_range[0] < index_range[1] <= n:
-            raise UsageError(
-                f"A range of states is (first, stop) with 0 ≤ first < stop ≤ {n}, the number of "
-                f"orbitals. Found {index_range}."
-            )
-        return cls(window, index_range)
-
-    @property
-    def everything(self) -> bool:
-        return self.window is None and self.index_range is None
-
-    def is_part_of(self, n: int) -> bool:
-        """Tell whether solving for the selected vectors alone is faster than for all (measured)."""
-        if self.index_range is not None:
-            return self.index_range[1] - self.index_range[0] <= n // 3
-        return self.window is not None
-
-    def range_in(self, values: NDArray[np.float64]) -> tuple[int, int]:
-        """Return the first state and the one after the last among ascending eigenvalues."""
-        if self.window is not None:
-            first = int(np.searchsorted(values, self.window[0], side="left"))
-            return first, int(np.searchsorted(values, self.window[1], side="right"))
-        if self.index_range is not None:
-            stop = min(self.index_range[1], len(values))
-            return min(self.index_range[0], stop), stop
-        return 0, len(values)
-
-    def cut(self, result: EigenResult) -> EigenResult:
-        """Return the selected part of a complete result."""
-        if self.everything:
-            return result
-        first, stop = self.range_in(result.eigenvalues)
-        vectors = result.eigenvectors
-        return EigenResult(
-            result.eigenvalues[first:stop].copy(),
-            None if vectors is None else vectors[:, first:stop].copy(order="F"),
-            first,
-            result.smallest_overlap_eigenvalue,
-            result.n_removed,
-        )
+def _is_small_part(want: Want, n: int) -> bool:
+    """Tell whether solving for the wanted vectors alone is faster than for all (measured)."""
+    if want.bands is not None:
+        return want.bands[1] - want.bands[0] <= n // 3
+    if want.nearest is not None:
+        return want.nearest[0] <= n // 3
+    return want.window is not None
 
 
-def _solve_all(a: Matrix, b: Matrix, uplo: str, *, eigenvectors: bool) -> EigenResult:
+def _cut(result: Eigenstates, want: Want) -> Eigenstates:
+    """Return the wanted part of a complete result."""
+    if want.everything or (want.nearest is not None and not want.vectors):
+        return result  # all energies are there at no extra cost
+    first, stop = want.within(result.energies)
+    vectors = result.vectors
+    return replace(
+        result,
+        energies=result.energies[first:stop].copy(),
+        vectors=None if vectors is None else vectors[:, first:stop].copy(order="F"),
+        n_below=first,
+    )
+
+
+def _solve_all(a: Matrix, b: Matrix, uplo: str, *, vectors: bool) -> Eigenstates:
     diagonal = b.diagonal().copy()
-    values, info = lapack.eigh_generalised(a, b, uplo, vectors=eigenvectors)
+    energies, info = lapack.eigh_generalised(a, b, uplo, vectors=vectors)
     if info > len(a):
         raise _not_positive(_restored(b, diagonal, uplo))
     _check_convergence(info, len(a))
-    return EigenResult(values, a if eigenvectors else None)
+    return Eigenstates(energies, a if vectors else None, certificate=_COMPLETE)
 
 
-def _solve_some(a: Matrix, b: Matrix, uplo: str, select: _Selection) -> EigenResult:
-    """Return selected states with vectors."""
+def _solve_some(a: Matrix, b: Matrix, uplo: str, want: Want) -> Eigenstates:
+    """Return the wanted states with vectors."""
     diagonal = b.diagonal().copy()
     if lapack.factorise(b, uplo) > 0:
         raise _not_positive(_restored(b, diagonal, uplo))
     lapack.to_standard(a, b, uplo)
     *reduced, _ = lapack.to_tridiagonal(a, uplo)
-    values, info = lapack.tridiagonal_values(reduced[0], reduced[1])
+    energies, info = lapack.tridiagonal_values(reduced[0], reduced[1])
     _check_convergence(info, len(a))
-    first, stop = select.range_in(values)
+    first, stop = want.within(energies)
     if first == stop:
-        return EigenResult(np.empty(0), np.empty((len(a), 0), dtype=a.dtype), first)
+        nothing = np.empty((len(a), 0), dtype=a.dtype)
+        return Eigenstates(np.empty(0), nothing, first, certificate=_COMPLETE)
     triple = (reduced[0], reduced[1], reduced[2])
-    values, vectors, info = lapack.tridiagonal_vectors(triple, a, uplo, first, stop)
+    energies, vectors, info = lapack.tridiagonal_vectors(triple, a, uplo, first, stop)
     _check_convergence(info, len(a))
     lapack.back_substitute(b, uplo, vectors)
-    return EigenResult(values, vectors, first)
+    return Eigenstates(energies, vectors, first, certificate=_COMPLETE)
 
 
-def _solve_projected(
-    a: Matrix, b: Matrix, uplo: str, threshold: float, *, eigenvectors: bool
-) -> EigenResult:
+def _solve_projected(a: Matrix, b: Matrix, uplo: str, want: Want) -> Eigenstates:
     """Solve in the span of the eigenvectors of S with eigenvalues above the threshold.
 
     With S U = U s, the columns of X = U s^(−1/2) are S-orthonormal; X† H X is diagonalised.
     """
+    threshold = 0.0 if want.s_threshold is None else want.s_threshold
     if not 0 < threshold < np.inf:
         raise UsageError(f"The overlap threshold must be a positive number. Found {threshold}.")
     full = _filled(a, uplo)
@@ -239,14 +196,15 @@ def _solve_projected(
     if removed == len(b):
         raise SolverError(
             f"No eigenvalue of S exceeds the threshold {threshold:g}: the largest is "
-            f"{overlaps[-1]:.3g}. Give a smaller --s-threshold."
+            f"{overlaps[-1]:.3g}. Pass a smaller s_threshold=X."
         )
     basis = b[:, removed:] / np.sqrt(overlaps[removed:])
     inner = np.asfortranarray(basis.conj().T @ (full @ basis))
-    values, info = lapack.eigh(inner, "L", vectors=eigenvectors)
+    energies, info = lapack.eigh(inner, "L", vectors=want.vectors)
     _check_convergence(info, len(inner))
-    vectors = np.asfortranarray(basis @ inner) if eigenvectors else None
-    return EigenResult(values, vectors, 0, float(overlaps[0]), removed)
+    vectors = np.asfortranarray(basis @ inner) if want.vectors else None
+    smallest = float(overlaps[0])
+    return Eigenstates(energies, vectors, 0, smallest, removed, certificate=_COMPLETE)
 
 
 def _working_copies(H: ArrayLike, S: ArrayLike, *, overwrite: bool) -> tuple[Matrix, Matrix, str]:
@@ -315,7 +273,7 @@ def _not_positive(S: Matrix) -> SolverError:
         f"S is not positive definite: its smallest eigenvalue is {smallest:.3e} (of {len(S)}). "
         "Either the basis is overcomplete, or H and S belong to different structures, or a "
         "predicted overlap is inaccurate. Check that the files belong together; to leave out "
-        "the nearly dependent combinations of orbitals, give --s-threshold 1e-5."
+        "the nearly dependent combinations of orbitals, pass s_threshold=1e-5."
     )
 
 

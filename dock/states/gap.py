@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,7 +26,7 @@ class Edge:
     k_frac
         Its fractional coordinates.
     band
-        Number of the band from 0, counted in its spin channel.
+        Number of the band from 1, counted in its spin channel.
     spin
         Spin channel, 0 or 1.
     """
@@ -36,6 +36,21 @@ class Edge:
     k_frac: tuple[float, float, float]
     band: int
     spin: int
+
+    def facts(self) -> dict[str, Any]:
+        """Return the edge by the keys of results."""
+        return {
+            "energy_eV": self.energy,
+            "k_frac": list(self.k_frac),
+            "band": self.band,
+            "spin": self.spin,
+        }
+
+    def describe(self, level: float, spins: int = 1) -> str:
+        """Return the edge in words, its energy relative to a Fermi level."""
+        k = " ".join(f"{x:.4f}" for x in self.k_frac)
+        spin = f", spin {('up', 'down')[self.spin]}" if spins == 2 else ""
+        return f"{self.energy - level:+.6f} eV at k = ({k}), band {self.band}{spin}"
 
 
 @dataclass(frozen=True)
@@ -71,6 +86,30 @@ class Gap:
             return 0.0
         return self.cbm.energy - self.vbm.energy
 
+    def facts(self) -> dict[str, Any]:
+        """Return level, gap and edges by the keys of results; see `dock.results.KEYS`."""
+        return {
+            "fermi_level_eV": self.fermi_level,
+            "fermi_source": self.fermi_source,
+            "kind": self.kind,
+            "gap_eV": self.size,
+            "direct_gap_eV": self.direct,
+            "vbm": None if self.vbm is None else self.vbm.facts(),
+            "cbm": None if self.cbm is None else self.cbm.facts(),
+        }
+
+    def rows(self, where: str, *, spins: int = 1, edges: bool = True) -> list[tuple[str, str]]:
+        """Return the gap, seen on a ``path`` or ``mesh``, and its edges in words."""
+        if self.vbm is None or self.cbm is None:
+            return [("gap", "none: a metal" if self.kind == "metal" else "unknown")]
+        kind = "direct" if self.is_direct else f"indirect, smallest direct {self.direct:.6f} eV"
+        rows = [("gap", f"{self.size:.6f} eV on this {where} ({kind})")]
+        if edges:
+            level = self.fermi_level or 0.0
+            named = (("VBM", self.vbm), ("CBM", self.cbm))
+            rows += [(name, edge.describe(level, spins)) for name, edge in named]
+        return rows
+
     @property
     def is_direct(self) -> bool:
         """Whether both edges lie at one k-point (to within 1 µeV)."""
@@ -83,7 +122,7 @@ def find_gap(
     *,
     n_filled: float | None,
     fermi_level: float | None,
-    first_band: int = 0,
+    n_below: int = 0,
 ) -> Gap:
     """Decide between metal and insulator on the given k-points.
 
@@ -103,8 +142,8 @@ def find_gap(
         electrons that one level holds.
     fermi_level
         eV, absolute.
-    first_band
-        Number of the first column's band.
+    n_below
+        Number of bands below the first column's.
 
     Returns
     -------
@@ -112,7 +151,7 @@ def find_gap(
         Edges as seen on these k-points; those of a denser mesh may lie closer.
     """
     if fermi_level is None:
-        fermi_level = _mid_gap(energies, n_filled) if first_band == 0 else None
+        fermi_level = _mid_gap(energies, n_filled) if n_below == 0 else None
         if fermi_level is None:
             return Gap("unknown", None, "unknown")
         source: Literal["given", "mid-gap"] = "mid-gap"
@@ -130,8 +169,8 @@ def find_gap(
         "insulator",
         fermi_level,
         source,
-        _edge(below, int(np.argmax(below)), k_frac, first_band),
-        _edge(above, int(np.argmin(above)), k_frac, first_band),
+        _edge(below, int(np.argmax(below)), k_frac, n_below),
+        _edge(above, int(np.argmin(above)), k_frac, n_below),
         float(vertical.min()),
     )
 
@@ -149,9 +188,9 @@ def _mid_gap(energies: NDArray[np.float64], n_filled: float | None) -> float | N
 
 
 def _edge(
-    energies: NDArray[np.float64], place: int, k_frac: NDArray[np.float64], first_band: int
+    energies: NDArray[np.float64], place: int, k_frac: NDArray[np.float64], n_below: int
 ) -> Edge:
     spin, k_index, band = (int(part) for part in np.unravel_index(place, energies.shape))
     x, y, z = (float(part) for part in k_frac[k_index])
     energy = float(energies[spin, k_index, band])
-    return Edge(energy, k_index, (x, y, z), band + first_band, spin)
+    return Edge(energy, k_index, (x, y, z), band + n_below + 1, spin)

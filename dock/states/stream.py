@@ -1,152 +1,141 @@
-"""Dense eigenproblems at many k-points, on several threads."""
+"""One lazy stream of states over spin channels and k-points, several at a time on threads."""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from itertools import product
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from dock.errors import (
-    ConventionError,
-    DockError,
-    LayoutError,
-    SolverError,
-    UsageError,
-)
-from dock.states.dense import EigenResult, solve
-from dock.threads import available_cpus, plan_threads
+from dock.errors import ConventionError, DockError, LayoutError, SolverError, UsageError
+from dock.io.progress import Progress, Report
+from dock.states.choice import choose
+from dock.states.solver import Eigenproblem, Eigenstates, Plan, Solver, Want
+from dock.threads import available_cpus
 
-__all__ = ["Bands", "solve_each", "solve_many"]
+__all__ = ["Levels", "StatesAtK", "levels", "solve_each", "solve_many", "states"]
 
 Build = Callable[[NDArray[np.float64]], tuple[NDArray[Any], NDArray[Any]]]
 """Maps a k-point to H(k) and S(k)."""
 
 
+class StatesAtK(NamedTuple):
+    """The states of one spin channel at one k-point.
+
+    Attributes
+    ----------
+    channel
+        Spin channel, 0 or 1.
+    number
+        Number of the k-point in the list.
+    k_frac
+        The k-point, fractional.
+    states
+        What the solver found there.
+    """
+
+    channel: int
+    number: int
+    k_frac: NDArray[np.float64]
+    states: Eigenstates
+
+
 @dataclass(frozen=True, eq=False)
-class Bands:
+class Levels:
     """The energies of many problems in one array.
 
     Attributes
     ----------
-    eigenvalues : float64 (N_k, N_band)
-        Column b is band ``first_band + b`` of every k-point. NaN stands where a k-point has no
-        such state: outside the window, or removed at the top by `s_threshold`.
-    first_band
+    energies : float64 (n_channels, N_k, N_band)
+        Column b is the state with ``n_below + b`` states below it, at every k-point. NaN stands
+        where a k-point has no such state: outside the window, or removed at the top by the
+        threshold.
+    n_below
         The number of states below the first column.
-    smallest_overlap_eigenvalues : float64 (N_k,)
-        NaN where they were not computed.
-    n_removed : int64 (N_k,)
-        The combinations that `s_threshold` took out.
+    smallest_overlap : float64 (n_channels, N_k)
+        Smallest eigenvalue of S(k); NaN where it was not computed.
+    n_removed : int64 (n_channels, N_k)
+        The combinations that the threshold took out.
     """
 
-    eigenvalues: NDArray[np.float64]
-    first_band: int
-    smallest_overlap_eigenvalues: NDArray[np.float64]
+    energies: NDArray[np.float64]
+    n_below: int
+    smallest_overlap: NDArray[np.float64]
     n_removed: NDArray[np.int64]
 
     def __post_init__(self) -> None:
-        for array in (self.eigenvalues, self.smallest_overlap_eigenvalues, self.n_removed):
+        for array in (self.energies, self.smallest_overlap, self.n_removed):
             array.flags.writeable = False
 
     @classmethod
-    def gather(cls, results: Sequence[EigenResult]) -> Bands:
-        """Align results by band number; those with fewer states are padded with NaN.
+    def gather(cls, results: Sequence[Eigenstates], n_channels: int = 1) -> Levels:
+        """Align results, channel after channel, by band number; gaps are filled with NaN.
 
         Examples
         --------
-        >>> low, high = EigenResult(np.array([1.0, 2.0])), EigenResult(np.array([3.0]))
-        >>> Bands.gather([low, high]).eigenvalues.tolist()
-        [[1.0, 2.0], [3.0, nan]]
+        >>> low, high = Eigenstates(np.array([1.0, 2.0])), Eigenstates(np.array([3.0]))
+        >>> Levels.gather([low, high]).energies.tolist()
+        [[[1.0, 2.0], [3.0, nan]]]
         """
-        filled = [result for result in results if len(result.eigenvalues)]
-        first = min((result.first_band for result in filled), default=0)
-        stop = max((r.first_band + len(r.eigenvalues) for r in filled), default=first)
+        filled = [result for result in results if len(result.energies)]
+        first = min((result.n_below for result in filled), default=0)
+        stop = max((r.n_below + len(r.energies) for r in filled), default=first)
         energies = np.full((len(results), stop - first), np.nan)
         for row, result in zip(energies, results, strict=True):
-            if len(result.eigenvalues):
-                at = result.first_band - first
-                row[at : at + len(result.eigenvalues)] = result.eigenvalues
-        smallest = [result.smallest_overlap_eigenvalue for result in results]
+            at = result.n_below - first
+            if len(result.energies):
+                row[at : at + len(result.energies)] = result.energies
+        smallest = [result.smallest_overlap for result in results]
+        shape = (n_channels, len(results) // n_channels)
         return cls(
-            energies,
+            energies.reshape(*shape, stop - first),
             first,
-            np.array([np.nan if value is None else value for value in smallest]),
-            np.array([result.n_removed for result in results], dtype=np.int64),
+            np.array([np.nan if value is None else value for value in smallest]).reshape(shape),
+            np.array([result.n_removed for result in results], dtype=np.int64).reshape(shape),
         )
 
 
-def solve_many(
-    build: Build,
+def states(
+    problem: Eigenproblem,
     kpoints: ArrayLike,
+    want: Want | None = None,
     *,
+    solver: str | Solver = "auto",
     jobs: int | None = None,
-    window: tuple[float, float] | None = None,
-    index_range: tuple[int, int] | None = None,
-    s_threshold: float | None = None,
-    progress: Callable[[int, int], None] | None = None,
-) -> Bands:
-    """Return the eigenvalues at many k-points; see `solve_each` for the arguments and errors.
-
-    Examples
-    --------
-    >>> chain = lambda k: (np.array([[2 * np.cos(2 * np.pi * k[0])]]), np.eye(1))
-    >>> solve_many(chain, [[0, 0, 0], [0.5, 0, 0]], jobs=1).eigenvalues.tolist()
-    [[2.0], [-2.0]]
-    """
-    results = solve_each(
-        build,
-        kpoints,
-        jobs=jobs,
-        window=window,
-        index_range=index_range,
-        s_threshold=s_threshold,
-        progress=progress,
-    )
-    return Bands.gather(list(results))
-
-
-def solve_each(
-    build: Build,
-    kpoints: ArrayLike,
-    *,
-    jobs: int | None = None,
-    eigenvectors: bool = False,
-    window: tuple[float, float] | None = None,
-    index_range: tuple[int, int] | None = None,
-    s_threshold: float | None = None,
-    progress: Callable[[int, int], None] | None = None,
-) -> Iterator[EigenResult]:
-    """Yield the states at many k-points, in order, several at a time on threads.
+    progress: Report = None,
+) -> Iterator[StatesAtK]:
+    """Yield the states of a problem: all k-points of the first spin channel, then of the second.
 
     At most `jobs` pairs of matrices and about twice as many results are alive at once, so that
     vectors can be used and dropped one k-point at a time. While the iteration runs, BLAS is
-    limited to the threads of `plan_threads`; the results do not depend on `jobs` below `LARGE`
-    orbitals, to the last bit.
+    limited to the threads of the solver's plan; the results do not depend on `jobs` below
+    `dock.threads.LARGE` orbitals, to the last bit.
 
     Parameters
     ----------
-    build
-        Maps a k-point (3,) to H(k) and S(k). Called from several threads at once. The arrays
-        are overwritten.
+    problem
+        H and S.
     kpoints : (N_k, 3)
         Fractional coordinates.
+    want
+        Which states; the default is all energies without vectors.
+    solver
+        ``auto``, a name of `dock.states.choice.SOLVERS`, or a `Solver`.
     jobs
         Threads in all; by default the CPUs that this process may use.
-    eigenvectors, window, index_range, s_threshold
-        As in `solve`.
     progress
-        Called with (k-points done, all k-points) in the caller's thread.
+        Told of each solved k-point and channel, in the caller's thread.
 
     Raises
     ------
     SolverError, LayoutError, UsageError
-        As `solve`, with the k-point named. The first error cancels the rest.
+        As the solver's, with the k-point named. The first error cancels the rest.
     """
     points = np.atleast_2d(np.asarray(kpoints, dtype=np.float64))
     if points.ndim != 2 or not np.isfinite(points).all():
@@ -154,67 +143,148 @@ def solve_each(
     jobs = available_cpus() if jobs is None else jobs
     if jobs < 1:
         raise UsageError(f"At least one job is needed. Found {jobs}.")
-
-    def one(index: int, matrices: tuple[NDArray[Any], NDArray[Any]] | None = None) -> EigenResult:
-        with _naming(index, points):
-            H, S = build(points[index]) if matrices is None else matrices
-            del matrices
-            return solve(
-                H,
-                S,
-                eigenvectors=eigenvectors,
-                window=window,
-                index_range=index_range,
-                s_threshold=s_threshold,
-                overwrite=True,
-            )
-
-    return _run(one, build, points, jobs, progress)
+    want = want or Want()
+    chosen = choose(problem, want, solver)
+    return _stream(problem, points, want, chosen, jobs, Progress.of(progress))
 
 
-def _run(
-    one: Callable[..., EigenResult],
+def levels(
+    problem: Eigenproblem,
+    kpoints: ArrayLike,
+    want: Want | None = None,
+    *,
+    solver: str | Solver = "auto",
+    jobs: int | None = None,
+    progress: Report = None,
+) -> Levels:
+    """Return the energies at many k-points in one array; see `states` for the arguments."""
+    stream = states(problem, kpoints, want, solver=solver, jobs=jobs, progress=progress)
+    return Levels.gather([at.states for at in stream], problem.n_channels)
+
+
+def solve_many(build: Build, kpoints: ArrayLike, want: Want | None = None, **run: Any) -> Levels:
+    """Return the energies of matrices given as a function of k; see `states` for the arguments.
+
+    Examples
+    --------
+    >>> chain = lambda k: (np.array([[2 * np.cos(2 * np.pi * k[0])]]), np.eye(1))
+    >>> solve_many(chain, [[0, 0, 0], [0.5, 0, 0]], jobs=1).energies.tolist()
+    [[[2.0], [-2.0]]]
+    """
+    return Levels.gather(list(solve_each(build, kpoints, want, **run)))
+
+
+def solve_each(
     build: Build,
+    kpoints: ArrayLike,
+    want: Want | None = None,
+    *,
+    jobs: int | None = None,
+    progress: Report = None,
+) -> Iterator[Eigenstates]:
+    """Yield the states of matrices given as a function of k; see `states` for the arguments.
+
+    Parameters
+    ----------
+    build
+        Maps a k-point (3,) to H(k) and S(k). Called from several threads at once. The arrays are
+        overwritten.
+    kpoints, want, jobs, progress
+        As in `states`.
+    """
+    given = _Given(build, kpoints)
+    stream = states(given, kpoints, want, solver="dense", jobs=jobs, progress=progress)
+    return (at.states for at in stream)
+
+
+class _Given:
+    """A function of k as a problem; the matrices that told the size are used, not built again."""
+
+    n_channels = 1
+
+    def __init__(self, build: Build, kpoints: ArrayLike) -> None:
+        self._build = build
+        self._first = np.atleast_2d(np.asarray(kpoints, dtype=np.float64))[:1]
+        self._waiting: tuple[NDArray[Any], NDArray[Any]] | None = None
+
+    @property
+    def size(self) -> int:
+        """Rows of the matrices at the first k-point."""
+        if self._waiting is None:
+            self._waiting = self._build(self._first[0])
+        return len(self._waiting[0])
+
+    def dense(
+        self,
+        channel: int,  # noqa: ARG002 - there is one
+        k_frac: NDArray[np.float64],
+    ) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Return H(k) and S(k)."""
+        waiting, self._waiting = self._waiting, None
+        if waiting is not None and np.array_equal(k_frac, self._first[0]):
+            return waiting
+        return self._build(k_frac)
+
+
+def _stream(
+    problem: Eigenproblem,
     points: NDArray[np.float64],
+    want: Want,
+    solver: Solver,
     jobs: int,
-    progress: Callable[[int, int], None] | None,
-) -> Iterator[EigenResult]:
-    """Yield `one(index)` for all points in order; the first matrices tell the size."""
+    progress: Progress,
+) -> Iterator[StatesAtK]:
+    """Yield the solver's answers in order."""
     from threadpoolctl import threadpool_limits
 
-    total = len(points)
-    if total == 0:
+    order = list(product(range(problem.n_channels), range(len(points))))
+    if not order:
         return
     with _naming(0, points):
-        matrices = build(points[0])
-    plan = plan_threads(len(matrices[0]), total, jobs)
-    waiting: deque[Future[EigenResult]] = deque()
-    pool = ThreadPoolExecutor(plan.workers, thread_name_prefix="dock-eigen")
-    with threadpool_limits(limits=plan.blas_threads, user_api="blas"):
-        try:
-            waiting.append(pool.submit(one, 0, matrices))
-            del matrices
-            submitted = 1
-            for done in range(1, total + 1):
-                while submitted < total and len(waiting) < 2 * plan.workers:
-                    waiting.append(pool.submit(one, submitted))
-                    submitted += 1
-                result = waiting.popleft().result()
-                if progress is not None:
-                    progress(done, total)
+        plan = solver.plan(problem, want, len(order), jobs)
+    progress.start(len(order))
+
+    def solve(place: tuple[int, int]) -> StatesAtK:
+        channel, number = place
+        with _naming(number, points):
+            found = solver.solve(problem, channel, points[number], want)
+        return StatesAtK(channel, number, points[number], found)
+
+    try:
+        with threadpool_limits(limits=plan.blas_threads, user_api="blas"):
+            for result in _in_order(solve, order, plan):
+                progress.advance()
                 yield result
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+    finally:
+        solver.close()
+
+
+def _in_order(
+    solve: Callable[[tuple[int, int]], StatesAtK], order: Iterable[tuple[int, int]], plan: Plan
+) -> Iterator[StatesAtK]:
+    """Yield ``solve(place)`` for all places in order, at most 2 × workers of them at a time."""
+    rest = iter(order)
+    waiting: deque[Future[StatesAtK]] = deque()
+    pool = ThreadPoolExecutor(plan.workers, thread_name_prefix="dock-states")
+    try:
+        # The first goes alone into the queue: what it finds wrong is the error of all others.
+        waiting.append(pool.submit(solve, next(rest)))
+        while waiting:
+            while len(waiting) < 2 * plan.workers and (place := next(rest, None)) is not None:
+                waiting.append(pool.submit(solve, place))
+            yield waiting.popleft().result()
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
 
 
 @contextmanager
-def _naming(index: int, points: NDArray[np.float64]) -> Iterator[None]:
+def _naming(number: int, points: NDArray[np.float64]) -> Iterator[None]:
     """Put the k-point before the message of an error."""
-    at = f"k-point {index + 1} of {len(points)} ({', '.join(f'{x:.6g}' for x in points[index])})"
+    at = f"k-point {number + 1} of {len(points)} ({', '.join(f'{x:.6g}' for x in points[number])})"
     try:
         yield
     except MemoryError as error:
-        raise SolverError(f"{at}: not enough memory. Use fewer --jobs.") from error
+        raise SolverError(f"{at}: not enough memory. Pass a smaller jobs=N.") from error
     except (ConventionError, LayoutError, SolverError, UsageError) as error:
         raise type(error)(f"{at}: {error}") from error
     except DockError as error:

@@ -24,8 +24,8 @@ from dock.planewave.local_potential import density_potential
 from dock.planewave.projection import _matrices
 from dock.planewave.vsc import read_vsc
 from dock.planewave.wavefunctions import read_states
-from dock.states.spectrum import channels
-from dock.states.stream import solve_many
+from dock.states.problem import Problem
+from dock.states.stream import levels
 from dock.units import QE
 
 pytest.importorskip("pyscf", reason="libxc comes with PySCF: pip install 'dock-dft[pyscf]'")
@@ -104,11 +104,10 @@ def test_spin_orbit_coupling(bundled, basis):
     folder = bundled / "qe" / "ge_soc"
     found = project(folder, basis(2), Request("density"))
     assert found.quality.occupied_rms < 0.015
-    (channel,) = channels(found.calculation.hamiltonian, found.calculation.overlap)
     run = read_run(folder)
     gamma = int(np.argmin(np.abs(run.k_frac).sum(axis=1)))
     theirs = run.levels[0, gamma]
-    mine = solve_many(channel.build, run.k_frac[gamma][None], jobs=1).eigenvalues[0]
+    mine = levels(Problem.of(found.calculation), run.k_frac[gamma][None], jobs=1).energies[0][0]
     assert np.ptp(theirs[4:8]) < 1e-4
     assert theirs[4] - theirs[3] > 0.2
     assert mine[4] - mine[3] == pytest.approx(theirs[4] - theirs[3], abs=2e-3)

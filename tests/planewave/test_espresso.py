@@ -12,8 +12,8 @@ from dock.planewave import Request, project
 from dock.planewave.facts import read_facts, read_pseudos
 from dock.planewave.local_potential import density_potential
 from dock.planewave.vsc import read_vsc
-from dock.states.spectrum import channels
-from dock.states.stream import solve_many
+from dock.states.problem import Problem
+from dock.states.stream import levels
 from dock.units import QE
 
 pytestmark = [pytest.mark.shared, pytest.mark.slow]
@@ -106,8 +106,7 @@ def test_gallium_arsenide(tmp_path, espresso, gaussians):
     assert found.quality.occupied_rms < 0.025
     assert found.quality.occupied_spillage < 2e-4
     calc = found.calculation
-    (channel,) = channels(calc.hamiltonian, calc.overlap)
-    bands = solve_many(channel.build, [[0, 0, 0]], jobs=1).eigenvalues[0]
+    bands = levels(Problem.of(calc), [[0, 0, 0]], jobs=1).energies[0][0]
     gamma = int(np.argmin(np.abs(run.k_frac).sum(axis=1)))
     theirs = run.levels[0, gamma]
     assert bands[7] - bands[3] == pytest.approx(theirs[7] - theirs[3], abs=1e-3)

@@ -15,8 +15,8 @@ from dock.planewave import Request, project
 from dock.planewave.facts import read_facts, read_pseudos
 from dock.planewave.local_potential import density_potential
 from dock.planewave.vsc import read_vsc
-from dock.states.spectrum import channels
-from dock.states.stream import solve_many
+from dock.states.problem import Problem
+from dock.states.stream import levels
 from dock.units import QE
 
 pytestmark = pytest.mark.shared
@@ -43,8 +43,7 @@ def test_matrices_of_silicon(silicon, potential):
         mine = calc.require(name).on_pairs(theirs.pairs)
         assert np.abs(mine.entries - theirs.entries).max() < limit
     reference = json.loads((folder / "reference.json").read_text())
-    (channel,) = channels(calc.hamiltonian, calc.overlap)
-    bands = solve_many(channel.build, reference["k_fractional"], jobs=1).eigenvalues
+    bands = levels(Problem.of(calc), reference["k_fractional"], jobs=1).energies[0]
     error = bands[:, :4] - np.array(reference["qe_bands_eV"])[:, :4]
     assert error.min() > 0
     assert 1e3 * np.sqrt(np.mean(error**2)) == pytest.approx(33.8, abs=0.1)
@@ -59,8 +58,7 @@ def test_a_larger_basis_is_better(silicon, bundled):
     assert basis.n_orbitals == 44
     calc = project(folder, basis, Request("density", pseudo, quality="none")).calculation
     reference = json.loads((folder / "reference.json").read_text())
-    (channel,) = channels(calc.hamiltonian, calc.overlap)
-    bands = solve_many(channel.build, reference["k_fractional"], jobs=1).eigenvalues
+    bands = levels(Problem.of(calc), reference["k_fractional"], jobs=1).energies[0]
     error = bands[:, :4] - np.array(reference["qe_bands_eV"])[:, :4]
     assert error.min() > 0
     assert 1e3 * np.sqrt(np.mean(error**2)) == pytest.approx(12.4, abs=0.1)

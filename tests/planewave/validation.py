@@ -19,8 +19,8 @@ from dock.planewave import Request, project
 from dock.planewave.facts import read_facts, read_pseudos
 from dock.planewave.local_potential import density_potential
 from dock.planewave.vsc import read_vsc
-from dock.states.spectrum import channels
-from dock.states.stream import solve_many
+from dock.states.problem import Problem
+from dock.states.stream import levels
 from dock.units import QE
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -74,8 +74,7 @@ def _silicon(folder: Path, pseudo: Path) -> Iterator[Row]:
                 mine = calc.require(matrix).on_pairs(theirs.pairs)
                 deviation = factor * float(np.abs(mine.entries - theirs.entries).max())
                 yield name, f"{matrix} − HPRO's", deviation, most, unit
-        (channel,) = channels(calc.hamiltonian, calc.overlap)
-        bands = solve_many(channel.build, reference["k_fractional"], jobs=1).eigenvalues
+        bands = levels(Problem.of(calc), reference["k_fractional"], jobs=1).energies[0]
         error = 1e3 * (bands[:, :4] - np.array(reference["qe_bands_eV"])[:, :4])
         rms = float(np.sqrt(np.mean(error**2)))
         yield name, "valence bands − plane waves', rms", rms, limit, "meV"

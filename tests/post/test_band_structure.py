@@ -56,7 +56,7 @@ class TestSelection:
     def test_window(self, si, full):
         level = si.fermi_level
         some = bands(si, **SHORT, selection=Selection((-4.0, 2.0)))
-        low, high = some.first_band, some.first_band + some.energies.shape[2]
+        low, high = some.n_below, some.n_below + some.energies.shape[2]
         inside = np.isfinite(some.energies)
         np.testing.assert_allclose(
             some.energies[inside], full.energies[..., low:high][inside], atol=1e-9
@@ -68,7 +68,7 @@ class TestSelection:
 
     def test_states(self, si, full):
         two = bands(si, **SHORT, selection=Selection(states=2))
-        first, last = two.first_band, two.first_band + two.energies.shape[2]
+        first, last = two.n_below, two.n_below + two.energies.shape[2]
         np.testing.assert_array_equal(two.energies, full.energies[..., first:last])
         distance = np.sort(np.abs(full.energies[0] - si.fermi_level), axis=1)[:, 1]
         for row, limit in zip(two.energies[0], distance, strict=True):
@@ -138,7 +138,7 @@ def test_reference_without_any_level(si):
     found = bands(calc, **SHORT)
     assert (found.reference, found.gap.kind) == (0.0, "unknown")
     for selection in (Selection((-3.0, 0.0)), Selection(states=2)):
-        with pytest.raises(MissingDataError, match=r"Fermi level.*--fermi.*--electrons"):
+        with pytest.raises(MissingDataError, match=r"Fermi level.*fermi_level=E.*electrons=N"):
             bands(calc, **SHORT, selection=selection)
     absolute = bands(calc.replace(fermi_level=0.0), **SHORT, selection=Selection((-3.0, 0.0)))
     assert -3 <= np.nanmin(absolute.energies) < np.nanmax(absolute.energies) <= 0.01
@@ -152,7 +152,7 @@ def test_a_window_about_a_level_that_the_electrons_give(si, full):
     assert found.gap.kind == "insulator"
     inside = np.abs(full.energies - found.reference - 0.25) <= 1.25
     wanted = np.flatnonzero(inside.any(axis=(0, 1)))
-    assert (found.first_band, found.energies.shape[2]) == (wanted[0], len(wanted))
+    assert (found.n_below, found.energies.shape[2]) == (wanted[0], len(wanted))
     assert bands(calc, **SHORT, selection=Selection((900.0, 999.0))).energies.shape[2] == 0
-    with pytest.raises(MissingDataError, match="--fermi"):  # seven electrons: a metal
+    with pytest.raises(MissingDataError, match="fermi_level=E"):  # seven electrons: a metal
         bands(calc.replace(n_electrons=7.0), **SHORT, selection=Selection((-1.0, 1.0)))

@@ -18,7 +18,10 @@ from dock.post.fermi import fermi_level
 from dock.post.population import mulliken
 from dock.post.projections import OrbitalProjector, parse_fields
 from dock.states.kmesh import KMesh, make_mesh
+from dock.states.problem import Problem
 from dock.states.smearing import Smearing
+from dock.states.solver import Want
+from dock.states.stream import states
 
 
 def test_names_and_what_they_allow(bundled):
@@ -69,7 +72,7 @@ def test_fat_bands_of_a_window_and_their_files(tmp_path, bundled):
     some = bands(calc, path="LGX", points=6, selection=Selection(window=(-4, 3)))
     fat = project_bands(calc, some, "l")
     everything = project_bands(calc, bands(calc, path="LGX", points=6), "l")
-    first, count = some.first_band, some.energies.shape[2]
+    first, count = some.n_below, some.energies.shape[2]
     expected = everything.weights[:, :, first : first + count]
     here = np.isfinite(some.energies)
     assert here.any()
@@ -104,12 +107,9 @@ def test_all_bonds_together_give_electrons_and_band_energy(spin):
         result = dos(calc, mesh, method=fermi.method, step=0.5, project=projector, fermi=fermi)
         assert result.names[0].startswith(kind.upper())
         total = 0.0
-        from dock.states.spectrum import states
-
-        for channel in range(spin.n_channels):
-            for number, state in enumerate(states(calc, mesh, channel)):
-                shares = projector.weights(channel, mesh.points[number], state.eigenvectors)
-                total += float(shares.sum(axis=0) @ fermi.occupations[channel, number])
+        for at in states(Problem.of(calc), mesh.points, Want(vectors=True)):
+            shares = projector.weights(at.channel, at.k_frac, at.states.vectors)
+            total += float(shares.sum(axis=0) @ fermi.occupations[at.channel, at.number])
         assert total == pytest.approx(expected, abs=1e-9)
 
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from dock import threads
 from dock.errors import LayoutError, MissingDataError, SolverError, UsageError
 from dock.states import dense, stream
+from dock.states.solver import Want
 
 # n eigenvalues of a well-conditioned problem agree between drivers to n·eps·|e|
 RTOL = 1e-12
@@ -26,7 +27,7 @@ def problem(rng, n, is_complex, spread=1.0):
 
 
 def residual(H, S, result):
-    x, e = result.eigenvectors, result.eigenvalues
+    x, e = result.vectors, result.energies
     return np.abs(H @ x - S @ x * e).max() / np.abs(H).max()
 
 
@@ -35,17 +36,17 @@ def residual(H, S, result):
 def test_all_states_are_those_of_scipy(rng, n, is_complex):
     H, S = problem(rng, n, is_complex)
     expected = scipy.linalg.eigh(H, S, eigvals_only=True)
-    result = dense.solve(H, S, eigenvectors=True)
-    np.testing.assert_allclose(result.eigenvalues, expected, atol=RTOL * n * np.abs(H).max())
+    result = dense.solve(H, S, Want(vectors=True))
+    np.testing.assert_allclose(result.energies, expected, atol=RTOL * n * np.abs(H).max())
     np.testing.assert_allclose(
-        dense.solve(H, S).eigenvalues, expected, atol=RTOL * n * np.abs(H).max()
+        dense.solve(H, S).energies, expected, atol=RTOL * n * np.abs(H).max()
     )
-    gram = result.eigenvectors.conj().T @ S @ result.eigenvectors
+    gram = result.vectors.conj().T @ S @ result.vectors
     np.testing.assert_allclose(gram, np.eye(n), atol=RTOL * n)
     assert residual(H, S, result) < RTOL * n
-    assert np.iscomplexobj(result.eigenvectors) == is_complex
-    assert (result.first_band, result.n_removed) == (0, 0)
-    assert result.smallest_overlap_eigenvalue is None
+    assert np.iscomplexobj(result.vectors) == is_complex
+    assert (result.n_below, result.n_removed) == (0, 0)
+    assert result.smallest_overlap is None
 
 
 @settings(max_examples=40, deadline=None)
@@ -66,17 +67,14 @@ def test_a_range_is_a_slice_of_everything(seed, n, is_complex, vectors, overwrit
     result = dense.solve(
         np.array(H, order=order),
         np.array(S, order=order),
-        eigenvectors=vectors,
-        index_range=(first, stop),
+        Want(vectors=vectors, bands=(first, stop)),
         overwrite=overwrite,
     )
-    np.testing.assert_allclose(
-        result.eigenvalues, expected[first:stop], atol=1e-11 * np.abs(H).max()
-    )
-    assert result.first_band == first
+    np.testing.assert_allclose(result.energies, expected[first:stop], atol=1e-11 * np.abs(H).max())
+    assert result.n_below == first
     if vectors:
         assert residual(H, S, result) < 1e-11
-        gram = result.eigenvectors.conj().T @ S @ result.eigenvectors
+        gram = result.vectors.conj().T @ S @ result.vectors
         np.testing.assert_allclose(gram, np.eye(stop - first), atol=1e-11)
 
 
@@ -86,50 +84,50 @@ def test_a_window_keeps_its_states_and_counts_those_below(rng, vectors, is_compl
     H, S = problem(rng, 40, is_complex)
     values = scipy.linalg.eigh(H, S, eigvals_only=True)
     window = (values[9:11].mean(), values[22:24].mean())
-    result = dense.solve(H, S, eigenvectors=vectors, window=window)
-    np.testing.assert_allclose(result.eigenvalues, values[10:23], rtol=1e-11)
-    assert result.first_band == 10
+    result = dense.solve(H, S, Want(vectors=vectors, window=window))
+    np.testing.assert_allclose(result.energies, values[10:23], rtol=1e-11)
+    assert result.n_below == 10
     if vectors:
         assert residual(H, S, result) < 1e-12
-    empty = dense.solve(H, S, eigenvectors=vectors, window=(values[-1] + 1, values[-1] + 2))
-    assert empty.eigenvalues.shape == (0,)
-    assert empty.first_band == 40
-    assert not vectors or empty.eigenvectors.shape == (40, 0)
+    empty = dense.solve(H, S, Want(vectors=vectors, window=(values[-1] + 1, values[-1] + 2)))
+    assert empty.energies.shape == (0,)
+    assert empty.n_below == 40
+    assert not vectors or empty.vectors.shape == (40, 0)
 
 
 def test_degenerate_states_have_orthonormal_vectors(rng):
     q = np.linalg.qr(rng.normal(size=(30, 30)) + 1j * rng.normal(size=(30, 30)))[0]
     H = (q * np.repeat([-1.0, 2.0, 5.0], 10)) @ q.conj().T
-    result = dense.solve(H, np.eye(30), eigenvectors=True, index_range=(5, 15))
-    np.testing.assert_allclose(result.eigenvalues, np.repeat([-1.0, 2.0], 5), atol=1e-12)
-    gram = result.eigenvectors.conj().T @ result.eigenvectors
+    result = dense.solve(H, np.eye(30), Want(vectors=True, bands=(5, 15)))
+    np.testing.assert_allclose(result.energies, np.repeat([-1.0, 2.0], 5), atol=1e-12)
+    gram = result.vectors.conj().T @ result.vectors
     np.testing.assert_allclose(gram, np.eye(10), atol=1e-12)
 
 
 @pytest.mark.parametrize("order", ["C", "F"])
 def test_only_the_lower_triangle_is_read_and_inputs_survive(rng, order):
     H, S = (np.array(x, order=order) for x in problem(rng, 12, True))
-    expected = dense.solve(H, S).eigenvalues
+    expected = dense.solve(H, S).energies
     H[np.triu_indices(12, 1)] = 99.0
     S[np.triu_indices(12, 1)] = 99.0
     before = H.copy(), S.copy()
-    np.testing.assert_allclose(dense.solve(H, S).eigenvalues, expected, atol=1e-12)
+    np.testing.assert_allclose(dense.solve(H, S).energies, expected, atol=1e-12)
     np.testing.assert_allclose(
-        dense.solve(H, S, s_threshold=1e-9).eigenvalues, expected, atol=1e-11
+        dense.solve(H, S, Want(s_threshold=1e-9)).energies, expected, atol=1e-11
     )
     np.testing.assert_array_equal(H, before[0])
     np.testing.assert_array_equal(S, before[1])
-    np.testing.assert_allclose(dense.solve(H, S, overwrite=True).eigenvalues, expected, atol=1e-12)
+    np.testing.assert_allclose(dense.solve(H, S, overwrite=True).energies, expected, atol=1e-12)
 
 
 def test_mixed_and_single_precision_types(rng):
     H, S = problem(rng, 10, True)
     real = S.real
     expected = scipy.linalg.eigh(H, real, eigvals_only=True)
-    np.testing.assert_allclose(dense.solve(H, real, overwrite=True).eigenvalues, expected)
+    np.testing.assert_allclose(dense.solve(H, real, overwrite=True).energies, expected)
     single = dense.solve(H.astype(np.complex64), real.astype(np.float32))
-    assert single.eigenvalues.dtype == np.float64
-    np.testing.assert_allclose(single.eigenvalues, expected, atol=1e-4)
+    assert single.energies.dtype == np.float64
+    np.testing.assert_allclose(single.energies, expected, atol=1e-4)
 
 
 @pytest.mark.parametrize("vectors", [False, True])
@@ -141,8 +139,8 @@ def test_an_indefinite_overlap_is_explained(rng, vectors, order, index_range):
     values[3] = -0.0125
     S = np.array((q * values) @ q.conj().T, order=order)
     H = np.array(H, order=order)
-    with pytest.raises(SolverError, match=r"smallest eigenvalue is -1\.250e-02 .*--s-threshold"):
-        dense.solve(H, S, eigenvectors=vectors, index_range=index_range, overwrite=True)
+    with pytest.raises(SolverError, match=r"smallest eigenvalue is -1\.250e-02 .*s_threshold=1e-5"):
+        dense.solve(H, S, Want(vectors=vectors, bands=index_range), overwrite=True)
 
 
 @settings(max_examples=25, deadline=None)
@@ -162,14 +160,14 @@ def test_a_threshold_gives_the_states_of_the_good_subspace(seed, n, n_bad, bad, 
         good.conj().T @ H @ good, np.diag(values[n_bad:]), eigvals_only=True
     )
     S = (q * values) @ q.conj().T
-    result = dense.solve(H, S, eigenvectors=True, s_threshold=1e-5)
-    np.testing.assert_allclose(result.eigenvalues, expected, atol=1e-10 * np.abs(H).max())
+    result = dense.solve(H, S, Want(vectors=True, s_threshold=1e-5))
+    np.testing.assert_allclose(result.energies, expected, atol=1e-10 * np.abs(H).max())
     assert result.n_removed == n_bad
-    assert result.smallest_overlap_eigenvalue == pytest.approx(bad, abs=1e-13)
-    gram = result.eigenvectors.conj().T @ S @ result.eigenvectors
+    assert result.smallest_overlap == pytest.approx(bad, abs=1e-13)
+    gram = result.vectors.conj().T @ S @ result.vectors
     np.testing.assert_allclose(gram, np.eye(n - n_bad), atol=1e-10)
-    part = dense.solve(H, S, s_threshold=1e-5, index_range=(1, n))
-    np.testing.assert_allclose(part.eigenvalues, result.eigenvalues[1:], rtol=1e-11, atol=1e-11)
+    part = dense.solve(H, S, Want(s_threshold=1e-5, bands=(1, n)))
+    np.testing.assert_allclose(part.energies, result.energies[1:], rtol=1e-11, atol=1e-11)
 
 
 def test_overlap_checks(rng):
@@ -214,22 +212,22 @@ def test_shapes_that_do_not_fit(H, S, message):
     [
         {"window": (1.0, 1.0)},
         {"window": (0.0, np.nan)},
-        {"index_range": (0, 4)},
-        {"index_range": (2, 2)},
-        {"index_range": (-1, 2)},
-        {"index_range": (0, 1), "window": (0.0, 1.0)},
+        {"bands": (0, 4)},
+        {"bands": (2, 2)},
+        {"bands": (-1, 2)},
+        {"bands": (0, 1), "window": (0.0, 1.0)},
         {"s_threshold": 0.0},
         {"s_threshold": np.nan},
     ],
 )
 def test_options_without_meaning(options):
     with pytest.raises(UsageError):
-        dense.solve(np.eye(3), np.eye(3), **options)
+        dense.solve(np.eye(3), np.eye(3), Want(**options))
 
 
 def test_a_threshold_above_everything():
-    with pytest.raises(SolverError, match="smaller --s-threshold"):
-        dense.solve(np.eye(3), np.eye(3), s_threshold=2.0)
+    with pytest.raises(SolverError, match="smaller s_threshold"):
+        dense.solve(np.eye(3), np.eye(3), Want(s_threshold=2.0))
 
 
 def chain(n, seed=5):
@@ -253,25 +251,26 @@ def test_threads_give_the_bits_of_serial():
     build = chain(90)
     serial = stream.solve_many(build, KPOINTS, jobs=1)
     threaded = stream.solve_many(build, KPOINTS, jobs=3)
-    assert serial.eigenvalues.shape == (11, 90)
-    np.testing.assert_array_equal(serial.eigenvalues, threaded.eigenvalues)
-    for k, row in zip(KPOINTS, serial.eigenvalues, strict=True):
+    assert serial.energies.shape == (1, 11, 90)
+    np.testing.assert_array_equal(serial.energies, threaded.energies)
+    for k, row in zip(KPOINTS, serial.energies[0], strict=True):
         np.testing.assert_allclose(row, scipy.linalg.eigh(*build(k))[0], atol=1e-11)
-    one = stream.solve_each(build, KPOINTS, jobs=1, eigenvectors=True)
-    two = stream.solve_each(build, KPOINTS, jobs=2, eigenvectors=True)
+    one = stream.solve_each(build, KPOINTS, Want(vectors=True), jobs=1)
+    two = stream.solve_each(build, KPOINTS, Want(vectors=True), jobs=2)
     for a, b in zip(one, two, strict=True):
-        np.testing.assert_array_equal(a.eigenvectors, b.eigenvectors)
+        np.testing.assert_array_equal(a.vectors, b.vectors)
 
 
 def test_a_window_is_aligned_by_band_over_k():
     build = chain(30)
-    everything = stream.solve_many(build, KPOINTS, jobs=1).eigenvalues
-    bands = stream.solve_many(build, KPOINTS, jobs=2, window=(-3.0, 4.0))
-    part = everything[:, bands.first_band : bands.first_band + bands.eigenvalues.shape[1]]
+    everything = stream.solve_many(build, KPOINTS, jobs=1).energies[0]
+    bands = stream.solve_many(build, KPOINTS, Want(window=(-3.0, 4.0)), jobs=2)
+    found = bands.energies[0]
+    part = everything[:, bands.n_below : bands.n_below + found.shape[1]]
     inside = (part >= -3.0) & (part <= 4.0)
     assert inside.any(axis=0).all()
-    np.testing.assert_array_equal(np.isfinite(bands.eigenvalues), inside)
-    np.testing.assert_array_equal(bands.eigenvalues[inside], part[inside])
+    np.testing.assert_array_equal(np.isfinite(found), inside)
+    np.testing.assert_array_equal(found[inside], part[inside])
 
 
 def test_removed_states_leave_nan_at_the_top():
@@ -279,13 +278,13 @@ def test_removed_states_leave_nan_at_the_top():
         S = np.diag([1.0, 1.0, 1e-9 if k[0] else 1.0])
         return np.diag([3.0, 1.0, 2.0]) @ S, S
 
-    bands = stream.solve_many(build, [[0, 0, 0], [0.5, 0, 0]], jobs=1, s_threshold=1e-5)
-    np.testing.assert_allclose(bands.eigenvalues, [[1.0, 2.0, 3.0], [1.0, 3.0, np.nan]])
-    assert bands.n_removed.tolist() == [0, 1]
-    np.testing.assert_allclose(bands.smallest_overlap_eigenvalues, [1.0, 1e-9])
-    empty = stream.solve_many(build, [[0, 0, 0]], jobs=1, window=(50.0, 60.0))
-    assert empty.eigenvalues.shape == (1, 0)
-    assert stream.solve_many(build, np.empty((0, 3)), jobs=1).eigenvalues.shape == (0, 0)
+    bands = stream.solve_many(build, [[0, 0, 0], [0.5, 0, 0]], Want(s_threshold=1e-5), jobs=1)
+    np.testing.assert_allclose(bands.energies[0], [[1.0, 2.0, 3.0], [1.0, 3.0, np.nan]])
+    assert bands.n_removed.tolist() == [[0, 1]]
+    np.testing.assert_allclose(bands.smallest_overlap, [[1.0, 1e-9]])
+    empty = stream.solve_many(build, [[0, 0, 0]], Want(window=(50.0, 60.0)), jobs=1)
+    assert empty.energies.shape == (1, 1, 0)
+    assert stream.solve_many(build, np.empty((0, 3)), jobs=1).energies.shape == (1, 0, 0)
 
 
 def test_progress_and_the_number_of_live_matrices():
@@ -355,7 +354,7 @@ def test_errors_of_the_builder_keep_their_kind(raised, expected):
 
 
 def test_stopping_early_ends_the_threads():
-    states = stream.solve_each(chain(6), KPOINTS, jobs=2, eigenvectors=True)
+    states = stream.solve_each(chain(6), KPOINTS, Want(vectors=True), jobs=2)
     next(states)
     states.close()
     assert not [t for t in threading.enumerate() if t.name.startswith("dock-eigen")]
@@ -404,7 +403,7 @@ def test_calls_release_the_interpreter_lock(rng):
 def test_the_size_limit_of_lapack_is_explained(monkeypatch):
     monkeypatch.setattr("dock.states.lapack._INT_MAX", 100)
     with pytest.raises(SolverError, match="30 orbitals is too large for the dense solver"):
-        dense.solve(np.eye(30), np.eye(30), eigenvectors=True)
+        dense.solve(np.eye(30), np.eye(30), Want(vectors=True))
 
 
 def test_no_convergence_is_an_error(monkeypatch):

@@ -21,8 +21,8 @@ def gap(energies=LEVELS, **options):
 def test_insulator_with_a_level():
     found = gap(fermi_level=0.3)
     assert (found.kind, found.fermi_level, found.fermi_source) == ("insulator", 0.3, "given")
-    assert (found.vbm.energy, found.vbm.k_frac, found.vbm.band) == (-1.0, (0.5, 0.0, 0.0), 0)
-    assert (found.cbm.energy, found.cbm.k_index, found.cbm.band) == (1.0, 0, 1)
+    assert (found.vbm.energy, found.vbm.k_frac, found.vbm.band) == (-1.0, (0.5, 0.0, 0.0), 1)
+    assert (found.cbm.energy, found.cbm.k_index, found.cbm.band) == (1.0, 0, 2)
     assert (found.size, found.direct, found.is_direct) == (2.0, 3.0, False)
 
 
@@ -53,7 +53,7 @@ def test_metals():
 
 @pytest.mark.parametrize(
     "options",
-    [{}, {"n_filled": 1.5}, {"n_filled": 3}, {"n_filled": 0}, {"n_filled": 1, "first_band": 2}],
+    [{}, {"n_filled": 1.5}, {"n_filled": 3}, {"n_filled": 0}, {"n_filled": 1, "n_below": 2}],
 )
 def test_what_nobody_can_know(options):
     assert gap(**options).kind == "unknown"
@@ -79,8 +79,8 @@ def test_half_metal():
 def test_bands_that_some_points_lack():
     energies = LEVELS.copy()
     energies[0, 1, :] = np.nan
-    found = gap(energies, fermi_level=0.0, first_band=4)
-    assert (found.size, found.vbm.band, found.cbm.band) == (2.0, 4, 5)
+    found = gap(energies, fermi_level=0.0, n_below=4)
+    assert (found.size, found.vbm.band, found.cbm.band) == (2.0, 5, 6)
 
 
 @given(st.integers(0, 2**32 - 1), st.floats(-3, 3))

@@ -1,0 +1,321 @@
+"""The options of all commands, each declared once; groups reach a command as one argument."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import wraps
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from dock.cli.runner import Run, show_log
+from dock.errors import UsageError
+
+if TYPE_CHECKING:
+    from dock.core.calculation import Calculation
+    from dock.states.fermi_level import Method
+    from dock.states.kmesh import KMesh, Reduction
+
+__all__ = [
+    "MeshOptions",
+    "Projection",
+    "electrons_option",
+    "fermi_option",
+    "filling_options",
+    "from_option",
+    "json_option",
+    "k_path_options",
+    "mesh_options",
+    "overwrite_option",
+    "parse_settings",
+    "parse_shard",
+    "path_argument",
+    "projection_options",
+    "quiet_option",
+    "run_options",
+    "threshold_option",
+    "window_option",
+]
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+path_argument = click.argument("path", default=".", type=click.Path(path_type=Path))
+from_option = click.option(
+    "--from", "source", metavar="FORMAT", help="Format; default: recognised."
+)
+json_option = click.option(
+    "--json", "as_json", is_flag=True, help="Print one JSON object per line instead of a table."
+)
+quiet_option = click.option("-q", "--quiet", is_flag=True, help="No progress and no notes.")
+overwrite_option = click.option("--overwrite", is_flag=True, help="Replace files that exist.")
+jobs_option = click.option(
+    "-j", "--jobs", type=int, help="Threads [default: the CPUs this process may use]."
+)
+electrons_option = click.option(
+    "--electrons", type=float, metavar="N", help="Electrons per cell, where unknown."
+)
+fermi_option = click.option("--fermi", type=float, metavar="E", help="Fermi level in eV, absolute.")
+threshold_option = click.option(
+    "--s-threshold", type=float, metavar="X", help="Project out overlap eigenvalues below X."
+)
+
+
+def window_option(
+    text: str = "Energies about the Fermi level, eV.",
+) -> Callable[[Command], Command]:
+    """Return the option of an energy window."""
+    return click.option("--window", type=float, nargs=2, metavar="EMIN EMAX", help=text)
+
+
+def k_path_options(command: Command) -> Command:
+    """Add the options of a k-path: ``k_path`` and ``points``."""
+    command = click.option(
+        "--points", type=int, metavar="N", help="Points on the longest segment [default: 50]."
+    )(command)
+    return click.option(
+        "--path",
+        "k_path",
+        default="auto",
+        show_default=True,
+        metavar="auto|GMKG|FILE",
+        help="The path: automatic in the given cell, labels, or a K_PATH file.",
+    )(command)
+
+
+def _grouped(
+    name: str, keys: Sequence[str], make: Callable[..., Any], options: Sequence[Any]
+) -> Callable[[Command], Command]:
+    """Return a decorator: the values of some options reach the command as one argument."""
+
+    def decorate(command: Command) -> Command:
+        @wraps(command)
+        def wrapped(*args: Any, **kwargs: Any) -> Any:
+            values = [kwargs.pop(key) for key in keys]
+            return command(*args, **{name: make(*values)}, **kwargs)
+
+        for option in reversed(options):
+            wrapped = option(wrapped)
+        return wrapped  # type: ignore[return-value]
+
+    return decorate
+
+
+def run_options(
+    output: str | None, *, figure: bool = True, jobs: bool = True
+) -> Callable[[Command], Command]:
+    """Return a decorator that adds where a result goes and how the command runs, as ``run``.
+
+    Parameters
+    ----------
+    output
+        The default of ``-o`` in words; None for a command that saves nothing.
+    figure
+        Whether the command draws.
+    jobs
+        Whether it has threads.
+    """
+    keys, options = [], []
+    if output is not None:
+        keys.append("output")
+        place = click.Path(path_type=Path)
+        options.append(click.option("-o", "--output", type=place, help=f"[default: {output}]"))
+    if figure:
+        keys.append("plot")
+        place = click.Path(path_type=Path)
+        text = "Figure: .png .pdf .svg"
+        options.append(click.option("--plot", type=place, metavar="FILE", help=text))
+    if output is not None or figure:
+        keys.append("overwrite")
+        options.append(overwrite_option)
+    if jobs:
+        keys.append("jobs")
+        options.append(jobs_option)
+    keys += ["as_json", "quiet"]
+    options += [json_option, quiet_option]
+
+    def make(*values: Any) -> Run:
+        run = Run(**dict(zip(keys, values, strict=True)))
+        show_log(quiet=run.quiet)
+        return run
+
+    return _grouped("run", keys, make, options)
+
+
+@dataclass(frozen=True)
+class Projection:
+    """What states are resolved by, as it was asked for on the command line.
+
+    Attributes
+    ----------
+    fields
+        Such as ``species,l``; None where nothing was asked for.
+    scheme
+        ``mulliken`` or ``lowdin``.
+    """
+
+    fields: str | None
+    scheme: Any
+
+
+def projection_options(text: str) -> Callable[[Command], Command]:
+    """Return a decorator that adds ``--project`` and ``--scheme``, as ``project``."""
+
+    def make(fields: str | None, scheme: str) -> Projection:
+        if fields is not None:
+            from dock.post.projections import parse_fields
+
+            parse_fields(fields)
+        return Projection(fields, scheme)
+
+    options = [
+        click.option("--project", metavar="FIELDS", help=text),
+        click.option(
+            "--scheme",
+            type=click.Choice(["mulliken", "lowdin"]),
+            default="mulliken",
+            show_default=True,
+            help="How the charge of two orbitals is divided.",
+        ),
+    ]
+    return _grouped("project", ("project", "scheme"), make, options)
+
+
+@dataclass(frozen=True)
+class MeshOptions:
+    """A k-mesh as it was asked for on the command line."""
+
+    size: tuple[int, int, int] | None
+    spacing: float | None
+    centring: str
+    shift: tuple[float, float, float] | None
+    symmetry: Reduction
+    tolerance: float
+
+    def make(
+        self,
+        calc: Calculation,
+        *,
+        at_most: Reduction = "point-group",
+        spacing: float | None = None,
+    ) -> KMesh:
+        """Return the mesh, reduced no further than `at_most`; `spacing` is for none asked for."""
+        from dock.states.kmesh import make_mesh
+
+        ranks: tuple[Reduction, ...] = ("none", "time-reversal", "point-group")
+        asked = self.spacing is not None or self.size is not None
+        return make_mesh(
+            calc,
+            self.size,
+            spacing=self.spacing if asked else spacing,
+            centring=self.shift or self.centring,  # type: ignore[arg-type]
+            reduction=min(self.symmetry, at_most, key=ranks.index),
+            tolerance=self.tolerance,
+        )
+
+
+mesh_options = _grouped(
+    "mesh",
+    ("mesh", "spacing", "centring", "shift", "symmetry", "symmetry_tolerance"),
+    MeshOptions,
+    [
+        click.option("--mesh", type=int, nargs=3, metavar="N1 N2 N3", help="Size of the k-mesh."),
+        click.option(
+            "--spacing", type=float, metavar="D", help="Distance of k-points in 1/Å, with 2π."
+        ),
+        click.option(
+            "--centring",
+            type=click.Choice(["gamma", "monkhorst-pack", "openmx"]),
+            default="gamma",
+            show_default=True,
+            help="Where the mesh lies.",
+        ),
+        click.option(
+            "--shift", type=float, nargs=3, metavar="S1 S2 S3", help="Shift in mesh steps instead."
+        ),
+        click.option(
+            "--symmetry",
+            type=click.Choice(["point-group", "time-reversal", "none"]),
+            default="point-group",
+            show_default=True,
+            help="Symmetry that may reduce the mesh; it is checked on H.",
+        ),
+        click.option(
+            "--symmetry-tolerance",
+            type=float,
+            default=1e-5,
+            show_default=True,
+            metavar="X",
+            help="Deviation of H that still counts as symmetric, eV.",
+        ),
+    ],
+)
+"""Adds the options of a k-mesh; the command gets them as one `MeshOptions` named ``mesh``."""
+
+_KINDS = ("fermi-dirac", "gaussian", "methfessel-paxton", "cold", "tetrahedra")
+
+
+def filling_options(default: str) -> Callable[[Command], Command]:
+    """Return a decorator that adds the options of occupations, given to the command as ``filling``.
+
+    Parameters
+    ----------
+    default
+        The kind when none is named.
+    """
+    options = [
+        click.option(
+            "--smearing",
+            type=click.Choice(_KINDS),
+            default=default,
+            show_default=True,
+            help="How levels are filled and broadened.",
+        ),
+        click.option("--width", type=float, metavar="EV", help="Width of the smearing, eV."),
+        click.option(
+            "--temperature", type=float, metavar="K", help="The same as k_B T [default: 300]."
+        ),
+        click.option(
+            "--order", type=int, default=1, show_default=True, help="Of Methfessel–Paxton."
+        ),
+    ]
+    return _grouped("filling", ("smearing", "width", "temperature", "order"), _filling, options)
+
+
+def _filling(kind: str, width: float | None, temperature: float | None, order: int) -> Method:
+    from dock.states.smearing import BOLTZMANN_EV, Smearing
+
+    if width is not None and temperature is not None:
+        raise UsageError("give --width or --temperature, not both.")
+    if kind == "tetrahedra":
+        if width is not None or temperature is not None:
+            raise UsageError("tetrahedra have no width: leave out --width and --temperature.")
+        return "tetrahedra"
+    if width is None:
+        kelvin = temperature if temperature is not None else 300.0
+        broad = 0.1 if kind != "fermi-dirac" and temperature is None else kelvin * BOLTZMANN_EV
+        width = broad
+    return Smearing(kind, width, order)  # type: ignore[arg-type]
+
+
+def parse_shard(text: str | None) -> tuple[int, int] | None:
+    """Return (i, n) of ``i/n``."""
+    if text is None:
+        return None
+    first, slash, second = text.partition("/")
+    numbers = first.isdecimal() and second.isdecimal()
+    if not slash or not numbers or int(first) >= int(second):
+        raise UsageError(f"--shard is i/n with 0 ≤ i < n, such as 0/8; found '{text}'.")
+    return int(first), int(second)
+
+
+def parse_settings(pairs: Sequence[str]) -> dict[str, str]:
+    """Return ``name=value`` pairs as a dictionary."""
+    settings = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals or not name:
+            raise UsageError(f"--set takes name=value, found '{pair}'.")
+        settings[name.strip()] = value.strip()
+    return settings

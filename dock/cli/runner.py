@@ -1,0 +1,198 @@
+"""How every command runs: read → one call → save → print."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from dock.errors import OutputError
+from dock.io.progress import Progress
+
+if TYPE_CHECKING:
+    from dock.results import Result
+
+__all__ = ["Bar", "Run", "folder_of", "in_options", "print_json", "show_log"]
+
+_OPTIONS = {
+    "basis": "--basis",
+    "electrons": "--electrons",
+    "fermi_level": "--fermi",
+    "jobs": "--jobs",
+    "overwrite": "--overwrite",
+    "s_threshold": "--s-threshold",
+    "window": "--window",
+}
+"""What the library calls an argument and the command line an option."""
+
+_ARGUMENT = re.compile(rf"(?<![\w'\"-])({'|'.join(_OPTIONS)})=([\w.…-]*[\w…])")
+
+
+def in_options(message: str) -> str:
+    """Return a message of the library in the words of the command line.
+
+    Examples
+    --------
+    >>> in_options("band.h5: exists already. Pass overwrite=True to replace it.")
+    'band.h5: exists already. Give --overwrite to replace it.'
+    >>> in_options("to leave out what is nearly dependent, pass s_threshold=1e-5.")
+    'to leave out what is nearly dependent, give --s-threshold 1e-5.'
+    """
+
+    def option(found: re.Match[str]) -> str:
+        value = "" if found[2] == "True" else f" {found[2]}"
+        return f"{_OPTIONS[found[1]]}{value}"
+
+    message = _ARGUMENT.sub(option, message)
+    return re.sub(r"\b([Pp])ass (?=((a|an) )?(\w+ )?--)", _give, message)
+
+
+def _give(found: re.Match[str]) -> str:
+    return "Give " if found[1] == "P" else "give "
+
+
+@dataclass(frozen=True)
+class Run:
+    """How a command runs and where its result goes; made by `dock.cli.options.run_options`.
+
+    Attributes
+    ----------
+    output, plot
+        The names given with ``-o`` and ``--plot``, or None.
+    overwrite, jobs, as_json, quiet
+        The options of these names.
+    """
+
+    output: Path | None = None
+    plot: Path | None = None
+    overwrite: bool = False
+    jobs: int | None = None
+    as_json: bool = False
+    quiet: bool = False
+
+    def target(self, path: Path, result: type[Result]) -> Path:
+        """Return where a result goes, after making sure that it and its figure can go there.
+
+        Raises
+        ------
+        OutputError
+            When a file exists, or there is no folder for it: before an hour is spent.
+        UsageError
+            For a figure of an unknown kind.
+        """
+        target = self.output or folder_of(path) / result.FILE
+        self.require_free(*result.files(target))
+        return target
+
+    def require_free(self, *files: Path) -> None:
+        """Refuse files, and the figure, that cannot be written; see `target`."""
+        from dock.results import require_figure_name
+
+        targets = [*files]
+        if self.plot is not None:
+            require_figure_name(self.plot)
+            targets.append(self.plot)
+        for target in targets:
+            if not target.parent.is_dir():
+                raise OutputError(f"{target}: there is no folder {target.parent}. Make it first.")
+        there = [target for target in targets if target.exists()]
+        if there and not self.overwrite:
+            raise OutputError(
+                f"{', '.join(map(str, there))}: exists already. Give --overwrite to replace it, "
+                "or another name with -o."
+            )
+
+    def progress(self, what: str) -> Progress:
+        """Return a progress that is shown on stderr; `what` is counted, in the plural."""
+        return Progress(Bar(what, quiet=self.quiet))
+
+    def finish(self, result: Result, target: Path | None, **drawn: Any) -> None:
+        """Save and draw a result, and print it; a `target` of None saves nothing."""
+        written = [] if target is None else result.save(target, overwrite=self.overwrite)
+        if self.plot is not None:
+            written.append(result.plot(self.plot, overwrite=self.overwrite, **drawn))
+        self.show(result, written)
+
+    def show(self, result: Result, files: Sequence[Path]) -> None:
+        """Print a result and the files that it went to."""
+        if self.as_json:
+            print_json({**result.json(arrays=False), "files": [str(file) for file in files]})
+            return
+        click.echo(result.table())
+        for file in files:
+            click.echo(file)
+
+
+class Bar:
+    """Progress on stderr: a bar on a terminal, a line every few percent elsewhere.
+
+    Parameters
+    ----------
+    what
+        What is counted, in the plural.
+    quiet
+        Say nothing.
+    """
+
+    def __init__(self, what: str, *, quiet: bool) -> None:
+        self.what, self.quiet = what, quiet
+        self.terminal = sys.stderr.isatty()
+        self.begin = self.shown = time.monotonic()
+        self.last_step = 0
+
+    def __call__(self, done: int, total: int, note: str = "") -> None:
+        """Show that `done` of `total` are finished."""
+        if self.quiet or total < 2:
+            return
+        now = time.monotonic()
+        finished = done >= total
+        if self.terminal:
+            if finished or now - self.shown > 0.1:
+                self.shown = now
+                self._draw(done, total, note)
+        elif 20 * done // total > self.last_step and (finished or now - self.shown > 2):
+            self.last_step, self.shown = 20 * done // total, now
+            rest = self._rest(done, total)
+            click.echo(f"{done}/{total} {self.what}{note}, {rest}", err=True)
+
+    def _draw(self, done: int, total: int, note: str) -> None:
+        filled = 24 * done // total
+        bar = "█" * filled + "░" * (24 - filled)
+        text = f"\r{bar} {done}/{total} {self.what}{note}, {self._rest(done, total)}  "
+        click.echo(text, err=True, nl=done >= total)
+
+    def _rest(self, done: int, total: int) -> str:
+        spent = time.monotonic() - self.begin
+        if done >= total:
+            return f"{spent:.1f} s"
+        return f"about {spent * (total - done) / max(done, 1):.0f} s left"
+
+
+class _Handler(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        click.echo(f"dock: note: {in_options(record.getMessage())}", err=True)
+
+
+def show_log(*, quiet: bool) -> None:
+    """Send the library's notes to stderr, or nowhere."""
+    logger = logging.getLogger("dock")
+    logger.handlers = [logging.NullHandler() if quiet else _Handler()]
+    logger.propagate = False
+
+
+def print_json(content: Any) -> None:
+    """Print one JSON object on a line of its own."""
+    click.echo(json.dumps(content, ensure_ascii=False))
+
+
+def folder_of(path: Path) -> Path:
+    """Return the folder beside whose content results are written."""
+    return path if path.is_dir() else path.parent

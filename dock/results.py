@@ -1,0 +1,279 @@
+"""The one face of everything that a computation gives: facts, arrays, a figure, and what follows.
+
+A result says what it knows: `Result.facts` (numbers and words by key), `Result.arrays` (by key),
+`Result.rows` (what a table shows) and `Result.draw` (into given axes). Saving, plotting, JSON,
+tables and the view in a notebook are made of these here, once for all.
+
+`KEYS` is the vocabulary: the same key means the same thing in JSON, in attributes of HDF5 files
+and, where it is an attribute, in Python. Energies are in eV, lengths in Å; bands and atoms are
+counted from 1. Dataset names of the DeepH format stay as they are in its files.
+"""
+
+from __future__ import annotations
+
+import html
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from dock._version import __version__
+from dock.core.interop import require
+from dock.errors import OutputError, UsageError
+from dock.io.files import atomic_path, write_text
+from dock.io.hdf5 import new_hdf5
+
+__all__ = ["KEYS", "Result", "plain", "require_figure_name", "table", "write_datasets"]
+
+KEYS: dict[str, str] = {
+    "bands": "numbers of the bands, from 1",
+    "cbm": "conduction band minimum: energy_eV, k_frac, band, spin",
+    "difference_eV": "largest and mean deviation from what was compared",
+    "direct_gap_eV": "smallest vertical gap",
+    "distance_1_per_A_without_2pi": "length along the path",
+    "energies_eV": "energies, absolute: spin channel, k-point, band",
+    "fermi_level_eV": "Fermi level, absolute; the middle of the gap of an insulator",
+    "fermi_source": "where the Fermi level is from: given, mid-gap or unknown",
+    "files": "files that were written",
+    "first_band": "number of the first band, from 1",
+    "formula": "formula of the structure",
+    "gap_eV": "band gap, 0 for a metal",
+    "kind": "insulator, metal or unknown",
+    "kpoints_frac": "k-points, fractional",
+    "n_bands": "number of bands",
+    "n_electrons": "electrons per cell",
+    "n_kpoints": "number of k-points",
+    "n_removed_states": "largest number of states that an overlap threshold took out at a k-point",
+    "path_note": "what is to be known of the k-path",
+    "projection_names": "groups of orbitals",
+    "projections": "share of each group in each state",
+    "segments": "pieces of the k-path: points, labels",
+    "smallest_overlap_eigenvalue": "smallest eigenvalue of S(k) that was computed",
+    "spin": "none, collinear or noncollinear",
+    "vbm": "valence band maximum: energy_eV, k_frac, band, spin",
+}
+"""What the keys of results mean."""
+
+_STRINGS = "U"
+
+
+class Result(ABC):
+    """Base of the results; a subclass is a frozen dataclass with ``eq=False, repr=False``.
+
+    Attributes
+    ----------
+    FILE
+        Name of its file when none is given.
+    FIGURE
+        Width and height of its figure, inches.
+    """
+
+    FILE: ClassVar[str] = "result.h5"
+    FIGURE: ClassVar[tuple[float, float]] = (5.0, 3.6)
+
+    @abstractmethod
+    def facts(self) -> dict[str, Any]:
+        """Return numbers, words and short lists by key of the vocabulary; None where unknown."""
+
+    @abstractmethod
+    def rows(self) -> list[tuple[str, str]]:
+        """Return what a table shows, as (name, text)."""
+
+    def arrays(self) -> dict[str, Any]:
+        """Return arrays, or lists of names, by key of the vocabulary."""
+        return {}
+
+    def datasets(self) -> dict[str, Any]:
+        """Return what the HDF5 file holds; `arrays` unless a format prescribes other names."""
+        return self.arrays()
+
+    def draw(self, axes: Any, *_: Any, **options: Any) -> None:  # noqa: ARG002 - for those who draw
+        """Draw into matplotlib's axes; the options are those of `plot`.
+
+        Raises
+        ------
+        UsageError
+            For a result without a figure.
+        """
+        raise UsageError(f"{type(self).__name__} has no figure.")
+
+    def json(self, *, arrays: bool = True) -> dict[str, Any]:
+        """Return the facts, and the arrays unless told otherwise, as plain data; NaN is None."""
+        content = {name: plain(value) for name, value in self.facts().items()}
+        if arrays:
+            content.update((name, plain(value)) for name, value in self.arrays().items())
+        return content
+
+    def table(self) -> str:
+        """Return the rows as aligned columns."""
+        return table([list(row) for row in self.rows()])
+
+    @classmethod
+    def files(cls, path: str | Path) -> list[Path]:
+        """Return the files that `save` writes for a path.
+
+        Raises
+        ------
+        UsageError
+            When `path` ends in ``.json``: that file comes beside.
+        """
+        path = Path(path)
+        if path.suffix == ".json":
+            raise UsageError(f"{path}: name the HDF5 file; the .json comes beside it.")
+        return [path, path.with_suffix(".json")]
+
+    def save(self, path: str | Path | None = None, *, overwrite: bool = False) -> list[Path]:
+        """Write an HDF5 file and a JSON file of the same name beside it; return both.
+
+        The HDF5 file has `datasets`, and `facts` as attributes; the JSON file has `json`.
+
+        Raises
+        ------
+        OutputError
+            When a file exists or cannot be written; none is written then.
+        UsageError
+            When `path` ends in ``.json``.
+        """
+        path, beside = self.files(self.FILE if path is None else path)
+        if beside.exists() and not overwrite:
+            raise OutputError(f"{beside}: exists already. Pass overwrite=True to replace it.")
+        with new_hdf5(path, overwrite=overwrite) as file:
+            write_datasets(file, self.datasets(), self.facts())
+        write_text(beside, json.dumps(self.json(), ensure_ascii=False) + "\n", overwrite=overwrite)
+        return [path, beside]
+
+    def plot(
+        self,
+        path: str | Path | None = None,
+        *,
+        ax: Any = None,
+        overwrite: bool = False,
+        **options: Any,
+    ) -> Any:
+        """Draw the result: into a file, into given axes, or into a new figure.
+
+        Parameters
+        ----------
+        path
+            A figure file whose ending names the kind (png, pdf, svg).
+        ax
+            Matplotlib axes to draw into.
+        overwrite
+            Replace an existing file.
+        options
+            See the result's `draw`.
+
+        Returns
+        -------
+        Path or Axes
+            The file where one was asked for, else the axes.
+
+        Raises
+        ------
+        DependencyError
+            Without matplotlib.
+        UsageError
+            For another kind of figure.
+        """
+        if path is None:
+            if ax is None:
+                pyplot = require("matplotlib.pyplot", "plot")
+                _, ax = pyplot.subplots(figsize=self.FIGURE, layout="constrained")
+            self.draw(ax, **options)
+            return ax
+        path = Path(path)
+        require_figure_name(path)
+        module = require("matplotlib.figure", "plot")
+        figure = module.Figure(figsize=self.FIGURE, layout="constrained")
+        self.draw(figure.add_subplot(), **options)
+        with atomic_path(path, overwrite=overwrite) as temporary:
+            figure.savefig(temporary, dpi=200, format=path.suffix[1:].lower())
+        return path
+
+    def __repr__(self) -> str:
+        """Return the class and the table's first rows on one line."""
+        words = "; ".join(f"{name} {text}" for name, text in self.rows()[:4])
+        return f"<{type(self).__name__}: {words}>"
+
+    def _repr_html_(self) -> str:
+        """Return the table for a notebook."""
+        rows = "".join(
+            f"<tr><th style='text-align:left'>{html.escape(name)}</th>"
+            f"<td style='text-align:left'>{html.escape(text)}</td></tr>"
+            for name, text in self.rows()
+        )
+        return f"<table><caption>{type(self).__name__}</caption>{rows}</table>"
+
+
+def write_datasets(group: Any, datasets: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
+    """Write arrays into an HDF5 group, and facts as its attributes; what is None is left out."""
+    import h5py
+
+    for name, value in datasets.items():
+        array = np.asarray(value)
+        if array.dtype.kind == _STRINGS:
+            group.create_dataset(name, data=array.astype(object), dtype=h5py.string_dtype())
+        else:
+            group.create_dataset(name, data=value)
+    for name, value in facts.items():
+        if isinstance(value, Mapping):
+            group.attrs[name] = json.dumps(plain(value), ensure_ascii=False)
+        elif value is not None:
+            group.attrs[name] = value
+    group.attrs["written_by"] = f"dock {__version__}"
+
+
+def plain(value: Any) -> Any:
+    """Return a value as plain Python data: lists for arrays, None for NaN, which JSON lacks.
+
+    Examples
+    --------
+    >>> plain({"x": np.array([1.0, np.nan]), "n": np.int64(2)})
+    {'x': [1.0, None], 'n': 2}
+    """
+    if isinstance(value, Mapping):
+        return {str(name): plain(part) for name, part in value.items()}
+    if isinstance(value, np.ndarray):
+        if value.dtype.kind == "f" and np.isnan(value).any():
+            filled = value.astype(object)
+            filled[np.isnan(value)] = None
+            return filled.tolist()
+        return value.tolist()
+    if isinstance(value, np.generic):
+        return plain(value.item())
+    if isinstance(value, list | tuple):
+        return [plain(part) for part in value]
+    if isinstance(value, Path):
+        return str(value)
+    return None if isinstance(value, float) and np.isnan(value) else value
+
+
+def table(rows: Sequence[Sequence[str]], head: Sequence[str] | None = None) -> str:
+    """Return rows as aligned columns, under a head if given.
+
+    Examples
+    --------
+    >>> print(table([["H", "1.5"], ["overlap", "2"]]))
+    H        1.5
+    overlap  2
+    """
+    everything = [*([head] if head else []), *rows]
+    if not everything:
+        return ""
+    widths = [max(len(row[column]) for row in everything) for column in range(len(everything[0]))]
+    lines = [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in everything
+    ]
+    if head:
+        lines.insert(1, "  ".join("-" * width for width in widths))
+    return "\n".join(lines)
+
+
+def require_figure_name(path: Path) -> None:
+    """Raise `UsageError` where the name of a figure does not end in a known kind."""
+    if path.suffix.lower() not in {".png", ".pdf", ".svg"}:
+        raise UsageError(f"{path}: a figure ends in .png, .pdf or .svg.")
