@@ -213,7 +213,7 @@ def _check_folder(folder: Path, structure: Structure, basis: Basis) -> None:
     if not info_path.is_file():
         return
     info = read_info(info_path)
-    for label, symbol in dict(zip(structure.labels, structure.symbols, strict=True)).items():
+    for label, symbol in structure.element_of.items():
         stated = info.element_shells.get(symbol)
         if stated != basis.ls(label):
             raise FormatError(
@@ -253,10 +253,7 @@ def _write_missing(job: OverlapJob, folder: Path) -> None:
         write_text(folder / "POSCAR", format_poscar(structure))
     if (folder / "info.json").exists():
         return
-    shells = {
-        symbol: basis.ls(label)
-        for label, symbol in zip(structure.labels, structure.symbols, strict=True)
-    }
+    shells = {symbol: basis.ls(label) for label, symbol in structure.element_of.items()}
     own: dict[str, Any] = {
         "format_version": FORMAT_VERSION,
         "dock_version": __version__,

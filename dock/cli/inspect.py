@@ -200,7 +200,7 @@ def _describe(calc: Calculation) -> dict[str, Any]:
     species = [
         {
             "label": label,
-            "element": structure.symbols[structure.labels.index(label)],
+            "element": structure.element_of[label],
             "atoms": structure.labels.count(label),
             "basis": basis.describe(label),
             "shells_l": list(basis.ls(label)),

@@ -43,8 +43,10 @@ def info(path: Path, *, as_json: bool) -> None:
 
 def _rows(facts: dict[str, Any]) -> list[list[str]]:
     """Return the lines worth reading."""
+    from dock.core.basis import shell_letter
+
     shells = ", ".join(
-        f"{label} {''.join('spdfghi'[l] for l in ls)}"
+        f"{label} {''.join(shell_letter(l) for l in ls)}"
         for label, ls in zip(facts["species"], facts["ls"], strict=True)
     )
     rows = [

@@ -186,9 +186,7 @@ def basis_for(structure: Structure, species: Mapping[str, SpeciesBasis]) -> Basi
     for item in species.values():
         by_number.setdefault(item.number, []).append(item)
     shells: dict[str, Sequence[Shell]] = {}
-    for label, number in zip(structure.labels, structure.numbers.tolist(), strict=True):
-        if label in shells:
-            continue
+    for label, number in structure.number_of.items():
         same = by_number.get(number, [])
         if label in species:
             shells[label] = species[label].shells

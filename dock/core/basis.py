@@ -10,14 +10,62 @@ from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from dock.core.arrays import FloatArray, IntArray, atom_list, frozen, read_only
 from dock.errors import LayoutError
 
-__all__ = ["Basis", "OrbitalTable", "Radial", "Shell"]
+__all__ = [
+    "LARGEST_L",
+    "SHELL_LETTERS",
+    "Basis",
+    "OrbitalTable",
+    "Radial",
+    "Shell",
+    "shell_letter",
+    "shell_numbers",
+    "shell_starts",
+]
 
-_LETTERS = "spdfghik"
+SHELL_LETTERS = "spdfghik"
+"""Letter of each l; beyond these `shell_letter` writes the number, as few know them."""
+
+LARGEST_L = 12
+"""The highest l of a shell."""
+
+
+def shell_letter(l: int) -> str:
+    """Return how a shell of angular momentum l is called.
+
+    Examples
+    --------
+    >>> [shell_letter(l) for l in (0, 2, 7, 8)]
+    ['s', 'd', 'k', '(l=8)']
+    """
+    return SHELL_LETTERS[l] if l < len(SHELL_LETTERS) else f"(l={l})"
+
+
+def shell_numbers(ls: Sequence[int]) -> list[int]:
+    """Return, for each shell of an atom, its number among those of the same l, from 1.
+
+    Examples
+    --------
+    >>> shell_numbers([0, 0, 1, 0])
+    [1, 2, 1, 3]
+    """
+    return [ls[: place + 1].count(l) for place, l in enumerate(ls)]
+
+
+def shell_starts(ls: Sequence[int]) -> list[int]:
+    """Return the place of each shell's first orbital in its atom.
+
+    Examples
+    --------
+    >>> shell_starts([0, 1, 2])
+    [0, 1, 4]
+    """
+    sizes = [2 * l + 1 for l in ls]
+    return [sum(sizes[:place]) for place in range(len(sizes))]
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,14 +125,19 @@ class Shell:
     radial: Radial | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
-        if self.l not in range(13):
-            raise LayoutError(f"a shell has l from 0 to 12, found {self.l}.")
+        if self.l not in range(LARGEST_L + 1):
+            raise LayoutError(f"a shell has l from 0 to {LARGEST_L}, found {self.l}.")
         object.__setattr__(self, "l", int(self.l))
 
     @property
     def n_orbitals(self) -> int:
         """Number of orbitals, 2l + 1."""
         return 2 * self.l + 1
+
+    @property
+    def letter(self) -> str:
+        """Letter of l; see `shell_letter`."""
+        return shell_letter(self.l)
 
 
 class OrbitalTable(NamedTuple):
@@ -194,6 +247,33 @@ class Basis:
         shell, l, m = read_only(joined)
         return OrbitalTable(atom, shell, l, m)
 
+    def pair_kinds(self, i: ArrayLike, j: ArrayLike) -> IntArray:
+        """Return the number of each pair of species: that of atom i times n plus that of atom j.
+
+        Parameters
+        ----------
+        i, j
+            (...) atoms.
+
+        Returns
+        -------
+        ndarray
+            (...) from 0 to n² − 1 with n species; `species_of_kind` gives the two back.
+
+        Examples
+        --------
+        >>> Basis.from_ls({"H": [0], "O": [0, 1]}, ["O", "H", "H"]).pair_kinds([0, 0, 1], [0, 1, 0])
+        array([0, 1, 2])
+        """
+        index = self.species_index.astype(np.int64)
+        kinds: NDArray[np.int64] = index[np.asarray(i)] * len(self.species) + index[np.asarray(j)]
+        return kinds
+
+    def species_of_kind(self, kind: int) -> tuple[str, str]:
+        """Return the species of both atoms of a pair, from its number of `pair_kinds`."""
+        first, second = divmod(kind, len(self.species))
+        return self.species[first], self.species[second]
+
     def select(self, atoms: ArrayLike) -> Basis:
         """Return the basis of the given atom numbers, in the given order."""
         chosen = atom_list(atoms, self.n_atoms)
@@ -218,6 +298,4 @@ class Basis:
     def describe(self, label: str) -> str:
         """Return a short name of a species' basis such as ``2s2p1d``."""
         ls = self.ls(label)
-        return "".join(
-            f"{ls.count(l)}{_LETTERS[l] if l < 8 else f'(l={l})'}" for l in sorted(set(ls))
-        )
+        return "".join(f"{ls.count(l)}{shell_letter(l)}" for l in sorted(set(ls)))

@@ -7,13 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from dock.core.basis import Basis, shell_letter, shell_numbers, shell_starts
 from dock.core.blocks import BlockGroup
 from dock.core.matrix import AOMatrix
 from dock.errors import LayoutError
 
 __all__ = ["Difference", "ShellPairDifference", "compare"]
-
-_LETTERS = "spdfghik"
 
 
 @dataclass(frozen=True)
@@ -106,13 +105,11 @@ def _reduce(
 ) -> tuple[dict[int, NDArray[np.float64]], dict[int, NDArray[np.float64]], dict[int, int]]:
     """Return max and sum of |Δ| and the number of blocks, per pair of species, as matrices."""
     basis, pairs, layout = one.basis, one.pairs, one.layout
-    n_species = len(basis.species)
-    kind = basis.species_index[pairs.i].astype(np.int64) * n_species + basis.species_index[pairs.j]
     largest: dict[int, NDArray[np.float64]] = {}
     total: dict[int, NDArray[np.float64]] = {}
     count: dict[int, int] = {}
     group: BlockGroup
-    for group in layout.groups(kind):
+    for group in layout.groups(basis.pair_kinds(pairs.i, pairs.j)):
         delta = np.abs(layout.read(one.entries, group) - layout.read(other.entries, group))
         peak, summed = delta.max(axis=(0, 1)), delta.sum(axis=(0, 1), dtype=np.float64)
         if group.kind in largest:
@@ -132,20 +129,17 @@ def _by_shell(
     count: dict[int, int],
 ) -> tuple[ShellPairDifference, ...]:
     basis = matrix.basis
-    n_species = len(basis.species)
     found = []
     for kind, peak in largest.items():
-        left, right = basis.species[kind // n_species], basis.species[kind % n_species]
-        rows, cols = _shell_starts(basis.ls(left)), _shell_starts(basis.ls(right))
+        left, right = basis.species_of_kind(kind)
+        rows, cols = shell_starts(basis.ls(left)), shell_starts(basis.ls(right))
         peaks = np.maximum.reduceat(np.maximum.reduceat(peak, rows, axis=0), cols, axis=1)
         sums = np.add.reduceat(np.add.reduceat(total[kind], rows, axis=0), cols, axis=1)
+        row_names, column_names = _shell_names(basis, left), _shell_names(basis, right)
         for a, la in enumerate(basis.ls(left)):
             for b, lb in enumerate(basis.ls(right)):
                 size = (2 * la + 1) * (2 * lb + 1) * count[kind]
-                names = (
-                    _shell_name(left, basis.ls(left), a),
-                    _shell_name(right, basis.ls(right), b),
-                )
+                names = row_names[a], column_names[b]
                 mean = float(sums[a, b]) / size
                 found.append(
                     ShellPairDifference((left, right), (a, b), names, float(peaks[a, b]), mean)
@@ -153,11 +147,8 @@ def _by_shell(
     return tuple(sorted(found, key=lambda item: -item.largest))
 
 
-def _shell_starts(ls: tuple[int, ...]) -> list[int]:
-    sizes = [2 * l + 1 for l in ls]
-    return [sum(sizes[:index]) for index in range(len(sizes))]
-
-
-def _shell_name(label: str, ls: tuple[int, ...], index: int) -> str:
-    letter = _LETTERS[ls[index]] if ls[index] < len(_LETTERS) else f"l={ls[index]}_"
-    return f"{label} {letter}{ls[:index].count(ls[index])}"
+def _shell_names(basis: Basis, label: str) -> list[str]:
+    """Return the shells of a species in words, counted from 0 as atoms and pairs are here."""
+    ls = basis.ls(label)
+    numbers = zip(ls, shell_numbers(ls), strict=True)
+    return [f"{label} {shell_letter(l)}{number - 1}" for l, number in numbers]

@@ -23,6 +23,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from dock.core.basis import shell_letter
 from dock.core.reorder import OrbitalLabel, Reorder, reorder_orbitals
 from dock.errors import ConventionError, UsageError
 
@@ -43,7 +44,6 @@ __all__ = [
 LMAX = 6
 """The highest l that the registry writes out; `real_harmonics` has no limit."""
 
-_LETTERS = "spdfghi"
 _LABEL = re.compile(r"(-?)([cs])(\d+)")
 _NAMES = (
     ("s",),
@@ -346,7 +346,7 @@ def convention_table(name: str | Convention, lmax: int = LMAX) -> list[Conventio
         rows.append(
             ConventionRow(
                 l,
-                _LETTERS[l] if l < len(_LETTERS) else f"l={l}",
+                shell_letter(l),
                 chosen.labels[l],
                 functions,
                 tuple(change.permutation.tolist()),

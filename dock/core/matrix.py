@@ -142,6 +142,34 @@ class AOMatrix:
         found = self.entries[:, begin:end].reshape(shape)
         return found[0] if len(found) == 1 else found
 
+    @property
+    def n_channels(self) -> int:
+        """Number of independent spin channels: 2 for an operator of collinear spin, else 1."""
+        return self.spin.n_channels if self.facts.has_spin else 1
+
+    def channel(self, number: int) -> AOMatrix:
+        """Return one spin channel as a matrix of its own, without copying its entries.
+
+        Parameters
+        ----------
+        number
+            0 (up) or 1 (down) of collinear spin. Without independent channels 0 is the matrix
+            itself.
+
+        Raises
+        ------
+        LayoutError
+            For a channel that the matrix does not have.
+        """
+        if not 0 <= number < self.n_channels:
+            raise LayoutError(
+                f"{self.quantity} with spin '{self.spin.value}' has {self.n_channels} channel(s), "
+                f"counted from 0; there is no channel {number}."
+            )
+        if self.n_channels == 1:
+            return self
+        return replace(self, spin=Spin.NONE, entries=self.entries[number : number + 1])
+
     def take_pairs(self, index: IntArray) -> AOMatrix:
         """Return the matrix with only the pairs of the given indices, in that order."""
         chosen = self.layout.take(self.entries, index)

@@ -67,15 +67,13 @@ def reorder_entries(
     LayoutError
         When a species has no order, or one of the wrong length.
     """
-    chosen = [_order_of(basis, label, orders) for label in basis.species]
-    if all(order.is_identity for order in chosen):
+    chosen = {label: _order_of(basis, label, orders) for label in basis.species}
+    if all(order.is_identity for order in chosen.values()):
         return entries
     layout = BlockLayout(basis.counts[pairs.i], basis.counts[pairs.j])
-    n_species = len(chosen)
-    kind = basis.species_index[pairs.i].astype(np.int64) * n_species + basis.species_index[pairs.j]
     result = np.empty_like(entries)
-    for group in layout.groups(kind):
-        left, right = chosen[group.kind // n_species], chosen[group.kind % n_species]
+    for group in layout.groups(basis.pair_kinds(pairs.i, pairs.j)):
+        left, right = (chosen[label] for label in basis.species_of_kind(group.kind))
         blocks = layout.read(entries, group)
         turned = blocks[:, :, left.permutation[:, None], right.permutation[None, :]]
         if _has_signs((left, right)):

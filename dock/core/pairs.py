@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from dock.core.arrays import IntArray, frozen, read_only
+from dock.core.structure import Structure
 from dock.errors import LayoutError
 
 __all__ = ["Pairs"]
@@ -158,10 +159,44 @@ class Pairs:
             )
         return self.partner
 
+    @cached_property
+    def is_onsite(self) -> NDArray[np.bool_]:
+        """(n,) whether a pair is an atom with itself: (0, i, i), not with its own images."""
+        return read_only((self.i == self.j) & ~np.any(self.R != 0, axis=1))
+
     @property
     def onsite(self) -> IntArray:
         """Indices of the pairs (0, i, i)."""
-        return np.flatnonzero((self.i == self.j) & ~np.any(self.R != 0, axis=1))
+        return np.flatnonzero(self.is_onsite)
+
+    def vectors(self, structure: Structure) -> NDArray[np.float64]:
+        """Return the vectors r_j + R − r_i from each first atom to its second, (n, 3) in Å.
+
+        Raises
+        ------
+        LayoutError
+            When the structure has another number of atoms.
+
+        Examples
+        --------
+        >>> from dock.core.structure import Structure
+        >>> chain = Structure(np.diag([3.0, 9.0, 9.0]), [[0, 0, 0], [1, 0, 0]], [1, 1])
+        >>> Pairs([[0, 0, 0], [-1, 0, 0]], [0, 0], [1, 1], 2).vectors(chain).tolist()
+        [[1.0, 0.0, 0.0], [-2.0, 0.0, 0.0]]
+        """
+        if structure.n_atoms != self.n_atoms:
+            raise LayoutError(
+                f"pairs of {self.n_atoms} atoms have no place in a structure of "
+                f"{structure.n_atoms} atoms."
+            )
+        positions = structure.positions
+        between: NDArray[np.float64] = positions[self.j] - positions[self.i]
+        return between + self.R @ structure.cell
+
+    def lengths(self, structure: Structure) -> NDArray[np.float64]:
+        """Return the distance of the atoms of each pair, (n,) in Å; raises as `vectors`."""
+        distances: NDArray[np.float64] = np.linalg.norm(self.vectors(structure), axis=1)
+        return distances
 
     @property
     def periodic_axes(self) -> tuple[bool, bool, bool]:

@@ -112,6 +112,30 @@ class Structure:
             counts[name] = counts.get(name, 0) + 1
         return "".join(f"{name}{number if number > 1 else ''}" for name, number in counts.items())
 
+    @property
+    def element_of(self) -> dict[str, str]:
+        """Element symbol of each species label, labels in order of first appearance."""
+        return dict(zip(self.labels, self.symbols, strict=True))
+
+    @property
+    def number_of(self) -> dict[str, int]:
+        """Atomic number of each species label, labels in order of first appearance."""
+        return dict(zip(self.labels, self.numbers.tolist(), strict=True))
+
+    @property
+    def element_order(self) -> list[int]:
+        """The order of the atoms that brings those of each element together, else keeps theirs.
+
+        Elements stand in order of first appearance.
+
+        Examples
+        --------
+        >>> Structure(np.eye(3) * 9, np.diag([1, 2, 3]), [8, 1, 8]).element_order
+        [0, 2, 1]
+        """
+        rank = {name: place for place, name in enumerate(dict.fromkeys(self.symbols))}
+        return sorted(range(self.n_atoms), key=lambda atom: rank[self.symbols[atom]])
+
     def select(self, atoms: ArrayLike) -> Structure:
         """Return the structure of the given atom numbers, in the given order."""
         index = atom_list(atoms, self.n_atoms)

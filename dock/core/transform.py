@@ -41,15 +41,13 @@ def rotate(matrix: AOMatrix, Q: ArrayLike) -> AOMatrix:
     """
     orthogonal = orthogonal_matrix(Q)
     basis = matrix.basis
-    turns = [shell_rotation(orthogonal, basis.ls(label)) for label in basis.species]
-    n_species = len(turns)
+    turns = {label: shell_rotation(orthogonal, basis.ls(label)) for label in basis.species}
     pairs, layout = matrix.pairs, matrix.layout
-    kind = basis.species_index[pairs.i].astype(np.int64) * n_species + basis.species_index[pairs.j]
     mixing = _component_mixing(matrix, orthogonal)
     complex_type = np.complex64 if mixing is not None and mixing.dtype.kind == "c" else np.float32
     result = np.empty(matrix.entries.shape, np.result_type(matrix.entries, complex_type))
-    for group in layout.groups(kind):
-        left, right = turns[group.kind // n_species], turns[group.kind % n_species]
+    for group in layout.groups(basis.pair_kinds(pairs.i, pairs.j)):
+        left, right = (turns[label] for label in basis.species_of_kind(group.kind))
         blocks = left @ layout.read(matrix.entries, group) @ right.T
         if mixing is not None:
             blocks = np.tensordot(mixing, blocks, axes=1)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dock.core.basis import shell_letter, shell_numbers, shell_starts
 from dock.core.matrix import AOMatrix
 from dock.core.structure import Structure
 from dock.errors import LayoutError
@@ -17,7 +18,6 @@ __all__ = ["HISTOGRAM_EDGES", "BlockErrors", "PairErrors", "shell_names"]
 HISTOGRAM_EDGES: NDArray[np.float64] = np.linspace(-12.0, 4.0, 161)
 """log10 of |Δ| in eV at the edges of the histogram; what lies outside goes to the end bins."""
 
-_LETTERS = "spdfghiklmnoq"
 _SAMPLE = 4000  # entries of one structure that go into the parity plot
 _SAMPLE_ALL = 200_000  # entries above which every second one is dropped
 
@@ -115,17 +115,12 @@ class BlockErrors:
         basis, pairs, layout = difference.basis, difference.pairs, difference.layout
         names = _elements(difference.structure)
         result = cls({name: basis.ls(label) for label, name in names.items()})
-        kinds = [names[label] for label in basis.species]
-        n_species = len(kinds)
-        kind = basis.species_index[pairs.i].astype(np.int64) * n_species
-        kind = kind + basis.species_index[pairs.j]
-        is_onsite = np.zeros(len(pairs), dtype=bool)
-        is_onsite[pairs.onsite] = True
-        for group in layout.groups(kind):
-            key = kinds[group.kind // n_species], kinds[group.kind % n_species]
+        for group in layout.groups(basis.pair_kinds(pairs.i, pairs.j)):
+            left, right = basis.species_of_kind(group.kind)
+            key = names[left], names[right]
             sums = result.pairs.setdefault(key, PairErrors.empty(group.rows, group.cols))
             blocks = np.abs(layout.read(difference.entries, group)).astype(np.float64)
-            sums.add(blocks, is_onsite[group.index])
+            sums.add(blocks, pairs.is_onsite[group.index])
             result.histogram += _histogram(blocks)
         result.sample = _sample(difference, benchmark)
         return result
@@ -210,8 +205,8 @@ class BlockErrors:
         if sums is None:
             raise LayoutError(f"there are no blocks of {left} with {right}.")
         rows, cols = self.shells[left], self.shells[right]
-        summed = np.add.reduceat(sums.total, _starts(rows), axis=0)
-        summed = np.add.reduceat(summed, _starts(cols), axis=1)
+        summed = np.add.reduceat(sums.total, shell_starts(rows), axis=0)
+        summed = np.add.reduceat(summed, shell_starts(cols), axis=1)
         sizes = np.outer([2 * l + 1 for l in rows], [2 * l + 1 for l in cols])
         mean: NDArray[np.float64] = summed / (sizes * max(1, sums.n_blocks))
         return mean
@@ -225,20 +220,14 @@ def shell_names(ls: tuple[int, ...]) -> list[str]:
     >>> shell_names((0, 0, 1))
     ['s1', 's2', 'p1']
     """
-    return [f"{_LETTERS[l]}{ls[: n + 1].count(l)}" for n, l in enumerate(ls)]
+    return [f"{shell_letter(l)}{n}" for l, n in zip(ls, shell_numbers(ls), strict=True)]
 
 
 def _elements(structure: Structure) -> dict[str, str]:
     """Return how each species is called: by its element where that is unambiguous."""
-    symbol_of = dict(zip(structure.labels, structure.symbols, strict=True))
-    counts = list(symbol_of.values())
-    return {label: name if counts.count(name) == 1 else label for label, name in symbol_of.items()}
-
-
-def _starts(ls: tuple[int, ...]) -> NDArray[np.int64]:
-    sizes = np.array([2 * l + 1 for l in ls])
-    starts: NDArray[np.int64] = np.cumsum(sizes) - sizes
-    return starts
+    element_of = structure.element_of
+    names = list(element_of.values())
+    return {label: name if names.count(name) == 1 else label for label, name in element_of.items()}
 
 
 def _histogram(values: NDArray[np.float64]) -> NDArray[np.int64]:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from dock._version import __version__
 from dock.converters.deeph.dataset import Split, find_structures, split
@@ -137,8 +136,6 @@ def _row(folder: Path, name: str) -> dict[str, Any]:
     if not there:
         raise MissingDataError("overlap.h5", folder, "Compute it with: dock compute-overlap.")
     pairs = read_pairs(folder / there[0], structure.n_atoms)
-    bonds = pairs.R @ structure.cell + structure.positions[pairs.j] - structure.positions[pairs.i]
-    lengths: NDArray[np.float64] = np.linalg.norm(bonds, axis=1)
     symbols, counts = np.unique(np.array(structure.symbols), return_counts=True)
     return {
         "name": name,
@@ -148,7 +145,7 @@ def _row(folder: Path, name: str) -> dict[str, Any]:
         "n_edges": len(pairs),
         "edges_per_atom": len(pairs) / structure.n_atoms,
         "n_entries": int(np.sum(basis.counts[pairs.i] * basis.counts[pairs.j])),
-        "longest_pair_angstrom": float(lengths.max(initial=0.0)),
+        "longest_pair_angstrom": float(pairs.lengths(structure).max(initial=0.0)),
         "elements": dict(zip(symbols.tolist(), counts.tolist(), strict=True)),
         "matrices": list(calc.available),
         "fermi_level_eV": calc.fermi_level,
@@ -216,9 +213,9 @@ def _carries_spin(folder: Path) -> bool:
 
 def _add_shells(shells: dict[str, tuple[int, ...]], calc: Calculation, folder: Path) -> None:
     """Add the elements of a structure; refuse another basis of one that is known."""
-    symbol_of = dict(zip(calc.structure.labels, calc.structure.symbols, strict=True))
+    element_of = calc.structure.element_of
     for label in calc.basis.species:
-        ls, name = calc.basis.ls(label), symbol_of[label]
+        ls, name = calc.basis.ls(label), element_of[label]
         if shells.setdefault(name, ls) != ls:
             raise FormatError(
                 folder / "info.json",

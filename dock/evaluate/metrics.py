@@ -1,7 +1,8 @@
 """The error measures of the DeepH-pack paper (arXiv:2601.02938), equations (11) to (16).
 
 Each function takes plain arrays or matrices and returns a number in eV (or without unit), so that
-a metric can be used alone. `dock.evaluate.structure` puts them together.
+a metric can be used alone. `dock.evaluate.structure` puts them together. Those of two matrices,
+equations (11) and (15), are in `dock.core.gauge`.
 """
 
 from __future__ import annotations
@@ -12,9 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from dock.core.matrix import AOMatrix
-from dock.core.spin import Spin
-from dock.errors import LayoutError, UsageError
+from dock.core.gauge import hamiltonian_difference, hamiltonian_shift, require_comparable
+from dock.errors import UsageError
+from dock.states.broadening import add_gaussians
 
 __all__ = [
     "DEGENERATE",
@@ -28,6 +29,7 @@ __all__ = [
     "hamiltonian_shift",
     "level_mask",
     "nearest_states",
+    "require_comparable",
     "state_error",
 ]
 
@@ -57,73 +59,6 @@ class Window:
     low: float
     high: float
     n_bands: int
-
-
-def require_comparable(predicted: AOMatrix, benchmark: AOMatrix) -> None:
-    """Raise where two Hamiltonians do not have the same spin and basis.
-
-    Raises
-    ------
-    LayoutError
-        Saying what differs.
-    """
-    if predicted.spin is not benchmark.spin:
-        raise LayoutError(
-            f"the prediction has spin '{predicted.spin.value}', the reference "
-            f"'{benchmark.spin.value}': they cannot be compared. Predict with a model that was "
-            "trained for the reference's spin, or give the reference that belongs to it."
-        )
-    if not predicted.basis.is_same(benchmark.basis):
-        raise LayoutError(
-            "the prediction and the reference have different atoms or bases: "
-            f"{_bases(predicted)} and {_bases(benchmark)}. Give the reference that belongs to it."
-        )
-
-
-def _bases(matrix: AOMatrix) -> str:
-    basis = matrix.basis
-    counts = ", ".join(f"{label} {basis.describe(label)}" for label in basis.species)
-    return f"{basis.n_atoms} atoms ({counts})"
-
-
-def hamiltonian_shift(predicted: AOMatrix, benchmark: AOMatrix, overlap: AOMatrix) -> float:
-    """Return Δμ_H = Σ (H_pred − H_bm) S / Σ S² in eV, equation (15).
-
-    The sums go over all matrix elements of all pairs; with spin over both spin-diagonal parts.
-
-    Raises
-    ------
-    LayoutError
-        When the matrices do not have the same spin and basis.
-    """
-    require_comparable(predicted, benchmark)
-    copies = 1 if predicted.spin is Spin.NONE else 2
-    return (predicted - benchmark).dot(overlap) / (copies * overlap.dot(overlap))
-
-
-def hamiltonian_difference(
-    predicted: AOMatrix, benchmark: AOMatrix, overlap: AOMatrix, shift: float | None = None
-) -> AOMatrix:
-    """Return H_pred − H_bm − Δμ_H S, whose mean absolute entry is equation (11).
-
-    Pairs that one of the matrices lacks count as zero in it. The mean is over the stored entries:
-    of collinear spin the two spin-diagonal parts, of spinors all four.
-
-    Parameters
-    ----------
-    predicted, benchmark, overlap
-        The two Hamiltonians and the overlap that both belong to.
-    shift
-        Δμ in eV; default `hamiltonian_shift`. 0 leaves the difference as it is.
-
-    Raises
-    ------
-    LayoutError
-        When the matrices do not have the same spin and basis.
-    """
-    require_comparable(predicted, benchmark)
-    value = hamiltonian_shift(predicted, benchmark, overlap) if shift is None else shift
-    return (predicted - benchmark) - value * overlap
 
 
 def adaptive_window(
@@ -251,8 +186,6 @@ def dos_error(
     UsageError
         For a width that is not positive.
     """
-    from dock.evaluate._kernels import add_gaussians
-
     if not 0 < sigma < np.inf:
         raise UsageError(f"the broadening must be positive (eV), found {sigma}.")
     n_steps = math.ceil((window.high - window.low) / (sigma / 10))

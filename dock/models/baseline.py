@@ -235,9 +235,7 @@ def find_cutoffs(graphs: Iterable[Graph], n_species: int) -> FloatArray:
         reach = float(longest.max()) * _LOOK_BEYOND / 2
         around = orbital_pairs(graph.structure, dict.fromkeys(graph.basis.species, reach))
         new = graph.full_pairs.find(around.R, around.i, around.j) < 0
-        shift = around.R[new] @ graph.structure.cell
-        positions = graph.structure.positions
-        length = np.linalg.norm(positions[around.j[new]] - positions[around.i[new]] + shift, axis=1)
+        length = around.lengths(graph.structure)[new]
         kind = graph.species[around.i[new]] * n_species + graph.species[around.j[new]]
         inside = length <= longest[kind] * _LOOK_BEYOND
         np.minimum.at(absent, kind[inside], length[inside])

@@ -83,9 +83,9 @@ def cover(file: ModelFile, structure: Structure, pattern: Pattern) -> Coverage:
     added = _absent(structure, pairs, species, sure)
     if len(added):
         pairs = pairs.union(added)
-    offsite = (pairs.i != pairs.j) | np.any(pairs.R != 0, axis=1)
+    offsite = ~pairs.is_onsite
     kind = (species[pairs.i] * layout.n_species + species[pairs.j])[offsite]
-    length = _lengths(structure, pairs)[offsite]
+    length = pairs.lengths(structure)[offsite]
     known = longest[kind] > 0
     beyond = int(np.count_nonzero(length[known] > _SLACK * longest[kind[known]]))
     names = [
@@ -93,12 +93,6 @@ def cover(file: ModelFile, structure: Structure, pattern: Pattern) -> Coverage:
         for one in np.unique(kind[~known]).tolist()
     ]
     return Coverage(PairsOfBasis(pattern.basis, pairs), len(added), beyond, tuple(names))
-
-
-def _lengths(structure: Structure, pairs: Pairs) -> np.ndarray:
-    positions = structure.positions
-    shift = pairs.R @ structure.cell
-    return np.asarray(np.linalg.norm(positions[pairs.j] - positions[pairs.i] + shift, axis=1))
 
 
 def _absent(structure: Structure, pairs: Pairs, species: np.ndarray, sure: np.ndarray) -> Pairs:
@@ -112,7 +106,7 @@ def _absent(structure: Structure, pairs: Pairs, species: np.ndarray, sure: np.nd
     radii = dict.fromkeys(dict.fromkeys(structure.labels), reach / 2)
     near = orbital_pairs(structure, radii)
     kind = species[near.i] * n_species + species[near.j]
-    inside = _lengths(structure, near) <= sure[kind]
+    inside = near.lengths(structure) <= sure[kind]
     inside &= pairs.find(near.R, near.i, near.j) < 0
     chosen = np.flatnonzero(inside)
     return Pairs(near.R[chosen], near.i[chosen], near.j[chosen], n_atoms)

@@ -92,9 +92,7 @@ class Graph:
     @cached_property
     def vectors(self) -> FloatArray:
         """(n_edges, 3) from the receiver to the sender, Å."""
-        positions = self.structure.positions
-        shift = self.pairs.R.astype(np.float64) @ self.structure.cell
-        return read_only(positions[self.sender] - positions[self.receiver] + shift)
+        return read_only(self.pairs.vectors(self.structure))
 
     @cached_property
     def lengths(self) -> FloatArray:
@@ -218,8 +216,7 @@ def build_graph(
             f"{', '.join(unknown)}. Train with structures that hold them."
         )
     index = np.array([position[label] for label in basis.labels], dtype=np.int32)
-    chosen = np.flatnonzero((pairs.i != pairs.j) | np.any(pairs.R != 0, axis=1))
-    edges = pairs.take(chosen)
+    edges = pairs.take(np.flatnonzero(~pairs.is_onsite))
     if not edges.is_closed:
         edges = edges.union(Pairs(-edges.R, edges.j, edges.i, edges.n_atoms))
     edges = edges.take(edges.row_order())

@@ -217,8 +217,7 @@ def read_pseudos(facts: RunFacts, folder: Path | None = None) -> dict[str, Pseud
     places = [save, save.parent, save.parent / facts.pseudo_dir, save / facts.pseudo_dir]
     places = places if folder is None else [folder]
     result: dict[str, Pseudopotential] = {}
-    numbers = dict(zip(facts.run.structure.labels, facts.run.structure.numbers, strict=True))
-    for label, number in numbers.items():
+    for label, number in facts.run.structure.number_of.items():
         name = facts.pseudo_files[label]
         path = next((place / name for place in places if (place / name).is_file()), None)
         if path is None:

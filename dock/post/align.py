@@ -18,10 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dock.core.calculation import Calculation
+from dock.core.gauge import hamiltonian_shift
 from dock.core.matrix import AOMatrix
 from dock.core.spin import Spin
 from dock.errors import FormatError, LayoutError, MissingDataError, OutputError, UsageError
-from dock.evaluate.metrics import hamiltonian_shift
 from dock.io.files import folder_transaction
 
 __all__ = [
@@ -98,11 +98,10 @@ def least_squares_shift(calc: Calculation, reference: Calculation | None = None)
         When the reference has another spin or basis.
     """
     hamiltonian, overlap = _matrices(calc)
+    other = None
     if reference is not None:
         other = reference.require("hamiltonian", "The shift is measured from it.")
-        return hamiltonian_shift(hamiltonian, other, overlap)
-    copies = 1 if calc.spin is Spin.NONE else 2
-    return hamiltonian.dot(overlap) / (copies * overlap.dot(overlap))
+    return hamiltonian_shift(hamiltonian, other, overlap)
 
 
 def align(found: Calculation | Aligned, reference: Calculation | None = None) -> Aligned:

@@ -81,13 +81,11 @@ def plot_decay(result: DensityMatrix, path: Path, *, overwrite: bool = False) ->
     """Draw the largest entry of each block against the distance of its atoms."""
     figure, axes = _figure(path)
     rho = result.density
-    structure, pairs = rho.structure, rho.pairs
-    vectors = pairs.R @ structure.cell + structure.positions[pairs.j] - structure.positions[pairs.i]
     largest = rho.layout.block_max(rho.entries)
-    axes.semilogy(np.linalg.norm(vectors, axis=1), np.maximum(largest, 1e-18), ".", ms=3)
+    axes.semilogy(rho.pairs.lengths(rho.structure), np.maximum(largest, 1e-18), ".", ms=3)
     axes.set_xlabel("distance (Å)")
     axes.set_ylabel("largest |ρ| of a block")
-    axes.set_title(structure.formula, fontsize="medium")
+    axes.set_title(rho.structure.formula, fontsize="medium")
     return _save(figure, path, overwrite=overwrite)
 
 

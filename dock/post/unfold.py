@@ -38,6 +38,7 @@ from dock.errors import MissingDataError, UsageError
 from dock.io.progress import Report
 from dock.post.unfold_sites import find_sites
 from dock.post.unfold_weights import ByFunctions, BySites, Projector, orbital_mask
+from dock.states.broadening import add_gaussians
 from dock.states.kpath import KPath
 from dock.states.problem import Problem
 from dock.states.solver import Want
@@ -120,8 +121,6 @@ class Unfolded:
         UsageError
             For a width that is not positive, energies that are not even, or an unknown group.
         """
-        from dock.evaluate._kernels import add_gaussians
-
         grid = np.asarray(energies, dtype=np.float64)
         steps = np.diff(grid)
         if len(grid) < 2 or not np.allclose(steps, steps[0], rtol=1e-6) or not steps[0] > 0:

@@ -114,7 +114,7 @@ def find_sites(
         site[atom], lattice[atom] = number, shift
     used = np.unique(site)
     counted = site if atoms is None else site[atoms]
-    numbers = dict(zip(structure.labels, structure.numbers.tolist(), strict=True))
+    numbers = structure.number_of
     found = Structure(
         cell,
         np.array(places)[used] @ cell,

@@ -124,7 +124,7 @@ class Problem:
         overlap = KBuilder(self.overlap, spinor=spinor, pattern=pattern)
         parts = [self.hamiltonian]
         if self.spin is Spin.COLLINEAR:
-            parts = [_channel(self.hamiltonian, number) for number in (0, 1)]
+            parts = [self.hamiltonian.channel(number) for number in (0, 1)]
         return tuple(Channel(KBuilder(part, pattern=pattern), overlap) for part in parts)
 
     def dense(self, channel: int, k_frac: NDArray[np.float64]) -> tuple[NDArray[Any], NDArray[Any]]:
@@ -159,11 +159,3 @@ class Problem:
             digest.update(repr((mesh.size, mesh.shift)).encode())
         digest.update(repr(s_threshold).encode())
         return digest.hexdigest()
-
-
-def _channel(matrix: AOMatrix, number: int) -> AOMatrix:
-    """Return one spin channel of a collinear matrix as a matrix of its own."""
-    entries = matrix.entries[number : number + 1]
-    return AOMatrix(
-        matrix.quantity, matrix.structure, matrix.basis, matrix.pairs, Spin.NONE, entries
-    )

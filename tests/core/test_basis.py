@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from synthetic import random_basis, random_structure, seeds
 
-from dock.core.basis import Basis, Radial, Shell
+from dock.core.basis import Basis, Radial, Shell, shell_numbers, shell_starts
 from dock.errors import LayoutError
 
 
@@ -118,3 +118,16 @@ def test_radial():
 def test_no_radial(r, values, message):
     with pytest.raises(LayoutError, match=message):
         Radial(r, values)
+
+
+def test_shells_in_words():
+    assert [Shell(l).letter for l in (0, 1, 6, 7, 12)] == ["s", "p", "i", "k", "(l=12)"]
+    assert shell_numbers((0, 1, 0, 1, 2)) == [1, 1, 2, 2, 1]
+    assert shell_starts((0, 1, 0, 2)) == [0, 1, 4, 5]
+    assert shell_starts(()) == []
+
+
+def test_kinds_of_pairs(mos2):
+    i, j = np.meshgrid(np.arange(3), np.arange(3), indexing="ij")
+    for kind, one, other in zip(mos2.pair_kinds(i, j).ravel(), i.ravel(), j.ravel(), strict=True):
+        assert mos2.species_of_kind(int(kind)) == (mos2.labels[one], mos2.labels[other])

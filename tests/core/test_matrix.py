@@ -374,3 +374,33 @@ def test_dot_of_single_precision_sums_in_double():
     matrix = AOMatrix("S", structure, basis, Pairs(R, zeros, zeros, 1), Spin.NONE, values)
     exact = float(np.sum(values.astype(np.longdouble) ** 2))
     assert matrix.dot(matrix) == pytest.approx(exact, rel=1e-13)
+
+
+def test_spin_channels():
+    up_and_down = random_case(5, Spin.COLLINEAR)
+    assert up_and_down.n_channels == 2
+    for number in (0, 1):
+        alone = up_and_down.channel(number)
+        assert alone.spin is Spin.NONE
+        assert alone.quantity == "hamiltonian"
+        assert np.shares_memory(alone.entries, up_and_down.entries)
+        np.testing.assert_array_equal(alone.entries, up_and_down.entries[number : number + 1])
+    with pytest.raises(LayoutError, match=r"'collinear' has 2 channel\(s\).*no channel 2"):
+        up_and_down.channel(2)
+
+
+@pytest.mark.parametrize(
+    ("spin", "quantity"),
+    [
+        (Spin.NONE, "hamiltonian"),
+        (Spin.NONCOLLINEAR, "hamiltonian"),
+        (Spin.COLLINEAR, "overlap"),
+        (Spin.COLLINEAR, "gradient"),
+    ],
+)
+def test_without_independent_channels_the_first_is_the_matrix_itself(spin, quantity):
+    matrix = random_case(5, spin, quantity=quantity)
+    assert matrix.n_channels == 1
+    assert matrix.channel(0) is matrix
+    with pytest.raises(LayoutError, match="no channel 1"):
+        matrix.channel(1)

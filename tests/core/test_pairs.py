@@ -4,11 +4,19 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from synthetic import pairs_of, random_pairs, seeds, triple_sets, triples_of
+from synthetic import (
+    pairs_of,
+    random_pairs,
+    random_structure,
+    seeds,
+    triple_sets,
+    triples_of,
+)
 
 from dock.core.pairs import Pairs
 from dock.errors import LayoutError
 
+EXACT = 1e-12  # Å
 FAR = 2**20 - 2  # the farthest lattice vector that is allowed
 
 
@@ -157,3 +165,28 @@ def test_many_pairs_are_found_at_once():
     _, once = np.unique(np.column_stack([R, i, j]), axis=0, return_index=True)
     pairs = Pairs(R[once], i[once], j[once], 500)
     np.testing.assert_array_equal(pairs.find(pairs.R, pairs.i, pairs.j), np.arange(len(once)))
+
+
+@given(seeds)
+def test_vectors_and_lengths_are_the_naive_loop(seed):
+    rng = np.random.default_rng(seed)
+    structure = random_structure(rng, 4)
+    pairs = random_pairs(rng, 4)
+    wanted = [
+        structure.positions[j] + np.array(R) @ structure.cell - structure.positions[i]
+        for R, i, j in triples_of(pairs)
+    ]
+    np.testing.assert_allclose(pairs.vectors(structure), wanted, atol=EXACT)
+    np.testing.assert_allclose(pairs.lengths(structure), np.linalg.norm(wanted, axis=1), atol=EXACT)
+
+
+def test_vectors_need_the_structure_of_the_pairs():
+    structure = random_structure(np.random.default_rng(1), 4)
+    with pytest.raises(LayoutError, match="pairs of 2 atoms have no place in a structure of 4"):
+        pairs_of([((0, 0, 0), 0, 1)], 2).vectors(structure)
+
+
+def test_an_atom_and_its_image_are_not_on_site():
+    pairs = pairs_of([((0, 0, 0), 1, 1), ((0, 0, 0), 0, 1), ((0, 0, 1), 1, 1)], 2)
+    assert pairs.is_onsite.tolist() == [True, False, False]
+    assert pairs.onsite.tolist() == [0]

@@ -234,3 +234,13 @@ def test_pymatgen_errors():
         Structure.from_pymatgen(mixed)
     with pytest.raises(LayoutError, match="no counterpart of the atoms My1, X"):
         Structure(np.eye(3), np.zeros((2, 3)), [0, 131]).to_pymatgen()
+
+
+def test_species_and_elements():
+    iron = Structure(
+        np.eye(3) * 9, np.diag([1, 2, 3]), [26, 8, 26], labels=("Fe1", "O", "Fe2"), pbc=(0, 0, 0)
+    )
+    assert iron.element_of == {"Fe1": "Fe", "O": "O", "Fe2": "Fe"}
+    assert iron.number_of == {"Fe1": 26, "O": 8, "Fe2": 26}
+    assert iron.element_order == [0, 2, 1]
+    assert iron.select(iron.element_order).element_order == [0, 1, 2]

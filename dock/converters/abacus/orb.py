@@ -10,14 +10,13 @@ from typing import NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from dock.core.basis import Radial, Shell
+from dock.core.basis import Radial, Shell, shell_letter
 from dock.errors import FormatError, MissingDataError
 from dock.units import ABACUS, Constants
 
 __all__ = ["OrbFile", "read_orb"]
 
 MAX_L = 6
-_LETTERS = "spdfghi"
 _FIX = "The file is cut or edited: copy it again from the set of orbitals."
 
 
@@ -51,7 +50,7 @@ class OrbFile:
         for l, zeta, values in self.orbitals:
             r = self.step_bohr * np.arange(len(values)) * bohr
             radial = Radial(r, values / bohr**1.5, min(self.cutoff_bohr * bohr, float(r[-1])))
-            shells.append(Shell(l, f"{_LETTERS[l]} zeta {zeta + 1}", radial))
+            shells.append(Shell(l, f"{shell_letter(l)} zeta {zeta + 1}", radial))
         return tuple(shells)
 
 

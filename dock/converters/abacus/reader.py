@@ -16,7 +16,7 @@ from dock.converters.abacus.orb import read_orb
 from dock.converters.abacus.runfiles import RunFiles, find_run
 from dock.converters.abacus.sparse import SparseFile
 from dock.converters.abacus.stru import FOLD_MARGIN, StruFile, element_number, read_stru
-from dock.core.basis import Basis, Shell
+from dock.core.basis import SHELL_LETTERS, Basis, Shell, shell_letter, shell_numbers
 from dock.core.calculation import Calculation, Provenance
 from dock.core.spin import Spin
 from dock.core.structure import Structure
@@ -34,7 +34,6 @@ FOLDED = (
     "Gamma point of this cell can be computed from them."
 )
 _SPINS = {1: Spin.NONE, 2: Spin.COLLINEAR, 4: Spin.NONCOLLINEAR}
-_LETTERS = "spdfghi"
 _HEADER = 4096  # bytes at the beginning of a matrix file that are looked through
 _CELL_TOLERANCE = 2e-5  # relative: the log prints six digits, the lattice constant likewise
 _POSITION_TOLERANCE = 1e-8  # in units of the cell: the log prints ten digits
@@ -126,7 +125,8 @@ def _basis(
 def _named_shells(ls: tuple[int, ...]) -> tuple[Shell, ...]:
     """Return shells labelled as in ABACUS's tables: ``2s``, the second zeta of l = 0."""
     return tuple(
-        Shell(l, f"{_LETTERS[l]} zeta {ls[:index].count(l) + 1}") for index, l in enumerate(ls)
+        Shell(l, f"{shell_letter(l)} zeta {number}")
+        for l, number in zip(ls, shell_numbers(ls), strict=True)
     )
 
 
@@ -140,7 +140,7 @@ def _ls_of_name(files: RunFiles, name: str) -> tuple[int, ...]:
             f"The name of the orbital file '{name}' does not say its shells: copy the log there.",
         )
     terms = re.findall(r"(\d+)([spdfghi])", match.group(1))
-    return tuple(_LETTERS.index(letter) for count, letter in terms for _ in range(int(count)))
+    return tuple(SHELL_LETTERS.index(letter) for count, letter in terms for _ in range(int(count)))
 
 
 def _with_radials(

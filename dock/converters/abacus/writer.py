@@ -253,8 +253,7 @@ def _species(calc: Calculation) -> list[Species]:
                 )
             )
             continue
-        number = int(structure.numbers[structure.labels.index(label)])
-        symbol = structure.symbols[structure.labels.index(label)]
+        number, symbol = structure.number_of[label], structure.element_of[label]
         orbital = f"{symbol}_{_sorted(calc.basis, label)}.orb"
         result.append(Species(label, _mass(number), f"{symbol}.upf", orbital))
     if not known:

@@ -11,13 +11,12 @@ from typing import NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from dock.core.basis import Basis, Shell
+from dock.core.basis import LARGEST_L, Basis, Shell, shell_letter
 from dock.errors import FormatError
 from dock.io.reading import read_text
 
 __all__ = ["format_basis", "read_basis"]
 
-_LETTERS = "spdfghiklmnoq"
 _TITLE = re.compile(r"^\s*fn\.\s+type\s+at\.\s+n\s+l\s+m\s*$")
 _TYPE_WIDTH = 8
 _FIX = "Copy basis-indices.out again; it belongs to the run that wrote the matrices."
@@ -60,7 +59,9 @@ def read_basis(path: Path, labels: Sequence[str]) -> Basis:
     bounds = np.searchsorted(atom_of_shell, np.arange(len(labels) + 1))
     for atom, label in enumerate(labels):
         mine = starts[bounds[atom] : bounds[atom + 1]]
-        found = tuple(Shell(int(l[s]), f"{types[s]} {table[s, 1]}{_LETTERS[l[s]]}") for s in mine)
+        found = tuple(
+            Shell(int(l[s]), f"{types[s]} {table[s, 1]}{shell_letter(int(l[s]))}") for s in mine
+        )
         if shells.setdefault(label, found) != found:
             _fail(
                 path,
@@ -135,7 +136,7 @@ def _shell_starts(
             np.array_equal(m, inside - l[starts][shell])
             and np.array_equal(l, l[starts][shell])
             and np.array_equal(atoms, atoms[starts][shell])
-            and int(l.max()) < len(_LETTERS)
+            and int(l.max()) <= LARGEST_L
         )
     if not good:
         _fail(path, "the functions do not form shells", "runs of m = -l ... +l", "other runs")

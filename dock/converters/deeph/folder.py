@@ -75,8 +75,7 @@ def read_folder(path: Path, options: ReadOptions | None = None) -> Calculation: 
             found=", ".join(info.element_shells),
             fix="The files belong to different structures; convert the run again.",
         )
-    by_label = dict(zip(structure.labels, structure.symbols, strict=True))
-    shells = {label: info.element_shells[name] for label, name in by_label.items()}
+    shells = {label: info.element_shells[name] for label, name in structure.element_of.items()}
     basis = Basis.from_ls(shells, structure.labels)
     check_counts(folder / "info.json", info, structure, basis)
     files = _matrix_files(folder, path.name if path.is_file() else None)
@@ -270,7 +269,7 @@ def _unify_species(
     shells: dict[str, tuple[int, ...]] = {}
     symbols: dict[str, str] = {}
     custom = iter(_CUSTOM)
-    of_label = dict(zip(calc.structure.labels, calc.structure.symbols, strict=True))
+    of_label = calc.structure.element_of
     for label, name in of_label.items():
         ls = calc.basis.ls(label)
         symbols[label] = name
@@ -297,11 +296,8 @@ def _unify_species(
 
 def _element_order(structure: Structure) -> list[int] | None:
     """Return the order that brings each element's atoms together, None where they are."""
-    rank = {name: index for index, name in enumerate(dict.fromkeys(structure.symbols))}
-    ranks = np.array([rank[name] for name in structure.symbols])
-    if np.all(np.diff(ranks) >= 0):
-        return None
-    return [int(atom) for atom in np.argsort(ranks, kind="stable")]
+    order = structure.element_order
+    return None if order == sorted(order) else order
 
 
 def _common_pairs(calc: Calculation, names: tuple[str, ...]) -> Pairs:

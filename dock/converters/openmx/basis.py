@@ -8,8 +8,8 @@ import numpy as np
 
 from dock.converters.openmx.inputfile import OpenmxInput
 from dock.converters.openmx.pao import PaoFile, read_pao
-from dock.converters.openmx.species import L_LETTERS, Species
-from dock.core.basis import Radial, Shell
+from dock.converters.openmx.species import Species
+from dock.core.basis import Radial, Shell, shell_letter, shell_numbers
 from dock.errors import FormatError, MissingDataError
 from dock.units import OPENMX
 
@@ -98,4 +98,6 @@ def radial_of_pao(pao: PaoFile, l: int, zeta: int) -> Radial:
 
 def _named(ls: tuple[int, ...]) -> list[Shell]:
     """Return shells labelled as OpenMX users know them: s0, s1, p0."""
-    return [Shell(l, f"{L_LETTERS[l]}{ls[:index].count(l)}") for index, l in enumerate(ls)]
+    return [
+        Shell(l, f"{shell_letter(l)}{n - 1}") for l, n in zip(ls, shell_numbers(ls), strict=True)
+    ]

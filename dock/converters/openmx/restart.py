@@ -17,7 +17,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from dock.converters.openmx.cursor import Cursor, damaged, load_text
 from dock.converters.openmx.scfout_tables import SPIN_SWITCHES, Scfout
-from dock.converters.openmx.species import L_LETTERS, Species
+from dock.converters.openmx.species import Species
+from dock.core.basis import shell_letter
 from dock.errors import FormatError, OutputError, UsageError
 from dock.io.files import atomic_path, prepare_folder, write_text
 from dock.io.reading import readable
@@ -253,7 +254,7 @@ def hubbard_block(species: Iterable[Species]) -> str:
     lines = ["<Hubbard.U.values"]
     for one in species:
         terms = [
-            f"{zeta}{L_LETTERS[l_value]} 0.0"
+            f"{zeta}{shell_letter(l_value)} 0.0"
             for l_value, taken, _ in one.pao.zetas
             for zeta in range(1, taken + 1)
         ]

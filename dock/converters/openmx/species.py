@@ -6,18 +6,19 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from dock.core.basis import SHELL_LETTERS
 from dock.core.elements import SYMBOLS
 from dock.errors import UsageError
 
 __all__ = [
-    "L_LETTERS",
     "PaoName",
     "Species",
     "basis_string",
     "element_number",
 ]
 
-L_LETTERS = "spdfghi"
+# OpenMX has no shells beyond l = 6.
+_LETTERS = SHELL_LETTERS[:7]
 # OpenMX writes E for an empty atom.
 _NUMBERS = {"E": 0} | {name: number for number, name in enumerate(SYMBOLS) if number}
 _SHELL = re.compile(r"([a-z])(\d+)(?:>(\d+))?")
@@ -97,7 +98,7 @@ class PaoName:
     def __str__(self) -> str:
         """Return the basis string."""
         return f"{self.file_name}-" + "".join(
-            f"{L_LETTERS[l_value]}{taken}" + (f">{made}" if made != taken else "")
+            f"{_LETTERS[l_value]}{taken}" + (f">{made}" if made != taken else "")
             for l_value, taken, made in self.zetas
         )
 
@@ -175,21 +176,21 @@ def basis_string(file_name: str, shells: Sequence[int]) -> str:
     >>> basis_string("C6.0", (0, 0, 1, 1, 2))
     'C6.0-s2p2d1'
     """
-    known = all(0 <= l_value < len(L_LETTERS) for l_value in shells)
+    known = all(0 <= l_value < len(_LETTERS) for l_value in shells)
     if not shells or not known or list(shells) != sorted(shells):
         raise UsageError(
-            f"OpenMX orders shells by l, s to {L_LETTERS[-1]}; these are l = {list(shells)}. "
+            f"OpenMX orders shells by l, s to {_LETTERS[-1]}; these are l = {list(shells)}. "
             "Reorder the orbitals first."
         )
     counts = ((l_value, list(shells).count(l_value)) for l_value in sorted(set(shells)))
-    return f"{file_name}-" + "".join(f"{L_LETTERS[l_value]}{n}" for l_value, n in counts)
+    return f"{file_name}-" + "".join(f"{_LETTERS[l_value]}{n}" for l_value, n in counts)
 
 
 def _zeta(match: re.Match[str], text: str) -> tuple[int, int, int]:
     """Return (l, functions taken, functions made) of one shell term."""
     letter, taken, made = match.groups()
-    if letter not in L_LETTERS:
-        raise UsageError(f"the basis {text!r} has a shell {letter!r}: expected one of {L_LETTERS}")
+    if letter not in _LETTERS:
+        raise UsageError(f"the basis {text!r} has a shell {letter!r}: expected one of {_LETTERS}")
     if len(taken) > 1 and made is None and int(taken) > 15:
         raise UsageError(
             f"{letter}{taken} in the basis {text!r} has two readings ({taken} functions, or "
@@ -198,4 +199,4 @@ def _zeta(match: re.Match[str], text: str) -> tuple[int, int, int]:
     numbers = int(taken), int(made if made is not None else taken)
     if not 1 <= numbers[1] <= numbers[0]:
         raise UsageError(f"the basis {text!r} takes {match.group()!r}: expected counts from 1 up")
-    return L_LETTERS.index(letter), *numbers
+    return _LETTERS.index(letter), *numbers

@@ -289,7 +289,7 @@ def _generated(calc: Calculation, name: str, spin_orbit: bool) -> str:
     reach = _half_reach(calc)
     species = []
     for label in basis.species:
-        symbol = structure.symbols[structure.labels.index(label)]
+        symbol = structure.element_of[label]
         ls = sorted(basis.ls(label))
         element = "E" if symbol == "X" else symbol
         pao = basis_string(f"{element}{reach:.1f}", ls)
@@ -311,9 +311,7 @@ def _generated(calc: Calculation, name: str, spin_orbit: bool) -> str:
 def _half_reach(calc: Calculation) -> float:
     """Return half the longest pair distance in Bohr, rounded up: a cutoff that holds all pairs."""
     matrix = calc.require("overlap")
-    positions, pairs = calc.structure.positions, matrix.pairs
-    vectors = positions[pairs.j] + pairs.R @ calc.structure.cell - positions[pairs.i]
-    longest = float(np.sqrt(np.einsum("ij,ij->i", vectors, vectors).max(initial=0.0)))
+    longest = float(matrix.pairs.lengths(calc.structure).max(initial=0.0))
     return float(np.ceil(longest / (2 * BOHR) * 10) / 10)
 
 

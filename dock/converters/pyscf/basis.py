@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dock.core.basis import Basis, Shell
+from dock.core.basis import Basis, Shell, shell_letter
 from dock.core.elements import element_of_label
 from dock.core.orbital_order import shell_orders
 from dock.core.structure import Structure
@@ -17,7 +17,6 @@ from dock.units import PYSCF
 __all__ = ["atoms_of", "from_pyscf_order", "is_periodic", "require_same_atoms", "to_pyscf_order"]
 
 _BOX_MARGIN = 20.0  # Å of vacuum around a molecule, so that the cell has a volume
-_LETTERS = "spdfghi"
 _POSITION_TOLERANCE = 1e-2  # Å: two descriptions of one geometry never differ by more
 
 
@@ -82,8 +81,7 @@ def _shells(mol: Any) -> list[tuple[Shell, ...]]:
         last = atom
         for _ in range(int(mol.bas_nctr(bas))):
             number = sum(shell.l == l for shell in groups[atom]) + l + 1
-            letter = _LETTERS[l] if l < len(_LETTERS) else f"(l={l})"
-            groups[atom].append(Shell(l, f"{number}{letter}"))
+            groups[atom].append(Shell(l, f"{number}{shell_letter(l)}"))
     return [tuple(group) for group in groups]
 
 

@@ -76,7 +76,7 @@ def fill_folder(save: Path, folder: Path) -> list[Path]:
     density = None
     if any((source / name).is_file() for name in (DAT, HDF5)):
         density = to_grid(read_density(source), run)
-    order = _by_element(run.structure.symbols)
+    order = run.structure.element_order
     poscar = format_poscar(run.structure.select(order), "from pw.x, written by dock")
     write_text(folder / "POSCAR", poscar)
     write_text(folder / RUN_FILE, json.dumps(_facts(run, order)) + "\n")
@@ -243,12 +243,6 @@ def fill_save(
     if run is not None:
         shutil.copyfile(run.source, folder / SCHEMA)
     return sorted(folder.iterdir())
-
-
-def _by_element(symbols: tuple[str, ...]) -> list[int]:
-    """Return the order that brings each element's atoms together."""
-    first = {name: place for place, name in enumerate(dict.fromkeys(symbols))}
-    return sorted(range(len(symbols)), key=lambda atom: first[symbols[atom]])
 
 
 def _facts(run: PlaneWaveRun, order: list[int]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from dock.core.basis import Radial, Shell
+from dock.core.basis import Radial, Shell, shell_letter
 from dock.errors import FormatError, MissingDataError
 from dock.io.reading import open_hdf5
 from dock.units import SIESTA5, Constants
@@ -23,7 +23,6 @@ from dock.units import SIESTA5, Constants
 __all__ = ["IonFile", "IonOrbital", "read_ion"]
 
 MAX_L = 6
-_LETTERS = "spdfghi"
 _FIX = "The file is cut or edited: copy it again from the SIESTA run."
 _STEP_TOLERANCE = 1e-6  # of the mesh step: the text files print 12 digits
 
@@ -58,7 +57,7 @@ class IonOrbital:
         bohr = constants.bohr_angstrom
         radial = Radial(r * bohr, self.values * r**self.l / bohr**1.5, self.cutoff_bohr * bohr)
         mark = "P" if self.polarised else ""
-        return Shell(self.l, f"{self.n}{mark}{_LETTERS[self.l]} z{self.zeta}", radial)
+        return Shell(self.l, f"{self.n}{mark}{shell_letter(self.l)} z{self.zeta}", radial)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -17,7 +17,7 @@ from dock.converters.siesta.textfiles import (
     read_struct_out,
     read_xv,
 )
-from dock.core.basis import Basis, Shell
+from dock.core.basis import Basis, Shell, shell_letter
 from dock.core.elements import SYMBOLS, atomic_number, element_of_label
 from dock.core.structure import Structure
 from dock.errors import DockError, FormatError, MissingDataError
@@ -25,7 +25,6 @@ from dock.units import Constants
 
 __all__ = ["Setting", "resolve"]
 
-L_LETTERS = "spdfghi"
 _MOVED = 1e-4  # Å between XV and the matrix file above which the user is told
 
 
@@ -271,7 +270,7 @@ def _geometry(
 
 def _shells(one: SpeciesTable) -> tuple[Shell, ...]:
     return tuple(
-        Shell(l, f"{n}{'P' if polarised else ''}{L_LETTERS[l]} z{zeta}")
+        Shell(l, f"{n}{'P' if polarised else ''}{shell_letter(l)} z{zeta}")
         for n, l, zeta, polarised in one.shells
     )
 

@@ -17,7 +17,7 @@ from dock.converters.siesta.gather import Component, Gather
 from dock.converters.siesta.hsx import LABEL_BYTES
 from dock.converters.siesta.spin import terms_of
 from dock.converters.siesta.tables import KGrid, SpeciesTable
-from dock.core.basis import Basis
+from dock.core.basis import SHELL_LETTERS, Basis, shell_numbers
 from dock.core.calculation import Calculation
 from dock.core.elements import SYMBOLS
 from dock.core.pairs import Pairs
@@ -29,7 +29,6 @@ __all__ = ["Target"]
 
 _NOISE = 1e-12  # relative: parts below this are rounding
 _SHELL = re.compile(r"(\d+)(P?)([spdfghi]) z(\d+)")
-_LETTERS = "spdfghi"
 ROOM_TEMPERATURE_RY = 0.0019
 
 
@@ -209,12 +208,12 @@ class Target:
     def numbers(self) -> tuple[int, ...]:
         """Atomic number of each species as SIESTA has it (negative: a ghost)."""
         kept = {str(item["label"]): int(item["number"]) for item in self.own.get("species") or ()}
-        labels, numbers = self.calc.structure.labels, self.calc.structure.numbers
+        number_of = self.calc.structure.number_of
         found = []
         for one in self.species:
             number = kept.get(one.label)
             if number is None:
-                number = int(numbers[labels.index(one.label)])
+                number = number_of[one.label]
             if number == 0 or abs(number) >= len(SYMBOLS):
                 raise LossError(
                     f"{self.calc.source}: the species '{one.label}' is no element; SIESTA needs "
@@ -250,21 +249,17 @@ def _table_of(basis: Basis, label: str) -> SpeciesTable:
     """Return a species of another code; n and zeta are counted where the labels do not say them."""
     shells = basis.shells[label]
     named = [_SHELL.fullmatch(shell.label) for shell in shells]
-    if all(
-        match and match[3] == _LETTERS[shell.l]
-        for match, shell in zip(named, shells, strict=True)
-        if shell.l < len(_LETTERS)
-    ) and all(named):
+    if all(match and match[3] == shell.letter for match, shell in zip(named, shells, strict=True)):
         return SpeciesTable(
             label, None, tuple(_quantum_numbers(match) for match in named if match is not None)
         )
     ls = [shell.l for shell in shells]
-    counted = tuple((l + 1, l, ls[: place + 1].count(l), False) for place, l in enumerate(ls))
+    counted = tuple((l + 1, l, zeta, False) for l, zeta in zip(ls, shell_numbers(ls), strict=True))
     return SpeciesTable(label, None, counted)
 
 
 def _quantum_numbers(match: re.Match[str]) -> tuple[int, int, int, bool]:
-    return int(match[1]), _LETTERS.index(match[3]), int(match[4]), match[2] == "P"
+    return int(match[1]), SHELL_LETTERS.index(match[3]), int(match[4]), match[2] == "P"
 
 
 def _require_small(

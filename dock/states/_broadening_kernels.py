@@ -1,4 +1,4 @@
-"""Compiled loop of the density-of-states error; `dock.evaluate.metrics` is its only caller."""
+"""Compiled loop over levels and energies; see `dock.states.broadening`."""
 
 from __future__ import annotations
 
