@@ -18,6 +18,7 @@ MOVED = {
     "dock.build": "dock.structures",
     "dock.build.modify": "dock.structures.modify",
     "dock.build.twisted": "dock.structures.twisted",
+    "dock.converters.sparse": "dock.converters.npz",
     "dock.files": "dock.io.files",
     "dock.hdf5": "dock.io.hdf5",
     "dock.post.cube": "dock.grid.cube_xsf",

@@ -146,7 +146,7 @@ class OverlapJob:
         names = list(dict.fromkeys(two_centre_name(name.strip()) for name in quantities))
         there = [target.file(name) for name in names if target.file(name).exists()]
         if there and not overwrite:
-            raise OutputError(f"{there[0]}: exists already. Give --overwrite to replace it.")
+            raise OutputError(f"{there[0]}: exists already. Pass overwrite=True to replace it.")
         jobs = jobs or available_cpus()
         dtype = np.float32 if single_precision else np.float64
         prepare_folder(target.folder)
@@ -208,7 +208,7 @@ def _check_folder(folder: Path, structure: Structure, basis: Basis) -> None:
         raise FormatError(
             poscar,
             "this folder holds another structure",
-            fix="Choose another folder with -o. Nothing was changed.",
+            fix="Pass another output=DIR. Nothing was changed.",
         )
     if not info_path.is_file():
         return
@@ -222,7 +222,7 @@ def _check_folder(folder: Path, structure: Structure, basis: Basis) -> None:
                 where="elements_orbital_map",
                 expected=f"{list(basis.ls(label))} as in the basis files",
                 found=list(stated) if stated is not None else f"no {symbol}",
-                fix="Give the basis of that calculation, or another folder with -o. Nothing was "
+                fix="Give the basis of that calculation, or another output=DIR. Nothing was "
                 "changed.",
             )
     check_counts(info_path, info, structure, basis)

@@ -25,9 +25,10 @@ from types import ModuleType
 import click
 
 from dock.cli import cli
-from dock.converters import _BUILT_IN, Format, get_format
-from dock.converters._format import ALL_SPINS
+from dock.converters import Format, get_format
 from dock.converters.deeph.folder import FILES, PREDICTION
+from dock.converters.format import ALL_SPINS
+from dock.converters.registry import BUILT_IN
 from dock.core.harmonics import CONVENTIONS, LMAX, convention_table, real_harmonics
 from dock.core.quantity import QUANTITIES, quantity_of
 from dock.models.options import TrainOptions, table_of
@@ -156,7 +157,7 @@ def _options(schema: type) -> str:
 
 
 def _formats() -> Iterator[Format]:
-    return (get_format(name) for name in _BUILT_IN)  # not the plug-ins of whoever runs this
+    return (get_format(name) for name in BUILT_IN)  # not the plug-ins of whoever runs this
 
 
 def _letters(one: Format, *, reads: bool) -> str:

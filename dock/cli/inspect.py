@@ -34,7 +34,7 @@ def info(path: Path, source: str | None, as_json: bool) -> None:
     PATH is a run of any code or a unified folder; the current folder when left out.
     """
     from dock.converters import resolve
-    from dock.converters._format import ReadOptions
+    from dock.converters.format import ReadOptions
 
     show_log(quiet=False)
     chosen, main = resolve(path, source)
@@ -65,7 +65,7 @@ def check(paths: tuple[str, ...], source: str | None, as_json: bool, quiet: bool
     positive definite, Tr(ρS) is the number of electrons, and what the code's own log says.
     """
     from dock.converters import get_format
-    from dock.converters._format import ReadOptions
+    from dock.converters.format import ReadOptions
     from dock.converters.plan import find_runs
     from dock.core.check import Finding, check_calculation
     from dock.errors import DockError

@@ -1,278 +1,64 @@
 """Converters: every file format is a door into one object, `dock.core.calculation.Calculation`.
 
-Formats are found by name in a registry of the built-in ones and of the entry points
-``dock.formats`` of installed packages; a third party adds one with a single line of its
-``pyproject.toml``.
+`read` and `write` find a format by name or content; each code's package has its own `read` and
+`write`, such as ``dock.converters.siesta.read``. What a format is, `dock.converters.format` says;
+which there are, `dock.converters.registry`; many runs are the matter of `dock.converters.plan` and
+`dock.converters.batch`.
 """
 
 from __future__ import annotations
 
 import importlib
-import json
-import logging
-from collections.abc import Callable, Mapping
-from dataclasses import replace
-from functools import cache
-from pathlib import Path
-from typing import TYPE_CHECKING
-
-from dock.converters._format import Format, ReadOptions, WriteOptions
-from dock.core.calculation import Calculation
-from dock.errors import DependencyError, FormatError, MissingDataError, UsageError
-from dock.io.files import folder_transaction, write_text
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from importlib.metadata import EntryPoint
+    from dock.converters.batch import convert
+    from dock.converters.format import Format, ReadOptions, WriteOptions
+    from dock.converters.registry import (
+        detect,
+        format_names,
+        get_format,
+        read,
+        resolve,
+        transfer,
+        write,
+    )
 
 __all__ = [
     "Format",
     "ReadOptions",
     "WriteOptions",
+    "convert",
     "detect",
     "format_names",
     "get_format",
     "read",
+    "resolve",
     "transfer",
     "write",
 ]
 
-_log = logging.getLogger("dock")
-
-_BUILT_IN = {
-    "deeph": ("dock.converters.deeph", "FORMAT"),
-    "openmx": ("dock.converters.openmx", "FORMAT"),
-    "openmx-restart": ("dock.converters.openmx", "RESTART"),
-    "siesta": ("dock.converters.siesta", "FORMAT"),
-    "abacus": ("dock.converters.abacus", "FORMAT"),
-    "aims": ("dock.converters.aims", "FORMAT"),
-    "pyscf": ("dock.converters.pyscf", "FORMAT"),
-    "deeph-legacy": ("dock.converters.deeph_legacy", "FORMAT"),
-    "qe": ("dock.converters.qe", "FORMAT"),
-    "qe-folder": ("dock.converters.qe", "FOLDER"),
-    "qe-orbitals": ("dock.planewave.format", "FORMAT"),  # by name: it stands above this package
-    "npz": ("dock.converters.sparse", "FORMAT"),
-    "petsc": ("dock.converters.petsc", "FORMAT"),
-    "wannier90": ("dock.converters.wannier90", "FORMAT"),
-    "sisl": ("dock.converters.sisl", "FORMAT"),
+_HOMES = {
+    "Format": "dock.converters.format",
+    "ReadOptions": "dock.converters.format",
+    "WriteOptions": "dock.converters.format",
+    "convert": "dock.converters.batch",
+    "detect": "dock.converters.registry",
+    "format_names": "dock.converters.registry",
+    "get_format": "dock.converters.registry",
+    "read": "dock.converters.registry",
+    "resolve": "dock.converters.registry",
+    "transfer": "dock.converters.registry",
+    "write": "dock.converters.registry",
 }
 
 
-@cache
-def _plugins() -> dict[str, EntryPoint]:
-    """Return the formats that other packages bring, by name."""
-    from importlib.metadata import entry_points
-
-    return {point.name: point for point in entry_points(group="dock.formats")}
-
-
-def format_names() -> tuple[str, ...]:
-    """Return the names of all formats: the built-in ones, then those of plug-ins."""
-    return (*_BUILT_IN, *(name for name in _plugins() if name not in _BUILT_IN))
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first used: a code's package does not need the registry."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'dock.converters' has no attribute '{name}'")
+    return getattr(importlib.import_module(_HOMES[name]), name)
 
 
-@cache
-def get_format(name: str) -> Format:
-    """Return a format by name.
-
-    Raises
-    ------
-    UsageError
-        When no format has that name; the message lists those there are.
-    DependencyError
-        When a plug-in cannot be imported.
-    """
-    if name in _BUILT_IN:
-        module, attribute = _BUILT_IN[name]
-        found: Format = getattr(importlib.import_module(module), attribute)
-        return found
-    point = _plugins().get(name)
-    if point is None:
-        known = ", ".join(format_names())
-        raise UsageError(f"there is no format '{name}'. Known: {known}. See: dock formats")
-    try:
-        loaded = point.load()
-    except (ImportError, AttributeError) as error:
-        raise DependencyError(
-            f"the plug-in of format '{name}' cannot be loaded: {error}"
-        ) from error
-    if not isinstance(loaded, Format):
-        raise UsageError(f"the plug-in of format '{name}' is no dock Format but {type(loaded)}.")
-    return loaded
-
-
-def detect(path: str | Path) -> tuple[Format, Path] | None:
-    """Return the format that recognises a path by its content, with the run's main path."""
-    path = Path(path)
-    for name in format_names():
-        try:
-            candidate = get_format(name)
-        except (DependencyError, UsageError) as error:  # a plug-in that is broken
-            _log.warning("%s", error)
-            continue
-        main = candidate.detect(path)
-        if main is not None:
-            return candidate, main
-    return None
-
-
-def resolve(path: str | Path, format: str | None = None) -> tuple[Format, Path]:  # noqa: A002
-    """Return the format and main path of one run, given or detected.
-
-    Raises
-    ------
-    MissingDataError
-        When nothing is there.
-    FormatError
-        When no format, or not the one given, recognises the content.
-    """
-    path = Path(path)
-    if not path.exists():
-        raise MissingDataError("the input", path, "There is no such file or folder.")
-    if format is not None:
-        chosen = get_format(format)
-        chosen.require_reader()
-        main = chosen.detect(path)
-        if main is None:
-            raise FormatError(
-                path, f"no {chosen.title} is recognised here", fix=chosen.notes or None
-            )
-        return chosen, main
-    found = detect(path)
-    if found is None:
-        known = ", ".join(format_names())
-        raise FormatError(
-            path,
-            "the content is not recognised",
-            expected=f"a run of one of: {known}",
-            fix="Give the format with --from, or the path of the run's main file.",
-        )
-    return found
-
-
-def read(
-    path: str | Path,
-    format: str | None = None,  # noqa: A002 - the name in the contract
-    *,
-    basis: str | Path | None = None,
-    settings: Mapping[str, str] | None = None,
-) -> Calculation:
-    """Read one run of any code.
-
-    Parameters
-    ----------
-    path
-        The run's folder or main file.
-    format
-        Name of the format; recognised by content when left out.
-    basis
-        Folder with the code's basis files, where the run lacks them. A plane-wave run is projected
-        onto that basis.
-    settings
-        What only that format's reader understands; see `Format.read_settings`.
-
-    Returns
-    -------
-    Calculation
-        Its matrices are read when they are asked for.
-
-    Examples
-    --------
-    >>> read("fixtures/openmx/si").spin.value
-    'none'
-    """
-    chosen, main = resolve(path, format)
-    if basis is not None and chosen.with_basis:
-        chosen = get_format(chosen.with_basis)
-    options = ReadOptions(Path(basis) if basis is not None else None, settings or {})
-    chosen.check_settings(options.settings, chosen.read_settings)
-    return chosen.require_reader()(main, options)
-
-
-def write(
-    calc: Calculation,
-    path: str | Path,
-    format: str = "deeph",  # noqa: A002 - the name in the contract
-    options: WriteOptions | None = None,
-    *,
-    marker: tuple[str, Mapping[str, object]] | None = None,
-) -> list[Path]:
-    """Write a calculation in any format and return the files written.
-
-    Parameters
-    ----------
-    calc
-        What to write.
-    path
-        Target folder; made if need be.
-    format
-        Name of the format; the unified folder when left out.
-    options
-        Which matrices, precision, whether to overwrite or to lose something.
-    marker
-        Name and content of a small JSON file that goes along, completed by the list of files.
-
-    Raises
-    ------
-    LossError
-        When the format cannot hold something; no file is opened then.
-    OutputError
-        When a target exists or cannot be written.
-    """
-    chosen = get_format(format)
-    writer = chosen.require_writer()
-    options = options or WriteOptions()
-    options = replace(options, quantities=chosen.chosen(calc, options))
-    return _hand_over(path, options, marker, lambda folder: writer(calc, folder, options))
-
-
-def transfer(
-    source: Path,
-    source_format: str,
-    path: str | Path,
-    format: str = "deeph",  # noqa: A002 - the name in the contract
-    options: WriteOptions | None = None,
-    *,
-    marker: tuple[str, Mapping[str, object]] | None = None,
-) -> list[Path]:
-    """Write what a run without orbitals has straight into another format; see `write`.
-
-    Parameters
-    ----------
-    source, source_format
-        Main path of the run, and its format.
-    path, format, options, marker
-        As for `write`.
-
-    Raises
-    ------
-    UsageError
-        When the run's format does not go to that one, or matrices were asked for.
-    OutputError
-        When a target exists or cannot be written.
-    """
-    options = options or WriteOptions()
-    writer = get_format(source_format).transfer_to(format)
-    if writer is None:
-        raise UsageError(f"the format '{source_format}' has matrices: read it and write them.")
-    if options.quantities is not None:
-        raise UsageError(f"{source}: the format '{source_format}' has no matrices to choose from.")
-    chosen = get_format(format)
-    chosen.check_settings(options.settings, chosen.settings)
-    return _hand_over(path, options, marker, lambda folder: writer(source, folder, options))
-
-
-def _hand_over(
-    path: str | Path,
-    options: WriteOptions,
-    marker: tuple[str, Mapping[str, object]] | None,
-    fill: Callable[[Path], list[Path]],
-) -> list[Path]:
-    """Have an empty folder filled, add the marker, and give all to the target at once."""
-    target = Path(path)
-    with folder_transaction(target, overwrite=options.overwrite) as temporary:
-        written = fill(temporary)
-        if marker is not None:
-            name, content = marker
-            files = [str(file.relative_to(temporary)) for file in written]
-            write_text(temporary / name, json.dumps({**content, "files": files}) + "\n")
-    return [target / file.relative_to(temporary) for file in written]
+def __dir__() -> list[str]:
+    return __all__

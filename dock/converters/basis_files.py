@@ -111,13 +111,15 @@ def detect_code(folder: str | Path) -> str:
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise MissingDataError("the folder of basis files", folder, "Check the path of --basis.")
+        raise MissingDataError("the folder of basis files", folder, "Check the path of basis=DIR.")
     found = [code for code, (pattern, _) in _READERS.items() if any(folder.glob(pattern))]
     if not found:
         patterns = ", ".join(f"{pattern} ({code})" for code, (pattern, _) in _READERS.items())
         raise MissingDataError("a basis file", folder, f"Expected one of: {patterns}.")
     if len(found) > 1:
-        raise UsageError(f"{folder}: basis files of {' and '.join(found)}. Choose with --code.")
+        raise UsageError(
+            f"{folder}: basis files of {' and '.join(found)}. Choose with code='{found[0]}'."
+        )
     return found[0]
 
 
@@ -155,7 +157,7 @@ def read_basis_folder(
         raise UsageError(f"there are no basis files of '{code}'. Known codes: {', '.join(CODES)}.")
     if not folder.is_dir() or not any(folder.glob(_READERS[code][0])):
         raise MissingDataError(
-            f"a basis file {_READERS[code][0]}", folder, "Check the path of --basis."
+            f"a basis file {_READERS[code][0]}", folder, "Check the path of basis=DIR."
         )
     if code == "openmx" and not strings:
         raise MissingDataError(

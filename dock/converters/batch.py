@@ -13,9 +13,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from dock.converters import get_format, read, transfer, write
-from dock.converters._format import WriteOptions
+from dock.converters.format import WriteOptions
 from dock.converters.plan import Task, plan, size_and_date
+from dock.converters.registry import get_format, read, transfer, write
 from dock.errors import DependencyError, DockError, OutputError, UsageError
 from dock.io.files import prepare_folder, write_text
 from dock.threads import available_cpus
@@ -195,7 +195,7 @@ def _lost(task: Task) -> Outcome:
     """Return the outcome of a task that was not finished when a worker process died."""
     reason = (
         f"{task.source}: not converted, because a worker process was killed, most likely for want "
-        "of memory. Run the same command again with a smaller --jobs."
+        "of memory. Do the same again with a smaller jobs=N."
     )
     return Outcome(str(task.source), str(task.target), "failed", reason, 2)
 
@@ -216,7 +216,7 @@ def _executor(jobs: int, *, mpi: bool) -> AbstractContextManager[Executor | None
             from mpi4py.futures import MPICommExecutor
         except (ImportError, RuntimeError) as error:
             raise DependencyError(
-                f"--mpi needs mpi4py and an MPI library ({error}). Install them with: "
+                f"mpi=True needs mpi4py and an MPI library ({error}). Install them with: "
                 "pip install 'dock-dft[mpi]'"
             ) from error
         executor: AbstractContextManager[Executor | None] = MPICommExecutor(MPI.COMM_WORLD, root=0)
@@ -234,7 +234,7 @@ def _n_workers(tasks: Sequence[Task], batch: BatchOptions) -> int:
     cpus = available_cpus()
     if batch.jobs is not None:
         if batch.jobs < 1:
-            raise UsageError(f"--jobs must be at least 1, found {batch.jobs}.")
+            raise UsageError(f"jobs=N must be at least 1, found {batch.jobs}.")
         return min(batch.jobs, len(tasks))
     if len(tasks) < 2:
         return 1
@@ -263,7 +263,7 @@ def convert_one(task: Task) -> Outcome:
         elif before is not None and not options.overwrite:
             raise OutputError(
                 f"{task.target}: exists already, made from {before.source} before that changed, or "
-                "with other options. Give --overwrite to make it again, or another place with -o."
+                "with other options. Pass overwrite=True to make it again, or another output=DIR."
             )
         written = _write(task, options, {"fingerprint": fingerprint, "source": task.source.name})
     except (DockError, MemoryError) as error:

@@ -9,15 +9,15 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from dock.converters._csr import csr_by_lattice_vector
-from dock.converters._format import Format, WriteOptions
+from dock.converters.csr import csr_by_lattice_vector
+from dock.converters.format import Format, WriteOptions
 from dock.core.calculation import Calculation
 from dock.core.matrix import AOMatrix
 from dock.core.spin import Spin
 from dock.core.structure import Structure
 from dock.io.files import atomic_path, write_text
 
-__all__ = ["FILES", "FORMAT", "write_calculation"]
+__all__ = ["FILES", "FORMAT", "write", "write_calculation"]
 
 FILES = {"overlap": "SR.petsc", "hamiltonian": "HR.petsc", "density_matrix": "DR.petsc"}
 _MATRIX = 1211216  # PETSc's class id of a matrix
@@ -143,3 +143,5 @@ FORMAT = Format(
     write=write_calculation,
     notes="SR.petsc, HR.petsc: MatLoad the lattice vectors first, then one matrix for each.",
 )
+
+write = FORMAT.save

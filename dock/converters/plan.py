@@ -10,8 +10,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
-from dock.converters import detect, get_format, resolve
-from dock.converters._format import WriteOptions
+from dock.converters.format import WriteOptions
+from dock.converters.registry import detect, get_format, resolve
 from dock.errors import MissingDataError, UsageError
 
 __all__ = ["Task", "find_runs", "plan", "size_and_date"]
@@ -91,14 +91,14 @@ def plan(
     for name, main, relative in found:
         if name == target and source is None:
             raise UsageError(
-                f"{main}: this is '{name}' already. Give another target format with --to, or say "
-                f"--from {name} to write it anew."
+                f"{main}: this is '{name}' already. Pass another target=NAME, or say "
+                f"source='{name}' to write it anew."
             )
         folder = out if alone else out / (relative or _direct_name(main, found))
         if folder in tasks:
             raise UsageError(
                 f"{tasks[folder].source} and {main} would both be written to {folder}. "
-                "Convert them separately with -o."
+                "Convert them separately, each with an output=DIR of its own."
             )
         chosen, reading = _split_settings(options or WriteOptions(), name, target)
         tasks[folder] = Task(main, name, folder, target, chosen, basis, reading, resume)

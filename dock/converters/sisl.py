@@ -6,13 +6,13 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from dock.converters._format import Format, WriteOptions
+from dock.converters.format import Format, WriteOptions
 from dock.core.calculation import Calculation
 from dock.core.interop import require
 from dock.errors import MissingDataError
 from dock.io.files import write_text
 
-__all__ = ["FORMAT", "SETTINGS", "write_calculation"]
+__all__ = ["FORMAT", "SETTINGS", "write", "write_calculation"]
 
 SETTINGS: Mapping[str, str] = {
     "file": "nc (needs netCDF4), TSHS or HSX (default TSHS)",
@@ -75,3 +75,5 @@ FORMAT = Format(
     settings=SETTINGS,
     notes="In Python, calc.hamiltonian.to_sisl(calc.overlap) gives the object itself.",
 )
+
+write = FORMAT.save

@@ -68,7 +68,7 @@ def read_structure(path: str | Path) -> StructureFile:
 def _folder(folder: Path) -> StructureFile:
     if (folder / "POSCAR").is_file():
         return _poscar(folder / "POSCAR")
-    from dock.converters import read
+    from dock.converters.registry import read
 
     calc = read(folder)
     return StructureFile(calc.structure, Path(calc.source))

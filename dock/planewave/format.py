@@ -6,8 +6,8 @@ import logging
 from collections.abc import Mapping
 from pathlib import Path
 
-from dock.converters._format import Format, ReadOptions
 from dock.converters.basis_files import basis_for, detect_code, read_basis_folder
+from dock.converters.format import Format, ReadOptions
 from dock.converters.qe import read_run
 from dock.converters.qe.densityfile import DAT, HDF5
 from dock.converters.qe.xmlfile import SCHEMA, find_save

@@ -116,7 +116,7 @@ def populations_to_dict(result: Populations) -> dict[str, Any]:
 
 def _save_folder(result: DensityMatrix, path: Path, *, overwrite: bool) -> list[Path]:
     from dock.converters import write
-    from dock.converters._format import WriteOptions
+    from dock.converters.format import WriteOptions
 
     names = ["hamiltonian", "overlap", "density_matrix"]
     if result.energy_density is not None:

@@ -20,7 +20,7 @@ def test_nothing_or_too_much(tmp_path):
     (tmp_path / "Si.orb").touch()
     assert detect_code(tmp_path) == "abacus"
     (tmp_path / "Si.ion.xml").touch()
-    with pytest.raises(UsageError, match=r"siesta and abacus\. Choose with --code"):
+    with pytest.raises(UsageError, match=r"siesta and abacus\. Choose with code='siesta'"):
         detect_code(tmp_path)
 
 

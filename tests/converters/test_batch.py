@@ -99,7 +99,7 @@ class TestRerun:
         assert dates == [path.stat().st_mtime_ns for path in sorted((tmp_path / "out").iterdir())]
 
     def test_changed_input_is_refused_and_redone_on_demand(self, run, tmp_path):
-        """Nothing existing is overwritten without --overwrite: results may be in use."""
+        """Nothing existing is overwritten without overwrite=True: results may be in use."""
         convert(run, tmp_path / "out")
         before = samples.listing(tmp_path / "out")
         shutil.copy(samples.OPENMX / "h2o-v38" / "h2o-v38.scfout", run / "h2o.scfout")
@@ -107,7 +107,7 @@ class TestRerun:
         assert report.exit_code == 2
         reason = report.outcomes[0].reason
         assert "made from h2o.scfout before that changed" in reason
-        assert "--overwrite" in reason
+        assert "overwrite=True" in reason
         assert str(tmp_path / "out") in reason
         assert samples.listing(tmp_path / "out") == before
         options = dock.converters.WriteOptions(overwrite=True)
@@ -171,7 +171,7 @@ def test_a_killed_worker_is_a_failure_that_a_rerun_mends(runs, tmp_path, monkeyp
     assert len(report.outcomes) == len(tasks)
     lost = [item for item in report.outcomes if item.status == "failed"]
     assert any("o2-spin" in item.source for item in lost)
-    assert all("smaller --jobs" in item.reason for item in lost)
+    assert all("smaller jobs=N" in item.reason for item in lost)
     monkeypatch.undo()
     assert convert(runs, tmp_path / "out", jobs=1).exit_code == 0
 
@@ -200,7 +200,7 @@ def test_mpi(runs, tmp_path):
 
 
 def test_workers_are_counted(runs, tmp_path):
-    with pytest.raises(UsageError, match="--jobs"):
+    with pytest.raises(UsageError, match="jobs=N"):
         convert(runs, tmp_path / "out", jobs=0)
 
 

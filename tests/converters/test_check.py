@@ -9,9 +9,9 @@ import pytest
 import samples
 
 import dock
-from dock.converters._levels import compare_levels
 from dock.converters.abacus.check import check_run as check_abacus
 from dock.converters.aims.check import check_run as check_aims
+from dock.converters.printed_levels import compare_levels
 from dock.converters.siesta.check import check_run as check_siesta
 
 

@@ -7,7 +7,6 @@ import pytest
 import samples
 
 import dock
-from dock import converters
 from dock.converters import (
     Format,
     ReadOptions,
@@ -17,6 +16,7 @@ from dock.converters import (
     get_format,
     resolve,
 )
+from dock.converters import registry as formats
 from dock.core.spin import Spin
 from dock.errors import DependencyError, FormatError, LossError, MissingDataError, UsageError
 
@@ -53,7 +53,7 @@ def test_detection(tmp_path, bundled):
 def test_resolve_says_what_was_expected(tmp_path, bundled):
     with pytest.raises(MissingDataError, match="no such file or folder"):
         resolve(tmp_path / "nothing")
-    with pytest.raises(FormatError, match=r"not recognised.*openmx.*--from") as caught:
+    with pytest.raises(FormatError, match=r"not recognised.*openmx.*format=NAME") as caught:
         resolve(tmp_path)
     assert str(tmp_path) in str(caught.value)
     with pytest.raises(FormatError, match=r"HS\.fileout on"):
@@ -114,10 +114,10 @@ class TestBrokenPlugins:
             "nameless": EntryPoint("nameless", "dock.units:FORMAT", "dock.formats"),
             "foreign": EntryPoint("foreign", "dock.units:OPENMX", "dock.formats"),
         }
-        monkeypatch.setattr(converters, "_plugins", lambda: points)
-        converters.get_format.cache_clear()
+        monkeypatch.setattr(formats, "plugins", lambda: points)
+        get_format.cache_clear()
         yield
-        converters.get_format.cache_clear()
+        get_format.cache_clear()
 
     def test_asked_for(self):
         with pytest.raises(DependencyError, match=r"'absent'.*no_such_module"):

@@ -8,8 +8,8 @@ import pytest
 import samples
 
 import dock
-from dock.converters._format import WriteOptions
-from dock.converters._source import in_source_order, number_of
+from dock.converters.format import WriteOptions
+from dock.converters.origin import in_source_order, number_of
 from dock.errors import FormatError, LayoutError, LossError, MissingDataError, UsageError
 from dock.io.reading import open_hdf5, read_text
 
@@ -32,7 +32,7 @@ class TestSettings:
 
     @pytest.mark.parametrize("text", ["", "1,2", "1,2,3,4", "1,0,2", "-1,1,1", "a,b,c", "1.5,1,1"])
     def test_wrong_counts(self, text):
-        with pytest.raises(UsageError, match=r"--set mesh=N1,N2,N3; found '.*'\.$"):
+        with pytest.raises(UsageError, match=r"settings={'mesh': 'N1,N2,N3'}; found '.*'\.$"):
             options(mesh=text).counts("mesh")
 
     def test_counts_that_are_needed(self):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import dock
-from dock.converters._format import WriteOptions
+from dock.converters.format import WriteOptions
 from dock.converters.siesta.textfiles import read_kp
 from dock.core.spin import Spin
 from dock.errors import LossError

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
-from dock.converters._format import Format, ReadOptions
 from dock.converters.abacus.check import check_run
 from dock.converters.abacus.reader import read_calculation
 from dock.converters.abacus.runfiles import detect_run, find_run
 from dock.converters.abacus.writer import SETTINGS, write_calculation
+from dock.converters.format import Format
 from dock.core.calculation import Calculation
 from dock.errors import DockError
 
-__all__ = ["FORMAT", "read"]
+__all__ = ["FORMAT", "read", "write"]
 
 
 def read(
-    path: str | Path, *, basis: str | Path | None = None, step: int | None = None
+    path: str | Path,
+    *,
+    basis: str | Path | None = None,
+    settings: Mapping[str, str] | None = None,
+    step: int | None = None,
 ) -> Calculation:
     """Read an output folder of ABACUS, or the run's folder.
 
@@ -26,6 +31,8 @@ def read(
         ``OUT.<suffix>``, its parent, or a matrix file in it.
     basis
         Folder of ``.orb`` files; then the shells carry their radial functions.
+    settings
+        ``{"step": "0"}``, the same as ``step=0``.
     step
         Ionic step, from 0; default the last one.
 
@@ -35,8 +42,8 @@ def read(
     >>> calc.basis.ls("Si"), calc.available
     ((0, 0, 1, 1, 2), ('overlap',))
     """
-    options = ReadOptions(basis=Path(basis) if basis is not None else None)
-    return read_calculation(Path(path), options, step=step)
+    chosen = {} if step is None else {"step": str(step)}
+    return FORMAT.load(path, basis=basis, settings={**(settings or {}), **chosen})
 
 
 def _inputs(path: Path) -> list[Path]:
@@ -67,3 +74,5 @@ FORMAT = Format(
         "'calculation get_S' gives the overlap alone."
     ),
 )
+
+write = FORMAT.save

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dock.converters._scatter import BlockCollector
 from dock.converters.abacus.npz import npz_blocks
 from dock.converters.abacus.runfiles import RunFiles
 from dock.converters.abacus.sparse import SparseBlock, SparseFile
+from dock.converters.sparse_blocks import BlockCollector
 from dock.core.basis import Basis
 from dock.core.matrix import AOMatrix
 from dock.core.quantity import QUANTITIES

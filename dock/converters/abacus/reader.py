@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from dock.converters._format import ReadOptions
 from dock.converters.abacus.log import Frame, RunLog, read_log
 from dock.converters.abacus.matrices import MatrixReader
 from dock.converters.abacus.orb import read_orb
 from dock.converters.abacus.runfiles import RunFiles, find_run
 from dock.converters.abacus.sparse import SparseFile
 from dock.converters.abacus.stru import FOLD_MARGIN, StruFile, element_number, read_stru
+from dock.converters.format import ReadOptions
 from dock.core.basis import SHELL_LETTERS, Basis, Shell, shell_letter, shell_numbers
 from dock.core.calculation import Calculation, Provenance
 from dock.core.spin import Spin
@@ -39,9 +39,7 @@ _CELL_TOLERANCE = 2e-5  # relative: the log prints six digits, the lattice const
 _POSITION_TOLERANCE = 1e-8  # in units of the cell: the log prints ten digits
 
 
-def read_calculation(
-    path: Path, options: ReadOptions | None = None, *, step: int | None = None
-) -> Calculation:
+def read_calculation(path: Path, options: ReadOptions) -> Calculation:
     """Read an output folder of ABACUS; the matrices are read when asked for.
 
     Atoms come in the order of the matrices and folded into the cell, as ABACUS counts the lattice
@@ -52,9 +50,8 @@ def read_calculation(
     path
         ``OUT.<suffix>``, the run's folder, or a file in it.
     options
-        ``basis``: the folder of the ``.orb`` files; then the shells carry radial functions.
-    step
-        The ionic step, from 0; default the last one whose matrices are there.
+        ``basis``: the folder of the ``.orb`` files; then the shells carry radial functions. The
+        setting ``step``: the ionic step, from 0; default the last one whose matrices are there.
 
     Raises
     ------
@@ -63,8 +60,7 @@ def read_calculation(
     FormatError
         When files are damaged or belong to different runs.
     """
-    options = options or ReadOptions()
-    files = find_run(path, _wanted_step(options, step))
+    files = find_run(path, _wanted_step(options))
     log = read_log(files.log) if files.log is not None else None
     stru = read_stru(files.stru) if files.stru is not None else None
     notes: list[str] = []
@@ -93,11 +89,11 @@ def read_calculation(
     )
 
 
-def _wanted_step(options: ReadOptions, step: int | None) -> int | None:
-    """Return the step asked for, by argument or by ``--set step=``."""
+def _wanted_step(options: ReadOptions) -> int | None:
+    """Return the step asked for by the setting ``step``."""
     text = options.settings.get("step")
-    if step is not None or text is None:
-        return step
+    if text is None:
+        return None
     if not text.isdigit():
         raise UsageError(f"the setting step is a number from 0, found '{text}'.")
     return int(text)
@@ -229,8 +225,8 @@ def _frame(files: RunFiles, log: RunLog, number: int) -> Frame:
             f"the positions of ionic step {number}",
             log.path,
             f"The log has the positions of {len(log.frames)} steps only (a molecular dynamics run "
-            "does not print them). Choose an earlier step with --set step=, or run that structure "
-            "as a calculation of its own.",
+            "does not print them). Choose an earlier step with "
+            "settings={'step': 'N'}, or run that structure as a calculation of its own.",
         )
     return log.frames[number]
 

@@ -12,11 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dock._version import __version__
-from dock.converters._format import WriteOptions
-from dock.converters._source import in_source_order, number_of
 from dock.converters.abacus.csr_write import CsrWriter, new_header
 from dock.converters.abacus.matrices import UNITS, from_pauli, to_pauli
 from dock.converters.abacus.stru import BOHR, FOLD_MARGIN, Species, format_stru
+from dock.converters.format import WriteOptions
+from dock.converters.origin import in_source_order, number_of
 from dock.core.basis import Basis
 from dock.core.calculation import Calculation
 from dock.core.matrix import AOMatrix
@@ -196,7 +196,7 @@ def _native(calc: Calculation, name: str, options: WriteOptions) -> AOMatrix:
             raise LossError(
                 f"{calc.source}: ABACUS keeps only charge and moments of a density matrix of "
                 f"spinors; up to {lost:.1e} of this one would be lost. Leave it out with "
-                "--matrices, or give --allow-lossy."
+                "quantities=NAMES, or pass allow_lossy=True."
             )
         entries = pauli.astype(np.complex128)
     orders = shell_orders(calc.basis, "abacus", sort_by_l=True)

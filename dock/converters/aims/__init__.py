@@ -2,27 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from dock.converters._format import Format
 from dock.converters.aims.check import check_run
 from dock.converters.aims.reader import detect_run, inputs, read_calculation
 from dock.converters.aims.writer import SETTINGS, write_calculation
-from dock.core.calculation import Calculation
+from dock.converters.format import Format
 from dock.core.spin import Spin
 
-__all__ = ["FORMAT", "read"]
-
-
-def read(path: str | Path) -> Calculation:
-    """Read the folder of an FHI-aims run with matrices.
-
-    Parameters
-    ----------
-    path
-        The folder, with geometry.in, basis-indices.out and the matrices.
-    """
-    return read_calculation(Path(path))
+__all__ = ["FORMAT", "read", "write"]
 
 
 _QUANTITIES = ("overlap", "hamiltonian")
@@ -46,3 +32,5 @@ FORMAT = Format(
         "(molecules), and 'output basis' for basis-indices.out."
     ),
 )
+
+read, write = FORMAT.load, FORMAT.save

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dock.converters._scatter import distinct, orbital_targets
 from dock.converters.aims.indices import EntrySlice, SparseIndices
+from dock.converters.sparse_blocks import distinct, orbital_targets
 from dock.core.arrays import FloatArray
 from dock.core.basis import Basis
 from dock.core.pairs import Pairs

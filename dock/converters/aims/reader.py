@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dock.converters._format import ReadOptions
-from dock.converters._scatter import orbital_targets
 from dock.converters.aims.basisfile import read_basis
 from dock.converters.aims.geometry import read_geometry
 from dock.converters.aims.indices import read_indices
 from dock.converters.aims.log import RunLog, find_log, read_log
 from dock.converters.aims.pattern import BlockPattern
+from dock.converters.format import ReadOptions
+from dock.converters.sparse_blocks import orbital_targets
 from dock.core.basis import Basis
 from dock.core.calculation import Calculation, Provenance
 from dock.core.matrix import AOMatrix

@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 
 from dock._version import __version__
-from dock.converters._format import WriteOptions
-from dock.converters._source import in_source_order
 from dock.converters.aims.basisfile import format_basis
 from dock.converters.aims.geometry import format_geometry
 from dock.converters.aims.sparse_write import SparsePattern, write_values
+from dock.converters.format import WriteOptions
+from dock.converters.origin import in_source_order
 from dock.core.basis import Basis
 from dock.core.calculation import Calculation
 from dock.core.matrix import AOMatrix
@@ -108,12 +108,12 @@ def _refuse_for_cluster(calc: Calculation, matrices: Mapping[str, AOMatrix]) -> 
     if calc.spin is not Spin.NONE:
         raise LossError(
             f"{calc.source}: the files of a molecule have no place for two spins. "
-            "Give --set mode=periodic."
+            "Pass settings={'mode': 'periodic'}."
         )
     if any(np.any(matrix.pairs.R) for matrix in matrices.values()):
         raise LossError(
             f"{calc.source}: the matrices reach into neighbouring cells, for which the files of a "
-            "molecule have no place. Give --set mode=periodic."
+            "molecule have no place. Pass settings={'mode': 'periodic'}."
         )
 
 

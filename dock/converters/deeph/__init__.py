@@ -1,26 +1,18 @@
-"""The unified folder of the DeepH format: see docs/format.md for the specification."""
+"""The unified folder of the DeepH format: see docs/format.md for the specification.
+
+>>> calc = read("fixtures/unified/si")
+>>> calc.structure.formula, calc.available[:2]
+('Si2', ('overlap', 'hamiltonian'))
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from dock.converters._format import Format, ReadOptions
 from dock.converters.deeph.folder import FILES, PREDICTION, read_folder, write_folder
-from dock.core.calculation import Calculation
+from dock.converters.format import Format
 
-__all__ = ["FORMAT", "read"]
-
-
-def read(path: str | Path) -> Calculation:
-    """Read a unified folder, or one matrix file in it; matrices are read when asked for.
-
-    Examples
-    --------
-    >>> calc = read("fixtures/unified/si")
-    >>> calc.structure.formula, calc.available[:2]
-    ('Si2', ('overlap', 'hamiltonian'))
-    """
-    return read_folder(Path(path), ReadOptions())
+__all__ = ["FORMAT", "read", "write"]
 
 
 def _detect(path: Path) -> Path | None:
@@ -57,3 +49,5 @@ FORMAT = Format(
     inputs=_inputs,
     notes="POSCAR, info.json and one HDF5 file for each matrix.",
 )
+
+read, write = FORMAT.load, FORMAT.save

@@ -178,7 +178,7 @@ def _read_pattern(path: Path, file: h5py.File, basis: Basis, factor: int) -> Blo
             f"datasets are missing: {', '.join(missing)}",
             expected=", ".join(DATASETS),
             found=have,
-            fix="A folder of the older DeepH format must be converted with --from deeph-legacy."
+            fix="A folder of the older DeepH format must be read with format='deeph-legacy'."
             if any(name.startswith("[") for name in file)
             else "Convert the run again.",
         )

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from dock._version import __version__
-from dock.converters._format import ReadOptions, WriteOptions
 from dock.converters.deeph.blockfile import detect_spin, read_matrix, write_matrix
 from dock.converters.deeph.info import FORMAT_VERSION, Info, check_counts, read_info
 from dock.converters.deeph.poscar import format_poscar, read_poscar
+from dock.converters.format import ReadOptions, WriteOptions
 from dock.core.basis import Basis
 from dock.core.calculation import Calculation, Provenance
 from dock.core.elements import atomic_number
@@ -279,7 +279,7 @@ def _unify_species(
             raise LossError(
                 f"{calc.source}: the element {name} has two bases ({list(shells[name])} and "
                 f"{list(ls)} for '{label}'), but the unified folder holds one for each element. "
-                "Give --allow-lossy to write the second as the custom element My1."
+                "Pass allow_lossy=True to write the second as the custom element My1."
             )
         try:
             symbols[label] = next(custom)

@@ -115,7 +115,7 @@ def read_pairs(path: str | Path, n_atoms: int) -> Pairs:
     """
     path = Path(path)
     if not path.is_file():
-        raise MissingDataError("the file of the pattern", path, "Check the path of --pairs.")
+        raise MissingDataError("the file of the pattern", path, "Check the path of pairs=FILE.")
     with open_hdf5(path, FIX) as file:
         if "atom_pairs" not in file:
             found = ", ".join(file) or "no dataset"

@@ -4,24 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from dock.converters._format import Format, ReadOptions
 from dock.converters.deeph_legacy.blocks import FILES, MATRIX_FILES, TEXT_FILES
 from dock.converters.deeph_legacy.reader import read_calculation
 from dock.converters.deeph_legacy.writer import write_calculation
-from dock.core.calculation import Calculation
+from dock.converters.format import Format
 
-__all__ = ["FORMAT", "read"]
-
-
-def read(path: str | Path) -> Calculation:
-    """Read a legacy folder, or one matrix file in it; matrices are read when asked for.
-
-    Parameters
-    ----------
-    path
-        The folder; or a file such as ``hamiltonians_pred.h5``, which then is the Hamiltonian.
-    """
-    return read_calculation(Path(path), ReadOptions())
+__all__ = ["FORMAT", "read", "write"]
 
 
 def _detect(path: Path) -> Path | None:
@@ -51,3 +39,5 @@ FORMAT = Format(
     inputs=_inputs,
     notes="lat.dat, element.dat, site_positions.dat, orbital_types.dat, info.json, *.h5.",
 )
+
+read, write = FORMAT.load, FORMAT.save

@@ -9,7 +9,6 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from dock.converters._format import ReadOptions
 from dock.converters.deeph_legacy.blocks import (
     FILES,
     MATRIX_FILES,
@@ -23,6 +22,7 @@ from dock.converters.deeph_legacy.spin import (
     split_spin,
 )
 from dock.converters.deeph_legacy.textfiles import LegacyInfo, read_atoms, read_legacy_info
+from dock.converters.format import ReadOptions
 from dock.core.basis import Basis
 from dock.core.blocks import BlockLayout
 from dock.core.calculation import Calculation, Provenance

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 
 from dock._version import __version__
-from dock.converters._format import WriteOptions
-from dock.converters._source import in_source_order
 from dock.converters.deeph_legacy.blocks import FILES, write_blocks
 from dock.converters.deeph_legacy.reader import CODE
 from dock.converters.deeph_legacy.spin import join_spin
 from dock.converters.deeph_legacy.textfiles import format_texts
+from dock.converters.format import WriteOptions
+from dock.converters.origin import in_source_order
 from dock.core.blocks import BlockLayout
 from dock.core.calculation import Calculation
 from dock.core.matrix import AOMatrix

@@ -1,10 +1,15 @@
-"""OpenMX 3.9 and 3.8: reads and writes scfout files, writes restart files, reads ``.pao``."""
+"""OpenMX 3.9 and 3.8: reads and writes scfout files, writes restart files, reads ``.pao``.
+
+>>> calc = read("fixtures/openmx/si")
+>>> calc.basis.ls("Si")
+(0, 0, 1)
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from dock.converters._format import Format, ReadOptions
+from dock.converters.format import Format
 from dock.converters.openmx.check import check_run
 from dock.converters.openmx.reader import read_calculation
 from dock.converters.openmx.writer import (
@@ -13,28 +18,8 @@ from dock.converters.openmx.writer import (
     write_calculation,
     write_restart_files,
 )
-from dock.core.calculation import Calculation
 
-__all__ = ["FORMAT", "RESTART", "read"]
-
-
-def read(path: str | Path, *, basis: str | Path | None = None) -> Calculation:
-    """Read an scfout file, or a run folder that holds one.
-
-    Parameters
-    ----------
-    path
-        The file or folder.
-    basis
-        Folder of ``.pao`` files; then the shells carry their radial functions.
-
-    Examples
-    --------
-    >>> calc = read("fixtures/openmx/si")
-    >>> calc.basis.ls("Si")
-    (0, 0, 1)
-    """
-    return read_calculation(Path(path), ReadOptions(basis=Path(basis) if basis else None))
+__all__ = ["FORMAT", "RESTART", "read", "write", "write_restart"]
 
 
 def _detect(path: Path) -> Path | None:
@@ -78,3 +63,6 @@ RESTART = Format(
     settings=RESTART_SETTINGS,
     notes="OpenMX then diagonalises this Hamiltonian once; RESTART.txt says how.",
 )
+
+read, write = FORMAT.load, FORMAT.save
+write_restart = RESTART.save

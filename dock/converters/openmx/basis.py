@@ -55,7 +55,7 @@ def shells_of_pao(species: Species, folder: Path) -> tuple[Shell, ...]:
     path = folder / f"{species.pao.file_name}.pao"
     if not path.is_file():
         raise MissingDataError(
-            path.name, folder, "It belongs to OpenMX's DFT_DATA/PAO; give that folder with --basis."
+            path.name, folder, "It belongs to OpenMX's DFT_DATA/PAO; pass that folder as basis=DIR."
         )
     pao = read_pao(path)
     seen: dict[int, int] = {}

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dock.converters._format import ReadOptions
+from dock.converters.format import ReadOptions
 from dock.converters.openmx.basis import shells_of_input
 from dock.converters.openmx.inputfile import OpenmxInput, parse_input
 from dock.converters.openmx.scfout import ScfoutFile

@@ -161,7 +161,7 @@ def write_restart(
         raise UsageError("Spin-orbit coupling needs a non-collinear Hamiltonian.")
     target = prepare_folder(Path(folder) / f"{name}_rst")
     if any(target.iterdir()) and not overwrite:
-        raise OutputError(f"{target}: holds files already. Give --overwrite to replace them.")
+        raise OutputError(f"{target}: holds files already. Pass overwrite=True to replace them.")
     for atom in range(scfout.n_atoms):
         path = target / f"{name}.rst{atom + 1}"
         with atomic_path(path, overwrite=overwrite) as temporary, temporary.open("wb") as stream:

@@ -12,14 +12,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dock.converters._format import WriteOptions
-from dock.converters._source import in_source_order, number_of
+from dock.converters.format import WriteOptions
 from dock.converters.openmx.inputfile import OpenmxInput, SpinMode, parse_input
 from dock.converters.openmx.minimalinput import minimal_input
 from dock.converters.openmx.restart import RESTART_RECIPE, write_restart
 from dock.converters.openmx.scfout_tables import Scfout, box_cells
 from dock.converters.openmx.scfout_write import write_scfout
 from dock.converters.openmx.species import Species, basis_string
+from dock.converters.origin import in_source_order, number_of
 from dock.core.basis import Basis
 from dock.core.calculation import Calculation
 from dock.core.matrix import AOMatrix
@@ -238,8 +238,8 @@ class _Target:
         if diagonal > _NOISE:
             raise LossError(
                 f"{self.calc.source}: the Hamiltonian has imaginary spin-diagonal parts up to "
-                f"{diagonal:.1e} Ha, which OpenMX ignores without spin-orbit coupling. Give "
-                "--set spin_orbit=on."
+                f"{diagonal:.1e} Ha, which OpenMX ignores without spin-orbit coupling. Pass "
+                "settings={'spin_orbit': 'on'}."
             )
         real = np.stack([uu.real, dd.real, ud.real, ud.imag])
         return {"hamiltonian": real, "hamiltonian_imag": np.stack([uu.imag, dd.imag, nothing])}

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dock.converters._format import Format
+from dock.converters.format import Format
 from dock.converters.pyscf.arrays import SETTINGS, write_arrays
 from dock.converters.pyscf.back import initial_density, to_pyscf
 from dock.converters.pyscf.chkfile import detect_chkfile, read_chkfile
 from dock.converters.pyscf.live import band_error, from_scf
 
-__all__ = ["FORMAT", "band_error", "from_scf", "initial_density", "to_pyscf"]
+__all__ = ["FORMAT", "band_error", "from_scf", "initial_density", "read", "to_pyscf", "write"]
 
 FORMAT = Format(
     name="pyscf",
@@ -22,3 +22,5 @@ FORMAT = Format(
     settings=SETTINGS,
     notes="Set mf.chkfile = 'run.chk' before mf.run(); live objects: from_scf(mf).",
 )
+
+read, write = FORMAT.load, FORMAT.save

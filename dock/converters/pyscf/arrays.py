@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dock.converters._format import WriteOptions
+from dock.converters.format import WriteOptions
 from dock.converters.pyscf.back import density_from_hamiltonian, density_on_mesh
 from dock.converters.pyscf.basis import to_pyscf_order
 from dock.core.calculation import Calculation

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from dock.converters._mesh import mesh_of, to_mesh
+from dock.converters.bloch_mesh import mesh_of, to_mesh
 from dock.converters.pyscf.basis import is_periodic, require_same_atoms, to_pyscf_order
 from dock.core.calculation import Calculation
 from dock.core.kspace import KBuilder

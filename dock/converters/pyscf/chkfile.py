@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dock.converters._format import ReadOptions
+from dock.converters.format import ReadOptions
 from dock.converters.pyscf.basis import atoms_of, is_periodic
 from dock.converters.pyscf.live import ScfRun, middle_of_gap
 from dock.converters.pyscf.stored import DAMAGED_FIX, stored_molecule

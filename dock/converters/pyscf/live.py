@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from dock.converters._mesh import from_mesh, mesh_of, shortest_images
+from dock.converters.bloch_mesh import from_mesh, mesh_of, shortest_images
 from dock.converters.pyscf.basis import atoms_of, from_pyscf_order, is_periodic
 from dock.converters.pyscf.integrals import INTEGRALS, integral, molecule_pairs
 from dock.core.basis import Basis

@@ -7,10 +7,11 @@ pw.x has plane waves and no orbitals, so there is no ``Calculation`` to read: `r
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NoReturn
 
-from dock.converters._format import Format, ReadOptions, WriteOptions
+from dock.converters.format import Format, ReadOptions, WriteOptions
 from dock.converters.qe.convert import (
     RUN_FILE,
     fill_folder,
@@ -25,6 +26,8 @@ from dock.converters.qe.densityfile import DAT, HDF5, read_density
 from dock.converters.qe.describe import describe_folder, describe_run
 from dock.converters.qe.gridfile import GRID_FILE, GridDensity, read_grid, write_grid
 from dock.converters.qe.xmlfile import SCHEMA, PlaneWaveRun, find_save, read_run
+from dock.converters.registry import read as read_any
+from dock.core.calculation import Calculation
 from dock.errors import MissingDataError, UsageError
 
 __all__ = [
@@ -34,6 +37,7 @@ __all__ = [
     "PlaneWaveDensity",
     "PlaneWaveRun",
     "from_grid",
+    "read",
     "read_density",
     "read_grid",
     "read_run",
@@ -44,14 +48,39 @@ __all__ = [
 ]
 
 
+def read(
+    path: str | Path,
+    *,
+    basis: str | Path | None = None,
+    settings: Mapping[str, str] | None = None,
+) -> Calculation:
+    """Project a pw.x run onto atomic orbitals; without a basis it has no matrices.
+
+    Parameters
+    ----------
+    path
+        The ``.save`` folder, or the run's folder.
+    basis
+        Folder of basis files: .ion, .pao or .orb.
+    settings
+        Those of the format ``qe-orbitals``.
+
+    Raises
+    ------
+    MissingDataError
+        When no basis is given; `read_run` then reads what there is.
+    """
+    return read_any(path, "qe", basis=basis, settings=settings)
+
+
 def _read(path: Path, options: ReadOptions) -> NoReturn:  # noqa: ARG001
     """Say what a plane-wave run has instead of matrices."""
     raise MissingDataError(
         "a Hamiltonian in atomic orbitals",
         path,
-        "pw.x has plane waves and no orbital basis: give one with --basis DIR and it is projected. "
+        "pw.x has plane waves and no orbital basis: pass one as basis=DIR and it is projected. "
         "Without, dock convert takes structure, levels and charge density to a folder, and a "
-        "density back into a .save folder (--to qe).",
+        "density back into a .save folder (target='qe').",
     )
 
 
@@ -113,8 +142,8 @@ FORMAT = Format(
         "ecutrho_hartree": "cut-off of the density, where neither `like` nor the file says it",
     },
     notes="pw.x writes <outdir>/<prefix>.save with data-file-schema.xml and charge-density.*. It "
-    "has no matrices: structure, levels and charge density are converted. With --basis DIR the "
-    "Hamiltonian is projected onto atomic orbitals, see qe-orbitals.",
+    "has no matrices: structure, levels and charge density are converted. With a folder of basis "
+    "files the Hamiltonian is projected onto atomic orbitals, see qe-orbitals.",
 )
 
 FOLDER = Format(
@@ -127,5 +156,5 @@ FOLDER = Format(
     describe=describe_folder,
     inputs=_folder_files,
     notes="What dock makes of a .save folder; or any unified folder with charge_density.h5, when "
-    "--from qe-folder is given.",
+    "its format is named.",
 )

@@ -1,36 +1,19 @@
-"""SIESTA 4 and 5: reads HSX, TSHS, onlyS, .nc, DM and TSDE files, writes HSX, DM and TSDE."""
+"""SIESTA 4 and 5: reads HSX, TSHS, onlyS, .nc, DM and TSDE files, writes HSX, DM and TSDE.
+
+>>> calc = read("fixtures/siesta/h2o")
+>>> calc.basis.ls("O"), round(calc.n_electrons, 9)
+((0, 0, 1, 1, 2), 8.0)
+"""
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from dock.converters._format import Format, ReadOptions
+from dock.converters.format import Format
 from dock.converters.siesta.check import check_run
 from dock.converters.siesta.reader import read_calculation
 from dock.converters.siesta.run import find_main, input_files
 from dock.converters.siesta.writer import SETTINGS, write_calculation
-from dock.core.calculation import Calculation
 
-__all__ = ["FORMAT", "read"]
-
-
-def read(path: str | Path, *, basis: str | Path | None = None) -> Calculation:
-    """Read a SIESTA run: its matrix file, or the folder that holds one.
-
-    Parameters
-    ----------
-    path
-        The file or folder.
-    basis
-        Folder of ion files; then the shells carry their radial functions.
-
-    Examples
-    --------
-    >>> calc = read("fixtures/siesta/h2o")
-    >>> calc.basis.ls("O"), round(calc.n_electrons, 9)
-    ((0, 0, 1, 1, 2), 8.0)
-    """
-    return read_calculation(Path(path), ReadOptions(basis=Path(basis) if basis else None))
+__all__ = ["FORMAT", "read", "write"]
 
 
 _MATRICES = ("overlap", "hamiltonian", "density_matrix", "energy_density_matrix")
@@ -49,3 +32,5 @@ FORMAT = Format(
     settings=SETTINGS,
     notes="Run SIESTA with 'SaveHS true'; it writes <SystemLabel>.HSX beside .XV and .DM.",
 )
+
+read, write = FORMAT.load, FORMAT.save

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from dock.converters._format import ReadOptions
-from dock.converters._levels import compare_levels
+from dock.converters.format import ReadOptions
+from dock.converters.printed_levels import compare_levels
 from dock.converters.siesta.reader import read_calculation
 from dock.converters.siesta.run import RunFiles, open_main
 from dock.converters.siesta.textfiles import read_eig, read_kp

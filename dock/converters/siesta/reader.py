@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dock.converters._format import ReadOptions
+from dock.converters.format import ReadOptions
 from dock.converters.siesta.dmfile import read_dm
 from dock.converters.siesta.images import supercell_of
 from dock.converters.siesta.run import RunFiles, open_main

@@ -17,9 +17,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from dock.converters._scatter import distinct
 from dock.converters.siesta.fortran import Rows, damaged, row_slices
 from dock.converters.siesta.tables import MatrixFile
+from dock.converters.sparse_blocks import distinct
 from dock.core.basis import Basis
 from dock.core.blocks import BlockLayout
 from dock.core.orbital_order import shell_orders

@@ -292,7 +292,7 @@ def _with_radials(
                 f"its orbitals are not those of species '{label}' in the matrices",
                 expected=f"shells of l = {mine}",
                 found=f"l = {theirs}",
-                fix="Give the folder with the ion files of that run: --basis.",
+                fix="Pass the folder with the ion files of that run: basis=DIR.",
             )
         result[label] = radial
     return result

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dock.converters._format import WriteOptions
-from dock.converters._source import in_source_order, number_of
+from dock.converters.format import WriteOptions
+from dock.converters.origin import in_source_order, number_of
 from dock.converters.siesta.gather import Component, Gather
 from dock.converters.siesta.hsx import LABEL_BYTES
 from dock.converters.siesta.spin import terms_of
@@ -164,7 +164,7 @@ class Target:
         if count == 4 and not self._fits_four(entries):
             raise LossError(
                 f"{self.calc.source}: the {quantity} has spin-orbit parts, which 4 components "
-                "cannot hold. Leave out --set components=4."
+                "cannot hold. Leave out settings={'components': '4'}."
             )
         found = []
         for terms in terms_of(quantity, count):

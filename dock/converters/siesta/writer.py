@@ -10,7 +10,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from dock.converters._format import WriteOptions
+from dock.converters.format import WriteOptions
 from dock.converters.siesta.gather import record, write_rows
 from dock.converters.siesta.hsx import LABEL_BYTES
 from dock.converters.siesta.tables import canonical_images
@@ -98,7 +98,7 @@ def _writable(target: Target) -> tuple[str, ...]:
                 f"the {other}",
                 calc.source,
                 f"An HSX file holds Hamiltonian and overlap: the {lone} alone has no file in "
-                "SIESTA. Choose the matrices with --matrices, or give --allow-lossy.",
+                "SIESTA. Choose matrices with quantities=NAMES, or pass allow_lossy=True.",
             )
         wanted.remove(lone)
     if "energy_density_matrix" in wanted and "density_matrix" not in wanted:
@@ -109,7 +109,8 @@ def _writable(target: Target) -> tuple[str, ...]:
         if not lossy:
             raise LossError(
                 f"{calc.source}: SIESTA has no file for the energy density matrix of spin-orbit "
-                "runs. Choose the matrices with --matrices, or give --allow-lossy to leave it out."
+                "runs. Choose matrices with quantities=NAMES, or pass allow_lossy=True to leave it "
+                "out."
             )
         wanted.remove("energy_density_matrix")
     return tuple(wanted)

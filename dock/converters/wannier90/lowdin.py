@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from dock.converters._mesh import from_mesh, shortest_images
+from dock.converters.bloch_mesh import from_mesh, shortest_images
 from dock.core.kspace import KBuilder
 from dock.core.matrix import AOMatrix
 from dock.core.spin import Spin
@@ -170,7 +170,8 @@ def _inverse_root(S: NDArray[Any], k: NDArray[np.float64]) -> NDArray[Any]:
     if values[0] < _SMALLEST:
         raise SolverError(
             f"S(k) has the eigenvalue {values[0]:.1e} at k = {np.round(k, 4).tolist()}: the basis "
-            "cannot be orthogonalised. Write H and S as a pair with --set orthogonal=no."
+            "cannot be orthogonalised. Write H and S as a pair with "
+            "settings={'orthogonal': 'no'}."
         )
     root: NDArray[Any] = (vectors / np.sqrt(values)) @ vectors.conj().T
     return root

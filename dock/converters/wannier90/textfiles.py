@@ -9,7 +9,7 @@ from typing import Any, TextIO
 import numpy as np
 from numpy.typing import NDArray
 
-from dock.converters._csr import csr_by_lattice_vector
+from dock.converters.csr import csr_by_lattice_vector
 from dock.core.basis import Basis
 from dock.core.matrix import AOMatrix
 from dock.core.structure import Structure

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 import dock.converters.abacus as abacus
-from dock.converters._format import ReadOptions
 from dock.converters.abacus.reader import read_calculation
+from dock.converters.format import ReadOptions
 from dock.core.check import check_calculation
 from dock.core.spin import Spin
 from dock.errors import FormatError, MissingDataError, UsageError

@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import dock.converters.abacus as abacus
-from dock.converters._format import WriteOptions
 from dock.converters.abacus.matrices import from_pauli, to_pauli
 from dock.converters.abacus.writer import fold_into_cell
 from dock.converters.deeph import FORMAT as UNIFIED
+from dock.converters.format import WriteOptions
 from dock.core.kspace import KBuilder
 from dock.core.spin import Spin
 from dock.errors import LossError, MissingDataError, UsageError

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from synthetic import neighbour_pairs, random_hermitian, random_structure
 
-from dock.converters._format import WriteOptions
 from dock.converters.aims import FORMAT
+from dock.converters.format import WriteOptions
 from dock.core.basis import Basis
 from dock.core.calculation import Calculation
 from dock.core.spin import Spin

@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 from synthetic import seeds
 
 import dock.converters.aims as aims
-from dock.converters._format import WriteOptions
 from dock.converters.aims.pattern import fold_shifts
 from dock.converters.aims.reader import SECOND_VARIATION
 from dock.converters.deeph import FORMAT as UNIFIED
+from dock.converters.format import WriteOptions
 from dock.core.spin import Spin
 from dock.errors import FormatError, LossError, UsageError
 

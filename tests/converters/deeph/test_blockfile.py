@@ -245,7 +245,7 @@ class TestContradictions:
     def test_legacy_files_are_pointed_at(self, si):
         with h5py.File(si / "hamiltonian.h5", "w") as file:
             file["[0, 0, 0, 1, 1]"] = np.eye(5)
-        assert "--from deeph-legacy" in error_of(si)
+        assert "format='deeph-legacy'" in error_of(si)
 
     def test_absent_empty_foreign(self, si):
         path = si / "hamiltonian.h5"

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 import dock
 from dock.converters import deeph, deeph_legacy, openmx
-from dock.converters._format import WriteOptions
 from dock.converters.deeph_legacy.blocks import FILES, TEXT_FILES, read_blocks, read_pairs
+from dock.converters.format import WriteOptions
 from dock.core.basis import Basis
 from dock.core.calculation import Calculation
 from dock.core.matrix import AOMatrix

@@ -11,9 +11,9 @@ from scipy.linalg import eigh
 from scipy.sparse import load_npz
 
 import dock
-from dock.converters import petsc, sparse, wannier90
+from dock.converters import npz, petsc, wannier90
 from dock.converters import sisl as sisl_exit
-from dock.converters._format import WriteOptions
+from dock.converters.format import WriteOptions
 from dock.core.calculation import Calculation
 from dock.core.kspace import KBuilder
 from dock.core.spin import Spin
@@ -51,9 +51,9 @@ def bands(calc, k=K):
 @pytest.mark.parametrize("name", SYSTEMS)
 def test_npz_files(bundled, tmp_path, name):
     calc = load(bundled, name)
-    written = write(sparse.FORMAT, calc, tmp_path, (*HS, "position"))
-    index = json.loads((tmp_path / sparse.INDEX).read_text())
-    assert {line["file"] for line in index["matrices"]} | {sparse.INDEX} == {
+    written = write(npz.FORMAT, calc, tmp_path, (*HS, "position"))
+    index = json.loads((tmp_path / npz.INDEX).read_text())
+    assert {line["file"] for line in index["matrices"]} | {npz.INDEX} == {
         path.name for path in written
     }
     names = {"hamiltonian": calc.spin.component_names, "overlap": ("total",)}
@@ -69,7 +69,7 @@ def test_npz_files(bundled, tmp_path, name):
 
 def test_npz_in_single_precision(bundled, tmp_path):
     calc = load(bundled, "o2-nc-soc")
-    sparse.FORMAT.write(calc, tmp_path, WriteOptions(quantities=HS, single_precision=True))
+    npz.FORMAT.write(calc, tmp_path, WriteOptions(quantities=HS, single_precision=True))
     assert load_npz(tmp_path / "H_ud_0_0_0.npz").dtype == np.complex64
 
 
@@ -235,7 +235,7 @@ def test_wannier90_needs_both_and_a_good_overlap(bundled, tmp_path):
     with pytest.raises(MissingDataError, match="overlap"):
         write(wannier90.FORMAT, only, tmp_path, ("hamiltonian",))
     bad = calc.replace(matrices={"hamiltonian": calc.hamiltonian, "overlap": calc.overlap * -1.0})
-    with pytest.raises(SolverError, match="orthogonal=no"):
+    with pytest.raises(SolverError, match="orthogonal.: .no"):
         write(wannier90.FORMAT, bad, tmp_path)
 
 

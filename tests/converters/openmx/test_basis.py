@@ -39,7 +39,7 @@ def test_norm_is_one_in_angstrom(folder):
 
 @pytest.mark.shared
 def test_what_is_missing_is_named(folder, tmp_path):
-    with pytest.raises(MissingDataError, match=r"Xe9\.0\.pao.*--basis"):
+    with pytest.raises(MissingDataError, match=r"Xe9\.0\.pao.*basis=DIR"):
         shells_of_pao(Species.parse("Xe", "Xe9.0-s1", "Xe_PBE19"), folder)
     with pytest.raises(FormatError, match=r"Si7\.0\.pao.*no function 1 of l = 5.*15 of l = 0"):
         shells_of_pao(Species.parse("Si", "Si7.0-s1h1", "Si_PBE19"), folder)

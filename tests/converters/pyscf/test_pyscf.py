@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 import dock
 from dock.converters import deeph
 from dock.converters import pyscf as ours
-from dock.converters._format import ReadOptions, WriteOptions
-from dock.converters._mesh import from_mesh, mesh_of, shortest_images, to_mesh
+from dock.converters.bloch_mesh import from_mesh, mesh_of, shortest_images, to_mesh
+from dock.converters.format import ReadOptions, WriteOptions
 from dock.converters.pyscf.arrays import write_arrays
 from dock.core.basis import Basis
 from dock.core.calculation import Calculation

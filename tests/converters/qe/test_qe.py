@@ -15,8 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dock.converters import qe
-from dock.converters._format import ReadOptions
 from dock.converters.deeph.poscar import read_poscar
+from dock.converters.format import ReadOptions
 from dock.converters.qe.convert import BANDS_FILE, RUN_FILE
 from dock.converters.qe.density import density_from_grid, g_sphere, natural_grid
 from dock.converters.qe.densityfile import DAT, HDF5, read_density, write_dat, write_hdf5

@@ -8,8 +8,8 @@ import pytest
 import samples
 
 from dock.converters import detect, get_format, transfer
-from dock.converters._format import WriteOptions
 from dock.converters.batch import MARKER, convert
+from dock.converters.format import WriteOptions
 from dock.converters.qe.convert import BANDS_FILE, RUN_FILE
 from dock.converters.qe.densityfile import DAT, HDF5, read_density
 from dock.converters.qe.gridfile import GRID_FILE

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dock.converters._format import ReadOptions
+from dock.converters.format import ReadOptions
 from dock.converters.siesta import FORMAT
 from dock.converters.siesta.dmfile import read_dm, read_tshs
 from dock.converters.siesta.fortran import row_slices

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dock.converters._format import ReadOptions
 from dock.converters.deeph.folder import read_folder
+from dock.converters.format import ReadOptions
 from dock.converters.siesta import FORMAT, read
 from dock.converters.siesta.run import find_main, input_files
 from dock.core.check import check_calculation

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dock.converters._format import ReadOptions, WriteOptions
 from dock.converters.deeph import FORMAT as UNIFIED
+from dock.converters.format import ReadOptions, WriteOptions
 from dock.converters.openmx import FORMAT as OPENMX
 from dock.converters.siesta import FORMAT
 from dock.converters.siesta.hsx import read_hsx

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,19 @@ from dock.core.check import Finding
 from dock.core.quantity import quantity_of
 from dock.core.spin import Spin
 from dock.errors import LossError, UsageError
+from dock.io.files import folder_transaction, write_text
 
-__all__ = ["Format", "ReadOptions", "Transfer", "WriteOptions"]
+__all__ = [
+    "ALL_SPINS",
+    "Format",
+    "Marker",
+    "ReadOptions",
+    "Reader",
+    "Transfer",
+    "WriteOptions",
+    "Writer",
+    "hand_over",
+]
 
 ALL_SPINS = (Spin.NONE, Spin.COLLINEAR, Spin.NONCOLLINEAR)
 
@@ -32,6 +44,11 @@ class ReadOptions:
 
     basis: Path | None = None
     settings: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, basis: str | Path | None, settings: Mapping[str, str] | None) -> ReadOptions:
+        """Return the options of what callers may leave out."""
+        return cls(None if basis is None else Path(basis), settings or {})
 
 
 @dataclass(frozen=True)
@@ -63,6 +80,17 @@ class WriteOptions:
     basis: Path | None = None
     command: str = ""
     settings: Mapping[str, str] = field(default_factory=dict)
+
+    def completed(
+        self, settings: Mapping[str, str] | None, *, overwrite: bool, allow_lossy: bool
+    ) -> WriteOptions:
+        """Return the options with what was given beside them."""
+        return replace(
+            self,
+            settings={**self.settings, **(settings or {})},
+            overwrite=self.overwrite or overwrite,
+            allow_lossy=self.allow_lossy or allow_lossy,
+        )
 
     def choice(self, name: str, allowed: Sequence[str], default: str) -> str:
         """Return a setting that is one of some words.
@@ -100,14 +128,27 @@ class WriteOptions:
         if len(words) != 3 or not all(word.isdecimal() and int(word) > 0 for word in words):
             found = "nothing" if text is None else f"'{text}'"
             raise UsageError(
-                f"the setting {name} is three counts, --set {name}=N1,N2,N3; found {found}. "
-                f"{why}".rstrip()
+                f"the setting {name} is three counts, settings={{'{name}': 'N1,N2,N3'}}; "
+                f"found {found}. {why}".rstrip()
             )
         return int(words[0]), int(words[1]), int(words[2])
 
 
+Reader = Callable[[Path, ReadOptions], Calculation]
+"""What reads a run, given what `Format.detect` returned; matrices are read when asked for."""
+
+Writer = Callable[[Calculation, Path, WriteOptions], list[Path]]
+"""What writes a calculation into an empty folder and returns the paths that it wrote there.
+
+The matrices to write are in ``options.quantities``, checked. The caller hands the folder over to
+its final name when the writer has succeeded.
+"""
+
 Transfer = Callable[[Path, Path, WriteOptions], list[Path]]
-"""What takes a run's main path and writes what it has into an empty folder."""
+"""What takes a run's main path and writes what it has, under the same terms as a `Writer`."""
+
+Marker = tuple[str, Mapping[str, object]]
+"""Name and content of a small JSON file that goes along, completed by the list of files."""
 
 
 def _reads_nothing(path: Path) -> Path | None:  # noqa: ARG001 - the signature of a detector
@@ -134,14 +175,11 @@ class Format:
         Given a folder or file, return the main path of the run it is, or None. It must not raise
         for foreign content, and must not read more than a header.
     read, write
-        The reader, called with what `detect` returned, and the writer. None where the format goes
-        one way only. The writer gets an empty folder, the checked list of matrices in
-        ``options.quantities``, and returns the paths that it wrote there; the caller hands the
-        folder over to its final name when the writer has succeeded.
+        A `Reader` and a `Writer`; None where the format goes one way only. `load` and `save` are
+        what callers use.
     transfers
         For a source without orbitals, which no ``Calculation`` can hold: the formats that it goes
-        to, each with what writes them straight from the run's main path, under the same terms as
-        a writer. The settings are those of the target.
+        to, each with its `Transfer`. The settings are those of the target.
     describe
         For such a source: given what `detect` returned, what ``dock info`` shows, as plain data.
     inputs
@@ -153,8 +191,8 @@ class Format:
         For such a source: the format as which a run is read where a folder of basis files is
         given; empty where there is none.
     settings, read_settings
-        Names of the writer's and the reader's own settings (``--set name=value``), each with one
-        line of help.
+        Names of the writer's and the reader's own settings (``settings={'name': 'value'}``), each
+        with one line of help.
     notes
         What the user should know: keywords that make the files exist.
     """
@@ -167,8 +205,8 @@ class Format:
     write_spins: tuple[Spin, ...] = ALL_SPINS
     versions: str = ""
     detect: Callable[[Path], Path | None] = _reads_nothing
-    read: Callable[[Path, ReadOptions], Calculation] | None = None
-    write: Callable[[Calculation, Path, WriteOptions], list[Path]] | None = None
+    read: Reader | None = None
+    write: Writer | None = None
     transfers: Mapping[str, Transfer] = field(default_factory=dict)
     describe: Callable[[Path], dict[str, Any]] | None = None
     inputs: Callable[[Path], list[Path]] = field(default=lambda path: [path])
@@ -178,13 +216,97 @@ class Format:
     read_settings: Mapping[str, str] = field(default_factory=dict)
     notes: str = ""
 
-    def require_reader(self) -> Callable[[Path, ReadOptions], Calculation]:
+    def load(
+        self,
+        path: str | Path,
+        *,
+        basis: str | Path | None = None,
+        settings: Mapping[str, str] | None = None,
+    ) -> Calculation:
+        """Read one run of this format.
+
+        Parameters
+        ----------
+        path
+            The run's folder or main file.
+        basis
+            Folder with the code's basis files, where the run lacks them; then the shells carry
+            their radial functions.
+        settings
+            What only this format's reader understands; see `read_settings`.
+
+        Returns
+        -------
+        Calculation
+            Its matrices are read when they are asked for.
+
+        Raises
+        ------
+        MissingDataError, FormatError
+            When a file is missing or damaged; the message names it and says what to do.
+        UsageError
+            For a setting that there is not, or a format that is only written.
+        """
+        path = Path(path)
+        return self.load_main(self.detect(path) or path, ReadOptions.of(basis, settings))
+
+    def load_main(self, main: Path, options: ReadOptions) -> Calculation:
+        """Read the run whose main path `detect` has found; see `load`."""
+        self.check_settings(options.settings, self.read_settings)
+        return self.require_reader()(main, options)
+
+    def save(
+        self,
+        calc: Calculation,
+        path: str | Path,
+        options: WriteOptions | None = None,
+        *,
+        settings: Mapping[str, str] | None = None,
+        overwrite: bool = False,
+        allow_lossy: bool = False,
+        marker: Marker | None = None,
+    ) -> list[Path]:
+        """Write a calculation in this format; all files appear at once, or none.
+
+        Parameters
+        ----------
+        calc
+            What to write.
+        path
+            Target folder; made if need be.
+        options
+            Which matrices, precision, and all that follows.
+        settings, overwrite, allow_lossy
+            Short for these fields of `WriteOptions`.
+        marker
+            A small file that goes along.
+
+        Returns
+        -------
+        list of Path
+            The files written.
+
+        Raises
+        ------
+        LossError
+            When the format cannot hold something; no file is opened then.
+        OutputError
+            When a target exists or cannot be written.
+        """
+        writer = self.require_writer()
+        wanted = (options or WriteOptions()).completed(
+            settings, overwrite=overwrite, allow_lossy=allow_lossy
+        )
+        wanted = replace(wanted, quantities=self.chosen(calc, wanted))
+        return hand_over(path, wanted, lambda folder: writer(calc, folder, wanted), marker)
+
+    def require_reader(self) -> Reader:
         """Return the reader, or raise where the format is only written."""
         if self.read is None:
             raise UsageError(f"the format '{self.name}' is written, not read. See: dock formats")
         return self.read
 
-    def require_writer(self) -> Callable[[Calculation, Path, WriteOptions], list[Path]]:
+    def require_writer(self) -> Writer:
         """Return the writer, or raise where the format is only read."""
         if self.write is None:
             raise UsageError(f"the format '{self.name}' is read, not written. See: dock formats")
@@ -202,7 +324,7 @@ class Format:
             known = " or ".join(f"'{name}'" for name in self.transfers)
             raise UsageError(
                 f"the format '{self.name}' has no orbitals, hence no matrices for '{target}'. "
-                f"What it has goes to {known}: --to {next(iter(self.transfers))}"
+                f"What it has goes to {known}: target='{next(iter(self.transfers))}'"
             )
         return self.transfers.get(target)
 
@@ -241,7 +363,7 @@ class Format:
         if lost and not options.allow_lossy:
             raise LossError(
                 f"the format '{self.name}' cannot hold the {', '.join(lost)} of {calc.source}. "
-                f"Choose the matrices with --matrices, or give --allow-lossy to leave it out."
+                f"Choose matrices with quantities=NAMES, or pass allow_lossy=True to leave it out."
             )
         if calc.spin not in self.write_spins:
             raise LossError(
@@ -249,3 +371,42 @@ class Format:
                 f"{calc.source} has."
             )
         return tuple(name for name in wanted if name in self.writes)
+
+
+def hand_over(
+    path: str | Path,
+    options: WriteOptions,
+    fill: Callable[[Path], list[Path]],
+    marker: Marker | None = None,
+) -> list[Path]:
+    """Have an empty folder filled, add the marker, and give all to the target at once.
+
+    Parameters
+    ----------
+    path
+        Target folder; made if need be.
+    options
+        Whether files that exist are replaced.
+    fill
+        Writes into the folder that it is given and returns the files.
+    marker
+        A small file that goes along.
+
+    Returns
+    -------
+    list of Path
+        The files under their final names.
+
+    Raises
+    ------
+    OutputError
+        When a target exists or cannot be written.
+    """
+    target = Path(path)
+    with folder_transaction(target, overwrite=options.overwrite) as temporary:
+        written = fill(temporary)
+        if marker is not None:
+            name, content = marker
+            files = [str(file.relative_to(temporary)) for file in written]
+            write_text(temporary / name, json.dumps({**content, "files": files}) + "\n")
+    return [target / file.relative_to(temporary) for file in written]

@@ -9,15 +9,15 @@ from typing import Any
 import numpy as np
 
 from dock._version import __version__
-from dock.converters._csr import csr_by_lattice_vector
-from dock.converters._format import Format, WriteOptions
+from dock.converters.csr import csr_by_lattice_vector
+from dock.converters.format import Format, WriteOptions
 from dock.core.calculation import Calculation
 from dock.core.matrix import AOMatrix
 from dock.core.quantity import QUANTITIES
 from dock.core.spin import Spin
 from dock.io.files import write_text
 
-__all__ = ["FORMAT", "INDEX", "write_calculation"]
+__all__ = ["FORMAT", "INDEX", "write", "write_calculation"]
 
 INDEX = "matrices.json"
 _AXES = ("x", "y", "z")
@@ -107,3 +107,5 @@ FORMAT = Format(
     write=write_calculation,
     notes="matrices.json says which file holds what.",
 )
+
+write = FORMAT.save

@@ -1,0 +1,258 @@
+"""The registry of formats: found by name or by content, read and written through one door.
+
+Formats are the built-in ones and those of the entry points ``dock.formats`` of installed packages;
+a third party adds one with a single line of its ``pyproject.toml``.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dock.converters.format import Format, Marker, ReadOptions, WriteOptions, hand_over
+from dock.core.calculation import Calculation
+from dock.errors import DependencyError, FormatError, MissingDataError, UsageError
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
+
+__all__ = [
+    "BUILT_IN",
+    "detect",
+    "format_names",
+    "get_format",
+    "read",
+    "resolve",
+    "transfer",
+    "write",
+]
+
+BUILT_IN = {
+    "deeph": ("dock.converters.deeph", "FORMAT"),
+    "openmx": ("dock.converters.openmx", "FORMAT"),
+    "openmx-restart": ("dock.converters.openmx", "RESTART"),
+    "siesta": ("dock.converters.siesta", "FORMAT"),
+    "abacus": ("dock.converters.abacus", "FORMAT"),
+    "aims": ("dock.converters.aims", "FORMAT"),
+    "pyscf": ("dock.converters.pyscf", "FORMAT"),
+    "deeph-legacy": ("dock.converters.deeph_legacy", "FORMAT"),
+    "qe": ("dock.converters.qe", "FORMAT"),
+    "qe-folder": ("dock.converters.qe", "FOLDER"),
+    "qe-orbitals": ("dock.planewave.format", "FORMAT"),  # by name: it stands above this package
+    "npz": ("dock.converters.npz", "FORMAT"),
+    "petsc": ("dock.converters.petsc", "FORMAT"),
+    "wannier90": ("dock.converters.wannier90", "FORMAT"),
+    "sisl": ("dock.converters.sisl", "FORMAT"),
+}
+"""Name → module and attribute of each built-in format, in the order in which they are tried."""
+
+_log = logging.getLogger("dock")
+
+
+@cache
+def plugins() -> dict[str, EntryPoint]:
+    """Return the formats that other packages bring, by name."""
+    from importlib.metadata import entry_points
+
+    return {point.name: point for point in entry_points(group="dock.formats")}
+
+
+def format_names() -> tuple[str, ...]:
+    """Return the names of all formats: the built-in ones, then those of plug-ins."""
+    return (*BUILT_IN, *(name for name in plugins() if name not in BUILT_IN))
+
+
+@cache
+def get_format(name: str) -> Format:
+    """Return a format by name.
+
+    Raises
+    ------
+    UsageError
+        When no format has that name; the message lists those there are.
+    DependencyError
+        When a plug-in cannot be imported.
+    """
+    if name in BUILT_IN:
+        module, attribute = BUILT_IN[name]
+        entry: Format = getattr(importlib.import_module(module), attribute)
+        return entry
+    point = plugins().get(name)
+    if point is None:
+        known = ", ".join(format_names())
+        raise UsageError(f"there is no format '{name}'. Known: {known}. See: dock formats")
+    try:
+        loaded = point.load()
+    except (ImportError, AttributeError) as error:
+        raise DependencyError(
+            f"the plug-in of format '{name}' cannot be loaded: {error}"
+        ) from error
+    if not isinstance(loaded, Format):
+        raise UsageError(f"the plug-in of format '{name}' is no dock Format but {type(loaded)}.")
+    return loaded
+
+
+def detect(path: str | Path) -> tuple[Format, Path] | None:
+    """Return the format that recognises a path by its content, with the run's main path."""
+    path = Path(path)
+    for name in format_names():
+        try:
+            candidate = get_format(name)
+        except (DependencyError, UsageError) as error:  # a plug-in that is broken
+            _log.warning("%s", error)
+            continue
+        main = candidate.detect(path)
+        if main is not None:
+            return candidate, main
+    return None
+
+
+def resolve(path: str | Path, format: str | None = None) -> tuple[Format, Path]:  # noqa: A002
+    """Return the format and main path of one run, given or detected.
+
+    Raises
+    ------
+    MissingDataError
+        When nothing is there.
+    FormatError
+        When no format, or not the one given, recognises the content.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise MissingDataError("the input", path, "There is no such file or folder.")
+    if format is not None:
+        entry = get_format(format)
+        entry.require_reader()
+        main = entry.detect(path)
+        if main is None:
+            raise FormatError(path, f"no {entry.title} is recognised here", fix=entry.notes or None)
+        return entry, main
+    recognised = detect(path)
+    if recognised is None:
+        known = ", ".join(format_names())
+        raise FormatError(
+            path,
+            "the content is not recognised",
+            expected=f"a run of one of: {known}",
+            fix="Pass format=NAME, or the path of the run's main file.",
+        )
+    return recognised
+
+
+def read(
+    path: str | Path,
+    format: str | None = None,  # noqa: A002 - the name in the contract
+    *,
+    basis: str | Path | None = None,
+    settings: Mapping[str, str] | None = None,
+) -> Calculation:
+    """Read one run of any code.
+
+    Parameters
+    ----------
+    path
+        The run's folder or main file.
+    format
+        Name of the format; recognised by content when left out.
+    basis
+        Folder with the code's basis files, where the run lacks them. A plane-wave run is projected
+        onto that basis.
+    settings
+        What only that format's reader understands; see `Format.read_settings`.
+
+    Returns
+    -------
+    Calculation
+        Its matrices are read when they are asked for.
+
+    Examples
+    --------
+    >>> read("fixtures/openmx/si").spin.value
+    'none'
+    """
+    entry, main = resolve(path, format)
+    if basis is not None and entry.with_basis:
+        entry = get_format(entry.with_basis)
+    return entry.load_main(main, ReadOptions.of(basis, settings))
+
+
+def write(
+    calc: Calculation,
+    path: str | Path,
+    format: str = "deeph",  # noqa: A002 - the name in the contract
+    options: WriteOptions | None = None,
+    *,
+    settings: Mapping[str, str] | None = None,
+    overwrite: bool = False,
+    allow_lossy: bool = False,
+    marker: Marker | None = None,
+) -> list[Path]:
+    """Write a calculation in any format and return the files written.
+
+    Parameters
+    ----------
+    calc
+        What to write.
+    path
+        Target folder; made if need be.
+    format
+        Name of the format; the unified folder when left out.
+    options, settings, overwrite, allow_lossy, marker
+        As for `Format.save`: which matrices, precision, whether to replace or to lose something.
+
+    Raises
+    ------
+    LossError
+        When the format cannot hold something; no file is opened then.
+    OutputError
+        When a target exists or cannot be written.
+    """
+    return get_format(format).save(
+        calc,
+        path,
+        options,
+        settings=settings,
+        overwrite=overwrite,
+        allow_lossy=allow_lossy,
+        marker=marker,
+    )
+
+
+def transfer(
+    source: Path,
+    source_format: str,
+    path: str | Path,
+    format: str = "deeph",  # noqa: A002 - the name in the contract
+    options: WriteOptions | None = None,
+    *,
+    marker: Marker | None = None,
+) -> list[Path]:
+    """Write what a run without orbitals has straight into another format; see `write`.
+
+    Parameters
+    ----------
+    source, source_format
+        Main path of the run, and its format.
+    path, format, options, marker
+        As for `write`.
+
+    Raises
+    ------
+    UsageError
+        When the run's format does not go to that one, or matrices were asked for.
+    OutputError
+        When a target exists or cannot be written.
+    """
+    options = options or WriteOptions()
+    writer = get_format(source_format).transfer_to(format)
+    if writer is None:
+        raise UsageError(f"the format '{source_format}' has matrices: read it and write them.")
+    if options.quantities is not None:
+        raise UsageError(f"{source}: the format '{source_format}' has no matrices to choose from.")
+    entry = get_format(format)
+    entry.check_settings(options.settings, entry.settings)
+    return hand_over(path, options, lambda folder: writer(source, folder, options), marker)
