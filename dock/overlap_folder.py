@@ -10,12 +10,17 @@ from typing import Any
 import numpy as np
 
 from dock._version import __version__
-from dock.converters.basis_files import SpeciesBasis, basis_for, read_basis_folder
+from dock.converters.basis_files import (
+    SpeciesBasis,
+    basis_for,
+    has_basis_files,
+    read_basis_folder,
+)
 from dock.converters.structure_files import read_structure
 from dock.core.basis import Basis
 from dock.core.pairs import Pairs
 from dock.core.structure import Structure
-from dock.errors import FormatError, OutputError, UsageError
+from dock.errors import FormatError, MissingDataError, OutputError, UsageError
 from dock.overlap.assemble import Integrals
 from dock.threads import available_cpus
 
@@ -70,7 +75,7 @@ class OverlapJob:
     def prepare(
         cls,
         path: Path,
-        folder: Path,
+        folder: Path | None,
         target: OverlapTarget,
         *,
         code: str = "auto",
@@ -84,7 +89,7 @@ class OverlapJob:
         path
             The structure: a unified folder, or any file that `read_structure` takes.
         folder
-            The basis files.
+            The basis files; None for the folder of the structure.
         target
             Must not hold another structure or other orbitals.
         code
@@ -99,9 +104,10 @@ class OverlapJob:
         FormatError, UsageError
             When they do not fit each other.
         """
-        found = read_structure(path)
-        structure, order = _grouped(found.structure)
-        species = read_basis_folder(folder, code, strings=strings or found.basis_strings)
+        source = read_structure(path)
+        structure, order = _grouped(source.structure)
+        folder = _basis_beside(path, source.path) if folder is None else folder
+        species = read_basis_folder(folder, code, strings=strings or source.basis_strings)
         basis = basis_for(structure, species)
         _check_folder(target.folder, structure, basis)
         pairs: str | Pairs = pattern
@@ -110,7 +116,7 @@ class OverlapJob:
         integrals = Integrals.prepare(
             structure, basis, pairs=pairs, projectors=_projectors(basis, species)
         )
-        return cls(integrals, species, found.path, order)
+        return cls(integrals, species, source.path, order)
 
     @property
     def has_projectors(self) -> bool:
@@ -167,6 +173,17 @@ class OverlapJob:
             rows.append(row)
         _write_missing(self, target.folder)
         return rows
+
+
+def _basis_beside(path: Path, source: Path) -> Path:
+    """Return the folder of a structure, or of the file in it that was read, with basis files."""
+    places = dict.fromkeys(place if place.is_dir() else place.parent for place in (path, source))
+    folder = next((place for place in places if has_basis_files(place)), None)
+    if folder is None:
+        raise MissingDataError(
+            "the folder of basis files", path, "None are beside the structure: pass basis=DIR."
+        )
+    return folder
 
 
 def _grouped(structure: Structure) -> tuple[Structure, list[int] | None]:

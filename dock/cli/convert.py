@@ -186,8 +186,15 @@ def _print_report(report: Report, *, as_json: bool, quiet: bool) -> None:
         click.echo(f"dock: the failures are listed in {report.failures}", err=True)
 
 
+_LISTED = 12
+"""Files that are listed by name; of more the number is told, as some formats write hundreds."""
+
+
 def _print_single(outcome: Outcome) -> None:
     if outcome.status == "skipped":
         click.echo(f"{outcome.target}: made before from this run; nothing to do")
+    if len(outcome.files) > _LISTED:
+        click.echo(f"{outcome.target}: {len(outcome.files)} files")
+        return
     for file in outcome.files:
         click.echo(file)

@@ -28,14 +28,13 @@ More examples:
   dock compute-overlap run --basis ions --quantities S,T,r,dS --pairs run/hamiltonian.h5
 """,
 )
-@click.argument("structure", type=click.Path(path_type=Path))
+@click.argument("structure", default=".", type=click.Path(path_type=Path))
 @click.option(
     "--basis",
     "basis_folder",
-    required=True,
     type=click.Path(path_type=Path),
     metavar="DIR",
-    help="Folder of the code's basis files: .ion.xml/.ion.nc/.ion, .pao or .orb.",
+    help="Folder of the basis files (.ion, .pao, .orb) [default: that of STRUCTURE].",
 )
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), help="[default: overlap.h5 beside STRUCTURE]"
@@ -65,7 +64,7 @@ More examples:
 @quiet_option
 def compute_overlap(
     structure: Path,
-    basis_folder: Path,
+    basis_folder: Path | None,
     output: Path | None,
     code: str,
     strings: tuple[str, ...],
@@ -83,9 +82,10 @@ def compute_overlap(
     Example:
       dock compute-overlap POSCAR --basis ions
 
-    STRUCTURE is a unified folder, POSCAR, CIF, extxyz, STRU, fdf, or an OpenMX input. Beside
-    overlap.h5, POSCAR and info.json are written where they are missing; existing ones are kept,
-    and must agree. T is the kinetic energy, r the position, dS and dT the gradients.
+    STRUCTURE is a unified folder, POSCAR, CIF, extxyz, STRU, fdf, an OpenMX input, or a folder with
+    one of them; the current folder when left out. Beside overlap.h5, POSCAR and info.json are
+    written where they are missing; existing ones are kept, and must agree. T is the kinetic energy,
+    r the position, dS and dT the gradients.
     """
     show_log(quiet=quiet)
     from dock.overlap_folder import OverlapJob, OverlapTarget

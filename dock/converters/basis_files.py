@@ -11,7 +11,14 @@ from dock.core.elements import atomic_number
 from dock.core.structure import Structure
 from dock.errors import ConventionError, FormatError, MissingDataError, UsageError
 
-__all__ = ["CODES", "SpeciesBasis", "basis_for", "detect_code", "read_basis_folder"]
+__all__ = [
+    "CODES",
+    "SpeciesBasis",
+    "basis_for",
+    "detect_code",
+    "has_basis_files",
+    "read_basis_folder",
+]
 
 
 @dataclass(frozen=True)
@@ -97,6 +104,11 @@ _READERS: dict[str, tuple[str, Callable[[Path, Mapping[str, str]], list[SpeciesB
 
 CODES = tuple(_READERS)
 """Codes whose basis files are read."""
+
+
+def has_basis_files(folder: Path) -> bool:
+    """Say whether a folder holds basis files of any code."""
+    return any(any(folder.glob(pattern)) for pattern, _ in _READERS.values())
 
 
 def detect_code(folder: str | Path) -> str:

@@ -15,7 +15,7 @@ from dock.io.files import write_text
 __all__ = ["FORMAT", "SETTINGS", "write", "write_calculation"]
 
 SETTINGS: Mapping[str, str] = {
-    "file": "nc (needs netCDF4), TSHS or HSX (default TSHS)",
+    "file": "nc, TSHS or HSX (default TSHS)",
     "name": "file name without ending (default dock)",
 }
 

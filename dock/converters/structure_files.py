@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from dock.converters.registry import detect, read
 from dock.core.structure import Structure
 from dock.errors import DockError, FormatError, MissingDataError
 
@@ -40,7 +41,7 @@ def read_structure(path: str | Path) -> StructureFile:
     ----------
     path
         A unified folder, POSCAR, fdf, STRU, OpenMX input, a finished run of any code that `dock`
-        reads, or any file that ASE reads.
+        reads, any file that ASE reads, or a folder with one of these.
 
     Raises
     ------
@@ -68,10 +69,30 @@ def read_structure(path: str | Path) -> StructureFile:
 def _folder(folder: Path) -> StructureFile:
     if (folder / "POSCAR").is_file():
         return _poscar(folder / "POSCAR")
-    from dock.converters.registry import read
-
-    calc = read(folder)
+    found = [] if detect(folder) else [file for file in folder.iterdir() if _is_structure(file)]
+    if len(found) > 1:
+        raise FormatError(
+            folder,
+            "the folder holds several structures",
+            expected="one",
+            found=", ".join(sorted(file.name for file in found)),
+            fix="Give the file itself.",
+        )
+    if found:
+        return read_structure(found[0])
+    calc = read(folder)  # without a run this raises, saying what was expected there
     return StructureFile(calc.structure, Path(calc.source))
+
+
+_ENDINGS = (".fdf", ".cif", ".xyz", ".extxyz", ".vasp")
+_NAMES = ("CONTCAR", "STRU", "geometry.in")
+
+
+def _is_structure(file: Path) -> bool:
+    """Say by its name whether a file is a structure; a ``.dat`` is looked into."""
+    if file.suffix == ".dat" and file.is_file():
+        return b"atoms.speciesandcoordinates" in file.read_bytes().lower()
+    return (file.suffix in _ENDINGS or file.name in _NAMES) and file.is_file()
 
 
 def _fdf(path: Path) -> StructureFile:

@@ -108,6 +108,17 @@ class TestOptions:
         samples.refused(samples.cli("convert", "runs", "-o", "one", "--shard", "2/2"), "--shard")
         samples.refused(samples.cli("convert", "runs", "-o", "one", "-j", "0"), "--jobs")
 
+    def test_many_files_are_summed_up(self, run):
+        """A format that writes a file for each lattice vector does not fill the screen."""
+        answer = samples.cli("convert", run, "--to", "npz", "-o", "out", "--matrices", "H,S")
+        n_files = len(samples.names(Path("out"))) - 1  # .dock.json
+        assert n_files > 12
+        assert answer.out == f"out: {n_files} files\n"
+        row = json.loads(
+            samples.cli("convert", run, "--to", "npz", "-o", "b", "--matrices", "S", "--json").out
+        )
+        assert len(row["files"]) > 12  # a script gets all names
+
     def test_lossy(self, run):
         samples.refused(
             samples.cli("convert", run, "--to", "openmx-restart", "--set", "grid=1,1,1"),

@@ -1,6 +1,7 @@
 """``dock compute-overlap``: what it writes, what it keeps, what it refuses."""
 
 import json
+import shutil
 
 import h5py
 import numpy as np
@@ -83,7 +84,7 @@ def test_existing_files_are_kept(case):
     info["fermi_energy_eV"] = -3.25
     (run / "info.json").write_text(json.dumps(info))
     before = {name: (run / name).read_bytes() for name in ("POSCAR", "info.json", "overlap.h5")}
-    with pytest.raises(OutputError, match=r"overlap\.h5: exists already.*--overwrite"):
+    with pytest.raises(OutputError, match=r"overlap\.h5: exists already.*overwrite=True"):
         call(run, "--basis", basis)
     assert {name: (run / name).read_bytes() for name in before} == before
     call(run, "--basis", basis, "--overwrite", "--single-precision")
@@ -161,3 +162,44 @@ def test_bad_input(case, tmp_path):
     with pytest.raises(FormatError, match="the structure cannot be read"):
         call(tmp_path / "odd.cif", "--basis", basis)
     assert sorted(path.name for path in run.iterdir()) == ["POSCAR"]
+
+
+class TestDefaults:
+    """Alone, the command takes the current folder, and finds the basis beside the structure."""
+
+    def test_in_a_folder_with_structure_and_basis(self, case, monkeypatch):
+        run, basis = case
+        for file in basis.iterdir():
+            file.rename(run / file.name)
+        monkeypatch.chdir(run)
+        assert "overlap.h5" in call()
+        assert read(run).basis.ls("N") == (0, 1, 2)
+
+    def test_in_the_folder_of_an_input(self, tmp_path, monkeypatch, bundled):
+        """No POSCAR and no finished run: the code's own structure file is found."""
+        for name in ("graphene.fdf", "C.ion.nc"):
+            shutil.copy(bundled / "siesta" / "graphene" / name, tmp_path)
+        monkeypatch.chdir(tmp_path)
+        call()
+        expected = read(bundled / "siesta" / "graphene").overlap
+        k = [0.1, 0.2, 0.0]
+        assert np.abs(read(tmp_path).overlap.k(k) - expected.k(k)).max() < 1e-4
+
+    def test_of_a_run(self, tmp_path, bundled):
+        run = tmp_path / "run"
+        shutil.copytree(bundled / "siesta" / "graphene", run)
+        call(run, "-o", tmp_path / "out")
+        assert read(tmp_path / "out").structure.formula == "C2"
+
+    def test_what_is_missing_is_said(self, case, tmp_path, monkeypatch):
+        run, _ = case
+        with pytest.raises(MissingDataError, match=r"folder of basis files.*basis=DIR"):
+            call(run)
+        monkeypatch.chdir(tmp_path)
+        with pytest.raises(FormatError, match="not recognised"):
+            call()
+        (run / "a.cif").write_text("x")
+        (run / "b.cif").write_text("x")
+        (run / "POSCAR").unlink()
+        with pytest.raises(FormatError, match=r"several structures.*a\.cif, b\.cif"):
+            call(run)

@@ -178,15 +178,23 @@ def _of_input(path: Path) -> Path | None:
 
 
 def _main_in(folder: Path) -> Path | None:
+    files = _candidates(folder)
+    if len(files) > 1:
+        return folder
+    return files[0] if files else None
+
+
+def _candidates(folder: Path) -> list[Path]:
+    """Return the matrix files of the best kind there is; one where a single one has a label."""
     for suffix in _MAIN_SUFFIXES:
-        found = [file for file in sorted(folder.glob(f"*{suffix}")) if _is_main(file)]
-        if len(found) > 1:
-            named = [file for file in found if RunFiles(file).label == file.stem]
+        files = [file for file in sorted(folder.glob(f"*{suffix}")) if _is_main(file)]
+        if len(files) > 1:
+            named = [file for file in files if RunFiles(file).label == file.stem]
             labelled = [file for file in named if _has_label(file)]
-            found = labelled if len(labelled) == 1 else found
-        if found:
-            return found[0] if len(found) == 1 else folder
-    return None
+            files = labelled if len(labelled) == 1 else files
+        if files:
+            return files
+    return []
 
 
 def _has_label(file: Path) -> bool:
@@ -224,19 +232,18 @@ def open_main(path: Path) -> MatrixFile:
         When there is none.
     """
     if path.is_dir():
-        names = [file.name for file in sorted(path.iterdir()) if file.suffix in _MAIN_SUFFIXES]
-        found = find_main(path)
-        if found is None:
+        files = _candidates(path)
+        if not files:
             raise MissingDataError("a matrix file of SIESTA", path, "Run it with 'SaveHS true'.")
-        if found.is_dir():
+        if len(files) > 1:
             raise FormatError(
                 path,
                 "the folder holds several matrix files",
                 expected="one run",
-                found=", ".join(names),
+                found=", ".join(file.name for file in files),
                 fix="Give the file itself.",
             )
-        path = found
+        path = files[0]
     readers = {
         ".TSHS": read_tshs,
         ".onlyS": read_tshs,

@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import re
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from dock.converters.format import WriteOptions
 from dock.core.calculation import Calculation
 from dock.core.kspace import KBuilder
 from dock.core.spin import Spin
-from dock.errors import MissingDataError, SolverError, UsageError
+from dock.errors import DependencyError, MissingDataError, SolverError, UsageError
 
 _SPEC = importlib.util.spec_from_file_location(
     "independent_exits", Path(__file__).with_name("independent.py")
@@ -25,6 +26,7 @@ _SPEC = importlib.util.spec_from_file_location(
 independent = importlib.util.module_from_spec(_SPEC)
 _SPEC.loader.exec_module(independent)
 
+ROOT = Path(__file__).resolve().parents[3]
 HS = ("overlap", "hamiltonian")
 K = np.array([0.1, 0.23, 0.37])
 SYSTEMS = ["si", "o2-spin", "o2-nc-soc"]
@@ -229,13 +231,27 @@ def test_wrong_settings(bundled, tmp_path, wrong):
         write(wannier90.FORMAT, load(bundled, "si"), tmp_path, **wrong)
 
 
+def test_the_extra_that_is_named_brings_netcdf(bundled, tmp_path, monkeypatch):
+    """``file=nc`` without netCDF4: the extra in the message must contain it, and so must all."""
+    import tomllib
+
+    monkeypatch.setitem(sys.modules, "netCDF4", None)
+    with pytest.raises(DependencyError) as caught:
+        write(sisl_exit.FORMAT, load(bundled, "si"), tmp_path, file="nc")
+    extra = re.search(r"dock-dft\[(\w+)\]", str(caught.value))[1]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    assert any(line.startswith("netCDF4") for line in extras[extra])
+    assert extra in re.search(r"\[(.*)\]", extras["all"][0])[1].split(",")
+
+
 def test_wannier90_needs_both_and_a_good_overlap(bundled, tmp_path):
     calc = load(bundled, "si")
     only = Calculation(calc.structure, calc.basis, calc.spin, {"hamiltonian": calc.hamiltonian})
     with pytest.raises(MissingDataError, match="overlap"):
         write(wannier90.FORMAT, only, tmp_path, ("hamiltonian",))
     bad = calc.replace(matrices={"hamiltonian": calc.hamiltonian, "overlap": calc.overlap * -1.0})
-    with pytest.raises(SolverError, match="orthogonal.: .no"):
+    with pytest.raises(SolverError, match=r"orthogonal.: .no"):
         write(wannier90.FORMAT, bad, tmp_path)
 
 

@@ -128,7 +128,8 @@ class TestDetection:
         assert find_main(run) == run / "h2o.HSX"
         shutil.copy(run / "h2o.fdf", run / "other.fdf")
         assert find_main(run) == run
-        with pytest.raises(FormatError, match=r"h2o\.HSX"):
+        (run / "O.ion.nc").write_bytes(b"CDF\x01")  # a basis file is no matrix file
+        with pytest.raises(FormatError, match=r"h2o\.HSX, other\.HSX\. "):
             open_run(run)
 
     def test_label_with_more_endings(self, copy_run):
