@@ -10,7 +10,7 @@ import click
 from dock.cli._common import Progress, echo_json, json_option, quiet_option, show_log, table
 
 if TYPE_CHECKING:
-    from dock.core.calculation import Calculation
+    from dock.core.check import Finding
     from dock.core.compare import Difference
 
 __all__ = ["check", "diff", "formats", "info"]
@@ -34,19 +34,15 @@ def info(path: Path, source: str | None, as_json: bool) -> None:
     PATH is a run of any code or a unified folder; the current folder when left out.
     """
     from dock.converters import resolve
-    from dock.converters.format import ReadOptions
+    from dock.converters.inspection import describe
 
     show_log(quiet=False)
-    chosen, main = resolve(path, source)
-    content: dict[str, Any] = {"path": str(main), "format": chosen.name}
-    if chosen.describe is not None:
-        content |= chosen.describe(main)
-    else:
-        content |= _describe(chosen.require_reader()(main, ReadOptions()))
+    entry, main = resolve(path, source)
+    content = describe(entry, main)
     if as_json:
         echo_json(content)
     else:
-        click.echo(_brief_text(content) if chosen.describe is not None else _info_text(content))
+        click.echo(_brief_text(content) if entry.describe is not None else _info_text(content))
 
 
 @click.command()
@@ -65,38 +61,36 @@ def check(paths: tuple[str, ...], source: str | None, as_json: bool, quiet: bool
     positive definite, Tr(ρS) is the number of electrons, and what the code's own log says.
     """
     from dock.converters import get_format
-    from dock.converters.format import ReadOptions
+    from dock.converters.inspection import findings_of
     from dock.converters.plan import find_runs
-    from dock.core.check import Finding, check_calculation
-    from dock.errors import DockError
 
     show_log(quiet=quiet)
     runs = find_runs(paths or (".",), source=source)
     bar = Progress(len(runs), "folders", quiet=quiet)
     n_bad = 0
     for done, (name, main, _) in enumerate(runs, 1):
-        chosen = get_format(name)
-        try:
-            calc = chosen.require_reader()(main, ReadOptions())
-            findings = [*check_calculation(calc), *chosen.check(main)]
-        except DockError as error:
-            findings = [Finding("error", "files", str(error))]
+        findings = findings_of(get_format(name), main)
         bad = any(finding.level == "error" for finding in findings)
         n_bad += bad
         if as_json:
             items = [vars(finding) for finding in findings]
             echo_json({"path": str(main), "format": name, "ok": not bad, "findings": items})
         elif bad or len(runs) == 1:
-            rows = [
-                [finding.level, finding.what, finding.message]
-                for finding in findings
-                if len(runs) == 1 or finding.level == "error"
-            ]
-            click.echo(f"{main}\n{table(rows)}")
+            _print_findings(main, findings, alone=len(runs) == 1)
         bar.update(done, f", {n_bad} with errors" if n_bad else "")
     if not as_json:
         click.echo(f"{len(runs) - n_bad} sound, {n_bad} with errors")
     return 2 if n_bad else 0
+
+
+def _print_findings(main: Path, findings: list[Finding], *, alone: bool) -> None:
+    """Print all findings of a single run, of one among many what is wrong."""
+    rows = [
+        [finding.level, finding.what, finding.message]
+        for finding in findings
+        if alone or finding.level == "error"
+    ]
+    click.echo(f"{main}\n{table(rows)}")
 
 
 @click.command()
@@ -115,28 +109,18 @@ def diff(first: Path, second: Path, rows: int, as_json: bool) -> None:
     has counts as zero in the other.
     """
     from dock.converters import read
-    from dock.core.compare import compare
-    from dock.errors import LayoutError
+    from dock.converters.inspection import compare_runs
 
     show_log(quiet=False)
-    one, other = read(first), read(second)
-    if not one.structure.is_close(other.structure, 1e-3):
-        raise LayoutError(
-            f"{first} and {second} are different structures: {one.structure.formula} with "
-            f"{one.structure.n_atoms} atoms, {other.structure.formula} with "
-            f"{other.structure.n_atoms} (or cell or positions differ by more than 1e-3 Å)."
-        )
-    shared = [name for name in one.available if name in other.available]
-    if not shared:
-        raise LayoutError(f"{first} and {second} have no matrix in common.")
-    for name in shared:
-        result = compare(one.require(name), other.require(name))
+    comparison = compare_runs(read(first), read(second))
+    for difference in comparison.differences:
         if as_json:
-            echo_json(_diff_content(result))
+            echo_json(_diff_content(difference))
         else:
-            click.echo(_diff_text(result, rows))
-    for name in sorted({*one.available, *other.available} - set(shared)):
-        where = first if name in one.available else second
+            click.echo(_diff_text(difference, rows))
+    lone = [(name, first) for name in comparison.only_first]
+    lone += [(name, second) for name in comparison.only_second]
+    for name, where in sorted(lone):
         click.echo(f"dock: note: only {where} has the {name}", err=True)
 
 
@@ -149,91 +133,23 @@ def formats(as_json: bool) -> None:
     Example:
       dock formats
     """
-    from dock.converters import format_names, get_format
+    from dock.converters import format_names
+    from dock.converters.inspection import describe_format
     from dock.errors import DockError
 
     rows = []
     for name in format_names():
         try:
-            entry = get_format(name)
+            content = describe_format(name)
         except DockError as error:  # a plug-in that is broken
             click.echo(f"dock: note: {error}", err=True)
             continue
-        content = {
-            "name": name,
-            "title": entry.title,
-            "reads": _letters(entry.reads) if entry.read else [],
-            "writes": _letters(entry.writes) if entry.write else [],
-            "read_spins": [spin.value for spin in entry.read_spins] if entry.read else [],
-            "write_spins": [spin.value for spin in entry.write_spins] if entry.write else [],
-            "versions": entry.versions,
-            "settings": dict(entry.settings),
-            "read_settings": dict(entry.read_settings),
-            "notes": entry.notes,
-        }
         if as_json:
             echo_json(content)
-        rows.append(
-            [
-                name,
-                " ".join(content["reads"]) or "–",
-                " ".join(content["writes"]) or "–",
-                entry.versions,
-                entry.title,
-            ]
-        )
+        letters = [" ".join(content[key]) or "–" for key in ("reads", "writes")]
+        rows.append([name, *letters, content["versions"], content["title"]])
     if not as_json:
         click.echo(table(rows, ["name", "reads", "writes", "versions", "what it is"]))
-
-
-def _letters(names: tuple[str, ...]) -> list[str]:
-    from dock.core.quantity import quantity_of
-
-    return [quantity_of(name).letter for name in names]
-
-
-def _describe(calc: Calculation) -> dict[str, Any]:
-    """Return what `dock info` shows, as plain data."""
-    structure, basis = calc.structure, calc.basis
-    overlap = calc.get("overlap") if "overlap" in calc.available else None
-    some = overlap or next((calc.require(name) for name in calc.available), None)
-    species = [
-        {
-            "label": label,
-            "element": structure.element_of[label],
-            "atoms": structure.labels.count(label),
-            "basis": basis.describe(label),
-            "shells_l": list(basis.ls(label)),
-            "orbitals": sum(shell.n_orbitals for shell in basis.shells[label]),
-        }
-        for label in basis.species
-    ]
-    return {
-        "formula": structure.formula,
-        "n_atoms": structure.n_atoms,
-        "cell_angstrom": structure.cell.tolist(),
-        "pbc": list(structure.pbc),
-        "species": species,
-        "n_orbitals": basis.n_orbitals,
-        "orbital_order": "shells as listed, m = -l..l; p: y z x; d: xy yz z2 xz x2-y2",
-        "spin": calc.spin.value,
-        "fermi_level_eV": calc.fermi_level,
-        "n_electrons": calc.n_electrons,
-        "matrices": list(calc.available),
-        "n_pairs": None if some is None else len(some.pairs),
-        "n_entries": None if some is None else some.layout.n_entries,
-        "fill": None if some is None else some.layout.n_entries / basis.n_orbitals**2,
-        "lattice_vectors": None if some is None else len(some.pairs.lattice_vectors),
-        "units": "energies eV, lengths angstrom, overlap and density matrix without unit",
-        "bloch_sum": "O(k) = sum_R exp(+2 pi i k.R) O(R), no phase from positions",
-        "provenance": {
-            "code": calc.provenance.code,
-            "version": calc.provenance.version,
-            "files": list(calc.provenance.files),
-            "command": calc.provenance.command,
-        },
-        "notes": calc.provenance.extra.get("notes", []),
-    }
 
 
 def _brief_text(content: dict[str, Any]) -> str:

@@ -1,0 +1,183 @@
+"""What a run holds, whether it is sound, and how two runs differ: plain data for any output."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dock.converters.format import Format, ReadOptions
+from dock.converters.registry import get_format
+from dock.core.calculation import Calculation
+from dock.core.check import Finding, check_calculation
+from dock.core.compare import Difference, compare
+from dock.core.quantity import quantity_of
+from dock.errors import DockError, LayoutError
+
+__all__ = ["Comparison", "compare_runs", "describe", "describe_format", "findings_of"]
+
+_SAME_PLACE = 1e-3  # Å: cells and positions of one structure never differ by more
+
+
+def describe(entry: Format, main: Path) -> dict[str, Any]:
+    """Return what a run holds: structure, basis, levels, matrices, conventions and origin.
+
+    Parameters
+    ----------
+    entry, main
+        Format and main path of the run, from `dock.converters.resolve`.
+
+    Returns
+    -------
+    dict
+        Plain data; a run without orbitals has its own keys, see `Format.describe`.
+
+    Raises
+    ------
+    DockError
+        When the run cannot be read.
+    """
+    content: dict[str, Any] = {"path": str(main), "format": entry.name}
+    if entry.describe is not None:
+        return content | entry.describe(main)
+    return content | _describe_calculation(entry.load_main(main, ReadOptions()))
+
+
+def _describe_calculation(calc: Calculation) -> dict[str, Any]:
+    structure, basis, origin = calc.structure, calc.basis, calc.provenance
+    return {
+        "formula": structure.formula,
+        "n_atoms": structure.n_atoms,
+        "cell_angstrom": structure.cell.tolist(),
+        "pbc": list(structure.pbc),
+        "species": [_describe_species(calc, label) for label in basis.species],
+        "n_orbitals": basis.n_orbitals,
+        "orbital_order": "shells as listed, m = -l..l; p: y z x; d: xy yz z2 xz x2-y2",
+        "spin": calc.spin.value,
+        "fermi_level_eV": calc.fermi_level,
+        "n_electrons": calc.n_electrons,
+        "matrices": list(calc.available),
+        **_sparsity(calc),
+        "units": "energies eV, lengths angstrom, overlap and density matrix without unit",
+        "bloch_sum": "O(k) = sum_R exp(+2 pi i k.R) O(R), no phase from positions",
+        "provenance": {
+            "code": origin.code,
+            "version": origin.version,
+            "files": list(origin.files),
+            "command": origin.command,
+        },
+        "notes": origin.extra.get("notes", []),
+    }
+
+
+def _describe_species(calc: Calculation, label: str) -> dict[str, Any]:
+    structure, basis = calc.structure, calc.basis
+    return {
+        "label": label,
+        "element": structure.symbols[structure.labels.index(label)],
+        "atoms": structure.labels.count(label),
+        "basis": basis.describe(label),
+        "shells_l": list(basis.ls(label)),
+        "orbitals": sum(shell.n_orbitals for shell in basis.shells[label]),
+    }
+
+
+def _sparsity(calc: Calculation) -> dict[str, Any]:
+    """Return the counts of the overlap, or of another matrix; None where there is none."""
+    names = ("n_pairs", "n_entries", "fill", "lattice_vectors")
+    there = sorted(calc.available, key=lambda name: name != "overlap")
+    if not there:
+        return dict.fromkeys(names)
+    matrix = calc.require(there[0])
+    n_entries = matrix.layout.n_entries
+    fill = n_entries / calc.basis.n_orbitals**2
+    counts = (len(matrix.pairs), n_entries, fill, len(matrix.pairs.lattice_vectors))
+    return dict(zip(names, counts, strict=True))
+
+
+def describe_format(name: str) -> dict[str, Any]:
+    """Return what a format reads and writes, with letters for the matrices.
+
+    Raises
+    ------
+    DockError
+        When its plug-in is broken.
+    """
+    entry = get_format(name)
+    return {
+        "name": name,
+        "title": entry.title,
+        "reads": _letters(entry.reads) if entry.read else [],
+        "writes": _letters(entry.writes) if entry.write else [],
+        "read_spins": [spin.value for spin in entry.read_spins] if entry.read else [],
+        "write_spins": [spin.value for spin in entry.write_spins] if entry.write else [],
+        "versions": entry.versions,
+        "settings": dict(entry.settings),
+        "read_settings": dict(entry.read_settings),
+        "notes": entry.notes,
+    }
+
+
+def _letters(names: Sequence[str]) -> list[str]:
+    return [quantity_of(name).letter for name in names]
+
+
+def findings_of(entry: Format, main: Path) -> list[Finding]:
+    """Check the physics of one run, and what the code's other output says of it.
+
+    A run that cannot be read is a finding, not an error: others of a data set follow.
+    """
+    try:
+        calc = entry.load_main(main, ReadOptions())
+        return [*check_calculation(calc), *entry.check(main)]
+    except DockError as error:
+        return [Finding("error", "files", str(error))]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """How two calculations differ.
+
+    Attributes
+    ----------
+    differences
+        One for each matrix that both have.
+    only_first, only_second
+        Names of the matrices that only one has.
+    """
+
+    differences: tuple[Difference, ...]
+    only_first: tuple[str, ...]
+    only_second: tuple[str, ...]
+
+
+def compare_runs(first: Calculation, second: Calculation) -> Comparison:
+    """Compare two calculations of one structure, matrix by matrix.
+
+    Parameters
+    ----------
+    first, second
+        With the same atoms in the same order and the same basis. A pair that only one of them has
+        counts as zero in the other.
+
+    Raises
+    ------
+    LayoutError
+        When structures or bases differ, or they have no matrix in common.
+    """
+    one, other = first.structure, second.structure
+    if not one.is_close(other, _SAME_PLACE):
+        raise LayoutError(
+            f"{first.source} and {second.source} are different structures: {one.formula} with "
+            f"{one.n_atoms} atoms, {other.formula} with {other.n_atoms} (or cell or positions "
+            f"differ by more than {_SAME_PLACE:g} Å)."
+        )
+    shared = [name for name in first.available if name in second.available]
+    if not shared:
+        raise LayoutError(f"{first.source} and {second.source} have no matrix in common.")
+    return Comparison(
+        tuple(compare(first.require(name), second.require(name)) for name in shared),
+        tuple(name for name in first.available if name not in shared),
+        tuple(name for name in second.available if name not in shared),
+    )
