@@ -30,19 +30,8 @@ def write_calculation(calc: Calculation, folder: Path, options: WriteOptions) ->
     the order of ``orbitals`` in the JSON file (m = −l … +l, real harmonics without
     Condon–Shortley phase). The Bloch sum is Σ_R exp(2πi k·R) O(R).
 
-    Parameters
-    ----------
-    calc
-        What to write.
-    folder
-        An existing folder.
-    options
-        ``quantities`` and ``single_precision``.
-
-    Returns
-    -------
-    list of Path
-        The files written, the JSON file last.
+    A `dock.converters.format.Writer`; it uses ``quantities`` and ``single_precision``, and the JSON
+    file is the last one.
     """
     written: list[Path] = []
     listing: list[dict[str, Any]] = []

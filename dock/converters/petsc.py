@@ -31,19 +31,7 @@ def write_calculation(calc: Calculation, folder: Path, options: WriteOptions) ->
     matrix of the lattice vectors; one N × N matrix for each of them follows, in that order. With
     spin all matrices, the overlap too, are 2N × 2N, up before down. Atoms stay in their order.
 
-    Parameters
-    ----------
-    calc
-        What to write.
-    folder
-        An existing folder.
-    options
-        ``quantities``.
-
-    Returns
-    -------
-    list of Path
-        The files written.
+    A `dock.converters.format.Writer`; it uses ``quantities``.
     """
     doubled = calc.spin is not Spin.NONE
     written: list[Path] = []

@@ -27,19 +27,7 @@ def write_calculation(calc: Calculation, folder: Path, options: WriteOptions) ->
     the file's own; the true one is in ``sisl.json``. Orbitals have the real harmonics of `dock`
     (m = −l … +l, no Condon–Shortley phase).
 
-    Parameters
-    ----------
-    calc
-        What to write; the Hamiltonian must be there.
-    folder
-        An existing folder.
-    options
-        The settings of `SETTINGS`.
-
-    Returns
-    -------
-    list of Path
-        The files written.
+    A `dock.converters.format.Writer`; it needs the Hamiltonian and uses the settings of `SETTINGS`.
 
     Raises
     ------

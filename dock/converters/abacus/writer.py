@@ -63,19 +63,7 @@ def write_calculation(calc: Calculation, folder: Path, options: WriteOptions) ->
     the matrices follow. The log holds what readers of ABACUS's output look for (basis, positions,
     Fermi level, electrons), and says that `dock` wrote it.
 
-    Parameters
-    ----------
-    calc
-        What to write.
-    folder
-        An existing, empty folder.
-    options
-        ``quantities`` and the settings of `SETTINGS`.
-
-    Returns
-    -------
-    list of Path
-        The files.
+    A `dock.converters.format.Writer`; it uses ``quantities`` and the settings of `SETTINGS`.
 
     Raises
     ------

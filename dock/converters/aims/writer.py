@@ -40,19 +40,7 @@ def write_calculation(calc: Calculation, folder: Path, options: WriteOptions) ->
     triangle is stored, as FHI-aims does: of a matrix that is not quite Hermitian, its Hermitian
     part.
 
-    Parameters
-    ----------
-    calc
-        What to write.
-    folder
-        An existing, empty folder.
-    options
-        ``quantities`` and the settings of `SETTINGS`.
-
-    Returns
-    -------
-    list of Path
-        The files.
+    A `dock.converters.format.Writer`; it uses ``quantities`` and the settings of `SETTINGS`.
 
     Raises
     ------

@@ -101,19 +101,7 @@ def write_folder(calc: Calculation, folder: Path, options: WriteOptions) -> list
     Atoms are grouped by element in order of first appearance, as the format demands; the source's
     order is kept in info.json. All files get the union of the matrices' pairs, in one order.
 
-    Parameters
-    ----------
-    calc
-        What to write.
-    folder
-        An existing folder; `dock.converters.write` makes it and hands it over when all is done.
-    options
-        See `WriteOptions`.
-
-    Returns
-    -------
-    list of Path
-        The files written, info.json last.
+    A `dock.converters.format.Writer`; info.json is the last file.
 
     Raises
     ------

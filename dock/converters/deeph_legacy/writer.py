@@ -32,19 +32,8 @@ def write_calculation(calc: Calculation, folder: Path, options: WriteOptions) ->
     nothing is regrouped; data that came from a legacy folder get their first order of atoms back.
     Density matrices of runs without spin are summed over both spins, which an attribute says.
 
-    Parameters
-    ----------
-    calc
-        What to write.
-    folder
-        An existing folder.
-    options
-        ``quantities``; the format has no settings and is always in double precision.
-
-    Returns
-    -------
-    list of Path
-        The files written, info.json last.
+    A `dock.converters.format.Writer` without settings, always in double precision; info.json is the
+    last file.
     """
     calc = in_source_order(calc, CODE)
     written = []

@@ -63,19 +63,7 @@ def write_calculation(calc: Calculation, folder: Path, options: WriteOptions) ->
     log says so; overlap and Hamiltonian must be there. Data that came from OpenMX keep the input
     text of that run; others get a generated input with the structure and the basis.
 
-    Parameters
-    ----------
-    calc
-        What to write.
-    folder
-        An existing folder.
-    options
-        ``quantities`` and the settings of `SCFOUT_SETTINGS`.
-
-    Returns
-    -------
-    list of Path
-        The scfout file.
+    A `dock.converters.format.Writer`; it uses ``quantities`` and the settings of `SCFOUT_SETTINGS`.
     """
     target = _Target.of(calc, options)
     missing = [
@@ -95,19 +83,9 @@ def write_calculation(calc: Calculation, folder: Path, options: WriteOptions) ->
 def write_restart_files(calc: Calculation, folder: Path, options: WriteOptions) -> list[Path]:
     """Write ``<System.Name>_rst/``, from which OpenMX diagonalises the Hamiltonian once.
 
-    Parameters
-    ----------
-    calc
-        What to write; its atoms must stand in the order of the OpenMX input.
-    folder
-        An existing folder.
-    options
-        The settings of `RESTART_SETTINGS`; ``grid`` is needed.
-
-    Returns
-    -------
-    list of Path
-        The restart files, and a text that says what the input must have.
+    A `dock.converters.format.Writer`; it needs the setting ``grid`` of `RESTART_SETTINGS`, and
+    atoms in the order of the OpenMX input. With the files comes a text that says what the input
+    must have.
     """
     grid = options.require_counts("grid", _GRID_NEEDED)
     target = _Target.of(calc, options)

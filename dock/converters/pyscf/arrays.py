@@ -34,19 +34,7 @@ def write_arrays(calc: Calculation, folder: Path, options: WriteOptions) -> list
     A density matrix that is not there is made from Hamiltonian, overlap and the number of
     electrons, so that a predicted Hamiltonian gives an initial guess.
 
-    Parameters
-    ----------
-    calc
-        What to write.
-    folder
-        An existing folder.
-    options
-        ``quantities`` and the setting ``mesh``.
-
-    Returns
-    -------
-    list of Path
-        ``pyscf.npz`` and ``PYSCF.txt``.
+    A `dock.converters.format.Writer`; it uses ``quantities`` and the setting ``mesh``.
     """
     structure = calc.structure
     crystal = any(structure.pbc)

@@ -38,19 +38,8 @@ def write_calculation(calc: Calculation, folder: Path, options: WriteOptions) ->
     ``<label>.fdf`` with the structure and the spin treatment. Elements that are zero in all
     matrices are left out of the sparse rows.
 
-    Parameters
-    ----------
-    calc
-        What to write.
-    folder
-        An existing folder.
-    options
-        ``quantities``, ``single_precision`` and the settings of `SETTINGS`.
-
-    Returns
-    -------
-    list of Path
-        The files written.
+    A `dock.converters.format.Writer`; it uses ``quantities``, ``single_precision`` and the settings
+    of `SETTINGS`.
 
     Raises
     ------

@@ -39,19 +39,8 @@ def write_calculation(calc: Calculation, folder: Path, options: WriteOptions) ->
     collinear calculation gives two sets, ``<name>_up`` and ``<name>_down``; spinors have all up
     orbitals first. Energies are absolute, in eV. Wannier centres are put at the atoms.
 
-    Parameters
-    ----------
-    calc
-        Hamiltonian and overlap.
-    folder
-        An existing folder.
-    options
-        The settings of `SETTINGS`.
-
-    Returns
-    -------
-    list of Path
-        The files written.
+    A `dock.converters.format.Writer`; it needs Hamiltonian and overlap and uses the settings of
+    `SETTINGS`.
 
     Raises
     ------
