@@ -21,8 +21,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from dock._version import __version__
-from dock.core.interop import require
 from dock.errors import OutputError, UsageError
+from dock.extras import require
 from dock.io.files import atomic_path, write_text
 from dock.io.hdf5 import new_hdf5
 

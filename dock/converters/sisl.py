@@ -8,8 +8,8 @@ from pathlib import Path
 
 from dock.converters.format import Format, WriteOptions
 from dock.core.calculation import Calculation
-from dock.core.interop import require
 from dock.errors import MissingDataError
+from dock.extras import require
 from dock.io.files import write_text
 
 __all__ = ["FORMAT", "SETTINGS", "write", "write_calculation"]

@@ -2,40 +2,23 @@
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from dock.core.basis import Basis
+from dock.core.blockmatrix import BlockMatrix
 from dock.core.blocks import BlockLayout
-from dock.core.matrix import AOMatrix
 from dock.core.pairs import Pairs
 from dock.core.spin import Spin
-from dock.errors import DependencyError, LayoutError
+from dock.errors import LayoutError
+from dock.extras import require
 
 if TYPE_CHECKING:
     import scipy.sparse
 
-__all__ = ["orbital_indices", "require", "to_csr", "to_sisl"]
-
-
-def require(module: str, extra: str) -> Any:
-    """Import an optional package, or say which extra brings it.
-
-    Raises
-    ------
-    DependencyError
-        With the ``pip install`` line.
-    """
-    try:
-        return importlib.import_module(module)
-    except ImportError as error:
-        raise DependencyError(
-            f"{module.partition('.')[0]} is needed for this and is not installed. "
-            f"Install it with: pip install 'dock-dft[{extra}]'"
-        ) from error
+__all__ = ["orbital_indices", "to_csr", "to_sisl"]
 
 
 def orbital_indices(basis: Basis, pairs: Pairs) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -64,7 +47,7 @@ def orbital_indices(basis: Basis, pairs: Pairs) -> tuple[NDArray[np.int64], NDAr
     return row, col
 
 
-def to_csr(matrix: AOMatrix, R: ArrayLike, component: int = 0) -> scipy.sparse.csr_array:
+def to_csr(matrix: BlockMatrix, R: ArrayLike, component: int = 0) -> scipy.sparse.csr_array:
     """Return the (N, N) sparse matrix of one lattice vector and one component.
 
     Raises
@@ -86,7 +69,7 @@ def to_csr(matrix: AOMatrix, R: ArrayLike, component: int = 0) -> scipy.sparse.c
     return coo_array((part.entries[component], (row, col)), shape=(size, size)).tocsr()
 
 
-def to_sisl(matrix: AOMatrix, overlap: AOMatrix | None = None) -> Any:
+def to_sisl(matrix: BlockMatrix, overlap: BlockMatrix | None = None) -> Any:
     """Return a sisl ``Hamiltonian`` or ``DensityMatrix`` with the same atoms and pairs.
 
     Orbitals carry the order of `dock` (m = −l … +l) and its signs: sisl's matrices are ours, only
@@ -140,7 +123,7 @@ def to_sisl(matrix: AOMatrix, overlap: AOMatrix | None = None) -> Any:
     return kinds[matrix.quantity].fromsp(geometry, parts, **options)
 
 
-def _sisl_components(sisl: Any, matrix: AOMatrix) -> NDArray[np.float64]:
+def _sisl_components(sisl: Any, matrix: BlockMatrix) -> NDArray[np.float64]:
     """Return the (n_components, n_entries) real numbers that sisl keeps."""
     if matrix.spin is not Spin.NONCOLLINEAR:
         return np.asarray(matrix.entries, dtype=np.float64)
@@ -157,7 +140,7 @@ def _sisl_sign(sisl: Any) -> float:
     return float(probe.Hk(format="array")[0, 1].imag)
 
 
-def _sisl_geometry(sisl: Any, matrix: AOMatrix) -> Any:
+def _sisl_geometry(sisl: Any, matrix: BlockMatrix) -> Any:
     """Return sisl's geometry: as many neighbouring cells as the pairs reach."""
     structure, basis = matrix.structure, matrix.basis
     nsc = 2 * np.abs(matrix.pairs.R).max(axis=0, initial=0) + 1
@@ -175,7 +158,7 @@ def _sisl_geometry(sisl: Any, matrix: AOMatrix) -> Any:
     return sisl.Geometry(structure.positions, [atoms[label] for label in basis.labels], lattice)
 
 
-def _supercell_index(geometry: Any, matrix: AOMatrix) -> Any:
+def _supercell_index(geometry: Any, matrix: BlockMatrix) -> Any:
     """Return sisl's supercell number of every entry's lattice vector."""
     vectors = matrix.pairs.lattice_vectors
     numbers = np.array([geometry.lattice.sc_index(vector) for vector in vectors.tolist()])

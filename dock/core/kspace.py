@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from dock.core.arrays import IntArray, NumberArray
-from dock.core.matrix import AOMatrix
+from dock.core.blockmatrix import BlockMatrix
 from dock.core.pairs import Pairs
 from dock.core.spin import Spin
 from dock.errors import LayoutError, UsageError
@@ -67,7 +67,7 @@ class KBuilder:
     """
 
     def __init__(
-        self, matrix: AOMatrix, *, spinor: bool | None = None, pattern: Pairs | None = None
+        self, matrix: BlockMatrix, *, spinor: bool | None = None, pattern: Pairs | None = None
     ) -> None:
         carries = matrix.spin is Spin.NONCOLLINEAR and matrix.facts.has_spin
         self.matrix = matrix
@@ -296,7 +296,7 @@ class _Pattern:
     n_atoms: int
     n_virtual: int
 
-    def place(self, matrix: AOMatrix, s: int, t: int) -> IntArray:
+    def place(self, matrix: BlockMatrix, s: int, t: int) -> IntArray:
         """(n_pairs, 6) place of the matrix's blocks of spins (s, t); see `_kernels.fold_sparse`."""
         i = matrix.pairs.i.astype(np.int64) + s * self.n_atoms
         j = matrix.pairs.j.astype(np.int64) + t * self.n_atoms
@@ -310,7 +310,7 @@ class _Pattern:
 
 
 def _make_pattern(
-    matrix: AOMatrix, pairs: Pairs, spins: list[tuple[int, int]], triangle: Triangle
+    matrix: BlockMatrix, pairs: Pairs, spins: list[tuple[int, int]], triangle: Triangle
 ) -> _Pattern:
     """Lay out the distinct atom pairs of `pairs` as rows of a CSR matrix."""
     from dock.core._kernels import fill_columns
@@ -358,7 +358,7 @@ def _checked(k_frac: ArrayLike, gauge: Gauge) -> NDArray[np.float64]:
     return k
 
 
-def _require_atom_pairs(matrix: AOMatrix, pattern: Pairs) -> None:
+def _require_atom_pairs(matrix: BlockMatrix, pattern: Pairs) -> None:
     """Refuse a sparse pattern in which some blocks of the matrix have no place."""
     number = np.int64(matrix.basis.n_atoms)
     if pattern.n_atoms != number:

@@ -1,23 +1,17 @@
-"""One operator in the atomic-orbital basis: its blocks on atom pairs, and the algebra on them."""
+"""`AOMatrix`: one operator in the atomic-orbital basis, and the ways out of it."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from functools import cached_property
-from numbers import Real
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import ArrayLike, DTypeLike, NDArray
+from numpy.typing import ArrayLike
 
-from dock.core.arrays import IntArray, NumberArray, is_wanted_shape
-from dock.core.basis import Basis
-from dock.core.blocks import BlockGroup, BlockLayout
-from dock.core.pairs import Pairs
-from dock.core.quantity import Quantity, quantity_of
-from dock.core.spin import Spin
-from dock.core.structure import Structure
-from dock.errors import LayoutError
+from dock.core.arrays import NumberArray
+from dock.core.blockmatrix import BlockMatrix
+from dock.core.interop import to_csr, to_sisl
+from dock.core.kspace import KBuilder
+from dock.core.transform import permute_atoms, rotate, select_atoms, supercell
 
 if TYPE_CHECKING:
     import scipy.sparse
@@ -26,299 +20,18 @@ __all__ = ["AOMatrix"]
 
 
 @dataclass(frozen=True, eq=False)
-class AOMatrix:
-    """An operator O with blocks ⟨i, cell 0 | O | j, cell R⟩.
+class AOMatrix(BlockMatrix):
+    """An operator O with blocks ⟨i, cell 0 | O | j, cell R⟩; see `BlockMatrix` for its parts.
 
-    Parameters
-    ----------
-    quantity
-        A name of `dock.core.quantity.QUANTITIES`, which fixes the unit.
-    structure, basis, pairs
-        What the blocks refer to.
-    spin
-        The spin treatment of the calculation; the overlap has one component whatever it is.
-    entries
-        (n_components, n_entries): all blocks row-major, one behind another in the order of
-        `pairs`. Rows are orbitals of atom i, columns of atom j, both in the order of `basis` with
-        m = −l … +l. Float32, float64, complex64 or complex128; kept without a copy, read-only.
+    The algebra on blocks is that of `BlockMatrix`; here are Bloch sums, other cells, and other
+    packages' objects.
 
-    Raises
-    ------
-    LayoutError
-        When the sizes disagree or the entries are no numbers.
-
-    Notes
-    -----
-    Bloch sum: O(k) = Σ_R exp(+2πi k·R) O(R) with k in units of the reciprocal lattice vectors.
-    A density matrix is P(R) = (1/N_k) Σ_kn f_kn c_kn c_kn† exp(−2πi k·R), summed over both spins
-    for ``Spin.NONE``, so that `dot` of it with the overlap is the number of electrons.
+    Examples
+    --------
+    >>> import dock
+    >>> dock.read("fixtures/openmx/si").overlap.k([0, 0, 0]).shape
+    (10, 10)
     """
-
-    quantity: str
-    structure: Structure
-    basis: Basis
-    pairs: Pairs
-    spin: Spin
-    entries: NumberArray
-    __array_ufunc__ = None  # so that np.float64(2) * matrix asks __rmul__
-
-    def __post_init__(self) -> None:
-        facts = quantity_of(self.quantity)
-        if not self.structure.n_atoms == self.basis.n_atoms == self.pairs.n_atoms:
-            raise LayoutError(
-                f"{facts.name}: the structure has {self.structure.n_atoms} atoms, the basis "
-                f"{self.basis.n_atoms}, the pairs {self.pairs.n_atoms}."
-            )
-        entries = _numbers(facts.name, self.entries)
-        expected = (facts.n_vector * self.n_spin, self.layout.n_entries)
-        if not is_wanted_shape(entries.shape, expected):
-            raise LayoutError(
-                f"{facts.name}: the pairs and the basis need entries of shape {expected} "
-                f"(spin {self.spin.value}), found {entries.shape}."
-            )
-        view = entries.view()
-        view.flags.writeable = False
-        object.__setattr__(self, "quantity", facts.name)
-        object.__setattr__(self, "entries", view)
-
-    @property
-    def facts(self) -> Quantity:
-        """Unit, parity and kind of the operator."""
-        return quantity_of(self.quantity)
-
-    @property
-    def n_spin(self) -> int:
-        """Number of spin components: 1, 2 or 4."""
-        return self.spin.n_components if quantity_of(self.quantity).has_spin else 1
-
-    @cached_property
-    def layout(self) -> BlockLayout:
-        """Where each pair's block stands in `entries`."""
-        counts = self.basis.counts
-        return BlockLayout(counts[self.pairs.i], counts[self.pairs.j])
-
-    @property
-    def is_complex(self) -> bool:
-        """Whether the entries are complex numbers."""
-        return self.entries.dtype.kind == "c"
-
-    def with_entries(self, entries: NDArray[Any]) -> AOMatrix:
-        """Return the same operator on the same pairs with other numbers."""
-        return replace(self, entries=entries)
-
-    def astype(self, dtype: DTypeLike) -> AOMatrix:
-        """Return the matrix in another precision.
-
-        Raises
-        ------
-        LayoutError
-            When complex numbers would lose their imaginary part, or all their fractions.
-        """
-        wanted = np.dtype(dtype)
-        kind = "complex" if self.is_complex else "real"
-        if wanted.kind not in ("c" if self.is_complex else "fc"):
-            raise LayoutError(f"{self.quantity}: {kind} entries cannot become {wanted}.")
-        return self.with_entries(self.entries.astype(wanted, copy=False))
-
-    def block(self, R: ArrayLike, i: int, j: int) -> NumberArray:
-        """Return the block of one pair.
-
-        Returns
-        -------
-        ndarray
-            (rows, cols), or (n_components, rows, cols) where there are several components.
-
-        Raises
-        ------
-        LayoutError
-            When the pattern has no such pair.
-        """
-        index = int(self.pairs.find(np.asarray(R), np.asarray(i), np.asarray(j)))
-        if index < 0:
-            lattice = tuple(int(component) for component in np.asarray(R))
-            raise LayoutError(f"{self.quantity} has no pair (R={lattice}, i={i}, j={j}).")
-        begin, end = self.layout.starts[index : index + 2]
-        shape = (len(self.entries), int(self.layout.rows[index]), int(self.layout.cols[index]))
-        found = self.entries[:, begin:end].reshape(shape)
-        return found[0] if len(found) == 1 else found
-
-    @property
-    def n_channels(self) -> int:
-        """Number of independent spin channels: 2 for an operator of collinear spin, else 1."""
-        return self.spin.n_channels if self.facts.has_spin else 1
-
-    def channel(self, number: int) -> AOMatrix:
-        """Return one spin channel as a matrix of its own, without copying its entries.
-
-        Parameters
-        ----------
-        number
-            0 (up) or 1 (down) of collinear spin. Without independent channels 0 is the matrix
-            itself.
-
-        Raises
-        ------
-        LayoutError
-            For a channel that the matrix does not have.
-        """
-        if not 0 <= number < self.n_channels:
-            raise LayoutError(
-                f"{self.quantity} with spin '{self.spin.value}' has {self.n_channels} channel(s), "
-                f"counted from 0; there is no channel {number}."
-            )
-        if self.n_channels == 1:
-            return self
-        return replace(self, spin=Spin.NONE, entries=self.entries[number : number + 1])
-
-    def take_pairs(self, index: IntArray) -> AOMatrix:
-        """Return the matrix with only the pairs of the given indices, in that order."""
-        chosen = self.layout.take(self.entries, index)
-        return replace(self, pairs=self.pairs.take(index), entries=chosen)
-
-    def on_pairs(self, pairs: Pairs) -> AOMatrix:
-        """Return the matrix on another pattern, zero where it had no block.
-
-        Raises
-        ------
-        LayoutError
-            When the new pattern lacks a pair that this one has.
-        """
-        if self.pairs.is_same(pairs):
-            return self
-        target = pairs.find(self.pairs.R, self.pairs.i, self.pairs.j)
-        if pairs.n_atoms != self.pairs.n_atoms:
-            raise LayoutError(
-                f"{self.quantity} of {self.pairs.n_atoms} atoms cannot stand on pairs of "
-                f"{pairs.n_atoms} atoms."
-            )
-        if np.any(target < 0):
-            raise LayoutError(f"{self.quantity}: {self.pairs.difference(pairs)}.")
-        counts = self.basis.counts
-        layout = BlockLayout(counts[pairs.i], counts[pairs.j])
-        result = np.zeros((len(self.entries), layout.n_entries), dtype=self.entries.dtype)
-        for group in self.layout.groups():
-            moved = group._replace(index=target[group.index])
-            layout.write(result, moved, self.layout.read(self.entries, group))
-        return replace(self, pairs=pairs, entries=result)
-
-    def adjoint(self) -> AOMatrix:
-        """Return O†: block (R, i, j) becomes the conjugate transpose of (−R, j, i).
-
-        Raises
-        ------
-        LayoutError
-            When a pair lacks its partner, or for the position operator, whose partner block
-            differs by R times the overlap.
-        """
-        partner, result = self._partner(), np.empty_like(self.entries)
-        for group in self.layout.groups():
-            self.layout.write(result, group, self._read_adjoint(group, partner))
-        return self.with_entries(result)
-
-    def hermitian_part(self) -> AOMatrix:
-        """Return (O + O†)/2, or (O − O†)/2 for an anti-Hermitian quantity; raises as `adjoint`."""
-        partner, result = self._partner(), np.empty_like(self.entries)
-        for group in self.layout.groups():
-            half = self._read_adjoint(group, partner)
-            half *= 0.5 * self.facts.parity
-            half += 0.5 * self.layout.read(self.entries, group)
-            self.layout.write(result, group, half)
-        return self.with_entries(result)
-
-    def hermiticity_error(self) -> float:
-        """Return the largest |O − O†| (|O + O†| if anti-Hermitian); raises as `adjoint`."""
-        partner, largest = self._partner(), 0.0
-        for group in self.layout.groups():
-            difference = self._read_adjoint(group, partner)
-            difference *= -self.facts.parity
-            difference += self.layout.read(self.entries, group)
-            largest = float(np.maximum(largest, np.abs(difference).max(initial=0.0)))
-        return largest
-
-    def _partner(self) -> IntArray:
-        """Return the partner of each pair, where the operator has an adjoint on them."""
-        if self.facts.parity == 0:
-            raise LayoutError(
-                f"{self.quantity}: its adjoint needs the overlap too (r_ij(R) differs from "
-                "r_ji(−R)† by R times S), so it has no Hermitian part here."
-            )
-        return self.pairs.require_closed()
-
-    def _read_adjoint(self, group: BlockGroup, partner: IntArray) -> NDArray[Any]:
-        """Return the blocks of O† of a group, a new array (n_components, n, rows, cols)."""
-        blocks = self.layout.read_turned(self.entries, group, partner)
-        if self.spin is Spin.NONCOLLINEAR and self.facts.has_spin:
-            blocks = blocks[[0, 2, 1, 3]]
-        return blocks.conj() if self.is_complex else np.array(blocks)
-
-    def assert_same_layout(self, other: AOMatrix) -> None:
-        """Raise where two matrices do not share basis and pairs, saying which pairs differ."""
-        if not self.basis.is_same(other.basis):
-            raise LayoutError(f"{self.quantity} and {other.quantity} have different bases.")
-        if not self.pairs.is_same(other.pairs):
-            reason = self.pairs.difference(other.pairs) or "the same pairs in another order"
-            raise LayoutError(f"{self.quantity} and {other.quantity} differ: {reason}.")
-
-    def aligned(self, other: AOMatrix) -> tuple[AOMatrix, AOMatrix]:
-        """Return both matrices on the union of their pairs."""
-        if self.pairs.is_same(other.pairs):
-            return self, other
-        union = self.pairs.union(other.pairs)
-        return self.on_pairs(union), other.on_pairs(union)
-
-    def __add__(self, other: AOMatrix) -> AOMatrix:
-        return self._combine(other, 1.0)
-
-    def __sub__(self, other: AOMatrix) -> AOMatrix:
-        return self._combine(other, -1.0)
-
-    def __mul__(self, factor: float) -> AOMatrix:
-        if not isinstance(factor, Real):
-            return NotImplemented
-        return self.with_entries(self.entries * float(factor))
-
-    __rmul__ = __mul__
-
-    def __neg__(self) -> AOMatrix:
-        return self * -1.0
-
-    def _combine(self, other: AOMatrix, sign: float) -> AOMatrix:
-        """Return self ± other; an overlap acts on both spins alike (H − μ S)."""
-        if not isinstance(other, AOMatrix):
-            return NotImplemented
-        mine, theirs = self.aligned(other)
-        mine.assert_same_layout(theirs)
-        result = np.array(mine.entries, dtype=np.result_type(mine.entries, theirs.entries))
-        operation = np.add if sign > 0 else np.subtract
-        for component, row in _matching(mine, theirs):
-            operation(result[component], theirs.entries[row], out=result[component])
-        return mine.with_entries(result)
-
-    def dot(self, other: AOMatrix) -> float:
-        """Return Tr(A B) per cell, the real part of Σ_R Σ_ij A_ij(R) conj(B_ij(R)), B Hermitian.
-
-        For spinors the sum goes over all four components. With the overlap, or another operator
-        without spin, the spin-diagonal components are summed: ``density.dot(overlap)`` is the
-        number of electrons. With the Hamiltonian it is the band energy for every spin, as the
-        density matrix of ``Spin.NONE`` holds both spins already. The sum is in double precision.
-
-        Raises
-        ------
-        LayoutError
-            When bases or components do not fit.
-        """
-        mine, theirs = self.aligned(other)
-        mine.assert_same_layout(theirs)
-        if len(mine.entries) < len(theirs.entries):
-            mine, theirs = theirs, mine
-        double = np.result_type(mine.entries, theirs.entries, np.float64)
-        total, step = 0.0, 2**18
-        for component, row in _matching(mine, theirs):
-            for begin in range(0, mine.entries.shape[1], step):
-                left = mine.entries[component, begin : begin + step].astype(double)
-                right = theirs.entries[row, begin : begin + step].astype(double)
-                total += float(np.vdot(right, left).real)
-        return total
 
     def k(self, k_frac: ArrayLike) -> NumberArray:
         """Return the dense matrix at one k-point; for many use `dock.core.kspace.KBuilder`.
@@ -334,78 +47,28 @@ class AOMatrix:
             (N, N); (2, N, N) for collinear spin; (2N, 2N) for spinors, all up orbitals first;
             (3, N, N) for vector operators. Real where the Bloch sum is.
         """
-        from dock.core.kspace import KBuilder
-
         return KBuilder(self).dense(k_frac)
 
     def to_csr(self, R: ArrayLike, component: int = 0) -> scipy.sparse.csr_array:
         """Return the (N, N) sparse matrix of one lattice vector and component."""
-        from dock.core.interop import to_csr
-
         return to_csr(self, R, component)
 
     def to_sisl(self, overlap: AOMatrix | None = None) -> Any:
         """Return a sisl ``Hamiltonian`` or ``DensityMatrix``; see `dock.core.interop.to_sisl`."""
-        from dock.core.interop import to_sisl
-
         return to_sisl(self, overlap)
 
     def rotate(self, Q: ArrayLike) -> AOMatrix:
         """Return the operator of the structure rotated by Q; see `dock.core.transform.rotate`."""
-        from dock.core.transform import rotate
-
         return rotate(self, Q)
 
     def supercell(self, matrix: ArrayLike) -> AOMatrix:
         """Return the operator of a supercell; see `dock.core.transform.supercell`."""
-        from dock.core.transform import supercell
-
         return supercell(self, matrix)
 
     def select_atoms(self, atoms: ArrayLike) -> AOMatrix:
         """Return the blocks among the given atoms, renumbered in the given order."""
-        from dock.core.transform import select_atoms
-
         return select_atoms(self, atoms)
 
     def permute_atoms(self, order: ArrayLike) -> AOMatrix:
         """Return the matrix with atom ``order[a]`` as its atom a; the blocks stay in place."""
-        from dock.core.transform import permute_atoms
-
         return permute_atoms(self, order)
-
-    def drop_small(self, threshold: float) -> AOMatrix:
-        """Return the matrix without the pairs whose entries all lie below `threshold`.
-
-        On-site blocks stay, and a pair goes only together with its partner.
-        """
-        largest = self.layout.block_max(self.entries)
-        partner = self.pairs.require_closed()
-        keep = np.maximum(largest, largest[partner]) >= threshold
-        keep[self.pairs.onsite] = True
-        return self.take_pairs(np.flatnonzero(keep))
-
-
-def _numbers(name: str, values: Any) -> NDArray[Any]:
-    """Return entries as rows in memory order, in one of the four types that all else can take."""
-    entries = np.atleast_2d(np.asarray(values))
-    if entries.dtype.kind not in "biufc":
-        raise LayoutError(f"{name}: entries must be numbers, found {entries.dtype}.")
-    wanted: np.dtype[Any] = entries.dtype.newbyteorder("=")
-    if wanted.char not in "fdFD":
-        wanted = np.dtype(np.complex128 if entries.dtype.kind == "c" else np.float64)
-    return np.ascontiguousarray(entries, dtype=wanted)
-
-
-def _matching(mine: AOMatrix, theirs: AOMatrix) -> list[tuple[int, int]]:
-    """Return which component of `mine` meets which of `theirs` in sums and traces."""
-    several, one = len(mine.entries), len(theirs.entries)
-    same_kind = mine.facts.n_vector == theirs.facts.n_vector
-    if several == one and same_kind:
-        return [(component, component) for component in range(several)]
-    if one == 1 and same_kind and not theirs.facts.has_spin:
-        return [(0, 0), (several - 1, 0)]
-    raise LayoutError(
-        f"{mine.quantity} has {several} components, {theirs.quantity} has {one}: "
-        "they cannot be combined."
-    )

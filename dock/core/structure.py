@@ -238,7 +238,7 @@ class Structure:
         LayoutError
             When an atom is no element.
         """
-        from dock.core.interop import require
+        from dock.extras import require
 
         strange = sorted({name for name in self.symbols if name not in SYMBOLS[1:]})
         if strange:

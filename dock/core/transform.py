@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from dock.core.arrays import atom_list
 from dock.core.basis import Basis
-from dock.core.matrix import AOMatrix
+from dock.core.blockmatrix import BlockMatrix
 from dock.core.pairs import Pairs
 from dock.core.spin import Spin
 from dock.core.structure import lattice_points, supercell_matrix
 from dock.core.wigner import orthogonal_matrix, shell_rotation, spinor_rotation
 from dock.errors import LayoutError
 
+M = TypeVar("M", bound=BlockMatrix)
+
 __all__ = ["permute_atoms", "rotate", "select_atoms", "supercell"]
 
 
-def rotate(matrix: AOMatrix, Q: ArrayLike) -> AOMatrix:
+def rotate(matrix: M, Q: ArrayLike) -> M:
     """Return the operator of the structure rotated about the origin, r → Q r.
 
     Each block becomes D_i(Q) O D_j(Q)ᵀ with the real Wigner matrices of `dock.core.wigner`;
@@ -55,7 +57,7 @@ def rotate(matrix: AOMatrix, Q: ArrayLike) -> AOMatrix:
     return replace(matrix, structure=matrix.structure.rotate(orthogonal), entries=result)
 
 
-def _component_mixing(matrix: AOMatrix, Q: NDArray[np.float64]) -> NDArray[Any] | None:
+def _component_mixing(matrix: BlockMatrix, Q: NDArray[np.float64]) -> NDArray[Any] | None:
     """Return the matrix that mixes the components: U ⊗ U* for spinors, Q for vectors."""
     if matrix.spin is Spin.NONCOLLINEAR and matrix.facts.has_spin:
         turn = spinor_rotation(Q)
@@ -64,7 +66,7 @@ def _component_mixing(matrix: AOMatrix, Q: NDArray[np.float64]) -> NDArray[Any] 
     return Q if matrix.facts.n_vector == 3 else None
 
 
-def supercell(matrix: AOMatrix, transform: ArrayLike) -> AOMatrix:
+def supercell(matrix: M, transform: ArrayLike) -> M:
     """Return the operator of a supercell; atoms as in `Structure.supercell`.
 
     Parameters
@@ -100,7 +102,7 @@ def supercell(matrix: AOMatrix, transform: ArrayLike) -> AOMatrix:
         copy * n_atoms + np.tile(pairs.j, n_copies),
         n_copies * n_atoms,
     )
-    return AOMatrix(
+    return type(matrix)(
         matrix.quantity,
         matrix.structure.supercell(wanted),
         matrix.basis.repeat(n_copies),
@@ -110,7 +112,7 @@ def supercell(matrix: AOMatrix, transform: ArrayLike) -> AOMatrix:
     )
 
 
-def select_atoms(matrix: AOMatrix, atoms: ArrayLike) -> AOMatrix:
+def select_atoms(matrix: M, atoms: ArrayLike) -> M:
     """Return the blocks among the given atoms (each at most once), renumbered in that order.
 
     Raises
@@ -133,10 +135,10 @@ def select_atoms(matrix: AOMatrix, atoms: ArrayLike) -> AOMatrix:
     )
     basis: Basis = matrix.basis.select(chosen)
     structure = matrix.structure.select(chosen)
-    return AOMatrix(matrix.quantity, structure, basis, renumbered, matrix.spin, entries)
+    return type(matrix)(matrix.quantity, structure, basis, renumbered, matrix.spin, entries)
 
 
-def permute_atoms(matrix: AOMatrix, order: ArrayLike) -> AOMatrix:
+def permute_atoms(matrix: M, order: ArrayLike) -> M:
     """Return the matrix whose atom a is the old atom ``order[a]``; the entries stay in place.
 
     Raises

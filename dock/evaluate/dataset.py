@@ -80,7 +80,7 @@ class DatasetStats(NamedTuple):
 
     def plot(self, path: str | Path, *, overwrite: bool = False) -> Path:
         """Draw histograms of atoms, edges and edges per atom; return the file."""
-        from dock.core.interop import require
+        from dock.extras import require
         from dock.results import require_figure_name
 
         target = Path(path)

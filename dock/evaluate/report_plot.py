@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dock.core.interop import require
 from dock.evaluate.blocks import HISTOGRAM_EDGES, shell_names
 from dock.evaluate.report import EvaluationSet
+from dock.extras import require
 from dock.io.files import atomic_path, prepare_folder
 
 __all__ = ["FIGURES", "plot"]

@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from dock.core.interop import require
 from dock.errors import UsageError
+from dock.extras import require
 
 __all__ = ["FUNCTIONALS", "Functional", "functional_of", "xc_potential"]
 

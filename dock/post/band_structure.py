@@ -11,12 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dock.core.calculation import Calculation
-from dock.core.interop import require
 from dock.core.kspace import KBuilder
 from dock.core.matrix import AOMatrix
 from dock.core.spin import Spin
 from dock.core.structure import Structure
 from dock.errors import MissingDataError, UsageError
+from dock.extras import require
 from dock.io.progress import Progress, Report
 from dock.results import Result, plain
 from dock.states.dense import smallest_overlap_eigenvalue

@@ -126,7 +126,7 @@ class GridDensity:
         DependencyError
             Without pymatgen.
         """
-        from dock.core.interop import require
+        from dock.extras import require
 
         vasp = require("pymatgen.io.vasp", "pymatgen")
         volume = self.grid.structure.volume

@@ -130,7 +130,7 @@ class DensityOfStates:
         DependencyError
             Without pymatgen.
         """
-        from dock.core.interop import require
+        from dock.extras import require
 
         module = require("pymatgen.electronic_structure.dos", "pymatgen")
         core = require("pymatgen.electronic_structure.core", "pymatgen")

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dock.core.calculation import Calculation
-from dock.core.interop import require
+from dock.extras import require
 from dock.io.progress import Report
 from dock.post.band_structure import BandStructure
 from dock.post.population import Scheme

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dock._version import __version__
-from dock.core.interop import require
 from dock.errors import UsageError
+from dock.extras import require
 from dock.grid.cube_xsf import write_cube, write_xsf
 from dock.io.files import atomic_path, write_text
 from dock.post.density_grid import GridDensity

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dock.core.interop import require
 from dock.errors import UsageError
+from dock.extras import require
 from dock.io.files import atomic_path
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dock._version import __version__
-from dock.core.interop import require
 from dock.errors import UsageError
+from dock.extras import require
 from dock.io.files import atomic_path, write_text
 from dock.io.hdf5 import new_hdf5
 from dock.post.unfold import Unfolded

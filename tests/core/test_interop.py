@@ -17,11 +17,12 @@ from synthetic import (
 )
 
 from dock.core.basis import Basis
-from dock.core.interop import require, to_csr
+from dock.core.interop import to_csr
 from dock.core.matrix import AOMatrix
 from dock.core.spin import Spin
 from dock.core.structure import Structure
 from dock.errors import DependencyError, LayoutError
+from dock.extras import require
 
 EXACT = 1e-10
 K = [0.13, -0.31, 0.22]

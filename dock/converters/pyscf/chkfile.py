@@ -13,9 +13,9 @@ from dock.converters.pyscf.basis import atoms_of, is_periodic
 from dock.converters.pyscf.live import ScfRun, middle_of_gap
 from dock.converters.pyscf.stored import DAMAGED_FIX, stored_molecule
 from dock.core.calculation import Calculation, Provenance
-from dock.core.interop import require
 from dock.core.spin import Spin
 from dock.errors import ConventionError, FormatError
+from dock.extras import require
 from dock.units import PYSCF
 
 __all__ = ["detect_chkfile", "read_chkfile"]

@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 
 from dock.converters.pyscf.basis import from_pyscf_order, is_periodic
 from dock.core.basis import Basis
-from dock.core.interop import orbital_indices, require
+from dock.core.interop import orbital_indices
 from dock.core.matrix import AOMatrix
 from dock.core.pairs import Pairs
 from dock.core.spin import Spin
 from dock.core.structure import Structure
+from dock.extras import require
 from dock.units import PYSCF
 
 __all__ = ["INTEGRALS", "integral", "molecule_pairs"]

@@ -17,13 +17,13 @@ from dock.converters.pyscf.integrals import INTEGRALS, integral, molecule_pairs
 from dock.core.basis import Basis
 from dock.core.blocks import BlockLayout
 from dock.core.calculation import Calculation, Provenance
-from dock.core.interop import require
 from dock.core.kspace import KBuilder
 from dock.core.matrix import AOMatrix
 from dock.core.pairs import Pairs
 from dock.core.spin import Spin
 from dock.core.structure import Structure
 from dock.errors import LayoutError, UsageError
+from dock.extras import require
 from dock.units import PYSCF
 
 __all__ = ["ScfRun", "band_error", "from_scf", "middle_of_gap", "spin_components"]

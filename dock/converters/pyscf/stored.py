@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dock.core.interop import require
 from dock.errors import FormatError
+from dock.extras import require
 
 __all__ = ["DAMAGED_FIX", "stored_molecule"]
 

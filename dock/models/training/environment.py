@@ -7,8 +7,8 @@ import os
 from pathlib import Path
 from typing import Any
 
-from dock.core.interop import require
 from dock.errors import UsageError
+from dock.extras import require
 from dock.models.options.train import parse_device
 
 __all__ = ["cache_folder", "choose_devices", "keep_freed_memory", "prepare_process", "start_jax"]

@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from dock.core.interop import require
 from dock.errors import DependencyError
+from dock.extras import require
 from dock.io.files import atomic_path, write_text
 
 __all__ = ["TrainingLog", "named_errors"]

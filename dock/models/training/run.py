@@ -16,9 +16,9 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from dock.core.interop import require
 from dock.core.quantity import quantity_of
 from dock.errors import ConvergenceError, UsageError
+from dock.extras import require
 from dock.io.files import write_text
 from dock.models.data.batches import Batcher
 from dock.models.modelfile import ModelFile, read_model, write_model
