@@ -33,9 +33,16 @@ from dock.core.harmonics import CONVENTIONS, LMAX, convention_table, real_harmon
 from dock.core.quantity import QUANTITIES, quantity_of
 from dock.models.options import TrainOptions, table_of
 from dock.models.options.infer import InferOptions
+from dock.results import KEYS
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
+
+PACKAGES = (
+    "io", "core", "states", "overlap", "converters", "grid",
+    "post", "evaluate", "structures", "models", "planewave",
+)  # fmt: skip
+"""Packages with a page of their own; single modules are in ``docs/api/``."""
 
 
 # --- tables ---------------------------------------------------------------------------------
@@ -133,6 +140,12 @@ def harmonics() -> str:
     return "\n\n".join(parts)
 
 
+def result_keys() -> str:
+    """Tabulate the vocabulary of results."""
+    rows = [[f"`{name}`", meaning] for name, meaning in sorted(KEYS.items())]
+    return markdown_table(["key", "meaning"], rows)
+
+
 def train_options() -> str:
     """Tabulate the keys of train.toml."""
     return _options(TrainOptions)
@@ -179,6 +192,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "quantities": quantities,
     "unified-files": unified_files,
     "harmonics": harmonics,
+    "result-keys": result_keys,
     "train-options": train_options,
     "infer-options": infer_options,
 }
@@ -216,7 +230,7 @@ def write_pages(folder: Path) -> None:
     folder.mkdir(parents=True)
     (folder / "cli.md").write_text(command_line(), encoding="utf-8")
     (folder / "plugin.md").write_text(plugin(), encoding="utf-8")
-    for name in ("core", "converters", "overlap", "build", "post", "planewave", "models"):
+    for name in PACKAGES:
         text = package_page(f"dock.{name}")
         if text:
             (folder / f"api-{name}.md").write_text(text, encoding="utf-8")
