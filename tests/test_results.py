@@ -60,7 +60,7 @@ def test_what_is_unknown_is_null_in_json_and_no_attribute(tmp_path):
 @pytest.mark.parametrize("there", ["two.h5", "two.json"])
 def test_nothing_is_replaced_and_nothing_half_written(tmp_path, there):
     (tmp_path / there).write_text("mine")
-    with pytest.raises(OutputError, match="overwrite=True|exists"):
+    with pytest.raises(OutputError, match="exists"):
         Two().save(tmp_path / "two.h5")
     assert [file.name for file in tmp_path.iterdir()] == [there]
     assert (tmp_path / there).read_text() == "mine"
