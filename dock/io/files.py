@@ -1,4 +1,4 @@
-"""Files that are either complete under their final name or not there at all."""
+"""Files that are either complete under their final name or not there at all, and their opening."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from dock.errors import OutputError
+from dock.errors import MissingDataError, OutputError
 
-__all__ = ["atomic_path", "folder_transaction", "prepare_folder", "write_text"]
+__all__ = ["atomic_path", "folder_transaction", "prepare_folder", "readable", "write_text"]
 
 # What file systems without hard links say to a link.
 _NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
@@ -110,6 +110,24 @@ def folder_transaction(target: str | Path, *, overwrite: bool = False) -> Iterat
     finally:
         _transactions.discard(temporary)
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def readable(path: Path) -> Iterator[None]:
+    """Turn the operating system's refusal to read into a sentence that names the file.
+
+    Raises
+    ------
+    MissingDataError
+        In place of any OSError of the body.
+    """
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise MissingDataError(
+            "the file", path, f"It cannot be read ({reason}): check its name and permissions."
+        ) from error
 
 
 _transactions: set[Path] = set()

@@ -1,4 +1,8 @@
-"""HDF5 files that are complete under their final name or not there, whatever the disk does."""
+"""The one door to HDF5: whatever the disk, the library or a damaged file does becomes a sentence.
+
+Files that are read may be damaged anywhere; files that are written are complete under their final
+name or not there.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +11,74 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dock.io.files import atomic_path
+from dock.errors import DockError, FormatError, MissingDataError
+from dock.io.files import atomic_path, readable
 
 if TYPE_CHECKING:
     import h5py
 
-__all__ = ["new_hdf5"]
+__all__ = ["has_names", "new_hdf5", "open_hdf5"]
+
+_LOCKED = (
+    "Another program writes it, or the file system has no locks: set HDF5_USE_FILE_LOCKING=FALSE."
+)
+# What h5py raises, besides OSError, for a damaged inner structure, and what its users then meet.
+_BROKEN = (KeyError, RuntimeError, TypeError, ValueError, AttributeError, IndexError)
+
+
+@contextlib.contextmanager
+def open_hdf5(path: Path, fix: str, kind: str = "HDF5") -> Iterator[h5py.File]:
+    """Open an HDF5 file for reading; all that fails while it is open is a damage of the file.
+
+    Parameters
+    ----------
+    path
+        The file.
+    fix
+        What to do about a file that is damaged.
+    kind
+        What the file is called.
+
+    Raises
+    ------
+    MissingDataError
+        When there is no such file.
+    FormatError
+        When it cannot be opened, or something in it cannot be read.
+    """
+    import h5py
+
+    if not path.is_file():
+        raise MissingDataError(path.name, path.parent, "Copy it there, or make it again.")
+    problem = f"{kind} cannot read this file"
+    try:
+        with h5py.File(path, "r", locking="best-effort") as file:
+            yield file
+    except DockError:
+        raise
+    except OSError as error:
+        remedy = _LOCKED if "unable to lock file" in str(error) else fix
+        raise FormatError(path, problem, found=str(error), fix=remedy) from error
+    except _BROKEN as error:
+        found = str(error.args[0] if error.args else error)
+        raise FormatError(path, problem, found=found, fix=fix) from error
+
+
+def has_names(path: Path, *names: str) -> bool:
+    """Say whether a file is HDF5 and has all the given groups or datasets.
+
+    Raises
+    ------
+    MissingDataError
+        When it cannot be read.
+    FormatError
+        When it begins as HDF5 does but cannot be opened: it is damaged.
+    """
+    with readable(path), path.open("rb") as stream:
+        if stream.read(4)[1:] != b"HDF":
+            return False
+    with open_hdf5(path, "Copy it again.") as file:
+        return all(name in file for name in names)
 
 
 @contextlib.contextmanager

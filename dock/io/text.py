@@ -1,7 +1,13 @@
-"""Numbers in text files: parsed in blocks, counted against what the file promises."""
+"""Text files: opened, decoded, and their numbers read as Fortran and C write them.
+
+A number that is damaged (``3.0***``, ``1.0.0``, two that ran together) is refused with its line,
+never read up to the damage.
+"""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
@@ -11,16 +17,301 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from dock.errors import FormatError, MissingDataError
+from dock.io.files import readable
+from dock.io.refusal import Refusal
 
-__all__ = ["CUT_FIX", "TextNumbers", "open_binary"]
+__all__ = [
+    "CUT_FIX",
+    "NotANumber",
+    "TextNumbers",
+    "finite_numbers",
+    "load_text",
+    "open_binary",
+    "parse_number",
+    "parse_numbers",
+    "read_numbers",
+    "read_text",
+    "require_line_end",
+]
 
-CUT_FIX = (
-    "The run may still be writing, or a copy was interrupted: wait, copy the file again, or run "
-    "the code again."
-)
+CUT_FIX = Refusal().cut_fix
 _PIECE = 2**22  # bytes parsed at once: the text in memory stays small beside the numbers
-_MARKS = (b"(", b")", b",", b"D", b"d", b"Q", b"q")
-_AS_BLANKS = bytes.maketrans(b"".join(_MARKS), b"   EeEe")
+_BRACKETS = (b"(", b")", b",")  # of complex numbers
+_EXPONENTS = (b"D", b"d", b"Q", b"q")
+_AS_BLANKS = bytes.maketrans(b"(),DdQq", b"   EeEe")
+_AS_E = bytes.maketrans(b"DdQq", b"EeEe")
+# Fortran leaves the letter out where the exponent has three digits: 1.0-102
+_NO_LETTER = r"([+-]?(?:\d+\.\d*|\.\d+))([+-]\d{3})"
+_NO_LETTER_WORD = re.compile(rf"(?<!\S){_NO_LETTER}(?!\S)".encode())
+_FORTRAN = re.compile(rf"{_NO_LETTER}|([+-]?(?:\d+\.?\d*|\.\d+))[DdQq]([+-]?\d+)")
+_WHOLE = re.compile(rb"[+-]?\d+")
+
+
+class NotANumber(ValueError):  # noqa: N818 - it is what the word is
+    """A word that stands where a number should.
+
+    Attributes
+    ----------
+    word
+        The word as it stands in the text.
+    index
+        Which of the words it is, from 0.
+    """
+
+    def __init__(self, word: bytes, index: int) -> None:
+        self.word, self.index = word, index
+        super().__init__(f"{self.shown} is no number")
+
+    @property
+    def shown(self) -> str:
+        """The beginning of the word in quotation marks."""
+        return repr(self.word[:40].decode("utf-8", "replace"))
+
+
+def parse_number(word: str) -> float:
+    """Return a number as Fortran or C writes it.
+
+    The exponent may have the letters D or Q for E, or none where it has three digits.
+
+    Raises
+    ------
+    ValueError
+        When the word is no number.
+
+    Examples
+    --------
+    >>> parse_number("-1.5D+02"), parse_number("-1.5-102")
+    (-150.0, -1.5e-102)
+    """
+    if "_" not in word:  # Python's own sign between digits: no program writes it
+        match = _FORTRAN.fullmatch(word)
+        return float(word) if match is None else float("E".join(filter(None, match.groups())))
+    raise ValueError(f"{word!r} is no number")
+
+
+def finite_numbers(words: Sequence[str], count: int) -> list[float] | None:
+    """Return exactly `count` finite numbers; None where the words are others or fewer or more.
+
+    Examples
+    --------
+    >>> finite_numbers(["1", "2.5D0"], 2), finite_numbers(["1", "x"], 2), finite_numbers(["1"], 2)
+    ([1.0, 2.5], None, None)
+    """
+    try:
+        numbers = [parse_number(word) for word in words]
+    except ValueError:
+        return None
+    return numbers if len(numbers) == count and bool(np.isfinite(numbers).all()) else None
+
+
+def parse_numbers(text: bytes | str, dtype: DTypeLike = np.float64) -> NDArray[Any]:
+    """Return all words of a text as numbers, as many as there are words.
+
+    Parameters
+    ----------
+    text
+        Words separated by blanks and line ends.
+    dtype
+        ``float64`` or an integer type.
+
+    Raises
+    ------
+    NotANumber
+        Naming the first word that is none, or none that the type can hold.
+
+    Examples
+    --------
+    >>> parse_numbers("1.0 2.5D-1 -3.0-101").tolist()
+    [1.0, 0.25, -3e-101]
+    """
+    data = text.encode("utf-8", "surrogateescape") if isinstance(text, str) else text
+    wanted = np.dtype(dtype)
+    return _parse(data, wanted).astype(wanted, copy=False)
+
+
+def _parse(data: bytes, wanted: np.dtype[Any]) -> NDArray[Any]:
+    """Return numbers that the wanted type can hold, integers as int64."""
+    is_float = wanted.kind == "f"
+    if is_float and any(letter in data for letter in _EXPONENTS):
+        data = data.translate(_AS_E)
+    values = _parse_fast(data, np.float64 if is_float else np.int64)
+    if values is None and is_float:
+        values = _parse_fast(_NO_LETTER_WORD.sub(rb"\1E\2", data), np.float64)
+    if values is None:
+        values = _parse_slowly(data.split(), is_float=is_float)
+    if not is_float:
+        _require_small(values, wanted, data)
+    return values
+
+
+def _parse_fast(data: bytes, dtype: DTypeLike) -> NDArray[Any] | None:
+    """Return the numbers of a text; None where something in it is none.
+
+    numpy stops at the first word that is no number, up to version 2.2 without a word of its own,
+    and takes what it has read of it. So a number that the text cannot have itself is put behind it:
+    it is not reached then. Where the text may have NaNs or negative integers itself, the words are
+    counted instead, which takes longer.
+    """
+    is_float = np.dtype(dtype).kind == "f"
+    mark, rare = (b" nan", b"nN") if is_float else (b" -1", b"-")
+    try:
+        values: NDArray[Any] = np.fromstring(data + mark, dtype=dtype, sep=" ")
+    except (ValueError, DeprecationWarning):
+        return None
+    if any(rare[place : place + 1] in data for place in range(len(rare))):
+        is_whole = len(values) == _count_words(data) + 1
+    else:
+        is_whole = len(values) > 0 and not values[-1] >= 0
+    return values[:-1] if is_whole else None
+
+
+def _count_words(data: bytes, step: int = 2**17) -> int:
+    """Return the number of words, counted in pieces that stay in the cache."""
+    letters = np.frombuffer(data, dtype=np.uint8)
+    if not len(letters):
+        return 0
+    count = int(letters[0] > _BLANK)
+    for begin in range(1, len(letters), step):
+        solid = letters[begin - 1 : begin + step] > _BLANK
+        count += int(np.count_nonzero(solid[1:] > solid[:-1]))
+    return count
+
+
+_BLANK = 32  # no letter of a word lies at or below it in ASCII
+
+
+def _parse_slowly(words: list[bytes], *, is_float: bool) -> NDArray[Any]:
+    """Return words as numbers one by one, or say which one is none."""
+    values = []
+    for index, word in enumerate(words):
+        if not is_float and _WHOLE.fullmatch(word) is None:
+            raise NotANumber(word, index)
+        try:
+            values.append(parse_number(word.decode("ascii")) if is_float else int(word))
+        except ValueError:
+            raise NotANumber(word, index) from None
+    try:
+        return np.array(values, dtype=np.float64 if is_float else np.int64)
+    except OverflowError:
+        index = int(np.argmax([abs(value) for value in values]))
+        raise NotANumber(words[index], index) from None
+
+
+def _require_small(values: NDArray[np.int64], wanted: np.dtype[Any], data: bytes) -> None:
+    """Refuse integers beyond the type; C gives its largest ones for all that lie further out."""
+    limits, widest = np.iinfo(wanted), np.iinfo(np.int64)
+    low, high = max(limits.min, widest.min + 1), min(limits.max, widest.max - 1)
+    # As unsigned numbers the negative ones are the largest: one pass for files that have none
+    if len(values) and values.view(np.uint64).max() > high:
+        beyond = (values < low) | (values > high)
+        if beyond.any():
+            index = int(np.argmax(beyond))
+            raise NotANumber(data.split()[index], index)
+
+
+def read_text(path: Path) -> str:
+    """Return the text of a file; bytes that are no UTF-8 become replacement characters.
+
+    Raises
+    ------
+    MissingDataError
+        When it cannot be read.
+    """
+    with readable(path):
+        return path.read_text(encoding="utf-8", errors="replace")
+
+
+def load_text(path: str | Path, kind: str, writer: str) -> str:
+    """Return the text of a file that must be text; foreign bytes are kept as surrogates.
+
+    Parameters
+    ----------
+    path
+        The file.
+    kind
+        What it should be, for the message: ``"a PAO file"``.
+    writer
+        Whose file it is: ``"OpenMX"``.
+
+    Raises
+    ------
+    FormatError
+        When it is binary or empty.
+    MissingDataError
+        When it cannot be read.
+    """
+    path = Path(path)
+    with readable(path):
+        data = path.read_bytes()
+    if not data.strip() or b"\0" in data:
+        raise FormatError(
+            path,
+            f"this is not {kind}",
+            expected="text",
+            found="binary data" if data.strip() else "an empty file",
+            fix=f"Give {kind} as {writer} reads or writes it.",
+        )
+    return data.decode("utf-8", errors="surrogateescape")
+
+
+def read_numbers(path: Path, fix: str = CUT_FIX) -> NDArray[np.float64]:
+    """Return all words of a file as numbers.
+
+    Parameters
+    ----------
+    path
+        The file.
+    fix
+        What to do about a file that is damaged.
+
+    Raises
+    ------
+    MissingDataError
+        When it cannot be read.
+    FormatError
+        Naming the line of the first word that is no number.
+    """
+    with readable(path):
+        data = path.read_bytes()
+    try:
+        return parse_numbers(data)
+    except NotANumber as error:
+        raise FormatError(
+            path,
+            "a word stands where a number should be",
+            where=f"line {_line_of_word(data, error.index)}",
+            expected="a number",
+            found=error.shown,
+            fix=fix,
+        ) from None
+
+
+def _line_of_word(data: bytes, index: int) -> int:
+    """Return the line, from 1, on which a word of a text stands."""
+    left = index
+    for number, line in enumerate(data.splitlines(), 1):
+        left -= len(line.split())
+        if left < 0:
+            return number
+    return 1
+
+
+def require_line_end(path: Path, text: str) -> None:
+    """Refuse a text that stops within a line: its last number may lack digits.
+
+    Raises
+    ------
+    FormatError
+        When the text is not empty and its last line has no end.
+    """
+    if text and not text.endswith(("\n", "\r")):
+        raise FormatError(
+            path,
+            "the last line has no end, so its last number may be cut",
+            expected="a line end behind it",
+            found=repr(text[-30:]),
+            fix="Copy the file again; if it is whole, add the line end with an editor.",
+        )
 
 
 class TextNumbers:
@@ -46,7 +337,8 @@ class TextNumbers:
     def __init__(self, path: Path, offset: int = 0) -> None:
         self.path = path
         self._at_end = False
-        self._peeked: bytes | None = None
+        self._peeked: tuple[int, bytes] | None = None  # where it stands in the text
+        self._line_begin = offset
         try:
             self._stream: IO[bytes] = open_binary(path)
             self._stream.seek(offset)
@@ -71,10 +363,12 @@ class TextNumbers:
 
     def line(self) -> bytes | None:
         """Return the next line that is neither empty nor a comment, stripped; None at the end."""
+        self._line_begin = self._tell()
         while raw := self._next_raw():
             text = raw.strip()
             if text and not text.startswith(b"#"):
                 return text
+            self._line_begin = self._tell()
         return None
 
     def raw_line(self) -> bytes | None:
@@ -83,17 +377,23 @@ class TextNumbers:
         return raw.strip() if raw else None
 
     def push_back(self, line: bytes) -> None:
-        """Give a line back, to be returned again by `line`."""
-        self._peeked = line + b"\n"
+        """Give the line that `line` returned last back, to be returned again."""
+        self._peeked = self._line_begin, line + b"\n"
 
     def peek(self) -> bytes:
         """Return the beginning of the line that `line` would return, without reading it."""
+        begin = self._tell()
         while raw := self._next_raw():
             text = raw.lstrip()
             if text and not text.startswith(b"#"):
-                self._peeked = raw
+                self._peeked = begin, raw
                 return text[:64]
+            begin = self._tell()
         return b""
+
+    def _tell(self) -> int:
+        """Return where the next piece begins, in bytes of the text."""
+        return self._stream.tell() if self._peeked is None else self._peeked[0]
 
     def take(self, count: int, dtype: DTypeLike, what: str) -> NDArray[Any]:
         """Read exactly `count` numbers, which end where a line ends.
@@ -129,12 +429,13 @@ class TextNumbers:
         """
         wanted = np.dtype(dtype)
         result = self._allocate(count, wanted, what)
-        filled, rest = 0, b""
+        filled, rest, begin = 0, b"", self._tell()
         while piece := self._read_block():
             cut = piece.rfind(b"\n") + 1
             text = _without_comments(rest + piece[:cut]) if cut else b""
             rest = piece[cut:] if cut else rest + piece
-            filled = self._store(result, filled, self._parse(text, wanted, what), what)
+            filled = self._store(result, filled, self._parse(text, wanted, what, begin), what)
+            begin = self._tell() - len(rest)
         if rest.strip():
             self.fail("the last line is not complete", what, "a line end", repr(rest[-30:]))
         if filled != count:
@@ -145,13 +446,14 @@ class TextNumbers:
         result = self._allocate(count, dtype, what)
         filled, rest, n_lines = 0, b"", 1
         while filled < count or rest:
+            begin = self._tell() - len(rest)
             piece = self._next_piece(rest, n_lines)
             if not piece:
                 self.fail("the file is cut", what, f"{count} numbers", f"{filled}")
             rest = b""
             if piece[-1:] not in b"\r\n" and not self._at_end:
                 piece, rest = _split_last(piece)
-            numbers = self._parse(piece, dtype, what)
+            numbers = self._parse(piece, dtype, what, begin)
             filled = self._store(result, filled, numbers, what)
             # Several short lines at once, but far fewer than the rest of the numbers would fill
             per_line = max(1.0, len(numbers) / n_lines)
@@ -197,7 +499,7 @@ class TextNumbers:
     def _next_raw(self) -> bytes:
         """Read a line or the next piece of a long one; a damaged compressed file is reported."""
         if self._peeked is not None:
-            piece, self._peeked = self._peeked, None
+            (_, piece), self._peeked = self._peeked, None
             return piece
         try:
             return self._stream.readline(_PIECE)
@@ -217,17 +519,28 @@ class TextNumbers:
                 self.path, f"the file cannot be read on ({error})", fix=CUT_FIX
             ) from error
 
-    def _parse(self, piece: bytes, dtype: np.dtype[Any], what: str) -> NDArray[Any]:
-        if dtype.kind == "f" and any(mark in piece for mark in _MARKS):
+    def _parse(self, piece: bytes, dtype: np.dtype[Any], what: str, begin: int) -> NDArray[Any]:
+        """Return the numbers of a piece that begins at or behind byte `begin`."""
+        if dtype.kind == "f" and any(mark in piece for mark in _BRACKETS):
             piece = piece.translate(_AS_BLANKS)
-        if not piece.strip():
-            return np.empty(0, dtype=dtype)
         try:
-            return np.fromstring(piece, dtype=dtype, sep=" ")
-        except (ValueError, DeprecationWarning):
-            bad = next((word for word in piece.split() if not _is_number(word, dtype)), b"?")
-            shown = bad[:30].decode("ascii", "replace")
-            self.fail("something is no number", what, f"{dtype.name} numbers", repr(shown))
+            return _parse(piece, dtype)
+        except NotANumber as error:
+            where = f"{what}, line {self._line_of(error.word, begin)}"
+            self.fail("something is no number", where, f"{dtype.name} numbers", error.shown)
+
+    def _line_of(self, word: bytes, begin: int) -> int:
+        """Return the line, from 1, of the first such word behind byte `begin`."""
+        with open_binary(self.path) as stream:
+            number, left = 1, begin
+            while left > 0 and (piece := stream.read(min(left, _PIECE))):
+                number += piece.count(b"\n")
+                left -= len(piece)
+            for line in stream:
+                if word in line.translate(_AS_BLANKS).split() or word in line.split():
+                    break
+                number += 1
+        return number
 
     def fail(self, problem: str, what: str, expected: str, found: str) -> NoReturn:
         """Refuse the file."""
@@ -257,11 +570,3 @@ def _split_last(piece: bytes) -> tuple[bytes, bytes]:
     """Split a piece of a line behind its last separator, so that no number is torn apart."""
     cut = max(piece.rfind(b" "), piece.rfind(b"\t"), piece.rfind(b","))
     return piece[: cut + 1], piece[cut + 1 :]
-
-
-def _is_number(word: bytes, dtype: np.dtype[Any]) -> bool:
-    try:
-        int(word) if dtype.kind in "iu" else float(word)
-    except ValueError:
-        return False
-    return True

@@ -14,8 +14,7 @@ import numpy as np
 from dock._version import __version__
 from dock.core.arrays import FloatArray
 from dock.errors import DockError, FormatError, MissingDataError
-from dock.io.hdf5 import new_hdf5
-from dock.io.reading import open_hdf5
+from dock.io.hdf5 import new_hdf5, open_hdf5
 from dock.models.closed_form import ClosedForm, read_closed_form
 from dock.models.network.config import NetworkConfig
 from dock.models.statistics import Statistics

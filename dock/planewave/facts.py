@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from dock.converters.qe import PlaneWaveRun, read_run
 from dock.core.spin import Spin
 from dock.errors import FormatError, MissingDataError, UsageError
+from dock.io.text import parse_number
 from dock.planewave.upf import Pseudopotential, read_upf
 
 __all__ = ["RunFacts", "read_facts", "read_pseudos", "require_local_density", "require_supported"]
@@ -107,7 +108,7 @@ def _flag(root: ET.Element, path: str) -> bool:
 def _number(file: Path, root: ET.Element, path: str) -> float:
     text = _text(root, path)
     try:
-        value = float(text)
+        value = parse_number(text)
     except ValueError:
         value = np.nan
     if not 0 < value < np.inf:
@@ -123,7 +124,7 @@ def _axis(species: Sequence[ET.Element]) -> NDArray[np.float64] | None:
     for one in species:
         words = [_text(one, name) for name in ("starting_magnetization", "spin_teta", "spin_phi")]
         try:
-            size, theta, phi = (float(word or 0) for word in words)
+            size, theta, phi = (parse_number(word or "0") for word in words)
         except ValueError:
             return None
         if abs(size) > 1e-6:
@@ -252,6 +253,6 @@ def _charge(facts: RunFacts) -> float:
     """Return the total charge that the input asked for."""
     root = ET.parse(facts.run.source).getroot()  # noqa: S314 - read before
     try:
-        return float(_text(root, "input/bands/tot_charge") or 0)
+        return parse_number(_text(root, "input/bands/tot_charge") or "0")
     except ValueError:
         return 0.0

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from dock.core.arrays import FloatArray, frozen
 from dock.core.elements import atomic_number
 from dock.errors import ConventionError, FormatError, LayoutError, MissingDataError
+from dock.io.text import NotANumber, parse_number, parse_numbers
 
 __all__ = ["Projector", "Pseudopotential", "read_upf"]
 
@@ -210,8 +211,8 @@ class _Reader:
     def numbers(self, element: ET.Element, where: str, count: int | None) -> NDArray[np.float64]:
         words = (element.text or "").split()
         try:
-            found = np.array(words, dtype=np.float64)
-        except ValueError:
+            found = parse_numbers(" ".join(words))
+        except NotANumber:
             found = np.array([np.nan])
         if not len(found) or not np.all(np.isfinite(found)) or len(found) != (count or len(found)):
             raise FormatError(
@@ -227,7 +228,7 @@ class _Reader:
     def number(self, header: Mapping[str, str], name: str) -> float:
         text = header.get(name, "").strip()
         try:
-            value = float(text)
+            value = parse_number(text)
         except ValueError:
             value = np.nan
         if not np.isfinite(value):

@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dock.converters.qe.density import PlaneWaveDensity
-from dock.converters.qe.records import Records
 from dock.errors import FormatError, LayoutError, MissingDataError
+from dock.io.binary import RecordReader, open_records
+from dock.io.refusal import Refusal
 
 __all__ = ["read_vsc"]
 
@@ -40,28 +41,28 @@ def read_vsc(path: str | Path) -> PlaneWaveDensity:
         When it is something else, cut, or of the real flavour.
     """
     path = Path(path)
-    try:
-        data = path.read_bytes()
-    except OSError as error:
+    if not path.is_file():
         raise MissingDataError(
             path.name, path.parent, "Run pw2bgw.x with vscg_flag=.true., or use the density."
-        ) from error
+        )
     try:
-        return _read(Records(path, data, _FIX))
+        with open_records(path, "<", Refusal("pw2bgw.x", _FIX, _FIX)) as records:
+            return _read(records)
     except LayoutError as error:
         raise FormatError(path, str(error).rstrip("."), fix=_FIX) from error
 
 
-def _read(records: Records) -> PlaneWaveDensity:
-    if records.data[:4] != struct.pack("<i", 96):
+def _read(records: RecordReader) -> PlaneWaveDensity:
+    head = records.stream.read(4)
+    if head != struct.pack("<i", 96):
         raise FormatError(
             records.path,
             "this is no VSC file of pw2bgw.x",
             expected="a Fortran record of 96 bytes, little-endian",
-            found=records.data[:4].hex(" ") or "an empty file",
+            found=head.hex(" ") or "an empty file",
             fix="Give the VSC written with vscg_flag=.true.",
         )
-    title = records.take(96)[:32].decode("latin-1").strip()
+    title = records.record("the title", 96)[:32].decode("latin-1").strip()
     kind, _, flavour = title.partition("-")
     if kind not in _TITLES or flavour != "Complex":
         raise FormatError(
@@ -71,16 +72,18 @@ def _read(records: Records) -> PlaneWaveDensity:
             found=repr(title),
             fix="Give the VSC written with vscg_flag=.true. and real_or_complex=2.",
         )
-    n_spin, n_waves, n_rotations, _, n_atoms, _ = struct.unpack("<5id", records.take(28))
+    n_spin, n_waves, n_rotations, _, n_atoms, _ = struct.unpack(
+        "<5id", records.record("the sizes", 28)
+    )
     counts = {"spins": n_spin, "plane waves": n_waves, "rotations": n_rotations, "atoms": n_atoms}
     if n_spin not in (1, 2) or min(counts.values()) < 1 or max(counts.values()) > _LARGEST:
         raise FormatError(records.path, "the header cannot be right", found=counts, fix=_FIX)
-    records.take(12)
-    records.take(160)
-    reciprocal = np.frombuffer(records.take(160), "<f8")
-    records.take(36 * n_rotations)
-    records.take(24 * n_rotations)
-    records.take(28 * n_atoms)
+    records.record("the grid", 12)
+    records.record("the cell", 160)
+    reciprocal = records.numbers("f8", 20, "the reciprocal cell")
+    records.record("the rotations", 36 * n_rotations)
+    records.record("the translations", 24 * n_rotations)
+    records.record("the atoms", 28 * n_atoms)
     miller = np.frombuffer(_pieces(records, 12, n_waves), "<i4").reshape(-1, 3)
     values = np.frombuffer(_pieces(records, 16 * n_spin, n_waves), "<c16").reshape(n_spin, -1)
     # recvol, tpiba, bg(3, 3) in units of tpiba, column by column, bdot(3, 3)
@@ -88,13 +91,13 @@ def _read(records: Records) -> PlaneWaveDensity:
     return PlaneWaveDensity(vectors, miller, values)
 
 
-def _pieces(records: Records, size: int, count: int) -> bytes:
+def _pieces(records: RecordReader, size: int, count: int) -> bytes:
     """Return `count` items of `size` bytes that come in announced pieces."""
-    n_pieces = struct.unpack("<i", records.take(4))[0]
+    n_pieces = int(records.numbers("i4", 1, "the number of pieces")[0])
     parts = []
     for _ in range(max(0, min(n_pieces, count))):
-        length = struct.unpack("<i", records.take(4))[0]
-        parts.append(records.take(size * length))
+        length = int(records.numbers("i4", 1, "the length of a piece")[0])
+        parts.append(records.record("a piece", size * length))
     found = sum(map(len, parts)) // size
     if found != count:
         raise FormatError(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import struct
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dock.converters.qe import PlaneWaveRun
-from dock.converters.qe.records import Records
 from dock.core.arrays import frozen
 from dock.core.basis import Basis
 from dock.core.harmonics import real_harmonics
@@ -20,7 +18,9 @@ from dock.core.matrix import AOMatrix
 from dock.core.spin import Spin
 from dock.core.structure import Structure
 from dock.errors import FormatError, LayoutError, MissingDataError, SolverError
-from dock.io.reading import open_hdf5
+from dock.io.binary import RecordReader, open_records
+from dock.io.hdf5 import open_hdf5
+from dock.io.refusal import Refusal
 from dock.overlap.radial import Function, QGrid, radial_of, transform
 from dock.units import QE
 
@@ -120,18 +120,21 @@ def read_states(save: Path, spin: Spin, number: int, channel: int = 0) -> PlaneW
 
 
 def _from_dat(path: Path) -> PlaneWaveStates:
-    records = Records(path, path.read_bytes(), _FIX)
-    head, sizes, vectors = (records.take(length) for length in (44, 16, 72))
-    k = np.frombuffer(head, "<f8", 3, 4)
-    gamma_only = bool(struct.unpack_from("<i", head, 32)[0])
-    _, n_waves, n_components, n_bands = struct.unpack("<4i", sizes)
+    with open_records(path, "<", Refusal("pw.x", _FIX, _FIX)) as records:
+        return _from_records(records)
+
+
+def _from_records(records: RecordReader) -> PlaneWaveStates:
+    path, head = records.path, records.record("the k-point", 44)
+    k, gamma_only = records.split(head[4:28], "f8"), bool(records.split(head[32:36], "i4")[0])
+    _, n_waves, n_components, n_bands = records.numbers("i4", 4, "the sizes").tolist()
+    reciprocal = records.numbers("f8", 9, "the reciprocal vectors").reshape(3, 3)
     counts = {"components": n_components, "plane waves": n_waves, "bands": n_bands}
     if n_components not in (1, 2) or min(n_waves, n_bands) < 1 or n_waves > _LARGEST:
         raise FormatError(path, "the header cannot be right", found=counts, fix=_FIX)
-    miller = np.frombuffer(records.take(12 * n_waves), "<i4").reshape(-1, 3)
-    length = 16 * n_waves * n_components
-    states = np.stack([np.frombuffer(records.take(length), "<c16") for _ in range(n_bands)])
-    reciprocal = np.frombuffer(vectors, "<f8").reshape(3, 3)
+    miller = records.numbers("i4", 3 * n_waves, "the Miller indices").reshape(-1, 3)
+    length = n_waves * n_components
+    states = np.stack([records.numbers("c16", length, f"band {n + 1}") for n in range(n_bands)])
     shape = (n_bands, n_components, n_waves)
     return _both_halves(k, reciprocal, miller, states.reshape(shape), gamma_only)
 

@@ -11,7 +11,8 @@ import dock
 from dock.converters.format import WriteOptions
 from dock.converters.origin import in_source_order, number_of
 from dock.errors import FormatError, LayoutError, LossError, MissingDataError, UsageError
-from dock.io.reading import open_hdf5, read_text
+from dock.io.hdf5 import open_hdf5
+from dock.io.text import read_text
 
 
 def options(**settings):

@@ -15,7 +15,7 @@ from dock.converters.format import ReadOptions
 from dock.converters.printed_levels import compare_levels
 from dock.core.check import Finding
 from dock.errors import DockError, FormatError
-from dock.io.reading import read_text
+from dock.io.text import read_text
 
 __all__ = ["check_run"]
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dock.errors import FormatError
-from dock.io.reading import read_text
+from dock.io.text import finite_numbers, parse_number, read_text
 from dock.units import ABACUS
 
 __all__ = ["Frame", "RunLog", "SpeciesLine", "read_log"]
@@ -187,7 +187,10 @@ def _frames(path: Path, text: str, n_atoms: int) -> tuple[Frame, ...]:
     for index, match in enumerate(tables):
         start = text.find("\n", match.end() + 1) + 1  # past the line with the column names
         rows = np.array(_rows(path, text, start, n_atoms, "coordinates", names=True))
-        scale = 1.0 if match[1] == "DIRECT" else float(match[2] or constant) * BOHR
+        length = finite_numbers([match[2]], 1) if match[2] else [constant]
+        if length is None:
+            _fail(path, "the unit of the coordinates is no number", where=match[0].strip())
+        scale = 1.0 if match[1] == "DIRECT" else length[0] * BOHR
         cell = lattices[index] if len(lattices) > 1 and index < len(lattices) else lattices[-1]
         frames.append(Frame(cell, rows * scale, match[1] == "DIRECT"))
     return tuple(frames)
@@ -201,11 +204,8 @@ def _rows(
     while len(rows) < count:
         end = text.find("\n", start)
         words = text[start : end if end >= 0 else len(text)].split()[int(names) : int(names) + 3]
-        try:
-            row = [float(word) for word in words]
-        except ValueError:
-            row = []
-        if len(row) != 3 or not np.isfinite(row).all():
+        row = finite_numbers(words, 3)
+        if row is None:
             _fail(path, "numbers are missing or wrong", where=f"{where}, line {len(rows) + 1}")
         rows.append(row)
         start = end + 1 if end >= 0 else len(text)
@@ -220,7 +220,7 @@ def _fermi_levels(text: str) -> tuple[float, ...]:
         last = [re.findall(r"^\s*E_Fermi\s+\S+\s+(\S+)", part, re.MULTILINE) for part in loops]
         found = [values[-1] for values in last if values]
     try:
-        return tuple(float(word) for word in found)
+        return tuple(parse_number(word) for word in found)
     except ValueError:
         return ()
 
@@ -237,7 +237,7 @@ def _converged(text: str) -> bool | None:
 def _last_number(text: str, pattern: str) -> float | None:
     found = re.findall(pattern, text, flags=re.MULTILINE)
     try:
-        return float(found[-1]) if found else None
+        return parse_number(found[-1]) if found else None
     except ValueError:
         return None
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from dock.core.basis import Radial, Shell, shell_letter
 from dock.errors import FormatError, MissingDataError
+from dock.io.text import NotANumber, parse_number, parse_numbers
 from dock.units import ABACUS, Constants
 
 __all__ = ["OrbFile", "read_orb"]
@@ -107,7 +108,7 @@ def _fail(path: Path, problem: str, expected: object, found: object, where: str 
 def _header_number(path: Path, text: str, pattern: str, name: str) -> float:
     match = re.search(pattern, text)
     try:
-        value = float(match[1]) if match else float("nan")
+        value = parse_number(match[1]) if match else float("nan")
     except ValueError:
         value = float("nan")
     if not np.isfinite(value):
@@ -122,9 +123,9 @@ def _orbital(path: Path, part: str, points: int) -> tuple[int, int, NDArray[np.f
     if len(words) != points + 3:
         _fail(path, "a table is cut", f"{points} numbers", max(0, len(words) - 3), where)
     try:
-        values = np.array(words, dtype=np.float64)
-    except ValueError as error:
-        _fail(path, "a table holds a word", "numbers", str(error)[:60], where)
+        values = parse_numbers(part)
+    except NotANumber as error:
+        _fail(path, "a table holds a word", "numbers", error.shown, where)
     if not np.isfinite(values).all():
         _fail(path, "numbers are not finite", "finite numbers", "NaN or infinity", where)
     l, zeta = int(values[1]), int(values[2])

@@ -8,81 +8,78 @@ values are complex; the row pointers do, as they must end with the number of ent
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Iterator
-from typing import IO
 
 import numpy as np
 
 from dock.converters.abacus.sparse_base import SparseBlock, SparseSource, Step
+from dock.io.binary import BinaryReader, open_reader
 
 __all__ = ["binary_blocks", "binary_steps"]
 
 
 def binary_steps(file: SparseSource) -> list[Step]:
     """Walk through the records of a native binary file."""
-    steps, size = [], file.path.stat().st_size
-    with file.path.open("rb") as stream:
-        while stream.tell() < size:
-            offset = stream.tell()
-            number, rows, count = struct.unpack("=3i", _exactly(file, stream, 12))
+    steps = []
+    with open_reader(file.path, "=") as reader:
+        while not reader.at_end:
+            offset = reader.offset
+            number, rows, count = _integers(reader, 3, "the header of a step")
             file.check_size(rows)
             steps.append(Step(number, offset))
-            width = _binary_width(file, offset + 12, size)
+            width = _binary_width(file, reader)
             for _ in range(count):
-                nnz = struct.unpack("=4i", _exactly(file, stream, 16))[3]
+                nnz = _integers(reader, 4, "the header of a block")[3]
                 if nnz < 0:
-                    file.fail("a count is negative", f"offset {stream.tell() - 4}")
-                stream.seek(nnz * (width + 4) + 8 * (rows + 1), 1)
-            if stream.tell() > size:
-                file.fail("the file is cut", f"step {number}", found=f"{size} bytes")
+                    file.fail("a count is negative", f"offset {reader.offset - 4}")
+                reader.skip(nnz * (width + 4) + 8 * (rows + 1), f"step {number}")
     return steps
 
 
-def _binary_width(file: SparseSource, offset: int, size: int) -> int:
-    """Return the bytes of a value, 8 or 16: the row pointers that follow end with the count."""
-    with file.path.open("rb") as stream:
-        while offset < size:
-            stream.seek(offset)
-            nnz = struct.unpack("=4i", _exactly(file, stream, 16))[3]
+def _binary_width(file: SparseSource, reader: BinaryReader) -> int:
+    """Return the bytes of a value, 8 or 16: the row pointers that follow end with the count.
+
+    The reader stays where it is.
+    """
+    start = offset = reader.offset
+    try:
+        while offset < reader.size:
+            reader.offset = offset
+            nnz = _integers(reader, 4, "the header of a block")[3]
             for width in (8, 16) if nnz > 0 else ():
-                begin = offset + 16 + nnz * (width + 4)
-                end = begin + 8 * file.size
-                if end + 8 > size:
+                reader.offset = offset + 16 + nnz * (width + 4)
+                if reader.offset + 8 * (file.size + 1) > reader.size:
                     continue
-                stream.seek(begin)
-                first = struct.unpack("=q", _exactly(file, stream, 8))[0]
-                stream.seek(end)
-                if first == 0 and struct.unpack("=q", _exactly(file, stream, 8))[0] == nnz:
+                pointers = reader.take("i8", file.size + 1, "the row pointers")
+                if pointers[0] == 0 and pointers[-1] == nnz:
                     return width
             if nnz != 0:
                 file.fail("the row pointers are wrong or the file is cut", f"offset {offset}")
             offset += 16 + 8 * (file.size + 1)
-    return 8
+        return 8
+    finally:
+        reader.offset = start
 
 
 def binary_blocks(
     file: SparseSource, step: Step
 ) -> Iterator[tuple[tuple[int, int, int], list[SparseBlock]]]:
     """Yield the lattice vectors of one step with their matrix."""
-    width = _binary_width(file, step.offset + 12, file.path.stat().st_size)
-    kind = "c16" if width == 16 else "f8"
-    with file.path.open("rb") as stream:
-        stream.seek(step.offset)
-        _, rows, count = struct.unpack("=3i", _exactly(file, stream, 12))
+    with open_reader(file.path, "=") as reader:
+        reader.offset = step.offset
+        _, rows, count = _integers(reader, 3, "the header of a step")
+        kind = "c16" if _binary_width(file, reader) == 16 else "f8"
         for index in range(count):
             where = f"block {index + 1} of step {step.number}"
-            *R, nnz = struct.unpack("=4i", _exactly(file, stream, 16))
-            values = np.frombuffer(_exactly(file, stream, width * nnz), kind)
-            cols = np.frombuffer(_exactly(file, stream, 4 * nnz), "i4").astype(np.int64)
-            pointers = np.frombuffer(_exactly(file, stream, 8 * (rows + 1)), "i8")
-            vector = (R[0], R[1], R[2])
+            first, second, third, nnz = _integers(reader, 4, where)
+            values = reader.take(kind, nnz, where)
+            cols = reader.take("i4", nnz, where).astype(np.int64)
+            pointers = reader.take("i8", rows + 1, where)
+            vector = (first, second, third)
             place = file.rows(pointers, cols, where) if nnz else cols
             yield vector, [SparseBlock(vector, 0, place, cols, values)]
 
 
-def _exactly(file: SparseSource, stream: IO[bytes], count: int) -> bytes:
-    data: bytes = stream.read(count) if count >= 0 else b""
-    if len(data) != count:
-        file.fail("the file is cut", f"offset {stream.tell()}", expected=f"{count} bytes more")
-    return data
+def _integers(reader: BinaryReader, count: int, what: str) -> list[int]:
+    found: list[int] = reader.take("i4", count, what).tolist()
+    return found

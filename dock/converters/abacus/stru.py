@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from dock.core.elements import atomic_number, element_of_label
 from dock.core.structure import Structure
 from dock.errors import ConventionError, FormatError
-from dock.io.reading import read_text
+from dock.io.text import finite_numbers, read_text
 from dock.units import ABACUS
 
 __all__ = ["FOLD_MARGIN", "Species", "StruFile", "element_number", "format_stru", "read_stru"]
@@ -241,11 +241,8 @@ def _positions(
 
 
 def _numbers(path: Path, text: str, count: int) -> list[float]:
-    try:
-        found = [float(word) for word in text.split()[:count]]
-    except ValueError:
-        found = []
-    if len(found) != count or not np.isfinite(found).all():
+    found = finite_numbers(text.split()[:count], count)
+    if found is None:
         _fail(path, "numbers are missing or wrong", expected=f"{count} numbers", found=repr(text))
     return found
 

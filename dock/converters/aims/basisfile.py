@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from dock.core.basis import LARGEST_L, Basis, Shell, shell_letter
 from dock.errors import FormatError
-from dock.io.reading import read_text
+from dock.io.text import read_text
 
 __all__ = ["format_basis", "read_basis"]
 

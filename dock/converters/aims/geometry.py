@@ -10,7 +10,7 @@ import numpy as np
 from dock.core.elements import atomic_number, element_of_label
 from dock.core.structure import Structure
 from dock.errors import FormatError
-from dock.io.reading import read_text
+from dock.io.text import finite_numbers, read_text
 
 __all__ = ["format_geometry", "read_geometry"]
 
@@ -84,11 +84,8 @@ def _number(path: Path, label: str) -> int:
 
 
 def _three(path: Path, number: int, words: list[str]) -> list[float]:
-    try:
-        found = [float(word) for word in words[1:4]]
-    except ValueError:
-        found = []
-    if len(found) != 3 or not np.isfinite(found).all():
+    found = finite_numbers(words[1:4], 3)
+    if found is None:
         _fail(path, number, "three numbers are missing or wrong", " ".join(words))
     return found
 

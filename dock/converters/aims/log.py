@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from dock.io.reading import read_text
+from dock.io.text import parse_number, read_text
 
 __all__ = ["RunLog", "find_log", "read_log"]
 
@@ -74,6 +74,6 @@ def _last(text: str, pattern: re.Pattern[str]) -> float | None:
     """Return the last number of a pattern; a leading zero may be missing, as Fortran writes it."""
     found = pattern.findall(text)
     try:
-        return float(found[-1].replace("D", "E")) if found else None
+        return parse_number(found[-1]) if found else None
     except ValueError:
         return None

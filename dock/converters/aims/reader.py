@@ -24,8 +24,8 @@ from dock.core.pairs import Pairs
 from dock.core.spin import Spin
 from dock.core.structure import Structure
 from dock.errors import FormatError, MissingDataError
-from dock.io.reading import open_hdf5
-from dock.io.text import CUT_FIX, TextNumbers
+from dock.io.hdf5 import open_hdf5
+from dock.io.text import CUT_FIX, TextNumbers, parse_number
 from dock.units import AIMS
 
 __all__ = ["SECOND_VARIATION", "detect_run", "read_calculation", "run_files"]
@@ -255,7 +255,7 @@ def _electrons(structure: Structure, log: RunLog | None, control: dict[str, str]
     if log is not None and log.n_electrons is not None:
         return log.n_electrons
     try:
-        charge = float(control.get("charge", "0").split()[0])
+        charge = parse_number(control.get("charge", "0").split()[0])
     except (ValueError, IndexError):
         return None
     return float(structure.numbers.sum()) - charge

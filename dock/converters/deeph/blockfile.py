@@ -18,8 +18,7 @@ from dock.core.quantity import quantity_of
 from dock.core.spin import Spin
 from dock.core.structure import Structure
 from dock.errors import FormatError, LayoutError
-from dock.io.hdf5 import new_hdf5
-from dock.io.reading import open_hdf5
+from dock.io.hdf5 import new_hdf5, open_hdf5
 
 if TYPE_CHECKING:
     import h5py

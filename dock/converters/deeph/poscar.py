@@ -9,7 +9,7 @@ import numpy as np
 from dock.core.elements import atomic_number
 from dock.core.structure import Structure
 from dock.errors import ConventionError, FormatError, LayoutError
-from dock.io.reading import read_text, require_line_end
+from dock.io.text import finite_numbers, read_text, require_line_end
 
 __all__ = ["format_poscar", "read_poscar"]
 
@@ -168,12 +168,8 @@ def _read_species(path: Path, symbols: list[str], counts: list[str]) -> tuple[li
 
 
 def _numbers(path: Path, line: int, text: str, count: int) -> list[float]:
-    words = text.split()[:count]
-    try:
-        values = [float(word) for word in words]
-    except ValueError:
-        values = []
-    if len(values) != count or not np.all(np.isfinite(values)):
+    values = finite_numbers(text.split()[:count], count)
+    if values is None:
         raise FormatError(
             path,
             "numbers cannot be read",

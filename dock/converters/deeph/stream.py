@@ -15,8 +15,7 @@ from dock.core.blocks import BlockLayout
 from dock.core.pairs import Pairs
 from dock.core.quantity import quantity_of
 from dock.errors import FormatError, LayoutError, MissingDataError
-from dock.io.hdf5 import new_hdf5
-from dock.io.reading import open_hdf5
+from dock.io.hdf5 import new_hdf5, open_hdf5
 
 __all__ = ["read_pairs", "write_slabs"]
 

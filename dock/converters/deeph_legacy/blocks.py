@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from dock.core.blocks import BlockLayout
 from dock.core.pairs import Pairs
 from dock.errors import FormatError, LayoutError
-from dock.io.hdf5 import new_hdf5
-from dock.io.reading import open_hdf5
+from dock.io.hdf5 import new_hdf5, open_hdf5
+from dock.io.text import NotANumber, parse_numbers
 
 if TYPE_CHECKING:
     import h5py
@@ -189,8 +189,8 @@ def _parse_names(path: Path, names: list[bytes]) -> NDArray[np.int64]:
     """Return the five integers of every name, (n, 5)."""
     text = b" ".join(names).translate(None, b"[]").replace(b",", b" ")
     try:
-        keys = np.array(text.split(), dtype=np.int64)
-    except (ValueError, OverflowError):
+        keys = parse_numbers(text, np.int64)
+    except NotANumber:
         keys = np.zeros(0, dtype=np.int64)
     if keys.size != 5 * len(names) or any(name.count(b",") != 4 for name in names):
         wrong = next((n for n in names if not _is_block_name(n)), names[0])

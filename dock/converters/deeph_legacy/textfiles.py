@@ -16,7 +16,7 @@ from dock.core.basis import Basis
 from dock.core.elements import symbol
 from dock.core.structure import Structure
 from dock.errors import ConventionError, FormatError, LayoutError, MissingDataError
-from dock.io.reading import require_line_end
+from dock.io.text import NotANumber, parse_numbers, require_line_end
 
 __all__ = ["LegacyInfo", "format_texts", "read_atoms", "read_legacy_info"]
 
@@ -172,15 +172,30 @@ def _table(path: Path, what: str) -> NDArray[np.float64]:
     """Return the numbers of a file as rows."""
     text = _text(path)
     require_line_end(path, text)
-    lines = [line.split() for line in text.splitlines() if line.strip()]
-    try:
-        values = np.array([[float(word) for word in line] for line in lines], dtype=np.float64)
-    except ValueError as error:
-        reason = "rows of different lengths" if "inhomogeneous" in str(error) else str(error)
-        raise FormatError(path, "numbers cannot be read", expected=what, found=reason) from error
-    if values.ndim != 2 or not np.all(np.isfinite(values)):
+    rows: list[NDArray[np.float64]] = []
+    for number, line in enumerate(text.splitlines(), 1):
+        try:
+            row = parse_numbers(line)
+        except NotANumber as error:
+            raise FormatError(
+                path,
+                "numbers cannot be read",
+                where=f"line {number}",
+                expected=what,
+                found=error.shown,
+            ) from None
+        if len(row) and rows and len(row) != len(rows[0]):
+            raise FormatError(
+                path,
+                "numbers cannot be read",
+                where=f"line {number}",
+                expected=what,
+                found="rows of different lengths",
+            )
+        rows += [row] if len(row) else []
+    if not rows or not np.all(np.isfinite(rows)):
         raise FormatError(path, "numbers cannot be read", expected=what, fix="Copy it again.")
-    return values
+    return np.array(rows)
 
 
 def _numbers(path: Path) -> NDArray[np.int64]:

@@ -11,10 +11,10 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from dock.converters.openmx.cursor import load_text
 from dock.converters.openmx.keywords import InputText
 from dock.converters.openmx.species import Species
 from dock.errors import FormatError, UsageError
+from dock.io.text import load_text
 from dock.units import OPENMX
 
 __all__ = ["KpathSegment", "OpenmxInput", "SpinMode", "parse_input", "read_input"]
@@ -192,7 +192,7 @@ def read_input(path: str | Path) -> OpenmxInput:
     MissingDataError
         When the file cannot be read.
     """
-    return parse_input(load_text(path, "an OpenMX input file"), path)
+    return parse_input(load_text(path, "an OpenMX input file", "OpenMX"), path)
 
 
 def parse_input(text: str, path: str | Path) -> OpenmxInput:

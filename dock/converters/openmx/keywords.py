@@ -5,9 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NoReturn, TypeVar
 
-import numpy as np
-
 from dock.errors import FormatError
+from dock.io.text import finite_numbers
 
 __all__ = ["InputText"]
 
@@ -92,11 +91,8 @@ class InputText:
 
     def floats(self, words: list[str], count: int, keyword: str, line: int) -> list[float]:
         """Convert exactly `count` words to finite numbers."""
-        try:
-            found = [float(word) for word in words]
-        except ValueError:
-            found = []
-        if len(found) != count or not np.isfinite(found).all():
+        found = finite_numbers(words, count)
+        if found is None:
             text = repr(" ".join(words))
             self.fail(
                 "numbers are missing or wrong", keyword, f"{count} numbers", line=line, found=text

@@ -9,8 +9,8 @@ from typing import NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from dock.converters.openmx.cursor import load_text
 from dock.errors import FormatError
+from dock.io.text import NotANumber, load_text, parse_number, parse_numbers
 
 __all__ = ["PaoFile", "read_pao"]
 
@@ -73,7 +73,7 @@ def read_pao(path: str | Path) -> PaoFile:
         When it cannot be read.
     """
     path = Path(path)
-    lines = load_text(path, "an OpenMX PAO file").split("\n")
+    lines = load_text(path, "an OpenMX PAO file", "OpenMX").split("\n")
     values = _keywords(lines)
     l_max = _integer(path, values, "PAO.Lmax", (0, MAX_L))
     n_zeta = _integer(path, values, "PAO.Mul", (1, 1000))
@@ -112,7 +112,7 @@ def _number(path: Path, values: dict[str, tuple[int, str]], keyword: str) -> flo
         _fail(path, f"{keyword} is missing", f"a line {keyword} and a number", None)
     line, word = values[keyword.lower()]
     try:
-        number = float(word)
+        number = parse_number(word)
     except ValueError:
         number = float("nan")
     if not np.isfinite(number):
@@ -158,9 +158,10 @@ def _block(
         expected, found = f"{n_zeta + 2} columns (2 + PAO.Mul)", f"{len(words[wrong])} columns"
         _fail(path, f"a row of {name} is wrong", expected, found, f"line {start + wrong + 1}")
     try:
-        table = np.array(words, dtype=np.float64)
-    except ValueError as error:
-        _fail(path, f"the block {name} holds a word", "numbers", str(error), f"line {start}")
+        table = parse_numbers("\n".join(rows)).reshape(n_mesh, n_zeta + 2)
+    except NotANumber as error:
+        place = f"line {start + error.index // (n_zeta + 2) + 1}"
+        _fail(path, f"the block {name} holds a word", "numbers", error.shown, place)
     bad = ~np.isfinite(table).all(axis=1)
     if bad.any():
         place = f"line {start + int(np.argmax(bad)) + 1}"

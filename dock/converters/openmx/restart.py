@@ -11,17 +11,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from dock.converters.openmx.cursor import Cursor, damaged, load_text
-from dock.converters.openmx.scfout_tables import SPIN_SWITCHES, Scfout
+from dock.converters.openmx.scfout_tables import OPENMX_FILES, SPIN_SWITCHES, Scfout
 from dock.converters.openmx.species import Species
 from dock.core.basis import shell_letter
-from dock.errors import FormatError, OutputError, UsageError
+from dock.errors import OutputError, UsageError
+from dock.io.binary import open_reader
 from dock.io.files import atomic_path, prepare_folder, write_text
-from dock.io.reading import readable
+from dock.io.text import load_text
 
 __all__ = [
     "RESTART_RECIPE",
@@ -184,31 +185,27 @@ def read_restart_atom(path: str | Path) -> RestartAtom:
         When it cannot be read.
     """
     path = Path(path)
-    with readable(path), path.open("rb") as stream:
-        cursor = Cursor(path, stream, path.stat().st_size, "<")
-        head = cursor.take("i4", HEAD, "the header")
+    with open_reader(path, refusal=OPENMX_FILES) as reader:
+        head = reader.take("i4", HEAD, "the header")
         switch, components, atoms_plus_one, _, _, n_atoms, species, n_orbitals, n, soc = (
             head.tolist()
         )
         if switch not in SPIN_SWITCHES or components != switch + 1 or atoms_plus_one != n_atoms + 1:
-            damaged(path, "the header", f"{head.tolist()}", "spin switch, components, atoms + 1")
+            _wrong(path, "header", "spin switch, components, atoms + 1", head.tolist())
         if n < 0 or n_orbitals < 1 or species < 0 or soc not in (0, 1):
-            damaged(path, "the header", f"{head.tolist()}", "counts from 0 up and a flag 0 or 1")
-        lists = cursor.take("i4", 6 * (n + 1), "the neighbour list").reshape(6, -1)
+            _wrong(path, "header", "counts from 0 up and a flag 0 or 1", head.tolist())
+        lists = reader.take("i4", 6 * (n + 1), "the neighbour list").reshape(6, -1)
         if lists[0].min() < 1 or lists[0].max() > n_atoms or lists[5].min() < 1:
-            damaged(path, "the neighbour list", "other atoms", f"atoms 1 to {n_atoms}")
-        energy = float(cursor.take("f8", 1, "the band energy")[0])
+            _wrong(path, "neighbour list", f"atoms 1 to {n_atoms}", "other atoms")
+        energy = float(reader.take("f8", 1, "the band energy")[0])
         entries = n_orbitals * int(lists[5].sum(dtype=np.int64))
         matrices = []
         for count in (components, 3 if switch == 3 else 0, components):
-            values = cursor.take("f8", count * entries, "the matrices")
+            values = reader.take("f8", count * entries, "the matrices")
             if not np.isfinite(values).all():
-                damaged(path, "the matrices", "NaN or infinity", "finite numbers")
+                _wrong(path, "matrices", "finite numbers", "NaN or infinity")
             matrices.append(values.reshape(count, entries))
-        if cursor.offset != cursor.size:
-            problem = "the file is longer than its header says"
-            found, fix = f"{cursor.size} bytes", "Write the restart files again."
-            raise FormatError(path, problem, expected=cursor.offset, found=found, fix=fix)
+        reader.finish()
     return RestartAtom(
         spin_switch=switch,
         n_atoms=n_atoms,
@@ -234,11 +231,15 @@ def read_restart_grid(path: str | Path) -> tuple[int, tuple[int, int, int], int]
     FormatError
         When it does not hold five counts.
     """
-    words = load_text(path, "an OpenMX .crst_check file").split()
+    words = load_text(path, "an OpenMX .crst_check file", "OpenMX").split()
     if len(words) != 5 or not all(word.isdigit() for word in words):
-        damaged(Path(path), "the list of counts", " ".join(words), "five counts")
+        _wrong(Path(path), "list of counts", "five counts", " ".join(words))
     processes, n1, n2, n3, switch = (int(word) for word in words)
     return processes, (n1, n2, n3), switch
+
+
+def _wrong(path: Path, what: str, expected: object, found: object) -> NoReturn:
+    OPENMX_FILES.damaged(path, f"{what} cannot be right", expected, found)
 
 
 def hubbard_block(species: Iterable[Species]) -> str:

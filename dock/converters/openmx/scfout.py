@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, NoReturn
+from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dock.converters.openmx.cursor import DAMAGED_FIX, Cursor, cut, damaged
 from dock.converters.openmx.scfout_tables import (
     MAX_ORDER,
+    OPENMX_FILES,
     Scfout,
     ScfoutHeader,
     box_cells,
@@ -24,7 +24,8 @@ from dock.converters.openmx.scfout_tables import (
     section_counts,
 )
 from dock.errors import FormatError, LayoutError, MissingDataError
-from dock.io.reading import readable
+from dock.io.binary import BinaryReader, numbers_at, open_reader
+from dock.io.refusal import FileState
 
 __all__ = ["Scfout", "ScfoutFile", "ScfoutHeader", "box_cells", "section_counts"]
 
@@ -80,8 +81,8 @@ class ScfoutFile(ScfoutHeader):
             When it does not exist or cannot be read.
         """
         path = Path(path)
-        with readable(path), path.open("rb") as stream:
-            return _read_file(path, stream)
+        with open_reader(path, refusal=OPENMX_FILES) as reader:
+            return _read_file(reader)
 
     def read(self, section: str, *, all_orders: bool = False) -> NDArray[np.float64]:
         """Read the matrices of one section.
@@ -154,62 +155,49 @@ class ScfoutFile(ScfoutHeader):
 
     def _fetch(self, section: str, first: int, count: int) -> NDArray[np.float64]:
         """Read `count` consecutive matrices of a section as native float64."""
-        dtype = np.dtype(">f8" if self.byte_order == "big" else "<f8")
-        start = self.offsets[section] + first * self.n_entries * dtype.itemsize
-        with readable(self.path), self.path.open("rb") as stream:
-            status = self.path.stat()
-            if (status.st_size, status.st_mtime_ns) != (self.size, self.modified_ns):
-                raise FormatError(
-                    self.path,
-                    "the file changed after it was opened",
-                    expected=f"{self.size} bytes, unchanged",
-                    found=f"{status.st_size} bytes, written anew",
-                    fix="Wait until OpenMX has finished and start again.",
-                )
-            values = np.fromfile(stream, dtype, count * self.n_entries, offset=start)
-        if len(values) != count * self.n_entries:
-            cut(self.path, f"in section {section}", start + 8 * count * self.n_entries, self.size)
+        dtype = ">f8" if self.byte_order == "big" else "<f8"
+        place = (self.offsets[section] + 8 * first * self.n_entries, count * self.n_entries)
+        state = FileState(self.size, self.modified_ns)
+        values = numbers_at(self.path, dtype, place, state, f"section {section}", OPENMX_FILES)
         return values.astype(np.float64, copy=False).reshape(count, self.n_entries)
 
 
-def _read_file(path: Path, stream: BinaryIO) -> ScfoutFile:
+def _read_file(reader: BinaryReader) -> ScfoutFile:
     """Read the header, locate the matrices and read the tail."""
-    status = path.stat()
-    order, head = _detect(path, stream.read(24), status.st_size)
+    path = reader.path
+    reader.order, head = _detect(path, reader.data(24, "the header"), reader.size)
     version, spin_switch = divmod(int(head[1]), 4)
-    cursor = Cursor(path, stream, status.st_size, order)
-    order_max = int(cursor.take("i4", 1, "the header")[0]) if version == 3 else 1
+    order_max = int(reader.take("i4", 1, "the header")[0]) if version == 3 else 1
     if not 1 <= order_max <= MAX_ORDER:
-        damaged(path, "the header", f"order of the position operator {order_max}", "1 in most")
+        found = f"order of the position operator {order_max}"
+        OPENMX_FILES.damaged(path, "header cannot be right", "1 in most", found)
     try:
-        tables = _read_tables(cursor, int(head[0]), int(head[5]) + 1)
+        tables = _read_tables(reader, int(head[0]), int(head[5]) + 1)
         counts = section_counts(version, spin_switch, order_max)
-        n_entries = _count_entries(tables, status.st_size)
+        n_entries = _count_entries(tables, reader.size)
         offsets = {
-            name: cursor.skip(8 * n_entries * count, f"section {name}")
+            name: reader.skip(8 * n_entries * count, f"section {name}")
             for name, count in counts.items()
         }
         return ScfoutFile(
             path=path,
-            byte_order="big" if order == ">" else "little",
+            byte_order="big" if reader.order == ">" else "little",
             offsets=offsets,
-            size=status.st_size,
-            modified_ns=status.st_mtime_ns,
+            size=reader.state.size,
+            modified_ns=reader.state.modified_ns,
             version=version,
             spin_switch=spin_switch,
             order_max=order_max,
             regions=(int(head[2]), int(head[3]), int(head[4])),
             **tables,
-            **_read_tail(cursor),
+            **_read_tail(reader),
         )
     except LayoutError as error:
-        raise FormatError(path, str(error), fix=DAMAGED_FIX) from None
+        raise FormatError(path, str(error), fix=OPENMX_FILES.damaged_fix) from None
 
 
 def _detect(path: Path, head: bytes, size: int) -> tuple[str, NDArray[np.int32]]:
     """Find the byte order and check the six integers that start the file."""
-    if len(head) < 24:
-        cut(path, "in the header", 24, size)
     found = [(order, np.frombuffer(head, order + "i4")) for order in "<>"]
     plausible = [(order, ints) for order, ints in found if _is_plausible(ints)]
     # A short header may be plausible both ways: then the tables must fit into the file.
@@ -263,24 +251,24 @@ def _foreign(path: Path, head: bytes, ints: NDArray[np.int32]) -> NoReturn:
     )
 
 
-def _read_tables(cursor: Cursor, n_atoms: int, n_cells: int) -> dict[str, Any]:
+def _read_tables(reader: BinaryReader, n_atoms: int, n_cells: int) -> dict[str, Any]:
     """Read the cell table, the neighbour lists, the lattice and the positions."""
-    path = cursor.path
-    translations = cursor.take("f8", 4 * n_cells, "the table of translations").reshape(-1, 4)
-    cells = cursor.take("i4", 4 * n_cells, "the table of cell indices").reshape(-1, 4)[:, 1:]
-    n_orbitals = cursor.take("i4", n_atoms, "the orbital counts")
-    n_neighbours = cursor.take("i4", n_atoms, "the neighbour counts")
+    path = reader.path
+    translations = reader.take("f8", 4 * n_cells, "the table of translations").reshape(-1, 4)
+    cells = reader.take("i4", 4 * n_cells, "the table of cell indices").reshape(-1, 4)[:, 1:]
+    n_orbitals = reader.take("i4", n_atoms, "the orbital counts")
+    n_neighbours = reader.take("i4", n_atoms, "the neighbour counts")
     if n_neighbours.min() < 0:
-        damaged(path, "the neighbour counts", f"{n_neighbours.min()} neighbours", "0 or more")
+        found = f"{n_neighbours.min()} neighbours"
+        OPENMX_FILES.damaged(path, "neighbour counts cannot be right", "0 or more", found)
     slots = n_neighbours.astype(np.int64) + 1
     n_pairs = int(slots.sum())
     # Both lists are held against the size first: the repeat below allocates as many numbers.
-    if cursor.offset + 8 * n_pairs > cursor.size:
-        cut(path, "in the neighbour lists", cursor.offset + 8 * n_pairs, cursor.size)
-    pair_j = cursor.take("i4", n_pairs, "the neighbour list") - np.int32(1)
-    pair_cell = cursor.take("i4", n_pairs, "the list of neighbour cells")
-    vectors = cursor.take("f8", 24, "the lattice vectors").reshape(6, 4)[:, 1:]
-    positions = cursor.take("f8", 4 * n_atoms, "the positions").reshape(-1, 4)[:, 1:]
+    reader.require(8 * n_pairs, "the neighbour lists")
+    pair_j = reader.take("i4", n_pairs, "the neighbour list") - np.int32(1)
+    pair_cell = reader.take("i4", n_pairs, "the list of neighbour cells")
+    vectors = reader.take("f8", 24, "the lattice vectors").reshape(6, 4)[:, 1:]
+    positions = reader.take("f8", 4 * n_atoms, "the positions").reshape(-1, 4)[:, 1:]
     _check_lattice(path, vectors, cells, translations[:, 1:])
     check_pair_ranges(n_orbitals, n_cells, pair_j, pair_cell)
     return {
@@ -304,17 +292,18 @@ def _check_lattice(
     for name, array in (("lattice vectors", vectors), ("table of translations", translations)):
         if not np.isfinite(array).all():
             bad = int((~np.isfinite(array)).sum())
-            damaged(path, f"the {name}", f"{bad} values that are not finite", "finite numbers")
+            found = f"{bad} values that are not finite"
+            OPENMX_FILES.damaged(path, f"{name} cannot be right", "finite numbers", found)
     with np.errstate(over="ignore", invalid="ignore"):
         product = vectors[:3] @ vectors[3:].T
         error = float(np.abs(product - 2 * np.pi * np.eye(3)).max())
         shift = float(np.abs(translations - cells @ vectors[:3]).max())
     if not error < RECIPROCAL_TOLERANCE:
-        damaged(path, "the reciprocal vectors", f"a deviation of {error:.3g}", "tv · rtv = 2π")
+        found = f"a deviation of {error:.3g}"
+        OPENMX_FILES.damaged(path, "reciprocal vectors cannot be right", "tv · rtv = 2π", found)
     if not shift < CELL_TOLERANCE_BOHR:
-        damaged(
-            path, "the table of translations", f"a deviation of {shift:.3g} Bohr", "integers · tv"
-        )
+        found = f"a deviation of {shift:.3g} Bohr"
+        OPENMX_FILES.damaged(path, "table of translations cannot be right", "integers · tv", found)
 
 
 def _count_entries(tables: dict[str, Any], size: int) -> int:
@@ -326,24 +315,16 @@ def _count_entries(tables: dict[str, Any], size: int) -> int:
     return int((exact[tables["pair_i"]] * exact[tables["pair_j"]]).sum())
 
 
-def _read_tail(cursor: Cursor) -> dict[str, Any]:
+def _read_tail(reader: BinaryReader) -> dict[str, Any]:
     """Read the numbers after the matrices and the input file; the file must end right there."""
-    solver = int(cursor.take("i4", 1, "the solver code")[0])
-    numbers = cursor.take("f8", 10, "the numbers after the matrices")
-    n_lines = int(cursor.take("i4", 1, "the number of input lines")[0])
+    solver = int(reader.take("i4", 1, "the solver code")[0])
+    numbers = reader.take("f8", 10, "the numbers after the matrices")
+    n_lines = int(reader.take("i4", 1, "the number of input lines")[0])
     if n_lines < 0:
-        damaged(cursor.path, "the number of input lines", n_lines, "0 or more")
-    expected = cursor.offset + LINE_BYTES * n_lines
-    if expected > cursor.size:
-        cut(cursor.path, "in the embedded input file", expected, cursor.size)
-    if expected < cursor.size:
-        raise FormatError(
-            cursor.path,
-            "the file is longer than its header says",
-            expected=f"{expected} bytes",
-            found=f"{cursor.size} bytes",
-            fix="Something was appended to it, or it is damaged: copy it again or rerun OpenMX.",
-        )
+        problem = "number of input lines cannot be right"
+        OPENMX_FILES.damaged(reader.path, problem, "0 or more", n_lines)
+    text = reader.data(LINE_BYTES * n_lines, "the embedded input file")
+    reader.finish()
     return {
         "solver": solver,
         "chemical_potential": float(numbers[0]),
@@ -352,7 +333,7 @@ def _read_tail(cursor: Cursor) -> dict[str, Any]:
         "background_dipole": numbers[5:8],
         "n_electrons": float(numbers[8]),
         "total_spin": float(numbers[9]),
-        "input_text": _join_lines(cursor.stream.read(LINE_BYTES * n_lines)),
+        "input_text": _join_lines(text),
     }
 
 

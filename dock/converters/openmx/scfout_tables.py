@@ -12,9 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dock.errors import LayoutError
+from dock.io.refusal import Refusal
 
 __all__ = [
     "MAX_ORDER",
+    "OPENMX_FILES",
     "SOLVERS",
     "SPIN_SWITCHES",
     "Scfout",
@@ -24,6 +26,7 @@ __all__ = [
     "section_counts",
 ]
 
+OPENMX_FILES = Refusal("OpenMX")
 SPIN_SWITCHES = (0, 1, 3)
 SOLVERS: Mapping[int, str] = MappingProxyType(
     {2: "Cluster", 3: "Band", 4: "NEGF", 5: "DC", 6: "GDC", 8: "Krylov"}

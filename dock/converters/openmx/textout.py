@@ -11,9 +11,9 @@ from typing import NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from dock.converters.openmx.cursor import load_text
 from dock.converters.openmx.inputfile import KpathSegment
 from dock.errors import FormatError
+from dock.io.text import finite_numbers, load_text, parse_number
 
 __all__ = ["BandFile", "Mulliken", "RunReport", "read_band", "read_out"]
 
@@ -143,7 +143,7 @@ def read_band(path: str | Path) -> BandFile:
         When it cannot be read.
     """
     path = Path(path)
-    lines = load_text(path, "an OpenMX .Band file").rstrip().split("\n")
+    lines = load_text(path, "an OpenMX .Band file", "OpenMX").rstrip().split("\n")
     n_bands, switch, potential = _floats(path, lines, 0, 3)
     reciprocal = np.array(_floats(path, lines, 1, 9)).reshape(3, 3)
     n_segments = _floats(path, lines, 2, 1)[0]
@@ -189,7 +189,7 @@ def read_out(path: str | Path) -> RunReport:
         When it cannot be read.
     """
     path = Path(path)
-    text = load_text(path, "an OpenMX .out file")
+    text = load_text(path, "an OpenMX .out file", "OpenMX")
     version = re.search(r"performed by OpenMX Ver\.\s*(\S+)", text)
     if version is None:
         raise FormatError(
@@ -224,11 +224,8 @@ def _floats(path: Path, lines: list[str], index: int, count: int) -> list[float]
     if index >= len(lines):
         found = f"{len(lines)} lines"
         raise FormatError(path, "the file is cut", expected="more lines", found=found, fix=CUT_FIX)
-    try:
-        numbers = [float(word) for word in lines[index].split()]
-    except ValueError:
-        numbers = []
-    if len(numbers) != count or not np.isfinite(numbers).all():
+    numbers = finite_numbers(lines[index].split(), count)
+    if numbers is None:
         _wrong(path, index, f"{count} numbers", repr(lines[index][:60]))
     return numbers
 
@@ -253,7 +250,7 @@ def _last(text: str, pattern: str) -> float | None:
     """Return the number of a pattern's last match, or None."""
     matches = re.findall(pattern, text, flags=re.MULTILINE)
     try:
-        return float(matches[-1]) if matches else None
+        return parse_number(matches[-1]) if matches else None
     except ValueError:
         return None
 
@@ -269,7 +266,7 @@ def _numeric(rows: list[tuple[str, ...]]) -> Iterator[list[float]]:
     """Yield the rows that hold numbers; a diverging run prints stars where they do not fit."""
     for row in rows:
         try:
-            yield [float(word) for word in row]
+            yield [parse_number(word) for word in row]
         except ValueError:
             yield [float(row[0]), float("nan"), float("nan")]
 

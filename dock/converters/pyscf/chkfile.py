@@ -14,13 +14,13 @@ from dock.converters.pyscf.live import ScfRun, middle_of_gap
 from dock.converters.pyscf.stored import DAMAGED_FIX, stored_molecule
 from dock.core.calculation import Calculation, Provenance
 from dock.core.spin import Spin
-from dock.errors import ConventionError, FormatError
+from dock.errors import ConventionError, DockError, FormatError
 from dock.extras import require
+from dock.io.hdf5 import has_names
 from dock.units import PYSCF
 
 __all__ = ["detect_chkfile", "read_chkfile"]
 
-_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _SUFFIXES = (".chk", ".chkfile", ".h5", ".hdf5", "")
 _NEEDED = ("mo_coeff", "mo_energy", "mo_occ")
 _ORTHONORMAL = 1e-5
@@ -35,18 +35,12 @@ def detect_chkfile(path: Path) -> Path | None:
 
 
 def _is_chkfile(path: Path) -> bool:
-    """Look at the signature, then at the names in the root of the HDF5 file."""
+    """Look at the names in the root of the HDF5 file."""
     if not path.is_file() or path.suffix not in _SUFFIXES:
         return False
     try:
-        with path.open("rb") as stream:
-            if stream.read(8) != _SIGNATURE:
-                return False
-        import h5py
-
-        with h5py.File(path, "r", locking="best-effort") as file:
-            return "mol" in file and "scf" in file
-    except (OSError, RuntimeError):  # HDF5 says the latter of damaged tables
+        return has_names(path, "mol", "scf")
+    except DockError:
         return False
 
 

@@ -9,16 +9,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dock.converters.qe.density import PlaneWaveDensity
-from dock.converters.qe.records import Records
 from dock.errors import FormatError, LayoutError, MissingDataError
+from dock.io.binary import RecordReader, open_records
 from dock.io.files import atomic_path
-from dock.io.hdf5 import new_hdf5
-from dock.io.reading import open_hdf5
+from dock.io.hdf5 import new_hdf5, open_hdf5
+from dock.io.refusal import Refusal
 
 __all__ = ["DAT", "HDF5", "read_density", "write_dat", "write_hdf5"]
 
 DAT, HDF5 = "charge-density.dat", "charge-density.hdf5"
 _FIX = "pw.x was still writing, or the file was cut: copy it again."
+_FILES = Refusal("pw.x", _FIX, _FIX)
 _LARGEST_RECORD = 2**31 - 9  # gfortran cuts longer records into pieces
 _COMPONENTS = {
     1: ("rhotot_g",),
@@ -98,16 +99,21 @@ def write_hdf5(path: Path, density: PlaneWaveDensity) -> None:
 
 
 def _read_dat(path: Path) -> PlaneWaveDensity:
-    data = np.memmap(path, dtype=np.uint8, mode="r") if path.stat().st_size else b""
-    if len(data) < 20 or bytes(data[:4]) != b"\x0c\0\0\0":
+    with open_records(path, "<", _FILES) as reader:
+        return _read_records(reader)
+
+
+def _read_records(reader: RecordReader) -> PlaneWaveDensity:
+    path, head = reader.path, reader.stream.read(16)
+    if reader.size < 20 or head[:4] != b"\x0c\0\0\0":
         raise FormatError(
             path,
             "this is no charge density of pw.x",
             expected="a Fortran record of 12 bytes, little-endian",
-            found=bytes(data[:4]).hex(" ") or "an empty file",
+            found=head[:4].hex(" ") or "an empty file",
             fix="Give charge-density.dat of a .save folder.",
         )
-    gamma_only, n_waves, n_components = (int(n) for n in np.frombuffer(bytes(data[4:16]), "<i4"))
+    gamma_only, n_waves, n_components = (int(n) for n in reader.split(head[4:], "i4"))
     if n_components not in _COMPONENTS or n_waves < 1 or gamma_only not in (0, 1, -1):
         raise FormatError(
             path,
@@ -118,19 +124,20 @@ def _read_dat(path: Path) -> PlaneWaveDensity:
         )
     lengths = [12, 72, 12 * n_waves, *[16 * n_waves] * n_components]
     expected = sum(lengths) + 8 * len(lengths)
-    if len(data) != expected:
+    if reader.size != expected:
         raise FormatError(
             path,
             "the file has the wrong length",
             expected=f"{expected} bytes for {n_waves} plane waves and {n_components} components",
-            found=f"{len(data)} bytes",
+            found=f"{reader.size} bytes",
             fix=_FIX,
         )
-    reader = Records(path, data, _FIX)
-    records = [reader.take(length) for length in lengths]
-    reciprocal = np.frombuffer(records[1], "<f8").reshape(3, 3)
-    miller = np.frombuffer(records[2], "<i4").reshape(-1, 3)
-    values = np.stack([np.frombuffer(record, "<c16") for record in records[3:]])
+    reader.record("the header", 12)
+    reciprocal = reader.numbers("f8", 9, "the reciprocal vectors").reshape(3, 3)
+    miller = reader.numbers("i4", 3 * n_waves, "the Miller indices").reshape(-1, 3)
+    values = np.stack(
+        [reader.numbers("c16", n_waves, f"component {n + 1}") for n in range(n_components)]
+    )
     return PlaneWaveDensity(reciprocal, _checked(path, miller), values, gamma_only != 0)
 
 

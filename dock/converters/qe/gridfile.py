@@ -18,8 +18,7 @@ from numpy.typing import NDArray
 from dock._version import __version__
 from dock.core.arrays import FloatArray, frozen
 from dock.errors import FormatError, LayoutError, MissingDataError
-from dock.io.hdf5 import new_hdf5
-from dock.io.reading import open_hdf5
+from dock.io.hdf5 import new_hdf5, open_hdf5
 
 __all__ = ["GRID_FILE", "GridDensity", "read_grid", "write_grid"]
 

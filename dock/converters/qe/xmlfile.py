@@ -15,6 +15,7 @@ from dock.core.elements import atomic_number, element_of_label
 from dock.core.spin import Spin
 from dock.core.structure import Structure
 from dock.errors import FormatError, LayoutError, MissingDataError
+from dock.io.text import NotANumber, parse_number, parse_numbers
 from dock.units import QE
 
 __all__ = ["SCHEMA", "PlaneWaveRun", "find_save", "read_run"]
@@ -183,10 +184,9 @@ class _Reader:
         return found
 
     def values(self, element: ET.Element, count: int | None, where: str) -> NDArray[np.float64]:
-        words = (element.text or "").split()
         try:
-            numbers = np.array(words, dtype=np.float64)
-        except ValueError:
+            numbers = parse_numbers(element.text or "")
+        except NotANumber:
             numbers = np.array([np.nan])
         wrong_count = count is not None and len(numbers) != count
         if wrong_count or not len(numbers) or not np.all(np.isfinite(numbers)):
@@ -206,7 +206,7 @@ class _Reader:
     def number_attribute(self, path: str, name: str) -> float:
         text = self.need(path).get(name, "")
         try:
-            value = float(text)
+            value = parse_number(text)
         except ValueError:
             value = np.nan
         if not 0 < value < _LARGEST:
@@ -298,7 +298,7 @@ class _Reader:
             if point is None or energies is None or occupied is None:
                 raise FormatError(self.file, "a field is missing", where=where, fix=_FIX)
             k.append(self.values(point, 3, where))
-            weights.append(float(point.get("weight", "nan")))
+            weights.append(parse_number(point.get("weight", "nan")))
             levels.append(self.values(energies, None, where))
             filling.append(self.values(occupied, len(levels[-1]), where))
         channels = self.spin().n_channels

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from dock.core.basis import Radial, Shell, shell_letter
 from dock.errors import FormatError, MissingDataError
-from dock.io.reading import open_hdf5
+from dock.io.hdf5 import open_hdf5
+from dock.io.text import NotANumber, parse_number, parse_numbers
 from dock.units import SIESTA5, Constants
 
 __all__ = ["IonFile", "IonOrbital", "read_ion"]
@@ -178,18 +179,18 @@ def _even(path: Path, table: NDArray[np.float64], delta: float, where: str) -> N
 
 def _number(path: Path, text: str, what: str, where: str) -> float:
     try:
-        return float(text.strip().replace("D", "E").replace("d", "e"))
+        return parse_number(text.strip())
     except ValueError:
         _fail(path, f"{what} is not a number", "a number", repr(text.strip()[:30]), where)
 
 
 def _table(path: Path, text: str, where: str) -> NDArray[np.float64]:
     """Return the numbers of a two-column table, (n, 2)."""
-    words = text.split()
     try:
-        values = np.array(words, dtype=np.float64)
-    except ValueError as error:
-        _fail(path, "a table holds a word", "numbers", str(error)[:60], where)
+        values = parse_numbers(text)
+    except NotANumber as error:
+        place = f"{where}, number {error.index + 1}"
+        _fail(path, "a table holds a word", "numbers", error.shown, place)
     if len(values) % 2:
         _fail(path, "a table is cut", "pairs r, R(r)/r^l", f"{len(values)} numbers", where)
     return values.reshape(-1, 2)

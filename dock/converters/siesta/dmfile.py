@@ -6,8 +6,15 @@ from pathlib import Path
 
 import numpy as np
 
-from dock.converters.siesta.fortran import RecordReader, Rows, damaged, open_records
-from dock.converters.siesta.tables import KGrid, MatrixFile, check_counts, check_nsc
+from dock.converters.siesta.tables import (
+    SIESTA_FILES,
+    MatrixFile,
+    check_counts,
+    check_nsc,
+    damaged,
+    read_k_grid,
+)
+from dock.io.binary import Rows, open_records
 
 __all__ = ["read_dm", "read_tshs"]
 
@@ -26,7 +33,7 @@ def read_dm(path: Path) -> MatrixFile:
     MissingDataError
         When it cannot be read.
     """
-    with open_records(path) as reader:
+    with open_records(path, refusal=SIESTA_FILES) as reader:
         length = reader.peek("the header")
         if length not in (8, 20):
             expected = "orbitals, spin components and (since 4.1) three supercell sizes"
@@ -83,7 +90,7 @@ def read_tshs(path: Path) -> MatrixFile:
     MissingDataError
         When it cannot be read.
     """
-    with open_records(path) as reader:
+    with open_records(path, refusal=SIESTA_FILES) as reader:
         version = int(reader.numbers("i4", 1, "the version")[0])
         if version != 1:
             damaged(path, "this is no TSHS file that dock knows", "version 1", version)
@@ -97,9 +104,9 @@ def read_tshs(path: Path) -> MatrixFile:
             damaged(path, "the orbitals of the supercell are wrong", expected, n_supercell)
         geometry = reader.numbers("f8", 9 + 3 * n_atoms, "the cell and the positions")
         flags = reader.numbers("i4", 3, "the flags")
-        k_grid = _k_grid(reader)
+        k_grid = read_k_grid(reader)
         fermi, electrons, temperature = reader.numbers("f8", 3, "the Fermi level")
-        reader.take("the step numbers", 8)
+        reader.record("the step numbers", 8)
         offsets = reader.numbers("i4", n_atoms + 1, "the last orbitals").astype(np.int64)
         if offsets[0] != 0 or offsets[-1] != n_orbitals or np.any(np.diff(offsets) < 1):
             damaged(path, "the last orbitals are wrong", f"0 … {n_orbitals}, increasing", "others")
@@ -141,10 +148,3 @@ def read_tshs(path: Path) -> MatrixFile:
         temperature_ry=float(temperature),
         k_grid=k_grid,
     )
-
-
-def _k_grid(reader: RecordReader) -> KGrid:
-    data = reader.take("the k-point grid", 9 * 4 + 3 * 8)
-    first, second, third = reader.split(data[36:], "f8").tolist()
-    rows = reader.split(data[:36], "i4").reshape(3, 3).tolist()
-    return KGrid(tuple((a, b, c) for a, b, c in rows), (first, second, third))

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dock.errors import FormatError, MissingDataError
-from dock.io.reading import readable
+from dock.io.files import readable
+from dock.io.text import finite_numbers
 from dock.units import Constants
 
 __all__ = ["FdfAtoms", "FdfFile", "read_fdf"]
@@ -212,11 +213,8 @@ class FdfFile:
         return _METRES[word.lower()]
 
     def _numbers(self, words: list[str], count: int, where: str) -> list[float]:
-        try:
-            values = [float(word.lower().replace("d", "e")) for word in words]
-        except ValueError:
-            values = []
-        if len(values) != count or not np.isfinite(values).all():
+        values = finite_numbers(words, count)
+        if values is None:
             self._fail(where, f"{count} numbers", " ".join(words)[:80] or "nothing")
         return values
 

@@ -10,12 +10,12 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from dock.converters.siesta.fortran import row_slices
 from dock.converters.siesta.scatter import OrbitalOrder
 from dock.converters.siesta.tables import canonical_images
 from dock.core.basis import Basis
 from dock.core.blocks import BlockLayout
 from dock.core.pairs import Pairs
+from dock.io.binary import row_slices
 
 __all__ = ["Component", "Gather", "record", "write_rows"]
 

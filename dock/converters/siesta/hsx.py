@@ -8,16 +8,18 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from dock.converters.siesta.fortran import DAMAGED_FIX, RecordReader, damaged, open_records
 from dock.converters.siesta.tables import (
     MAX_IMAGES,
-    KGrid,
+    SIESTA_FILES,
     MatrixFile,
     SpeciesTable,
     check_counts,
     check_nsc,
+    damaged,
+    read_k_grid,
 )
 from dock.errors import FormatError
+from dock.io.binary import RecordReader, open_records
 
 __all__ = ["LABEL_BYTES", "is_hsx_head", "read_hsx"]
 
@@ -56,7 +58,7 @@ def read_hsx(path: Path) -> MatrixFile:
     MissingDataError
         When it cannot be read.
     """
-    with open_records(path) as reader:
+    with open_records(path, refusal=SIESTA_FILES) as reader:
         first = reader.peek("the header")
         if first == 16:
             return _read_version_0(reader)
@@ -81,7 +83,7 @@ def _read_version_0(reader: RecordReader) -> MatrixFile:
     if n_supercell % n_orbitals or not 1 <= n_supercell // n_orbitals <= MAX_IMAGES:
         expected = f"a multiple of the {n_orbitals} orbitals of the cell"
         damaged(path, "the orbitals of the supercell cannot be right", expected, n_supercell)
-    reader.take("the Gamma flag", 4)
+    reader.record("the Gamma flag", 4)
     unit = reader.numbers("i4", n_supercell, "the table of supercell orbitals")
     if not np.array_equal(unit, np.resize(np.arange(1, n_orbitals + 1), n_supercell)):
         expected = f"1 to {n_orbitals}, repeated"
@@ -147,7 +149,7 @@ def _read_version_12(reader: RecordReader, version: int) -> MatrixFile:
         _species(path, one, reader.numbers("i4", 3 * one[2], "a species' orbitals").reshape(-1, 3))
         for one in heads
     )
-    k_grid = _k_grid(reader) if version == 2 else None
+    k_grid = read_k_grid(reader) if version == 2 else None
     offsets = _offsets(species, atom_species)
     # sisl 0.20 writes each atom's first orbital, from 0, in the place of its last one.
     fits = any(np.array_equal(last, part) for part in (offsets[1:], offsets[:-1]))
@@ -194,19 +196,12 @@ def _geometry(
     """Read the record of image vectors, positions, species and last orbitals."""
     path, n_atoms = reader.path, sizes.n_atoms
     lengths = (12 * n_images, 24 * n_atoms, 4 * n_atoms, 4 * n_atoms)
-    data = reader.take("the images and the atoms", sum(lengths))
+    data = reader.record("the images and the atoms", sum(lengths))
     ends = np.cumsum(lengths)
     images = reader.split(data[: ends[0]], "i4").reshape(-1, 3)
     positions = _finite(path, reader.split(data[ends[0] : ends[1]], "f8")).reshape(-1, 3)
     species = _atom_species(path, reader.split(data[ends[1] : ends[2]], "i4"), sizes.n_species)
     return images, positions, species, reader.split(data[ends[2] :], "i4")
-
-
-def _k_grid(reader: RecordReader) -> KGrid:
-    data = reader.take("the k-point grid", 9 * 4 + 3 * 8)
-    first, second, third = reader.split(data[36:], "f8").tolist()
-    rows = reader.split(data[:36], "i4").reshape(3, 3).tolist()
-    return KGrid(tuple((a, b, c) for a, b, c in rows), (first, second, third))
 
 
 def _row_counts(
@@ -224,7 +219,7 @@ def _row_counts(
 def _species_heads(reader: RecordReader, n_species: int) -> list[tuple[str, float, int]]:
     """Read the record of labels, valence charges and numbers of orbitals."""
     size = LABEL_BYTES + 8 + 4
-    data = reader.take("the species", size * n_species)
+    data = reader.record("the species", size * n_species)
     heads = []
     for begin in range(0, len(data), size):
         label = data[begin : begin + LABEL_BYTES].decode("utf-8", "replace").strip(" \0")
@@ -259,7 +254,7 @@ def _species(path: Path, head: tuple[str, float, int], orbitals: object) -> Spec
                 f"the orbitals of species {label} are no whole shells",
                 expected=f"2l + 1 equal rows (n, l, zeta), l from 0 to {MAX_L}",
                 found=f"{run.tolist()[:13]} from orbital {place + 1}",
-                fix=DAMAGED_FIX,
+                fix=SIESTA_FILES.damaged_fix,
             )
         shells.append((n, l, zeta, False))
         place += width

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from dock.converters.siesta.fortran import row_slices
 from dock.converters.siesta.tables import MatrixFile, canonical_images
 from dock.core.basis import Basis
 from dock.core.structure import Structure
 from dock.errors import FormatError, MissingDataError
+from dock.io.binary import row_slices
 
 __all__ = ["supercell_of"]
 

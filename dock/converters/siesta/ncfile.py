@@ -10,9 +10,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dock.converters.siesta.fortran import DAMAGED_FIX, Rows, damaged
-from dock.converters.siesta.tables import MatrixFile, SpeciesTable, check_counts, check_nsc
-from dock.io.reading import open_hdf5
+from dock.converters.siesta.tables import (
+    SIESTA_FILES,
+    MatrixFile,
+    SpeciesTable,
+    check_counts,
+    check_nsc,
+    damaged,
+)
+from dock.errors import DockError
+from dock.io.binary import Rows
+from dock.io.hdf5 import has_names, open_hdf5
 
 if TYPE_CHECKING:
     import h5py
@@ -39,7 +47,7 @@ class _NcRows:
     def read(self, begin: int, end: int) -> NDArray[Any]:
         """Return the numbers of some rows."""
         chosen = slice(int(self.starts[begin]), int(self.starts[end]))
-        with open_hdf5(self.path, DAMAGED_FIX, "NetCDF") as file:
+        with open_hdf5(self.path, SIESTA_FILES.damaged_fix, "NetCDF") as file:
             data = file["SPARSE"][self.name]
             values: NDArray[Any] = np.asarray(
                 data[chosen] if self.component is None else data[self.component, chosen]
@@ -55,14 +63,8 @@ def has_sparse_group(path: Path) -> bool:
     One that is cut counts when an XV file of its label stands beside it: it is to be reported.
     """
     try:
-        with path.open("rb") as stream:
-            if stream.read(4)[1:] != b"HDF":
-                return False
-        import h5py
-
-        with h5py.File(path, "r") as file:
-            return "SPARSE" in file and "list_col" in file["SPARSE"]
-    except (OSError, RuntimeError, KeyError):
+        return has_names(path, "SPARSE/list_col")
+    except DockError:
         return path.with_suffix(".XV").is_file()
 
 
@@ -74,7 +76,7 @@ def read_nc(path: Path) -> MatrixFile:
     FormatError
         When it is damaged or lacks the group SPARSE.
     """
-    with open_hdf5(path, DAMAGED_FIX, "NetCDF") as file:
+    with open_hdf5(path, SIESTA_FILES.damaged_fix, "NetCDF") as file:
         return _read(path, file)
 
 

@@ -17,14 +17,14 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from dock.converters.siesta.fortran import Rows, damaged, row_slices
-from dock.converters.siesta.tables import MatrixFile
+from dock.converters.siesta.tables import MatrixFile, damaged
 from dock.converters.sparse_blocks import distinct
 from dock.core.basis import Basis
 from dock.core.blocks import BlockLayout
 from dock.core.orbital_order import shell_orders
 from dock.core.pairs import Pairs
 from dock.errors import FormatError, LayoutError
+from dock.io.binary import Rows, row_slices
 
 __all__ = ["OrbitalOrder", "Part", "Scatter"]
 

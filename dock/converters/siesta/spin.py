@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from dock.converters.siesta.fortran import Rows
 from dock.converters.siesta.scatter import Part
 from dock.core.spin import Spin
+from dock.io.binary import Rows
 
 __all__ = ["Term", "allocate", "components_of", "parts_of", "spin_of", "terms_of"]
 

@@ -10,10 +10,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from dock.converters.siesta.fortran import Rows, damaged
+from dock.io.binary import RecordReader, Rows
+from dock.io.refusal import Refusal
 
 __all__ = [
     "MAX_ORBITALS",
+    "SIESTA_FILES",
     "SPIN_COMPONENTS",
     "KGrid",
     "MatrixFile",
@@ -21,11 +23,15 @@ __all__ = [
     "canonical_images",
     "check_counts",
     "check_nsc",
+    "damaged",
+    "read_k_grid",
 ]
 
 MAX_ORBITALS = 10_000_000
 MAX_IMAGES = 1_000_000
 SPIN_COMPONENTS = (1, 2, 4, 8)
+SIESTA_FILES = Refusal("SIESTA")
+damaged = SIESTA_FILES.damaged
 
 
 @dataclass(frozen=True)
@@ -176,3 +182,11 @@ def check_counts(path: Path, n_orbitals: int, n_spin: int, n_atoms: int | None =
             "1, 2, 4 (non-collinear) or 8 (spin-orbit)",
             n_spin,
         )
+
+
+def read_k_grid(reader: RecordReader) -> KGrid:
+    """Read the record of a run's k-point grid."""
+    data = reader.record("the k-point grid", 9 * 4 + 3 * 8)
+    first, second, third = reader.split(data[36:], "f8").tolist()
+    rows = reader.split(data[:36], "i4").reshape(3, 3).tolist()
+    return KGrid(tuple((a, b, c) for a, b, c in rows), (first, second, third))

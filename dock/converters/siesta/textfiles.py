@@ -6,15 +6,15 @@ import re
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dock.converters.siesta.fortran import CUT_FIX
-from dock.converters.siesta.tables import SpeciesTable
+from dock.converters.siesta.tables import SIESTA_FILES, SpeciesTable, damaged
 from dock.errors import FormatError
-from dock.io.reading import readable
+from dock.io.files import readable
+from dock.io.text import NotANumber, parse_numbers, read_numbers
 
 __all__ = [
     "AtomTable",
@@ -139,14 +139,14 @@ def _atoms(path: Path, unit: str, width: int) -> AtomTable:
         _cut(path, f"{header} numbers before the atoms", len(values))
     n_atoms = values[header - 1]
     if not 1 <= n_atoms <= _MAX_ATOMS or n_atoms != int(n_atoms):
-        _fail(path, "the number of atoms cannot be right", f"1 to {_MAX_ATOMS}", n_atoms)
+        damaged(path, "the number of atoms cannot be right", f"1 to {_MAX_ATOMS}", n_atoms)
     expected = header + int(n_atoms) * (width + 2)
     if len(values) != expected:
         _cut(path, f"{expected} numbers for {int(n_atoms)} atoms", len(values))
     rows = values[header:].reshape(int(n_atoms), width + 2)
     kinds, numbers = rows[:, 0], rows[:, 1]
     if np.any(kinds < 1) or np.any(kinds != np.rint(kinds)) or np.any(numbers != np.rint(numbers)):
-        _fail(path, "a species or atomic number is no whole number", "1, 2, …", "others")
+        damaged(path, "a species or atomic number is no whole number", "1, 2, …", "others")
     cell = values[: header - 1].reshape(3, width)[:, :3]
     return AtomTable(
         path, unit, cell, rows[:, 2:5], kinds.astype(np.int64) - 1, numbers.astype(np.int64)
@@ -159,7 +159,7 @@ def read_fermi(path: Path) -> float:
         line = stream.readline(200)
     if not line.endswith(b"\n"):
         _cut(path, "a line with the Fermi level", line[:40])
-    return float(_parse(path, line.split()[:1], 1)[0])
+    return float(_words(path, line.split()[:1], 1, (1, 1))[0])
 
 
 def read_eig(path: Path) -> Eigenvalues:
@@ -208,10 +208,10 @@ def read_orb_indx(path: Path) -> OrbitalIndex:
     """
     with readable(path), path.open("rb") as stream:
         head = stream.readline(300).split()
-        sizes = _parse(path, head[:2], 2).astype(np.int64)
+        sizes = _words(path, head[:2], 2, (1, 2)).astype(np.int64)
         n_orbitals, n_supercell = int(sizes[0]), int(sizes[1])
         if n_orbitals < 1 or n_supercell % n_orbitals:
-            _fail(path, "the sizes cannot be right", "a whole number of cells", sizes.tolist())
+            damaged(path, "the sizes cannot be right", "a whole number of cells", sizes.tolist())
         stream.readline(300)
         stream.readline(300)
         rows = [line.split() for line in islice(stream, n_orbitals)]
@@ -223,14 +223,14 @@ def read_orb_indx(path: Path) -> OrbitalIndex:
 def _group_orbitals(path: Path, rows: list[list[bytes]], n_supercell: int) -> OrbitalIndex:
     bad = next((k for k, row in enumerate(rows) if len(row) != 16), None)
     if bad is not None:
-        _fail(path, "a row is wrong", "16 columns", len(rows[bad]), f"orbital {bad + 1}")
-    integers = np.array([row[:3] + row[4:9] for row in rows])
-    table = _parse(path, integers.ravel(), integers.size).astype(np.int64).reshape(-1, 8)
+        damaged(path, "a row is wrong", "16 columns", len(rows[bad]), f"orbital {bad + 1}")
+    integers = [word for row in rows for word in row[:3] + row[4:9]]
+    table = _words(path, integers, len(integers), (4, 8)).astype(np.int64).reshape(-1, 8)
     first = np.flatnonzero(table[:, 3] == 1)
     n_atoms = int(table[-1, 1])
     in_order = np.array_equal(table[:, 0], np.arange(1, len(rows) + 1))
     if not in_order or not np.array_equal(table[first, 1], np.arange(1, n_atoms + 1)):
-        _fail(path, "the orbitals are out of order", f"1 to {len(rows)}, atom by atom", "others")
+        damaged(path, "the orbitals are out of order", f"1 to {len(rows)}, atom by atom", "others")
     atom_species = table[first, 2] - 1
     ends = np.append(first[1:], len(rows))
     species: dict[int, SpeciesTable] = {}
@@ -238,7 +238,7 @@ def _group_orbitals(path: Path, rows: list[list[bytes]], n_supercell: int) -> Or
         kind = int(atom_species[atom])
         if kind in species:
             if end - begin != species[kind].n_orbitals:
-                _fail(
+                damaged(
                     path,
                     "atoms of one species differ",
                     f"{species[kind].n_orbitals} orbitals",
@@ -267,7 +267,7 @@ def _one_species(path: Path, rows: list[list[bytes]], table: NDArray[np.int64]) 
         whole = len(run) == 2 * l + 1 and np.array_equal(run[:, 6], expected)
         if not 0 <= l <= 6 or not whole or np.any(run[:, [4, 5, 7]] != run[0, [4, 5, 7]]):
             where = f"orbital {place + 1} of species {label}"
-            _fail(path, "the orbitals are no whole shells", "m = -l to l", f"m = {m}", where)
+            damaged(path, "the orbitals are no whole shells", "m = -l to l", f"m = {m}", where)
         shells.append((n, l, zeta, rows[place][9] in (b"T", b"t")))
         place += 2 * l + 1
     return SpeciesTable(label, None, tuple(shells))
@@ -290,42 +290,35 @@ def read_version(path: Path) -> tuple[str, bool]:
 
 
 def _numbers(path: Path) -> NDArray[np.float64]:
-    with readable(path):
-        words = path.read_bytes().split()
-    return _parse(path, words, len(words))
+    return _finite(path, read_numbers(path, SIESTA_FILES.damaged_fix))
 
 
-def _parse(path: Path, words: object, count: int) -> NDArray[np.float64]:
-    """Return words as finite numbers; Fortran's D exponents are understood."""
-    listed = np.asarray(words, dtype=bytes)
+def _words(path: Path, words: list[bytes], count: int, lines: tuple[int, int]) -> NDArray[Any]:
+    """Return words as finite numbers.
+
+    `lines` is the line of the first word, and how many words of each line these are.
+    """
     try:
-        values = listed.astype(np.float64)
-    except ValueError:
-        try:
-            values = np.char.replace(np.char.upper(listed), b"D", b"E").astype(np.float64)
-        except ValueError as error:
-            _fail(path, "a word stands where a number should be", "numbers", str(error)[:80])
+        values = parse_numbers(b" ".join(words))
+    except NotANumber as error:
+        where = f"line {lines[0] + error.index // lines[1]}"
+        damaged(path, "a word stands where a number should be", "a number", error.shown, where)
     if values.size != count:
         _cut(path, f"{count} numbers", values.size)
+    return _finite(path, values)
+
+
+def _finite(path: Path, values: NDArray[np.float64]) -> NDArray[np.float64]:
     if not np.isfinite(values).all():
-        _fail(path, "numbers are not finite", "finite numbers", "NaN or infinity")
+        damaged(path, "numbers are not finite", "finite numbers", "NaN or infinity")
     return values
-
-
-def _fail(
-    path: Path, problem: str, expected: object, found: object, where: str | None = None
-) -> NoReturn:
-    raise FormatError(
-        path,
-        problem,
-        expected=expected,
-        found=found,
-        where=where,
-        fix="The file is damaged or of another kind: copy it again, or run SIESTA again.",
-    )
 
 
 def _cut(path: Path, expected: object, found: object) -> NoReturn:
     raise FormatError(
-        path, "the file is cut, or longer than it says", expected=expected, found=found, fix=CUT_FIX
+        path,
+        "the file is cut, or longer than it says",
+        expected=expected,
+        found=found,
+        fix=SIESTA_FILES.cut_fix,
     )

@@ -248,7 +248,7 @@ def _digest(item: Item) -> int:
 
 
 def _open(path: Path) -> Any:
-    from dock.io.reading import open_hdf5
+    from dock.io.hdf5 import open_hdf5
 
     return open_hdf5(path, "Delete it; it is made again from the unified folders.")
 

@@ -12,8 +12,7 @@ import numpy as np
 
 from dock._version import __version__
 from dock.errors import FormatError
-from dock.io.hdf5 import new_hdf5
-from dock.io.reading import open_hdf5
+from dock.io.hdf5 import new_hdf5, open_hdf5
 from dock.models.training.optimiser import Plateau
 
 __all__ = ["Progress", "read_state", "write_state"]
