@@ -161,7 +161,7 @@ def _parse_fast(data: bytes, dtype: DTypeLike) -> NDArray[Any] | None:
     if any(rare[place : place + 1] in data for place in range(len(rare))):
         is_whole = len(values) == _count_words(data) + 1
     else:
-        is_whole = len(values) > 0 and not values[-1] >= 0
+        is_whole = len(values) > 0 and bool(np.isnan(values[-1]) if is_float else values[-1] == -1)
     return values[:-1] if is_whole else None
 
 

@@ -13,7 +13,6 @@ from dock.converters.abacus.runfiles import MATRIX_NAMES, find_run, parse_name
 from dock.converters.abacus.stru import BOHR, Species, format_stru, read_stru
 from dock.core.structure import Structure
 from dock.errors import FormatError, MissingDataError
-from dock.io.text import TextNumbers
 
 
 def test_every_name_is_understood_in_one_way():
@@ -210,51 +209,3 @@ def test_damaged_log(bundled, tmp_path, old, new, problem):
     path.write_text(text.replace(old, new))
     with pytest.raises(FormatError, match=problem):
         read_log(path)
-
-
-# ------------------------------------------------------------------------- numbers in text
-
-
-def test_long_lines_are_read_in_pieces(tmp_path, monkeypatch, rng):
-    monkeypatch.setattr("dock.io.text._PIECE", 37)
-    values = rng.normal(size=200) * 10.0 ** rng.integers(-9, 9, 200)
-    path = tmp_path / "numbers"
-    path.write_text(
-        "# head\n"
-        + " ".join(f"{x:.8e}" for x in values)
-        + "\n 4 5\n"
-        + " ".join(f"({x:.8e},{-x:.8e})" for x in values)
-    )
-    expected = np.array([float(f"{x:.8e}") for x in values])
-    with TextNumbers(path) as numbers:
-        np.testing.assert_array_equal(numbers.take(200, float, "values"), expected)
-        assert numbers.line() == b"4 5"
-        found = numbers.take(200, complex, "values")
-        np.testing.assert_array_equal(found, expected - 1j * expected)
-        assert numbers.line() is None
-    with TextNumbers(path) as numbers:
-        assert numbers.raw_line() == b"# head"
-    rest = path.read_text().split("\n", 1)[1].translate(str.maketrans("(),", "   "))
-    path.write_text(rest)
-    with TextNumbers(path) as numbers, pytest.raises(FormatError, match="not complete"):
-        numbers.take_rest(602, float, "values")
-    path.write_text(f"{rest}\n")
-    with TextNumbers(path) as numbers:
-        assert len(numbers.take_rest(602, float, "values")) == 602
-    for count in (601, 603):
-        with TextNumbers(path) as numbers, pytest.raises(FormatError, match=r"cut|too many"):
-            numbers.take_rest(count, float, "values")
-
-
-def test_an_impossible_count_is_refused_before_memory_is_taken(tmp_path):
-    path = tmp_path / "numbers"
-    path.write_text("1 2 3\n")
-    with TextNumbers(path) as numbers, pytest.raises(FormatError, match="count cannot be right"):
-        numbers.take(10**15, float, "values")
-    with TextNumbers(path) as numbers, pytest.raises(FormatError, match="count cannot be right"):
-        numbers.take(-1, float, "values")
-
-
-def test_a_missing_file(tmp_path):
-    with pytest.raises(MissingDataError, match="cannot be read"):
-        TextNumbers(tmp_path / "nothing")
