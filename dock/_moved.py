@@ -37,6 +37,8 @@ MOVED = {
     "dock.post.spectrum": "dock.states.spectrum",
     "dock.post.symmetry": "dock.states.symmetry",
     "dock.post.tetrahedra": "dock.states.tetrahedra",
+    "dock.post.unfold_sites": "dock.post.supercell",
+    "dock.post.unfold_weights": "dock.post.spectral_weights",
 }
 """Old name → name of today, of the modules that scripts used."""
 

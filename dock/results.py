@@ -31,6 +31,7 @@ __all__ = ["KEYS", "Result", "plain", "require_figure_name", "table", "write_dat
 KEYS: dict[str, str] = {
     "bands": "numbers of the bands, from 1",
     "cbm": "conduction band minimum: energy_eV, k_frac, band, spin",
+    "columns": "names of the columns of the levels",
     "difference_eV": "largest and mean deviation from what was compared",
     "direct_gap_eV": "smallest vertical gap",
     "distance_1_per_A_without_2pi": "length along the path",
@@ -39,20 +40,29 @@ KEYS: dict[str, str] = {
     "fermi_source": "where the Fermi level is from: given, mid-gap or unknown",
     "files": "files that were written",
     "first_band": "number of the first band, from 1",
-    "formula": "formula of the structure",
+    "formula": "formula of the structure; of the primitive cell where a supercell is unfolded",
     "gap_eV": "band gap, 0 for a metal",
+    "group_names": "parts of the structure",
     "kind": "insulator, metal or unknown",
     "kpoints_frac": "k-points, fractional",
+    "largest_weight": "largest weight of a state",
+    "levels": "states that are seen, a row each: see columns; the energy is from the Fermi level",
+    "method": "how it was computed",
     "n_bands": "number of bands",
+    "n_cells": "primitive cells in the supercell",
     "n_electrons": "electrons per cell",
     "n_kpoints": "number of k-points",
     "n_removed_states": "largest number of states that an overlap threshold took out at a k-point",
+    "n_states": "number of states at a k-point",
+    "note": "what is to be known of the result",
     "path_note": "what is to be known of the k-path",
     "projection_names": "groups of orbitals",
     "projections": "share of each group in each state",
     "segments": "pieces of the k-path: points, labels",
+    "sigma_eV": "standard deviation of the Gaussians",
     "smallest_overlap_eigenvalue": "smallest eigenvalue of S(k) that was computed",
     "spin": "none, collinear or noncollinear",
+    "supercell": "vectors of the supercell in those of the primitive cell, as rows",
     "vbm": "valence band maximum: energy_eV, k_frac, band, spin",
 }
 """What the keys of results mean."""
@@ -68,11 +78,19 @@ class Result(ABC):
     FILE
         Name of its file when none is given.
     FIGURE
-        Width and height of its figure, inches.
+        Width and height of its figure, inches; of each panel where it has several.
+    DPI
+        Dots per inch of a figure of pixels.
     """
 
     FILE: ClassVar[str] = "result.h5"
     FIGURE: ClassVar[tuple[float, float]] = (5.0, 3.6)
+    DPI: ClassVar[int] = 200
+
+    @property
+    def n_panels(self) -> int:
+        """Axes side by side that `draw` wants; with more than one it gets a list of them."""
+        return 1
 
     @abstractmethod
     def facts(self) -> dict[str, Any]:
@@ -99,6 +117,10 @@ class Result(ABC):
             For a result without a figure.
         """
         raise UsageError(f"{type(self).__name__} has no figure.")
+
+    def write_hdf5(self, file: Any) -> None:
+        """Write `datasets`, and `facts` as attributes, into an open HDF5 file."""
+        write_datasets(file, self.datasets(), self.facts())
 
     def json(self, *, arrays: bool = True) -> dict[str, Any]:
         """Return the facts, and the arrays unless told otherwise, as plain data; NaN is None."""
@@ -141,7 +163,7 @@ class Result(ABC):
         if beside.exists() and not overwrite:
             raise OutputError(f"{beside}: exists already. Pass overwrite=True to replace it.")
         with new_hdf5(path, overwrite=overwrite) as file:
-            write_datasets(file, self.datasets(), self.facts())
+            self.write_hdf5(file)
         write_text(beside, json.dumps(self.json(), ensure_ascii=False) + "\n", overwrite=overwrite)
         return [path, beside]
 
@@ -160,7 +182,7 @@ class Result(ABC):
         path
             A figure file whose ending names the kind (png, pdf, svg).
         ax
-            Matplotlib axes to draw into.
+            Matplotlib axes to draw into; a list of `n_panels` where that is more than one.
         overwrite
             Replace an existing file.
         options
@@ -180,18 +202,25 @@ class Result(ABC):
         """
         if path is None:
             if ax is None:
-                pyplot = require("matplotlib.pyplot", "plot")
-                _, ax = pyplot.subplots(figsize=self.FIGURE, layout="constrained")
+                ax = self._panels(require("matplotlib.pyplot", "plot").figure)
             self.draw(ax, **options)
             return ax
         path = Path(path)
         require_figure_name(path)
-        module = require("matplotlib.figure", "plot")
-        figure = module.Figure(figsize=self.FIGURE, layout="constrained")
-        self.draw(figure.add_subplot(), **options)
+        axes = self._panels(require("matplotlib.figure", "plot").Figure)
+        self.draw(axes, **options)
+        figure = (axes[0] if self.n_panels > 1 else axes).figure
         with atomic_path(path, overwrite=overwrite) as temporary:
-            figure.savefig(temporary, dpi=200, format=path.suffix[1:].lower())
+            figure.savefig(temporary, dpi=self.DPI, format=path.suffix[1:].lower())
         return path
+
+    def _panels(self, make: Any) -> Any:
+        """Return the axes of a new figure, a list of them where there are several."""
+        width, height = self.FIGURE
+        figure = make(figsize=(self.n_panels * width, height), layout="constrained")
+        if self.n_panels == 1:
+            return figure.add_subplot()
+        return [figure.add_subplot(1, self.n_panels, n + 1) for n in range(self.n_panels)]
 
     def __repr__(self) -> str:
         """Return the class and the table's first rows on one line."""

@@ -29,6 +29,7 @@ __all__ = [
     "k_path_options",
     "mesh_options",
     "overwrite_option",
+    "parse_atoms",
     "parse_settings",
     "parse_shard",
     "path_argument",
@@ -319,3 +320,24 @@ def parse_settings(pairs: Sequence[str]) -> dict[str, str]:
             raise UsageError(f"--set takes name=value, found '{pair}'.")
         settings[name.strip()] = value.strip()
     return settings
+
+
+def parse_atoms(text: str, n_atoms: int) -> list[int]:
+    """Return atom numbers from 0 of a text such as ``1-12,15``, which counts from 1.
+
+    Examples
+    --------
+    >>> parse_atoms("1-3,6", 8)
+    [0, 1, 2, 5]
+    """
+    atoms: set[int] = set()
+    for part in text.split(","):
+        first, dash, last = (piece.strip() for piece in part.partition("-"))
+        last = last if dash else first
+        good = first.isdecimal() and last.isdecimal() and 1 <= int(first) <= int(last) <= n_atoms
+        if not good:
+            raise UsageError(
+                f"atoms are numbers and ranges from 1 to {n_atoms}, such as 1-3,6; found '{part}'."
+            )
+        atoms |= set(range(int(first) - 1, int(last)))
+    return sorted(atoms)

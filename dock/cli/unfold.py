@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from dock.cli._common import (
-    Progress,
-    echo_json,
-    json_option,
-    overwrite_option,
+from dock.cli.options import (
+    fermi_option,
+    from_option,
+    k_path_options,
+    parse_atoms,
     parse_settings,
-    quiet_option,
-    show_log,
-    table,
+    path_argument,
+    run_options,
+    threshold_option,
+    window_option,
 )
+from dock.cli.runner import Run
+from dock.errors import UsageError
 
-if TYPE_CHECKING:
-    from dock.post.unfold import Unfolded
-
-__all__ = ["parse_atoms", "unfold"]
+__all__ = ["unfold"]
 
 
 @click.command(
@@ -33,8 +32,8 @@ More examples:
   dock unfold run --primitive POSCAR --method functions --basis ions
 """
 )
-@click.argument("path", default=".", type=click.Path(path_type=Path))
-@click.option("--from", "source", metavar="FORMAT", help="Format; default: recognised.")
+@path_argument
+@from_option
 @click.option(
     "--primitive",
     type=click.Path(path_type=Path),
@@ -44,15 +43,7 @@ More examples:
 @click.option(
     "--supercell", metavar="N...", help="Or: three numbers, or nine for a matrix, as 'N1 N2 N3'."
 )
-@click.option(
-    "--path",
-    "k_path",
-    default="auto",
-    show_default=True,
-    metavar="auto|GMKG|FILE",
-    help="The path in the primitive zone.",
-)
-@click.option("--points", type=int, metavar="N", help="Points on the longest segment [50].")
+@k_path_options
 @click.option(
     "--method",
     type=click.Choice(["sites", "functions"]),
@@ -65,20 +56,11 @@ More examples:
 @click.option("--atoms", metavar="1-12,15", help="Project on these atoms alone, from 1.")
 @click.option("--layers", is_flag=True, help="Give the share of each layer along the third axis.")
 @click.option("--tolerance", type=float, default=0.5, show_default=True, help="Reach of a site, Å.")
-@click.option("--window", type=float, nargs=2, metavar="EMIN EMAX", help="Only these energies, eV.")
+@window_option("Only these energies, eV.")
 @click.option("--sigma", type=float, default=0.05, show_default=True, help="Width of A(k, E), eV.")
-@click.option("--fermi", type=float, metavar="E", help="Fermi level in eV, absolute.")
-@click.option(
-    "--s-threshold", type=float, metavar="X", help="Project out overlap eigenvalues below X."
-)
-@click.option(
-    "-o", "--output", type=click.Path(path_type=Path), help="[default: unfold.h5 beside PATH]"
-)
-@click.option("--plot", type=click.Path(path_type=Path), metavar="FILE", help="Map of A(k, E).")
-@overwrite_option
-@click.option("-j", "--jobs", type=int, help="Threads [default: the CPUs this process may use].")
-@json_option
-@quiet_option
+@fermi_option
+@threshold_option
+@run_options("unfold.h5 beside PATH")
 def unfold(
     path: Path,
     source: str | None,
@@ -86,7 +68,7 @@ def unfold(
     supercell: str | None,
     k_path: str,
     points: int | None,
-    method: str,
+    method: Any,
     basis: Path | None,
     settings: tuple[str, ...],
     atoms: str | None,
@@ -96,12 +78,7 @@ def unfold(
     sigma: float,
     fermi: float | None,
     s_threshold: float | None,
-    output: Path | None,
-    plot: Path | None,
-    overwrite: bool,
-    jobs: int | None,
-    as_json: bool,
-    quiet: bool,
+    run: Run,
 ) -> None:
     """Unfold the bands of a supercell onto its primitive cell.
 
@@ -109,71 +86,40 @@ def unfold(
     Example:
       dock unfold supercell --supercell '3 3 1' --plot unfolded.png
 
-    Writes unfold.h5 with the energies, their spectral weights and the map A(k, E).
+    Writes unfold.h5 with the energies, their spectral weights and the map A(k, E), which --plot
+    draws. The path is one of the primitive zone.
     """
     from dock.converters import read
     from dock.grid.grid import with_radials
+    from dock.post.supercell import layers_of
+    from dock.post.unfold import Unfolded
     from dock.post.unfold import unfold as compute
-    from dock.post.unfold_sites import layers_of
 
-    show_log(quiet=quiet)
-    target = output or (path if path.is_dir() else path.parent) / "unfold.h5"
-    _require_free(target, plot, overwrite=overwrite)
+    target = run.target(path, Unfolded)
     calc = read(path, source).replace(fermi_level=fermi)
     if basis is not None:
         calc = with_radials(calc, basis, strings=parse_settings(settings) or None)
-    bar = Progress(1, "k-points", quiet=quiet)
-
-    def progress(done: int, total: int) -> None:
-        nonlocal bar
-        if bar.total != total:
-            bar = Progress(total, "k-points", quiet=quiet)
-        bar.update(done)
-
-    options: Mapping[str, Any] = {
-        "points": points,
-        "method": method,
-        "atoms": None if atoms is None else parse_atoms(atoms, calc.structure.n_atoms),
-        "groups": layers_of(calc.structure) if layers else None,
-        "tolerance": tolerance,
-        "window": window or None,
-        "s_threshold": s_threshold,
-        "jobs": jobs,
-    }
-    result = compute(calc, _cell(primitive, supercell), k_path, progress=progress, **options)
-    written = result.save(target, window=window or None, sigma=sigma, overwrite=overwrite)
-    if plot is not None:
-        written.append(result.plot(plot, window=window or None, sigma=sigma, overwrite=overwrite))
-    _print(result, written, as_json=as_json)
-
-
-def parse_atoms(text: str, n_atoms: int) -> list[int]:
-    """Return atom numbers from 0 of a text such as ``1-12,15``, which counts from 1.
-
-    Examples
-    --------
-    >>> parse_atoms("1-3,6", 8)
-    [0, 1, 2, 5]
-    """
-    from dock.errors import UsageError
-
-    found: list[int] = []
-    for part in text.split(","):
-        first, dash, last = (piece.strip() for piece in part.partition("-"))
-        last = last if dash else first
-        good = first.isdecimal() and last.isdecimal() and 1 <= int(first) <= int(last) <= n_atoms
-        if not good:
-            raise UsageError(
-                f"atoms are numbers and ranges from 1 to {n_atoms}, such as 1-3,6; found '{part}'."
-            )
-        found += range(int(first) - 1, int(last))
-    return sorted(set(found))
+    result = compute(
+        calc,
+        _cell(primitive, supercell),
+        k_path,
+        points=points,
+        method=method,
+        atoms=None if atoms is None else parse_atoms(atoms, calc.structure.n_atoms),
+        groups=layers_of(calc.structure) if layers else None,
+        tolerance=tolerance,
+        window=window or None,
+        sigma=sigma,
+        s_threshold=s_threshold,
+        jobs=run.jobs,
+        progress=run.progress("k-points"),
+    )
+    run.finish(result, target)
 
 
 def _cell(primitive: Path | None, supercell: str | None) -> Any:
     """Return the primitive structure, or the supercell matrix."""
     from dock.converters.structure_files import read_structure
-    from dock.errors import UsageError
 
     if (primitive is None) == (supercell is None):
         raise UsageError("give --primitive FILE (the primitive cell) or --supercell 'N1 N2 N3'.")
@@ -184,51 +130,3 @@ def _cell(primitive: Path | None, supercell: str | None) -> Any:
         raise UsageError(f"--supercell takes three or nine whole numbers, found '{supercell}'.")
     numbers = [int(word) for word in words]
     return numbers if len(words) == 3 else [numbers[row : row + 3] for row in (0, 3, 6)]
-
-
-def _require_free(output: Path, plot: Path | None, *, overwrite: bool) -> None:
-    from dock.errors import OutputError, UsageError
-    from dock.results import require_figure_name
-
-    if output.suffix == ".json":
-        raise UsageError(f"{output}: name the HDF5 file; the .json comes beside it.")
-    if plot is not None:
-        require_figure_name(plot)
-    there = [file for file in (output, plot) if file is not None and file.exists()]
-    if there and not overwrite:
-        raise OutputError(
-            f"{there[0]}: exists already. Give --overwrite to replace it, or another name with -o."
-        )
-
-
-def _print(result: Unfolded, written: list[Path], *, as_json: bool) -> None:
-    import numpy as np
-
-    content = {
-        "n_cells": result.n_cells,
-        "supercell": result.supercell.tolist(),
-        "primitive": result.primitive.formula,
-        "method": result.method,
-        "n_kpoints": result.path.n_kpoints,
-        "n_states": int(result.energies.shape[2]),
-        "largest_weight": float(np.nanmax(result.weights)),
-        "fermi_energy_eV": result.fermi_level,
-        "groups": list(result.group_names),
-        "note": result.note,
-        "files": [str(file) for file in written],
-    }
-    if as_json:
-        echo_json(content)
-        return
-    labels = " ".join(f"{first}–{last}" for first, last in result.path.labels)
-    rows = [
-        ["supercell", f"{result.n_cells} cells of {result.primitive.formula}"],
-        ["path", f"{labels}, {result.path.n_kpoints} k-points"],
-        ["states", f"{content['n_states']}, method {result.method}"],
-    ]
-    if result.group_names:
-        rows.append(["groups", ", ".join(result.group_names)])
-    if result.note:
-        rows.append(["note", result.note])
-    click.echo(table(rows))
-    click.echo("\nwritten: " + ", ".join(str(file) for file in written))

@@ -201,14 +201,7 @@ class BandStructure(Result):
 
     def arrays(self) -> dict[str, Any]:
         """Return path and energies."""
-        path = self.path
-        pieces = zip(path.n_points, path.labels, strict=True)
-        return {
-            "segments": [{"points": int(n), "labels": list(labels)} for n, labels in pieces],
-            "kpoints_frac": path.kpoints_frac,
-            "distance_1_per_A_without_2pi": path.distances,
-            "energies_eV": self.energies,
-        }
+        return {**self.path.arrays(), "energies_eV": self.energies}
 
     def datasets(self) -> dict[str, Any]:
         """Return the datasets of DeepH's ``band.h5``.
@@ -226,15 +219,8 @@ class BandStructure(Result):
             "band_quantity": np.int64(len(merged)),
             "fermi_energy_before_shift_eV": np.float64(self.reference),
             "fermi_energy_eV": np.float64(0.0),
-            "hsk_distance_list": path.hsk_distance,
-            "hsk_symbol_list": [list(labels) for labels in path.labels],
-            "hsk_vector_list": path.hsk_vectors,
             "is_metal": np.bool_(gap.kind == "metal"),
-            "k_path_density_list": path.n_points,
-            "k_path_quantity": np.int64(path.n_segments),
-            "kpoints_distance_list": path.distances,
-            "kpoints_frac_list": path.kpoints_frac,
-            "kpoints_quantity": np.int64(path.n_kpoints),
+            **path.datasets(),
             "rlv": self.structure.reciprocal,
             "spinful": np.bool_(self.spin is not Spin.NONE),
         }
@@ -486,18 +472,10 @@ def make_path(
     Only the automatic path, of a molecule, may be one point.
     """
     structure = calc.structure
-    if path is not None and Path(path).is_file():
-        return KPath.from_file(path, structure.cell).require_line()
     overlap = calc.get("overlap") or calc.get("hamiltonian")
     reaches = overlap.pairs.periodic_axes if overlap is not None else structure.pbc
-    options: dict[str, Any] = {
-        "periodic_axes": tuple(axis for axis in range(3) if reaches[axis] and structure.pbc[axis]),
-        "points": points,
-    }
-    where = (structure.cell, structure.fractional, structure.numbers)
-    if path is None or str(path).lower() == "auto":
-        return KPath.automatic(*where, **options)
-    return KPath.from_string(str(path), *where, **options).require_line()
+    axes = [axis for axis in range(3) if reaches[axis] and structure.pbc[axis]]
+    return KPath.of(path, structure, axes, points=points)
 
 
 def _smallest_overlap(overlap: AOMatrix, path: KPath, found: Levels) -> float:

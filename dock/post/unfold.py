@@ -21,8 +21,8 @@ For a perfect supercell both are 0 or 1 and agree.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -36,23 +36,26 @@ from dock.core.spin import Spin
 from dock.core.structure import Structure
 from dock.errors import MissingDataError, UsageError
 from dock.io.progress import Report
-from dock.post.unfold_sites import find_sites
-from dock.post.unfold_weights import ByFunctions, BySites, Projector, orbital_mask
+from dock.post.spectral_weights import ByFunctions, BySites, Projector, orbital_mask
+from dock.post.supercell import find_sites, supercell_of
+from dock.results import Result
 from dock.states.broadening import add_gaussians
 from dock.states.kpath import KPath
 from dock.states.problem import Problem
 from dock.states.solver import Want
-from dock.states.stream import states
+from dock.states.stream import StatesAtK, states
 
 __all__ = ["Unfolded", "make_primitive_path", "supercell_of", "unfold"]
 
 Method: TypeAlias = Literal["sites", "functions"]
+Window: TypeAlias = tuple[float, float] | None
 
-_CELL_TOLERANCE = 0.02  # by which the supercell may miss a whole number of primitive cells
+_SHOWN = 6.0  # eV about the Fermi level that the map reaches without a window
+_VISIBLE = 0.02  # weight below which a level is left out of the JSON file
 
 
-@dataclass(frozen=True, eq=False)
-class Unfolded:
+@dataclass(frozen=True, eq=False, repr=False)
+class Unfolded(Result):
     """Energies of a supercell with their weights along a path of the primitive cell.
 
     Attributes
@@ -78,7 +81,15 @@ class Unfolded:
         ``sites`` or ``functions``.
     note
         What the map of the atoms has to say.
+    window
+        Energies that the map A(k, E) shows, eV relative to the Fermi level; None for those of all
+        states, no more than 6 eV away from a Fermi level.
+    sigma
+        Standard deviation of its Gaussians, eV.
     """
+
+    FILE = "unfold.h5"
+    FIGURE = (4.8, 4.2)
 
     primitive: Structure
     supercell: NDArray[np.int64]
@@ -91,6 +102,8 @@ class Unfolded:
     fermi_level: float | None = None
     method: str = "sites"
     note: str = ""
+    window: Window = None
+    sigma: float = 0.05
 
     @property
     def reference(self) -> float:
@@ -102,8 +115,13 @@ class Unfolded:
         """Primitive cells in the supercell."""
         return abs(round(float(np.linalg.det(self.supercell))))
 
+    @property
+    def n_panels(self) -> int:
+        """One for each spin channel."""
+        return len(self.energies)
+
     def spectral(
-        self, energies: ArrayLike, sigma: float = 0.05, *, group: str | None = None
+        self, energies: ArrayLike, sigma: float | None = None, *, group: str | None = None
     ) -> NDArray[np.float64]:
         """Return A(k, E) = Σ_n w_n(k) g(E − ε_n) in 1/eV, (n_spin, n_k, n_energies).
 
@@ -112,7 +130,7 @@ class Unfolded:
         energies
             Evenly spaced energies, eV, absolute.
         sigma
-            Standard deviation of the Gaussian g, eV.
+            Standard deviation of the Gaussian g, eV; default that of the result.
         group
             Take a group's share in the weights.
 
@@ -121,12 +139,12 @@ class Unfolded:
         UsageError
             For a width that is not positive, energies that are not even, or an unknown group.
         """
+        sigma = self.sigma if sigma is None else sigma
         grid = np.asarray(energies, dtype=np.float64)
         steps = np.diff(grid)
         if len(grid) < 2 or not np.allclose(steps, steps[0], rtol=1e-6) or not steps[0] > 0:
             raise UsageError("the energies of A(k, E) must rise in even steps.")
-        if not 0 < sigma < np.inf:
-            raise UsageError(f"the broadening must be positive (eV), found {sigma}.")
+        _require_width(sigma)
         weights = self.weights if group is None else self._group(group)
         out = np.zeros((*weights.shape[:2], len(grid)))
         for place in np.ndindex(*weights.shape[:2]):
@@ -139,35 +157,187 @@ class Unfolded:
         if self.group_weights is None or name not in self.group_names:
             known = ", ".join(self.group_names) or "none"
             raise UsageError(f"there is no group '{name}'. There are: {known}.")
-        found: NDArray[np.float64] = self.group_weights[self.group_names.index(name)]
-        return found
+        weights: NDArray[np.float64] = self.group_weights[self.group_names.index(name)]
+        return weights
+
+    def energy_grid(self, window: Window = None, sigma: float | None = None) -> NDArray[np.float64]:
+        """Return the absolute energies of the map in even steps of at most σ/2, eV.
+
+        Parameters
+        ----------
+        window, sigma
+            As the attributes, which are the defaults.
+
+        Raises
+        ------
+        UsageError
+            For an empty window.
+        """
+        window = self.window if window is None else window
+        sigma = self.sigma if sigma is None else sigma
+        zero = self.reference
+        if window is None:
+            low, high = float(np.nanmin(self.energies)), float(np.nanmax(self.energies))
+            window = low - zero - 5 * sigma, high - zero + 5 * sigma
+            if self.fermi_level is not None:
+                window = max(window[0], -_SHOWN), min(window[1], _SHOWN)
+        if not window[0] < window[1]:
+            raise UsageError(f"the energy window {window[0]:g} … {window[1]:g} eV is empty.")
+        steps = max(2, int(np.ceil((window[1] - window[0]) / (sigma / 2))))
+        grid: NDArray[np.float64] = zero + np.linspace(window[0], window[1], steps + 1)
+        return grid
+
+    def facts(self) -> dict[str, Any]:
+        """Return what was unfolded and how, by key; see `dock.results.KEYS`."""
+        return {
+            "formula": self.primitive.formula,
+            "n_cells": self.n_cells,
+            "supercell": self.supercell.tolist(),
+            "spin": self.spin.value,
+            "method": self.method,
+            "n_kpoints": self.path.n_kpoints,
+            "n_states": self.energies.shape[2],
+            "largest_weight": float(np.nanmax(self.weights)),
+            "fermi_level_eV": self.fermi_level,
+            "sigma_eV": self.sigma,
+            "group_names": list(self.group_names),
+            "path_note": self.path.note,
+            "note": self.note,
+        }
+
+    def arrays(self) -> dict[str, Any]:
+        """Return the path, and the levels with a weight above 0.02, their energies as in files."""
+        levels = []
+        for spin, k, n in np.argwhere(self.weights > _VISIBLE):
+            energy = float(self.energies[spin, k, n]) - self.reference
+            levels.append([int(spin), int(k), energy, round(float(self.weights[spin, k, n]), 6)])
+        return {
+            **self.path.arrays(),
+            "columns": ["spin", "kpoint", "energy_eV", "weight"],
+            "levels": levels,
+        }
+
+    def datasets(self) -> dict[str, Any]:
+        """Return energies, weights, A(k, E), and the path by the names of ``band.h5``."""
+        zero, grid = self.reference, self.energy_grid()
+        content: dict[str, Any] = {
+            "band_data": self.energies - zero,
+            "weights": self.weights,
+            "fermi_energy_before_shift_eV": np.float64(
+                np.nan if self.fermi_level is None else self.fermi_level
+            ),
+            "supercell": self.supercell,
+            "primitive_cell": self.primitive.cell,
+            **self.path.datasets(),
+            "spectral/energy": grid - zero,
+            "spectral/A": self.spectral(grid),
+        }
+        if self.group_weights is not None:
+            content["group_names"] = list(self.group_names)
+            content["group_weights"] = self.group_weights
+        return content
+
+    def write_hdf5(self, file: Any) -> None:
+        """Write `datasets`, and `facts` as attributes; A(k, E) has its unit and width."""
+        super().write_hdf5(file)
+        file["spectral"].attrs["unit"] = "1/eV"
+        file["spectral"].attrs["sigma_eV"] = self.sigma
 
     def save(
         self,
-        path: str | Path,
+        path: str | Path | None = None,
         *,
-        window: tuple[float, float] | None = None,
-        sigma: float = 0.05,
+        window: Window = None,
+        sigma: float | None = None,
         overwrite: bool = False,
     ) -> list[Path]:
-        """Write the energies, weights and A(k, E) as HDF5 and a JSON file beside it."""
-        from dock.post.unfold_files import save
+        """Write an HDF5 file with A(k, E), and a JSON file beside it; see `Result.save`.
 
-        return save(self, Path(path), window=window, sigma=sigma, overwrite=overwrite)
+        Parameters
+        ----------
+        path
+            The HDF5 file.
+        window, sigma
+            As the attributes, which are the defaults.
+        overwrite
+            Replace existing files.
+        """
+        if window is None and sigma is None:
+            return super().save(path, overwrite=overwrite)
+        window = self.window if window is None else window
+        sigma = self.sigma if sigma is None else sigma
+        return replace(self, window=window, sigma=sigma).save(path, overwrite=overwrite)
 
-    def plot(
+    def rows(self) -> list[tuple[str, str]]:
+        """Return supercell, path, states, groups and notes in words."""
+        labels = " ".join(f"{first}–{last}" for first, last in self.path.labels)
+        level = self.fermi_level
+        rows = [
+            ("supercell", f"{self.n_cells} cells of {self.primitive.formula}"),
+            ("path", f"{labels}, {self.path.n_kpoints} k-points"),
+            ("states", f"{self.energies.shape[2]}, method {self.method}"),
+            ("Fermi level", "unknown" if level is None else f"{level:.6f} eV"),
+        ]
+        if self.group_names:
+            rows.append(("groups", ", ".join(self.group_names)))
+        if self.note:
+            rows.append(("note", self.note))
+        return rows
+
+    def draw(
         self,
-        path: str | Path,
+        axes: Any,
         *,
-        window: tuple[float, float] | None = None,
-        sigma: float = 0.05,
+        window: Window = None,
+        sigma: float | None = None,
         group: str | None = None,
-        overwrite: bool = False,
-    ) -> Path:
-        """Draw A(k, E); `window` is in eV relative to the Fermi level. Return the file."""
-        from dock.post.unfold_files import plot
+    ) -> None:
+        """Draw A(k, E).
 
-        return plot(self, Path(path), window=window, sigma=sigma, group=group, overwrite=overwrite)
+        Parameters
+        ----------
+        axes
+            Matplotlib axes; a list of two for collinear spin.
+        window, sigma
+            As the attributes, which are the defaults.
+        group
+            Take a group's share in the weights.
+
+        Raises
+        ------
+        UsageError
+            For another number of axes, an empty window, or an unknown group.
+        """
+        panels = [axes] if self.n_panels == 1 and not isinstance(axes, Iterable) else list(axes)
+        if len(panels) != self.n_panels:
+            raise UsageError(f"expected {self.n_panels} axes, one a spin, found {len(panels)}.")
+        grid = self.energy_grid(window, sigma)
+        spectra = self.spectral(grid, sigma, group=group)
+        top = float(spectra.max()) or 1.0
+        for spin, panel in enumerate(panels):
+            self._draw_map(panel, grid - self.reference, spectra[spin], top)
+            part = f", {group}" if group else ""
+            channel = f", {('up', 'down')[spin]}" if self.n_panels == 2 else ""
+            title = f"{self.n_cells} cells unfolded{part}{channel}"
+            panel.set_title(title, fontsize="medium")
+
+    def _draw_map(
+        self, axes: Any, y: NDArray[np.float64], spectrum: NDArray[np.float64], top: float
+    ) -> None:
+        """Draw one spin channel; the darkest colour stands for 0.8 of the largest A(k, E)."""
+        path = self.path
+        shades = {"cmap": "magma_r", "vmin": 0, "vmax": 0.8 * top, "shading": "gouraud"}
+        for segment in range(path.n_segments):
+            inside = path.segment == segment
+            if inside.sum() < 2:
+                continue
+            x = path.distances[inside]
+            axes.pcolormesh(x, y, spectrum[inside].T, rasterized=True, **shades)
+        for place, _ in path.ticks:
+            axes.axvline(place, color="0.6", lw=0.6)
+        axes.set_xticks([at for at, _ in path.ticks], [name for _, name in path.ticks])
+        known = self.fermi_level is not None
+        axes.set_ylabel("energy − Fermi level (eV)" if known else "energy (eV)")
 
 
 def unfold(
@@ -180,7 +350,8 @@ def unfold(
     atoms: ArrayLike | None = None,
     groups: Mapping[str, Sequence[int]] | None = None,
     tolerance: float = 0.5,
-    window: tuple[float, float] | None = None,
+    window: Window = None,
+    sigma: float = 0.05,
     s_threshold: float | None = None,
     jobs: int | None = None,
     progress: Report = None,
@@ -208,13 +379,16 @@ def unfold(
         Distance in Å within which an atom belongs to a site (``sites``).
     window
         (lowest, highest) energy in eV, relative to the Fermi level.
+    sigma
+        Standard deviation of the Gaussians of A(k, E), eV.
     s_threshold, jobs, progress
         As in `dock.post.band_structure.bands`.
 
     Raises
     ------
     UsageError
-        When the supercell does not repeat the primitive cell, or for an unknown method.
+        When the supercell does not repeat the primitive cell, for an unknown method, a width that
+        is not positive, or a window without states.
     MissingDataError
         Without Hamiltonian or overlap, without radial functions for ``functions``, or without
         a Fermi level for a window.
@@ -232,40 +406,30 @@ def unfold(
     """
     if method not in ("sites", "functions"):
         raise UsageError(f"the method is 'sites' or 'functions', found '{method}'.")
+    _require_width(sigma)
     problem = Problem.of(calc)
     transform, cell = supercell_of(calc.structure, primitive)
-    chosen = None if atoms is None else atom_list(atoms, calc.structure.n_atoms)
-    given = primitive if isinstance(primitive, Structure) else None
-    sites = find_sites(calc.structure, cell, transform, given, tolerance=tolerance, atoms=chosen)
-    if isinstance(path, KPath):
-        k_path = path
-    else:
+    taken = None if atoms is None else atom_list(atoms, calc.structure.n_atoms)
+    known = primitive if isinstance(primitive, Structure) else None
+    sites = find_sites(calc.structure, cell, transform, known, tolerance=tolerance, atoms=taken)
+    if not isinstance(path, KPath):
         reached = problem.overlap.pairs.R @ transform
-        k_path = make_primitive_path(sites.primitive, path, points=points, reached=reached)
+        path = make_primitive_path(sites.primitive, path, points=points, reached=reached)
     projector: Projector
     if method == "functions":
-        projector = ByFunctions(calc, cell, sites.n_cells, chosen)
+        projector = ByFunctions(calc, cell, sites.n_cells, taken)
     else:
-        projector = BySites(calc, sites, chosen)
+        projector = BySites(calc, sites, taken)
     names, members = _groups(calc, groups)
-    limits = _absolute(window, calc)
-    want = Want(vectors=True, window=limits, s_threshold=s_threshold)
-    folded = k_path.kpoints_frac @ transform.T
-    parts: list[list[tuple[NDArray[np.float64], NDArray[np.float64]]]] = [
-        [] for _ in range(problem.n_channels)
-    ]
-    for at in states(problem, folded, want, jobs=jobs, progress=progress):
-        vectors: Any = at.states.vectors
-        q = k_path.kpoints_frac[at.number]
-        shares = projector.shares(problem.channels[at.channel], q, vectors)
-        weights = np.concatenate([shares.sum(axis=0, keepdims=True), members @ shares])
-        parts[at.channel].append((at.states.energies, weights))
-    energies, weights = _stack(parts, 1 + len(names))
+    want = Want(vectors=True, window=_absolute(window, calc), s_threshold=s_threshold)
+    folded = path.kpoints_frac @ transform.T
+    stream = states(problem, folded, want, jobs=jobs, progress=progress)
+    energies, weights = _gather(stream, problem, projector, path, members)
     return Unfolded(
         sites.primitive,
         transform,
         calc.spin,
-        k_path,
+        path,
         energies,
         weights[0],
         names,
@@ -273,41 +437,9 @@ def unfold(
         calc.fermi_level,
         method,
         sites.note if method == "sites" else "",
+        window,
+        sigma,
     )
-
-
-def supercell_of(
-    structure: Structure, primitive: Structure | ArrayLike
-) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Return the supercell matrix, and the primitive cell that fits the supercell exactly (Å).
-
-    Raises
-    ------
-    UsageError
-        When the supercell does not repeat the primitive cell.
-    """
-    if isinstance(primitive, Structure):
-        ratio = structure.cell @ np.linalg.inv(primitive.cell)
-        transform = np.rint(ratio).astype(np.int64)
-        worst = float(np.abs(ratio - transform).max())
-        if worst > _CELL_TOLERANCE or round(float(np.linalg.det(transform))) == 0:
-            raise UsageError(
-                "the cell does not repeat the primitive cell: in its vectors it is "
-                f"{np.round(ratio, 3).tolist()}, which should be whole numbers. Give the matrix "
-                "with --supercell, or a primitive cell in the same orientation."
-            )
-    else:
-        given = np.asarray(primitive)
-        if given.shape not in ((3,), (3, 3)) or not np.array_equal(given, np.rint(given)):
-            raise UsageError(
-                f"a supercell is three or 3 × 3 whole numbers, found {given.tolist()}."
-            )
-        whole = given.astype(np.int64)
-        transform = np.diag(whole) if whole.ndim == 1 else whole
-        if round(float(np.linalg.det(transform))) == 0:
-            raise UsageError(f"the supercell matrix {transform.tolist()} has no volume.")
-    cell = np.linalg.solve(transform.astype(np.float64), np.asarray(structure.cell, np.float64))
-    return transform, cell
 
 
 def make_primitive_path(
@@ -330,24 +462,23 @@ def make_primitive_path(
     reached
         (n, 3) lattice vectors that couple: axes along which none reaches are left out.
     """
-    if path is not None and Path(path).is_file():
-        return KPath.from_file(path, primitive.cell).require_line()
     axes = None
     if reached is not None:
         moves = np.any(np.asarray(reached) != 0, axis=0)
-        axes = tuple(axis for axis in range(3) if moves[axis] and primitive.pbc[axis])
-    where = (primitive.cell, primitive.fractional, primitive.numbers)
-    if path is None or str(path).lower() == "auto":
-        return KPath.automatic(*where, periodic_axes=axes, points=points)
-    chosen = KPath.from_string(str(path), *where, periodic_axes=axes, points=points)
-    return chosen.require_line()
+        axes = [axis for axis in range(3) if moves[axis] and primitive.pbc[axis]]
+    return KPath.of(path, primitive, axes, points=points)
 
 
-def _absolute(window: tuple[float, float] | None, calc: Calculation) -> tuple[float, float] | None:
+def _require_width(sigma: float) -> None:
+    if not 0 < sigma < np.inf:
+        raise UsageError(f"the broadening must be positive (eV), found {sigma}.")
+
+
+def _absolute(window: Window, calc: Calculation) -> Window:
     if window is None:
         return None
     if calc.fermi_level is None:
-        need = "--window counts from it: give --fermi E (eV; 0 for absolute energies)."
+        need = "The window counts from it. Pass fermi_level=E (eV; 0 for absolute energies)."
         raise MissingDataError("the Fermi level", calc.source, need)
     return window[0] + calc.fermi_level, window[1] + calc.fermi_level
 
@@ -366,17 +497,31 @@ def _groups(
     return names, np.array(rows).reshape(len(names), size)
 
 
-def _stack(
-    parts: list[list[tuple[NDArray[np.float64], NDArray[np.float64]]]], n_rows: int
+def _gather(
+    stream: Iterable[StatesAtK],
+    problem: Problem,
+    projector: Projector,
+    path: KPath,
+    members: NDArray[np.float64],
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return energies (n_spin, n_k, n) and weights (n_rows, n_spin, n_k, n), padded with NaN."""
-    width = max(len(energies) for rows in parts for energies, _ in rows)
+    """Return energies (n_spin, n_k, n) and weights, of all and of each group, padded with NaN.
+
+    The weights are (1 + n_groups, n_spin, n_k, n); the energies in the order of `stream`.
+    """
+    parts: list[tuple[NDArray[np.float64], NDArray[np.float64]]] = []
+    for at in stream:
+        vectors: Any = at.states.vectors
+        q = path.kpoints_frac[at.number]
+        shares = projector.shares(problem.channels[at.channel], q, vectors)
+        weights = np.concatenate([shares.sum(axis=0, keepdims=True), members @ shares])
+        parts.append((at.states.energies, weights))
+    width = max(len(levels) for levels, _ in parts)
     if width == 0:
-        raise UsageError("no state lies in the energy window. Give a wider --window.")
-    shape = (len(parts), len(parts[0]), width)
-    energies, weights = np.full(shape, np.nan), np.full((n_rows, *shape), np.nan)
-    for spin, rows in enumerate(parts):
-        for k, (levels, shares) in enumerate(rows):
-            energies[spin, k, : len(levels)] = levels
-            weights[:, spin, k, : len(levels)] = shares
-    return energies, weights
+        raise UsageError("no state lies in the energy window. Pass a wider window=….")
+    energies = np.full((len(parts), width), np.nan)
+    weights = np.full((1 + len(members), len(parts), width), np.nan)
+    for place, (levels, shares) in enumerate(parts):
+        energies[place, : len(levels)] = levels
+        weights[:, place, : len(levels)] = shares
+    shape = (problem.n_channels, path.n_kpoints, width)
+    return energies.reshape(shape), weights.reshape(len(weights), *shape)

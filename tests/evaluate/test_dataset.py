@@ -8,15 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from samples import cli, refused, unified
 
-import dock.cli
 from dock.errors import FormatError, MissingDataError, UsageError
 from dock.evaluate.dataset import features, find_structures, split, stats
-
-
-@pytest.fixture(autouse=True)
-def command(monkeypatch):
-    entry = ("dock.cli.dataset", "dataset", "Data sets.")
-    monkeypatch.setitem(dock.cli._COMMANDS, "dataset", entry)
 
 
 @pytest.fixture

@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from samples import OPENMX, cli, refused, rewrite
 
 import dock
-import dock.cli
 from dock.core.structure import Structure
 from dock.errors import FormatError, LayoutError, MissingDataError, UsageError
 from dock.evaluate.equivariance import (
@@ -19,12 +18,6 @@ from dock.evaluate.equivariance import (
     random_rotations,
     write_rotated,
 )
-
-
-@pytest.fixture(autouse=True)
-def command(monkeypatch):
-    entry = ("dock.cli.equivariance", "equivariance", "Rotations.")
-    monkeypatch.setitem(dock.cli._COMMANDS, "equivariance", entry)
 
 
 @pytest.mark.shared

@@ -8,16 +8,9 @@ import pytest
 from samples import OPENMX, cli, refused, rewrite, unified
 
 import dock
-import dock.cli
 from dock.errors import LayoutError, MissingDataError, OutputError, UsageError
 from dock.evaluate.report import band_overlay, evaluate_set, find_items
 from dock.evaluate.structure import EvaluateOptions
-
-
-@pytest.fixture(autouse=True)
-def command(monkeypatch):
-    entry = ("dock.cli.evaluate", "evaluate", "Errors.")
-    monkeypatch.setitem(dock.cli._COMMANDS, "evaluate", entry)
 
 
 def predict(folder, target, shift=0.1, noise=0.0):

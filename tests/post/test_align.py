@@ -9,7 +9,6 @@ import pytest
 from samples import OPENMX, cli, refused
 
 import dock
-import dock.cli
 from dock.core.spin import Spin
 from dock.errors import FormatError, LayoutError, MissingDataError, OutputError, UsageError
 from dock.post.align import (
@@ -26,11 +25,6 @@ from dock.post.align import (
 )
 
 SPINS = list(Spin)
-
-
-@pytest.fixture(autouse=True)
-def command(monkeypatch):
-    monkeypatch.setitem(dock.cli._COMMANDS, "align", ("dock.cli.align", "align", "Gauge."))
 
 
 @pytest.fixture

@@ -9,24 +9,17 @@ from samples import OPENMX, cli, refused
 from scipy.linalg import eigh
 
 import dock
-import dock.cli
 from dock.core.basis import Basis, Shell
 from dock.core.calculation import Calculation
 from dock.core.structure import Structure
-from dock.errors import MissingDataError, UsageError
+from dock.errors import MissingDataError, OutputError, UsageError
 from dock.overlap.assemble import compute_overlap
 from dock.overlap.radial import gaussian_radial
 from dock.post.band_structure import bands
-from dock.post.unfold import supercell_of, unfold
-from dock.post.unfold_sites import find_sites, layers_of
+from dock.post.supercell import find_sites, layers_of, supercell_of
+from dock.post.unfold import unfold
+from dock.results import KEYS
 from dock.states.kpath import KPath
-
-
-@pytest.fixture(autouse=True)
-def command(monkeypatch):
-    monkeypatch.setitem(
-        dock.cli._COMMANDS, "unfold", ("dock.cli.unfold", "unfold", "Unfold bands.")
-    )
 
 
 def supercell(calc, matrix, order=None):
@@ -276,6 +269,50 @@ def test_command(folder):
     assert json.loads(answer.out)["n_cells"] == 4
 
 
+def test_the_face_of_the_result(folder, tmp_path):
+    """Facts by the keys of the vocabulary, a figure in given axes, a short table, whole files."""
+    pyplot = pytest.importorskip("matplotlib.pyplot")
+    calc = dock.read(folder / "big")
+    groups = layers_of(calc.structure)
+    result = unfold(calc, [2, 2, 1], "GM", points=3, groups=groups, window=(-2, 2), sigma=0.1)
+    assert set(result.json()) <= set(KEYS)
+    assert result.json()["segments"] == [{"points": 3, "labels": ["GAMMA", "M"]}]
+    assert len(repr(result)) < 200
+    assert "4 cells of MoS2" in result._repr_html_()
+    figure, axes = pyplot.subplots()
+    assert result.plot(ax=axes) is axes
+    assert axes.get_title() == "4 cells unfolded"
+    assert axes.get_ylim() == (-2, 2)
+    pyplot.close(figure)
+    files = result.save(tmp_path / "a.h5")
+    before = [file.read_bytes() for file in files]
+    with pytest.raises(OutputError, match="overwrite=True"):
+        result.save(tmp_path / "a.h5")
+    assert [file.read_bytes() for file in files] == before
+    with h5py.File(files[0]) as file:
+        assert file.attrs["n_cells"] == 4
+        assert dict(file["spectral"].attrs) == {"unit": "1/eV", "sigma_eV": 0.1}
+        assert np.abs(file["spectral/energy"][()]).max() == 2
+    result.save(tmp_path / "b.h5", window=(-1, 1), sigma=0.2)
+    with h5py.File(tmp_path / "b.h5") as file:
+        assert file["spectral"].attrs["sigma_eV"] == file.attrs["sigma_eV"] == 0.2
+        assert np.abs(file["spectral/energy"][()]).max() == 1
+
+
+def test_two_spin_channels_have_two_panels(tmp_path):
+    pyplot = pytest.importorskip("matplotlib.pyplot")
+    calc = dock.read(OPENMX / "o2-spin")
+    result = unfold(supercell(calc, [2, 1, 1]), [2, 1, 1], general_path(calc))
+    figure, axes = pyplot.subplots(1, 2)
+    result.plot(ax=axes)
+    assert [panel.get_title().rpartition(" ")[2] for panel in axes] == ["up", "down"]
+    pyplot.close(figure)
+    with pytest.raises(UsageError, match="2 axes"):
+        result.draw([None])
+    image = pyplot.imread(result.plot(tmp_path / "both.png"))
+    assert image.shape[:2] == (840, 1920)
+
+
 def test_bad_input(folder):
     big = folder / "big"
     refused(cli("unfold", big), "--supercell")
@@ -298,6 +335,8 @@ def test_bad_input(folder):
         unfold(calc, [2, 2, 1], method="magic")
     with pytest.raises(UsageError, match="whole numbers"):
         unfold(calc, [2.5, 2, 1])
+    with pytest.raises(UsageError, match="broadening"):
+        unfold(calc, [2, 2, 1], sigma=-1)
     result = unfold(calc, [2, 2, 1], "GM", points=2)
     with pytest.raises(UsageError, match="no group"):
         result.spectral(np.linspace(0, 1, 10), group="C")

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from dock.core.structure import Structure
 from dock.errors import LayoutError, MissingDataError, UsageError
 from dock.states.kpath import text
 from dock.states.kpath.special import SYMPREC, SpecialPoints, special_points
@@ -200,6 +201,35 @@ class KPath:
         return cls.through(known, known.path, cell, points=points, density=density)
 
     @classmethod
+    def of(
+        cls,
+        path: str | Path | None,
+        structure: Structure,
+        periodic_axes: Sequence[int] | None = None,
+        *,
+        points: int | None = None,
+    ) -> KPath:
+        """Return the path of a structure that is named by a file, by labels, or by nothing.
+
+        Parameters
+        ----------
+        path
+            A ``K_PATH`` file, labels such as ``GMKG``, or None or ``auto`` for the automatic path,
+            the only one that may be a single point.
+        structure
+            The cell and its atoms.
+        periodic_axes, points
+            As in `automatic`; without meaning for a file.
+        """
+        if path is not None and Path(path).is_file():
+            return cls.from_file(path, structure.cell).require_line()
+        where = (structure.cell, structure.fractional, structure.numbers)
+        if path is None or str(path).lower() == "auto":
+            return cls.automatic(*where, periodic_axes=periodic_axes, points=points)
+        labelled = cls.from_string(str(path), *where, periodic_axes=periodic_axes, points=points)
+        return labelled.require_line()
+
+    @classmethod
     def through(
         cls,
         known: SpecialPoints,
@@ -295,6 +325,28 @@ class KPath:
         if places[-1] == 0.0:
             return ((0.0, names[0][0]),)
         return tuple((at, "|".join(mark)) for at, mark in zip(places, names, strict=True))
+
+    def arrays(self) -> dict[str, Any]:
+        """Return segments, k-points and lengths by the keys of results."""
+        pieces = zip(self.n_points, self.labels, strict=True)
+        return {
+            "segments": [{"points": int(n), "labels": list(labels)} for n, labels in pieces],
+            "kpoints_frac": self.kpoints_frac,
+            "distance_1_per_A_without_2pi": self.distances,
+        }
+
+    def datasets(self) -> dict[str, Any]:
+        """Return the path by the names of DeepH's ``band.h5``."""
+        return {
+            "hsk_distance_list": self.hsk_distance,
+            "hsk_symbol_list": [list(labels) for labels in self.labels],
+            "hsk_vector_list": self.hsk_vectors,
+            "k_path_density_list": self.n_points,
+            "k_path_quantity": np.int64(self.n_segments),
+            "kpoints_distance_list": self.distances,
+            "kpoints_frac_list": self.kpoints_frac,
+            "kpoints_quantity": np.int64(self.n_kpoints),
+        }
 
     @cached_property
     def _step(self) -> NDArray[np.float64]:

@@ -1,19 +1,27 @@
-"""Projection of supercell states on wave vectors of a primitive cell; see `dock.post.unfold`."""
+"""Spectral weights: the share of a supercell's state at a wave vector of the primitive cell.
+
+`BySites` and `ByFunctions` move the orbitals in the two ways that `dock.post.unfold` explains.
+"""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dock.core.basis import Basis
 from dock.core.calculation import Calculation
 from dock.core.kspace import KBuilder
+from dock.core.matrix import AOMatrix
+from dock.core.pairs import Pairs
 from dock.core.spin import Spin
-from dock.post.unfold_sites import Sites, moved_overlap
+from dock.core.structure import Structure
+from dock.post.supercell import Sites
 from dock.states.problem import Channel
 
-__all__ = ["ByFunctions", "BySites", "Projector", "orbital_mask"]
+__all__ = ["ByFunctions", "BySites", "Projector", "moved_overlap", "orbital_mask"]
 
 
 class Projector(Protocol):
@@ -86,6 +94,43 @@ class ByFunctions:
         own = vectors * self._kept[:, None]
         shares: NDArray[np.float64] = (own.conj() * (self._builder.dense(q) @ own)).real
         return shares / self._n_cells
+
+
+def moved_overlap(structure: Structure, basis: Basis, cell: NDArray[np.float64]) -> AOMatrix:
+    """Return ⟨φ_i(r)|φ_j(r − t)⟩ for all vectors t of the primitive lattice.
+
+    It is the overlap matrix of a structure that has the atoms of the supercell in the primitive
+    cell: atoms that are images of each other coincide there, which no real structure may.
+
+    Raises
+    ------
+    MissingDataError
+        When the basis has no radial functions.
+    """
+    import vesin
+
+    from dock.overlap.assemble import Integrals
+    from dock.overlap.neighbours import orbital_cutoffs
+
+    dense = replace(structure, cell=cell)
+    radii = orbital_cutoffs(basis)
+    reach = np.array([radii[label] for label in structure.labels])
+    search = vesin.NeighborList(cutoff=2 * float(reach.max()), full_list=True, n_threads=1)
+    i, j, R, distance = search.compute(
+        np.array(dense.positions),
+        np.array(dense.cell),
+        periodic=np.array(dense.pbc),
+        quantities="ijSd",
+    )
+    near = distance < reach[i] + reach[j]
+    own = np.arange(structure.n_atoms)
+    pairs = Pairs(
+        np.concatenate([np.zeros((len(own), 3)), R[near]]),
+        np.concatenate([own, i[near]]),
+        np.concatenate([own, j[near]]),
+        structure.n_atoms,
+    )
+    return Integrals(dense, basis, pairs).matrix("overlap")
 
 
 def orbital_mask(
