@@ -59,10 +59,13 @@ KEYS: dict[str, str] = {
     "projection_names": "groups of orbitals",
     "projections": "share of each group in each state",
     "segments": "pieces of the k-path: points, labels",
+    "shift_eV": "μ of H − μS",
     "sigma_eV": "standard deviation of the Gaussians",
     "smallest_overlap_eigenvalue": "smallest eigenvalue of S(k) that was computed",
     "spin": "none, collinear or noncollinear",
+    "steps": "what was done to a Hamiltonian, in words",
     "supercell": "vectors of the supercell in those of the primitive cell, as rows",
+    "undone": "whether the steps were taken back",
     "vbm": "valence band maximum: energy_eV, k_frac, band, spin",
 }
 """What the keys of results mean."""

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
-from dock.cli._common import echo_json, json_option, overwrite_option, quiet_option, show_log, table
+from dock.cli.options import from_option, path_argument, run_options
+from dock.cli.runner import Run, folder_of
 from dock.errors import UsageError
-
-if TYPE_CHECKING:
-    from dock.post.align import Aligned
 
 __all__ = ["align"]
 
@@ -25,20 +22,15 @@ More examples:
   dock align small --undo -o dft_again           all steps taken back
 """
 )
-@click.argument("path", default=".", type=click.Path(path_type=Path))
-@click.option("--from", "source", metavar="FORMAT", help="Format; default: recognised.")
+@path_argument
+@from_option
 @click.option("--to", "reference", type=click.Path(path_type=Path), help="Align to this one.")
 @click.option(
     "--minus-core", "minus", type=click.Path(path_type=Path), help="Take free atoms off H."
 )
 @click.option("--plus-core", "plus", type=click.Path(path_type=Path), help="Add free atoms to H.")
 @click.option("--undo", "back", is_flag=True, help="Take all steps of dock align back.")
-@click.option(
-    "-o", "--output", type=click.Path(path_type=Path), help="[default: aligned beside PATH]"
-)
-@overwrite_option
-@json_option
-@quiet_option
+@run_options("aligned beside PATH", figure=False, jobs=False)
 def align(
     path: Path,
     source: str | None,
@@ -46,10 +38,7 @@ def align(
     minus: Path | None,
     plus: Path | None,
     back: bool,
-    output: Path | None,
-    overwrite: bool,
-    as_json: bool,
-    quiet: bool,
+    run: Run,
 ) -> None:
     """Take the multiple of S off a Hamiltonian that fits it best; write a new folder.
 
@@ -64,36 +53,16 @@ def align(
     from dock.converters import read
     from dock.post import align as gauge
 
-    show_log(quiet=quiet)
     if sum(map(bool, (reference, minus, plus, back))) > 1:
         raise UsageError("give one of --to, --minus-core, --plus-core and --undo at a time.")
-    found = gauge.read_aligned(path, source)
-    result: Aligned
+    given = gauge.read_aligned(path, source)
     if back:
-        result = gauge.undo(found)
+        result = gauge.undo(given)
     elif minus is not None:
-        result = gauge.minus_atoms(found, gauge.read_atoms(minus, found.calculation))
+        result = gauge.minus_atoms(given, gauge.read_atoms(minus, given.calculation))
     elif plus is not None:
-        result = gauge.plus_atoms(found, gauge.read_atoms(plus, found.calculation))
+        result = gauge.plus_atoms(given, gauge.read_atoms(plus, given.calculation))
     else:
-        result = gauge.align(found, None if reference is None else read(reference))
-    home = path if path.is_dir() else path.parent
-    written = result.save(output or home.resolve().parent / "aligned", overwrite=overwrite)
-    steps = gauge.names_of(found.steps if back else result.steps[-1:])
-    if as_json:
-        echo_json(
-            {
-                "steps": steps,
-                "undone": back,
-                "shift_eV": result.shift,
-                "fermi_energy_eV": result.calculation.fermi_level,
-                "files": [str(file) for file in written],
-            }
-        )
-        return
-    rows = [["taken back" if back else "done", step] for step in steps]
-    level = result.calculation.fermi_level
-    rows.append(["Fermi level", "unknown" if level is None else f"{level:.6f} eV"])
-    click.echo(table(rows))
-    for file in written:
-        click.echo(file)
+        result = gauge.align(given, None if reference is None else read(reference))
+    beside = folder_of(path).resolve().parent / gauge.Aligned.FILE
+    run.finish(result, run.output or beside)

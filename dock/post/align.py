@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from dock.core.matrix import AOMatrix
 from dock.core.spin import Spin
 from dock.errors import FormatError, LayoutError, MissingDataError, OutputError, UsageError
 from dock.io.files import folder_transaction
+from dock.results import Result
 
 __all__ = [
     "RECORD",
@@ -43,8 +44,8 @@ RECORD = "align.json"
 Blocks = Mapping[str, NDArray[Any]]
 
 
-@dataclass(frozen=True, eq=False)
-class Aligned:
+@dataclass(frozen=True, eq=False, repr=False)
+class Aligned(Result):
     """A calculation and what was done to its Hamiltonian, the last step last.
 
     Attributes
@@ -54,17 +55,45 @@ class Aligned:
     steps
         ``{"shift_eV": μ}`` for H − μS, ``{"atoms": {species: blocks}, "sign": −1 or 1}`` for
         on-site blocks (n_components, n, n) in eV that were taken away or added.
+    undone
+        The steps that `undo` has just taken back, in the order in which they were made.
     """
 
+    FILE = "aligned"
+
     calculation: Calculation
-    steps: tuple[Mapping[str, Any], ...] = field(default=())
+    steps: tuple[Mapping[str, Any], ...] = ()
+    undone: tuple[Mapping[str, Any], ...] = ()
 
     @property
     def shift(self) -> float:
         """Sum of the μ of all steps, eV."""
         return float(sum(step.get("shift_eV", 0.0) for step in self.steps))
 
-    def save(self, folder: str | Path, *, overwrite: bool = False) -> list[Path]:
+    def facts(self) -> dict[str, Any]:
+        """Return what was done last, the shift of all steps, and the Fermi level."""
+        return {
+            "steps": names_of(self.undone or self.steps[-1:]),
+            "undone": bool(self.undone),
+            "shift_eV": self.shift,
+            "fermi_level_eV": self.calculation.fermi_level,
+        }
+
+    def rows(self) -> list[tuple[str, str]]:
+        """Return what was done last, and the Fermi level, in words."""
+        level = self.calculation.fermi_level
+        done = "taken back" if self.undone else "done"
+        return [
+            *((done, step) for step in names_of(self.undone or self.steps[-1:])),
+            ("Fermi level", "unknown" if level is None else f"{level:.6f} eV"),
+        ]
+
+    @classmethod
+    def files(cls, path: str | Path) -> list[Path]:
+        """Return the file that `save` writes beside the matrices."""
+        return [Path(path) / RECORD]
+
+    def save(self, path: str | Path | None = None, *, overwrite: bool = False) -> list[Path]:
         """Write a unified folder with ``align.json``; return its files.
 
         Raises
@@ -74,11 +103,13 @@ class Aligned:
         """
         from dock.converters import WriteOptions, write
 
-        target = Path(folder)
+        target = Path(self.FILE if path is None else path)
         source = Path(self.calculation.source)
         home = source if source.is_dir() else source.parent
         if home.exists() and target.resolve() == home.resolve():
-            raise OutputError(f"{target}: that is the input itself, which stays. Name another -o.")
+            raise OutputError(
+                f"{target}: that is the input itself, which stays. Name another folder."
+            )
         with folder_transaction(target, overwrite=overwrite) as place:
             write(self.calculation, place, "deeph", WriteOptions(overwrite=True))
             content = {"steps": [_as_json(step) for step in self.steps]}
@@ -104,7 +135,7 @@ def least_squares_shift(calc: Calculation, reference: Calculation | None = None)
     return hamiltonian_shift(hamiltonian, other, overlap)
 
 
-def align(found: Calculation | Aligned, reference: Calculation | None = None) -> Aligned:
+def align(given: Calculation | Aligned, reference: Calculation | None = None) -> Aligned:
     """Take the multiple of S off H that fits it, or its difference to a reference, best.
 
     Fermi level and energy density matrix move along; density matrix and overlap stay.
@@ -120,26 +151,26 @@ def align(found: Calculation | Aligned, reference: Calculation | None = None) ->
     >>> bool(abs(back.entries).max() < 1e-12)
     True
     """
-    start = found if isinstance(found, Aligned) else Aligned(found)
+    start = _started(given)
     shift = least_squares_shift(start.calculation, reference)
     moved = _shifted(start.calculation, shift)
     return Aligned(moved, (*start.steps, {"shift_eV": shift}))
 
 
-def minus_atoms(found: Calculation | Aligned, atoms: Blocks) -> Aligned:
+def minus_atoms(given: Calculation | Aligned, atoms: Blocks) -> Aligned:
     """Take the on-site blocks of free atoms (`read_atoms`) off H.
 
     The levels of what is left mean nothing until the blocks are added again.
     """
-    return _with_atoms(found, atoms, -1)
+    return _with_atoms(given, atoms, -1)
 
 
-def plus_atoms(found: Calculation | Aligned, atoms: Blocks) -> Aligned:
+def plus_atoms(given: Calculation | Aligned, atoms: Blocks) -> Aligned:
     """Add the on-site blocks of free atoms (`read_atoms`) to H, as to a prediction."""
-    return _with_atoms(found, atoms, 1)
+    return _with_atoms(given, atoms, 1)
 
 
-def undo(found: Aligned) -> Aligned:
+def undo(aligned: Aligned) -> Aligned:
     """Take all steps back, the last first.
 
     Raises
@@ -147,15 +178,15 @@ def undo(found: Aligned) -> Aligned:
     MissingDataError
         When there are none.
     """
-    calc = found.calculation
-    if not found.steps:
+    calc = aligned.calculation
+    if not aligned.steps:
         raise MissingDataError(RECORD, calc.source, "Only a folder written by dock align has it.")
-    for step in reversed(found.steps):
+    for step in reversed(aligned.steps):
         if "shift_eV" in step:
             calc = _shifted(calc, -float(step["shift_eV"]))
         else:
             calc = _add_onsite(calc, step["atoms"], -int(step["sign"]))
-    return Aligned(calc)
+    return Aligned(calc, (), aligned.steps)
 
 
 def read_aligned(path: str | Path, source: str | None = None) -> Aligned:
@@ -204,7 +235,7 @@ def read_atoms(folder: str | Path, calc: Calculation) -> dict[str, NDArray[Any]]
     """
     from dock.converters import read
 
-    found = {}
+    blocks = {}
     for label in calc.basis.species:
         place = Path(folder) / label
         if not place.is_dir():
@@ -222,8 +253,8 @@ def read_atoms(folder: str | Path, calc: Calculation) -> dict[str, NDArray[Any]]
                 "atom in the basis of the calculation."
             )
         block = atom.require("hamiltonian").block([0, 0, 0], 0, 0)
-        found[label] = _in_layout(np.asarray(block), atom.spin, calc.spin, place)
-    return found
+        blocks[label] = _in_layout(np.asarray(block), atom.spin, calc.spin, place)
+    return blocks
 
 
 def _matrices(calc: Calculation) -> tuple[AOMatrix, AOMatrix]:
@@ -244,8 +275,12 @@ def _shifted(calc: Calculation, shift: float) -> Calculation:
     return calc.replace(matrices=matrices, fermi_level=level)
 
 
-def _with_atoms(found: Calculation | Aligned, atoms: Blocks, sign: int) -> Aligned:
-    start = found if isinstance(found, Aligned) else Aligned(found)
+def _started(given: Calculation | Aligned) -> Aligned:
+    return given if isinstance(given, Aligned) else Aligned(given)
+
+
+def _with_atoms(given: Calculation | Aligned, atoms: Blocks, sign: int) -> Aligned:
+    start = _started(given)
     changed = _add_onsite(start.calculation, atoms, sign)
     return Aligned(changed, (*start.steps, {"atoms": dict(atoms), "sign": sign}))
 

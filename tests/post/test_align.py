@@ -6,7 +6,7 @@ import shutil
 import lattice_models
 import numpy as np
 import pytest
-from samples import OPENMX, cli, refused
+from samples import OPENMX, cli, listing, refused
 
 import dock
 from dock.core.spin import Spin
@@ -23,6 +23,7 @@ from dock.post.align import (
     read_atoms,
     undo,
 )
+from dock.results import KEYS
 
 SPINS = list(Spin)
 
@@ -136,6 +137,27 @@ def test_free_atoms_in_another_spin_layout(tmp_path):
     collinear = dock.read(OPENMX / "h2o")
     with pytest.raises(MissingDataError, match="named H"):
         read_atoms(tmp_path / "none", collinear)
+
+
+def test_the_face_of_the_result(tmp_path):
+    dock.write(dock.read(OPENMX / "h2o"), tmp_path / "in")
+    result = align(read_aligned(tmp_path / "in"))
+    assert set(result.json()) <= set(KEYS)
+    assert result.json()["steps"] == names_of(result.steps)
+    assert "μ = " in repr(result)
+    assert len(repr(result)) < 150
+    assert "<th style='text-align:left'>done</th>" in result._repr_html_()
+    files = result.save(tmp_path / "out")
+    before = listing(tmp_path / "out")
+    assert sorted(before) == [file.name for file in files]
+    with pytest.raises(OutputError, match="overwrite"):
+        result.save(tmp_path / "out")
+    assert listing(tmp_path / "out") == before
+    back = undo(read_aligned(tmp_path / "out"))
+    assert back.facts()["undone"]
+    assert back.facts()["steps"] == result.facts()["steps"]
+    with pytest.raises(UsageError, match="no figure"):
+        result.plot(tmp_path / "x.png")
 
 
 def test_bad_input(tmp_path):
