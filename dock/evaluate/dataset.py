@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -13,93 +12,169 @@ from dock._version import __version__
 from dock.converters.deeph.dataset import Split, find_structures, split
 from dock.core.calculation import Calculation
 from dock.errors import DockError, FormatError, MissingDataError
-from dock.io.files import atomic_path, write_text
-from dock.io.hdf5 import new_hdf5
+from dock.evaluate.records import Records
+from dock.io.progress import Progress, Report
+from dock.results import Result, table
 
-__all__ = ["DatasetStats", "Split", "features", "find_structures", "split", "stats"]
+__all__ = [
+    "DatasetStats",
+    "Split",
+    "features",
+    "find_structures",
+    "split",
+    "split_folder",
+    "stats",
+]
 
 
-class DatasetStats(NamedTuple):
+@dataclass(frozen=True, eq=False, repr=False)
+class DatasetStats(Result):
     """What a data set holds.
 
     Attributes
     ----------
-    rows
+    structures
         One dictionary of numbers per structure.
     failures
         (name, reason) of what could not be read.
     """
 
-    rows: tuple[dict[str, Any], ...]
+    FILE = "dataset_stats.json"
+    FIGURE = (3.0, 2.8)
+    DPI = 180
+
+    structures: tuple[dict[str, Any], ...]
     failures: tuple[tuple[str, str], ...]
+
+    @property
+    def n_panels(self) -> int:
+        """Atoms, edges, and edges per atom."""
+        return 3
+
+    @property
+    def rows(self) -> Records:
+        """The numbers of each structure; called, sums and extremes in words."""
+        return Records.of(self.structures, self._rows)
 
     def summary(self) -> dict[str, Any]:
         """Return sums, means and extremes over the structures as plain Python data."""
-        found: dict[str, Any] = {"n_structures": len(self.rows), "n_failed": len(self.failures)}
+        return self.facts()
+
+    def facts(self) -> dict[str, Any]:
+        """Return sums, means and extremes over the structures."""
+        counted = len(self.structures), len(self.failures)
+        facts: dict[str, Any] = {"n_structures": counted[0], "n_failed": counted[1]}
         for key in ("n_atoms", "n_orbitals", "n_edges", "n_entries", "edges_per_atom"):
-            values = [row[key] for row in self.rows]
-            found[key] = {
+            values = [row[key] for row in self.structures]
+            facts[key] = {
                 "min": min(values, default=0),
                 "mean": float(np.mean(values)) if values else 0.0,
                 "max": max(values, default=0),
                 "sum": sum(values),
             }
-        found["longest_pair_angstrom"] = max(
-            (row["longest_pair_angstrom"] for row in self.rows), default=0.0
+        facts["longest_pair_angstrom"] = max(
+            (row["longest_pair_angstrom"] for row in self.structures), default=0.0
         )
         elements: dict[str, int] = {}
-        for row in self.rows:
+        for row in self.structures:
             for name, count in row["elements"].items():
                 elements[name] = elements.get(name, 0) + count
-        found["atoms_by_element"] = elements
-        return found
+        facts["atoms_by_element"] = elements
+        return facts
 
-    def save(self, path: str | Path, *, overwrite: bool = False) -> list[Path]:
-        """Write a JSON file with everything, and the edges as HDF5 beside it; return both."""
-        import h5py
-
-        text = Path(path)
-        data = text.with_suffix(".h5")
-        content = {
+    def json(self, *, arrays: bool = True) -> dict[str, Any]:
+        """Return the facts, or with `arrays` all structures with the facts as ``summary``."""
+        facts = super().json(arrays=False)
+        if not arrays:
+            return facts
+        return {
             "written_by": f"dock {__version__}",
-            "summary": self.summary(),
-            "structures": list(self.rows),
+            "summary": facts,
+            "structures": list(self.structures),
             "failed": [{"name": name, "reason": reason} for name, reason in self.failures],
         }
-        write_text(text, json.dumps(content) + "\n", overwrite=overwrite)
-        with new_hdf5(data, overwrite=overwrite) as file:
-            names = np.array([row["name"] for row in self.rows], dtype=object)
-            file.create_dataset("name", data=names, dtype=h5py.string_dtype())
-            for key, target in (
-                ("n_edges", "edges_quantity"),
-                ("n_atoms", "atoms_quantity"),
-                ("n_orbitals", "orbits_quantity"),
-            ):
-                file[target] = np.array([row[key] for row in self.rows], dtype=np.int64)
-        return [text, data]
 
-    def plot(self, path: str | Path, *, overwrite: bool = False) -> Path:
-        """Draw histograms of atoms, edges and edges per atom; return the file."""
-        from dock.extras import require
-        from dock.results import require_figure_name
+    def datasets(self) -> dict[str, Any]:
+        """Return names and counts of the structures, by DeepH's names."""
+        names = {
+            "n_edges": "edges_quantity",
+            "n_atoms": "atoms_quantity",
+            "n_orbitals": "orbits_quantity",
+        }
+        counts = {
+            name: np.array([row[key] for row in self.structures], dtype=np.int64)
+            for key, name in names.items()
+        }
+        return {"name": np.array([row["name"] for row in self.structures], dtype=str), **counts}
 
-        target = Path(path)
-        require_figure_name(target)
-        figure = require("matplotlib.figure", "plot").Figure((9.0, 2.8), layout="constrained")
+    @classmethod
+    def files(cls, path: str | Path) -> list[Path]:
+        """Return the HDF5 and the JSON file of a name, which is that of either."""
+        path = Path(path)
+        text = path.with_suffix(".json") if path.suffix == ".h5" else path
+        return [path.with_suffix(".h5"), text]
+
+    def _rows(self) -> list[tuple[str, str]]:
+        lines = [(name, f"{low} … {high}, mean {mean}") for name, low, mean, high in self._counts()]
+        return [("structures", str(len(self.structures))), *lines, *self._ends()]
+
+    def _counts(self) -> list[list[str]]:
+        """Return names, smallest, mean and largest counts in words."""
+        facts, lines = self.facts(), []
+        for key in ("n_atoms", "n_orbitals", "n_edges", "edges_per_atom"):
+            values = [f"{facts[key][name]:.6g}" for name in ("min", "mean", "max")]
+            lines.append([key.replace("n_", "").replace("_", " "), *values])
+        return lines
+
+    def _ends(self) -> list[tuple[str, str]]:
+        facts = self.facts()
+        elements = ", ".join(f"{name} {n}" for name, n in facts["atoms_by_element"].items())
+        return [("atoms", elements), ("longest pair", f"{facts['longest_pair_angstrom']:.3f} Å")]
+
+    def table(self) -> str:
+        """Return smallest, mean and largest counts, and what elements and pairs there are."""
+        lines = [["structures", str(len(self.structures)), "", ""], *self._counts()]
+        counts = table(lines, ["", "min", "mean", "max"])
+        return "\n".join([counts, "", *(f"{name}: {text}" for name, text in self._ends())])
+
+    def draw(self, axes: Any) -> None:
+        """Draw histograms of atoms, edges and edges per atom into three axes."""
         labels = {"n_atoms": "atoms", "n_edges": "edges", "edges_per_atom": "edges per atom"}
-        for number, (key, label) in enumerate(labels.items(), 1):
-            axes = figure.add_subplot(1, 3, number)
-            axes.hist([row[key] for row in self.rows], bins=30, color="#1f4e79")
-            axes.set_xlabel(label)
-            axes.set_ylabel("structures")
-        with atomic_path(target, overwrite=overwrite) as temporary:
-            figure.savefig(temporary, dpi=180, format=target.suffix[1:].lower())
-        return target
+        for panel, (key, label) in zip(axes, labels.items(), strict=True):
+            panel.hist([row[key] for row in self.structures], bins=30, color="#1f4e79")
+            panel.set_xlabel(label)
+            panel.set_ylabel("structures")
 
 
-def stats(
-    folder: str | Path, *, progress: Callable[[int, int], None] | None = None
-) -> DatasetStats:
+def split_folder(
+    folder: str | Path,
+    ratios: tuple[float, float, float] = (0.6, 0.2, 0.2),
+    *,
+    seed: int = 137,
+    by_formula: bool = False,
+) -> Split:
+    """Divide the structures of a data set at random into training, validation and test.
+
+    Parameters
+    ----------
+    folder
+        See `find_structures`.
+    ratios, seed
+        See `split`.
+    by_formula
+        Keep structures of one formula together.
+    """
+    from dock.converters.deeph import read
+
+    root, names = find_structures(folder)
+
+    def formula(name: str) -> str:
+        return read(root / name).structure.formula
+
+    return split(names, ratios, seed=seed, group=formula if by_formula else None)
+
+
+def stats(folder: str | Path, *, progress: Report = None) -> DatasetStats:
     """Count atoms, orbitals and edges of every structure of a data set.
 
     An edge is an atom pair (R, i, j) of the overlap, or of the Hamiltonian where there is none;
@@ -110,21 +185,22 @@ def stats(
     folder
         See `find_structures`.
     progress
-        Called with the structures done and their number.
+        Told of each structure.
     """
     root, names = find_structures(folder)
-    rows, failures = [], []
-    for number, name in enumerate(names, 1):
+    steps = Progress.of(progress)
+    steps.start(len(names))
+    structures, failures = [], []
+    for name in names:
         try:
-            rows.append(_row(root / name, name))
+            structures.append(_numbers(root / name, name))
         except DockError as error:
             failures.append((name, str(error)))
-        if progress is not None:
-            progress(number, len(names))
-    return DatasetStats(tuple(rows), tuple(failures))
+        steps.advance()
+    return DatasetStats(tuple(structures), tuple(failures))
 
 
-def _row(folder: Path, name: str) -> dict[str, Any]:
+def _numbers(folder: Path, name: str) -> dict[str, Any]:
     """Return the numbers of one structure."""
     from dock.converters.deeph import read
     from dock.converters.deeph.stream import read_pairs
@@ -153,9 +229,7 @@ def _row(folder: Path, name: str) -> dict[str, Any]:
     }
 
 
-def features(
-    folder: str | Path, *, progress: Callable[[int, int], None] | None = None
-) -> dict[str, Any]:
+def features(folder: str | Path, *, progress: Report = None) -> dict[str, Any]:
     """Return what a training program must know of a data set, as in ``features.json``.
 
     ``common_orbital_types`` has, for each l, as many shells as the element with the most of them.
@@ -168,9 +242,11 @@ def features(
     from dock.converters.deeph import read
 
     root, names = find_structures(folder)
+    steps = Progress.of(progress)
+    steps.start(len(names))
     shells: dict[str, tuple[int, ...]] = {}
     spinful: bool | None = None
-    for number, name in enumerate(names, 1):
+    for name in names:
         calc = read(root / name)
         carries = _carries_spin(root / name)
         if spinful not in (None, carries):
@@ -184,8 +260,7 @@ def features(
             )
         spinful = carries
         _add_shells(shells, calc, root / name)
-        if progress is not None:
-            progress(number, len(names))
+        steps.advance()
     most: dict[int, int] = {}
     for ls in shells.values():
         for l in set(ls):

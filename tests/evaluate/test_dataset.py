@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from samples import cli, refused, unified
 
-from dock.errors import FormatError, MissingDataError, UsageError
-from dock.evaluate.dataset import features, find_structures, split, stats
+from dock.errors import FormatError, MissingDataError, OutputError, UsageError
+from dock.evaluate.dataset import features, find_structures, split, split_folder, stats
+from dock.results import KEYS
 
 
 @pytest.fixture
@@ -102,6 +103,37 @@ def test_commands(data, tmp_path):
     answer = cli("dataset", "features", data)
     assert "4 structures" in answer.out
     assert json.loads((data / "features.json").read_text())["dft_data_num"] == 4
+
+
+def test_the_face_of_the_result(data, tmp_path):
+    pyplot = pytest.importorskip("matplotlib.pyplot")
+    result = stats(data)
+    assert set(result.facts()) | set(result.json()) <= set(KEYS)
+    assert {key for row in result.structures for key in row} <= set(KEYS)
+    assert [row["name"] for row in result.rows] == ["0", "1", "2", "3"]
+    assert dict(result.rows())["atoms"] == "Si 4, H 4, O 2"
+    assert result.summary() == result.facts() == result.json()["summary"]
+    assert len(repr(result)) < 200
+    assert "longest pair" in result._repr_html_()
+    figure, axes = pyplot.subplots(1, 3)
+    assert result.plot(ax=axes) is axes
+    assert [panel.get_xlabel() for panel in axes] == ["atoms", "edges", "edges per atom"]
+    pyplot.close(figure)
+    for name in ("stats.json", "stats.h5"):
+        assert {file.name for file in result.files(name)} == {"stats.json", "stats.h5"}
+    before = [file.read_bytes() for file in result.save(tmp_path / "stats.json")]
+    for there in ("stats.json", "stats.h5"):
+        with pytest.raises(OutputError, match="overwrite"):
+            result.save(tmp_path / "stats.json")
+        assert [file.read_bytes() for file in result.files(tmp_path / "stats.json")] == before
+        refused(cli("dataset", "stats", data, "-o", tmp_path / there), "--overwrite")
+
+
+def test_formulas_stay_together(data):
+    divided = split_folder(data, (0.5, 0.25, 0.25), by_formula=True)
+    parts = [set(part) for part in (divided.train, divided.validate, divided.test)]
+    assert {"0", "2"} in parts  # silicon
+    assert sum(map(len, parts)) == 4
 
 
 def test_damaged_structures_are_named(data):
