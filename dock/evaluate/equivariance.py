@@ -6,7 +6,7 @@ With positions r → Q r the blocks obey H' = D_i(Q) H D_j(Q)ᵀ, equation (6) o
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,9 +20,12 @@ from dock.core.structure import Structure
 from dock.core.wigner import orthogonal_matrix
 from dock.errors import FormatError, LayoutError, MissingDataError, UsageError
 from dock.io.files import write_text
+from dock.io.progress import Progress, Report
+from dock.results import Result, table
 
 __all__ = [
     "ROTATION",
+    "Equivariance",
     "EquivarianceError",
     "find_rotation",
     "measure",
@@ -60,6 +63,76 @@ class EquivarianceError:
     mean: float
     largest: float
 
+    def facts(self) -> dict[str, Any]:
+        """Return the numbers by key; see `dock.results.KEYS`."""
+        return {
+            "name": self.name,
+            "angle_degrees": self.angle,
+            "improper": self.improper,
+            "rms_eV": self.rms,
+            "mean_eV": self.mean,
+            "max_eV": self.largest,
+        }
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Equivariance(Result):
+    """How far rotated copies are from the rotated original; a sequence of `EquivarianceError`.
+
+    Attributes
+    ----------
+    copies
+        The errors of each copy.
+    """
+
+    FILE = "equivariance.h5"
+
+    copies: tuple[EquivarianceError, ...]
+
+    def __len__(self) -> int:
+        return len(self.copies)
+
+    def __iter__(self) -> Iterator[EquivarianceError]:
+        return iter(self.copies)
+
+    def __getitem__(self, number: int) -> EquivarianceError:
+        return self.copies[number]
+
+    @property
+    def largest(self) -> float:
+        """Largest deviation of all copies, eV."""
+        return max(error.largest for error in self.copies)
+
+    def facts(self) -> dict[str, Any]:
+        """Return the number of copies and the largest deviation."""
+        return {"n_copies": len(self.copies), "largest_eV": self.largest}
+
+    def arrays(self) -> dict[str, Any]:
+        """Return the errors of the copies, a list for each key."""
+        rows = [error.facts() for error in self.copies]
+        return {key: [row[key] for row in rows] for key in rows[0]}
+
+    def rows(self) -> list[tuple[str, str]]:
+        """Return the rotation and the errors of each copy in words."""
+        return [
+            (f"copy {name}", f"{angle}: rms {rms}, mean {mean}, max {largest}")
+            for name, angle, rms, mean, largest in self._cells()
+        ]
+
+    def table(self) -> str:
+        """Return a line for each copy, under a head."""
+        return table(self._cells(), ["copy", "rotation", "rms", "mean", "max"])
+
+    def _cells(self) -> list[list[str]]:
+        return [
+            [
+                error.name,
+                f"{error.angle:.1f}°{' and inversion' if error.improper else ''}",
+                *(f"{value:.3e} eV" for value in (error.rms, error.mean, error.largest)),
+            ]
+            for error in self.copies
+        ]
+
 
 def random_rotations(count: int, *, seed: int = 137, improper: bool = False) -> list[Any]:
     """Return rotation matrices (3, 3), evenly distributed over all orientations.
@@ -87,7 +160,7 @@ def random_rotations(count: int, *, seed: int = 137, improper: bool = False) -> 
     if count < 1:
         raise UsageError(f"at least one rotation is needed, found {count}.")
     rng = np.random.default_rng(seed)
-    found = []
+    rotations = []
     for number in range(count):
         w, x, y, z = quaternion = rng.normal(size=4)
         w, x, y, z = quaternion / np.linalg.norm(quaternion)
@@ -98,8 +171,8 @@ def random_rotations(count: int, *, seed: int = 137, improper: bool = False) -> 
                 [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
             ]
         )
-        found.append(orthogonal_matrix(-Q if improper and number % 2 else Q))
-    return found
+        rotations.append(orthogonal_matrix(-Q if improper and number % 2 else Q))
+    return rotations
 
 
 def rotate_calculation(calc: Calculation, Q: NDArray[np.float64]) -> Calculation:
@@ -129,7 +202,7 @@ def write_rotated(
     rotations: list[NDArray[np.float64]],
     *,
     overwrite: bool = False,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Report = None,
 ) -> list[Path]:
     """Write the original as ``0`` and rotated copies as ``1``, ``2``, … unified folders.
 
@@ -146,14 +219,15 @@ def write_rotated(
     options = WriteOptions(overwrite=overwrite)
     written = []
     everything = [np.eye(3), *rotations]
+    steps = Progress.of(progress)
+    steps.start(len(everything))
     for number, Q in enumerate(everything):
         target = Path(folder) / str(number)
         write(calc if number == 0 else rotate_calculation(calc, Q), target, "deeph", options)
         content = {"Q": Q.tolist(), "original": "../0"}
         write_text(target / ROTATION, json.dumps(content) + "\n", overwrite=overwrite)
         written.append(target)
-        if progress is not None:
-            progress(number + 1, len(everything))
+        steps.advance()
     return written
 
 
@@ -162,8 +236,8 @@ def measure(
     *,
     original: str | None = None,
     file: str | None = None,
-    progress: Callable[[int, int], None] | None = None,
-) -> list[EquivarianceError]:
+    progress: Report = None,
+) -> Equivariance:
     """Compare the Hamiltonian of each rotated copy with the rotated one of the original.
 
     Parameters
@@ -176,7 +250,7 @@ def measure(
         Which Hamiltonian: default ``hamiltonian_pred.h5`` where all have it, else
         ``hamiltonian.h5``.
     progress
-        Called with the copies done and their number.
+        Told of each copy.
 
     Raises
     ------
@@ -200,22 +274,23 @@ def measure(
             root,
             f"Found: {', '.join(names[:10])}. Make copies with: dock equivariance generate.",
         )
-    chosen = file or _common_file(root, names)
-    base = _read(root / first, chosen)
+    hamiltonian = file or _common_file(root, names)
+    base = _read(root / first, hamiltonian)
     turned_base = _stored_rotation(root / first)
     others = [name for name in names if name != first]
-    found = []
-    for number, name in enumerate(others, 1):
-        copy = _read(root / name, chosen)
+    steps = Progress.of(progress)
+    steps.start(len(others))
+    errors = []
+    for name in others:
+        copy = _read(root / name, hamiltonian)
         stored = _stored_rotation(root / name)
         if stored is None or turned_base is None:
             Q = find_rotation(base.structure, copy.structure)
         else:
             Q = stored @ turned_base.T
-        found.append(_compare(name, base, copy, Q))
-        if progress is not None:
-            progress(number, len(others))
-    return found
+        errors.append(_compare(name, base, copy, Q))
+        steps.advance()
+    return Equivariance(tuple(errors))
 
 
 def _compare(
@@ -260,16 +335,16 @@ def find_rotation(original: Structure, copy: Structure) -> NDArray[np.float64]:
     """
     if not np.array_equal(original.numbers, copy.numbers):
         raise LayoutError("the copy has other atoms, or in another order, than the original.")
-    one = original.positions - original.positions.mean(axis=0)
-    other = copy.positions - copy.positions.mean(axis=0)
-    candidates = [(np.concatenate([one, original.cell]), np.concatenate([other, copy.cell]))]
-    candidates.append((one, other))
+    atoms = original.positions - original.positions.mean(axis=0)
+    turned = copy.positions - copy.positions.mean(axis=0)
+    candidates = [(np.concatenate([atoms, original.cell]), np.concatenate([turned, copy.cell]))]
+    candidates.append((atoms, turned))
     for before, after in candidates:
         left, _, right = np.linalg.svd(after.T @ before)
         for sign in (1.0, -1.0):
             flip = np.diag([1.0, 1.0, sign * np.sign(np.linalg.det(left @ right))])
             Q: NDArray[np.float64] = left @ flip @ right
-            if np.abs(other - one @ Q.T).max() < _CLOSE:
+            if np.abs(turned - atoms @ Q.T).max() < _CLOSE:
                 return Q
     raise LayoutError(
         "the copy is no rotation of the original: no orthogonal matrix brings the atoms within "

@@ -2,6 +2,7 @@
 
 import json
 
+import h5py
 import numpy as np
 import pytest
 from hypothesis import given
@@ -10,7 +11,7 @@ from samples import OPENMX, cli, refused, rewrite
 
 import dock
 from dock.core.structure import Structure
-from dock.errors import FormatError, LayoutError, MissingDataError, UsageError
+from dock.errors import FormatError, LayoutError, MissingDataError, OutputError, UsageError
 from dock.evaluate.equivariance import (
     ROTATION,
     find_rotation,
@@ -18,6 +19,7 @@ from dock.evaluate.equivariance import (
     random_rotations,
     write_rotated,
 )
+from dock.results import KEYS
 
 
 @pytest.mark.shared
@@ -55,6 +57,28 @@ def test_an_error_is_seen(tmp_path):
     assert "1.000e-03" in answer.out
     other = cli("equivariance", "test", tmp_path, "--original", "2", "--json")
     assert len(other.out.splitlines()) == 2
+
+
+def test_the_face_of_the_result(tmp_path):
+    write_rotated(dock.read(OPENMX / "h2o"), tmp_path, random_rotations(2, improper=True))
+    result = measure(tmp_path)
+    assert set(result.json()) <= set(KEYS)
+    assert set(result[0].facts()) <= set(KEYS)
+    assert result.json()["n_copies"] == len(result) == 2
+    assert result.json()["improper"] == [False, True]
+    assert result.largest == max(error.largest for error in result)
+    assert "and inversion" in result.table()
+    assert len(repr(result)) < 250
+    assert "copy 1" in result._repr_html_()
+    files = result.save(tmp_path / "errors.h5")
+    before = [file.read_bytes() for file in files]
+    with h5py.File(files[0]) as file:
+        assert file["max_eV"].shape == (2,)
+    with pytest.raises(OutputError, match="overwrite"):
+        result.save(tmp_path / "errors.h5")
+    assert [file.read_bytes() for file in files] == before
+    answer = cli("equivariance", "test", tmp_path, "--json")
+    assert [json.loads(line)["name"] for line in answer.out.splitlines()] == ["1", "2"]
 
 
 def test_command_generates_and_tests(tmp_path):
