@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dock.converters.format import Format
 from dock.converters.pyscf.arrays import SETTINGS, write_arrays
-from dock.converters.pyscf.back import initial_density, to_pyscf
 from dock.converters.pyscf.chkfile import detect_chkfile, read_chkfile
-from dock.converters.pyscf.live import band_error, from_scf
+from dock.converters.pyscf.native import initial_density, to_pyscf
+from dock.converters.pyscf.scf import band_error, from_scf
 
 __all__ = ["FORMAT", "band_error", "from_scf", "initial_density", "read", "to_pyscf", "write"]
 

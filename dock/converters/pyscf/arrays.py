@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dock.converters.format import WriteOptions
-from dock.converters.pyscf.back import density_from_hamiltonian, density_on_mesh
 from dock.converters.pyscf.basis import to_pyscf_order
+from dock.converters.pyscf.native import density_from_hamiltonian, density_on_mesh
 from dock.core.calculation import Calculation
 from dock.core.kspace import KBuilder
 from dock.core.matrix import AOMatrix

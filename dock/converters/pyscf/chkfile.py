@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from dock.converters.format import ReadOptions
 from dock.converters.pyscf.basis import atoms_of, is_periodic
-from dock.converters.pyscf.live import ScfRun, middle_of_gap
-from dock.converters.pyscf.stored import DAMAGED_FIX, stored_molecule
+from dock.converters.pyscf.molecule import DAMAGED_FIX, stored_molecule
+from dock.converters.pyscf.scf import ScfRun, middle_of_gap, spin_components
 from dock.core.calculation import Calculation, Provenance
 from dock.core.spin import Spin
 from dock.errors import ConventionError, DockError, FormatError
@@ -98,7 +98,9 @@ def read_chkfile(path: Path, options: ReadOptions) -> Calculation:  # noqa: ARG0
         overlap = np.kron(np.eye(2), overlap)
     fock, density = _matrices(path, overlap, (orbitals, levels, filling))
     if spinor:
-        fock, density = (_split(values[0], size) for values in (fock, density))
+        fock, density = (
+            spin_components(values[0], size, k_axis=True) for values in (fock, density)
+        )
     k_frac = None if kpts is None else np.asarray(mol.get_scaled_kpts(kpts))
     run = ScfRun(mol, structure, basis, density, k_frac, None, fock)
     fermi_level = middle_of_gap(levels.ravel(), filling.ravel(), spin) * PYSCF.hartree_ev
@@ -184,9 +186,3 @@ def _overlap(mol: Any, kpts: NDArray[Any] | None) -> NDArray[Any]:
     if kpts is None:
         return np.asarray(mol.intor("int1e_ovlp"))
     return np.asarray(mol.pbc_intor("int1e_ovlp", hermi=1, kpts=kpts))
-
-
-def _split(values: NDArray[Any], size: int) -> NDArray[Any]:
-    """Return (4, n_k, N, N) of two-component matrices (n_k, 2N, 2N)."""
-    halves = (slice(0, size), slice(size, 2 * size))
-    return np.stack([values[:, s, t] for s in halves for t in halves]).astype(np.complex128)

@@ -10,8 +10,9 @@ from typing import Any
 
 from dock._version import __version__
 from dock.converters.format import WriteOptions
+from dock.converters.wannier90.hr_dat import write_hr, write_tb
 from dock.converters.wannier90.lowdin import Deviation, converged, deviation, orthogonalised
-from dock.converters.wannier90.textfiles import write_centres, write_hr, write_tb, write_win
+from dock.converters.wannier90.win import write_centres, write_win
 from dock.core.calculation import Calculation
 from dock.core.matrix import AOMatrix
 from dock.core.spin import Spin

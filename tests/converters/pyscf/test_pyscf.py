@@ -422,7 +422,7 @@ def test_no_density_without_electrons(bundled):
     nothing = Calculation(
         calc.structure, calc.basis, calc.spin, {"overlap": calc.overlap}, source="a test"
     )
-    from dock.converters.pyscf.back import density_from_hamiltonian
+    from dock.converters.pyscf.native import density_from_hamiltonian
 
     with pytest.raises(MissingDataError, match="number of electrons"):
         density_from_hamiltonian(nothing, [[0, 0, 0]])

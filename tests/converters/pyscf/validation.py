@@ -14,7 +14,7 @@ from trip import through_folder
 import dock
 from dock.converters.pyscf import band_error, from_scf, initial_density
 from dock.converters.pyscf.basis import atoms_of
-from dock.converters.pyscf.live import ScfRun
+from dock.converters.pyscf.scf import ScfRun
 from dock.core.basis import Basis
 from dock.core.calculation import Calculation, Provenance
 from dock.core.kspace import KBuilder

@@ -1,4 +1,4 @@
-"""The text files of Wannier90: ``_hr.dat``, ``_tb.dat``, ``_centres.xyz`` and a ``.win`` stub."""
+"""Wannier90's ``_hr.dat`` and ``_tb.dat``: a Hamiltonian by lattice vector, as text."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from dock.converters.csr import csr_by_lattice_vector
 from dock.core.basis import Basis
 from dock.core.matrix import AOMatrix
 from dock.core.structure import Structure
-from dock.io.files import atomic_path, write_text
+from dock.io.files import atomic_path
 
-__all__ = ["dense_blocks", "write_centres", "write_hr", "write_tb", "write_win"]
+__all__ = ["dense_blocks", "orbital_centres", "write_hr", "write_tb"]
 
 _PER_LINE = 15  # degeneracies in a line
 
@@ -60,41 +60,15 @@ def write_tb(path: Path, matrix: AOMatrix, component: int, *, doubled: bool) -> 
                 stream.write(nowhere)
                 continue
             values = np.zeros((size, size, 3, 2))
-            centres = np.tile(_centres(structure, matrix.basis), (2 if doubled else 1, 1))
+            centres = orbital_centres(structure, matrix.basis, doubled=doubled)
             values[np.arange(size), np.arange(size), :, 0] = centres
             table = np.column_stack([index, values.reshape(size**2, 6)])
             stream.write(places % tuple(table.ravel().tolist()))
 
 
-def write_centres(path: Path, structure: Structure, basis: Basis, *, doubled: bool) -> None:
-    """Write ``_centres.xyz``: a centre ``X`` for each orbital, at its atom, then the atoms."""
-    centres = np.tile(_centres(structure, basis), (2 if doubled else 1, 1))
-    lines = [str(len(centres) + structure.n_atoms), "centres at the atoms, written by dock"]
-    names = ["X"] * len(centres) + list(structure.symbols)
-    rows = np.concatenate([centres, structure.positions]).tolist()
-    lines += [_named_row(name, row) for name, row in zip(names, rows, strict=True)]
-    write_text(path, "\n".join(lines) + "\n")
-
-
-def write_win(
-    path: Path, matrix: AOMatrix, mesh: tuple[int, int, int] | None, *, doubled: bool
-) -> None:
-    """Write the parts of an input that readers of the other files look at."""
-    structure = matrix.structure
-    size = matrix.basis.n_orbitals * (2 if doubled else 1)
-    lines = [f"num_wann = {size}"]
-    if mesh is not None:
-        lines.append("mp_grid = {} {} {}".format(*mesh))
-    lines += ["", "begin unit_cell_cart", "ang"]
-    lines += ["".join(f"{x:20.12f}" for x in row) for row in structure.cell.tolist()]
-    lines += ["end unit_cell_cart", "", "begin atoms_cart", "ang"]
-    rows = structure.positions.tolist()
-    lines += [_named_row(name, row) for name, row in zip(structure.symbols, rows, strict=True)]
-    write_text(path, "\n".join([*lines, "end atoms_cart", ""]))
-
-
-def _named_row(name: str, row: list[float]) -> str:
-    return f"{name:<4}" + "".join(f"{x:20.12f}" for x in row)
+def orbital_centres(structure: Structure, basis: Basis, *, doubled: bool) -> NDArray[np.float64]:
+    """Return the place of every orbital's atom, (N, 3) or, for spinors, (2N, 3), Å."""
+    return np.tile(structure.positions[basis.table.atom], (2 if doubled else 1, 1))
 
 
 def _header(size: int, n_vectors: int) -> str:
@@ -118,8 +92,3 @@ def _flat(index: NDArray[np.int64], block: NDArray[Any]) -> tuple[float, ...]:
 
 def _vector(stream: TextIO, R: NDArray[np.int32]) -> None:
     stream.write("\n" + "".join(f"{component:5d}" for component in R.tolist()) + "\n")
-
-
-def _centres(structure: Structure, basis: Basis) -> NDArray[np.float64]:
-    """Return the place of every orbital's atom, (N, 3) Å."""
-    return np.asarray(structure.positions[basis.table.atom])
