@@ -201,7 +201,7 @@ def _tables(structure, basis) -> float:
 
 def as_ion(folder: Path, target: Path) -> None:
     """Write C.ion, the text format that HPRO reads, from the basis file."""
-    from dock.converters.siesta.basis import read_ion
+    from dock.converters.siesta.ion import read_ion
 
     ion = read_ion(next(path for path in sorted(folder.glob("C.ion*"), reverse=True)))
     lines = ["<preamble>", " C ca nrl nc", "</preamble>", "C # Symbol", "C # Label"]

@@ -50,7 +50,7 @@ class SpeciesBasis:
 
 
 def _siesta(folder: Path, strings: Mapping[str, str]) -> list[SpeciesBasis]:  # noqa: ARG001
-    from dock.converters.siesta.basis import read_ion
+    from dock.converters.siesta.ion import read_ion
     from dock.units import SIESTA5
 
     chosen: dict[str, Path] = {}

@@ -139,7 +139,7 @@ def _stru(path: Path) -> StructureFile:
 
 
 def _openmx(path: Path) -> StructureFile:
-    from dock.converters.openmx.inputfile import read_input
+    from dock.converters.openmx.dat import read_input
     from dock.units import OPENMX
 
     source = read_input(path)

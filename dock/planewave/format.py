@@ -9,8 +9,8 @@ from pathlib import Path
 from dock.converters.basis_files import basis_for, detect_code, read_basis_folder
 from dock.converters.format import Format, ReadOptions
 from dock.converters.qe import read_run
-from dock.converters.qe.densityfile import DAT, HDF5
-from dock.converters.qe.xmlfile import SCHEMA, find_save
+from dock.converters.qe.charge_density_dat import DAT, HDF5
+from dock.converters.qe.data_file_schema import SCHEMA, find_save
 from dock.core.calculation import Calculation
 from dock.errors import MissingDataError, UsageError
 

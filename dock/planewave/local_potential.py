@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dock.converters.qe import PlaneWaveDensity, read_density
-from dock.converters.qe.densityfile import DAT, HDF5
+from dock.converters.qe.charge_density_dat import DAT, HDF5
 from dock.core.arrays import FloatArray
 from dock.core.spin import Spin
 from dock.core.structure import Structure

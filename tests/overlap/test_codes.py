@@ -9,9 +9,9 @@ import scipy.sparse
 from dock.converters import read
 from dock.converters.abacus.orb import read_orb
 from dock.converters.basis_files import basis_for, read_basis_folder
-from dock.converters.openmx.inputfile import read_input
+from dock.converters.openmx.dat import read_input
 from dock.converters.openmx.scfout import ScfoutFile
-from dock.converters.siesta.basis import read_ion
+from dock.converters.siesta.ion import read_ion
 from dock.core.basis import Basis
 from dock.core.harmonics import reorder
 from dock.core.structure import Structure

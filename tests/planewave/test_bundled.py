@@ -16,7 +16,7 @@ import samples
 
 import dock
 from dock.converters.qe import PlaneWaveDensity, read_density, read_run
-from dock.converters.qe.densityfile import write_hdf5
+from dock.converters.qe.charge_density_dat import write_hdf5
 from dock.core.spin import Spin
 from dock.planewave import Request, project
 from dock.planewave.facts import read_facts, read_pseudos

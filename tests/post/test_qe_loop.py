@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import samples
 
-from dock.converters.qe.densityfile import read_density
+from dock.converters.qe.charge_density_dat import read_density
 
 MESH = ("--mesh", 4, 4, 4)
 

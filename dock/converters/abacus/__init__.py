@@ -7,7 +7,7 @@ from pathlib import Path
 
 from dock.converters.abacus.check import check_run
 from dock.converters.abacus.reader import read_calculation
-from dock.converters.abacus.runfiles import detect_run, find_run
+from dock.converters.abacus.run import detect_run, find_run
 from dock.converters.abacus.writer import SETTINGS, write_calculation
 from dock.converters.format import Format
 from dock.core.calculation import Calculation

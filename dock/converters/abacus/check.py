@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from dock.converters.abacus.log import read_log
 from dock.converters.abacus.reader import read_calculation
-from dock.converters.abacus.runfiles import find_run
+from dock.converters.abacus.run import find_run
+from dock.converters.abacus.running_log import read_log
 from dock.converters.format import ReadOptions
 from dock.converters.printed_levels import compare_levels
 from dock.core.check import Finding

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dock.converters.abacus.npz import npz_blocks
-from dock.converters.abacus.runfiles import RunFiles
+from dock.converters.abacus.hr_npz import npz_blocks
+from dock.converters.abacus.run import RunFiles
 from dock.converters.abacus.sparse import SparseBlock, SparseFile
 from dock.converters.sparse_blocks import BlockCollector
 from dock.core.basis import Basis

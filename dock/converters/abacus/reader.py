@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from dock.converters.abacus.log import Frame, RunLog, read_log
 from dock.converters.abacus.matrices import MatrixReader
 from dock.converters.abacus.orb import read_orb
-from dock.converters.abacus.runfiles import RunFiles, find_run
+from dock.converters.abacus.run import RunFiles, find_run
+from dock.converters.abacus.running_log import Frame, RunLog, read_log
 from dock.converters.abacus.sparse import SparseFile
 from dock.converters.abacus.stru import FOLD_MARGIN, StruFile, element_number, read_stru
 from dock.converters.format import ReadOptions

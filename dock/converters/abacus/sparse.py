@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from dock.converters.abacus.hr_csr import text_blocks, text_steps
+from dock.converters.abacus.hr_dat import binary_blocks, binary_steps
 from dock.converters.abacus.sparse_base import SparseBlock, SparseSource, Step
-from dock.converters.abacus.sparse_binary import binary_blocks, binary_steps
-from dock.converters.abacus.sparse_text import text_blocks, text_steps
 from dock.errors import FormatError, MissingDataError
 
 __all__ = ["SparseBlock", "SparseFile", "Step"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from dock.converters.aims.log import find_log, read_log
+from dock.converters.aims.aims_out import find_log, read_log
 from dock.core.check import Finding
 from dock.errors import DockError
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dock.converters.aims.indices import EntrySlice, SparseIndices
+from dock.converters.aims.rs_files import EntrySlice, SparseIndices
 from dock.converters.sparse_blocks import distinct, orbital_targets
 from dock.core.arrays import FloatArray
 from dock.core.basis import Basis

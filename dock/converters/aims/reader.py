@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dock.converters.aims.basisfile import read_basis
-from dock.converters.aims.geometry import read_geometry
-from dock.converters.aims.indices import read_indices
-from dock.converters.aims.log import RunLog, find_log, read_log
+from dock.converters.aims.aims_out import RunLog, find_log, read_log
+from dock.converters.aims.basis_indices import read_basis
+from dock.converters.aims.geometry_in import read_geometry
 from dock.converters.aims.pattern import BlockPattern
+from dock.converters.aims.rs_files import read_indices
 from dock.converters.format import ReadOptions
 from dock.converters.sparse_blocks import orbital_targets
 from dock.core.basis import Basis

@@ -10,8 +10,8 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dock.converters.aims.indices import DUMMY_CELL
 from dock.converters.aims.pattern import fold_shifts
+from dock.converters.aims.rs_files import DUMMY_CELL
 from dock.core.interop import orbital_indices
 from dock.core.matrix import AOMatrix
 from dock.io.hdf5 import new_hdf5

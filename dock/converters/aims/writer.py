@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from dock._version import __version__
-from dock.converters.aims.basisfile import format_basis
-from dock.converters.aims.geometry import format_geometry
+from dock.converters.aims.basis_indices import format_basis
+from dock.converters.aims.geometry_in import format_geometry
 from dock.converters.aims.sparse_write import SparsePattern, write_values
 from dock.converters.format import WriteOptions
 from dock.converters.origin import in_source_order

@@ -16,12 +16,12 @@ from dock.converters.deeph_legacy.blocks import (
     read_blocks,
     read_pairs,
 )
+from dock.converters.deeph_legacy.dat_files import LegacyInfo, read_atoms, read_legacy_info
 from dock.converters.deeph_legacy.spin import (
     collinear_content,
     real_part,
     split_spin,
 )
-from dock.converters.deeph_legacy.textfiles import LegacyInfo, read_atoms, read_legacy_info
 from dock.converters.format import ReadOptions
 from dock.core.basis import Basis
 from dock.core.blocks import BlockLayout

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dock.converters.openmx.inputfile import OpenmxInput
+from dock.converters.openmx.dat import OpenmxInput
 from dock.converters.openmx.pao import PaoFile, read_pao
 from dock.converters.openmx.species import Species
 from dock.core.basis import Radial, Shell, shell_letter, shell_numbers

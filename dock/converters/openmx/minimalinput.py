@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from dock.converters.openmx.inputfile import SpinMode
+from dock.converters.openmx.dat import SpinMode
 from dock.converters.openmx.species import Species
 from dock.errors import UsageError
 
@@ -58,7 +58,7 @@ def minimal_input(
 
     Examples
     --------
-    >>> from dock.converters.openmx.inputfile import parse_input
+    >>> from dock.converters.openmx.dat import parse_input
     >>> text = minimal_input(
     ...     [Species.parse("H", "H5.0-s1", "H_PBE19")], [0], [[0, 0, 0]], 9 * np.eye(3)
     ... )

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from dock.converters.format import ReadOptions
 from dock.converters.openmx.basis import shells_of_input
-from dock.converters.openmx.inputfile import OpenmxInput, parse_input
+from dock.converters.openmx.dat import OpenmxInput, parse_input
 from dock.converters.openmx.scfout import ScfoutFile
 from dock.core.basis import Basis
 from dock.core.blocks import BlockLayout

@@ -16,7 +16,7 @@ from typing import NoReturn
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from dock.converters.openmx.scfout_tables import OPENMX_FILES, SPIN_SWITCHES, Scfout
+from dock.converters.openmx.scfout_content import OPENMX_FILES, SPIN_SWITCHES, Scfout
 from dock.converters.openmx.species import Species
 from dock.core.basis import shell_letter
 from dock.errors import OutputError, UsageError

@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from dock.converters.openmx.scfout_tables import (
+from dock.converters.openmx.scfout_content import (
     MAX_ORDER,
     OPENMX_FILES,
     Scfout,

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dock.converters.openmx.scfout import LINE_BYTES
-from dock.converters.openmx.scfout_tables import Scfout, section_counts
+from dock.converters.openmx.scfout_content import Scfout, section_counts
 from dock.errors import LossError, MissingDataError, UsageError
 from dock.io.files import atomic_path
 

@@ -11,7 +11,7 @@ from typing import NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from dock.converters.openmx.inputfile import KpathSegment
+from dock.converters.openmx.dat import KpathSegment
 from dock.errors import FormatError
 from dock.io.text import finite_numbers, load_text, parse_number
 

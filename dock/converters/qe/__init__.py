@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import NoReturn
 
 from dock.converters.format import Format, ReadOptions, WriteOptions
+from dock.converters.qe.charge_density_dat import DAT, HDF5, read_density
+from dock.converters.qe.charge_density_h5 import GRID_FILE, GridDensity, read_grid, write_grid
 from dock.converters.qe.convert import (
     RUN_FILE,
     fill_folder,
@@ -21,11 +23,9 @@ from dock.converters.qe.convert import (
     to_grid,
     to_save,
 )
+from dock.converters.qe.data_file_schema import SCHEMA, PlaneWaveRun, find_save, read_run
 from dock.converters.qe.density import PlaneWaveDensity
-from dock.converters.qe.densityfile import DAT, HDF5, read_density
 from dock.converters.qe.describe import describe_folder, describe_run
-from dock.converters.qe.gridfile import GRID_FILE, GridDensity, read_grid, write_grid
-from dock.converters.qe.xmlfile import SCHEMA, PlaneWaveRun, find_save, read_run
 from dock.converters.registry import read as read_any
 from dock.core.calculation import Calculation
 from dock.errors import MissingDataError, UsageError

@@ -11,15 +11,15 @@ from typing import Any
 import numpy as np
 
 from dock.converters.deeph.poscar import format_poscar
+from dock.converters.qe.charge_density_dat import DAT, HDF5, read_density, write_dat, write_hdf5
+from dock.converters.qe.charge_density_h5 import GRID_FILE, GridDensity, read_grid, write_grid
+from dock.converters.qe.data_file_schema import SCHEMA, PlaneWaveRun, find_save, read_run
 from dock.converters.qe.density import (
     PlaneWaveDensity,
     density_from_grid,
     g_sphere,
     natural_grid,
 )
-from dock.converters.qe.densityfile import DAT, HDF5, read_density, write_dat, write_hdf5
-from dock.converters.qe.gridfile import GRID_FILE, GridDensity, read_grid, write_grid
-from dock.converters.qe.xmlfile import SCHEMA, PlaneWaveRun, find_save, read_run
 from dock.core.spin import Spin
 from dock.errors import FormatError, LossError, MissingDataError, UsageError
 from dock.io.files import folder_transaction, write_text

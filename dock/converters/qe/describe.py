@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from dock.converters.deeph.poscar import read_poscar
+from dock.converters.qe.charge_density_h5 import GRID_FILE, read_grid
 from dock.converters.qe.convert import RUN_FILE
-from dock.converters.qe.gridfile import GRID_FILE, read_grid
-from dock.converters.qe.xmlfile import read_run
+from dock.converters.qe.data_file_schema import read_run
 from dock.core.structure import Structure
 from dock.errors import FormatError
 

@@ -10,8 +10,8 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from dock.converters.siesta.scatter import OrbitalOrder
-from dock.converters.siesta.tables import canonical_images
+from dock.converters.siesta.matrix_file import canonical_images
+from dock.converters.siesta.sparse_rows import OrbitalOrder
 from dock.core.basis import Basis
 from dock.core.blocks import BlockLayout
 from dock.core.pairs import Pairs

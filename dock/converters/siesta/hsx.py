@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from dock.converters.siesta.tables import (
+from dock.converters.siesta.matrix_file import (
     MAX_IMAGES,
     SIESTA_FILES,
     MatrixFile,

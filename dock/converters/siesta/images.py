@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from dock.converters.siesta.tables import MatrixFile, canonical_images
+from dock.converters.siesta.matrix_file import MatrixFile, canonical_images
 from dock.core.basis import Basis
 from dock.core.structure import Structure
 from dock.errors import FormatError, MissingDataError

@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 
 from dock.converters.format import ReadOptions
-from dock.converters.siesta.dmfile import read_dm
+from dock.converters.siesta.dm import read_dm
 from dock.converters.siesta.images import supercell_of
+from dock.converters.siesta.matrix_file import MatrixFile
 from dock.converters.siesta.run import RunFiles, open_main
-from dock.converters.siesta.scatter import Scatter
+from dock.converters.siesta.sparse_rows import Scatter
 from dock.converters.siesta.spin import allocate, parts_of, spin_of
 from dock.converters.siesta.structure import Setting, resolve
-from dock.converters.siesta.tables import MatrixFile
 from dock.core.calculation import Calculation, Provenance
 from dock.core.harmonics import convention
 from dock.core.matrix import AOMatrix

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from dock.converters.siesta.dmfile import read_dm, read_tshs
+from dock.converters.siesta.dm import read_dm, read_tshs
 from dock.converters.siesta.fdf import FdfFile, read_fdf
 from dock.converters.siesta.hsx import is_hsx_head, read_hsx
-from dock.converters.siesta.ncfile import has_sparse_group, read_nc
-from dock.converters.siesta.tables import MatrixFile
+from dock.converters.siesta.matrix_file import MatrixFile
+from dock.converters.siesta.nc import has_sparse_group, read_nc
 from dock.converters.siesta.textfiles import read_fermi, read_version
 from dock.errors import DockError, FormatError, MissingDataError
 from dock.units import SIESTA4, SIESTA5, Constants

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from dock.converters.siesta.scatter import Part
+from dock.converters.siesta.sparse_rows import Part
 from dock.core.spin import Spin
 from dock.io.binary import Rows
 

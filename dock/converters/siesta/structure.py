@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from dock.converters.siesta.matrix_file import MatrixFile, SpeciesTable
 from dock.converters.siesta.run import RunFiles
-from dock.converters.siesta.tables import MatrixFile, SpeciesTable
 from dock.converters.siesta.textfiles import (
     AtomTable,
     read_orb_indx,
@@ -160,7 +160,7 @@ def _species(
 
 
 def _species_of_ions(folder: Path, labels: Sequence[str]) -> tuple[SpeciesTable, ...]:
-    from dock.converters.siesta.basis import read_ion
+    from dock.converters.siesta.ion import read_ion
 
     found = []
     for label in labels:
@@ -279,7 +279,7 @@ def _with_radials(
     shells: dict[str, tuple[Shell, ...]], used: set[str], folder: Path, constants: Constants
 ) -> dict[str, tuple[Shell, ...]]:
     """Return the shells with the radial functions of ion files."""
-    from dock.converters.siesta.basis import read_ion
+    from dock.converters.siesta.ion import read_ion
 
     result = dict(shells)
     for label in sorted(used & set(shells)):

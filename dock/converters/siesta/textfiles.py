@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from dock.converters.siesta.tables import SIESTA_FILES, SpeciesTable, damaged
+from dock.converters.siesta.matrix_file import SIESTA_FILES, SpeciesTable, damaged
 from dock.errors import FormatError
 from dock.io.files import readable
 from dock.io.text import NotANumber, parse_numbers, read_numbers

@@ -13,8 +13,8 @@ import numpy as np
 from dock.converters.format import WriteOptions
 from dock.converters.siesta.gather import record, write_rows
 from dock.converters.siesta.hsx import LABEL_BYTES
-from dock.converters.siesta.tables import canonical_images
-from dock.converters.siesta.target import Target
+from dock.converters.siesta.matrix_file import canonical_images
+from dock.converters.siesta.native import Target
 from dock.core.calculation import Calculation
 from dock.core.spin import Spin
 from dock.errors import LossError, MissingDataError

@@ -8,8 +8,8 @@ from hypothesis import given
 from synthetic import seeds
 
 import dock.converters.abacus as abacus
-from dock.converters.abacus.log import read_log
-from dock.converters.abacus.runfiles import MATRIX_NAMES, find_run, parse_name
+from dock.converters.abacus.run import MATRIX_NAMES, find_run, parse_name
+from dock.converters.abacus.running_log import read_log
 from dock.converters.abacus.stru import BOHR, Species, format_stru, read_stru
 from dock.core.structure import Structure
 from dock.errors import FormatError, MissingDataError

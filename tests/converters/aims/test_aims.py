@@ -259,7 +259,7 @@ def _is_short(calc):
 def test_pattern_is_built_in_slices(tmp_path, make, write, monkeypatch):
     calc = make(11)
     write(calc, tmp_path / "run")
-    monkeypatch.setattr("dock.converters.aims.indices._SLICE", 97)
+    monkeypatch.setattr("dock.converters.aims.rs_files._SLICE", 97)
     assert_same(calc, aims.read(tmp_path / "run"))
 
 

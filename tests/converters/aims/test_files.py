@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 import dock.converters.aims as aims
-from dock.converters.aims.basisfile import format_basis, read_basis
-from dock.converters.aims.geometry import format_geometry, read_geometry
-from dock.converters.aims.log import find_log, read_log
+from dock.converters.aims.aims_out import find_log, read_log
+from dock.converters.aims.basis_indices import format_basis, read_basis
+from dock.converters.aims.geometry_in import format_geometry, read_geometry
 from dock.core.basis import Basis
 from dock.core.spin import Spin
 from dock.errors import DockError, FormatError, MissingDataError

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy.linalg import eigh
 
-from dock.converters.openmx.inputfile import parse_input
+from dock.converters.openmx.dat import parse_input
 from dock.converters.openmx.minimalinput import minimal_input
 from dock.converters.openmx.scfout import ScfoutFile, box_cells
 from dock.converters.openmx.scfout_write import write_scfout

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dock.converters.openmx.inputfile import parse_input, read_input
+from dock.converters.openmx.dat import parse_input, read_input
 from dock.converters.openmx.minimalinput import minimal_input
 from dock.converters.openmx.scfout import ScfoutFile
 from dock.converters.openmx.species import PaoName, Species, basis_string, element_number

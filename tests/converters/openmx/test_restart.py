@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dock.converters.openmx.inputfile import parse_input
+from dock.converters.openmx.dat import parse_input
 from dock.converters.openmx.restart import (
     RESTART_RECIPE,
     hubbard_block,

@@ -6,7 +6,7 @@ import samples
 
 import dock
 from dock.converters import WriteOptions
-from dock.converters.openmx.inputfile import parse_input
+from dock.converters.openmx.dat import parse_input
 from dock.converters.openmx.restart import read_restart_atom, read_restart_grid
 from dock.core.basis import Basis
 from dock.core.calculation import Calculation

@@ -10,10 +10,10 @@ import samples
 from dock.converters import detect, get_format, transfer
 from dock.converters.batch import MARKER, convert
 from dock.converters.format import WriteOptions
+from dock.converters.qe.charge_density_dat import DAT, HDF5, read_density
+from dock.converters.qe.charge_density_h5 import GRID_FILE
 from dock.converters.qe.convert import BANDS_FILE, RUN_FILE
-from dock.converters.qe.densityfile import DAT, HDF5, read_density
-from dock.converters.qe.gridfile import GRID_FILE
-from dock.converters.qe.xmlfile import SCHEMA
+from dock.converters.qe.data_file_schema import SCHEMA
 from dock.errors import UsageError
 
 

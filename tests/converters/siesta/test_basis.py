@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from dock.converters.siesta.basis import read_ion
+from dock.converters.siesta.ion import read_ion
 from dock.errors import FormatError, MissingDataError
 from dock.overlap.radial import shell_norm
 from dock.units import SIESTA4

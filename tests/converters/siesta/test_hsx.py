@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 
 from dock.converters.format import ReadOptions
 from dock.converters.siesta import FORMAT
-from dock.converters.siesta.dmfile import read_dm, read_tshs
+from dock.converters.siesta.dm import read_dm, read_tshs
 from dock.converters.siesta.hsx import is_hsx_head, read_hsx
+from dock.converters.siesta.matrix_file import canonical_images
 from dock.converters.siesta.reader import read_calculation
-from dock.converters.siesta.scatter import Scatter
-from dock.converters.siesta.tables import canonical_images
+from dock.converters.siesta.sparse_rows import Scatter
 from dock.core.check import check_calculation
 from dock.errors import DockError, FormatError, MissingDataError
 from dock.io.binary import row_slices

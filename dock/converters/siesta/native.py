@@ -15,8 +15,8 @@ from dock.converters.format import WriteOptions
 from dock.converters.origin import in_source_order, number_of
 from dock.converters.siesta.gather import Component, Gather
 from dock.converters.siesta.hsx import LABEL_BYTES
+from dock.converters.siesta.matrix_file import KGrid, SpeciesTable
 from dock.converters.siesta.spin import terms_of
-from dock.converters.siesta.tables import KGrid, SpeciesTable
 from dock.core.basis import SHELL_LETTERS, Basis, shell_numbers
 from dock.core.calculation import Calculation
 from dock.core.elements import SYMBOLS

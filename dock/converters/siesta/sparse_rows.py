@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from dock.converters.siesta.tables import MatrixFile, damaged
+from dock.converters.siesta.matrix_file import MatrixFile, damaged
 from dock.converters.sparse_blocks import distinct
 from dock.core.basis import Basis
 from dock.core.blocks import BlockLayout

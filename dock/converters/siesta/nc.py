@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dock.converters.siesta.tables import (
+from dock.converters.siesta.matrix_file import (
     SIESTA_FILES,
     MatrixFile,
     SpeciesTable,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dock.converters.siesta.tables import (
+from dock.converters.siesta.matrix_file import (
     SIESTA_FILES,
     MatrixFile,
     check_counts,
