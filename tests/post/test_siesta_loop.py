@@ -8,7 +8,7 @@ import pytest
 
 import dock
 from dock.converters.format import WriteOptions
-from dock.converters.siesta.textfiles import read_kp
+from dock.converters.siesta.eig import read_kp
 from dock.core.spin import Spin
 from dock.errors import LossError
 from dock.post.density_matrices import density_matrix

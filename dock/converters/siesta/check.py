@@ -8,9 +8,9 @@ import numpy as np
 
 from dock.converters.format import ReadOptions
 from dock.converters.printed_levels import compare_levels
+from dock.converters.siesta.eig import read_eig, read_kp
 from dock.converters.siesta.reader import read_calculation
 from dock.converters.siesta.run import RunFiles, open_main
-from dock.converters.siesta.textfiles import read_eig, read_kp
 from dock.core.check import Finding
 from dock.errors import DockError
 

@@ -1,4 +1,4 @@
-"""Read SIESTA's input (fdf): keywords, blocks, includes, and the structure they define."""
+"""SIESTA's input (fdf): keywords, blocks, includes, the structure they define; read and written."""
 
 from __future__ import annotations
 
@@ -10,12 +10,14 @@ from typing import NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
+from dock.converters.siesta.native import NativeCalculation
+from dock.core.spin import Spin
 from dock.errors import FormatError, MissingDataError
 from dock.io.files import readable
 from dock.io.text import finite_numbers
 from dock.units import Constants
 
-__all__ = ["FdfAtoms", "FdfFile", "read_fdf"]
+__all__ = ["FdfAtoms", "FdfFile", "format_fdf", "read_fdf"]
 
 _MAX_DEPTH = 20
 _METRES = {"m": 1e10, "cm": 1e8, "nm": 10.0, "pm": 0.01, "ang": 1.0}
@@ -326,3 +328,47 @@ def _cell_of_parameters(values: list[float]) -> NDArray[np.float64]:
     y = (np.cos(alpha) - np.cos(beta) * np.cos(gamma)) / np.sin(gamma)
     z = np.sqrt(max(0.0, 1 - x * x - y * y))
     return np.array([[a, 0, 0], [b * np.cos(gamma), b * np.sin(gamma), 0], [c * x, c * y, c * z]])
+
+
+def format_fdf(native: NativeCalculation) -> str:
+    """Return an input with structure, species and spin, to be completed by the user.
+
+    ``Dock.Rydberg`` and ``Dock.FermiLevel`` are keywords that SIESTA passes over; by them `dock`
+    reads its own files back with the units that they were written in.
+    """
+    calc, structure = native.calc, native.calc.structure
+    spin = {1: "non-polarized", 2: "polarized", 4: "non-collinear", 8: "spin-orbit"}
+    kinds = zip(native.numbers, native.species, strict=True)
+    lines = [
+        "# Written by dock: structure and spin of the matrices beside it.",
+        f"SystemLabel {native.label}",
+        f"NumberOfSpecies {len(native.species)}",
+        f"NumberOfAtoms {structure.n_atoms}",
+        "%block ChemicalSpeciesLabel",
+        *(f" {place} {z} {species.label}" for place, (z, species) in enumerate(kinds, 1)),
+        "%endblock ChemicalSpeciesLabel",
+        "LatticeConstant 1.0 Ang",
+        "%block LatticeVectors",
+        *(_row(vector) for vector in structure.cell),
+        "%endblock LatticeVectors",
+        "AtomicCoordinatesFormat Ang",
+        "%block AtomicCoordinatesAndAtomicSpecies",
+        *(
+            f"{_row(position)} {kind}"
+            for position, kind in zip(structure.positions, native.atom_species, strict=True)
+        ),
+        "%endblock AtomicCoordinatesAndAtomicSpecies",
+        f"Spin {spin[native.n_spin]}",
+    ]
+    if "density_matrix" in (native.options.quantities or ()):
+        lines.append("DM.UseSaveDM true")
+    if calc.spin is Spin.NONE and not any(native.nsc[axis] > 1 for axis in range(3)):
+        lines.append("# One cell only: SIESTA folds all images into it at the Gamma point.")
+    lines.append(f"Dock.Rydberg {native.constants.rydberg_ev!r} eV")
+    if calc.fermi_level is not None:
+        lines.append(f"Dock.FermiLevel {float(calc.fermi_level)!r} eV")
+    return "\n".join(lines) + "\n"
+
+
+def _row(vector: np.ndarray) -> str:
+    return " ".join(f"{float(value)!r:>24}" for value in vector)

@@ -1,29 +1,34 @@
-"""SIESTA's HSX files: Hamiltonian and overlap, versions 0 (up to 4.1), 1 and 2 (5.x)."""
+"""SIESTA's HSX files: Hamiltonian and overlap, versions 0 (up to 4.1), 1 and 2 (5.x), both ways."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dock.converters.siesta.matrix_file import (
+    LABEL_BYTES,
     MAX_IMAGES,
     SIESTA_FILES,
     MatrixFile,
     SpeciesTable,
+    canonical_images,
     check_counts,
     check_nsc,
     damaged,
+    read_components,
+    read_counts,
     read_k_grid,
 )
+from dock.converters.siesta.native import NativeCalculation
+from dock.converters.siesta.sparse_rows import write_record, write_rows
 from dock.errors import FormatError
 from dock.io.binary import RecordReader, open_records
 
-__all__ = ["LABEL_BYTES", "is_hsx_head", "read_hsx"]
+__all__ = ["is_hsx_head", "read_hsx", "write_hsx"]
 
-LABEL_BYTES = 20
 MAX_L = 6
 _UNSET_FERMI_RY = 1e4  # a Hamiltonian that was only set up has a huge number there
 
@@ -80,6 +85,37 @@ def _read_version_0(reader: RecordReader) -> MatrixFile:
         int(value) for value in reader.numbers("i4", 4, "the header")
     )
     check_counts(path, n_orbitals, n_spin)
+    n_images = _images_of_supercell(reader, n_orbitals, n_supercell)
+    counts = read_counts(reader, n_orbitals, n_entries)
+    columns = reader.rows("i4", counts, "the columns")
+    hamiltonian = read_components(reader, "f4", counts, "the Hamiltonian", n_spin)
+    overlap = reader.rows("f4", counts, "the overlap")
+    electrons, temperature = _finite(path, reader.numbers("f8", 2, "electrons and temperature"))
+    vectors = reader.rows("f4", 3 * counts, "the orbital vectors")
+    species, atom_species, offsets = _atoms_of_version_0(reader, n_orbitals, n_spin)
+    reader.finish()
+    return MatrixFile(
+        path=path,
+        kind="HSX version 0",
+        n_orbitals=n_orbitals,
+        n_spin=n_spin,
+        counts=counts,
+        columns=columns,
+        sections={"overlap": (overlap,), "hamiltonian": hamiltonian},
+        n_images=n_images,
+        orbital_offsets=offsets,
+        species=species,
+        atom_species=atom_species,
+        electrons=electrons,
+        temperature_ry=temperature,
+        vectors=vectors,
+        single=True,
+    )
+
+
+def _images_of_supercell(reader: RecordReader, n_orbitals: int, n_supercell: int) -> int:
+    """Return the number of images, after checking which orbital of the cell each orbital is."""
+    path = reader.path
     if n_supercell % n_orbitals or not 1 <= n_supercell // n_orbitals <= MAX_IMAGES:
         expected = f"a multiple of the {n_orbitals} orbitals of the cell"
         damaged(path, "the orbitals of the supercell cannot be right", expected, n_supercell)
@@ -88,15 +124,14 @@ def _read_version_0(reader: RecordReader) -> MatrixFile:
     if not np.array_equal(unit, np.resize(np.arange(1, n_orbitals + 1), n_supercell)):
         expected = f"1 to {n_orbitals}, repeated"
         damaged(path, "the table of supercell orbitals is wrong", expected, "others")
-    counts = _row_counts(reader, n_orbitals, n_entries)
-    columns = reader.rows("i4", counts, "the columns")
-    hamiltonian = tuple(
-        reader.rows("f4", counts, f"the Hamiltonian, component {spin + 1}")
-        for spin in range(n_spin)
-    )
-    overlap = reader.rows("f4", counts, "the overlap")
-    electrons, temperature = _finite(path, reader.numbers("f8", 2, "electrons and temperature"))
-    vectors = reader.rows("f4", 3 * counts, "the orbital vectors")
+    return n_supercell // n_orbitals
+
+
+def _atoms_of_version_0(
+    reader: RecordReader, n_orbitals: int, n_spin: int
+) -> tuple[tuple[SpeciesTable, ...], NDArray[np.int64], NDArray[np.int64]]:
+    """Read species, the species of each atom, and the first orbital of each atom."""
+    path = reader.path
     n_species = int(reader.numbers("i4", 1, "the number of species")[0])
     _check_species_number(path, n_species, n_orbitals)
     heads = _species_heads(reader, n_species)
@@ -108,30 +143,13 @@ def _read_version_0(reader: RecordReader) -> MatrixFile:
     check_counts(path, n_orbitals, n_spin, n_atoms)
     atom_species = _atom_species(path, reader.numbers("i4", n_atoms, "the species"), n_species)
     owners = reader.numbers("i4", 2 * n_orbitals, "the atom of each orbital")
-    reader.finish()
     offsets = _offsets(species, atom_species)
     expected_owner = np.repeat(np.arange(1, n_atoms + 1), np.diff(offsets))
     if not np.array_equal(owners.reshape(-1, 2)[:, 0], expected_owner):
         damaged(
             path, "the atoms' orbitals contradict the species", "those of the species", "others"
         )
-    return MatrixFile(
-        path=path,
-        kind="HSX version 0",
-        n_orbitals=n_orbitals,
-        n_spin=n_spin,
-        counts=counts,
-        columns=columns,
-        sections={"overlap": (overlap,), "hamiltonian": hamiltonian},
-        n_images=n_supercell // n_orbitals,
-        orbital_offsets=offsets,
-        species=species,
-        atom_species=atom_species,
-        electrons=electrons,
-        temperature_ry=temperature,
-        vectors=vectors,
-        single=True,
-    )
+    return species, atom_species, offsets
 
 
 def _read_version_12(reader: RecordReader, version: int) -> MatrixFile:
@@ -144,28 +162,20 @@ def _read_version_12(reader: RecordReader, version: int) -> MatrixFile:
     nsc = check_nsc(path, head[4:7])
     numbers = _finite(path, reader.numbers("f8", 12, "the cell and the Fermi level"))
     images, positions, atom_species, last = _geometry(reader, sizes, int(np.prod(nsc)))
-    heads = _species_heads(reader, sizes.n_species)
     species = tuple(
         _species(path, one, reader.numbers("i4", 3 * one[2], "a species' orbitals").reshape(-1, 3))
-        for one in heads
+        for one in _species_heads(reader, sizes.n_species)
     )
     k_grid = read_k_grid(reader) if version == 2 else None
-    offsets = _offsets(species, atom_species)
-    # sisl 0.20 writes each atom's first orbital, from 0, in the place of its last one.
-    fits = any(np.array_equal(last, part) for part in (offsets[1:], offsets[:-1]))
-    if not fits or offsets[-1] != sizes.n_orbitals:
-        expected = f"{sizes.n_orbitals} orbitals, as the species have them"
-        damaged(path, "the last orbital of each atom contradicts the species", expected, "others")
-    counts = _row_counts(reader, sizes.n_orbitals)
+    offsets = _checked_offsets(path, _offsets(species, atom_species), last, sizes.n_orbitals)
+    counts = read_counts(reader, sizes.n_orbitals)
     kind = "f8" if double else "f4"
     columns = reader.rows("i4", counts, "the columns")
-    hamiltonian = tuple(
-        reader.rows(kind, counts, f"the Hamiltonian, component {spin + 1}")
-        for spin in range(sizes.n_spin)
-    )
+    hamiltonian = read_components(reader, kind, counts, "the Hamiltonian", sizes.n_spin)
     overlap = reader.rows(kind, counts, "the overlap")
     reader.finish()
-    unset = abs(numbers[9]) > _UNSET_FERMI_RY or numbers[9] == 0
+    fermi, electrons, temperature = (float(value) for value in numbers[9:])
+    unset = abs(fermi) > _UNSET_FERMI_RY or fermi == 0
     return MatrixFile(
         path=path,
         kind=f"HSX version {version}",
@@ -182,12 +192,24 @@ def _read_version_12(reader: RecordReader, version: int) -> MatrixFile:
         orbital_offsets=offsets,
         species=species,
         atom_species=atom_species,
-        fermi_ry=None if unset else float(numbers[9]),
-        electrons=float(numbers[10]) or None,
-        temperature_ry=float(numbers[11]),
+        fermi_ry=None if unset else fermi,
+        electrons=electrons or None,
+        temperature_ry=temperature,
         k_grid=k_grid,
         single=not double,
     )
+
+
+def _checked_offsets(
+    path: Path, offsets: NDArray[np.int64], last: NDArray[np.int32], n_orbitals: int
+) -> NDArray[np.int64]:
+    """Hold the last orbital of each atom on file against what the species say."""
+    # sisl 0.20 writes each atom's first orbital, from 0, in the place of its last one.
+    fits = any(np.array_equal(last, part) for part in (offsets[1:], offsets[:-1]))
+    if not fits or offsets[-1] != n_orbitals:
+        expected = f"{n_orbitals} orbitals, as the species have them"
+        damaged(path, "the last orbital of each atom contradicts the species", expected, "others")
+    return offsets
 
 
 def _geometry(
@@ -202,18 +224,6 @@ def _geometry(
     positions = _finite(path, reader.split(data[ends[0] : ends[1]], "f8")).reshape(-1, 3)
     species = _atom_species(path, reader.split(data[ends[1] : ends[2]], "i4"), sizes.n_species)
     return images, positions, species, reader.split(data[ends[2] :], "i4")
-
-
-def _row_counts(
-    reader: RecordReader, n_orbitals: int, n_entries: int | None = None
-) -> NDArray[np.int64]:
-    counts = reader.numbers("i4", n_orbitals, "the entries of each row").astype(np.int64)
-    total = int(counts.sum())
-    if counts.min() < 0 or (n_entries is not None and total != n_entries):
-        expected = "0 or more in each row" + (f", {n_entries} in all" if n_entries else "")
-        found = f"{counts.min()} in a row, {total} in all"
-        damaged(reader.path, "the entries of each row cannot be right", expected, found)
-    return counts
 
 
 def _species_heads(reader: RecordReader, n_species: int) -> list[tuple[str, float, int]]:
@@ -284,3 +294,91 @@ def _finite(path: Path, values: NDArray[np.float64]) -> NDArray[np.float64]:
     if not np.isfinite(values).all():
         damaged(path, "the header is not finite", "finite numbers", values.tolist()[:12])
     return values
+
+
+def write_hsx(stream: BinaryIO, native: NativeCalculation) -> None:
+    """Write an HSX file of the version that is asked for."""
+    (_write_version_0 if native.version == 0 else _write_version_12)(stream, native)
+
+
+def _write_version_12(stream: BinaryIO, native: NativeCalculation) -> None:
+    """Write version 1 or 2."""
+    calc, basis, rows = native.calc, native.basis, native.rows
+    bohr = native.constants.bohr_angstrom
+    double = not native.options.single_precision
+    kind = "<f8" if double else "<f4"
+    sizes = [basis.n_atoms, basis.n_orbitals, native.n_spin, len(native.species), *native.nsc]
+    levels = [
+        (calc.fermi_level or 0.0) / native.constants.rydberg_ev,
+        calc.n_electrons or 0.0,
+        native.temperature_ry,
+    ]
+    write_record(stream, np.array([native.version], dtype=np.int32))
+    write_record(stream, np.array([double], dtype=np.int32))
+    write_record(stream, np.array(sizes, dtype=np.int32))
+    write_record(
+        stream, np.array([*(calc.structure.cell / bohr).ravel(), *levels], dtype=np.float64)
+    )
+    write_record(
+        stream,
+        canonical_images(native.nsc),
+        np.asarray(calc.structure.positions / bohr, dtype=np.float64),
+        native.atom_species,
+        basis.offsets[1:].astype(np.int32),
+    )
+    _write_species(stream, native)
+    for species in native.species:
+        write_record(stream, _orbital_table(species.shells))
+    if native.version == 2:
+        grid = native.k_grid
+        write_record(stream, np.array(grid.matrix, dtype=np.int32), np.array(grid.shift))
+    write_record(stream, rows.counts.astype(np.int32))
+    write_rows(stream, rows.counts, rows.columns(), "<i4")
+    for component in (*native.components("hamiltonian"), *native.components("overlap")):
+        write_rows(stream, rows.counts, rows.values(component), kind)
+
+
+def _write_version_0(stream: BinaryIO, native: NativeCalculation) -> None:
+    """Write version 0, in single precision."""
+    calc, basis, rows = native.calc, native.basis, native.rows
+    bohr = native.constants.bohr_angstrom
+    n_images = int(np.prod(native.nsc))
+    n_supercell = basis.n_orbitals * n_images
+    counts = rows.counts
+    sizes = [basis.n_orbitals, n_supercell, native.n_spin, int(counts.sum())]
+    write_record(stream, np.array(sizes, dtype=np.int32))
+    write_record(stream, np.zeros(1, dtype=np.int32))
+    write_record(stream, np.tile(np.arange(1, basis.n_orbitals + 1, dtype=np.int32), n_images))
+    write_record(stream, counts.astype(np.int32))
+    write_rows(stream, counts, rows.columns(), "<i4")
+    for component in (*native.components("hamiltonian"), *native.components("overlap")):
+        write_rows(stream, counts, rows.values(component), "<f4")
+    write_record(stream, np.array([calc.n_electrons or 0.0, native.temperature_ry]))
+    vectors = rows.vectors(
+        np.asarray(calc.structure.positions / bohr), np.asarray(calc.structure.cell / bohr)
+    )
+    write_rows(stream, 3 * counts, vectors, "<f4")
+    write_record(stream, np.array([len(native.species)], dtype=np.int32))
+    _write_species(stream, native)
+    for species in native.species:
+        for row in _orbital_table(species.shells):
+            write_record(stream, row)
+    write_record(stream, np.array([basis.n_atoms], dtype=np.int32))
+    write_record(stream, native.atom_species)
+    atom = np.repeat(np.arange(basis.n_atoms), basis.counts)
+    within = np.arange(basis.n_orbitals) - basis.offsets[atom]
+    write_record(stream, np.stack([atom + 1, within + 1], axis=1).astype(np.int32))
+
+
+def _write_species(stream: BinaryIO, native: NativeCalculation) -> None:
+    parts: list[bytes] = []
+    for species in native.species:
+        parts.append(species.label.encode().ljust(LABEL_BYTES))
+        parts.append(np.array([species.valence or 0.0], dtype="<f8").tobytes())
+        parts.append(np.array([species.n_orbitals], dtype="<i4").tobytes())
+    write_record(stream, *parts)
+
+
+def _orbital_table(shells: tuple[tuple[int, int, int, bool], ...]) -> np.ndarray:
+    rows = [(n, l, zeta) for n, l, zeta, _ in shells for _ in range(2 * l + 1)]
+    return np.array(rows, dtype=np.int32)

@@ -1,4 +1,4 @@
-"""Read SIESTA basis files: ``.ion.xml``, ``.ion.nc`` and ``.ion``, the orbitals of one species.
+"""SIESTA's basis files: ``.ion.xml``, ``.ion.nc`` and ``.ion``, the orbitals of one species.
 
 All three hold the same tables: R(r)/r^l in Bohr^(−3/2−l) on an even mesh from 0 to the cutoff,
 the orbitals in the order of SIESTA's matrices, then the Kleinman–Bylander projectors.
@@ -278,25 +278,34 @@ def _from_text(path: Path, text: str) -> IonFile:
         counts.append(int(_number(path, words[k][-1] if words[k] else "", what, where)))
     where = f"line {start + 4}"
     valence = _number(path, words[3][0] if words[3] else "", "the valence charge", where)
-    place, orbitals, projectors = start + (5 if is_short else 9), [], []
-    for kind in ["orbital"] * counts[1] + ["projector"] * counts[2]:
+    begin = start + (5 if is_short else 9)
+    orbitals, projectors = _text_tables(path, lines, begin, (counts[1], counts[2]))
+    return IonFile(
+        path=path, symbol=words[0][0], label=words[1][0], number=counts[0],
+        orbitals=_some(path, orbitals), projector_cutoff_bohr=max(projectors, default=0.0),
+        valence=valence,
+    )  # fmt: skip
+
+
+def _text_tables(
+    path: Path, lines: list[str], place: int, counts: tuple[int, int]
+) -> tuple[list[IonOrbital], list[float]]:
+    """Return the orbitals and the projectors' radii of an .ion file, from line `place`."""
+    orbitals: list[IonOrbital] = []
+    projectors: list[float] = []
+    for kind in ["orbital"] * counts[0] + ["projector"] * counts[1]:
         if place < len(lines) and lines[place].lstrip().startswith("#"):
             place += 1
         where = f"{kind} at line {place + 1}"
         if place + 2 > len(lines):
             _fail(
-                path, "the file is cut", f"{counts[1]} orbitals, {counts[2]} projectors", "its end"
+                path, "the file is cut", f"{counts[0]} orbitals, {counts[1]} projectors", "its end"
             )
         head, grid = (lines[place + k].split("#")[0].split() for k in (0, 1))
         numbers = [_number(path, word, "a header", where) for word in (head + grid)]
         if len(grid) != 3 or len(head) < (4 if kind == "orbital" else 3):
-            _fail(
-                path,
-                "a header is wrong",
-                "quantum numbers; npts, delta, cutoff",
-                head + grid,
-                where,
-            )
+            expected = "quantum numbers; npts, delta, cutoff"
+            _fail(path, "a header is wrong", expected, head + grid, where)
         mesh = (int(numbers[-3]), numbers[-2], numbers[-1])
         table = _table(path, "\n".join(lines[place + 2 : place + 2 + mesh[0]]), where)
         place += 2 + mesh[0]
@@ -308,11 +317,7 @@ def _from_text(path: Path, text: str) -> IonFile:
         l, n, zeta, polarised = (int(number) for number in numbers[:4])
         values = _even(path, table, mesh[1], where)
         orbitals.append(_orbital(path, (l, n, zeta, bool(polarised)), mesh, values))
-    return IonFile(
-        path=path, symbol=words[0][0], label=words[1][0], number=counts[0],
-        orbitals=_some(path, orbitals), projector_cutoff_bohr=max(projectors, default=0.0),
-        valence=valence,
-    )  # fmt: skip
+    return orbitals, projectors
 
 
 def _load_netcdf3(path: Path) -> dict[str, Any]:

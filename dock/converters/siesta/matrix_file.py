@@ -14,6 +14,8 @@ from dock.io.binary import RecordReader, Rows
 from dock.io.refusal import Refusal
 
 __all__ = [
+    "LABEL_BYTES",
+    "MAX_IMAGES",
     "MAX_ORBITALS",
     "SIESTA_FILES",
     "SPIN_COMPONENTS",
@@ -24,9 +26,12 @@ __all__ = [
     "check_counts",
     "check_nsc",
     "damaged",
+    "read_components",
+    "read_counts",
     "read_k_grid",
 ]
 
+LABEL_BYTES = 20
 MAX_ORBITALS = 10_000_000
 MAX_IMAGES = 1_000_000
 SPIN_COMPONENTS = (1, 2, 4, 8)
@@ -190,3 +195,26 @@ def read_k_grid(reader: RecordReader) -> KGrid:
     first, second, third = reader.split(data[36:], "f8").tolist()
     rows = reader.split(data[:36], "i4").reshape(3, 3).tolist()
     return KGrid(tuple((a, b, c) for a, b, c in rows), (first, second, third))
+
+
+def read_counts(
+    reader: RecordReader, n_orbitals: int, n_entries: int | None = None
+) -> NDArray[np.int64]:
+    """Read the record of the entries of each row; `n_entries` is their sum where it is known."""
+    counts = reader.numbers("i4", n_orbitals, "the entries of each row").astype(np.int64)
+    total = int(counts.sum())
+    if counts.min() < 0 or (n_entries is not None and total != n_entries):
+        expected = "0 or more in each row" + (f", {n_entries} in all" if n_entries else "")
+        found = f"{counts.min()} in a row, {total} in all"
+        damaged(reader.path, "the entries of each row cannot be right", expected, found)
+    return counts
+
+
+def read_components(
+    reader: RecordReader, kind: str, counts: NDArray[np.int64], name: str, n_components: int
+) -> tuple[Rows, ...]:
+    """Pass over the rows of each spin component of a matrix; read when they are asked for."""
+    return tuple(
+        reader.rows(kind, counts, f"{name}, component {number}")
+        for number in range(1, n_components + 1)
+    )

@@ -1,4 +1,4 @@
-"""A calculation as SIESTA would have it: label, species, units, spin components, supercell."""
+"""A calculation in SIESTA's own terms: label, species, units, spin components, supercell."""
 
 from __future__ import annotations
 
@@ -13,9 +13,8 @@ from numpy.typing import NDArray
 
 from dock.converters.format import WriteOptions
 from dock.converters.origin import in_source_order, number_of
-from dock.converters.siesta.gather import Component, Gather
-from dock.converters.siesta.hsx import LABEL_BYTES
-from dock.converters.siesta.matrix_file import KGrid, SpeciesTable
+from dock.converters.siesta.matrix_file import LABEL_BYTES, KGrid, SpeciesTable
+from dock.converters.siesta.sparse_rows import Component, NewRows
 from dock.converters.siesta.spin import terms_of
 from dock.core.basis import SHELL_LETTERS, Basis, shell_numbers
 from dock.core.calculation import Calculation
@@ -25,7 +24,7 @@ from dock.core.spin import Spin
 from dock.errors import LayoutError, LossError, UsageError
 from dock.units import SIESTA4, SIESTA5, Constants
 
-__all__ = ["Target"]
+__all__ = ["NativeCalculation"]
 
 _NOISE = 1e-12  # relative: parts below this are rounding
 _SHELL = re.compile(r"(\d+)(P?)([spdfghi]) z(\d+)")
@@ -33,7 +32,7 @@ ROOM_TEMPERATURE_RY = 0.0019
 
 
 @dataclass(frozen=True, eq=False)
-class Target:
+class NativeCalculation:
     """A calculation in SIESTA's terms.
 
     Attributes
@@ -48,7 +47,7 @@ class Target:
     options: WriteOptions
 
     @classmethod
-    def of(cls, calc: Calculation, options: WriteOptions) -> Target:
+    def of(cls, calc: Calculation, options: WriteOptions) -> NativeCalculation:
         """Undo the grouping by element of a unified folder that was made from a SIESTA run."""
         return cls(in_source_order(calc, "SIESTA"), options)
 
@@ -110,10 +109,10 @@ class Target:
         return pairs
 
     @cached_property
-    def gather(self) -> Gather:
+    def rows(self) -> NewRows:
         """The rows of all files."""
         entries = [self.entries(name) for name in self.options.quantities or ()]
-        return Gather.of(self.basis, self.pairs, self.nsc, entries)
+        return NewRows.of(self.basis, self.pairs, self.nsc, entries)
 
     def entries(self, quantity: str) -> NDArray[Any]:
         """Return a matrix on the common pairs, eV; refuse what SIESTA cannot hold."""

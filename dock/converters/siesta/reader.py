@@ -14,7 +14,7 @@ from dock.converters.siesta.dm import read_dm
 from dock.converters.siesta.images import supercell_of
 from dock.converters.siesta.matrix_file import MatrixFile
 from dock.converters.siesta.run import RunFiles, open_main
-from dock.converters.siesta.sparse_rows import Scatter
+from dock.converters.siesta.sparse_rows import StoredRows
 from dock.converters.siesta.spin import allocate, parts_of, spin_of
 from dock.converters.siesta.structure import Setting, resolve
 from dock.core.calculation import Calculation, Provenance
@@ -121,7 +121,7 @@ class _Run:
     densities: tuple[MatrixFile, ...]
     setting: Setting
     constants: Constants
-    _scatters: dict[Path, Scatter] = field(default_factory=dict, repr=False)
+    _patterns: dict[Path, StoredRows] = field(default_factory=dict, repr=False)
 
     @cached_property
     def sources(self) -> dict[str, MatrixFile]:
@@ -147,24 +147,25 @@ class _Run:
 
     def _make(self, quantity: str) -> AOMatrix:
         file = self.sources[quantity]
-        scatter = self._scatter(file)
+        rows = self._rows(file)
         sections = file.sections[quantity]
-        result = allocate(len(sections), scatter.layout.n_entries)
+        result = allocate(len(sections), rows.layout.n_entries)
         unit = 1.0
         if QUANTITIES[quantity].unit == "eV":
             unit = self.constants.rydberg_ev
-        scatter.fill(parts_of(quantity, sections, result, unit))
+        rows.fill(parts_of(quantity, sections, result, unit))
         spin = spin_of(len(sections)) if QUANTITIES[quantity].has_spin else Spin.NONE
         setting = self.setting
-        return AOMatrix(quantity, setting.structure, setting.basis, scatter.pairs, spin, result)
+        return AOMatrix(quantity, setting.structure, setting.basis, rows.pairs, spin, result)
 
-    def _scatter(self, file: MatrixFile) -> Scatter:
-        if file.path not in self._scatters:
+    def _rows(self, file: MatrixFile) -> StoredRows:
+        if file.path not in self._patterns:
             _, images = self._images(file)
-            alike = (one for one in self._scatters.values() if one.fits(file, images))
-            found = next(alike, None) or Scatter.of(file, images, self.setting.basis)
-            self._scatters[file.path] = found
-        return self._scatters[file.path]
+            known = self._patterns.values()  # files of one run mostly have the same pattern
+            alike = next((rows for rows in known if rows.fits(file, images)), None)
+            rows = alike or StoredRows.of(file, images, self.setting.basis)
+            self._patterns[file.path] = rows
+        return self._patterns[file.path]
 
     def _images(self, file: MatrixFile) -> tuple[tuple[int, int, int], np.ndarray]:
         if file is self.main or (file.nsc is None and file.images is None):
@@ -185,6 +186,21 @@ def _fermi_level(main: MatrixFile, run: RunFiles, constants: Constants) -> float
     return noted if noted is not None else run.fermi_ev()
 
 
+def _notes(opened: _Run, run: RunFiles, how: str) -> list[str]:
+    """Return what the user should know of this run."""
+    main, setting = opened.main, opened.setting
+    incomplete = any(file.extra.get("incomplete_edm") for file in (main, *opened.densities))
+    conditions = (
+        (main.is_folded, FOLDED),
+        (main.single, SINGLE),
+        (incomplete, INCOMPLETE_EDM),
+        (run.log[1], UNCONVERGED),
+        (how.startswith("assumed"), OLD_UNITS),
+        (_has_unverified_shells(setting), UNVERIFIED),
+    )
+    return [*setting.notes, *(text for met, text in conditions if met)]
+
+
 def _provenance(opened: _Run, run: RunFiles, how: str) -> Provenance:
     """Keep what only SIESTA understands, so that its files can be written again."""
     main, setting = opened.main, opened.setting
@@ -198,12 +214,12 @@ def _provenance(opened: _Run, run: RunFiles, how: str) -> Provenance:
         "nsc": list(main.nsc) if main.nsc else None,
         "species": [
             {
-                "label": one.label,
+                "label": species.label,
                 "number": number,
-                "valence": one.valence,
-                "shells": [list(shell) for shell in one.shells],
+                "valence": species.valence,
+                "shells": [list(shell) for shell in species.shells],
             }
-            for one, number in zip(setting.species, setting.numbers, strict=True)
+            for species, number in zip(setting.species, setting.numbers, strict=True)
         ],
     }
     if main.temperature_ry is not None:
@@ -211,18 +227,7 @@ def _provenance(opened: _Run, run: RunFiles, how: str) -> Provenance:
     if main.k_grid is not None:
         extra["k_grid"] = [list(row) for row in main.k_grid.matrix]
         extra["k_shift"] = list(main.k_grid.shift)
-    conditions = (
-        (main.is_folded, FOLDED),
-        (main.single, SINGLE),
-        (
-            any(file.extra.get("incomplete_edm") for file in (main, *opened.densities)),
-            INCOMPLETE_EDM,
-        ),
-        (run.log[1], UNCONVERGED),
-        (how.startswith("assumed"), OLD_UNITS),
-        (_has_unverified_shells(setting), UNVERIFIED),
-    )
-    notes = [*setting.notes, *(text for met, text in conditions if met)]
+    notes = _notes(opened, run, how)
     if notes:
         extra["notes"] = notes
     files = (main.path.name, *(file.path.name for file in opened.densities))

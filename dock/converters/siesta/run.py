@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from dock.converters.siesta.dm import read_dm, read_tshs
+from dock.converters.siesta.dm import read_dm
+from dock.converters.siesta.eig import read_fermi
 from dock.converters.siesta.fdf import FdfFile, read_fdf
 from dock.converters.siesta.hsx import is_hsx_head, read_hsx
 from dock.converters.siesta.matrix_file import MatrixFile
 from dock.converters.siesta.nc import has_sparse_group, read_nc
-from dock.converters.siesta.textfiles import read_fermi, read_version
+from dock.converters.siesta.tshs import read_tshs
 from dock.errors import DockError, FormatError, MissingDataError
+from dock.io.files import readable
 from dock.units import SIESTA4, SIESTA5, Constants
 
-__all__ = ["RunFiles", "find_main", "input_files", "open_main"]
+__all__ = ["RunFiles", "find_main", "input_files", "open_main", "read_version"]
 
 BESIDE = (
     ".DM",
@@ -261,3 +264,19 @@ def input_files(path: Path) -> list[Path]:
     run = RunFiles(path)
     beside = [run.beside(suffix) for suffix in BESIDE]
     return [path, *(file for file in beside if file is not None)]
+
+
+def read_version(path: Path) -> tuple[str, bool]:
+    """Return the version that a log of SIESTA names ("" if none), and whether its SCF failed.
+
+    Only the first and the last 64 kB are looked at.
+    """
+    span = 2**16
+    with readable(path), path.open("rb") as stream:
+        head = stream.read(span)
+        stream.seek(max(0, path.stat().st_size - span))
+        tail = stream.read(span)
+    match = re.search(rb"^\s*(?:Siesta Version|Version)\s*:\s*(\S+)", head, re.MULTILINE)
+    known = match is not None and (b"siesta" in head.lower())
+    version = match[1].decode("ascii", "replace").strip() if match and known else ""
+    return version, b"SCF_NOT_CONV" in head or b"SCF_NOT_CONV" in tail

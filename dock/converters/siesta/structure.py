@@ -10,13 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dock.converters.siesta.matrix_file import MatrixFile, SpeciesTable
+from dock.converters.siesta.orb_indx import read_orb_indx
 from dock.converters.siesta.run import RunFiles
-from dock.converters.siesta.textfiles import (
-    AtomTable,
-    read_orb_indx,
-    read_struct_out,
-    read_xv,
-)
+from dock.converters.siesta.xv import AtomTable, read_struct_out, read_xv
 from dock.core.basis import Basis, Shell, shell_letter
 from dock.core.elements import SYMBOLS, atomic_number, element_of_label
 from dock.core.structure import Structure

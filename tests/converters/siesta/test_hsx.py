@@ -11,11 +11,12 @@ from hypothesis import strategies as st
 
 from dock.converters.format import ReadOptions
 from dock.converters.siesta import FORMAT
-from dock.converters.siesta.dm import read_dm, read_tshs
+from dock.converters.siesta.dm import read_dm
 from dock.converters.siesta.hsx import is_hsx_head, read_hsx
 from dock.converters.siesta.matrix_file import canonical_images
 from dock.converters.siesta.reader import read_calculation
-from dock.converters.siesta.sparse_rows import Scatter
+from dock.converters.siesta.sparse_rows import StoredRows
+from dock.converters.siesta.tshs import read_tshs
 from dock.core.check import check_calculation
 from dock.errors import DockError, FormatError, MissingDataError
 from dock.io.binary import row_slices
@@ -78,7 +79,7 @@ def test_images_without_columns_do_not_part_two_files(bundled):
     basis = FORMAT.read(FORMAT.detect(folder), ReadOptions()).basis
     images = canonical_images((5, 5, 1))
     extra = np.concatenate([images, [[40, 40, 0]]]).astype(np.int32)
-    scatter = Scatter.of(file, extra, basis)
+    scatter = StoredRows.of(file, extra, basis)
     moved = extra.copy()
     moved[-1] = (50, 50, 0)
     assert scatter.fits(file, moved)

@@ -14,9 +14,9 @@ import scipy.sparse
 from trip import through_folder
 
 from dock.converters.format import ReadOptions
+from dock.converters.siesta.eig import read_eig, read_kp
 from dock.converters.siesta.ion import read_ion
 from dock.converters.siesta.reader import read_calculation
-from dock.converters.siesta.textfiles import read_eig, read_kp
 from dock.core.basis import Basis
 from dock.core.calculation import Calculation
 from dock.core.kspace import KBuilder

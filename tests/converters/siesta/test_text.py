@@ -8,16 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dock.converters.siesta.eig import read_eig, read_fermi, read_kp
 from dock.converters.siesta.fdf import read_fdf
-from dock.converters.siesta.textfiles import (
-    read_eig,
-    read_fermi,
-    read_kp,
-    read_orb_indx,
-    read_struct_out,
-    read_version,
-    read_xv,
-)
+from dock.converters.siesta.orb_indx import read_orb_indx
+from dock.converters.siesta.run import read_version
+from dock.converters.siesta.xv import read_struct_out, read_xv
 from dock.errors import DockError, FormatError, MissingDataError
 from dock.units import SIESTA4, SIESTA5
 

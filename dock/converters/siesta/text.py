@@ -1,0 +1,76 @@
+"""Numbers in SIESTA's text files, and what is said where they are missing or wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dock.converters.siesta.matrix_file import SIESTA_FILES, damaged
+from dock.errors import FormatError
+from dock.io.text import NotANumber, parse_numbers, read_numbers
+
+__all__ = ["cut", "file_numbers", "word_numbers"]
+
+
+def file_numbers(path: Path) -> NDArray[np.float64]:
+    """Return all words of a file as finite numbers.
+
+    Raises
+    ------
+    FormatError
+        Naming the line of the first word that is none.
+    MissingDataError
+        When it cannot be read.
+    """
+    return _finite(path, read_numbers(path, SIESTA_FILES.damaged_fix))
+
+
+def word_numbers(
+    path: Path, words: list[bytes], count: int, lines: tuple[int, int]
+) -> NDArray[Any]:
+    """Return words of a file as finite numbers.
+
+    Parameters
+    ----------
+    path
+        The file.
+    words
+        Some of its words.
+    count
+        How many they must be.
+    lines
+        The line of the first word, and how many words of each line these are.
+
+    Raises
+    ------
+    FormatError
+        Naming the line of the first word that is no number.
+    """
+    try:
+        values = parse_numbers(b" ".join(words))
+    except NotANumber as error:
+        where = f"line {lines[0] + error.index // lines[1]}"
+        damaged(path, "a word stands where a number should be", "a number", error.shown, where)
+    if values.size != count:
+        cut(path, f"{count} numbers", values.size)
+    return _finite(path, values)
+
+
+def _finite(path: Path, values: NDArray[np.float64]) -> NDArray[np.float64]:
+    if not np.isfinite(values).all():
+        damaged(path, "numbers are not finite", "finite numbers", "NaN or infinity")
+    return values
+
+
+def cut(path: Path, expected: object, found: object) -> NoReturn:
+    """Refuse a text that ends too early or too late."""
+    raise FormatError(
+        path,
+        "the file is cut, or longer than it says",
+        expected=expected,
+        found=found,
+        fix=SIESTA_FILES.cut_fix,
+    )
