@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import click
 
-from dock.cli._common import (
-    Progress,
-    echo_json,
-    json_option,
-    overwrite_option,
-    parse_settings,
-    parse_shard,
-    quiet_option,
-    show_log,
-    table,
+from dock.cli.options import (
+    batch_options,
+    from_option,
+    run_options,
+    to_option,
+    writing_options,
 )
+from dock.cli.runner import Run, in_options, print_json
+from dock.results import table
 
 if TYPE_CHECKING:
-    from dock.converters.batch import Outcome, Report
+    from dock.converters.batch import BatchOptions, Outcome, Report
+    from dock.converters.format import WriteOptions
     from dock.converters.plan import Task
 
 __all__ = ["convert"]
@@ -38,46 +37,22 @@ More examples:
 """
 )
 @click.argument("runs", nargs=-1, metavar="[RUN]...")
-@click.option("--from", "source", metavar="FORMAT", help="Source format; default: recognised.")
-@click.option("--to", "target", metavar="FORMAT", default="deeph", help="Target [default: deeph].")
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="Target folder.")
-@click.option("--matrices", metavar="H,S,…", help="Only these matrices: H, S, DM, EDM, T, r, grad.")
-@click.option("--single-precision", is_flag=True, help="Store 32-bit numbers (half the size).")
-@click.option("--basis", type=click.Path(path_type=Path), help="Folder of the code's basis files.")
-@click.option("--potential", metavar="WHAT", help="Plane waves: vsc (or its path), or density.")
-@click.option("--quality", is_flag=True, help="Plane waves: also the spillage of the run's states.")
-@click.option(
-    "--set", "settings", multiple=True, metavar="NAME=VALUE", help="A format's own setting."
-)
-@click.option("--allow-lossy", is_flag=True, help="Write even what the target cannot hold fully.")
+@from_option
+@to_option
+@writing_options
 @click.option("--resume/--no-resume", default=True, help="Skip what is done already [default].")
-@overwrite_option
 @click.option("--dry-run", is_flag=True, help="Print the plan and stop.")
-@click.option("-j", "--jobs", type=int, help="Worker processes [default: as the data need].")
-@click.option("--mpi", is_flag=True, help="Share the work among the processes of mpirun or srun.")
-@click.option("--shard", metavar="I/N", help="Do only part I (from 0) of N parts.")
-@json_option
-@quiet_option
+@batch_options
+@run_options("the target's name", figure=False, jobs=False)
 def convert(
     runs: tuple[str, ...],
     source: str | None,
     target: str,
-    output: Path | None,
-    matrices: str | None,
-    single_precision: bool,
-    basis: Path | None,
-    potential: str | None,
-    quality: bool,
-    settings: tuple[str, ...],
-    allow_lossy: bool,
+    writing: WriteOptions,
     resume: bool,
-    overwrite: bool,
     dry_run: bool,
-    jobs: int | None,
-    mpi: bool,
-    shard: str | None,
-    as_json: bool,
-    quiet: bool,
+    batch: BatchOptions,
+    run: Run,
 ) -> int:
     """Convert runs of any code to the unified folder, or to any other code.
 
@@ -90,58 +65,39 @@ def convert(
     itself, several to folders below it. Nothing that exists is replaced without --overwrite;
     a rerun skips what it finished before.
     """
-    from dock.converters import WriteOptions
-    from dock.converters.batch import BatchOptions, run_plan
+    from dock.converters.batch import run_plan
     from dock.converters.plan import plan
 
-    show_log(quiet=quiet)
-    options = WriteOptions(
-        quantities=tuple(part.strip() for part in matrices.split(",")) if matrices else None,
-        single_precision=single_precision,
-        overwrite=overwrite,
-        allow_lossy=allow_lossy,
-        basis=basis,
-        command="dock " + " ".join(sys.argv[1:]),
-        settings=parse_settings((*settings, *_plane_waves(potential, quality=quality))),
-    )
     tasks = plan(
         _inputs(runs),
-        output,
+        run.output,
         source=source,
         target=target,
-        options=options,
-        basis=basis,
-        resume=resume and not overwrite,
+        options=replace(writing, overwrite=run.overwrite),
+        basis=writing.basis,
+        resume=resume and not run.overwrite,
     )
-    if source is None and not quiet:
+    if source is None and not run.quiet:
         names = ", ".join(dict.fromkeys(task.source_format for task in tasks))
         click.echo(f"dock: recognised: {names}", err=True)
     if dry_run:
-        _print_plan(tasks, as_json=as_json)
+        _print_plan(tasks, as_json=run.as_json)
         return 0
-    batch = BatchOptions(jobs, mpi, parse_shard(shard))
-    bar = Progress(len(tasks), "runs", quiet=quiet)
-    report = run_plan(tasks, batch, lambda done, _: bar.update(done))
-    if report.outcomes or not mpi:  # under MPI the first process has them all
-        _print_report(report, as_json=as_json, quiet=quiet)
+    report = run_plan(tasks, batch, run.progress("runs"))
+    if report.outcomes or not batch.mpi:  # under MPI the first process has them all
+        _print_report(report, as_json=run.as_json, quiet=run.quiet)
     return report.exit_code
-
-
-def _plane_waves(potential: str | None, *, quality: bool) -> list[str]:
-    """Return the two options as what they are, settings of one format."""
-    given = [] if potential is None else [f"potential={potential}"]
-    return [*given, "quality=wavefunctions"] if quality else given
 
 
 def _inputs(runs: tuple[str, ...]) -> list[str]:
     """Return the inputs; ``-`` stands for the lines of standard input."""
-    found: list[str] = []
+    inputs: list[str] = []
     for run in runs or (".",):
         if run == "-":
-            found += [line.strip() for line in sys.stdin if line.strip()]
+            inputs += [line.strip() for line in sys.stdin if line.strip()]
         else:
-            found.append(run)
-    return found
+            inputs.append(run)
+    return inputs
 
 
 def _print_plan(tasks: list[Task], *, as_json: bool) -> None:
@@ -156,7 +112,7 @@ def _print_plan(tasks: list[Task], *, as_json: bool) -> None:
     ]
     if as_json:
         for row in rows:
-            echo_json(row)
+            print_json(row)
     else:
         click.echo(table([list(row.values()) for row in rows], ["run", "from", "to", "target"]))
 
@@ -164,7 +120,7 @@ def _print_plan(tasks: list[Task], *, as_json: bool) -> None:
 def _print_report(report: Report, *, as_json: bool, quiet: bool) -> None:
     if as_json:
         for outcome in report.outcomes:
-            echo_json(
+            print_json(
                 {
                     "run": outcome.source,
                     "target": outcome.target,
@@ -176,7 +132,7 @@ def _print_report(report: Report, *, as_json: bool, quiet: bool) -> None:
             )
     for outcome in report.outcomes:
         if outcome.status == "failed":
-            click.echo(f"dock: {outcome.reason}", err=True)
+            click.echo(in_options(f"dock: {outcome.reason}"), err=True)
     if len(report.outcomes) == 1 and not as_json:
         _print_single(report.outcomes[0])
     elif not as_json and not quiet:

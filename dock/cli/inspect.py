@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from dock.cli._common import Progress, echo_json, json_option, quiet_option, show_log, table
+from dock.cli.options import from_option, json_option, path_argument, quiet_option
+from dock.cli.runner import Bar, print_json, show_log
+from dock.results import table
 
 if TYPE_CHECKING:
     from dock.core.check import Finding
@@ -15,14 +17,10 @@ if TYPE_CHECKING:
 
 __all__ = ["check", "diff", "formats", "info"]
 
-_FORMAT_OPTION = click.option(
-    "--from", "source", metavar="FORMAT", help="Format; default: recognised."
-)
-
 
 @click.command()
-@click.argument("path", default=".", type=click.Path(path_type=Path))
-@_FORMAT_OPTION
+@path_argument
+@from_option
 @json_option
 def info(path: Path, source: str | None, as_json: bool) -> None:
     """Show structure, basis, spin, Fermi level, matrices, conventions and origin of one run.
@@ -40,14 +38,14 @@ def info(path: Path, source: str | None, as_json: bool) -> None:
     entry, main = resolve(path, source)
     content = describe(entry, main)
     if as_json:
-        echo_json(content)
+        print_json(content)
     else:
         click.echo(_brief_text(content) if entry.describe is not None else _info_text(content))
 
 
 @click.command()
 @click.argument("paths", nargs=-1, metavar="[PATH]...")
-@_FORMAT_OPTION
+@from_option
 @json_option
 @quiet_option
 def check(paths: tuple[str, ...], source: str | None, as_json: bool, quiet: bool) -> int:
@@ -66,7 +64,7 @@ def check(paths: tuple[str, ...], source: str | None, as_json: bool, quiet: bool
 
     show_log(quiet=quiet)
     runs = find_runs(paths or (".",), source=source)
-    bar = Progress(len(runs), "folders", quiet=quiet)
+    bar = Bar("folders", quiet=quiet)
     n_bad = 0
     for done, (name, main, _) in enumerate(runs, 1):
         findings = findings_of(get_format(name), main)
@@ -74,10 +72,10 @@ def check(paths: tuple[str, ...], source: str | None, as_json: bool, quiet: bool
         n_bad += bad
         if as_json:
             items = [vars(finding) for finding in findings]
-            echo_json({"path": str(main), "format": name, "ok": not bad, "findings": items})
+            print_json({"path": str(main), "format": name, "ok": not bad, "findings": items})
         elif bad or len(runs) == 1:
             _print_findings(main, findings, alone=len(runs) == 1)
-        bar.update(done, f", {n_bad} with errors" if n_bad else "")
+        bar(done, len(runs), f", {n_bad} with errors" if n_bad else "")
     if not as_json:
         click.echo(f"{len(runs) - n_bad} sound, {n_bad} with errors")
     return 2 if n_bad else 0
@@ -115,7 +113,7 @@ def diff(first: Path, second: Path, rows: int, as_json: bool) -> None:
     comparison = compare_runs(read(first), read(second))
     for difference in comparison.differences:
         if as_json:
-            echo_json(_diff_content(difference))
+            print_json(_diff_content(difference))
         else:
             click.echo(_diff_text(difference, rows))
     lone = [(name, first) for name in comparison.only_first]
@@ -145,7 +143,7 @@ def formats(as_json: bool) -> None:
             click.echo(f"dock: note: {error}", err=True)
             continue
         if as_json:
-            echo_json(content)
+            print_json(content)
         letters = [" ".join(content[key]) or "–" for key in ("reads", "writes")]
         rows.append([name, *letters, content["versions"], content["title"]])
     if not as_json:

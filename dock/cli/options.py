@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import wraps
@@ -14,6 +15,8 @@ from dock.cli.runner import Run, show_log
 from dock.errors import UsageError
 
 if TYPE_CHECKING:
+    from dock.converters.batch import BatchOptions
+    from dock.converters.format import WriteOptions
     from dock.core.calculation import Calculation
     from dock.states.fermi_level import Method
     from dock.states.kmesh import KMesh, Reduction
@@ -21,6 +24,8 @@ if TYPE_CHECKING:
 __all__ = [
     "MeshOptions",
     "Projection",
+    "basis_option",
+    "batch_options",
     "electrons_option",
     "fermi_option",
     "filling_options",
@@ -36,8 +41,12 @@ __all__ = [
     "projection_options",
     "quiet_option",
     "run_options",
+    "settings_option",
+    "species_option",
     "threshold_option",
+    "to_option",
     "window_option",
+    "writing_options",
 ]
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -45,6 +54,24 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 path_argument = click.argument("path", default=".", type=click.Path(path_type=Path))
 from_option = click.option(
     "--from", "source", metavar="FORMAT", help="Format; default: recognised."
+)
+to_option = click.option(
+    "--to", "target", metavar="FORMAT", default="deeph", help="Target [default: deeph]."
+)
+basis_option = click.option(
+    "--basis",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Folder of the code's basis files: .ion, .pao or .orb.",
+)
+settings_option = click.option(
+    "--set", "settings", multiple=True, metavar="NAME=VALUE", help="A format's own setting."
+)
+species_option = click.option(
+    "--species",
+    multiple=True,
+    metavar="X=BASIS",
+    help="OpenMX: the basis of a species, C=C6.0-s2p2d1. Repeat for each.",
 )
 json_option = click.option(
     "--json", "as_json", is_flag=True, help="Print one JSON object per line instead of a table."
@@ -311,13 +338,13 @@ def parse_shard(text: str | None) -> tuple[int, int] | None:
     return int(first), int(second)
 
 
-def parse_settings(pairs: Sequence[str]) -> dict[str, str]:
-    """Return ``name=value`` pairs as a dictionary."""
+def parse_settings(pairs: Sequence[str], option: str = "--set") -> dict[str, str]:
+    """Return ``name=value`` pairs of an option as a dictionary."""
     settings = {}
     for pair in pairs:
         name, equals, value = pair.partition("=")
         if not equals or not name:
-            raise UsageError(f"--set takes name=value, found '{pair}'.")
+            raise UsageError(f"{option} takes name=value, found '{pair}'.")
         settings[name.strip()] = value.strip()
     return settings
 
@@ -341,3 +368,87 @@ def parse_atoms(text: str, n_atoms: int) -> list[int]:
             )
         atoms |= set(range(int(first) - 1, int(last)))
     return sorted(atoms)
+
+
+def _writing(
+    matrices: str | None,
+    single_precision: bool,
+    basis: Path | None,
+    species: tuple[str, ...],
+    potential: str | None,
+    quality: bool,
+    settings: tuple[str, ...],
+    allow_lossy: bool,
+) -> WriteOptions:
+    """Return what is written; options of one format alone become its settings."""
+    from dock.converters.format import WriteOptions
+
+    own = parse_settings(settings)
+    if species:
+        own["orbitals"] = ",".join(species)
+    if potential is not None:
+        own["potential"] = potential
+    if quality:
+        own["quality"] = "wavefunctions"
+    return WriteOptions(
+        quantities=tuple(part.strip() for part in matrices.split(",")) if matrices else None,
+        single_precision=single_precision,
+        allow_lossy=allow_lossy,
+        basis=basis,
+        command="dock " + " ".join(sys.argv[1:]),
+        settings=own,
+    )
+
+
+writing_options = _grouped(
+    "writing",
+    (
+        *("matrices", "single_precision", "basis", "species"),
+        *("potential", "quality", "settings", "allow_lossy"),
+    ),
+    _writing,
+    [
+        click.option(
+            "--matrices", metavar="H,S,…", help="Only these matrices: H, S, DM, EDM, T, r, grad."
+        ),
+        click.option(
+            "--single-precision", is_flag=True, help="Store 32-bit numbers (half the size)."
+        ),
+        basis_option,
+        species_option,
+        click.option(
+            "--potential", metavar="WHAT", help="Plane waves: vsc (or its path), or density."
+        ),
+        click.option(
+            "--quality", is_flag=True, help="Plane waves: also the spillage of the run's states."
+        ),
+        settings_option,
+        click.option(
+            "--allow-lossy", is_flag=True, help="Write even what the target cannot hold fully."
+        ),
+    ],
+)
+"""Adds what is written and how; the command gets it as one `WriteOptions` named ``writing``."""
+
+
+def _batch(jobs: int | None, mpi: bool, shard: str | None) -> BatchOptions:
+    from dock.converters.batch import BatchOptions
+
+    return BatchOptions(jobs, mpi, parse_shard(shard))
+
+
+batch_options = _grouped(
+    "batch",
+    ("jobs", "mpi", "shard"),
+    _batch,
+    [
+        click.option(
+            "-j", "--jobs", type=int, help="Worker processes [default: as the data need]."
+        ),
+        click.option(
+            "--mpi", is_flag=True, help="Share the work among the processes of mpirun or srun."
+        ),
+        click.option("--shard", metavar="I/N", help="Do only part I (from 0) of N parts."),
+    ],
+)
+"""Adds how many runs are gone about; the command gets it as `BatchOptions` named ``batch``."""

@@ -6,15 +6,9 @@ from pathlib import Path
 
 import click
 
-from dock.cli._common import (
-    echo_json,
-    json_option,
-    overwrite_option,
-    parse_settings,
-    quiet_option,
-    show_log,
-    table,
-)
+from dock.cli.options import basis_option, parse_settings, run_options, species_option
+from dock.cli.runner import Run, print_json
+from dock.results import table
 
 __all__ = ["compute_overlap"]
 
@@ -29,24 +23,9 @@ More examples:
 """,
 )
 @click.argument("structure", default=".", type=click.Path(path_type=Path))
-@click.option(
-    "--basis",
-    "basis_folder",
-    type=click.Path(path_type=Path),
-    metavar="DIR",
-    help="Folder of the basis files (.ion, .pao, .orb) [default: that of STRUCTURE].",
-)
-@click.option(
-    "-o", "--output", type=click.Path(path_type=Path), help="[default: overlap.h5 beside STRUCTURE]"
-)
+@basis_option
 @click.option("--code", default="auto", metavar="siesta|openmx|abacus", help="Whose basis files.")
-@click.option(
-    "--species",
-    "strings",
-    multiple=True,
-    metavar="X=BASIS",
-    help="OpenMX: the basis of a species, C=C6.0-s2p2d1. Repeat for each.",
-)
+@species_option
 @click.option(
     "--quantities", default="S", show_default=True, metavar="S,T,r,dS,dT", help="What to compute."
 )
@@ -58,23 +37,16 @@ More examples:
     help="Pairs of atoms: orbitals touch; also through projectors; those of a matrix.",
 )
 @click.option("--single-precision", is_flag=True, help="Store 32-bit numbers.")
-@overwrite_option
-@click.option("-j", "--jobs", type=int, help="Threads [default: the CPUs this process may use].")
-@json_option
-@quiet_option
+@run_options("overlap.h5 beside STRUCTURE", figure=False)
 def compute_overlap(
     structure: Path,
-    basis_folder: Path | None,
-    output: Path | None,
+    basis: Path | None,
     code: str,
-    strings: tuple[str, ...],
+    species: tuple[str, ...],
     quantities: str,
     pairs: str,
     single_precision: bool,
-    overwrite: bool,
-    jobs: int | None,
-    as_json: bool,
-    quiet: bool,
+    run: Run,
 ) -> None:
     """Compute the overlap of a structure that no DFT code has run, from the code's basis files.
 
@@ -84,28 +56,31 @@ def compute_overlap(
 
     STRUCTURE is a unified folder, POSCAR, CIF, extxyz, STRU, fdf, an OpenMX input, or a folder with
     one of them; the current folder when left out. Beside overlap.h5, POSCAR and info.json are
-    written where they are missing; existing ones are kept, and must agree. T is the kinetic energy,
+    written where they are missing; existing ones are kept, and must agree. The basis files are
+    looked for beside STRUCTURE unless --basis is given. T is the kinetic energy,
     r the position, dS and dT the gradients.
     """
-    show_log(quiet=quiet)
     from dock.overlap_folder import OverlapJob, OverlapTarget
 
-    target = OverlapTarget.of(structure, output)
+    target = OverlapTarget.of(structure, run.output)
     job = OverlapJob.prepare(
-        structure, basis_folder, target, code=code, strings=parse_settings(strings), pattern=pairs
+        structure,
+        basis,
+        target,
+        code=code,
+        strings=parse_settings(species, "--species"),
+        pattern=pairs,
     )
     rows = job.write(
         target,
         quantities.split(","),
         single_precision=single_precision,
-        overwrite=overwrite,
-        jobs=jobs,
+        overwrite=run.overwrite,
+        jobs=run.jobs,
     )
-    if as_json:
+    if run.as_json:
         for row in rows:
-            echo_json(row)
-    else:
-        cells = [
-            [row["quantity"], f"{row['pairs']}", f"{row['entries']}", row["path"]] for row in rows
-        ]
-        click.echo(table(cells, ["quantity", "pairs", "entries", "file"]))
+            print_json(row)
+        return
+    cells = [[row["quantity"], f"{row['pairs']}", f"{row['entries']}", row["path"]] for row in rows]
+    click.echo(table(cells, ["quantity", "pairs", "entries", "file"]))

@@ -23,17 +23,27 @@ if TYPE_CHECKING:
 __all__ = ["Bar", "Run", "folder_of", "in_options", "print_json", "show_log"]
 
 _OPTIONS = {
+    "allow_lossy": "--allow-lossy",
     "basis": "--basis",
+    "code": "--code",
     "electrons": "--electrons",
     "fermi_level": "--fermi",
+    "format": "--from",
     "jobs": "--jobs",
+    "mpi": "--mpi",
+    "output": "-o",
     "overwrite": "--overwrite",
+    "pairs": "--pairs",
+    "quantities": "--matrices",
     "s_threshold": "--s-threshold",
+    "source": "--from",
+    "target": "--to",
     "window": "--window",
 }
 """What the library calls an argument and the command line an option."""
 
-_ARGUMENT = re.compile(rf"(?<![\w'\"-])({'|'.join(_OPTIONS)})=([\w.…-]*[\w…])")
+_ARGUMENT = re.compile(rf"(?<![\w'\"-])({'|'.join(_OPTIONS)})='?([\w.…-]*[\w…])'?")
+_SETTING = re.compile(r"settings=\{'(\w+)': '([^']*)'\}")
 
 
 def in_options(message: str) -> str:
@@ -45,14 +55,16 @@ def in_options(message: str) -> str:
     'band.h5: exists already. Give --overwrite to replace it.'
     >>> in_options("to leave out what is nearly dependent, pass s_threshold=1e-5.")
     'to leave out what is nearly dependent, give --s-threshold 1e-5.'
+    >>> in_options("Pass settings={'mode': 'periodic'}, or source='siesta'.")
+    'Give --set mode=periodic, or --from siesta.'
     """
 
     def option(found: re.Match[str]) -> str:
         value = "" if found[2] == "True" else f" {found[2]}"
         return f"{_OPTIONS[found[1]]}{value}"
 
-    message = _ARGUMENT.sub(option, message)
-    return re.sub(r"\b([Pp])ass (?=((a|an) )?(\w+ )?--)", _give, message)
+    message = _SETTING.sub(r"--set \1=\2", _ARGUMENT.sub(option, message))
+    return re.sub(r"\b([Pp])ass (?=((a|an) )?(\w+ )?--?\w)", _give, message)
 
 
 def _give(found: re.Match[str]) -> str:

@@ -6,7 +6,7 @@ import contextlib
 import json
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
@@ -18,6 +18,8 @@ from dock.converters.plan import Task, plan, size_and_date
 from dock.converters.registry import get_format, read, transfer, write
 from dock.errors import DependencyError, DockError, OutputError, UsageError
 from dock.io.files import prepare_folder, write_text
+from dock.io.progress import Progress
+from dock.io.progress import Report as ProgressReport
 from dock.threads import available_cpus
 
 __all__ = ["MARKER", "BatchOptions", "Outcome", "Report", "convert", "run_plan"]
@@ -96,6 +98,10 @@ def convert(
     *,
     source: str | None = None,
     target: str = "deeph",
+    basis: str | Path | None = None,
+    settings: Mapping[str, str] | None = None,
+    overwrite: bool = False,
+    allow_lossy: bool = False,
     options: WriteOptions | None = None,
     batch: BatchOptions | None = None,
     jobs: int | None = None,
@@ -112,6 +118,13 @@ def convert(
         Source format; recognised by content when left out.
     target
         Target format.
+    basis
+        Folder of the code's basis files, where the runs lack them. Plane-wave runs are projected
+        onto that basis.
+    settings
+        What only the two formats understand, for reading and for writing.
+    overwrite, allow_lossy
+        Short for these fields of `WriteOptions`.
     options
         How to write.
     batch
@@ -128,14 +141,18 @@ def convert(
         When nothing could be planned: no runs, two runs with one target.
     """
     paths = [inputs] if isinstance(inputs, (str, Path)) else list(inputs)
-    tasks = plan(paths, output, source=source, target=target, options=options)
+    wanted = (options or WriteOptions()).completed(
+        settings, overwrite=overwrite, allow_lossy=allow_lossy
+    )
+    folder = None if basis is None else Path(basis)
+    tasks = plan(paths, output, source=source, target=target, options=wanted, basis=folder)
     return run_plan(tasks, batch or BatchOptions(jobs=jobs))
 
 
 def run_plan(
     tasks: Sequence[Task],
     batch: BatchOptions | None = None,
-    progress: Callable[[int, Outcome], None] | None = None,
+    progress: ProgressReport = None,
 ) -> Report:
     """Do the tasks; see `convert`.
 
@@ -146,7 +163,7 @@ def run_plan(
     batch
         Workers, MPI and sharding.
     progress
-        Called with the number of finished tasks and the latest outcome.
+        Counts finished tasks.
     """
     batch = batch or BatchOptions()
     if batch.shard is not None:
@@ -154,11 +171,12 @@ def run_plan(
         if not 0 <= part < parts:
             raise UsageError(f"the shard {part}/{parts} does not exist: give i/n with 0 ≤ i < n.")
         tasks = tasks[part::parts]
+    counter = Progress.of(progress)
+    counter.start(len(tasks))
     outcomes: dict[int, Outcome] = {}
     for index, outcome in _run(tasks, batch):
         outcomes[index] = outcome
-        if progress is not None:
-            progress(len(outcomes), outcome)
+        counter.advance()
     ordered = tuple(outcomes[index] for index in sorted(outcomes))
     if not ordered:  # an empty shard, or a process that only serves the first one under MPI
         return Report(())

@@ -26,7 +26,7 @@ def _read(path: Path, options: ReadOptions) -> Calculation:
     settings = options.settings
     if options.basis is None:
         raise MissingDataError(
-            "the folder of basis files", path, "Give --basis DIR: .ion, .pao or .orb files."
+            "the folder of basis files", path, "Pass basis=DIR: .ion, .pao or .orb files."
         )
     structure = read_run(path).structure
     strings = _strings(settings)
@@ -37,7 +37,7 @@ def _read(path: Path, options: ReadOptions) -> Calculation:
         raise MissingDataError(
             "the choice of orbitals",
             options.basis,
-            f"A .pao file holds more than a basis takes: --set orbitals={example}, or such.",
+            f"A .pao file holds more than a basis takes: settings={{'orbitals': '{example}'}}, or such.",
         )
     basis = basis_for(structure, read_basis_folder(options.basis, strings=strings))
     request = Request(
