@@ -37,7 +37,8 @@ def _read(path: Path, options: ReadOptions) -> Calculation:
         raise MissingDataError(
             "the choice of orbitals",
             options.basis,
-            f"A .pao file holds more than a basis takes: settings={{'orbitals': '{example}'}}, or such.",
+            "A .pao file holds more than a basis takes: "
+            f"settings={{'orbitals': '{example}'}}, or such.",
         )
     basis = basis_for(structure, read_basis_folder(options.basis, strings=strings))
     request = Request(

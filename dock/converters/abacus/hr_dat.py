@@ -9,17 +9,30 @@ values are complex; the row pointers do, as they must end with the number of ent
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 
-from dock.converters.abacus.sparse_base import SparseBlock, SparseSource, Step
+from dock.converters.abacus.sparse import SparseBlock, SparseFile, Step
 from dock.io.binary import BinaryReader, open_reader
 
-__all__ = ["binary_blocks", "binary_steps"]
+__all__ = ["DatFile"]
 
 
-def binary_steps(file: SparseSource) -> list[Step]:
-    """Walk through the records of a native binary file."""
+@dataclass(frozen=True)
+class DatFile(SparseFile):
+    """A file of native binary records."""
+
+    def find_steps(self) -> list[Step]:
+        """Walk through the records."""
+        return _steps(self)
+
+    def read_blocks(self, step: Step) -> Iterator[tuple[tuple[int, int, int], list[SparseBlock]]]:
+        """Yield the lattice vectors of one step with their matrix."""
+        return _blocks(self, step)
+
+
+def _steps(file: SparseFile) -> list[Step]:
     steps = []
     with open_reader(file.path, "=") as reader:
         while not reader.at_end:
@@ -36,7 +49,7 @@ def binary_steps(file: SparseSource) -> list[Step]:
     return steps
 
 
-def _binary_width(file: SparseSource, reader: BinaryReader) -> int:
+def _binary_width(file: SparseFile, reader: BinaryReader) -> int:
     """Return the bytes of a value, 8 or 16: the row pointers that follow end with the count.
 
     The reader stays where it is.
@@ -61,10 +74,9 @@ def _binary_width(file: SparseSource, reader: BinaryReader) -> int:
         reader.offset = start
 
 
-def binary_blocks(
-    file: SparseSource, step: Step
+def _blocks(
+    file: SparseFile, step: Step
 ) -> Iterator[tuple[tuple[int, int, int], list[SparseBlock]]]:
-    """Yield the lattice vectors of one step with their matrix."""
     with open_reader(file.path, "=") as reader:
         reader.offset = step.offset
         _, rows, count = _integers(reader, 3, "the header of a step")

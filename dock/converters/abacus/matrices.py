@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dock.converters.abacus.hr_csr import CsrFile
+from dock.converters.abacus.hr_dat import DatFile
 from dock.converters.abacus.hr_npz import npz_blocks
 from dock.converters.abacus.run import RunFiles
 from dock.converters.abacus.sparse import SparseBlock, SparseFile
@@ -24,7 +26,7 @@ from dock.core.structure import Structure
 from dock.errors import FormatError
 from dock.units import ABACUS
 
-__all__ = ["UNITS", "MatrixReader"]
+__all__ = ["UNITS", "MatrixReader", "from_pauli", "sparse_file", "to_pauli"]
 
 UNITS = {
     "hamiltonian": ABACUS.rydberg_ev,
@@ -36,6 +38,11 @@ UNITS = {
 """What one unit of each file is in `dock`."""
 
 _SPIN_NOISE = 1e-7  # the spin parts of an operator without spin differ by printing only
+
+
+def sparse_file(path: Path, size: int, n_vector: int = 1) -> SparseFile:
+    """Return a file of sparse matrices, text or native binary as its ending says."""
+    return (DatFile if path.suffix == ".dat" else CsrFile)(path, size, n_vector)
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,7 +117,7 @@ class MatrixReader:
         size = self.basis.n_orbitals * (2 if self.spin is Spin.NONCOLLINEAR else 1)
         if path.suffix == ".npz":
             return npz_blocks(path, self.basis, size)
-        file = SparseFile(path, size, n_vector)
+        file = sparse_file(path, size, n_vector)
         return file.blocks(file.choose(self.step))
 
     def _collect(

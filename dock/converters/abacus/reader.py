@@ -9,11 +9,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from dock.converters.abacus.matrices import MatrixReader
+from dock.converters.abacus.matrices import MatrixReader, sparse_file
 from dock.converters.abacus.orb import read_orb
 from dock.converters.abacus.run import RunFiles, find_run
-from dock.converters.abacus.running_log import Frame, RunLog, read_log
-from dock.converters.abacus.sparse import SparseFile
+from dock.converters.abacus.running_log import NSPIN, Frame, RunLog, read_log
 from dock.converters.abacus.stru import FOLD_MARGIN, StruFile, element_number, read_stru
 from dock.converters.format import ReadOptions
 from dock.core.basis import SHELL_LETTERS, Basis, Shell, shell_letter, shell_numbers
@@ -33,7 +32,7 @@ FOLDED = (
     "The run was gamma_only: ABACUS has added up all lattice vectors in the matrices, so only the "
     "Gamma point of this cell can be computed from them."
 )
-_SPINS = {1: Spin.NONE, 2: Spin.COLLINEAR, 4: Spin.NONCOLLINEAR}
+_SPINS = {number: spin for spin, number in NSPIN.items()}
 _HEADER = 4096  # bytes at the beginning of a matrix file that are looked through
 _CELL_TOLERANCE = 2e-5  # relative: the log prints six digits, the lattice constant likewise
 _POSITION_TOLERANCE = 1e-8  # in units of the cell: the log prints ten digits
@@ -176,7 +175,7 @@ def _step_number(files: RunFiles, basis: Basis, log: RunLog | None) -> int | Non
         path = files.matrices.get(quantity, (None,))[0]
         if path is not None and path.suffix != ".npz":
             size = log.n_basis if log is not None and log.n_basis else basis.n_orbitals
-            return SparseFile(path, size).choose(None).number
+            return sparse_file(path, size).choose(None).number
     return None
 
 

@@ -1,4 +1,7 @@
-"""The log of an ABACUS run, ``running_*.log``: structure, basis, Fermi level, convergence."""
+"""The log of an ABACUS run, ``running_*.log``: structure, basis, Fermi level, convergence.
+
+One that `dock` writes has the lines that readers of ABACUS's output look for, and says so.
+"""
 
 from __future__ import annotations
 
@@ -10,12 +13,17 @@ from typing import NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
+from dock._version import __version__
+from dock.converters.abacus.stru import FOLD_MARGIN
+from dock.core.calculation import Calculation
+from dock.core.spin import Spin
 from dock.errors import FormatError
 from dock.io.text import finite_numbers, parse_number, read_text
 from dock.units import ABACUS
 
-__all__ = ["Frame", "RunLog", "SpeciesLine", "read_log"]
+__all__ = ["NSPIN", "Frame", "RunLog", "SpeciesLine", "format_log", "read_log"]
 
+NSPIN = {Spin.NONE: 1, Spin.COLLINEAR: 2, Spin.NONCOLLINEAR: 4}
 BOHR = ABACUS.bohr_angstrom
 _FIX = "The run may still be writing, or the log was cut: copy it again."
 _TABLE = re.compile(
@@ -244,3 +252,40 @@ def _last_number(text: str, pattern: str) -> float | None:
 
 def _fail(path: Path, problem: str, *, where: str) -> NoReturn:
     raise FormatError(path, problem, where=where, fix=_FIX)
+
+
+def format_log(calc: Calculation) -> str:
+    """Return a log with the lines that readers of ABACUS's output look for."""
+    structure, basis = calc.structure, calc.basis
+    source = f"{calc.provenance.code} v{calc.provenance.version}".removesuffix(" v")
+    lines = [
+        f" written by dock {__version__}, not by ABACUS; the matrices come from {source}",
+        "",
+        " READING UNITCELL INFORMATION",
+        f" ntype = {len(basis.species)}",
+        f" lattice constant (Bohr) = {1.0 / BOHR!r}",
+        " lattice constant (Angstrom) = 1",
+    ]
+    for index, label in enumerate(basis.species):
+        ls = basis.ls(label)
+        zetas = [ls.count(l) for l in range(max(ls) + 1)]
+        lines += ["", f" READING ATOM TYPE {index + 1}", f" atom label = {label}"]
+        lines += [f" L={l}, number of zeta = {count}" for l, count in enumerate(zetas)]
+        lines.append(f" number of atom for this type = {structure.labels.count(label)}")
+    lines += ["", f" TOTAL ATOM NUMBER = {structure.n_atoms}", "DIRECT COORDINATES"]
+    lines.append("    atom                   x                   y                   z")
+    seen: dict[str, int] = {}
+    fractional = structure.fractional
+    fractional[np.abs(fractional) < FOLD_MARGIN] = 0.0
+    for label, point in zip(structure.labels, fractional, strict=True):
+        seen[label] = seen.get(label, 0) + 1
+        lines.append(f"taud_{label}{seen[label]} " + " ".join(repr(float(x)) for x in point))
+    lines += ["", " Lattice vectors: (Cartesian coordinate: in unit of a_0)"]
+    lines += [" " + " ".join(repr(float(x)) for x in vector) for vector in structure.cell]
+    rows = basis.n_orbitals * (2 if calc.spin is Spin.NONCOLLINEAR else 1)
+    lines += ["", f" NLOCAL = {rows}", f" nspin = {NSPIN[calc.spin]}"]
+    if calc.n_electrons is not None:
+        lines.append(f" AUTOSET number of electrons:  = {calc.n_electrons!r}")
+    if calc.fermi_level is not None:
+        lines.append(f" EFERMI = {calc.fermi_level!r} eV")
+    return "\n".join(lines) + "\n"

@@ -1,43 +1,99 @@
-"""Sparse matrices of ABACUS in real space: one file, its ionic steps, their lattice vectors.
+"""A file of sparse matrices of ABACUS in real space: its ionic steps, their lattice vectors.
 
 Every file is a sequence of ionic steps; a step is a sequence of lattice vectors R, each with one
 matrix in compressed rows. Both R and −R are always there: that, the counts and the row pointers
-show whether a file is complete.
+show whether a file is complete. Each layout is a class of its own, `dock.converters.abacus.hr_csr`
+and `dock.converters.abacus.hr_dat`.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple, NoReturn
 
-from dock.converters.abacus.hr_csr import text_blocks, text_steps
-from dock.converters.abacus.hr_dat import binary_blocks, binary_steps
-from dock.converters.abacus.sparse_base import SparseBlock, SparseSource, Step
+import numpy as np
+from numpy.typing import NDArray
+
+from dock.core.arrays import IntArray
 from dock.errors import FormatError, MissingDataError
+from dock.io.text import CUT_FIX
 
 __all__ = ["SparseBlock", "SparseFile", "Step"]
 
 
 @dataclass(frozen=True)
-class SparseFile(SparseSource):
-    """One file of sparse matrices; nothing is read before `blocks`.
+class Step:
+    """Where one ionic step stands in a file.
+
+    Attributes
+    ----------
+    number
+        Number of the step, from 0.
+    offset
+        Position of its header, bytes.
+    """
+
+    number: int
+    offset: int
+
+
+class SparseBlock(NamedTuple):
+    """The matrix of one lattice vector and one component, entry by entry.
+
+    Attributes
+    ----------
+    R
+        Lattice vector.
+    component
+        0, or 0, 1, 2 for the x, y, z of a position matrix.
+    rows, cols
+        (n,) indices from 0, rows ascending.
+    values
+        (n,) real or complex, in the file's units.
+    """
+
+    R: tuple[int, int, int]
+    component: int
+    rows: IntArray
+    cols: IntArray
+    values: NDArray[Any]
+
+
+@dataclass(frozen=True)
+class SparseFile(ABC):
+    """One file of sparse matrices; nothing is read before `steps` or `blocks`.
 
     Parameters
     ----------
     path
-        A text file (also compressed, ``.gz``) or a binary record (``.dat``).
+        The file.
     size
         Rows of the matrices: orbitals, doubled with spinors.
     n_vector
         3 for a file of position matrices, else 1.
     """
 
+    path: Path
+    size: int
+    n_vector: int = 1
+
+    @abstractmethod
+    def find_steps(self) -> list[Step]:
+        """Return the ionic steps in the order of the file; none where it is of another kind."""
+
+    @abstractmethod
+    def read_blocks(self, step: Step) -> Iterator[tuple[tuple[int, int, int], list[SparseBlock]]]:
+        """Yield the lattice vectors of one step with their matrices."""
+
     @property
     def steps(self) -> list[Step]:
         """The ionic steps, in the order of the file."""
         if not self.path.is_file():
             raise MissingDataError(self.path.name, self.path.parent, "Copy it there.")
-        found = binary_steps(self) if self.path.suffix == ".dat" else text_steps(self.path)
+        found = self.find_steps()
         if not found:
             raise FormatError(
                 self.path,
@@ -75,8 +131,7 @@ class SparseFile(SparseSource):
             When the file is cut, damaged, or of another size than the basis.
         """
         seen: set[tuple[int, int, int]] = set()
-        reader = binary_blocks if self.path.suffix == ".dat" else text_blocks
-        for R, blocks in reader(self, step):
+        for R, blocks in self.read_blocks(step):
             if R in seen:
                 self.fail(f"the lattice vector {R} occurs twice", f"step {step.number}")
             seen.add(R)
@@ -89,3 +144,43 @@ class SparseFile(SparseSource):
                 expected="with every lattice vector R also −R",
                 found=f"no partner of R = {alone[0]} ({len(alone)} such vectors)",
             )
+
+    def check_size(self, size: int) -> None:
+        """Refuse a file whose matrices have another size than the basis."""
+        if size != self.size:
+            self.fail(
+                "the matrices have another size than the basis",
+                "the header",
+                expected=f"{self.size} rows (from the log)",
+                found=f"{size}",
+            )
+
+    def rows(self, pointers: NDArray[np.int64], cols: IntArray, where: str) -> IntArray:
+        """Return the row of each entry; refuse pointers or columns that cannot be right."""
+        lengths = pointers[1:] - pointers[:-1]
+        if pointers[0] != 0 or pointers[-1] != len(cols) or np.any(lengths < 0):
+            self.fail(
+                "the row pointers are wrong",
+                where,
+                expected=f"ascending from 0 to {len(cols)}",
+                found=f"{pointers[0]} … {pointers[-1]}",
+            )
+        if cols.min() < 0 or cols.max() >= self.size:
+            self.fail(
+                "a column is out of range",
+                where,
+                expected=f"0 to {self.size - 1}",
+                found=f"{cols.min()} to {cols.max()}",
+            )
+        rows = np.repeat(np.arange(self.size, dtype=np.min_scalar_type(self.size)), lengths)
+        if not np.all((cols[1:] > cols[:-1]) | (rows[1:] > rows[:-1])):
+            self.fail("the columns of a row do not ascend", where)
+        return rows
+
+    def fail(
+        self, problem: str, where: str, *, expected: object = None, found: object = None
+    ) -> NoReturn:
+        """Refuse the file."""
+        raise FormatError(
+            self.path, problem, where=where, expected=expected, found=found, fix=CUT_FIX
+        )

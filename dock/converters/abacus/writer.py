@@ -12,12 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dock._version import __version__
-from dock.converters.abacus.csr_write import CsrWriter, new_header
+from dock.converters.abacus.hr_csr import CsrWriter, format_header
 from dock.converters.abacus.matrices import UNITS, from_pauli, to_pauli
+from dock.converters.abacus.running_log import NSPIN, format_log
 from dock.converters.abacus.stru import BOHR, FOLD_MARGIN, Species, format_stru
 from dock.converters.format import WriteOptions
 from dock.converters.origin import in_source_order, number_of
-from dock.core.basis import Basis
 from dock.core.calculation import Calculation
 from dock.core.matrix import AOMatrix
 from dock.core.orbital_order import reorder_entries, shell_orders
@@ -34,7 +34,6 @@ SETTINGS: Mapping[str, str] = {
     "suffix": "name of the output folder OUT.<suffix> (default: that of the source, or 'ABACUS')",
     "digits": "digits behind the point, 1 to 16 (default 16, which loses nothing)",
 }
-_NSPIN = {Spin.NONE: 1, Spin.COLLINEAR: 2, Spin.NONCOLLINEAR: 4}
 _NAMES = {
     "old": {
         "hamiltonian": "data-HR-sparse_SPIN{0}.csr",
@@ -82,7 +81,7 @@ def write_calculation(calc: Calculation, folder: Path, options: WriteOptions) ->
     texts = {
         folder / "STRU": format_stru(folded.structure, species, _lattice_constant(calc)),
         folder / "INPUT": _input(folded.spin, suffix),
-        out / "running_scf.log": _log_text(folded),
+        out / "running_scf.log": format_log(folded),
     }
     for path, text in texts.items():
         path.write_text(text, encoding="utf-8")
@@ -242,16 +241,11 @@ def _species(calc: Calculation) -> list[Species]:
             )
             continue
         number, symbol = structure.number_of[label], structure.element_of[label]
-        orbital = f"{symbol}_{_sorted(calc.basis, label)}.orb"
+        orbital = f"{symbol}_{calc.basis.describe(label)}.orb"  # ABACUS's own way: Si_2s2p1d
         result.append(Species(label, _mass(number), f"{symbol}.upf", orbital))
     if not known:
         _log.warning("ABACUS STRU: the names of pseudopotential and orbital files are placeholders")
     return result
-
-
-def _sorted(basis: Basis, label: str) -> str:
-    """Return a basis as ABACUS names it, ``2s2p1d``."""
-    return basis.describe(label)
 
 
 def _mass(number: int) -> float:
@@ -268,7 +262,7 @@ def _input(spin: Spin, suffix: str) -> str:
         "calculation scf",
         "basis_type lcao",
         "gamma_only 0",
-        f"nspin {_NSPIN[spin]}",
+        f"nspin {NSPIN[spin]}",
     ]
     if spin is Spin.NONCOLLINEAR:
         lines += ["noncolin 1", "lspinorb 1"]
@@ -281,41 +275,4 @@ def _header(structure: Structure) -> str:
     rows = [" " + " ".join(f"{number:.12g}" for number in vector) for vector in structure.cell]
     atoms = [" " + " ".join(f"{x:.12g}" for x in point) for point in structure.fractional]
     counts = " ".join(str(structure.labels.count(label)) for label in labels)
-    return new_header("\n".join(rows), " ".join(labels), counts, "\n".join(atoms))
-
-
-def _log_text(calc: Calculation) -> str:
-    """Return a log with the lines that readers of ABACUS's output look for."""
-    structure, basis = calc.structure, calc.basis
-    source = f"{calc.provenance.code} v{calc.provenance.version}".removesuffix(" v")
-    lines = [
-        f" written by dock {__version__}, not by ABACUS; the matrices come from {source}",
-        "",
-        " READING UNITCELL INFORMATION",
-        f" ntype = {len(basis.species)}",
-        f" lattice constant (Bohr) = {1.0 / BOHR!r}",
-        " lattice constant (Angstrom) = 1",
-    ]
-    for index, label in enumerate(basis.species):
-        ls = basis.ls(label)
-        zetas = [ls.count(l) for l in range(max(ls) + 1)]
-        lines += ["", f" READING ATOM TYPE {index + 1}", f" atom label = {label}"]
-        lines += [f" L={l}, number of zeta = {count}" for l, count in enumerate(zetas)]
-        lines.append(f" number of atom for this type = {structure.labels.count(label)}")
-    lines += ["", f" TOTAL ATOM NUMBER = {structure.n_atoms}", "DIRECT COORDINATES"]
-    lines.append("    atom                   x                   y                   z")
-    seen: dict[str, int] = {}
-    fractional = structure.fractional
-    fractional[np.abs(fractional) < FOLD_MARGIN] = 0.0
-    for label, point in zip(structure.labels, fractional, strict=True):
-        seen[label] = seen.get(label, 0) + 1
-        lines.append(f"taud_{label}{seen[label]} " + " ".join(repr(float(x)) for x in point))
-    lines += ["", " Lattice vectors: (Cartesian coordinate: in unit of a_0)"]
-    lines += [" " + " ".join(repr(float(x)) for x in vector) for vector in structure.cell]
-    rows = basis.n_orbitals * (2 if calc.spin is Spin.NONCOLLINEAR else 1)
-    lines += ["", f" NLOCAL = {rows}", f" nspin = {_NSPIN[calc.spin]}"]
-    if calc.n_electrons is not None:
-        lines.append(f" AUTOSET number of electrons:  = {calc.n_electrons!r}")
-    if calc.fermi_level is not None:
-        lines.append(f" EFERMI = {calc.fermi_level!r} eV")
-    return "\n".join(lines) + "\n"
+    return format_header("\n".join(rows), " ".join(labels), counts, "\n".join(atoms))

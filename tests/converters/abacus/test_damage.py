@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import dock.converters.abacus as abacus
-from dock.converters.abacus.sparse import SparseFile
+from dock.converters.abacus.matrices import sparse_file
 from dock.core.spin import Spin
 from dock.errors import DockError, FormatError, MissingDataError
 
@@ -220,7 +220,7 @@ def test_binary_records(copy_run):
     again = abacus.read(folder)
     mine, theirs = calc.hamiltonian.aligned(again.hamiltonian)
     np.testing.assert_allclose(theirs.entries, mine.entries, rtol=1e-14)
-    file = SparseFile(out / "hrs1_nao.dat", 26)
+    file = sparse_file(out / "hrs1_nao.dat", 26)
     assert [step.number for step in file.steps] == [0]
     for end in np.linspace(0, len(data) - 1, 40).astype(int):
         (out / "hrs1_nao.dat").write_bytes(data[:end])
