@@ -77,7 +77,7 @@ def _abacus(folder: Path, strings: Mapping[str, str]) -> list[SpeciesBasis]:  # 
 
 
 def _openmx(folder: Path, strings: Mapping[str, str]) -> list[SpeciesBasis]:
-    from dock.converters.openmx.basis import shells_of_pao
+    from dock.converters.openmx.pao import shells_of_pao
     from dock.converters.openmx.species import Species
 
     result = []

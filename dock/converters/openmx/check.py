@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from dock.converters.openmx.out import read_out
 from dock.converters.openmx.scfout import ScfoutFile
-from dock.converters.openmx.textout import read_out
 from dock.core.check import Finding
 from dock.errors import DockError
 

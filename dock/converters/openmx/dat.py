@@ -1,8 +1,8 @@
-"""Read OpenMX input files: a ``.dat``, or the text embedded in a scfout."""
+"""OpenMX's input, a ``.dat`` file or the text in a scfout: read, and written at its least."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -17,7 +17,14 @@ from dock.errors import FormatError, UsageError
 from dock.io.text import load_text
 from dock.units import OPENMX
 
-__all__ = ["KpathSegment", "OpenmxInput", "SpinMode", "parse_input", "read_input"]
+__all__ = [
+    "KpathSegment",
+    "OpenmxInput",
+    "SpinMode",
+    "minimal_input",
+    "parse_input",
+    "read_input",
+]
 
 LengthUnit = Literal["ang", "au", "frac"]
 SpinMode = Literal["off", "on", "nc"]
@@ -323,3 +330,107 @@ def _kpath(source: InputText) -> Iterator[KpathSegment]:
         n, *k = source.floats(words[:7], 7, keyword, line)
         first, last = ([*words[7:9], "", ""])[:2]
         yield KpathSegment(int(n), (k[0], k[1], k[2]), (k[3], k[4], k[5]), (first, last))
+
+
+def minimal_input(
+    species: Sequence[Species],
+    atom_species: ArrayLike,
+    positions_bohr: ArrayLike,
+    cell_bohr: ArrayLike,
+    *,
+    spin: SpinMode = "off",
+    spin_orbit: bool = False,
+    system_name: str = "dock",
+    temperature: float = 300.0,
+    kgrid: tuple[int, int, int] = (1, 1, 1),
+    solver: str = "Band",
+    xc: str = "GGA-PBE",
+    charges: ArrayLike | None = None,
+) -> str:
+    """Make the input text that OpenMX's tools and this reader need inside an scfout file.
+
+    Parameters
+    ----------
+    species
+        The species; `Species.parse` and `basis_string` make them.
+    atom_species
+        int (N,): index into `species` of each atom.
+    positions_bohr
+        float (N, 3): Cartesian, Bohr.
+    cell_bohr
+        float (3, 3): lattice vectors as rows, Bohr.
+    spin, spin_orbit, system_name, temperature, kgrid, solver, xc
+        The values of the keywords; the temperature in Kelvin.
+    charges
+        float (N, 2): initial up and down electrons; zeros if not given.
+
+    Returns
+    -------
+    str
+        Text that `parse_input` reads back to the same numbers.
+
+    Raises
+    ------
+    UsageError
+        When an array has the wrong shape or an index has no species.
+
+    Examples
+    --------
+    >>> text = minimal_input(
+    ...     [Species.parse("H", "H5.0-s1", "H_PBE19")], [0], [[0, 0, 0]], 9 * np.eye(3)
+    ... )
+    >>> parse_input(text, "h.dat").cell_bohr[0].tolist()
+    [9.0, 0.0, 0.0]
+    """
+    cell = np.asarray(cell_bohr, dtype=np.float64)
+    if cell.shape != (3, 3):
+        raise UsageError(f"A cell of shape {cell.shape}: expected (3, 3).")
+    atoms = _atom_lines(species, np.asarray(atom_species, np.int64), positions_bohr, charges)
+    lines = [
+        f"System.Name               {system_name}",
+        f"Species.Number            {len(species)}",
+        *_format_block(
+            "Definition.of.Atomic.Species", (f" {s.label} {s.pao} {s.vps}" for s in species)
+        ),
+        f"Atoms.Number              {len(atoms)}",
+        "Atoms.SpeciesAndCoordinates.Unit   AU",
+        *_format_block("Atoms.SpeciesAndCoordinates", atoms),
+        "Atoms.UnitVectors.Unit    AU",
+        *_format_block("Atoms.UnitVectors", (f" {_floats(row)}" for row in cell)),
+        f"scf.XcType                {xc}",
+        f"scf.SpinPolarization      {spin}",
+        f"scf.SpinOrbit.Coupling    {'on' if spin_orbit else 'off'}",
+        f"scf.ElectronicTemperature {temperature!r}",
+        f"scf.EigenvalueSolver      {solver}",
+        f"scf.Kgrid                 {kgrid[0]} {kgrid[1]} {kgrid[2]}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _atom_lines(
+    species: Sequence[Species],
+    index: NDArray[np.int64],
+    positions_bohr: ArrayLike,
+    charges: ArrayLike | None,
+) -> list[str]:
+    """Return number, label, position and initial electrons of each atom."""
+    positions = np.asarray(positions_bohr, dtype=np.float64)
+    electrons = np.zeros((len(index), 2)) if charges is None else np.asarray(charges, np.float64)
+    for what, values, width in (("Positions", positions, 3), ("Charges", electrons, 2)):
+        if values.shape != (len(index), width):
+            raise UsageError(f"{what} of shape {values.shape}: expected ({len(index)}, {width}).")
+    if not len(index) or index.min() < 0 or index.max() >= len(species):
+        raise UsageError(f"Each atom needs a species index from 0 to {len(species) - 1}.")
+    columns = zip(index, positions, electrons, strict=True)
+    return [
+        f"{number:6d} {species[kind].label:6s} {_floats(place)}  {up:.6f} {down:.6f}"
+        for number, (kind, place, (up, down)) in enumerate(columns, 1)
+    ]
+
+
+def _format_block(name: str, lines: Iterable[str]) -> list[str]:
+    return [f"<{name}", *lines, f"{name}>"]
+
+
+def _floats(row: NDArray[np.float64]) -> str:
+    return " ".join(f"{value:24.16e}" for value in row)

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dock.converters.format import ReadOptions
-from dock.converters.openmx.basis import shells_of_input
 from dock.converters.openmx.dat import OpenmxInput, parse_input
+from dock.converters.openmx.pao import shells_of_input
 from dock.converters.openmx.scfout import ScfoutFile
 from dock.core.basis import Basis
 from dock.core.blocks import BlockLayout

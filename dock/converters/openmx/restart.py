@@ -20,7 +20,7 @@ from dock.converters.openmx.scfout_content import OPENMX_FILES, SPIN_SWITCHES, S
 from dock.converters.openmx.species import Species
 from dock.core.basis import shell_letter
 from dock.errors import OutputError, UsageError
-from dock.io.binary import open_reader
+from dock.io.binary import BinaryReader, open_reader
 from dock.io.files import atomic_path, prepare_folder, write_text
 from dock.io.text import load_text
 
@@ -199,12 +199,10 @@ def read_restart_atom(path: str | Path) -> RestartAtom:
             _wrong(path, "neighbour list", f"atoms 1 to {n_atoms}", "other atoms")
         energy = float(reader.take("f8", 1, "the band energy")[0])
         entries = n_orbitals * int(lists[5].sum(dtype=np.int64))
-        matrices = []
-        for count in (components, 3 if switch == 3 else 0, components):
-            values = reader.take("f8", count * entries, "the matrices")
-            if not np.isfinite(values).all():
-                _wrong(path, "matrices", "finite numbers", "NaN or infinity")
-            matrices.append(values.reshape(count, entries))
+        hamiltonian, imaginary, density = (
+            _matrices(reader, count, entries)
+            for count in (components, 3 if switch == 3 else 0, components)
+        )
         reader.finish()
     return RestartAtom(
         spin_switch=switch,
@@ -217,10 +215,18 @@ def read_restart_atom(path: str | Path) -> RestartAtom:
         neighbour_species=lists[4],
         neighbour_orbitals=lists[5],
         band_energy=energy,
-        hamiltonian=matrices[0],
-        hamiltonian_imag=matrices[1],
-        density=matrices[2],
+        hamiltonian=hamiltonian,
+        hamiltonian_imag=imaginary,
+        density=density,
     )
+
+
+def _matrices(reader: BinaryReader, count: int, n_entries: int) -> NDArray[np.float64]:
+    """Read `count` matrices of one atom."""
+    values = reader.take("f8", count * n_entries, "the matrices")
+    if not np.isfinite(values).all():
+        _wrong(reader.path, "matrices", "finite numbers", "NaN or infinity")
+    return values.reshape(count, n_entries)
 
 
 def read_restart_grid(path: str | Path) -> tuple[int, tuple[int, int, int], int]:

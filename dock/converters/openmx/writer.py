@@ -13,11 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dock.converters.format import WriteOptions
-from dock.converters.openmx.dat import OpenmxInput, SpinMode, parse_input
-from dock.converters.openmx.minimalinput import minimal_input
+from dock.converters.openmx.dat import OpenmxInput, SpinMode, minimal_input, parse_input
 from dock.converters.openmx.restart import RESTART_RECIPE, write_restart
+from dock.converters.openmx.scfout import write_scfout
 from dock.converters.openmx.scfout_content import Scfout, box_cells
-from dock.converters.openmx.scfout_write import write_scfout
 from dock.converters.openmx.species import Species, basis_string
 from dock.converters.origin import in_source_order, number_of
 from dock.core.basis import Basis

@@ -9,12 +9,10 @@ import numpy as np
 import pytest
 from scipy.linalg import eigh
 
-from dock.converters.openmx.dat import parse_input
-from dock.converters.openmx.minimalinput import minimal_input
-from dock.converters.openmx.scfout import ScfoutFile, box_cells
-from dock.converters.openmx.scfout_write import write_scfout
+from dock.converters.openmx.band import read_band
+from dock.converters.openmx.dat import minimal_input, parse_input
+from dock.converters.openmx.scfout import ScfoutFile, box_cells, write_scfout
 from dock.converters.openmx.species import Species
-from dock.converters.openmx.textout import read_band
 from dock.units import OPENMX
 
 _SPEC = importlib.util.spec_from_file_location(

@@ -10,8 +10,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dock.converters.openmx.scfout import Scfout, ScfoutFile, box_cells, section_counts
-from dock.converters.openmx.scfout_write import split_lines, write_scfout
+from dock.converters.openmx.scfout import (
+    Scfout,
+    ScfoutFile,
+    box_cells,
+    section_counts,
+    split_lines,
+    write_scfout,
+)
 from dock.errors import (
     DockError,
     FormatError,

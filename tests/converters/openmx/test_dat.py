@@ -7,8 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dock.converters.openmx.dat import parse_input, read_input
-from dock.converters.openmx.minimalinput import minimal_input
+from dock.converters.openmx.dat import minimal_input, parse_input, read_input
 from dock.converters.openmx.scfout import ScfoutFile
 from dock.converters.openmx.species import PaoName, Species, basis_string, element_number
 from dock.errors import FormatError, MissingDataError, UsageError
@@ -260,7 +259,7 @@ class TestMinimalInput:
         ("which", "positions", "cell", "problem"),
         [
             ([0, 0], [[0, 0, 0]], np.eye(3), "Positions of shape"),
-            ([0], [[0, 0, 0]], np.eye(2), "a cell of shape"),
+            ([0], [[0, 0, 0]], np.eye(2), "A cell of shape"),
             ([1], [[0, 0, 0]], np.eye(3), "species index from 0 to 0"),
             ([], np.zeros((0, 3)), np.eye(3), "species index"),
         ],

@@ -5,7 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from dock.converters.openmx.textout import read_band, read_out
+from dock.converters.openmx.band import read_band
+from dock.converters.openmx.out import read_out
 from dock.errors import FormatError, MissingDataError
 from dock.units import OPENMX
 

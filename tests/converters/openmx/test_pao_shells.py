@@ -5,8 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dock.converters.openmx.basis import SUBDIVISION, radial_of_pao, shells_of_pao
-from dock.converters.openmx.pao import PaoFile, read_pao
+from dock.converters.openmx.pao import SUBDIVISION, PaoFile, radial_of_pao, read_pao, shells_of_pao
 from dock.converters.openmx.species import Species
 from dock.errors import FormatError, MissingDataError
 
