@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dock.converters.aims.check import check_run
-from dock.converters.aims.reader import detect_run, inputs, read_calculation
+from dock.converters.aims.reader import read_calculation
+from dock.converters.aims.run import detect_run, input_files
 from dock.converters.aims.writer import SETTINGS, write_calculation
 from dock.converters.format import Format
 from dock.core.spin import Spin
@@ -24,7 +25,7 @@ FORMAT = Format(
     detect=detect_run,
     read=read_calculation,
     write=write_calculation,
-    inputs=inputs,
+    inputs=input_files,
     check=check_run,
     settings=SETTINGS,
     notes=(

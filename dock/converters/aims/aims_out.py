@@ -1,4 +1,7 @@
-"""The log of an FHI-aims run: version, Fermi level, electrons, convergence."""
+"""The log of an FHI-aims run, ``aims.out``: version, Fermi level, electrons, convergence.
+
+One that `dock` writes has the lines that readers of FHI-aims' output look for, and says so.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +9,11 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from dock._version import __version__
+from dock.core.calculation import Calculation
 from dock.io.text import parse_number, read_text
 
-__all__ = ["RunLog", "find_log", "read_log"]
+__all__ = ["RunLog", "find_log", "format_log", "read_log"]
 
 _HEAD = 4096  # bytes of a file in which FHI-aims names itself
 _FERMI = re.compile(
@@ -77,3 +82,17 @@ def _last(text: str, pattern: re.Pattern[str]) -> float | None:
         return parse_number(found[-1]) if found else None
     except ValueError:
         return None
+
+
+def format_log(calc: Calculation) -> str:
+    """Return a log with the lines that readers of FHI-aims' output look for."""
+    source = f"{calc.provenance.code} {calc.provenance.version}".strip()
+    lines = [f" written by dock {__version__}, not by FHI-aims; the matrices come from {source}"]
+    version = calc.provenance.version
+    if calc.provenance.code == "FHI-aims" and re.fullmatch(r"\S+", version):
+        lines.append(f"  FHI-aims version      : {version}")
+    if calc.n_electrons is not None:
+        lines.append(f"  | Formal number of electrons : {calc.n_electrons!r}")
+    if calc.fermi_level is not None:
+        lines.append(f"  | Chemical potential (Fermi level): {calc.fermi_level!r} eV")
+    return "\n".join(lines) + "\n"

@@ -9,28 +9,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dock.converters.aims.rs_files import EntrySlice, SparseIndices
+from dock.converters.aims.rs_files import EntrySlice, SparseIndices, fold_shifts
 from dock.converters.sparse_blocks import distinct, orbital_targets
 from dock.core.arrays import FloatArray
 from dock.core.basis import Basis
 from dock.core.pairs import Pairs
 from dock.core.structure import Structure
 
-__all__ = ["BlockPattern", "fold_shifts"]
+__all__ = ["BlockPattern"]
 
 _EDGE = 1e-6  # fractional coordinates this near to ±1/2 may have been folded either way
-
-
-def fold_shifts(fractional: FloatArray) -> NDArray[np.int64]:
-    """Return n with ``fractional − n`` in (−½, ½]; ½ itself stays, also when rounding moved it.
-
-    Examples
-    --------
-    >>> fold_shifts(np.array([[2 / 3, 0.5, -0.5], [0.5 + 1e-12, -0.6, 1.2]])).tolist()
-    [[1, 0, -1], [0, -1, 1]]
-    """
-    shifts: NDArray[np.int64] = np.ceil(fractional - 0.5 - 1e-9).astype(np.int64)
-    return shifts
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,8 +13,10 @@ from numpy.typing import NDArray
 from dock.converters.aims.aims_out import RunLog, find_log, read_log
 from dock.converters.aims.basis_indices import read_basis
 from dock.converters.aims.geometry_in import read_geometry
+from dock.converters.aims.h_s_matrices import read_triangle
 from dock.converters.aims.pattern import BlockPattern
-from dock.converters.aims.rs_files import read_indices
+from dock.converters.aims.rs_files import read_indices, read_values
+from dock.converters.aims.run import check_files, read_control, run_files
 from dock.converters.format import ReadOptions
 from dock.converters.sparse_blocks import orbital_targets
 from dock.core.basis import Basis
@@ -23,57 +25,17 @@ from dock.core.matrix import AOMatrix
 from dock.core.pairs import Pairs
 from dock.core.spin import Spin
 from dock.core.structure import Structure
-from dock.errors import FormatError, MissingDataError
-from dock.io.hdf5 import open_hdf5
-from dock.io.text import CUT_FIX, TextNumbers, parse_number
+from dock.errors import MissingDataError
+from dock.io.text import parse_number
 from dock.units import AIMS
 
-__all__ = ["SECOND_VARIATION", "detect_run", "read_calculation", "run_files"]
+__all__ = ["SECOND_VARIATION", "read_calculation"]
 
 SECOND_VARIATION = (
     "control.in asks for include_spin_orbit: FHI-aims adds it after self-consistency, and the "
     "matrices are those without it."
 )
 _UNITS = {"overlap": 1.0, "hamiltonian": AIMS.hartree_ev}
-_DATASET = "sparse_matrix"
-
-
-def run_files(folder: Path) -> dict[str, tuple[Path, ...]]:
-    """Return the matrix files of a run by quantity; spin up before spin down.
-
-    Text files come before HDF5, those of a periodic run before a molecule's.
-    """
-    choices = {
-        "overlap": (("rs_overlap.out",), ("rs_overlap.h5",), ("overlap-matrix.out",)),
-        "hamiltonian": (
-            ("rs_hamiltonian.out",),
-            ("rs_hamiltonian_up.out", "rs_hamiltonian_dn.out"),
-            ("rs_hamiltonian.h5",),
-            ("rs_hamiltonian_up.h5", "rs_hamiltonian_down.h5"),
-            ("rs_hamiltonian_up.h5", "rs_hamiltonian_dn.h5"),
-            ("hamiltonian.out",),
-        ),
-    }
-    periodic = (folder / "rs_indices.out").is_file()
-    found = {}
-    for quantity, names in choices.items():
-        for group in names:
-            paths = tuple(folder / name for name in group)
-            if group[0].startswith("rs_") == periodic and all(path.is_file() for path in paths):
-                found[quantity] = paths
-                break
-    return found
-
-
-def detect_run(path: Path) -> Path | None:
-    """Recognise the folder of a run with matrices, or a file in it; else None."""
-    if path.is_file():
-        known = path.name in ("geometry.in", "control.in", "rs_indices.out", "basis-indices.out")
-        matrix = any(path in group for group in run_files(path.parent).values())
-        return detect_run(path.parent) if known or matrix else None
-    if not path.is_dir() or not (path / "basis-indices.out").is_file():
-        return None
-    return path if run_files(path) else None
 
 
 def read_calculation(path: Path, options: ReadOptions | None = None) -> Calculation:  # noqa: ARG001
@@ -103,12 +65,12 @@ def read_calculation(path: Path, options: ReadOptions | None = None) -> Calculat
     structure = read_geometry(folder / "geometry.in")
     basis = read_basis(folder / "basis-indices.out", structure.labels)
     files = run_files(folder)
-    _check_files(folder, files)
+    check_files(folder, files)
     log_path = find_log(folder)
     log = read_log(log_path) if log_path is not None else None
     collinear = len(files.get("hamiltonian", ())) == 2
     spin = Spin.COLLINEAR if collinear else Spin.NONE
-    control = _control(folder)
+    control = read_control(folder)
     run = _Run(folder, files, structure, basis, spin)
     return Calculation(
         structure,
@@ -120,26 +82,6 @@ def read_calculation(path: Path, options: ReadOptions | None = None) -> Calculat
         _provenance(files, log, control),
         str(path),
     )
-
-
-def _check_files(folder: Path, files: dict[str, tuple[Path, ...]]) -> None:
-    """Refuse a folder without matrices, with one spin only, or with files of two runs."""
-    names = ("rs_hamiltonian", "rs_hamiltonian_up", "rs_hamiltonian_dn")
-    there = {name for name in names if (folder / f"{name}.out").is_file()}
-    if ("rs_hamiltonian" in there and len(there) > 1) or len(there - {"rs_hamiltonian"}) == 1:
-        raise FormatError(
-            folder,
-            "the Hamiltonian files do not belong together",
-            expected="rs_hamiltonian.out, or both rs_hamiltonian_up.out and rs_hamiltonian_dn.out",
-            found=", ".join(sorted(f"{name}.out" for name in there)),
-            fix="Move the files of the other run away, or copy the missing one.",
-        )
-    if not files:
-        raise MissingDataError(
-            "a Hamiltonian or overlap of FHI-aims",
-            folder,
-            "Give 'output_rs_matrices plain' in control.in (periodic), or 'output h_s_matrices'.",
-        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -172,13 +114,13 @@ class _Run:
     def _periodic(self, paths: tuple[Path, ...]) -> tuple[Pairs, NDArray[np.float64]]:
         entries = np.zeros((len(paths), self.pattern.n_entries))
         for path, part in zip(paths, entries, strict=True):
-            self.pattern.scatter(_values(path, self.pattern.indices.n_stored), part)
+            self.pattern.scatter(read_values(path, self.pattern.indices.n_stored), part)
         return self.pattern.pairs, entries
 
     def _cluster(self, path: Path) -> tuple[Pairs, NDArray[np.float64]]:
         """Read ``i j value`` lines of the upper triangle, column by column."""
         size, n_atoms = self.basis.n_orbitals, self.basis.n_atoms
-        matrix = _triangle(path, size)
+        matrix = read_triangle(path, size)
         place, sign = orbital_targets(self.basis, "aims")
         order = self.basis.offsets[self.basis.table.atom] + place
         turned = np.empty_like(matrix)
@@ -195,59 +137,6 @@ class _Run:
             for b in range(n_atoms)
         ]
         return pairs, np.concatenate(parts)[None]
-
-
-def _values(path: Path, count: int) -> NDArray[np.float64]:
-    """Return the numbers of a sparse file, text or HDF5, the dummy included."""
-    if path.suffix != ".h5":
-        with TextNumbers(path) as numbers:
-            return numbers.take_rest(count, np.float64, "entries of rs_indices.out")
-    with open_hdf5(path, CUT_FIX) as file:
-        values = np.asarray(file[_DATASET][...], dtype=np.float64).ravel()
-    if len(values) != count:
-        raise FormatError(
-            path,
-            "the file does not fit its indices",
-            where=_DATASET,
-            expected=f"{count} numbers, as rs_indices.out says",
-            found=f"{len(values)}",
-            fix="Both must come from one run.",
-        )
-    return values
-
-
-def _triangle(path: Path, size: int) -> NDArray[np.float64]:
-    """Return the symmetric matrix of a file with all elements of the upper triangle."""
-    count = size * (size + 1) // 2
-    with TextNumbers(path) as numbers:
-        table = numbers.take_rest(3 * count, np.float64, "lines 'i j value'").reshape(-1, 3)
-    cols = np.repeat(np.arange(size), np.arange(1, size + 1))
-    rows = np.arange(count) - np.repeat(np.cumsum(np.arange(size)), np.arange(1, size + 1))
-    wrong = np.flatnonzero((table[:, 0] != rows + 1) | (table[:, 1] != cols + 1))
-    if len(wrong):
-        line = int(wrong[0])
-        raise FormatError(
-            path,
-            "the elements are not those of one upper triangle",
-            where=f"line {line + 1}",
-            expected=f"{count} lines, columns 1 to {size} one after another",
-            found=f"{table[line, :2].tolist()}",
-            fix="It belongs to another basis, is damaged, or has two spins (not supported).",
-        )
-    matrix = np.zeros((size, size))
-    matrix[rows, cols] = table[:, 2]
-    matrix[cols, rows] = table[:, 2]
-    return matrix
-
-
-def _control(folder: Path) -> dict[str, str]:
-    """Return the keywords of control.in, lower case, with the rest of their line."""
-    path = folder / "control.in"
-    if not path.is_file():
-        return {}
-    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-    words = [line.split("#")[0].split(maxsplit=1) for line in lines]
-    return {word[0].lower(): word[1].strip() if len(word) > 1 else "" for word in words if word}
 
 
 def _electrons(structure: Structure, log: RunLog | None, control: dict[str, str]) -> float | None:
@@ -279,12 +168,3 @@ def _provenance(
     if notes:
         extra["notes"] = notes
     return Provenance("FHI-aims", log.version if log else "", tuple(names), "", extra)
-
-
-def inputs(path: Path) -> list[Path]:
-    """Return the files that decide whether a run has changed."""
-    found = [file for group in run_files(path).values() for file in group]
-    names = ("rs_indices.out", "basis-indices.out", "geometry.in", "control.in")
-    found += [path / name for name in names if (path / name).is_file()]
-    log = find_log(path)
-    return [*found, log] if log is not None else found

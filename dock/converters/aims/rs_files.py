@@ -1,23 +1,40 @@
-"""rs_indices.out: which cell, row and column each number of FHI-aims' sparse files belongs to."""
+"""The sparse files of periodic runs (``output_rs_matrices``): rs_indices.out and the numbers.
+
+rs_indices.out says which cell, row and column each number of the matrix files belongs to.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple, NoReturn
+from typing import IO, Any, NamedTuple, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dock.core.arrays import FloatArray
+from dock.core.interop import orbital_indices
+from dock.core.matrix import AOMatrix
 from dock.errors import FormatError
+from dock.io.hdf5 import new_hdf5, open_hdf5
 from dock.io.text import CUT_FIX, TextNumbers
 
-__all__ = ["DUMMY_CELL", "EntrySlice", "SparseIndices", "read_indices"]
+__all__ = [
+    "EntrySlice",
+    "SparseIndices",
+    "SparsePattern",
+    "fold_shifts",
+    "read_indices",
+    "read_values",
+    "write_values",
+]
 
 DUMMY_CELL = 999999999
 _SLICE = 2**18  # entries handled at once
+_CHUNK = 2**16  # numbers formatted at once
+_DATASET = "sparse_matrix"
 
 
 class EntrySlice(NamedTuple):
@@ -178,3 +195,134 @@ def _title(path: Path, line: bytes | None, word: str) -> None:
 
 def _fail(path: Path, problem: str, expected: str, found: str) -> NoReturn:
     raise FormatError(path, problem, expected=expected, found=found, fix=CUT_FIX)
+
+
+def read_values(path: Path, count: int) -> NDArray[np.float64]:
+    """Return the numbers of a sparse file, text or HDF5, the dummy included."""
+    if path.suffix != ".h5":
+        with TextNumbers(path) as numbers:
+            return numbers.take_rest(count, np.float64, "entries of rs_indices.out")
+    with open_hdf5(path, CUT_FIX) as file:
+        values = np.asarray(file[_DATASET][...], dtype=np.float64).ravel()
+    if len(values) != count:
+        raise FormatError(
+            path,
+            "the file does not fit its indices",
+            where=_DATASET,
+            expected=f"{count} numbers, as rs_indices.out says",
+            found=f"{len(values)}",
+            fix="Both must come from one run.",
+        )
+    return values
+
+
+def fold_shifts(fractional: FloatArray) -> NDArray[np.int64]:
+    """Return n with ``fractional − n`` in (−½, ½]; ½ itself stays, also when rounding moved it.
+
+    Examples
+    --------
+    >>> fold_shifts(np.array([[2 / 3, 0.5, -0.5], [0.5 + 1e-12, -0.6, 1.2]])).tolist()
+    [[1, 0, -1], [0, -1, 1]]
+    """
+    shifts: NDArray[np.int64] = np.ceil(fractional - 0.5 - 1e-9).astype(np.int64)
+    return shifts
+
+
+@dataclass(frozen=True, eq=False)
+class SparsePattern:
+    """The entries of one triangle that are stored, by cell, row and column.
+
+    Parameters
+    ----------
+    cells
+        (n_cells, 3) lattice vectors, the origin first.
+    cell, row, col
+        (n,) of each entry; functions from 0.
+    sources
+        (n,) where each entry stands in the matrices' flat arrays.
+    n_basis
+        Basis functions of the cell.
+    """
+
+    cells: NDArray[np.int64]
+    cell: NDArray[np.int64]
+    row: NDArray[np.int64]
+    col: NDArray[np.int64]
+    sources: NDArray[np.int64]
+    n_basis: int
+
+    @classmethod
+    def of(cls, matrices: Sequence[AOMatrix]) -> SparsePattern:
+        """Return what is stored of matrices on the same pairs: where any of them is not zero."""
+        first = matrices[0]
+        pairs, basis = first.pairs, first.basis
+        n = fold_shifts(first.structure.fractional)
+        moved = n[pairs.i] - n[pairs.j] - pairs.R
+        lower = pairs.i >= pairs.j
+        found = np.unique(np.concatenate([moved[lower], -moved[lower]]), axis=0)
+        origin = ~np.any(found, axis=1)
+        cells = np.concatenate([np.zeros((1, 3), dtype=np.int64), found[~origin]])
+        pair = np.repeat(np.arange(len(pairs)), first.layout.rows * first.layout.cols)
+        row, col = orbital_indices(basis, pairs)
+        kept = lower[pair] & (col <= row)
+        kept &= np.any([np.any(matrix.entries, axis=0) for matrix in matrices], axis=0)
+        sources = np.flatnonzero(kept)
+        cell = _place(cells, moved, lower)[pair[sources]]
+        order = np.lexsort((col[sources], row[sources], cell))
+        sources, cell = sources[order], cell[order]
+        return cls(cells, cell, row[sources], col[sources], sources, basis.n_orbitals)
+
+    def write(self, path: Path) -> None:
+        """Write rs_indices.out."""
+        n_rows = len(self.cells) * self.n_basis
+        lengths = np.bincount(self.cell * self.n_basis + self.row, minlength=n_rows)
+        ends = np.cumsum(lengths)
+        starts = np.where(lengths > 0, ends - lengths + 1, 0)
+        last = np.where(lengths > 0, ends, -1)
+        dummies = np.zeros(self.n_basis, dtype=np.int64)
+        cells = np.concatenate([self.cells, np.full((1, 3), DUMMY_CELL)])
+        with path.open("w", encoding="ascii") as stream:
+            stream.write(f"n_hamiltonian_matrix_size: {len(self.row) + 1:12d}\n")
+            stream.write(f"n_cells_in_hamiltonian: {len(cells):12d}\n")
+            stream.write(f"n_basis: {self.n_basis:12d}\ncell_index\n")
+            _write_table(stream, cells)
+            for number, table, empty in ((1, starts, 0), (2, last, -1)):
+                stream.write(f"index_hamiltonian({number},:,:)\n")
+                whole = np.concatenate([table, dummies + empty]).reshape(-1, self.n_basis)
+                _write_table(stream, whole)
+            stream.write("column_index_hamiltonian\n")
+            _write_table(stream, np.append(self.col + 1, 0)[:, None])
+
+
+def write_values(path: Path, values: NDArray[np.float64]) -> None:
+    """Write the numbers of one matrix, followed by the dummy zero: text, or HDF5 by the suffix."""
+    whole = np.append(values, 0.0)
+    if path.suffix == ".h5":
+        with new_hdf5(path) as file:
+            file[_DATASET] = whole
+        return
+    with path.open("w", encoding="ascii") as stream:
+        for begin in range(0, len(whole), _CHUNK):
+            piece = whole[begin : begin + _CHUNK].tolist()
+            stream.write(("%24.16E\n" * len(piece)) % tuple(piece))
+
+
+def _write_table(stream: IO[str], table: NDArray[Any]) -> None:
+    """Write integers in columns."""
+    line = "%10d" + " %10d" * (table.shape[1] - 1) + "\n"
+    rows = max(1, _CHUNK // table.shape[1])
+    for begin in range(0, len(table), rows):
+        piece = table[begin : begin + rows]
+        stream.write((line * len(piece)) % tuple(piece.ravel().tolist()))
+
+
+def _place(
+    cells: NDArray[np.int64], vectors: NDArray[np.int64], chosen: NDArray[np.bool_]
+) -> NDArray[np.int64]:
+    """Return the index of each chosen vector among the cells, −1 for the others."""
+    known = {(int(a), int(b), int(c)): index for index, (a, b, c) in enumerate(cells)}
+    distinct, inverse = np.unique(vectors[chosen], axis=0, return_inverse=True)
+    places = np.array([known[int(a), int(b), int(c)] for a, b, c in distinct], dtype=np.int64)
+    result = np.full(len(vectors), -1)
+    result[chosen] = places[inverse.ravel()]
+    return result

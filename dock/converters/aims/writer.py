@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
-from dock._version import __version__
+from dock.converters.aims.aims_out import format_log
 from dock.converters.aims.basis_indices import format_basis
 from dock.converters.aims.geometry_in import format_geometry
-from dock.converters.aims.sparse_write import SparsePattern, write_values
+from dock.converters.aims.h_s_matrices import FILES, write_triangle
+from dock.converters.aims.rs_files import SparsePattern, write_values
 from dock.converters.format import WriteOptions
 from dock.converters.origin import in_source_order
 from dock.core.basis import Basis
@@ -30,7 +30,6 @@ SETTINGS: Mapping[str, str] = {
     "files": "text (default) or hdf5, for the numbers of a periodic run",
 }
 _UNITS = {"overlap": 1.0, "hamiltonian": AIMS.hartree_ev}
-_CLUSTER_NAMES = {"overlap": "overlap-matrix.out", "hamiltonian": "hamiltonian.out"}
 
 
 def write_calculation(calc: Calculation, folder: Path, options: WriteOptions) -> list[Path]:
@@ -55,7 +54,7 @@ def write_calculation(calc: Calculation, folder: Path, options: WriteOptions) ->
     texts = {
         "geometry.in": format_geometry(calc.structure, periodic=mode == "periodic"),
         "basis-indices.out": format_basis(calc.basis, shells),
-        "aims.out": _log_text(calc),
+        "aims.out": format_log(calc),
     }
     if mode == "cluster":
         _refuse_for_cluster(calc, matrices)
@@ -64,10 +63,10 @@ def write_calculation(calc: Calculation, folder: Path, options: WriteOptions) ->
         (folder / name).write_text(text, encoding="utf-8")
         written.append(folder / name)
     if mode == "cluster":
-        return written + [
-            _write_cluster(folder / _CLUSTER_NAMES[name], matrix)
-            for name, matrix in matrices.items()
-        ]
+        for name, matrix in matrices.items():
+            written.append(folder / FILES[name])
+            write_triangle(written[-1], matrix.k([0, 0, 0]))
+        return written
     return written + _write_periodic(folder, matrices, hdf5=kind == "hdf5")
 
 
@@ -105,24 +104,6 @@ def _refuse_for_cluster(calc: Calculation, matrices: Mapping[str, AOMatrix]) -> 
         )
 
 
-def _write_cluster(path: Path, matrix: AOMatrix) -> Path:
-    """Write ``i j value`` for the whole upper triangle, column by column."""
-    dense = np.asarray(matrix.k([0, 0, 0]), dtype=np.float64)
-    size = len(dense)
-    with path.open("w", encoding="ascii") as stream:
-        for col in range(size):
-            values = dense[: col + 1, col].tolist()
-            stream.write("".join(_cluster_lines(values, col + 1)))
-    return path
-
-
-def _cluster_lines(values: list[float], col: int) -> Iterator[str]:
-    """Yield the lines of one column; FHI-aims prints three digits of the exponent."""
-    for row, value in enumerate(values, 1):
-        mantissa, _, exponent = f"{value:.16E}".partition("E")
-        yield f"{row:6d}{col:6d}  {mantissa:>19s}E{exponent[0]}{int(exponent[1:]):03d}\n"
-
-
 def _write_periodic(folder: Path, matrices: Mapping[str, AOMatrix], *, hdf5: bool) -> list[Path]:
     if not matrices:
         return []
@@ -151,17 +132,3 @@ def _union(patterns: list[Pairs]) -> Pairs:
         if not pairs.is_same(other):
             pairs = pairs.union(other)
     return pairs
-
-
-def _log_text(calc: Calculation) -> str:
-    """Return a log with the lines that readers of FHI-aims' output look for."""
-    source = f"{calc.provenance.code} {calc.provenance.version}".strip()
-    lines = [f" written by dock {__version__}, not by FHI-aims; the matrices come from {source}"]
-    version = calc.provenance.version
-    if calc.provenance.code == "FHI-aims" and re.fullmatch(r"\S+", version):
-        lines.append(f"  FHI-aims version      : {version}")
-    if calc.n_electrons is not None:
-        lines.append(f"  | Formal number of electrons : {calc.n_electrons!r}")
-    if calc.fermi_level is not None:
-        lines.append(f"  | Chemical potential (Fermi level): {calc.fermi_level!r} eV")
-    return "\n".join(lines) + "\n"

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from synthetic import seeds
 
 import dock.converters.aims as aims
-from dock.converters.aims.pattern import fold_shifts
 from dock.converters.aims.reader import SECOND_VARIATION
+from dock.converters.aims.rs_files import fold_shifts
 from dock.converters.deeph import FORMAT as UNIFIED
 from dock.converters.format import WriteOptions
 from dock.core.spin import Spin
