@@ -12,23 +12,21 @@ from pathlib import Path
 from typing import NoReturn
 
 from dock.converters.format import Format, ReadOptions, WriteOptions
-from dock.converters.qe.charge_density_dat import DAT, HDF5, read_density
-from dock.converters.qe.charge_density_h5 import GRID_FILE, GridDensity, read_grid, write_grid
-from dock.converters.qe.convert import (
-    RUN_FILE,
+from dock.converters.qe.charge_density_dat import read_density
+from dock.converters.qe.charge_density_h5 import GridDensity, read_grid, write_grid
+from dock.converters.qe.data_file_schema import PlaneWaveRun, find_save, read_run
+from dock.converters.qe.density import PlaneWaveDensity, from_grid, to_grid
+from dock.converters.qe.folder import (
+    describe_folder,
     fill_folder,
-    fill_save,
-    from_grid,
+    find_folder,
+    folder_files,
     to_folder,
-    to_grid,
-    to_save,
 )
-from dock.converters.qe.data_file_schema import SCHEMA, PlaneWaveRun, find_save, read_run
-from dock.converters.qe.density import PlaneWaveDensity
-from dock.converters.qe.describe import describe_folder, describe_run
+from dock.converters.qe.save import describe_run, fill_save, require_cutoff, save_files, to_save
 from dock.converters.registry import read as read_any
 from dock.core.calculation import Calculation
-from dock.errors import MissingDataError, UsageError
+from dock.errors import MissingDataError
 
 __all__ = [
     "FOLDER",
@@ -90,42 +88,9 @@ def _to_folder(path: Path, folder: Path, options: WriteOptions) -> list[Path]:  
 
 def _to_save(path: Path, folder: Path, options: WriteOptions) -> list[Path]:
     like = options.settings.get("like")
-    cutoff = _cutoff(options.settings.get("ecutrho_hartree"))
+    cutoff = require_cutoff(options.settings.get("ecutrho_hartree"))
     return fill_save(path, folder, like=Path(like) if like else None, ecutrho_hartree=cutoff)
 
-
-def _cutoff(text: str | None) -> float | None:
-    if text is None:
-        return None
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 < value < _LARGEST_CUTOFF:
-        raise UsageError(
-            "the setting ecutrho_hartree is an energy in Hartree, half of pw.x's ecutrho; "
-            f"found '{text}'."
-        )
-    return value
-
-
-def _run_files(path: Path) -> list[Path]:
-    return [file for name in (SCHEMA, DAT, HDF5) if (file := path / name).is_file()]
-
-
-def _folder_files(path: Path) -> list[Path]:
-    return [file for name in _FOLDER_FILES if (file := path / name).is_file()]
-
-
-def _find_folder(path: Path) -> Path | None:
-    """Return the folder with a density or the levels of a plane-wave run, or of its file."""
-    if path.is_file():
-        return path.parent if path.name in _FOLDER_FILES else None
-    return path if _folder_files(path) else None
-
-
-_LARGEST_CUTOFF = 1e6
-_FOLDER_FILES = (GRID_FILE, RUN_FILE)
 
 FORMAT = Format(
     name="qe",
@@ -135,7 +100,7 @@ FORMAT = Format(
     read=_read,
     transfers={"deeph": _to_folder},
     describe=describe_run,
-    inputs=_run_files,
+    inputs=save_files,
     with_basis="qe-orbitals",
     settings={
         "like": ".save folder of a run with the same cell and cut-off, for its order of G and XML",
@@ -150,11 +115,11 @@ FOLDER = Format(
     name="qe-folder",
     title="structure, levels and charge density of a plane-wave run",
     versions="1.0",
-    detect=_find_folder,
+    detect=find_folder,
     read=_read,
     transfers={"qe": _to_save},
     describe=describe_folder,
-    inputs=_folder_files,
+    inputs=folder_files,
     notes="What dock makes of a .save folder; or any unified folder with charge_density.h5, when "
     "its format is named.",
 )

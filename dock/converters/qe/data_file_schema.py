@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from dock.core.arrays import FloatArray, frozen
 from dock.core.elements import atomic_number, element_of_label
@@ -18,7 +18,7 @@ from dock.errors import FormatError, LayoutError, MissingDataError
 from dock.io.text import NotANumber, parse_number, parse_numbers
 from dock.units import QE
 
-__all__ = ["SCHEMA", "PlaneWaveRun", "find_save", "read_run"]
+__all__ = ["SCHEMA", "PlaneWaveRun", "describe_structure", "find_save", "read_run"]
 
 SCHEMA = "data-file-schema.xml"
 _FIX = "pw.x has not finished, or the file was cut: copy the .save folder again."
@@ -85,6 +85,22 @@ class PlaneWaveRun:
         }
         for name, value in checked.items():
             object.__setattr__(self, name, value)
+
+    def require_cell(self, cell: ArrayLike) -> None:
+        """Refuse a density of another cell (3, 3), Å.
+
+        Raises
+        ------
+        FormatError
+            When it differs from the run's.
+        """
+        if not np.allclose(cell, self.structure.cell, rtol=0, atol=1e-5):
+            raise FormatError(
+                self.source,
+                "density and run have different cells",
+                expected=f"{np.round(self.structure.cell, 5).tolist()} Å",
+                found=f"{np.round(np.asarray(cell), 5).tolist()} Å",
+            )
 
     @property
     def n_bands(self) -> int:
@@ -314,3 +330,13 @@ class _Reader:
             np.array(levels).reshape(shape).swapaxes(0, 1) * QE.hartree_ev,
             np.array(filling).reshape(shape).swapaxes(0, 1),
         )
+
+
+def describe_structure(structure: Structure) -> dict[str, Any]:
+    """Return what ``dock info`` shows of a structure, as plain data."""
+    return {
+        "formula": structure.formula,
+        "n_atoms": structure.n_atoms,
+        "cell_angstrom": structure.cell.tolist(),
+        "pbc": list(structure.pbc),
+    }

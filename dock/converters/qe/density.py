@@ -8,10 +8,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from dock.converters.qe.charge_density_h5 import GRID_FILE, GridDensity
+from dock.converters.qe.data_file_schema import PlaneWaveRun
 from dock.core.arrays import FloatArray, IntArray, frozen
-from dock.errors import LayoutError
+from dock.errors import LayoutError, MissingDataError
+from dock.units import QE
 
-__all__ = ["PlaneWaveDensity", "density_from_grid", "g_sphere", "natural_grid"]
+__all__ = [
+    "PlaneWaveDensity",
+    "density_from_grid",
+    "from_grid",
+    "g_sphere",
+    "natural_grid",
+    "to_grid",
+]
 
 _TIE = 1e-8  # (2π/alat)²: pw.x keeps the order of enumeration among |G|² that differ by less
 
@@ -183,3 +193,82 @@ def _smooth(n: int) -> int:
         if rest == 1:
             return n
         n += 1
+
+
+def to_grid(density: PlaneWaveDensity, run: PlaneWaveRun | None = None) -> GridDensity:
+    """Return the density on pw.x's own grid, or on the smallest one that holds it.
+
+    Parameters
+    ----------
+    density
+        What `read_density` gave.
+    run
+        The run it belongs to; without it the cut-off is that of the longest G.
+
+    Raises
+    ------
+    FormatError
+        When density and run have different cells.
+    """
+    bohr = QE.bohr_angstrom
+    cell = 2 * np.pi * np.linalg.inv(density.reciprocal).T * bohr
+    facts: dict[str, float | bool] = {"gamma_only": density.gamma_only}
+    if run is None:
+        shape = natural_grid(density.miller)
+        longest = np.linalg.norm(density.miller @ density.reciprocal, axis=1).max()
+        facts["ecutrho_hartree"] = 0.5 * float(longest) ** 2 * (1 + 1e-12)
+        facts["alat_bohr"] = float(np.linalg.norm(cell[0])) / bohr
+    else:
+        run.require_cell(cell)
+        cell, shape = run.structure.cell, run.fft_grid
+        facts |= {"ecutrho_hartree": run.ecutrho_hartree, "alat_bohr": run.alat_bohr}
+    return GridDensity(cell, density.grid(shape) / bohr**3, facts)
+
+
+def from_grid(
+    grid: GridDensity,
+    run: PlaneWaveRun | None = None,
+    *,
+    ecutrho_hartree: float | None = None,
+    gamma_only: bool | None = None,
+) -> PlaneWaveDensity:
+    """Return the plane waves of a density in the order of the pw.x run that will read them.
+
+    Parameters
+    ----------
+    grid
+        The density.
+    run
+        A run with the same cell and cut-off, from which both are taken.
+    ecutrho_hartree
+        Cut-off of the density where there is no run; default what the file says.
+    gamma_only
+        Whether the run uses ``K_POINTS gamma``; default what the run or the file says.
+
+    Raises
+    ------
+    MissingDataError
+        When the cut-off is not known.
+    FormatError
+        When grid and run have different cells.
+    """
+    bohr = QE.bohr_angstrom
+    facts: dict[str, Any] = dict(grid.facts)
+    cell = grid.cell
+    if run is not None:
+        run.require_cell(cell)
+        cell = run.structure.cell
+        facts |= {"ecutrho_hartree": run.ecutrho_hartree, "alat_bohr": run.alat_bohr}
+        facts["gamma_only"] = run.gamma_only
+    cutoff = ecutrho_hartree if ecutrho_hartree is not None else facts.get("ecutrho_hartree")
+    if cutoff is None:
+        raise MissingDataError(
+            "the cut-off of the density",
+            GRID_FILE,
+            "Give ecutrho (Hartree: half of pw.x's ecutrho in Rydberg), or a run to imitate.",
+        )
+    half = bool(facts.get("gamma_only", False)) if gamma_only is None else gamma_only
+    reciprocal = 2 * np.pi * np.linalg.inv(cell / bohr).T
+    alat = float(facts.get("alat_bohr", np.linalg.norm(cell[0]) / bohr))
+    miller = g_sphere(reciprocal, float(cutoff), alat, gamma_only=half)
+    return density_from_grid(grid.values * bohr**3, reciprocal, miller, gamma_only=half)

@@ -19,9 +19,9 @@ from dock.converters.deeph.poscar import read_poscar
 from dock.converters.format import ReadOptions
 from dock.converters.qe.charge_density_dat import DAT, HDF5, read_density, write_dat, write_hdf5
 from dock.converters.qe.charge_density_h5 import GRID_FILE, GridDensity
-from dock.converters.qe.convert import BANDS_FILE, RUN_FILE
 from dock.converters.qe.data_file_schema import SCHEMA, PlaneWaveRun, find_save
 from dock.converters.qe.density import density_from_grid, g_sphere, natural_grid
+from dock.converters.qe.folder import BANDS_FILE, RUN_FILE
 from dock.core.spin import Spin
 from dock.errors import (
     DockError,

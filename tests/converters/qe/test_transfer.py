@@ -12,8 +12,8 @@ from dock.converters.batch import MARKER, convert
 from dock.converters.format import WriteOptions
 from dock.converters.qe.charge_density_dat import DAT, HDF5, read_density
 from dock.converters.qe.charge_density_h5 import GRID_FILE
-from dock.converters.qe.convert import BANDS_FILE, RUN_FILE
 from dock.converters.qe.data_file_schema import SCHEMA
+from dock.converters.qe.folder import BANDS_FILE, RUN_FILE
 from dock.errors import UsageError
 
 
