@@ -144,7 +144,7 @@ class OverlapJob:
         OutputError
             When a file is there already; nothing was changed.
         """
-        from dock.converters.deeph.stream import write_slabs
+        from dock.converters.deeph.blockfile import write_slabs
         from dock.core.quantity import quantity_of
         from dock.io.files import prepare_folder
         from dock.overlap.assemble import two_centre_name
@@ -197,7 +197,7 @@ def _grouped(structure: Structure) -> tuple[Structure, list[int] | None]:
 
 
 def _pattern(path: Path, n_atoms: int, order: list[int] | None) -> Pairs:
-    from dock.converters.deeph.stream import read_pairs
+    from dock.converters.deeph.blockfile import read_pairs
 
     if order is not None:
         raise UsageError(

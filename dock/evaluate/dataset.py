@@ -203,7 +203,7 @@ def stats(folder: str | Path, *, progress: Report = None) -> DatasetStats:
 def _numbers(folder: Path, name: str) -> dict[str, Any]:
     """Return the numbers of one structure."""
     from dock.converters.deeph import read
-    from dock.converters.deeph.stream import read_pairs
+    from dock.converters.deeph.blockfile import read_pairs
 
     calc = read(folder)
     structure, basis = calc.structure, calc.basis

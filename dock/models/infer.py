@@ -21,7 +21,7 @@ from dock.converters.deeph.blockfile import read_attributes, write_matrix
 from dock.converters.deeph.dataset import find_structures
 from dock.converters.deeph.folder import FILES, PREDICTION
 from dock.converters.deeph.info import FORMAT_VERSION, read_info
-from dock.converters.deeph.stream import read_pairs
+from dock.converters.deeph.blockfile import read_pairs
 from dock.core.arrays import FloatArray, NumberArray
 from dock.core.matrix import AOMatrix
 from dock.core.spin import Spin

@@ -1,14 +1,24 @@
-"""The HDF5 block files of a unified folder: four datasets, and our attributes beside them."""
+"""The HDF5 block files of a unified folder: four datasets, and our attributes beside them.
+
+A file is read and written whole, or its pattern alone and its entries slab by slab, for matrices
+beyond memory.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dock.converters.doubled_blocks import (
+    collinear_content,
+    join_spin,
+    real_part,
+    split_spin,
+)
 from dock.core.arrays import is_wanted_shape
 from dock.core.basis import Basis
 from dock.core.blocks import BlockLayout
@@ -17,17 +27,24 @@ from dock.core.pairs import Pairs
 from dock.core.quantity import quantity_of
 from dock.core.spin import Spin
 from dock.core.structure import Structure
-from dock.errors import FormatError, LayoutError
+from dock.errors import FormatError, LayoutError, MissingDataError
 from dock.io.hdf5 import new_hdf5, open_hdf5
 
 if TYPE_CHECKING:
     import h5py
 
-__all__ = ["BlockFile", "detect_spin", "read_attributes", "read_matrix", "write_matrix"]
+__all__ = [
+    "BlockFile",
+    "detect_spin",
+    "read_attributes",
+    "read_matrix",
+    "read_pairs",
+    "write_matrix",
+    "write_slabs",
+]
 
 DATASETS = ("atom_pairs", "chunk_boundaries", "chunk_shapes", "entries")
 FIX = "It was cut, damaged, or is no HDF5 file: copy it again or convert the run again."
-_SPIN_TOLERANCE = 1e-12  # below this, up-down entries of a stored matrix are zero
 
 
 class BlockFile(NamedTuple):
@@ -94,12 +111,12 @@ def read_matrix(
             found=f"{bad} NaN or infinite values of {raw.size}",
             fix="The calculation or prediction that made them failed; make the file again.",
         )
+    if not (spinful and spin is Spin.NONCOLLINEAR):
+        raw = real_part(path, raw, "collinear matrix" if spinful else facts.name, "spinful")
+    entries = raw
     if spinful:
-        entries = _split_spin(path, raw, blocks.stored, spin)
-    elif np.iscomplexobj(raw):
-        entries = _real(path, raw, facts.name)
-    else:
-        entries = raw
+        stored = blocks.stored
+        entries = split_spin(raw[0], BlockLayout(stored.rows // 2, stored.cols // 2), spin)
     return AOMatrix(facts.name, structure, basis, blocks.pairs, spin, entries)
 
 
@@ -128,20 +145,142 @@ def write_matrix(
     """
     doubled = matrix.facts.has_spin and matrix.spin is not Spin.NONE
     layout, pairs = matrix.layout, matrix.pairs
-    entries = _join_spin(matrix) if doubled else matrix.entries
+    entries = matrix.entries
+    if doubled:
+        entries = join_spin(entries, layout, matrix.spin)[None]
     factor = 2 if doubled else 1
     if single_precision:
         entries = entries.astype(np.complex64 if np.iscomplexobj(entries) else np.float32)
     with new_hdf5(path, overwrite=overwrite) as file:
-        atom_pairs = np.column_stack([pairs.R, pairs.i, pairs.j]).astype(np.int64)
-        shapes = factor * np.column_stack([layout.rows, layout.cols]).astype(np.int64)
-        file.create_dataset("atom_pairs", data=atom_pairs)
-        file.create_dataset("chunk_boundaries", data=layout.starts * factor**2)
-        file.create_dataset("chunk_shapes", data=shapes)
+        _write_pattern(file, pairs, layout, factor)
         file.create_dataset("entries", data=entries if len(entries) > 1 else entries[0])
-        store = file.attrs  # each access to it opens the root group
-        for name, value in attributes.items():
-            store[name] = _fixed_text(value) if isinstance(value, str) else value
+        _write_attributes(file, attributes)
+
+
+def write_slabs(
+    path: Path,
+    quantity: str,
+    basis: Basis,
+    pairs: Pairs,
+    slabs: Iterable[NDArray[Any]],
+    *,
+    attributes: Mapping[str, Any],
+    single_precision: bool = False,
+    overwrite: bool = False,
+) -> int:
+    """Write one block file from entries that come in order, a part at a time.
+
+    The file is the same as `write_matrix` makes of the whole matrix, and appears under its name
+    only when it is complete.
+
+    Parameters
+    ----------
+    path
+        The file.
+    quantity
+        What it holds; one without spin.
+    basis, pairs
+        What the blocks refer to.
+    slabs
+        Arrays (n_components, some) that together are the entries.
+    attributes
+        File attributes.
+    single_precision
+        Store float32.
+    overwrite
+        Replace an existing file.
+
+    Returns
+    -------
+    int
+        Number of entries of one component.
+
+    Raises
+    ------
+    LayoutError
+        When the slabs do not add up to the entries of the pattern.
+    OutputError
+        When the file exists or cannot be written.
+    """
+    counts = basis.counts
+    layout = BlockLayout(counts[pairs.i], counts[pairs.j])
+    n_vector, total = quantity_of(quantity).n_vector, layout.n_entries
+    dtype = np.float32 if single_precision else np.float64
+    with new_hdf5(path, overwrite=overwrite) as file:
+        _write_pattern(file, pairs, layout, 1)
+        shape = (total,) if n_vector == 1 else (n_vector, total)
+        dataset = file.create_dataset("entries", shape=shape, dtype=dtype)
+        done = 0
+        for slab in slabs:
+            end = done + slab.shape[1]
+            if len(slab) != n_vector or end > total:
+                raise LayoutError(
+                    f"{quantity}: {len(slab)} × {end} entries came for {n_vector} × {total}."
+                )
+            for component, part in enumerate(slab):
+                place = np.s_[done:end] if n_vector == 1 else np.s_[component, done:end]
+                dataset[place] = part
+            done = end
+        if done != total:
+            raise LayoutError(f"{quantity}: only {done} of {total} entries came.")
+        _write_attributes(file, attributes)
+    return total
+
+
+def _write_pattern(file: h5py.File, pairs: Pairs, layout: BlockLayout, factor: int) -> None:
+    """Write pairs and blocks; `factor` is 2 where these carry spin."""
+    atom_pairs = np.column_stack([pairs.R, pairs.i, pairs.j]).astype(np.int64)
+    shapes = factor * np.column_stack([layout.rows, layout.cols]).astype(np.int64)
+    file.create_dataset("atom_pairs", data=atom_pairs)
+    file.create_dataset("chunk_boundaries", data=layout.starts * factor**2)
+    file.create_dataset("chunk_shapes", data=shapes)
+
+
+def _write_attributes(file: h5py.File, attributes: Mapping[str, Any]) -> None:
+    store = file.attrs  # each access to it opens the root group
+    for name, value in attributes.items():
+        store[name] = _fixed_text(value) if isinstance(value, str) else value
+
+
+def read_pairs(path: str | Path, n_atoms: int) -> Pairs:
+    """Read the pattern of a block file alone.
+
+    Parameters
+    ----------
+    path
+        ``hamiltonian.h5`` or any other matrix of a unified folder.
+    n_atoms
+        Atoms of the structure that it must fit.
+
+    Raises
+    ------
+    MissingDataError
+        When there is no such file.
+    FormatError
+        When it is no block file, or belongs to another structure.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise MissingDataError("the file of the pattern", path, "Check the path of pairs=FILE.")
+    with open_hdf5(path, FIX) as file:
+        if "atom_pairs" not in file:
+            found = ", ".join(file) or "no dataset"
+            raise FormatError(
+                path, "this is no block file", expected="a dataset atom_pairs", found=found
+            )
+        table = file["atom_pairs"][()]
+    if table.ndim != 2 or table.shape[1] != 5 or table.dtype.kind not in "iu":
+        raise FormatError(
+            path,
+            "wrong shape or type",
+            where="atom_pairs",
+            expected="integers (n, 5)",
+            found=f"{table.dtype} {table.shape}",
+        )
+    try:
+        return Pairs(table[:, :3], table[:, 3], table[:, 4], n_atoms)
+    except LayoutError as error:
+        raise FormatError(path, str(error).rstrip("."), where="atom_pairs") from error
 
 
 def detect_spin(path: Path, basis: Basis) -> Spin:
@@ -155,16 +294,8 @@ def detect_spin(path: Path, basis: Basis) -> Spin:
             return Spin(stated)
         blocks = _read_pattern(path, file, basis, 2)
         _expect_shape(path, blocks.entries, (blocks.stored.n_entries,))
-        raw = _load(path, blocks.entries)[None, :]
-    if np.iscomplexobj(raw) and np.abs(raw.imag).max(initial=0.0) > _SPIN_TOLERANCE:
-        return Spin.NONCOLLINEAR
-    for group in blocks.stored.groups():
-        part = blocks.stored.read(raw, group)[0]
-        rows, cols = group.rows // 2, group.cols // 2
-        mixing = (part[:, :rows, cols:], part[:, rows:, :cols])
-        if max(np.abs(block).max(initial=0.0) for block in mixing) > _SPIN_TOLERANCE:
-            return Spin.NONCOLLINEAR
-    return Spin.COLLINEAR
+        raw = _load(path, blocks.entries)
+    return Spin.COLLINEAR if collinear_content(raw, blocks.stored) else Spin.NONCOLLINEAR
 
 
 def _read_pattern(path: Path, file: h5py.File, basis: Basis, factor: int) -> BlockFile:
@@ -190,18 +321,7 @@ def _read_pattern(path: Path, file: h5py.File, basis: Basis, factor: int) -> Blo
         raise FormatError(path, str(error).rstrip("."), where="atom_pairs") from error
     counts = factor * basis.counts
     stored = BlockLayout(counts[pairs.i], counts[pairs.j])
-    wrong = np.flatnonzero(np.any(shapes != np.column_stack([stored.rows, stored.cols]), axis=1))
-    if len(wrong):
-        first = int(wrong[0])
-        raise FormatError(
-            path,
-            "blocks and orbitals disagree",
-            where=f"chunk_shapes of pair {pairs.describe(first)}",
-            expected=f"{int(stored.rows[first])}×{int(stored.cols[first])} from info.json"
-            + (" with spin" if factor == 2 else ""),
-            found=f"{shapes[first, 0]}×{shapes[first, 1]}",
-            fix="info.json belongs to another calculation, or 'spinful' is wrong there.",
-        )
+    _check_shapes(path, pairs, stored, shapes, spinful=factor == 2)
     if not np.array_equal(boundaries, stored.starts):
         raise FormatError(
             path,
@@ -212,6 +332,24 @@ def _read_pattern(path: Path, file: h5py.File, basis: Basis, factor: int) -> Blo
             fix="The file is damaged: convert the run again.",
         )
     return BlockFile(pairs, stored, _dataset(path, file, "entries"))
+
+
+def _check_shapes(
+    path: Path, pairs: Pairs, stored: BlockLayout, shapes: NDArray[np.int64], *, spinful: bool
+) -> None:
+    """Refuse blocks that have not the orbitals of their atoms."""
+    wrong = np.flatnonzero(np.any(shapes != np.column_stack([stored.rows, stored.cols]), axis=1))
+    if len(wrong):
+        first = int(wrong[0])
+        raise FormatError(
+            path,
+            "blocks and orbitals disagree",
+            where=f"chunk_shapes of pair {pairs.describe(first)}",
+            expected=f"{int(stored.rows[first])}×{int(stored.cols[first])} from info.json"
+            + (" with spin" if spinful else ""),
+            found=f"{shapes[first, 0]}×{shapes[first, 1]}",
+            fix="info.json belongs to another calculation, or 'spinful' is wrong there.",
+        )
 
 
 def _dataset(path: Path, file: h5py.File, name: str) -> h5py.Dataset:
@@ -265,55 +403,6 @@ def _load(path: Path, dataset: h5py.Dataset) -> NDArray[Any]:
         )
     values: NDArray[Any] = dataset[()]
     return values
-
-
-def _split_spin(path: Path, raw: NDArray[Any], stored: BlockLayout, spin: Spin) -> NDArray[Any]:
-    """Return the components of doubled blocks [[uu, ud], [du, dd]]."""
-    single = BlockLayout(stored.rows // 2, stored.cols // 2)
-    if spin is Spin.NONCOLLINEAR and not np.iscomplexobj(raw):
-        raw = raw.astype(np.result_type(raw.dtype, np.complex64))
-    if spin is Spin.COLLINEAR and np.iscomplexobj(raw):
-        raw = _real(path, raw, "collinear matrix")
-    parts = [(0, 0), (1, 1)] if spin is Spin.COLLINEAR else [(0, 0), (0, 1), (1, 0), (1, 1)]
-    result = np.empty((len(parts), single.n_entries), dtype=raw.dtype)
-    for group in stored.groups():
-        rows, cols = group.rows // 2, group.cols // 2
-        blocks = stored.read(raw, group)[0].reshape(len(group.index), 2, rows, 2, cols)
-        chosen = np.stack([blocks[:, s, :, t, :] for s, t in parts])
-        single.write(result, group._replace(rows=rows, cols=cols), chosen)
-    return result
-
-
-def _join_spin(matrix: AOMatrix) -> NDArray[Any]:
-    """Return the doubled blocks [[uu, ud], [du, dd]] as one flat array, (1, 4 n_entries)."""
-    single = matrix.layout
-    stored = BlockLayout(2 * single.rows, 2 * single.cols)
-    result = np.zeros((1, stored.n_entries), dtype=matrix.entries.dtype)
-    collinear = matrix.spin is Spin.COLLINEAR
-    parts = [(0, 0), (1, 1)] if collinear else [(0, 0), (0, 1), (1, 0), (1, 1)]
-    for group in single.groups():
-        blocks = single.read(matrix.entries, group)
-        shape = (len(group.index), 2, group.rows, 2, group.cols)
-        doubled = np.zeros(shape, dtype=result.dtype)
-        for (s, t), block in zip(parts, blocks, strict=True):
-            doubled[:, s, :, t, :] = block
-        wide = group._replace(rows=2 * group.rows, cols=2 * group.cols)
-        stored.write(result, wide, doubled.reshape(1, len(group.index), wide.rows, wide.cols))
-    return result
-
-
-def _real(path: Path, raw: NDArray[Any], what: str) -> NDArray[Any]:
-    """Return the real part of entries that must be real."""
-    largest = float(np.abs(raw.imag).max(initial=0.0))
-    if largest > _SPIN_TOLERANCE:
-        raise FormatError(
-            path,
-            f"the {what} should be real",
-            where="entries",
-            found=f"imaginary parts up to {largest:.1e}",
-            fix="'spinful' in info.json is wrong, or the file is another matrix.",
-        )
-    return np.ascontiguousarray(raw.real)
 
 
 def _fixed_text(text: str) -> NDArray[Any]:

@@ -48,19 +48,7 @@ def read_poscar(path: str | Path) -> Structure:
     cell, scale = _read_cell(path, lines)
     kinds, counts = _read_species(path, lines[5].split(), lines[6].split())
     n_atoms = sum(counts)
-    mode_line = 7
-    if lines[mode_line].strip().lower().startswith("s"):
-        mode_line += 1
-    mode = lines[mode_line].strip()[:1].lower() if mode_line < len(lines) else ""
-    if mode not in {"c", "k", "d"}:
-        raise FormatError(
-            path,
-            "the coordinate mode is not recognised",
-            where=f"line {mode_line + 1}",
-            expected="Cartesian or Direct",
-            found=repr(lines[mode_line].strip()) if mode_line < len(lines) else "the end of file",
-        )
-    begin = mode_line + 1
+    mode, begin = _read_mode(path, lines)
     rows = lines[begin : begin + n_atoms]
     if len(rows) < n_atoms:
         raise FormatError(
@@ -138,6 +126,21 @@ def _read_cell(path: Path, lines: list[str]) -> tuple[np.ndarray, np.ndarray]:
             found=f"scale {scale.tolist()}, cell {cell.tolist()}",
         )
     return cell * scale, np.broadcast_to(scale, (3,))
+
+
+def _read_mode(path: Path, lines: list[str]) -> tuple[str, int]:
+    """Return the first letter of the coordinate mode, and the index of the line behind it."""
+    at = 8 if lines[7].strip().lower().startswith("s") else 7  # behind selective dynamics
+    mode = lines[at].strip()[:1].lower() if at < len(lines) else ""
+    if mode not in {"c", "k", "d"}:
+        raise FormatError(
+            path,
+            "the coordinate mode is not recognised",
+            where=f"line {at + 1}",
+            expected="Cartesian or Direct",
+            found=repr(lines[at].strip()) if at < len(lines) else "the end of file",
+        )
+    return mode, at + 1
 
 
 def _read_species(path: Path, symbols: list[str], counts: list[str]) -> tuple[list[int], list[int]]:

@@ -17,11 +17,7 @@ from dock.converters.deeph_legacy.blocks import (
     read_pairs,
 )
 from dock.converters.deeph_legacy.dat_files import LegacyInfo, read_atoms, read_legacy_info
-from dock.converters.deeph_legacy.spin import (
-    collinear_content,
-    real_part,
-    split_spin,
-)
+from dock.converters.doubled_blocks import collinear_content, real_part, split_spin
 from dock.converters.format import ReadOptions
 from dock.core.basis import Basis
 from dock.core.blocks import BlockLayout
@@ -42,6 +38,7 @@ _SPIN_SUM_UNKNOWN = (
     "{name} does not say whether it is summed over both spins; it is taken as it is. Compare "
     "Tr(rho S) with the number of electrons."
 )
+_KEY = "isspinful"  # of info.json
 _LOCAL_FRAMES = ("rh.h5", "rh_pred.h5")
 
 
@@ -108,10 +105,11 @@ class _Run:
         """Return the spin components, orbitals still in the file's order."""
         counts = self.basis.counts
         if spin is Spin.NONE:
-            return real_part(path, read_blocks(path, pairs, counts))[None, :]
+            return real_part(path, read_blocks(path, pairs, counts), "entries", _KEY)[None, :]
         raw = read_blocks(path, pairs, 2 * counts)
-        single = BlockLayout(counts[pairs.i], counts[pairs.j])
-        return split_spin(path, raw, single, spin)
+        if spin is Spin.COLLINEAR:
+            raw = real_part(path, raw, "entries", _KEY)
+        return split_spin(raw, BlockLayout(counts[pairs.i], counts[pairs.j]), spin)
 
 
 def _matrix_files(folder: Path, chosen: str | None) -> dict[str, str]:

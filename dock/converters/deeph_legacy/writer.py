@@ -12,7 +12,7 @@ from dock._version import __version__
 from dock.converters.deeph_legacy.blocks import FILES, write_blocks
 from dock.converters.deeph_legacy.dat_files import format_texts
 from dock.converters.deeph_legacy.reader import CODE
-from dock.converters.deeph_legacy.spin import join_spin
+from dock.converters.doubled_blocks import join_spin
 from dock.converters.format import WriteOptions
 from dock.converters.origin import in_source_order
 from dock.core.blocks import BlockLayout

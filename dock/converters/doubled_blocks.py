@@ -1,4 +1,7 @@
-"""Doubled blocks [[uu, ud], [du, dd]] of a legacy folder, to and from spin components."""
+"""Doubled blocks [[uu, ud], [du, dd]] of the DeepH formats, to and from spin components.
+
+`dock` keeps the components apart; the blocks with both spins exist in files alone.
+"""
 
 from __future__ import annotations
 
@@ -35,8 +38,17 @@ def collinear_content(raw: NDArray[Any], stored: BlockLayout) -> bool:
     return True
 
 
-def real_part(path: Path, raw: NDArray[Any]) -> NDArray[Any]:
+def real_part(path: Path, raw: NDArray[Any], what: str, key: str) -> NDArray[Any]:
     """Return entries that must be real.
+
+    Parameters
+    ----------
+    path, what
+        The file, and what the entries are, for the message.
+    raw
+        The entries.
+    key
+        What says in info.json whether blocks are doubled.
 
     Raises
     ------
@@ -49,39 +61,36 @@ def real_part(path: Path, raw: NDArray[Any]) -> NDArray[Any]:
     if largest > _TOLERANCE:
         raise FormatError(
             path,
-            "the entries should be real",
+            f"the {what} should be real",
+            where="entries",
             found=f"imaginary parts up to {largest:.1e}",
-            fix="'isspinful' in info.json is wrong, or the file is another matrix.",
+            fix=f"'{key}' in info.json is wrong, or the file is another matrix.",
         )
     return np.ascontiguousarray(raw.real)
 
 
-def split_spin(path: Path, raw: NDArray[Any], single: BlockLayout, spin: Spin) -> NDArray[Any]:
+def split_spin(raw: NDArray[Any], single: BlockLayout, spin: Spin) -> NDArray[Any]:
     """Return the components, (2 or 4, n_entries), of doubled blocks.
 
     Parameters
     ----------
-    path
-        The file, for messages.
     raw
         (4 n_entries,) the doubled blocks, spin outer and orbital inner.
     single
         The blocks of one component.
     spin
-        COLLINEAR or NONCOLLINEAR.
+        COLLINEAR, whose blocks must be real by then, or NONCOLLINEAR.
     """
-    if spin is Spin.COLLINEAR:
-        raw = real_part(path, raw)
-    elif not np.iscomplexobj(raw):
-        raw = raw.astype(np.complex128)
+    if spin is Spin.NONCOLLINEAR and not np.iscomplexobj(raw):
+        raw = raw.astype(np.result_type(raw.dtype, np.complex64))
     stored = BlockLayout(2 * single.rows, 2 * single.cols)
     parts = _PARTS[spin]
     result = np.empty((len(parts), single.n_entries), dtype=raw.dtype)
     for group in stored.groups():
         rows, cols = group.rows // 2, group.cols // 2
         blocks = stored.read(raw[None, :], group)[0].reshape(len(group.index), 2, rows, 2, cols)
-        chosen = np.stack([blocks[:, s, :, t, :] for s, t in parts])
-        single.write(result, group._replace(rows=rows, cols=cols), chosen)
+        components = np.stack([blocks[:, s, :, t, :] for s, t in parts])
+        single.write(result, group._replace(rows=rows, cols=cols), components)
     return result
 
 
