@@ -21,6 +21,7 @@ __all__ = [
     "Marker",
     "ReadOptions",
     "Reader",
+    "Settings",
     "Transfer",
     "WriteOptions",
     "Writer",
@@ -46,7 +47,7 @@ class ReadOptions:
     settings: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, basis: str | Path | None, settings: Mapping[str, str] | None) -> ReadOptions:
+    def of(cls, basis: str | Path | None, settings: Settings) -> ReadOptions:
         """Return the options of what callers may leave out."""
         return cls(None if basis is None else Path(basis), settings or {})
 
@@ -81,9 +82,7 @@ class WriteOptions:
     command: str = ""
     settings: Mapping[str, str] = field(default_factory=dict)
 
-    def completed(
-        self, settings: Mapping[str, str] | None, *, overwrite: bool, allow_lossy: bool
-    ) -> WriteOptions:
+    def completed(self, settings: Settings, *, overwrite: bool, allow_lossy: bool) -> WriteOptions:
         """Return the options with what was given beside them."""
         return replace(
             self,
@@ -146,6 +145,9 @@ its final name when the writer has succeeded.
 
 Transfer = Callable[[Path, Path, WriteOptions], list[Path]]
 """What takes a run's main path and writes what it has, under the same terms as a `Writer`."""
+
+Settings = Mapping[str, str] | None
+"""What a caller sets by name, ``{"version": "0"}``, or None."""
 
 Marker = tuple[str, Mapping[str, object]]
 """Name and content of a small JSON file that goes along, completed by the list of files."""
@@ -216,12 +218,48 @@ class Format:
     read_settings: Mapping[str, str] = field(default_factory=dict)
     notes: str = ""
 
-    def load(
+    def reading(
         self,
-        path: str | Path,
+        quantities: Sequence[str],
+        reader: Reader,
+        detect: Callable[[Path], Path | None],
         *,
-        basis: str | Path | None = None,
-        settings: Mapping[str, str] | None = None,
+        inputs: Callable[[Path], list[Path]] | None = None,
+        check: Callable[[Path], list[Finding]] | None = None,
+        spins: Sequence[Spin] = ALL_SPINS,
+        settings: Settings = None,
+    ) -> Format:
+        """Return the format with what it reads; the arguments are the attributes of these names."""
+        return replace(
+            self,
+            reads=tuple(quantities),
+            read=reader,
+            detect=detect,
+            inputs=inputs or self.inputs,
+            check=check or self.check,
+            read_spins=tuple(spins),
+            read_settings=settings or {},
+        )
+
+    def writing(
+        self,
+        quantities: Sequence[str],
+        writer: Writer,
+        settings: Settings = None,
+        *,
+        spins: Sequence[Spin] = ALL_SPINS,
+    ) -> Format:
+        """Return the format with what it writes; the arguments are the attributes of these names."""
+        return replace(
+            self,
+            writes=tuple(quantities),
+            write=writer,
+            settings=settings or {},
+            write_spins=tuple(spins),
+        )
+
+    def load(
+        self, path: str | Path, *, basis: str | Path | None = None, settings: Settings = None
     ) -> Calculation:
         """Read one run of this format.
 
@@ -261,7 +299,7 @@ class Format:
         path: str | Path,
         options: WriteOptions | None = None,
         *,
-        settings: Mapping[str, str] | None = None,
+        settings: Settings = None,
         overwrite: bool = False,
         allow_lossy: bool = False,
         marker: Marker | None = None,

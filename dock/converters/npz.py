@@ -89,12 +89,10 @@ def _describe(calc: Calculation, listing: list[dict[str, Any]]) -> dict[str, Any
 
 
 FORMAT = Format(
-    name="npz",
-    title="scipy.sparse matrices (.npz), one for each lattice vector",
-    writes=tuple(QUANTITIES),
+    "npz",
+    "scipy.sparse matrices (.npz), one for each lattice vector",
     versions="scipy.sparse.load_npz",
-    write=write_calculation,
     notes="matrices.json says which file holds what.",
-)
+).writing(tuple(QUANTITIES), write_calculation)
 
 write = FORMAT.save

@@ -124,12 +124,10 @@ def _poscar(structure: Structure) -> str:
 
 
 FORMAT = Format(
-    name="petsc",
-    title="PETSc binary matrices, one for each lattice vector",
-    writes=tuple(FILES),
+    "petsc",
+    "PETSc binary matrices, one for each lattice vector",
     versions="PETSc 3.x with complex scalars and 32-bit indices",
-    write=write_calculation,
     notes="SR.petsc, HR.petsc: MatLoad the lattice vectors first, then one matrix for each.",
-)
+).writing(tuple(FILES), write_calculation)
 
 write = FORMAT.save

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import importlib
 import logging
-from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dock.converters.format import Format, Marker, ReadOptions, WriteOptions, hand_over
+from dock.converters.format import Format, Marker, ReadOptions, Settings, WriteOptions, hand_over
 from dock.core.calculation import Calculation
 from dock.errors import DependencyError, FormatError, MissingDataError, UsageError
 
@@ -148,7 +147,7 @@ def read(
     format: str | None = None,  # noqa: A002 - the name in the contract
     *,
     basis: str | Path | None = None,
-    settings: Mapping[str, str] | None = None,
+    settings: Settings = None,
 ) -> Calculation:
     """Read one run of any code.
 
@@ -186,7 +185,7 @@ def write(
     format: str = "deeph",  # noqa: A002 - the name in the contract
     options: WriteOptions | None = None,
     *,
-    settings: Mapping[str, str] | None = None,
+    settings: Settings = None,
     overwrite: bool = False,
     allow_lossy: bool = False,
     marker: Marker | None = None,

@@ -55,13 +55,10 @@ def write_calculation(calc: Calculation, folder: Path, options: WriteOptions) ->
 
 
 FORMAT = Format(
-    name="sisl",
-    title="sisl file (.TSHS, .HSX or .nc)",
-    writes=("overlap", "hamiltonian"),
+    "sisl",
+    "sisl file (.TSHS, .HSX or .nc)",
     versions="sisl 0.15 and later",
-    write=write_calculation,
-    settings=SETTINGS,
     notes="In Python, calc.hamiltonian.to_sisl(calc.overlap) gives the object itself.",
-)
+).writing(("overlap", "hamiltonian"), write_calculation, SETTINGS)
 
 write = FORMAT.save

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 
 from dock.converters.abacus.check import check_run
 from dock.converters.abacus.reader import read_calculation
 from dock.converters.abacus.run import detect_run, find_run
 from dock.converters.abacus.writer import SETTINGS, write_calculation
-from dock.converters.format import Format
+from dock.converters.format import Format, Settings
 from dock.core.calculation import Calculation
 from dock.errors import DockError
 
@@ -20,7 +19,7 @@ def read(
     path: str | Path,
     *,
     basis: str | Path | None = None,
-    settings: Mapping[str, str] | None = None,
+    settings: Settings = None,
     step: int | None = None,
 ) -> Calculation:
     """Read an output folder of ABACUS, or the run's folder.
@@ -56,23 +55,23 @@ def _inputs(path: Path) -> list[Path]:
 
 _QUANTITIES = ("overlap", "hamiltonian", "density_matrix", "kinetic", "position")
 
-FORMAT = Format(
-    name="abacus",
-    title="ABACUS output folder",
-    reads=_QUANTITIES,
-    writes=_QUANTITIES,
-    versions="reads 3.0 to 3.11 (tested: 3.8.1, 3.10.0), writes both namings",
-    detect=detect_run,
-    read=read_calculation,
-    write=write_calculation,
-    inputs=_inputs,
-    check=check_run,
-    settings=SETTINGS,
-    read_settings={"step": "which ionic step of the run to read (default: the last)"},
-    notes=(
-        "Run ABACUS with 'out_mat_hs2 1' (out_hsr 1 since 3.11), 'out_dm1 1' and 'out_mat_r 1'; "
-        "'calculation get_S' gives the overlap alone."
-    ),
+FORMAT = (
+    Format(
+        "abacus",
+        "ABACUS output folder",
+        versions="reads 3.0 to 3.11 (tested: 3.8.1, 3.10.0), writes both namings",
+        notes="Run ABACUS with 'out_mat_hs2 1' (out_hsr 1 since 3.11), 'out_dm1 1' and "
+        "'out_mat_r 1'; 'calculation get_S' gives the overlap alone.",
+    )
+    .reading(
+        _QUANTITIES,
+        read_calculation,
+        detect_run,
+        inputs=_inputs,
+        check=check_run,
+        settings={"step": "which ionic step of the run to read (default: the last)"},
+    )
+    .writing(_QUANTITIES, write_calculation, SETTINGS)
 )
 
 write = FORMAT.save

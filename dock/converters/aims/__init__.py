@@ -13,25 +13,20 @@ __all__ = ["FORMAT", "read", "write"]
 
 
 _QUANTITIES = ("overlap", "hamiltonian")
+_SPINS = (Spin.NONE, Spin.COLLINEAR)
 
-FORMAT = Format(
-    name="aims",
-    title="FHI-aims run folder",
-    reads=_QUANTITIES,
-    writes=_QUANTITIES,
-    read_spins=(Spin.NONE, Spin.COLLINEAR),
-    write_spins=(Spin.NONE, Spin.COLLINEAR),
-    versions="rs_* files of 2025 and later; h_s_matrices of 240920.1",
-    detect=detect_run,
-    read=read_calculation,
-    write=write_calculation,
-    inputs=input_files,
-    check=check_run,
-    settings=SETTINGS,
-    notes=(
-        "Run FHI-aims with 'output_rs_matrices plain' (periodic) or 'output h_s_matrices' "
-        "(molecules), and 'output basis' for basis-indices.out."
-    ),
+FORMAT = (
+    Format(
+        "aims",
+        "FHI-aims run folder",
+        versions="rs_* files of 2025 and later; h_s_matrices of 240920.1",
+        notes="Run FHI-aims with 'output_rs_matrices plain' (periodic) or 'output h_s_matrices' "
+        "(molecules), and 'output basis' for basis-indices.out.",
+    )
+    .reading(
+        _QUANTITIES, read_calculation, detect_run, inputs=input_files, check=check_run, spins=_SPINS
+    )
+    .writing(_QUANTITIES, write_calculation, SETTINGS, spins=_SPINS)
 )
 
 read, write = FORMAT.load, FORMAT.save

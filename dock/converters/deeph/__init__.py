@@ -37,17 +37,15 @@ def _inputs(path: Path) -> list[Path]:
     return [*(folder / name for name in names if (folder / name).is_file()), *own]
 
 
-FORMAT = Format(
-    name="deeph",
-    title="unified folder (DeepH format)",
-    reads=tuple(FILES),
-    writes=tuple(FILES),
-    versions="1.0, and the folders of DeepH-dock 0.9",
-    detect=_detect,
-    read=read_folder,
-    write=write_folder,
-    inputs=_inputs,
-    notes="POSCAR, info.json and one HDF5 file for each matrix.",
+FORMAT = (
+    Format(
+        "deeph",
+        "unified folder (DeepH format)",
+        versions="1.0, and the folders of DeepH-dock 0.9",
+        notes="POSCAR, info.json and one HDF5 file for each matrix.",
+    )
+    .reading(tuple(FILES), read_folder, _detect, inputs=_inputs)
+    .writing(tuple(FILES), write_folder)
 )
 
 read, write = FORMAT.load, FORMAT.save

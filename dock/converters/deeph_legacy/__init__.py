@@ -27,17 +27,15 @@ def _inputs(path: Path) -> list[Path]:
     return [folder / name for name in names if (folder / name).is_file()]
 
 
-FORMAT = Format(
-    name="deeph-legacy",
-    title="legacy DeepH folder (DeepH-pack, DeepH-E3)",
-    reads=tuple(FILES),
-    writes=tuple(FILES),
-    versions="DeepH-pack 0.2, DeepH-E3, DeepH-2",
-    detect=_detect,
-    read=read_calculation,
-    write=write_calculation,
-    inputs=_inputs,
-    notes="lat.dat, element.dat, site_positions.dat, orbital_types.dat, info.json, *.h5.",
+FORMAT = (
+    Format(
+        "deeph-legacy",
+        "legacy DeepH folder (DeepH-pack, DeepH-E3)",
+        versions="DeepH-pack 0.2, DeepH-E3, DeepH-2",
+        notes="lat.dat, element.dat, site_positions.dat, orbital_types.dat, info.json, *.h5.",
+    )
+    .reading(tuple(FILES), read_calculation, _detect, inputs=_inputs)
+    .writing(tuple(FILES), write_calculation)
 )
 
 read, write = FORMAT.load, FORMAT.save

@@ -37,32 +37,25 @@ def _inputs(path: Path) -> list[Path]:
     return [path] if path.is_file() else sorted(path.glob("*.scfout"))
 
 
-_READS = ("overlap", "hamiltonian", "density_matrix", "position", "gradient")
+_MATRICES = ("overlap", "hamiltonian", "density_matrix", "position", "gradient")
 
-FORMAT = Format(
-    name="openmx",
-    title="OpenMX scfout file",
-    reads=_READS,
-    writes=_READS,
-    versions="reads 3.9 and 3.8, writes 3.9",
-    detect=_detect,
-    read=read_calculation,
-    write=write_calculation,
-    inputs=_inputs,
-    check=check_run,
-    settings=SCFOUT_SETTINGS,
-    notes="Run OpenMX with 'HS.fileout on'; it writes <System.Name>.scfout.",
+FORMAT = (
+    Format(
+        "openmx",
+        "OpenMX scfout file",
+        versions="reads 3.9 and 3.8, writes 3.9",
+        notes="Run OpenMX with 'HS.fileout on'; it writes <System.Name>.scfout.",
+    )
+    .reading(_MATRICES, read_calculation, _detect, inputs=_inputs, check=check_run)
+    .writing(_MATRICES, write_calculation, SCFOUT_SETTINGS)
 )
 
 RESTART = Format(
-    name="openmx-restart",
-    title="OpenMX restart files (one-shot bands)",
-    writes=("overlap", "hamiltonian", "density_matrix"),
+    "openmx-restart",
+    "OpenMX restart files (one-shot bands)",
     versions="3.9",
-    write=write_restart_files,
-    settings=RESTART_SETTINGS,
     notes="OpenMX then diagonalises this Hamiltonian once; RESTART.txt says how.",
-)
+).writing(("overlap", "hamiltonian", "density_matrix"), write_restart_files, RESTART_SETTINGS)
 
 read, write = FORMAT.load, FORMAT.save
 write_restart = RESTART.save

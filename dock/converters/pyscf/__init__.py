@@ -10,17 +10,17 @@ from dock.converters.pyscf.scf import band_error, from_scf
 
 __all__ = ["FORMAT", "band_error", "from_scf", "initial_density", "read", "to_pyscf", "write"]
 
-FORMAT = Format(
-    name="pyscf",
-    title="PySCF checkpoint file",
-    reads=("overlap", "hamiltonian", "density_matrix", "kinetic", "position"),
-    writes=("overlap", "hamiltonian", "density_matrix"),
-    versions="2.x",
-    detect=detect_chkfile,
-    read=read_chkfile,
-    write=write_arrays,
-    settings=SETTINGS,
-    notes="Set mf.chkfile = 'run.chk' before mf.run(); live objects: from_scf(mf).",
+_MATRICES = ("overlap", "hamiltonian", "density_matrix")
+
+FORMAT = (
+    Format(
+        "pyscf",
+        "PySCF checkpoint file",
+        versions="2.x",
+        notes="Set mf.chkfile = 'run.chk' before mf.run(); live objects: from_scf(mf).",
+    )
+    .reading((*_MATRICES, "kinetic", "position"), read_chkfile, detect_chkfile)
+    .writing(_MATRICES, write_arrays, SETTINGS)
 )
 
 read, write = FORMAT.load, FORMAT.save

@@ -7,11 +7,10 @@ pw.x has plane waves and no orbitals, so there is no ``Calculation`` to read: `r
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import NoReturn
 
-from dock.converters.format import Format, ReadOptions, WriteOptions
+from dock.converters.format import Format, ReadOptions, Settings, WriteOptions
 from dock.converters.qe.charge_density_dat import read_density
 from dock.converters.qe.charge_density_h5 import GridDensity, read_grid, write_grid
 from dock.converters.qe.data_file_schema import PlaneWaveRun, find_save, read_run
@@ -47,10 +46,7 @@ __all__ = [
 
 
 def read(
-    path: str | Path,
-    *,
-    basis: str | Path | None = None,
-    settings: Mapping[str, str] | None = None,
+    path: str | Path, *, basis: str | Path | None = None, settings: Settings = None
 ) -> Calculation:
     """Project a pw.x run onto atomic orbitals; without a basis it has no matrices.
 
@@ -93,14 +89,11 @@ def _to_save(path: Path, folder: Path, options: WriteOptions) -> list[Path]:
 
 
 FORMAT = Format(
-    name="qe",
-    title="Quantum ESPRESSO .save folder",
+    "qe",
+    "Quantum ESPRESSO .save folder",
     versions="6.7 and 7.1",
-    detect=find_save,
-    read=_read,
     transfers={"deeph": _to_folder},
     describe=describe_run,
-    inputs=save_files,
     with_basis="qe-orbitals",
     settings={
         "like": ".save folder of a run with the same cell and cut-off, for its order of G and XML",
@@ -109,17 +102,14 @@ FORMAT = Format(
     notes="pw.x writes <outdir>/<prefix>.save with data-file-schema.xml and charge-density.*. It "
     "has no matrices: structure, levels and charge density are converted. With a folder of basis "
     "files the Hamiltonian is projected onto atomic orbitals, see qe-orbitals.",
-)
+).reading((), _read, find_save, inputs=save_files)
 
 FOLDER = Format(
-    name="qe-folder",
-    title="structure, levels and charge density of a plane-wave run",
+    "qe-folder",
+    "structure, levels and charge density of a plane-wave run",
     versions="1.0",
-    detect=find_folder,
-    read=_read,
     transfers={"qe": _to_save},
     describe=describe_folder,
-    inputs=folder_files,
     notes="What dock makes of a .save folder; or any unified folder with charge_density.h5, when "
     "its format is named.",
-)
+).reading((), _read, find_folder, inputs=folder_files)

@@ -18,19 +18,15 @@ __all__ = ["FORMAT", "read", "write"]
 
 _MATRICES = ("overlap", "hamiltonian", "density_matrix", "energy_density_matrix")
 
-FORMAT = Format(
-    name="siesta",
-    title="SIESTA HSX and DM files",
-    reads=_MATRICES,
-    writes=_MATRICES,
-    versions="reads 4.x and 5.x (HSX 0, 1, 2; TSHS; .nc), writes HSX 2, 1 and 0",
-    detect=find_main,
-    read=read_calculation,
-    write=write_calculation,
-    inputs=input_files,
-    check=check_run,
-    settings=SETTINGS,
-    notes="Run SIESTA with 'SaveHS true'; it writes <SystemLabel>.HSX beside .XV and .DM.",
+FORMAT = (
+    Format(
+        "siesta",
+        "SIESTA HSX and DM files",
+        versions="reads 4.x and 5.x (HSX 0, 1, 2; TSHS; .nc), writes HSX 2, 1 and 0",
+        notes="Run SIESTA with 'SaveHS true'; it writes <SystemLabel>.HSX beside .XV and .DM.",
+    )
+    .reading(_MATRICES, read_calculation, find_main, inputs=input_files, check=check_run)
+    .writing(_MATRICES, write_calculation, SETTINGS)
 )
 
 read, write = FORMAT.load, FORMAT.save

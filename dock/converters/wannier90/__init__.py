@@ -8,13 +8,10 @@ from dock.converters.wannier90.writer import SETTINGS, write_calculation
 __all__ = ["FORMAT", "write"]
 
 FORMAT = Format(
-    name="wannier90",
-    title="Wannier90 hr.dat and tb.dat",
-    writes=("overlap", "hamiltonian"),
+    "wannier90",
+    "Wannier90 hr.dat and tb.dat",
     versions="files of Wannier90 2.x and 3.x",
-    write=write_calculation,
-    settings=SETTINGS,
     notes="Atomic orbitals are orthogonalised; the setting orthogonal=no writes H and S as a pair.",
-)
+).writing(("overlap", "hamiltonian"), write_calculation, SETTINGS)
 
 write = FORMAT.save
