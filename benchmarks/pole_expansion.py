@@ -21,10 +21,11 @@ from dock.core.matrix import AOMatrix
 from dock.core.pairs import Pairs
 from dock.core.spin import Spin
 from dock.core.structure import Structure
-from dock.post.poles import PoleSolver
 from dock.states.dense import solve
 from dock.states.kmesh import KMesh
 from dock.states.poles.contour import Contour
+from dock.states.poles.solver import PoleSolver
+from dock.states.problem import Problem
 from dock.states.solver import Want
 
 
@@ -79,7 +80,7 @@ def measure(largest: int, largest_dense: int) -> None:
         calc = sheet(side)
         mesh = KMesh.full((1, 1, 1))
         begin = time.process_time()
-        solver = PoleSolver(calc, mesh, 0.025852)
+        solver = PoleSolver(Problem.of(calc), mesh, 0.025852)
         symbolic = time.process_time() - begin
         problem = next(solver.problems())
         contour = Contour.make(0.025852, 25.0)

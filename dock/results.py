@@ -14,7 +14,7 @@ from __future__ import annotations
 import html
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -26,32 +26,49 @@ from dock.extras import require
 from dock.io.files import atomic_path, write_text
 from dock.io.hdf5 import new_hdf5
 
-__all__ = ["KEYS", "Result", "plain", "require_figure_name", "table", "write_datasets"]
+__all__ = [
+    "KEYS",
+    "Result",
+    "plain",
+    "require_absent",
+    "require_figure_name",
+    "table",
+    "write_datasets",
+]
 
 KEYS: dict[str, str] = {
     "angle_degrees": "angle of a rotation or a twist",
+    "atoms": "atoms, from 1: species, electrons, moment_muB",
     "atoms_by_element": "number of atoms of each element",
+    "band_energy_eV": "sum of occupation × energy per cell, which is Tr(ρH)",
     "bands": "numbers of the bands, from 1",
     "cbm": "conduction band minimum: energy_eV, k_frac, band, spin",
-    "columns": "names of the columns of the levels",
+    "columns": "what the columns of a dataset are",
     "difference_eV": "largest and mean deviation from what was compared",
     "direct_gap_eV": "smallest vertical gap",
     "distance_1_per_A_without_2pi": "length along the path",
     "edges_per_atom": "pairs of atoms over atoms; over a set its min, mean, max and sum",
     "elements": "elements: their names, atoms or errors",
     "energies_eV": "energies, absolute: spin channel, k-point, band",
+    "expected_electrons": "Tr(ρS), which a density on a grid must integrate to",
     "failed": "what failed, and why",
     "fermi_level_eV": "Fermi level, absolute; the middle of the gap of an insulator",
     "fermi_source": "where the Fermi level is from: given, mid-gap or unknown",
     "files": "files that were written",
     "first_band": "number of the first band, from 1",
     "formula": "formula of the structure; of the primitive cell where a supercell is unfolded",
+    "function": "psi, or its periodic part u",
     "gap_eV": "band gap, 0 for a metal",
     "group_names": "parts of the structure",
     "improper": "whether a rotation goes with an inversion",
+    "integrals": "integral of each part over the cell: electrons, spin moments in μ_B",
+    "k_frac": "one k-point, fractional",
     "kind": "insulator, metal or unknown",
+    "kmesh": "numbers of k-points along the reciprocal vectors",
     "kpoints_frac": "k-points, fractional",
     "largest_eV": "largest deviation of all copies",
+    "largest_front": "rows of the largest dense piece of the sparse elimination",
+    "largest_per_A3": "largest value of the density, electrons per Å³",
     "largest_weight": "largest weight of a state",
     "levels": "states that are seen, a row each: see columns; the energy is from the Fermi level",
     "longest_pair_angstrom": "largest distance of two atoms that are a pair",
@@ -59,6 +76,7 @@ KEYS: dict[str, str] = {
     "max_eV": "largest deviation",
     "mean_eV": "mean of a deviation",
     "method": "how it was computed",
+    "moment_muB": "spin moment: x, y, z",
     "n_atoms": "number of atoms; over a set its min, mean, max and sum",
     "n_bands": "number of bands",
     "n_cells": "primitive cells in the supercell",
@@ -67,29 +85,47 @@ KEYS: dict[str, str] = {
     "n_electrons": "electrons per cell",
     "n_entries": "matrix elements; over a set their min, mean, max and sum",
     "n_failed": "structures that failed",
+    "n_irreducible": "number of k-points that were computed",
     "n_kpoints": "number of k-points",
     "n_orbitals": "number of orbitals; over a set its min, mean, max and sum",
+    "n_pairs": "number of pairs of atoms that a matrix has blocks for",
     "n_removed_states": "largest number of states that an overlap threshold took out at a k-point",
     "n_states": "number of states at a k-point",
     "n_structures": "number of structures",
     "name": "name of a structure: its folder",
+    "norms": "integral of |ψ|² over the cell of each state",
     "note": "what is to be known of the result",
+    "occupations": "how levels are filled",
+    "oversample": "points along each axis that a value is the mean of",
+    "parts": "parts of a density: total, m_x, m_y, m_z",
     "path_note": "what is to be known of the k-path",
+    "phase": "which Bloch sum coefficients belong to",
+    "pole_error": "largest error of the Fermi function written as a sum over poles",
+    "poles": "number of poles in the upper half plane",
     "projection_names": "groups of orbitals",
     "projections": "share of each group in each state",
+    "quantity": "what the values are",
     "rms_eV": "root mean square of a deviation",
+    "scheme": "mulliken or lowdin",
     "segments": "pieces of the k-path: points, labels",
+    "shape": "numbers of grid points along the lattice vectors",
+    "shells": "shells of the atoms, from 1: l, electrons, moment_muB",
     "shift_eV": "μ of H − μS",
     "sigma_eV": "standard deviation of the Gaussians",
     "smallest_overlap_eigenvalue": "smallest eigenvalue of S(k) that was computed",
+    "smallest_per_A3": "smallest value of the density, electrons per Å³",
     "spin": "none, collinear or noncollinear",
+    "spin_channel": "spin channel of each state: 0 up, 1 down",
+    "states": "names of states: band, spin",
     "steps": "what was done to a Hamiltonian, in words",
     "structures": "numbers of each structure",
     "summary": "sums and means over the structures",
     "supercell": "vectors of the supercell in those of the primitive cell, as rows",
     "test": "structures for the test",
+    "trace_energy_density_S_eV": "Tr of the energy density matrix with S",
     "train": "structures for training",
     "undone": "whether the steps were taken back",
+    "unit": "unit of the values",
     "validate": "structures for validation",
     "vbm": "valence band maximum: energy_eV, k_frac, band, spin",
     "written_by": "program and version",
@@ -110,11 +146,14 @@ class Result(ABC):
         Width and height of its figure, inches; of each panel where it has several.
     DPI
         Dots per inch of a figure of pixels.
+    BRIEF
+        Whether its arrays are as short as its facts, so that every JSON has them.
     """
 
     FILE: ClassVar[str] = "result.h5"
     FIGURE: ClassVar[tuple[float, float]] = (5.0, 3.6)
     DPI: ClassVar[int] = 200
+    BRIEF: ClassVar[bool] = False
 
     @property
     def n_panels(self) -> int:
@@ -154,7 +193,7 @@ class Result(ABC):
     def json(self, *, arrays: bool = True) -> dict[str, Any]:
         """Return the facts, and the arrays unless told otherwise, as plain data; NaN is None."""
         content = {name: plain(value) for name, value in self.facts().items()}
-        if arrays:
+        if arrays or self.BRIEF:
             content.update((name, plain(value)) for name, value in self.arrays().items())
         return content
 
@@ -189,8 +228,7 @@ class Result(ABC):
             When `path` ends in ``.json``.
         """
         path, beside = self.files(self.FILE if path is None else path)
-        if beside.exists() and not overwrite:
-            raise OutputError(f"{beside}: exists already. Pass overwrite=True to replace it.")
+        require_absent([path, beside], overwrite=overwrite)
         with new_hdf5(path, overwrite=overwrite) as file:
             self.write_hdf5(file)
         write_text(beside, json.dumps(self.json(), ensure_ascii=False) + "\n", overwrite=overwrite)
@@ -329,6 +367,14 @@ def table(rows: Sequence[Sequence[str]], head: Sequence[str] | None = None) -> s
     if head:
         lines.insert(1, "  ".join("-" * width for width in widths))
     return "\n".join(lines)
+
+
+def require_absent(files: Iterable[Path], *, overwrite: bool) -> None:
+    """Raise `OutputError` where one of several files exists, before the first is written."""
+    there = [file for file in files if file.exists()]
+    if there and not overwrite:
+        names = ", ".join(map(str, there))
+        raise OutputError(f"{names}: exists already. Pass overwrite=True to replace it.")
 
 
 def require_figure_name(path: Path) -> None:

@@ -41,7 +41,7 @@ _COMMANDS = {
         "Density matrix by diagonalisation or by poles.",
     ),
     "populations": (
-        "dock.cli.density_matrix",
+        "dock.cli.populations",
         "populations",
         "Mulliken and Löwdin charges and spin moments.",
     ),

@@ -18,10 +18,12 @@ if TYPE_CHECKING:
     from dock.converters.batch import BatchOptions
     from dock.converters.format import WriteOptions
     from dock.core.calculation import Calculation
+    from dock.grid.grid import Grid
     from dock.states.fermi_level import Method
     from dock.states.kmesh import KMesh, Reduction
 
 __all__ = [
+    "GridOptions",
     "MeshOptions",
     "Projection",
     "basis_option",
@@ -30,6 +32,7 @@ __all__ = [
     "fermi_option",
     "filling_options",
     "from_option",
+    "grid_options",
     "json_option",
     "k_path_options",
     "mesh_options",
@@ -41,6 +44,7 @@ __all__ = [
     "projection_options",
     "quiet_option",
     "run_options",
+    "scheme_option",
     "settings_option",
     "species_option",
     "threshold_option",
@@ -85,6 +89,13 @@ electrons_option = click.option(
     "--electrons", type=float, metavar="N", help="Electrons per cell, where unknown."
 )
 fermi_option = click.option("--fermi", type=float, metavar="E", help="Fermi level in eV, absolute.")
+scheme_option = click.option(
+    "--scheme",
+    type=click.Choice(["mulliken", "lowdin"]),
+    default="mulliken",
+    show_default=True,
+    help="How the charge of two orbitals is divided.",
+)
 threshold_option = click.option(
     "--s-threshold", type=float, metavar="X", help="Project out overlap eigenvalues below X."
 )
@@ -131,7 +142,7 @@ def _grouped(
 
 
 def run_options(
-    output: str | None, *, figure: bool = True, jobs: bool = True
+    output: str | None, *, kinds: str = "", figure: bool = True, jobs: bool = True
 ) -> Callable[[Command], Command]:
     """Return a decorator that adds where a result goes and how the command runs, as ``run``.
 
@@ -139,6 +150,8 @@ def run_options(
     ----------
     output
         The default of ``-o`` in words; None for a command that saves nothing.
+    kinds
+        What else may be named with ``-o``, in words.
     figure
         Whether the command draws.
     jobs
@@ -148,7 +161,8 @@ def run_options(
     if output is not None:
         keys.append("output")
         place = click.Path(path_type=Path)
-        options.append(click.option("-o", "--output", type=place, help=f"[default: {output}]"))
+        text = f"{kinds} [default: {output}]".lstrip()
+        options.append(click.option("-o", "--output", type=place, help=text))
     if figure:
         keys.append("plot")
         place = click.Path(path_type=Path)
@@ -199,13 +213,7 @@ def projection_options(text: str) -> Callable[[Command], Command]:
 
     options = [
         click.option("--project", metavar="FIELDS", help=text),
-        click.option(
-            "--scheme",
-            type=click.Choice(["mulliken", "lowdin"]),
-            default="mulliken",
-            show_default=True,
-            help="How the charge of two orbitals is divided.",
-        ),
+        scheme_option,
     ]
     return _grouped("project", ("project", "scheme"), make, options)
 
@@ -280,6 +288,68 @@ mesh_options = _grouped(
     ],
 )
 """Adds the options of a k-mesh; the command gets them as one `MeshOptions` named ``mesh``."""
+
+
+@dataclass(frozen=True)
+class GridOptions:
+    """A grid in space as it was asked for on the command line, and the basis on it."""
+
+    basis: Path | None
+    strings: dict[str, str]
+    shape: tuple[int, int, int] | None
+    spacing: float | None
+
+    @property
+    def asked(self) -> bool:
+        """Whether any of it was given."""
+        return self.basis is not None or self.shape is not None or self.spacing is not None
+
+    def read(self, path: Path, source: str | None) -> Calculation:
+        """Return a calculation with the radial functions of its orbitals where a basis is given."""
+        from dock.grid.grid import read_with_radials
+
+        return read_with_radials(path, source, basis=self.basis, strings=self.strings)
+
+    def make(self, calc: Calculation) -> Grid:
+        """Return the grid of a calculation's cell; its basis must have radial functions."""
+        from dock.grid.grid import make_grid, require_radials
+
+        require_radials(calc.basis, calc.source)
+        return make_grid(calc.structure, self.shape, spacing=self.spacing)
+
+
+def _grid(
+    basis: Path | None,
+    settings: Sequence[str],
+    shape: tuple[int, int, int] | None,
+    spacing: float | None,
+) -> GridOptions:
+    return GridOptions(basis, parse_settings(settings), shape or None, spacing)
+
+
+grid_options = _grouped(
+    "grid",
+    ("basis", "settings", "grid", "spacing"),
+    _grid,
+    [
+        click.option(
+            "--basis",
+            type=click.Path(path_type=Path),
+            metavar="DIR",
+            help="The code's basis files: the orbitals in space.",
+        ),
+        click.option(
+            "--set", "settings", multiple=True, metavar="C=C6.0-s2p2d1", help="OpenMX's basis."
+        ),
+        click.option(
+            "--grid", type=int, nargs=3, metavar="N1 N2 N3", help="Numbers of grid points."
+        ),
+        click.option(
+            "--spacing", type=float, metavar="X", help="Distance of grid points, Å [0.1]."
+        ),
+    ],
+)
+"""Adds the options of a grid in space; the command gets them as one `GridOptions`, ``grid``."""
 
 _KINDS = ("fermi-dirac", "gaussian", "methfessel-paxton", "cold", "tetrahedra")
 

@@ -24,25 +24,29 @@ __all__ = ["Bar", "Run", "folder_of", "in_options", "print_json", "show_log"]
 
 _OPTIONS = {
     "allow_lossy": "--allow-lossy",
+    "bands": "--bands",
     "basis": "--basis",
     "code": "--code",
     "electrons": "--electrons",
     "fermi_level": "--fermi",
     "format": "--from",
     "jobs": "--jobs",
+    "method": "--method",
     "mpi": "--mpi",
     "output": "-o",
+    "oversample": "--oversample",
     "overwrite": "--overwrite",
     "pairs": "--pairs",
     "quantities": "--matrices",
     "s_threshold": "--s-threshold",
     "source": "--from",
+    "spacing": "--spacing",
     "target": "--to",
     "window": "--window",
 }
 """What the library calls an argument and the command line an option."""
 
-_ARGUMENT = re.compile(rf"(?<![\w'\"-])({'|'.join(_OPTIONS)})='?([\w.…-]*[\w…])'?")
+_ARGUMENT = re.compile(rf"(?<![\w'\"-])({'|'.join(_OPTIONS)})=('?)([\w.…-]*[\w…])\2")
 _SETTING = re.compile(r"settings=\{'(\w+)': '([^']*)'\}")
 
 
@@ -60,7 +64,7 @@ def in_options(message: str) -> str:
     """
 
     def option(found: re.Match[str]) -> str:
-        value = "" if found[2] == "True" else f" {found[2]}"
+        value = "" if found[3] == "True" else f" {found[3]}"
         return f"{_OPTIONS[found[1]]}{value}"
 
     message = _SETTING.sub(r"--set \1=\2", _ARGUMENT.sub(option, message))
@@ -113,7 +117,7 @@ class Run:
             require_figure_name(self.plot)
             targets.append(self.plot)
         for target in targets:
-            if not target.parent.is_dir():
+            if target.suffix and not target.parent.is_dir():  # a folder is made with its parents
                 raise OutputError(f"{target}: there is no folder {target.parent}. Make it first.")
         there = [target for target in targets if target.exists()]
         if there and not self.overwrite:

@@ -68,6 +68,28 @@ class Block(NamedTuple):
         first, second = np.repeat(self.atoms, n), np.tile(self.atoms, n)
         return pairs.find(R, first, second).reshape(n, n)
 
+    def fill(
+        self,
+        entries: NDArray[np.float64],
+        starts: IntArray,
+        index: IntArray,
+        out: NDArray[np.float64],
+    ) -> None:
+        """Set `out` to a matrix between the orbitals of the block, 0 where no pair connects them.
+
+        Parameters
+        ----------
+        entries, starts
+            One component of a matrix and where the entries of each pair begin.
+        index
+            From `pair_index`.
+        out : (n_rows, n_rows)
+            Is overwritten.
+        """
+        from dock.grid._kernels import fill_local
+
+        fill_local(entries, starts, index, self.rows, self.counts, out)
+
 
 @dataclass(frozen=True, eq=False)
 class GridBlocks:

@@ -21,6 +21,7 @@ __all__ = [
     "OrbitalTables",
     "make_grid",
     "orbital_tables",
+    "read_with_radials",
     "require_radials",
     "with_radials",
 ]
@@ -52,13 +53,12 @@ class Grid:
         given = np.asarray(self.shape)
         if given.shape != (3,) or given.dtype.kind not in "iu" or given.min() < 1:
             raise UsageError(
-                f"a grid has three positive numbers of points, found {given.tolist()}. "
-                "Give them with --grid N1 N2 N3."
+                f"a grid has three positive numbers of points, found {given.tolist()}."
             )
         if np.prod(given.astype(np.float64)) > _MOST_POINTS:
             raise UsageError(
-                f"a grid of {' × '.join(str(n) for n in self.shape)} points is too large. Give a "
-                "wider --spacing."
+                f"a grid of {' × '.join(str(n) for n in self.shape)} points is too large. Pass a "
+                "wider spacing=X."
             )
 
     @property
@@ -203,13 +203,51 @@ def require_radials(basis: Basis, source: str = "the basis") -> None:
     MissingDataError
         Saying how to give them.
     """
-    for label in basis.species:
-        if any(shell.radial is None for shell in basis.shells[label]):
-            raise MissingDataError(
-                f"the table of radial functions of {label}",
-                source,
-                "A grid needs them: give the folder with the code's basis files with --basis DIR.",
-            )
+    for label in _without_radials(basis):
+        raise MissingDataError(
+            f"the table of radial functions of {label}",
+            source,
+            "A grid needs them: pass basis=DIR, the folder with the code's basis files.",
+        )
+
+
+def _without_radials(basis: Basis) -> list[str]:
+    """Return the species that lack a radial function."""
+    shells = basis.shells
+    return [s for s in basis.species if any(shell.radial is None for shell in shells[s])]
+
+
+def read_with_radials(
+    path: str | Path,
+    source: str | None = None,
+    *,
+    basis: str | Path | None = None,
+    strings: Mapping[str, str] | None = None,
+) -> Calculation:
+    """Read a calculation and, where `basis` is given, the radial functions of its orbitals.
+
+    Parameters
+    ----------
+    path, source
+        As in `dock.read`: a run or folder, and its format.
+    basis
+        The folder with the code's basis files.
+    strings
+        For OpenMX the basis of each species; see `with_radials`.
+
+    Raises
+    ------
+    MissingDataError, LayoutError
+        As in `with_radials`.
+    """
+    from dock.converters import read
+
+    if basis is None:
+        return read(path, source)
+    calc = read(path, source, basis=basis)
+    if strings or _without_radials(calc.basis):
+        return with_radials(calc, basis, strings=strings or None)
+    return calc
 
 
 def with_radials(

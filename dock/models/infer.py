@@ -17,11 +17,10 @@ from dock._version import __version__
 from dock.converters import read
 from dock.converters.batch import Outcome
 from dock.converters.batch import Report as BatchReport
-from dock.converters.deeph.blockfile import read_attributes, write_matrix
+from dock.converters.deeph.blockfile import read_attributes, read_pairs, write_matrix
 from dock.converters.deeph.dataset import find_structures
 from dock.converters.deeph.folder import FILES, PREDICTION
 from dock.converters.deeph.info import FORMAT_VERSION, read_info
-from dock.converters.deeph.blockfile import read_pairs
 from dock.core.arrays import FloatArray, NumberArray
 from dock.core.matrix import AOMatrix
 from dock.core.spin import Spin

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from dock.post.band_structure import BandStructure, bands
+    from dock.post.density_grid import GridDensity, charge_density
     from dock.post.density_matrices import DensityMatrix, density_matrix
     from dock.post.density_of_states import DensityOfStates, dos
     from dock.post.fat_bands import FatBands, project_bands
@@ -31,11 +32,13 @@ __all__ = [
     "FatBands",
     "FermiResult",
     "Gap",
+    "GridDensity",
     "KMesh",
     "KPath",
     "Populations",
     "Smearing",
     "bands",
+    "charge_density",
     "density_matrix",
     "dos",
     "fermi_level",
@@ -51,11 +54,13 @@ _HOMES = {
     "FatBands": "dock.post.fat_bands",
     "FermiResult": "dock.post.fermi",
     "Gap": "dock.states.gap",
+    "GridDensity": "dock.post.density_grid",
     "KMesh": "dock.states.kmesh",
     "KPath": "dock.states.kpath",
     "Populations": "dock.post.population",
     "Smearing": "dock.states.smearing",
     "bands": "dock.post.band_structure",
+    "charge_density": "dock.post.density_grid",
     "density_matrix": "dock.post.density_matrices",
     "dos": "dock.post.density_of_states",
     "fermi_level": "dock.post.fermi",

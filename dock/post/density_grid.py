@@ -6,7 +6,8 @@ that reach r.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import product
@@ -19,21 +20,33 @@ from numpy.typing import NDArray
 from dock.core.calculation import Calculation
 from dock.core.matrix import AOMatrix
 from dock.core.spin import Spin
-from dock.errors import UsageError
+from dock.errors import MissingDataError, UsageError
+from dock.extras import require
 from dock.grid.blocks import Block, GridBlocks
+from dock.grid.fields import GridFields, draw_sum
 from dock.grid.grid import Grid, require_radials
 from dock.io.progress import Progress, Report
-from dock.post.density_matrices import Accumulator
-from dock.post.fermi import FermiResult
+from dock.post.density_matrices import Accumulator, density_matrix
+from dock.post.fermi import FermiResult, fermi_level
 from dock.states.kmesh import KMesh, make_mesh
 from dock.states.problem import Problem
 from dock.states.solver import Want
 from dock.states.stream import states
+from dock.units import CODATA2018
 
 if TYPE_CHECKING:
     from pymatgen.io.vasp import Chgcar
 
-__all__ = ["GridDensity", "charge_density", "window_density_matrix"]
+__all__ = ["FILES", "GridDensity", "charge_density", "density_source", "window_density_matrix"]
+
+FILES = {"charge density": "charge_density.h5", "local density of states": "local_dos.h5"}
+"""The file of each kind of density where no name is given."""
+
+_LOG = logging.getLogger(__name__)
+_CUBIC_BOHR = CODATA2018.bohr_angstrom**3
+_UNIT = "electrons/angstrom^3"
+_MISSED, _MISSED_SHARE = 1e-4, 5e-6  # electrons; of all electrons, in large cells
+_FAR = 1e-2  # of all electrons: no matter of the grid
 
 _PARTS = {
     Spin.NONE: ("total",),
@@ -42,8 +55,8 @@ _PARTS = {
 }
 
 
-@dataclass(frozen=True, eq=False)
-class GridDensity:
+@dataclass(frozen=True, eq=False, repr=False)
+class GridDensity(GridFields):
     """A density on a grid.
 
     Attributes
@@ -63,6 +76,8 @@ class GridDensity:
         1: values at the points. n: means over the box around each point, from n points along each
         of its axes.
     """
+
+    FILE = FILES["charge density"]
 
     grid: Grid
     spin: Spin
@@ -86,8 +101,8 @@ class GridDensity:
         """
         if name not in self.names:
             raise UsageError(f"the density has no part '{name}'. It has: {', '.join(self.names)}.")
-        found: NDArray[np.float64] = self.values[self.names.index(name)]
-        return found
+        values: NDArray[np.float64] = self.values[self.names.index(name)]
+        return values
 
     @cached_property
     def integrals(self) -> dict[str, float]:
@@ -108,15 +123,110 @@ class GridDensity:
         """|∫ρ − Tr(PS)| in electrons; NaN without an overlap."""
         return abs(self.n_electrons - self.expected)
 
-    def save(self, path: str | Path, *, overwrite: bool = False) -> list[Path]:
-        """Write ``charge_density.h5``, cube files (``.cube``) or one ``.xsf`` file.
+    def warn_of_missed(self) -> None:
+        """Log a warning where ∫ρ is not Tr(PS), with what mends it."""
+        if self.missed > max(_MISSED, _FAR * abs(self.expected)):
+            _LOG.warning(
+                "the grid has %.4g electrons, Tr(ρS) is %.4g: no grid mends that. Do the basis "
+                "files, the overlap and the density matrix belong together?",
+                self.n_electrons,
+                self.expected,
+            )
+        elif self.missed > max(_MISSED, _MISSED_SHARE * abs(self.expected)):
+            _LOG.warning(
+                "the grid misses %.1e electrons: a finer spacing=X or a larger oversample=N mends "
+                "that, unless the overlap is that of other or of cut orbitals.",
+                self.missed,
+            )
 
-        The name's ending chooses. A cube file has one part: those of the spin are written beside
-        it, ``rho_m_z.cube`` beside ``rho.cube``. A JSON file with the integrals goes along.
+    def facts(self) -> dict[str, Any]:
+        """Return the grid and the integrals, by key; see `dock.results.KEYS`."""
+        return {
+            "quantity": self.kind,
+            "formula": self.grid.structure.formula,
+            "spin": self.spin.value,
+            "shape": list(self.grid.shape),
+            "oversample": self.oversample,
+            "parts": list(self.names),
+            "unit": f"{_UNIT}, moments in mu_B/angstrom^3",
+            "n_electrons": self.n_electrons,
+            "integrals": self.integrals,
+            "expected_electrons": None if np.isnan(self.expected) else self.expected,
+            "largest_per_A3": float(self.values[0].max()),
+            "smallest_per_A3": float(self.values[0].min()),
+        }
+
+    def datasets(self) -> dict[str, Any]:
+        """Return those of the unified ``charge_density.h5``.
+
+        ``shape`` and the flat ``entries`` in C order; the spin density is in ``magnetization``,
+        (n, N) in the order of its attribute ``parts``.
         """
-        from dock.post.grid_files import save_density
+        content: dict[str, Any] = {
+            "shape": np.array(self.grid.shape, dtype=np.int64),
+            "entries": self.values[0].ravel(),
+            "cell": self.grid.structure.cell,
+        }
+        if len(self.values) > 1:
+            content["magnetization"] = self.values[1:].reshape(len(self.values) - 1, -1)
+        return content
 
-        return save_density(self, Path(path), overwrite=overwrite)
+    def write_hdf5(self, file: Any) -> None:
+        """Write the datasets, and their unit as readers of the unified folder look for it."""
+        super().write_hdf5(file)
+        file.attrs["unit"] = _UNIT
+        if "magnetization" in file:
+            file["magnetization"].attrs["parts"] = ",".join(self.names[1:])
+
+    def fields(self) -> Iterator[tuple[str, NDArray[np.float64]]]:
+        """Yield the parts."""
+        yield from zip(self.names, self.values, strict=True)
+
+    def cube_names(self) -> Sequence[str]:
+        """Return the names of the parts."""
+        return self.names
+
+    def cube(self, path: Path, name: str) -> tuple[Path, float, str]:
+        """Return the cube file of a part: those of the spin are written beside the total."""
+        target = path if name == "total" else path.with_stem(f"{path.stem}_{name}")
+        comment = f"{self.grid.structure.formula} {self.kind} {name}, per Bohr^3"
+        return target, _CUBIC_BOHR, comment
+
+    def rows(self) -> list[tuple[str, str]]:
+        """Return the grid and the integrals in words."""
+        shape = "×".join(str(n) for n in self.grid.shape) + f", {self.grid.n_points} points"
+        if self.oversample > 1:
+            shape += f", means over boxes of {self.oversample}³"
+        _, *moments = self.integrals.items()
+        return [
+            ("grid", shape),
+            ("∫ρ", f"{self.n_electrons:.6f}"),
+            ("Tr(ρS)", f"{self.expected:.6f}"),
+            *((f"∫{name}", f"{value:.6f} μ_B") for name, value in moments),
+        ]
+
+    def draw(self, axes: Any, *, part: str = "total", axis: int = 2) -> None:
+        """Draw one part summed along a lattice vector.
+
+        Parameters
+        ----------
+        axes
+            Matplotlib axes.
+        part
+            Its name; see `names`.
+        axis
+            The vector, 0, 1 or 2.
+
+        Raises
+        ------
+        UsageError
+            For a part or an axis that there is not.
+        """
+        signed = part != "total"
+        label = f"{part}, summed ({'μ_B/Å²' if signed else 'electrons/Å²'})"
+        structure = self.grid.structure
+        draw_sum(axes, structure, self.part(part), axis, label=label, signed=signed)
+        axes.set_title(f"{structure.formula}  {self.kind}", fontsize="medium")
 
     def to_pymatgen(self) -> Chgcar:
         """Return pymatgen's ``Chgcar``: density times the cell's volume, spin as ``diff``.
@@ -126,8 +236,6 @@ class GridDensity:
         DependencyError
             Without pymatgen.
         """
-        from dock.extras import require
-
         vasp = require("pymatgen.io.vasp", "pymatgen")
         volume = self.grid.structure.volume
         data = {"total": volume * self.values[0]}
@@ -137,14 +245,6 @@ class GridDensity:
             data |= {f"diff_{axis}": volume * self.part(f"m_{axis}") for axis in "xyz"}
         result: Chgcar = vasp.Chgcar(vasp.Poscar(self.grid.structure.to_pymatgen()), data)
         return result
-
-    def plot(
-        self, path: str | Path, *, part: str = "total", axis: int = 2, overwrite: bool = False
-    ) -> Path:
-        """Draw one part summed along an axis; return the file."""
-        from dock.post.grid_files import plot_density
-
-        return plot_density(self, Path(path), part=part, axis=axis, overwrite=overwrite)
 
 
 def charge_density(
@@ -245,9 +345,9 @@ def _sampled(
     """Return uu, dd, Re ud, Im ud at the points."""
     values = np.zeros((len(parts), *blocks.grid.shape))
     work = _work(density, parts)
-    for place, found in blocks.map(work, jobs=jobs, progress=progress):
+    for place, sums in blocks.map(work, jobs=jobs, progress=progress):
         shape = tuple(part.stop - part.start for part in place)
-        values[(slice(None), *place)] = found.reshape(len(parts), *shape)
+        values[(slice(None), *place)] = sums.reshape(len(parts), *shape)
     return values
 
 
@@ -282,21 +382,67 @@ def _work(
     density: AOMatrix, parts: list[NDArray[np.float64]]
 ) -> Callable[[Block], NDArray[np.float64]]:
     """Return what is done with a block: Σ_μν φ_μ P_μν φ_ν at each point."""
-    from dock.grid._kernels import fill_local
-
     pairs, starts = density.pairs, density.layout.starts
 
-    def one(block: Block) -> NDArray[np.float64]:
+    def sums(block: Block) -> NDArray[np.float64]:
         index = block.pair_index(pairs)
         size = len(block.values)
         local = np.empty((size, size))
         out = np.empty((len(parts), block.values.shape[1]))
         for number, entries in enumerate(parts):
-            fill_local(entries, starts, index, block.rows, block.counts, local)
+            block.fill(entries, starts, index, local)
             out[number] = np.einsum("ip,ip->p", block.values, local @ block.values)
         return out
 
-    return one
+    return sums
+
+
+def density_source(
+    calc: Calculation,
+    mesh: KMesh | Any = None,
+    *,
+    window: tuple[float, float] | None = None,
+    recompute: bool = False,
+    electrons: float | None = None,
+    jobs: int | None = None,
+    progress: Report = None,
+) -> AOMatrix:
+    """Return the density matrix that a density on a grid is made of.
+
+    It is that of all states in the window where there is one; else that of the calculation; where
+    it has none, or a mesh, electrons or `recompute` are given, it is computed from H and S.
+
+    Parameters
+    ----------
+    calc
+        A calculation with a density matrix, or with Hamiltonian and overlap.
+    mesh
+        As in `dock.post.fermi.fermi_level`.
+    window
+        (lowest, highest) energy, eV, relative to the Fermi level.
+    recompute
+        Compute the density matrix, though there is one.
+    electrons, jobs, progress
+        As in `dock.post.fermi.fermi_level`.
+
+    Raises
+    ------
+    MissingDataError
+        When matrices are missing, or nothing says where the Fermi level is.
+    """
+    if window is not None:
+        if calc.fermi_level is None and calc.n_electrons is None and electrons is None:
+            raise MissingDataError(
+                "the Fermi level", calc.source, "A window counts from it: pass electrons=N."
+            )
+        fermi = None
+        if electrons is not None or calc.n_electrons is not None:
+            fermi = fermi_level(calc, mesh, electrons=electrons, jobs=jobs)
+        return window_density_matrix(calc, window, mesh, fermi=fermi, jobs=jobs, progress=progress)
+    stored = calc.get("density_matrix")
+    if stored is not None and not recompute and mesh is None and electrons is None:
+        return stored
+    return density_matrix(calc, mesh, electrons=electrons, jobs=jobs, progress=progress).density
 
 
 def window_density_matrix(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,25 +12,37 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from dock._version import __version__
+from dock.core.blocks import BlockLayout
 from dock.core.calculation import Calculation
 from dock.core.matrix import AOMatrix
 from dock.core.pairs import Pairs
 from dock.core.spin import Spin
 from dock.errors import UsageError
-from dock.io.progress import Report
+from dock.io.files import write_text
+from dock.io.progress import Progress, Report
 from dock.post.fermi import FermiResult, Method, fermi_level
+from dock.results import Result, require_absent
 from dock.states.kmesh import KMesh, make_mesh
+from dock.states.poles.solver import PoleSolver
 from dock.states.problem import Problem
+from dock.states.smearing import Smearing
 from dock.states.solver import Want
+from dock.states.spectrum import electrons_of
 from dock.states.stream import states
 
 __all__ = ["Accumulator", "DensityMatrix", "density_matrix"]
 
 _EMPTY = 1e-17  # occupations below this leave no trace in double precision
+_FLOOR = 1e-18  # what a figure with a logarithmic axis shows of zero
+_SUM = {
+    True: "both spins: Tr(rho S) is the number of electrons",
+    False: "each spin part separately: Tr(rho_uu S) + Tr(rho_dd S) is the number of electrons",
+}
 
 
-@dataclass(frozen=True, eq=False)
-class DensityMatrix:
+@dataclass(frozen=True, eq=False, repr=False)
+class DensityMatrix(Result):
     """A density matrix with what it was computed from.
 
     Attributes
@@ -51,6 +64,8 @@ class DensityMatrix:
         What the method did, for the record.
     """
 
+    FILE = "density_matrix.h5"
+
     calculation: Calculation
     density: AOMatrix
     energy_density: AOMatrix | None
@@ -71,30 +86,110 @@ class DensityMatrix:
 
     def completed(self) -> Calculation:
         """Return the calculation with the density matrices among its matrices."""
-        found: dict[str, Any] = {
+        matrices: dict[str, Any] = {
             **self.calculation.matrices,
             "density_matrix": self.density,
         }
         if self.energy_density is not None:
-            found["energy_density_matrix"] = self.energy_density
-        return self.calculation.replace(matrices=found, fermi_level=self.fermi_level)
+            matrices["energy_density_matrix"] = self.energy_density
+        return self.calculation.replace(matrices=matrices, fermi_level=self.fermi_level)
 
-    def save(self, path: str | Path, *, overwrite: bool = False) -> list[Path]:
+    def facts(self) -> dict[str, Any]:
+        """Return the sums and how they were found, by key; see `dock.results.KEYS`."""
+        facts: dict[str, Any] = {
+            "formula": self.density.structure.formula,
+            "spin": self.density.spin.value,
+            "method": self.method,
+            **self.settings,
+            "fermi_level_eV": self.fermi_level,
+            "n_electrons": self.n_electrons,
+            "band_energy_eV": self.band_energy,
+            "kmesh": list(self.mesh.size),
+            "n_irreducible": self.mesh.n_points,
+            "n_pairs": len(self.density.pairs),
+        }
+        if self.energy_density is not None:
+            overlap = self.calculation.require("overlap")
+            facts["trace_energy_density_S_eV"] = self.energy_density.dot(overlap)
+        return facts
+
+    def rows(self) -> list[tuple[str, str]]:
+        """Return the sums, the Fermi level, the mesh and the method in words."""
+        settings = "; ".join(f"{name} {value}" for name, value in self.settings.items())
+        return [
+            ("Tr(ρS)", f"{self.n_electrons:.10f} electrons"),
+            ("Tr(ρH)", f"{self.band_energy:.8f} eV"),
+            ("Fermi level", f"{self.fermi_level:.6f} eV"),
+            ("k-mesh", self.mesh.describe()),
+            ("method", f"{self.method}: {settings}"),
+        ]
+
+    @classmethod
+    def files(cls, path: str | Path, *, energy_weighted: bool = False) -> list[Path]:
+        """Return the files, or the folder, that `save` writes for a path."""
+        path = Path(path)
+        if path.suffix != ".h5":
+            return [path]
+        written, beside = super().files(path)
+        weighted = path.with_name("energy_" + path.name)
+        return [written, weighted, beside] if energy_weighted else [written, beside]
+
+    def save(self, path: str | Path | None = None, *, overwrite: bool = False) -> list[Path]:
         """Write ``density_matrix.h5`` (a name that ends in .h5), or a unified folder (any other).
 
-        A JSON file with the sums goes along. The single file has the atoms in the order of the
-        calculation and belongs beside the ``hamiltonian.h5`` that was read; the folder is
-        complete in itself.
+        The single file has the atoms in the order of the calculation and belongs beside the
+        ``hamiltonian.h5`` that was read; the energy density matrix comes in a file of its own, and
+        a JSON file with the sums goes along. The folder is complete in itself.
+
+        Raises
+        ------
+        OutputError
+            When a file exists or cannot be written.
         """
-        from dock.post.density_files import save
+        path = Path(self.FILE if path is None else path)
+        if path.suffix != ".h5":
+            return self._save_folder(path, overwrite=overwrite)
+        files = self.files(path, energy_weighted=self.energy_density is not None)
+        require_absent(files, overwrite=overwrite)
+        for matrix, file in zip((self.density, self.energy_density), files[:-1], strict=False):
+            if matrix is not None:
+                _save_matrix(matrix, file, overwrite=overwrite)
+        write_text(files[-1], json.dumps(self.json()) + "\n", overwrite=overwrite)
+        return files
 
-        return save(self, Path(path), overwrite=overwrite)
+    def _save_folder(self, path: Path, *, overwrite: bool) -> list[Path]:
+        from dock.converters import write
+        from dock.converters.format import WriteOptions
 
-    def plot(self, path: str | Path, *, overwrite: bool = False) -> Path:
-        """Draw how the density matrix falls off with distance; return the file."""
-        from dock.post.plot_dos import plot_decay
+        names = ["hamiltonian", "overlap", "density_matrix"]
+        if self.energy_density is not None:
+            names.append("energy_density_matrix")
+        options = WriteOptions(quantities=tuple(names), overwrite=overwrite)
+        return write(self.completed(), path, "deeph", options)
 
-        return plot_decay(self, Path(path), overwrite=overwrite)
+    def draw(self, axes: Any, *_: Any, **__: Any) -> None:
+        """Draw the largest entry of each block against the distance of its atoms."""
+        rho = self.density
+        largest = rho.layout.block_max(rho.entries)
+        lengths = rho.pairs.lengths(rho.structure)
+        axes.semilogy(lengths, np.maximum(largest, _FLOOR), ".", ms=3)
+        axes.set_xlabel("distance (Å)")
+        axes.set_ylabel("largest |ρ| of a block")
+        axes.set_title(rho.structure.formula, fontsize="medium")
+
+
+def _save_matrix(matrix: AOMatrix, path: Path, *, overwrite: bool) -> None:
+    """Write one block file of the DeepH format."""
+    from dock.converters.deeph.blockfile import write_matrix
+
+    attributes = {
+        "quantity": matrix.quantity,
+        "unit": matrix.facts.unit,
+        "spin": matrix.spin.value,
+        "spin_sum": _SUM[matrix.spin is Spin.NONE],
+        "written_by": f"dock {__version__}",
+    }
+    write_matrix(path, matrix, attributes, overwrite=overwrite)
 
 
 def density_matrix(
@@ -152,38 +247,35 @@ def density_matrix(
     >>> round(rho.n_electrons, 9)
     8.0
     """
+    if method not in ("eigen", "poles"):
+        raise UsageError(f"the method is 'eigen' or 'poles', found '{method}'.")
+    quantities = ("density_matrix", "energy_density_matrix")[: 2 if energy_weighted else 1]
     if method == "poles":
-        from dock.post.poles import density_by_poles
-
         if fermi is not None or s_threshold is not None:
-            raise UsageError("--method poles diagonalises nothing: it takes no S threshold.")
-        chosen = mesh if isinstance(mesh, KMesh) else make_mesh(calc, mesh)
-        return density_by_poles(
+            raise UsageError("method='poles' diagonalises nothing: it takes no S threshold.")
+        points = mesh if isinstance(mesh, KMesh) else make_mesh(calc, mesh)
+        return _by_poles(
             calc,
-            chosen,
+            points,
+            quantities,
             smearing=smearing,
             electrons=electrons,
-            energy_weighted=energy_weighted,
             poles=poles,
             progress=progress,
         )
-    if method != "eigen":
-        raise UsageError(f"the method is 'eigen' or 'poles', found '{method}'.")
+    steps = Progress.of(progress)
+    run: dict[str, Any] = {"s_threshold": s_threshold, "jobs": jobs}
     if fermi is None:
+        points = mesh if isinstance(mesh, KMesh) else make_mesh(calc, mesh)
+        steps.start(2 * calc.spin.n_channels * points.n_points)
+        whole, steps = steps, steps.part()
         fermi = fermi_level(
-            calc, mesh, electrons=electrons, smearing=smearing, s_threshold=s_threshold, jobs=jobs
+            calc, points, electrons=electrons, smearing=smearing, progress=whole.part(), **run
         )
-    wanted = ("density_matrix", "energy_density_matrix")[: 2 if energy_weighted else 1]
-    found = _sum_states(calc, fermi, wanted, s_threshold, jobs, progress)
-    return DensityMatrix(
-        calc,
-        found[0],
-        found[1] if energy_weighted else None,
-        fermi.level,
-        fermi.spectrum.mesh,
-        "eigen",
-        {"occupations": fermi.method_name},
-    )
+    density, energy = _sum_states(calc, fermi, quantities, progress=steps, **run)
+    settings = {"occupations": fermi.method_name}
+    mesh = fermi.spectrum.mesh
+    return DensityMatrix(calc, density, energy, fermi.level, mesh, "eigen", settings)
 
 
 class Accumulator:
@@ -203,12 +295,12 @@ class Accumulator:
         basis = hamiltonian.basis
         self.spin, self.pairs = hamiltonian.spin, pairs
         self.size = basis.n_orbitals
-        self.rows, self.cols = basis.offsets[pairs.i], basis.offsets[pairs.j]
-        counts = basis.counts
-        self.shapes = np.stack([counts[pairs.i], counts[pairs.j]], axis=1).astype(np.int64)
-        self.starts = np.concatenate([[0], np.cumsum(self.shapes.prod(axis=1))])
+        layout = BlockLayout(basis.counts[pairs.i], basis.counts[pairs.j])
+        shapes = np.stack([layout.rows, layout.cols], axis=1).astype(np.int64)
+        rows, cols = basis.offsets[pairs.i], basis.offsets[pairs.j]
+        self._blocks = (layout.starts, rows, cols, shapes)
         kind = np.complex128 if self.spin is Spin.NONCOLLINEAR else np.float64
-        shape = (self.spin.n_components, int(self.starts[-1]))
+        shape = (self.spin.n_components, layout.n_entries)
         self.entries: dict[str, NDArray[Any]] = {
             name: np.zeros(shape, dtype=kind) for name in quantities
         }
@@ -228,35 +320,33 @@ class Accumulator:
         phases = np.exp(-2j * np.pi * (lattice @ k_frac))[self.pairs.lattice_index]
         entries = self.entries[quantity]
         if self.spin is not Spin.NONCOLLINEAR:
-            out = entries[channel]
-            add_real(dense, phases, self.starts, self.rows, self.cols, self.shapes, out)
+            add_real(dense, phases, *self._blocks, entries[channel])
             return
         n = self.size
         for component, (s, t) in enumerate(((0, 0), (0, 1), (1, 0), (1, 1))):
             block = dense[s * n : (s + 1) * n, t * n : (t + 1) * n]
-            out = entries[component]
-            add_complex(block, phases, self.starts, self.rows, self.cols, self.shapes, out)
+            add_complex(block, phases, *self._blocks, entries[component])
 
     def matrices(self, mesh: KMesh) -> list[AOMatrix]:
         """Return the sums as matrices, symmetrised over the operations that reduced the mesh."""
-        found = []
-        for quantity, entries in self.entries.items():
-            like = self._like
-            matrix = AOMatrix(quantity, like.structure, like.basis, self.pairs, self.spin, entries)
-            if mesh.symmetry is not None and len(mesh.symmetry.operations) > 1:
-                matrix = mesh.symmetry.symmetrise(matrix)
-            found.append(matrix)
-        return found
+        like = self._like
+        return [
+            mesh.symmetrised(
+                AOMatrix(quantity, like.structure, like.basis, self.pairs, self.spin, entries)
+            )
+            for quantity, entries in self.entries.items()
+        ]
 
 
 def _sum_states(
     calc: Calculation,
     fermi: FermiResult,
     quantities: Sequence[str],
+    *,
     s_threshold: float | None,
     jobs: int | None,
     progress: Report,
-) -> list[AOMatrix]:
+) -> tuple[AOMatrix, AOMatrix | None]:
     """Diagonalise again with vectors and sum Σ f c c† k-point by k-point."""
     problem, mesh = Problem.of(calc), fermi.spectrum.mesh
     total = Accumulator(problem.hamiltonian, problem.pairs, quantities)
@@ -273,4 +363,36 @@ def _sum_states(
         for quantity in quantities:
             dense = (occupied * weights[quantity]) @ occupied.conj().T
             total.add(quantity, at.channel, at.k_frac, dense)
-    return total.matrices(mesh)
+    density, *rest = total.matrices(mesh)
+    return density, rest[0] if rest else None
+
+
+def _by_poles(
+    calc: Calculation,
+    mesh: KMesh,
+    quantities: tuple[str, ...],
+    *,
+    smearing: Method | None,
+    electrons: float | None,
+    poles: int | None,
+    progress: Report,
+) -> DensityMatrix:
+    """Sum over the poles of the Fermi function; only Fermi–Dirac occupations have them."""
+    filling = Smearing() if smearing is None else smearing
+    if not isinstance(filling, Smearing) or filling.kind != "fermi-dirac":
+        raise UsageError(
+            "the pole expansion is one of the Fermi function: the smearing must be fermi-dirac, of "
+            "any temperature; for others use method='eigen'."
+        )
+    solver = PoleSolver(Problem.of(calc), mesh, filling.width)
+    count = electrons_of(calc, electrons, 2.0 * calc.basis.n_orbitals)
+    sums = solver.solve(count, quantities, guess=calc.fermi_level, poles=poles, progress=progress)
+    density, *rest = solver.matrices(sums)
+    settings = {
+        "occupations": f"fermi-dirac, {filling.width:.6g} eV",
+        "poles": len(sums.contour.shifts),
+        "pole_error": sums.contour.error,
+        "largest_front": solver.inverse.largest_front,
+    }
+    energy = rest[0] if rest else None
+    return DensityMatrix(calc, density, energy, sums.level, mesh, "poles", settings)

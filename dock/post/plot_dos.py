@@ -1,4 +1,4 @@
-"""Figures of densities of states, occupations, fat bands, density matrices and populations."""
+"""Figures of densities of states and occupations."""
 
 from __future__ import annotations
 
@@ -12,17 +12,10 @@ from dock.extras import require
 from dock.io.files import atomic_path
 
 if TYPE_CHECKING:
-    from dock.post.density_matrices import DensityMatrix
     from dock.post.density_of_states import DensityOfStates
     from dock.post.fermi import FermiResult
-    from dock.post.population import Populations
 
-__all__ = [
-    "plot_decay",
-    "plot_dos",
-    "plot_occupations",
-    "plot_populations",
-]
+__all__ = ["plot_dos", "plot_occupations"]
 
 _MOST_LINES = 10
 _SHOWN = 6.0  # eV on both sides of the Fermi level when no window is given
@@ -74,32 +67,6 @@ def plot_occupations(result: FermiResult, path: Path, *, overwrite: bool = False
     axes.set_title(
         f"{spectrum.structure.formula}  {result.method_name}  {result.gap.kind}", fontsize="medium"
     )
-    return _save(figure, path, overwrite=overwrite)
-
-
-def plot_decay(result: DensityMatrix, path: Path, *, overwrite: bool = False) -> Path:
-    """Draw the largest entry of each block against the distance of its atoms."""
-    figure, axes = _figure(path)
-    rho = result.density
-    largest = rho.layout.block_max(rho.entries)
-    axes.semilogy(rho.pairs.lengths(rho.structure), np.maximum(largest, 1e-18), ".", ms=3)
-    axes.set_xlabel("distance (Å)")
-    axes.set_ylabel("largest |ρ| of a block")
-    axes.set_title(rho.structure.formula, fontsize="medium")
-    return _save(figure, path, overwrite=overwrite)
-
-
-def plot_populations(result: Populations, path: Path, *, overwrite: bool = False) -> Path:
-    """Draw electrons and the length of the spin moment of each atom."""
-    figure, axes = _figure(path)
-    x = np.arange(1, len(result.electrons) + 1)
-    axes.bar(x - 0.2, result.electrons, 0.4, label="electrons", color="#1f4e79")
-    moments = np.linalg.norm(result.moments, axis=1)
-    if moments.max() > 1e-6:
-        axes.bar(x + 0.2, moments, 0.4, label="spin moment (μ_B)", color="#c0392b")
-    axes.set_xlabel("atom")
-    axes.legend(fontsize="small")
-    axes.set_title(f"{result.structure.formula}  {result.scheme}", fontsize="medium")
     return _save(figure, path, overwrite=overwrite)
 
 

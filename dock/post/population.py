@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,19 +19,27 @@ from dock.core.spin import Spin
 from dock.core.structure import Structure
 from dock.errors import UsageError
 from dock.io.progress import Report
+from dock.post.density_matrices import density_matrix
 from dock.post.fermi import FermiResult, Method, fermi_level
-from dock.states.kmesh import KMesh, make_mesh
+from dock.results import Result, table
+from dock.states.kmesh import KMesh, Reduction, make_mesh
 from dock.states.problem import Problem
 from dock.states.solver import Want
 from dock.states.stream import states
 
-__all__ = ["Populations", "Scheme", "mulliken", "populations", "root_of_overlap"]
+__all__ = ["REDUCTION", "Populations", "Scheme", "mulliken", "populations", "root_of_overlap"]
 
 Scheme = Literal["mulliken", "lowdin"]
 
+REDUCTION: dict[str, Reduction] = {"mulliken": "point-group", "lowdin": "none"}
+"""How far a mesh may be reduced for each scheme: Löwdin sums are not symmetrised afterwards."""
 
-@dataclass(frozen=True, eq=False)
-class Populations:
+_MOST_ROWS = 40
+_NO_MOMENT = 1e-6  # μ_B: below it a figure has no bars of moments
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Populations(Result):
     """Electrons and spin of every orbital.
 
     Attributes
@@ -44,6 +51,9 @@ class Populations:
     orbitals : (n_orbitals, 4)
         Electrons and spin moment (x, y, z; μ_B) of each orbital; collinear spin points along z.
     """
+
+    FILE = "populations.h5"
+    BRIEF = True
 
     structure: Structure
     basis: Basis
@@ -85,17 +95,95 @@ class Populations:
         total: NDArray[np.float64] = self.orbitals.sum(axis=0)
         return total
 
-    def save(self, path: str | Path, *, overwrite: bool = False) -> list[Path]:
-        """Write HDF5 (a name that ends in .h5) and the JSON file of the same name."""
-        from dock.post.density_files import save_populations
+    def facts(self) -> dict[str, Any]:
+        """Return the scheme and the sums over the cell, by key; see `dock.results.KEYS`."""
+        return {
+            "scheme": self.scheme,
+            "formula": self.structure.formula,
+            "spin": self.spin.value,
+            "n_electrons": float(self.total[0]),
+            "moment_muB": self.total[1:].tolist(),
+        }
 
-        return save_populations(self, Path(path), overwrite=overwrite)
+    def arrays(self) -> dict[str, Any]:
+        """Return electrons and moment of each atom and each shell; both are counted from 1."""
+        rows = zip(self.basis.labels, self.electrons, self.moments, strict=True)
+        atoms = [
+            {
+                "atom": number,
+                "species": label,
+                "electrons": float(electrons),
+                "moment_muB": moment.tolist(),
+            }
+            for number, (label, electrons, moment) in enumerate(rows, 1)
+        ]
+        shells = [
+            {
+                "atom": atom + 1,
+                "shell": shell + 1,
+                "l": l,
+                "electrons": float(values[0]),
+                "moment_muB": values[1:].tolist(),
+            }
+            for atom, shell, l, values in self.shells
+        ]
+        return {"atoms": atoms, "shells": shells}
 
-    def plot(self, path: str | Path, *, overwrite: bool = False) -> Path:
-        """Draw electrons and moments of the atoms as bars; return the file."""
-        from dock.post.plot_dos import plot_populations
+    def datasets(self) -> dict[str, Any]:
+        """Return ``atoms`` and ``orbitals``, (n, 4) each, and the orbitals' quantum numbers."""
+        numbers = self.basis.table._asdict().items()
+        return {
+            "atoms": np.column_stack([self.electrons, self.moments]),
+            "orbitals": self.orbitals,
+            **{f"orbital_{name}": values for name, values in numbers},
+        }
 
-        return plot_populations(self, Path(path), overwrite=overwrite)
+    def write_hdf5(self, file: Any) -> None:
+        """Write the datasets, and what their columns are."""
+        super().write_hdf5(file)
+        file.attrs["columns"] = "electrons, m_x, m_y, m_z (Bohr magnetons)"
+
+    def rows(self) -> list[tuple[str, str]]:
+        """Return the scheme, and electrons and moment of the cell and of each atom in words."""
+        rows = [("scheme", self.scheme), ("sum", self._words(self.total))]
+        for number, label in enumerate(self.basis.labels[:_MOST_ROWS]):
+            rows.append((f"{label} {number + 1}", self._words(self._of_atoms[number])))
+        return rows + [(name, text) for name, text, *_ in self._rest()]
+
+    def table(self) -> str:
+        """Return one line an atom, and their sum."""
+        rows = []
+        for number, label in enumerate(self.basis.labels[:_MOST_ROWS]):
+            rows.append([str(number + 1), label, *self._numbers(self._of_atoms[number])])
+        rows += self._rest()
+        rows.append(["sum", "", *self._numbers(self.total)])
+        return table(rows, ["atom", "species", f"electrons ({self.scheme})", "m_x m_y m_z (μ_B)"])
+
+    def _rest(self) -> list[list[str]]:
+        """Return the line of a table that stands for the atoms that it leaves out."""
+        left_out = len(self.basis.labels) - _MOST_ROWS
+        return [["…", f"{left_out} more in the files", "", ""]] if left_out > 0 else []
+
+    @staticmethod
+    def _numbers(values: NDArray[np.float64]) -> tuple[str, str]:
+        return f"{values[0]:.6f}", " ".join(f"{value:9.6f}" for value in values[1:])
+
+    def _words(self, values: NDArray[np.float64]) -> str:
+        electrons, moment = self._numbers(values)
+        if self.spin is Spin.NONE:
+            return f"{electrons} electrons"
+        return f"{electrons} electrons, ({', '.join(moment.split())}) μ_B"
+
+    def draw(self, axes: Any, *_: Any, **__: Any) -> None:
+        """Draw electrons and the length of the spin moment of each atom as bars."""
+        x = np.arange(1, len(self.electrons) + 1)
+        axes.bar(x - 0.2, self.electrons, 0.4, label="electrons", color="#1f4e79")
+        moments = np.linalg.norm(self.moments, axis=1)
+        if moments.max() > _NO_MOMENT:
+            axes.bar(x + 0.2, moments, 0.4, label="spin moment (μ_B)", color="#c0392b")
+        axes.set_xlabel("atom")
+        axes.legend(fontsize="small")
+        axes.set_title(f"{self.structure.formula}  {self.scheme}", fontsize="medium")
 
 
 def populations(
@@ -118,8 +206,7 @@ def populations(
     calc
         A calculation with overlap, and Hamiltonian or density matrix.
     mesh
-        As in `fermi_level`. Löwdin populations use the whole mesh for spinors, else time
-        reversal only.
+        As in `fermi_level`. Löwdin populations use the whole mesh.
     scheme
         ``mulliken``: q = Σ_R Re (ρ(R) ∘ S(R)*). ``lowdin``: the diagonal of S^½ ρ S^½.
     density
@@ -148,8 +235,6 @@ def populations(
     if scheme not in ("mulliken", "lowdin"):
         raise UsageError(f"a population scheme is 'mulliken' or 'lowdin', found '{scheme}'.")
     if scheme == "mulliken":
-        from dock.post.density_matrices import density_matrix
-
         if density is None:
             density = density_matrix(
                 calc,
@@ -165,9 +250,11 @@ def populations(
     if density is not None:
         raise UsageError("Löwdin populations are computed from H and S, not from a given ρ(R).")
     if fermi is None:
-        chosen = mesh if isinstance(mesh, KMesh) else make_mesh(calc, mesh, reduction="none")
+        points = mesh
+        if not isinstance(mesh, KMesh):
+            points = make_mesh(calc, mesh, reduction=REDUCTION[scheme])
         fermi = fermi_level(
-            calc, chosen, electrons=electrons, smearing=smearing, s_threshold=s_threshold, jobs=jobs
+            calc, points, electrons=electrons, smearing=smearing, s_threshold=s_threshold, jobs=jobs
         )
     if fermi.spectrum.mesh.n_points != fermi.spectrum.mesh.n_full:
         raise UsageError("Löwdin populations need the whole mesh: use reduction='none'.")

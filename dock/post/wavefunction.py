@@ -9,10 +9,12 @@ with x the fractional coordinates of r; u has the period of the cell. ψ is norm
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -23,20 +25,26 @@ from dock.core.spin import Spin
 from dock.core.structure import Structure
 from dock.errors import UsageError
 from dock.grid.blocks import Block, GridBlocks
+from dock.grid.fields import GridFields, draw_sum
 from dock.grid.grid import Grid, require_radials
 from dock.io.progress import Report
+from dock.post.band_selection import BandSelection
+from dock.results import Result
 from dock.states.kmesh import KMesh
 from dock.states.problem import Problem
 from dock.states.solver import Want
 from dock.states.stream import states
+from dock.units import CODATA2018
 
 __all__ = ["Coefficients", "GridStates", "coefficients", "states_on_grid"]
 
+_BOHR = CODATA2018.bohr_angstrom
 _MOST_BYTES = 2**34
+_MOST_NAMED = 8  # states that a table names
 
 
-@dataclass(frozen=True, eq=False)
-class Coefficients:
+@dataclass(frozen=True, eq=False, repr=False)
+class Coefficients(Result):
     """States of a calculation as coefficients of the orbitals.
 
     Attributes
@@ -45,17 +53,19 @@ class Coefficients:
         What they belong to.
     kpoints : (n_k, 3)
         Fractional coordinates.
-    energies : (n_spin, n_k, n_states)
-        eV, absolute.
-    vectors : (n_spin, n_k, n_states, n_orbitals)
+    energies : (n_spin, n_k, n_bands)
+        eV, absolute; NaN where a band is wanted in the other spin channel alone.
+    vectors : (n_spin, n_k, n_bands, n_orbitals)
         c_j of each state, complex; of spinors all up orbitals first, then all down.
-    bands : (n_states,)
-        Number of each state among all, from 0.
+    bands : (n_bands,)
+        Number of each band among all, from 0.
     size
         The mesh, or None for a list of points.
     fermi_level
         eV, absolute, or None.
     """
+
+    FILE = "wavefunction.h5"
 
     structure: Structure
     basis: Basis
@@ -67,15 +77,98 @@ class Coefficients:
     size: tuple[int, int, int] | None = None
     fermi_level: float | None = None
 
-    def save(self, path: str | Path, *, overwrite: bool = False) -> list[Path]:
-        """Write ``wavefunction.h5`` in the DeepH layout and a JSON file with the energies."""
-        from dock.post.wavefunction_files import save_coefficients
+    @cached_property
+    def wanted(self) -> NDArray[np.bool_]:
+        """(n_spin, n_bands) whether the states of a channel and band are among the result."""
+        wanted: NDArray[np.bool_] = np.all(np.isfinite(self.energies), axis=1)
+        return wanted
 
-        return save_coefficients(self, Path(path), overwrite=overwrite)
+    @property
+    def names(self) -> list[str]:
+        """A short name of each state at a k-point: ``band5``, ``band5_up``."""
+        channels, places = np.nonzero(self.wanted)
+        return _names(self.bands[places], channels, collinear=len(self.energies) == 2)
+
+    def facts(self) -> dict[str, Any]:
+        """Return how many states there are, by key; see `dock.results.KEYS`."""
+        return {
+            "formula": self.structure.formula,
+            "spin": self.spin.value,
+            "fermi_level_eV": self.fermi_level,
+            "n_kpoints": len(self.kpoints),
+            "n_bands": len(self.bands),
+            "n_states": int(self.wanted.sum()),
+        }
+
+    def arrays(self) -> dict[str, Any]:
+        """Return k-points, bands and energies."""
+        return {
+            "kpoints_frac": self.kpoints,
+            "bands": self.bands + 1,
+            "energies_eV": self.energies,
+        }
+
+    def datasets(self) -> dict[str, Any]:
+        """Return those of DeepH's ``wavefunction.h5``, and the band and spin of each state.
+
+        ``kpts``, ``kgrid``, ``wfnao`` (N_k, N_band, N_orb), ``el``, ``efermi``. Collinear spin has
+        its channels one behind another on the axis of bands, each in the (N_orb × 2) layout of
+        spinors, so that a reader of spinful folders finds what it expects; ``bands`` (from 1) and
+        ``spin_channel`` tell them apart.
+        """
+        channels, places = np.nonzero(self.wanted)
+        vectors = self.vectors.transpose(1, 0, 2, 3)[:, self.wanted]
+        if self.spin is Spin.COLLINEAR:
+            size = vectors.shape[2]
+            doubled = np.zeros((*vectors.shape[:2], 2 * size), dtype=vectors.dtype)
+            doubled[:, channels == 0, :size] = vectors[:, channels == 0]
+            doubled[:, channels == 1, size:] = vectors[:, channels == 1]
+            vectors = doubled
+        return {
+            "kpts": self.kpoints,
+            "kgrid": np.array(self.size or (0, 0, 0), dtype=np.int64),
+            "wfnao": vectors,
+            "el": self.energies.transpose(1, 0, 2)[:, self.wanted],
+            "efermi": np.nan if self.fermi_level is None else self.fermi_level,
+            "bands": self.bands[places] + 1,
+            "spin_channel": channels,
+        }
+
+    def write_hdf5(self, file: Any) -> None:
+        """Write the datasets, and what unit and phase they have."""
+        super().write_hdf5(file)
+        file.attrs["unit"] = "el, efermi: eV, absolute"
+        file.attrs["phase"] = "psi = sum_R exp(+2 pi i k.R) sum_j c_j phi_j(r - tau_j - R)"
+
+    @classmethod
+    def files(cls, path: str | Path) -> list[Path]:
+        """Return the file of a path and the JSON file beside it.
+
+        Raises
+        ------
+        UsageError
+            For a kind of file that holds functions on a grid.
+        """
+        path = Path(path)
+        if path.suffix not in {".h5", ".hdf5", ".json"}:
+            raise UsageError(
+                f"{path}: coefficients are written as .h5; a {path.suffix} file is for states on a "
+                "grid: pass basis=DIR."
+            )
+        return super().files(path)
+
+    def rows(self) -> list[tuple[str, str]]:
+        """Return k-points, states and spin in words."""
+        names = self.names
+        return [
+            ("k-points", str(len(self.kpoints))),
+            ("states", ", ".join(names) if len(names) <= _MOST_NAMED else f"{len(names)} at each"),
+            ("spin", self.spin.value),
+        ]
 
 
-@dataclass(frozen=True, eq=False)
-class GridStates:
+@dataclass(frozen=True, eq=False, repr=False)
+class GridStates(GridFields):
     """Wavefunctions on a grid.
 
     Attributes
@@ -92,7 +185,12 @@ class GridStates:
         Whether the values are the periodic part u.
     fermi_level
         eV, absolute, or None.
+    collinear
+        Whether the states belong to spin channels.
     """
+
+    FILE = "wavefunction.h5"
+    BRIEF = True
 
     grid: Grid
     k_frac: NDArray[np.float64]
@@ -102,6 +200,7 @@ class GridStates:
     values: NDArray[np.complex128]
     periodic: bool
     fermi_level: float | None = None
+    collinear: bool = False
 
     @cached_property
     def norms(self) -> NDArray[np.float64]:
@@ -111,39 +210,127 @@ class GridStates:
         norms = norms + np.einsum("ip,ip->i", flat.imag, flat.imag)
         return norms * self.grid.volume_element
 
+    @property
+    def names(self) -> list[str]:
+        """A short name of each state: ``band5``, ``band5_up``."""
+        return _names(self.bands, self.channels, collinear=self.collinear)
+
     def density(self, state: int) -> NDArray[np.float64]:
         """Return |ψ|² of one state (its place here), summed over spin, 1/Å³."""
-        found: NDArray[np.float64] = (np.abs(self.values[state]) ** 2).sum(axis=0)
-        return found
+        density: NDArray[np.float64] = (np.abs(self.values[state]) ** 2).sum(axis=0)
+        return density
 
-    def save(self, path: str | Path, *, overwrite: bool = False) -> list[Path]:
-        """Write an HDF5 file with all values, cube files (.cube), or one .xsf file.
+    def facts(self) -> dict[str, Any]:
+        """Return what the values are, by key; see `dock.results.KEYS`."""
+        return {
+            "function": "u" if self.periodic else "psi",
+            "formula": self.grid.structure.formula,
+            "shape": list(self.grid.shape),
+            "k_frac": self.k_frac.tolist(),
+            "fermi_level_eV": self.fermi_level,
+        }
 
-        Cube and xsf get real and imaginary parts of each spinor component, of a common phase that
-        makes the largest value real, and |ψ|².
+    def arrays(self) -> dict[str, Any]:
+        """Return name, band, spin channel, energy and norm of each state."""
+        return {
+            "states": self.names,
+            "bands": self.bands + 1,
+            "spin_channel": self.channels,
+            "energies_eV": self.energies,
+            "norms": self.norms,
+        }
+
+    def datasets(self) -> dict[str, Any]:
+        """Return the arrays, the grid and all values."""
+        return {
+            **self.arrays(),
+            "shape": np.array(self.grid.shape, dtype=np.int64),
+            "cell": self.grid.structure.cell,
+            "k_frac": self.k_frac,
+            "values": self.values,
+        }
+
+    def write_hdf5(self, file: Any) -> None:
+        """Write the datasets, and the unit of the values."""
+        super().write_hdf5(file)
+        file.attrs["unit"] = "angstrom^(-3/2)"
+
+    def fields(self) -> Iterator[tuple[str, NDArray[np.float64]]]:
+        """Yield the real functions that show the states.
+
+        They are real and imaginary part of each spinor component, of a common phase that makes the
+        largest value real, and |ψ|².
         """
-        from dock.post.wavefunction_files import save_states
+        for number, name in enumerate(self.names):
+            values = self.values[number]
+            peak = values.ravel()[np.abs(values).argmax()]
+            turned = values * (np.abs(peak) / peak if peak != 0 else 1.0)
+            for spin, component in zip(self._spins, turned, strict=True):
+                yield f"{name}_real{spin}", np.ascontiguousarray(component.real)
+                if np.abs(component.imag).max() > 1e-9 * np.abs(peak):
+                    yield f"{name}_imag{spin}", np.ascontiguousarray(component.imag)
+            yield f"{name}_density", self.density(number)
 
-        return save_states(self, Path(path), overwrite=overwrite)
+    def cube_names(self) -> list[str]:
+        """Return the names of all parts of all states."""
+        parts = [f"{part}{spin}" for spin in self._spins for part in ("real", "imag")]
+        return [f"{name}_{part}" for name in self.names for part in (*parts, "density")]
 
-    def plot(
-        self, path: str | Path, *, state: int = 0, axis: int = 2, overwrite: bool = False
-    ) -> Path:
-        """Draw |ψ|² of one state (its place here) summed along an axis; return the file."""
-        from dock.post.density_grid import GridDensity
-        from dock.post.grid_files import plot_density
+    def cube(self, path: Path, name: str) -> tuple[Path, float, str]:
+        """Return the cube file of a part of a state."""
+        power = 3.0 if name.endswith("_density") else 1.5
+        words = re.sub("_(real|imag|density)", r" \1", name)
+        comment = f"{self.grid.structure.formula} {words} at k {self.k_frac.tolist()}"
+        return path.with_stem(f"{path.stem}_{name}"), _BOHR**power, comment
 
-        kind = f"band {int(self.bands[state]) + 1}, {self.energies[state]:.3f} eV"
-        values = self.density(state)[None]
-        shown = GridDensity(self.grid, Spin.NONE, values, float("nan"), kind)
-        return plot_density(shown, Path(path), axis=axis, overwrite=overwrite)
+    @property
+    def _spins(self) -> tuple[str, ...]:
+        return ("_up", "_down") if self.values.shape[1] == 2 else ("",)
+
+    def rows(self) -> list[tuple[str, str]]:
+        """Return the grid, and energy and norm of each state."""
+        shape = "×".join(str(n) for n in self.grid.shape)
+        k = " ".join(f"{x:.4f}" for x in self.k_frac)
+        rows = [("grid", f"{shape}, {self.grid.n_points} points"), ("k-point", f"({k})")]
+        for name, energy, norm in zip(self.names, self.energies, self.norms, strict=True):
+            rows.append((name, f"{energy:.6f} eV, norm {norm:.6f}"))
+        return rows
+
+    def draw(self, axes: Any, *, state: int = 0, axis: int = 2) -> None:
+        """Draw |ψ|² of one state summed along a lattice vector.
+
+        Parameters
+        ----------
+        axes
+            Matplotlib axes.
+        state
+            The state's place here.
+        axis
+            The vector, 0, 1 or 2.
+
+        Raises
+        ------
+        UsageError
+            For an axis that there is not.
+        """
+        structure = self.grid.structure
+        label = "total, summed (electrons/Å²)"
+        draw_sum(axes, structure, self.density(state), axis, label=label)
+        title = f"band {int(self.bands[state]) + 1}, {self.energies[state]:.3f} eV"
+        axes.set_title(f"{structure.formula}  {title}", fontsize="medium")
+
+
+def _names(bands: NDArray[Any], channels: NDArray[Any], *, collinear: bool) -> list[str]:
+    ends = ("_up", "_down") if collinear else ("", "")
+    return [f"band{band + 1}{ends[spin]}" for band, spin in zip(bands, channels, strict=True)]
 
 
 def coefficients(
     calc: Calculation,
     kpoints: KMesh | ArrayLike,
     *,
-    bands: Sequence[int] | None = None,
+    bands: Sequence[int] | str | BandSelection | None = None,
+    electrons: float | None = None,
     s_threshold: float | None = None,
     jobs: int | None = None,
     progress: Report = None,
@@ -157,56 +344,68 @@ def coefficients(
     kpoints
         A mesh, of which all points are computed, or (n_k, 3) fractional coordinates.
     bands
-        Numbers of the wanted states, from 0; default all.
+        Numbers of the wanted bands, from 0, of every spin channel; or a text with numbers from 1
+        and ``vbm``, ``cbm``, such as ``"vbm,cbm"`` (see Notes); default all.
+    electrons
+        Valence electrons per cell, for ``vbm`` and ``cbm``; default those of the calculation.
     s_threshold, jobs, progress
         As in `dock.post.fermi.fermi_level`.
 
     Raises
     ------
     MissingDataError
-        When Hamiltonian or overlap is missing.
+        When Hamiltonian or overlap is missing, or nothing says which states are occupied.
     UsageError
-        For bands that there are not, or k-points without three coordinates.
+        For bands that there are not, band edges of a metal, or k-points without three coordinates.
+
+    Notes
+    -----
+    ``vbm`` and ``cbm`` are the highest occupied and the lowest empty state of these k-points, each
+    a band of one spin channel: what `dock.states.gap.find_gap` finds, as in a band structure. In
+    the triplet of O₂, with 7 electrons up and 5 down, they are band 7 of spin up and band 6 of
+    spin down. Without spin channels they are the band that a whole number of electrons fills last
+    and the next one, in metals too.
+
+    Examples
+    --------
+    >>> import dock
+    >>> coefficients(dock.read("fixtures/openmx/o2-spin"), [0, 0, 0], bands="vbm,cbm").names
+    ['band7_up', 'band6_down']
     """
     problem = Problem.of(calc)
     points = kpoints.full_points if isinstance(kpoints, KMesh) else np.asarray(kpoints, np.float64)
     points = np.atleast_2d(points)
     if points.ndim != 2 or points.shape[1] != 3 or not np.isfinite(points).all():
         raise UsageError(f"k-points have three finite coordinates, found {points.tolist()[:3]}.")
-    size = problem.size
-    chosen = _checked_bands(bands, size)
-    wanted = (int(chosen.min()), int(chosen.max()) + 1)
-    shape = (problem.n_channels, len(points), len(chosen))
-    _require_room(16 * int(np.prod(shape)) * size, "Choose fewer states with --bands, or k-points.")
-    energies = np.empty(shape)
-    vectors = np.empty((*shape, size), dtype=np.complex128)
-    want = Want(vectors=True, bands=wanted, s_threshold=s_threshold)
-    for at in states(problem, points, want, jobs=jobs, progress=progress):
-        found = at.states
-        place = chosen - found.n_below
-        if found.vectors is None or place.max() >= len(found.energies):
-            raise UsageError(
-                f"band {int(chosen.max()) + 1} does not exist at k-point {at.number + 1}: the "
-                f"overlap threshold left {found.n_below + len(found.energies)} states."
-            )
-        energies[at.channel, at.number] = found.energies[place]
-        vectors[at.channel, at.number] = found.vectors[:, place].T
-    mesh = kpoints.size if isinstance(kpoints, KMesh) else None
-    return Coefficients(
-        calc.structure,
-        calc.basis,
-        calc.spin,
-        points,
-        energies,
-        vectors,
-        chosen,
-        mesh,
-        calc.fermi_level,
+    numbers, wanted = BandSelection.of(bands).resolve(
+        calc, points, electrons=electrons, s_threshold=s_threshold, jobs=jobs
     )
+    size = problem.size
+    shape = (problem.n_channels, len(points), len(numbers))
+    _require_room(16 * int(np.prod(shape)) * size, "Choose fewer states (bands=…), or k-points.")
+    energies = np.full(shape, np.nan)
+    vectors = np.zeros((*shape, size), dtype=np.complex128)
+    stretch = (int(numbers.min()), int(numbers.max()) + 1)
+    want = Want(vectors=True, bands=stretch, s_threshold=s_threshold)
+    for at in states(problem, points, want, jobs=jobs, progress=progress):
+        here = at.states
+        place = numbers - here.n_below
+        if here.vectors is None or place.max() >= len(here.energies):
+            raise UsageError(
+                f"band {int(numbers.max()) + 1} does not exist at k-point {at.number + 1}: the "
+                f"overlap threshold left {here.n_below + len(here.energies)} states."
+            )
+        kept = wanted[at.channel]
+        energies[at.channel, at.number, kept] = here.energies[place[kept]]
+        vectors[at.channel, at.number, kept] = here.vectors[:, place[kept]].T
+    mesh = kpoints.size if isinstance(kpoints, KMesh) else None
+    level = calc.fermi_level
+    about = (calc.structure, calc.basis, calc.spin)
+    return Coefficients(*about, points, energies, vectors, numbers, mesh, level)
 
 
 def states_on_grid(
-    found: Coefficients,
+    expansion: Coefficients,
     grid: Grid,
     *,
     kpoint: int = 0,
@@ -218,12 +417,12 @@ def states_on_grid(
 
     Parameters
     ----------
-    found
+    expansion
         States, of a basis with radial functions.
     grid
         From `dock.grid.grid.make_grid`.
     kpoint
-        Number of the k-point.
+        Number of the k-point, from 0.
     periodic
         Return u in place of ψ.
     jobs, progress
@@ -236,22 +435,23 @@ def states_on_grid(
     UsageError
         For a k-point that there is not, or more values than 16 GB hold.
     """
-    require_radials(found.basis)
-    if not 0 <= kpoint < len(found.kpoints):
-        raise UsageError(f"there are k-points 0 to {len(found.kpoints) - 1}, found {kpoint}.")
-    k = found.kpoints[kpoint]
-    n_spin, _, n_states, size = found.vectors.shape
-    n_parts = size // found.basis.n_orbitals
-    flat = found.vectors[:, kpoint].reshape(n_spin * n_states * n_parts, -1)
+    basis, wanted = expansion.basis, expansion.wanted
+    require_radials(basis)
+    if not 0 <= kpoint < len(expansion.kpoints):
+        raise UsageError(f"there are k-points 0 to {len(expansion.kpoints) - 1}, found {kpoint}.")
+    k = expansion.kpoints[kpoint]
+    chosen = expansion.vectors[:, kpoint][wanted]
+    n_parts = chosen.shape[1] // basis.n_orbitals
+    flat = chosen.reshape(-1, basis.n_orbitals)
     _require_room(
-        16 * len(flat) * grid.n_points, "Choose fewer states with --bands, or a wider --spacing."
+        16 * len(flat) * grid.n_points, "Choose fewer states (bands=…), or a wider spacing=X."
     )
     values = np.zeros((len(flat), *grid.shape), dtype=np.complex128)
-    blocks = GridBlocks.of(grid, found.basis)
+    blocks = GridBlocks.of(grid, basis)
     inverse = np.linalg.inv(grid.structure.cell)
 
     def work(block: Block) -> NDArray[np.complex128]:
-        orbitals = block.orbital_index(found.basis)
+        orbitals = block.orbital_index(basis)
         phases = np.repeat(np.exp(2j * np.pi * (block.lattice @ k)), block.counts)
         local = flat[:, orbitals] * phases
         out = np.empty((len(flat), block.values.shape[1]), dtype=np.complex128)
@@ -264,36 +464,20 @@ def states_on_grid(
     for place, part in blocks.map(work, jobs=jobs, progress=progress):
         shape = tuple(edge.stop - edge.start for edge in place)
         values[(slice(None), *place)] = part.reshape(len(flat), *shape)
+    channels, places = np.nonzero(wanted)
     return GridStates(
         grid,
         k,
-        found.energies[:, kpoint].ravel(),
-        np.tile(found.bands, n_spin),
-        np.repeat(np.arange(n_spin), n_states),
-        values.reshape(n_spin * n_states, n_parts, *grid.shape),
+        expansion.energies[:, kpoint][wanted],
+        expansion.bands[places],
+        channels,
+        values.reshape(len(chosen), n_parts, *grid.shape),
         periodic,
-        found.fermi_level,
+        expansion.fermi_level,
+        len(expansion.energies) == 2,
     )
 
 
 def _require_room(n_bytes: int, fix: str) -> None:
     if n_bytes > _MOST_BYTES:
         raise UsageError(f"the states need {n_bytes / 2**30:.0f} GB, more than 16 GB. {fix}")
-
-
-def _checked_bands(bands: Sequence[int] | None, size: int) -> NDArray[np.int64]:
-    if bands is None:
-        return np.arange(size)
-    chosen = np.asarray(bands)
-    good = chosen.ndim == 1 and len(chosen) > 0 and chosen.dtype.kind in "iu"
-    if (
-        not good
-        or chosen.min() < 0
-        or chosen.max() >= size
-        or len(set(chosen.tolist())) < len(chosen)
-    ):
-        raise UsageError(
-            f"bands are different numbers from 1 to {size}, found "
-            f"{(chosen + 1).tolist() if good else chosen.tolist()}."
-        )
-    return chosen.astype(np.int64)

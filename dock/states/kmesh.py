@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dock.core.calculation import Calculation
+from dock.core.matrix import AOMatrix
 from dock.errors import UsageError
 from dock.states.symmetry import Symmetry, find_symmetry
 
@@ -130,6 +131,15 @@ class KMesh:
         a, b, c = np.mod(number.astype(np.int64), size).T
         image: NDArray[np.int64] = (a * size[1] + b) * size[2] + c
         return image
+
+    def symmetrised(self, matrix: AOMatrix) -> AOMatrix:
+        """Return a sum over the irreducible points as that over the whole mesh.
+
+        It is averaged over the operations that reduced the mesh.
+        """
+        if self.symmetry is None or len(self.symmetry.operations) < 2:
+            return matrix
+        return self.symmetry.symmetrise(matrix)
 
     def describe(self) -> str:
         """Return the mesh in words: ``41×41×1, 154 irreducible points``."""

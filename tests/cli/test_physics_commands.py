@@ -7,9 +7,10 @@ from click.testing import CliRunner
 
 import dock
 from dock.cli.bands import bands
-from dock.cli.density_matrix import density_matrix, populations
+from dock.cli.density_matrix import density_matrix
 from dock.cli.dos import dos
 from dock.cli.fermi import fermi
+from dock.cli.populations import populations
 from dock.errors import DockError
 
 
@@ -62,7 +63,7 @@ def test_dos(folder):
 def test_density_matrix_and_populations(folder):
     mesh = ("--mesh", 3, 3, 3, "-q")
     first = json.loads(run(density_matrix, folder, *mesh, "--json", "--energy-weighted"))
-    assert first["trace_rho_S"] == pytest.approx(8)
+    assert first["n_electrons"] == pytest.approx(8)
     assert first["trace_energy_density_S_eV"] == pytest.approx(first["band_energy_eV"], abs=1e-5)
     poles = ("--method", "poles", "-o", folder / "poles.h5", "--json")
     second = json.loads(run(density_matrix, folder, *mesh, *poles))

@@ -180,7 +180,7 @@ def test_the_command_says_what_the_grid_misses_and_oversamples_when_told(shared,
     facts = json.loads((tmp_path / "b.json").read_text())
     assert facts["oversample"] == 2
     assert facts["integrals"]["total"] == pytest.approx(18, abs=1e-5)
-    assert facts["smallest"] > 0
+    assert facts["smallest_per_A3"] > 0
 
 
 @pytest.mark.shared
@@ -380,7 +380,7 @@ def test_command(shared, tmp_path):
 def test_bad_input(tmp_path):
     calc = dock.read(OPENMX / "h2o")
     grid = make_grid(calc.structure, (4, 4, 4))
-    with pytest.raises(MissingDataError, match="--basis"):
+    with pytest.raises(MissingDataError, match="basis=DIR"):
         charge_density(calc.require("DM"), grid)
     refused(cli("charge-density", OPENMX / "h2o", "-o", tmp_path / "x.h5"), "--basis")
     refused(

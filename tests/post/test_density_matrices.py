@@ -185,7 +185,7 @@ def test_what_poles_refuse(bundled):
         density_matrix(calc, (1, 1, 1), method="poles", s_threshold=1e-4)
     with pytest.raises(UsageError, match="'eigen' or 'poles'"):
         density_matrix(calc, (1, 1, 1), method="purification")
-    with pytest.raises(MissingDataError, match="--electrons"):
+    with pytest.raises(MissingDataError, match="electrons=N"):
         density_matrix(lattice_models.lattice(1, electrons=None), (2, 1, 1), method="poles")
 
 
@@ -249,5 +249,5 @@ def test_saved_density_is_read_again(tmp_path, bundled):
     assert np.abs((again.density_matrix - result.density).entries).max() < 1e-15
     assert again.get("EDM").dot(again.overlap) == pytest.approx(result.band_energy, abs=1e-8)
     written = density_matrix(again, (2, 1, 1)).save(tmp_path / "folder" / "density_matrix2.h5")
-    assert json.loads(written[-1].read_text())["trace_rho_S"] == pytest.approx(12)
+    assert json.loads(written[-1].read_text())["n_electrons"] == pytest.approx(12)
     assert result.plot(tmp_path / "decay.png").stat().st_size > 1000

@@ -165,7 +165,7 @@ def test_bad_input(tmp_path):
     refused(cli(*run, "--mesh", 0, 1, 1, "-o", tmp_path / "x.h5"), "mesh")
     calc = dock.read(OPENMX / "h2o")
     found = coefficients(calc, [0, 0, 0])
-    with pytest.raises(MissingDataError, match="--basis"):
+    with pytest.raises(MissingDataError, match="basis=DIR"):
         states_on_grid(found, make_grid(calc.structure, (4, 4, 4)))
     for bands in ([], [-1], [500], [1, 1], [0.5]):
         with pytest.raises(UsageError, match="bands"):

@@ -77,7 +77,7 @@ class Contour:
                 return found
         raise ConvergenceError(
             f"{_MOST} poles do not represent the Fermi function to {tolerance:g} over {depth:g} "
-            f"eV at k_B T = {width:g} eV. Raise the --temperature."
+            f"eV at k_B T = {width:g} eV. Raise the temperature."
         )
 
     def weights(self, offset: float = 0.0) -> NDArray[np.complex128]:

@@ -8,10 +8,13 @@ have O(√n) atoms, in a bulk O(n^⅔).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-import scipy.sparse
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    import scipy.sparse
 
 __all__ = ["Node", "dissect"]
 
@@ -57,6 +60,7 @@ def dissect(
 
     Examples
     --------
+    >>> import scipy.sparse
     >>> chain = scipy.sparse.csr_array(np.eye(7) + np.eye(7, k=1) + np.eye(7, k=-1))
     >>> nodes = dissect(chain, np.ones(7, dtype=np.int64), leaf=1)
     >>> sorted(atom for node in nodes for atom in node.atoms.tolist())

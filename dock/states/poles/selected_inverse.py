@@ -12,14 +12,16 @@ All arithmetic is dense products on fronts; on a sheet of n atoms it grows as n^
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import scipy.sparse
 from numpy.typing import NDArray
 
 from dock.errors import SolverError
-from dock.states.poles.dissection import dissect
+from dock.states.poles.dissection import Node, dissect
+
+if TYPE_CHECKING:
+    import scipy.sparse
 
 __all__ = ["SelectedInverse"]
 
@@ -63,6 +65,8 @@ class SelectedInverse:
     def __init__(
         self, pattern: scipy.sparse.csr_array, atom_of: NDArray[np.int64], *, leaf: int = 120
     ) -> None:
+        import scipy.sparse
+
         n = pattern.shape[0]
         self.n, self.nnz = n, len(pattern.indices)
         rows = np.repeat(np.arange(n), np.diff(pattern.indptr))
@@ -77,41 +81,46 @@ class SelectedInverse:
         sizes = np.bincount(atom_of, minlength=n_atoms)
         self.rows, self.cols, self.mirror = rows, cols, mirror
         nodes = dissect(graph, sizes, leaf=leaf)
-        local = np.full(n, -1, dtype=np.int64)
-        self._fronts: list[_Front] = []
-        fulls = []
-        for node in nodes:
-            own = np.concatenate([members[atom] for atom in node.atoms])
-            rest = [members[atom] for atom in node.boundary]
-            full = np.concatenate([own, *rest])
-            fulls.append(full)
-            local[full] = np.arange(len(full))
-            begins, ends = pattern.indptr[own], pattern.indptr[own + 1]
-            place = _ranges(begins, ends)
-            col = local[cols[place]]
-            kept = col >= 0  # what was eliminated before is not in the front
-            place, col = place[kept], col[kept]
-            row = local[rows[place]]
-            local[full] = -1
-            self._fronts.append(
-                _Front(
-                    len(own),
-                    len(full),
-                    place,
-                    mirror[place],
-                    row,
-                    col,
-                    np.empty(0, dtype=np.int64),
-                    node.children,
-                    node.parent,
-                )
-            )
-        for front, full in zip(self._fronts, fulls, strict=True):
+        # The rows of each front: its own, then those of its boundary in the order of elimination.
+        spans = [
+            np.concatenate([members[atom] for atom in (*node.atoms, *node.boundary)])
+            for node in nodes
+        ]
+        owned = [int(sizes[node.atoms].sum()) for node in nodes]
+        local = np.full(n, -1, dtype=np.int64)  # where a row stands in a front, −1 outside it
+        self._fronts = [
+            self._front(node, span, n_own, pattern.indptr, local)
+            for node, span, n_own in zip(nodes, spans, owned, strict=True)
+        ]
+        for front, span in zip(self._fronts, spans, strict=True):
             if front.parent >= 0:
-                above = fulls[front.parent]
+                above = spans[front.parent]
                 local[above] = np.arange(len(above))
-                front.into = local[full[front.n_own :]]
+                front.into = local[span[front.n_own :]]
                 local[above] = -1
+
+    def _front(
+        self,
+        node: Node,
+        span: NDArray[np.int64],
+        n_own: int,
+        indptr: NDArray[Any],
+        local: NDArray[np.int64],
+    ) -> _Front:
+        """Return where the entries of a front's own rows stand."""
+        own = span[:n_own]
+        local[span] = np.arange(len(span))
+        place = _ranges(indptr[own], indptr[own + 1])
+        col = local[self.cols[place]]
+        kept = col >= 0  # what was eliminated before is not in the front
+        place, col = place[kept], col[kept]
+        row = local[self.rows[place]]
+        local[span] = -1
+        nowhere = np.empty(0, dtype=np.int64)
+        mirror = self.mirror[place]
+        return _Front(
+            n_own, len(span), place, mirror, row, col, nowhere, node.children, node.parent
+        )
 
     @property
     def largest_front(self) -> int:

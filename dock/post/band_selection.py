@@ -1,0 +1,180 @@
+"""Which bands are wanted: their numbers, or the band edges, each in its spin channel."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dock.core.calculation import Calculation
+from dock.errors import MissingDataError, UsageError
+from dock.states.gap import find_gap
+from dock.states.problem import Problem
+from dock.states.solver import Want
+from dock.states.stream import levels
+
+__all__ = ["BandSelection"]
+
+_WHOLE = 1e-6  # of a state: an electron count nearer than this to a whole one is whole
+
+
+@dataclass(frozen=True)
+class BandSelection:
+    """Which bands are wanted: numbers, band edges, or all where neither is given.
+
+    Attributes
+    ----------
+    numbers
+        Numbers from 0, wanted in every spin channel.
+    edges
+        ``vbm``, ``cbm``: the highest occupied and the lowest empty state, each in its own spin
+        channel.
+    """
+
+    numbers: tuple[int, ...] | None = None
+    edges: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, bands: Sequence[int] | str | BandSelection | None) -> BandSelection:
+        """Return the selection that numbers from 0, a text (see `parse`) or None (all) stand for.
+
+        Raises
+        ------
+        UsageError
+            For anything else.
+        """
+        if isinstance(bands, BandSelection):
+            return bands
+        if isinstance(bands, str):
+            return cls.parse(bands)
+        if bands is None:
+            return cls()
+        numbers = np.asarray(bands)
+        if numbers.ndim != 1 or not len(numbers) or numbers.dtype.kind not in "iu":
+            raise UsageError(f"bands are whole numbers or a text, found {numbers.tolist()}.")
+        return cls(tuple(numbers.tolist()))
+
+    @classmethod
+    def parse(cls, text: str) -> BandSelection:
+        """Return the selection of a text such as ``4,6-8`` or ``vbm,cbm``, counted from 1.
+
+        Raises
+        ------
+        UsageError
+            For anything else.
+
+        Examples
+        --------
+        >>> BandSelection.parse("4,6-8,vbm")
+        BandSelection(numbers=(3, 5, 6, 7), edges=('vbm',))
+        """
+        numbers: set[int] = set()
+        edges: list[str] = []
+        for part in (piece.strip().lower() for piece in text.split(",")):
+            first, dash, last = part.partition("-")
+            last = last if dash else first
+            if part in ("vbm", "cbm"):
+                edges.append(part)
+            elif first.isdecimal() and last.isdecimal() and 1 <= int(first) <= int(last):
+                numbers.update(range(int(first) - 1, int(last)))
+            else:
+                raise UsageError(
+                    "bands=… takes numbers from 1, ranges, vbm and cbm, such as 4,6-8; found "
+                    f"'{part}'."
+                )
+        return cls(tuple(sorted(numbers)), tuple(dict.fromkeys(edges)))
+
+    def resolve(
+        self,
+        calc: Calculation,
+        kpoints: NDArray[np.float64],
+        *,
+        electrons: float | None = None,
+        s_threshold: float | None = None,
+        jobs: int | None = None,
+    ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+        """Return the bands that are wanted at some k-points.
+
+        Parameters
+        ----------
+        calc
+            A calculation with Hamiltonian and overlap.
+        kpoints : (n_k, 3)
+            Where the band edges are looked for, fractional.
+        electrons
+            Valence electrons per cell, for the edges. Where given, they decide what is occupied;
+            otherwise the Fermi level of the data comes first, as in a band structure.
+        s_threshold, jobs
+            As in `dock.post.fermi.fermi_level`.
+
+        Returns
+        -------
+        numbers : (n_bands,)
+            From 0.
+        wanted : (n_spin, n_bands)
+            In which spin channels.
+
+        Raises
+        ------
+        MissingDataError
+            When nothing says which states are occupied.
+        UsageError
+            For bands that there are not, or band edges of a metal.
+        """
+        problem = Problem.of(calc)
+        numbers = [*(range(problem.size) if self == BandSelection() else self.numbers or ())]
+        places = []
+        if self.edges:
+            want = Want(s_threshold=s_threshold)
+            edges = _edges(calc, problem, kpoints, want, electrons=electrons, jobs=jobs)
+            places = [edges[name] for name in self.edges]
+            numbers = sorted({*numbers, *(band for band, _ in places)})
+        _check(numbers, problem.size)
+        wanted = np.ones((problem.n_channels, len(numbers)), dtype=bool)
+        if self.edges:
+            wanted[:] = np.isin(numbers, self.numbers or ())
+            for band, channel in places:
+                wanted[channel, numbers.index(band)] = True
+        return np.array(numbers, dtype=np.int64), wanted
+
+
+def _edges(
+    calc: Calculation,
+    problem: Problem,
+    kpoints: NDArray[np.float64],
+    want: Want,
+    *,
+    electrons: float | None,
+    jobs: int | None,
+) -> dict[str, tuple[int, int]]:
+    """Return band (from 0) and spin channel of ``vbm`` and ``cbm``."""
+    count = calc.n_electrons if electrons is None else electrons
+    level = calc.fermi_level if electrons is None else None
+    if count is None and level is None:
+        raise MissingDataError("the number of electrons", calc.source, "Pass electrons=N.")
+    n_filled = None if count is None else count / problem.spin.degeneracy
+    if n_filled is not None and problem.n_channels == 1:
+        filled = round(n_filled)
+        # Any gap lies above these bands; a semimetal has none, and they are still what is meant.
+        if abs(n_filled - filled) < _WHOLE:
+            return {"vbm": (filled - 1, 0), "cbm": (filled, 0)}
+    energies = levels(problem, kpoints, want, jobs=jobs).energies
+    gap = find_gap(energies, kpoints, n_filled=n_filled, fermi_level=level)
+    if gap.vbm is None or gap.cbm is None:
+        what = "are those of a metal" if gap.kind == "metal" else "do not tell filled from empty"
+        raise UsageError(
+            f"{calc.source}: the levels at these k-points {what}: there is no vbm and no cbm. Pass "
+            "the numbers of the bands, such as bands=4."
+        )
+    edges = {"vbm": gap.vbm, "cbm": gap.cbm}
+    return {name: (edge.band - 1, edge.spin) for name, edge in edges.items()}
+
+
+def _check(numbers: Sequence[int], size: int) -> None:
+    if min(numbers) < 0 or max(numbers) >= size or len(set(numbers)) < len(numbers):
+        raise UsageError(
+            f"bands are different numbers from 1 to {size} (in a list from 0 to {size - 1}), found "
+            f"{[number + 1 for number in numbers]}."
+        )
