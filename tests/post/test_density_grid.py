@@ -2,6 +2,7 @@
 
 import json
 
+import face
 import h5py
 import numpy as np
 import pytest
@@ -17,7 +18,12 @@ from dock.errors import FormatError, LayoutError, MissingDataError, OutputError,
 from dock.grid.cube_xsf import read_cube, write_cube
 from dock.grid.grid import Grid, make_grid, orbital_tables, with_radials
 from dock.overlap.radial import gaussian_radial, interpolate
-from dock.post.density_grid import charge_density, window_density_matrix
+from dock.post.density_grid import (
+    GridDensity,
+    charge_density,
+    density_source,
+    window_density_matrix,
+)
 from dock.post.density_matrices import density_matrix
 from dock.post.wavefunction import coefficients, states_on_grid
 from dock.states.kmesh import KMesh
@@ -118,6 +124,21 @@ def test_local_dos_of_all_states_is_the_trace_of_the_inverse_overlap():
         window_density_matrix(calc, (1.0, -1.0), mesh)
 
 
+def test_which_density_matrix_a_density_is_made_of():
+    calc = dock.read(OPENMX / "h2o")
+    assert density_source(calc) is calc.density_matrix
+    made = density_source(calc, recompute=True)
+    assert made is not calc.density_matrix
+    assert np.abs((made - calc.density_matrix).entries).max() < 1e-6
+    assert density_source(calc, (1, 1, 1)).dot(calc.overlap) == pytest.approx(8, abs=1e-9)
+    assert density_source(calc, electrons=6).dot(calc.overlap) == pytest.approx(6, abs=1e-9)
+    everything = density_source(calc, window=(-1e3, 0.0))
+    assert everything.dot(calc.overlap) == pytest.approx(8, abs=1e-9)
+    unknown = dock.Calculation(calc.structure, calc.basis, calc.spin, calc.matrices)
+    with pytest.raises(MissingDataError, match="electrons=N"):
+        density_source(unknown, window=(-1.0, 1.0))
+
+
 @pytest.mark.parametrize(("oversample", "shape"), [(2, (7, 6, 8)), (3, (6, 5, 4)), (4, (4, 3, 5))])
 def test_oversampled_values_are_means_over_boxes(rng, oversample, shape):
     """Against the fine grid: along each axis the points nearest to one, half-way ones half."""
@@ -168,7 +189,7 @@ def test_the_command_says_what_the_grid_misses_and_oversamples_when_told(shared,
     words = ["charge-density", folder / "fept_soc.v2.HSX", "--basis", folder, "-o"]
     code, out, err = cli(*words, tmp_path / "a.h5")
     assert code == 0, err
-    assert "the grid misses 2.5e-04 electrons: a finer --spacing or a larger --oversample" in err
+    assert "misses 2.5e-04 electrons: a finer --spacing X or a larger --oversample N mends" in err
     assert "means" not in out
     facts = json.loads((tmp_path / "a.json").read_text())
     assert facts["oversample"] == 1
@@ -331,6 +352,32 @@ def test_pymatgen_finds_the_electrons(density):
     chgcar = density.to_pymatgen()
     assert chgcar.data["total"].mean() == pytest.approx(density.n_electrons, rel=1e-12)
     assert chgcar.structure.composition.reduced_formula == "C"
+
+
+@pytest.mark.parametrize("kind", ["h5", "cube", "xsf"])
+def test_the_face_of_a_density(density, tmp_path, kind):
+    files = face.holds(density, tmp_path / f"rho.{kind}", part="total", axis=0)
+    assert [file.name for file in files] == [f"rho.{kind}", "rho.json"]
+    content = json.loads(files[1].read_text())
+    assert content["n_electrons"] == content["integrals"]["total"] == density.n_electrons
+    assert content["quantity"] == "charge density"
+    assert content["expected_electrons"] is None
+
+
+def test_no_cube_is_written_where_one_is_there(tmp_path):
+    """The spin's cube is in the way: the total's must not be written before that is seen."""
+    calc = dock.read(OPENMX / "o2-spin")
+    grid = Grid(calc.structure, (2, 3, 2))
+    density = GridDensity(grid, calc.spin, np.ones((2, 2, 3, 2)), float("nan"))
+    (tmp_path / "rho_m_z.cube").write_text("mine")
+    with pytest.raises(OutputError, match=r"rho_m_z\.cube.*overwrite=True"):
+        density.save(tmp_path / "rho.cube")
+    assert [file.name for file in tmp_path.iterdir()] == ["rho_m_z.cube"]
+    density.save(tmp_path / "rho.h5")
+    with h5py.File(tmp_path / "rho.h5") as file:
+        assert file["magnetization"].attrs["parts"] == "m_z"
+        assert file.attrs["unit"] == "electrons/angstrom^3"
+        assert file.attrs["parts"].tolist() == ["total", "m_z"]
 
 
 def test_hdf5_is_the_unified_format(density, tmp_path):

@@ -2,13 +2,15 @@
 
 import json
 
+import face
+import h5py
 import lattice_models
 import numpy as np
 import pytest
 
 import dock
 from dock.core.spin import Spin
-from dock.errors import MissingDataError, SolverError, UsageError
+from dock.errors import MissingDataError, OutputError, SolverError, UsageError
 from dock.post.density_matrices import density_matrix
 from dock.post.fermi import fermi_level
 from dock.post.population import mulliken, populations
@@ -239,6 +241,44 @@ def test_population_errors_and_files(tmp_path, bundled):
     content = json.loads(written[1].read_text())
     assert content["atoms"][0]["moment_muB"][2] == pytest.approx(1, abs=1e-6)
     assert found.plot(tmp_path / "p.png").stat().st_size > 1000
+
+
+@pytest.mark.parametrize("spin", SPINS)
+def test_the_face_of_populations(tmp_path, spin):
+    calc = lattice_models.random_calculation(1, spin)
+    result = populations(calc, (2, 2, 1))
+    files = face.holds(result, tmp_path / "populations.h5")
+    assert [file.name for file in files] == ["populations.h5", "populations.json"]
+    content = json.loads(files[1].read_text())
+    assert content == result.json(arrays=False)  # short: --json prints all of it
+    assert content["n_electrons"] == pytest.approx(6)
+    assert sum(row["electrons"] for row in content["atoms"]) == pytest.approx(6)
+    assert sum(row["electrons"] for row in content["shells"]) == pytest.approx(6)
+    assert min(row["atom"] for row in content["shells"]) == 1
+    with h5py.File(files[0]) as file:
+        assert file["orbitals"].shape == (calc.basis.n_orbitals, 4)
+        assert file.attrs["columns"].startswith("electrons, m_x")
+    assert result.table().splitlines()[-1].startswith("sum")
+
+
+def test_the_face_of_a_density_matrix(tmp_path):
+    calc = lattice_models.random_calculation(0, Spin.NONE)
+    result = density_matrix(calc, (2, 1, 1), energy_weighted=True)
+    files = face.holds(result, tmp_path / "rho.h5")
+    assert [file.name for file in files] == ["rho.h5", "energy_rho.h5", "rho.json"]
+    files[0].unlink()
+    files[2].unlink()
+    with pytest.raises(OutputError, match=r"energy_rho\.h5"):
+        result.save(tmp_path / "rho.h5")
+    assert [file.name for file in tmp_path.iterdir()] == ["energy_rho.h5"]
+
+
+def test_progress_counts_both_diagonalisations():
+    calls = []
+    calc = lattice_models.random_calculation(0, Spin.COLLINEAR)
+    density_matrix(calc, (2, 1, 1), progress=lambda *step: calls.append(step))
+    n = 2 * make_mesh(calc, (2, 1, 1)).n_points
+    assert calls == [(k, 2 * n) for k in range(1, 2 * n + 1)]
 
 
 def test_saved_density_is_read_again(tmp_path, bundled):

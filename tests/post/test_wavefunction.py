@@ -2,17 +2,21 @@
 
 import json
 
+import face
 import h5py
+import lattice_models
 import numpy as np
 import pytest
 from gaussian_model import images, model, orbitals_at
-from samples import OPENMX, cli, refused
+from samples import OPENMX, ROOT, cli, refused
 
 import dock
 import dock.cli
 from dock.core.spin import Spin
 from dock.errors import MissingDataError, UsageError
 from dock.grid.grid import make_grid
+from dock.post import bands
+from dock.post.band_selection import BandSelection
 from dock.post.wavefunction import coefficients, states_on_grid
 from dock.states.kmesh import KMesh
 
@@ -114,6 +118,101 @@ def test_coefficients_solve_the_eigenproblem_and_are_saved(tmp_path):
         assert content["bands"] == [1, 3, 6]
 
 
+OXYGEN = {"openmx": OPENMX / "o2-spin", "siesta": ROOT / "fixtures" / "siesta" / "o2"}
+
+
+@pytest.mark.parametrize("code", sorted(OXYGEN))
+def test_band_edges_of_the_oxygen_triplet_are_those_of_its_bands(tmp_path, code):
+    """7 electrons are up and 5 down: each edge is a band of one spin channel."""
+    answer = cli("bands", OXYGEN[code], "-o", tmp_path / "b.h5", "--json")
+    wanted = json.loads(answer.out)
+    assert [wanted[edge]["band"] for edge in ("vbm", "cbm")] == [7, 6]
+    assert [wanted[edge]["spin"] for edge in ("vbm", "cbm")] == [0, 1]
+    for more in ((), ("--electrons", 12)):
+        run = ("wavefunction", OXYGEN[code], "--bands", "vbm,cbm", "-o", tmp_path / "w.h5")
+        answer = cli(*run, *more, "--overwrite")
+        assert answer.code == 0, answer.err
+        assert "band7_up, band6_down" in answer.out
+        with h5py.File(tmp_path / "w.h5") as file:
+            assert file["bands"][()].tolist() == [7, 6]
+            assert file["spin_channel"][()].tolist() == [0, 1]
+            assert file["wfnao"].shape[1] == 2
+            edges = [wanted[edge]["energy_eV"] for edge in ("vbm", "cbm")]
+            assert np.abs(file["el"][0] - edges).max() < 1e-10
+    content = json.loads((tmp_path / "w.json").read_text())
+    assert content["bands"] == [6, 7]
+    up, down = content["energies_eV"]
+    assert [level is None for level in up[0] + down[0]] == [True, False, False, True]
+
+
+def test_band_edges_in_python():
+    calc = dock.read(OXYGEN["openmx"])
+    gap = bands(calc).gap
+    found = coefficients(calc, [0, 0, 0], bands="vbm,cbm")
+    wanted = [(edge.band - 1, edge.spin) for edge in (gap.vbm, gap.cbm)]
+    channels, places = np.nonzero(found.wanted)
+    assert list(zip(found.bands[places], channels, strict=True)) == wanted
+    assert coefficients(calc, [0, 0, 0], bands="cbm").names == ["band6_down"]
+    mixed = coefficients(calc, [0, 0, 0], bands="7,cbm")
+    assert mixed.names == ["band7_up", "band6_down", "band7_down"]
+    assert np.abs(mixed.vectors[0, 0, 0]).max() == 0  # band 6 up was not asked for
+    ion = coefficients(calc, [0, 0, 0], bands="vbm,cbm", electrons=14)
+    assert ion.names == ["band8_up", "band7_down"]
+
+
+def test_band_edges_without_spin_channels_follow_the_electrons():
+    """In a semimetal too, where the Fermi level may pass both bands at the point."""
+    calc = dock.read(OPENMX / "graphene-v38")
+    for k in ([0, 0, 0], [1 / 3, 1 / 3, 0]):
+        assert coefficients(calc, [k], bands="vbm,cbm").names == ["band4", "band5"]
+    uncounted = dock.Calculation(
+        calc.structure, calc.basis, calc.spin, calc.matrices, calc.fermi_level
+    )
+    assert coefficients(uncounted, [0.5, 0, 0], bands="vbm,cbm").names == ["band4", "band5"]
+    spinors = dock.read(OPENMX / "o2-nc-soc")
+    assert coefficients(spinors, [0, 0, 0], bands="vbm,cbm").bands.tolist() == [11, 12]
+
+
+def test_band_edges_that_there_are_not():
+    calc = lattice_models.lattice(1, spin=Spin.COLLINEAR, field=0.1, electrons=1.0)
+    with pytest.raises(UsageError, match=r"metal.*bands=4"):
+        coefficients(calc.replace(fermi_level=0.0), KMesh.full((4, 1, 1)), bands="vbm")
+    with pytest.raises(UsageError, match="filled from empty"):
+        coefficients(calc, [0, 0, 0], bands="vbm", electrons=0.5)
+    unknown = lattice_models.lattice(1, spin=Spin.COLLINEAR, field=0.1, electrons=None)
+    with pytest.raises(MissingDataError, match="electrons=N"):
+        coefficients(unknown, [0, 0, 0], bands="vbm")
+    for text in ("x", "0", "3-2", "1,,2", ""):
+        with pytest.raises(UsageError, match="numbers from 1, ranges, vbm and cbm"):
+            BandSelection.parse(text)
+
+
+def test_the_face_of_coefficients(tmp_path):
+    found = coefficients(dock.read(OXYGEN["openmx"]), KMesh.full((2, 1, 1)), bands=[0, 6])
+    files = face.holds(found, tmp_path / "w.h5", figure=False)
+    content = json.loads(files[1].read_text())
+    assert (content["n_kpoints"], content["n_bands"], content["n_states"]) == (2, 2, 4)
+    with h5py.File(files[0]) as file:
+        assert file["bands"][()].tolist() == [1, 7, 1, 7]
+        assert file.attrs["fermi_level_eV"] == file["efermi"][()] == found.fermi_level
+    with pytest.raises(UsageError, match="no figure"):
+        found.plot(tmp_path / "w.png")
+    with pytest.raises(UsageError, match="basis=DIR"):
+        found.save(tmp_path / "w.cube")
+
+
+@pytest.mark.parametrize("kind", ["h5", "cube", "xsf"])
+def test_the_face_of_states_on_a_grid(tmp_path, kind):
+    calc = model()
+    states = states_on_grid(coefficients(calc, [K]), make_grid(calc.structure, (4, 4, 4)))
+    files = face.holds(states, tmp_path / f"psi.{kind}", state=1, axis=1)
+    content = json.loads(files[-1].read_text())
+    assert content["bands"] == list(range(1, 9))
+    assert content["states"][0] == "band1"
+    assert content["norms"] == states.norms.tolist()
+    assert states.json(arrays=False)["energies_eV"] == states.energies.tolist()
+
+
 def test_grid_files(tmp_path):
     calc = model()
     found = coefficients(calc, [K], bands=[0, 1])
@@ -167,9 +266,9 @@ def test_bad_input(tmp_path):
     found = coefficients(calc, [0, 0, 0])
     with pytest.raises(MissingDataError, match="basis=DIR"):
         states_on_grid(found, make_grid(calc.structure, (4, 4, 4)))
-    for bands in ([], [-1], [500], [1, 1], [0.5]):
+    for numbers in ([], [-1], [500], [1, 1], [0.5]):
         with pytest.raises(UsageError, match="bands"):
-            coefficients(calc, [0, 0, 0], bands=bands)
+            coefficients(calc, [0, 0, 0], bands=numbers)
     for points in ([0, 0], [[np.nan, 0, 0]]):
         with pytest.raises(UsageError, match="three finite"):
             coefficients(calc, points)

@@ -1,0 +1,25 @@
+"""The face that every result has, for results that are computed in the tests."""
+
+import pytest
+
+from dock.errors import OutputError
+from dock.results import KEYS
+
+
+def holds(result, target, *, figure=True, **drawn):
+    """Assert what results share; return the files that were written to `target`."""
+    assert set(result.facts()) | set(result.json()) <= set(KEYS)
+    assert len(repr(result)) < 250
+    assert result.rows()[0][0] in result._repr_html_()
+    if figure:
+        module = pytest.importorskip("matplotlib.figure")
+        axes = module.Figure().add_subplot()
+        assert result.plot(ax=axes, **drawn) is axes
+        assert axes.get_title()
+    files = result.save(target)
+    before = {file: file.read_bytes() for file in target.parent.iterdir()}
+    assert set(files) <= set(before)
+    with pytest.raises(OutputError, match="overwrite=True"):
+        result.save(target)
+    assert {file: file.read_bytes() for file in target.parent.iterdir()} == before
+    return files
