@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
-from dock.cli._common import (
-    Progress,
-    echo_json,
-    json_option,
-    overwrite_option,
-    quiet_option,
-    show_log,
-    table,
+from dock.cli.options import (
+    electrons_option,
+    fermi_option,
+    mesh_option,
+    run_options,
+    spacing_option,
+    threshold_option,
 )
-
-if TYPE_CHECKING:
-    from dock.evaluate.report import EvaluationSet
-    from dock.evaluate.structure import EvaluateOptions
+from dock.cli.runner import Run, folder_of, print_json
 
 __all__ = ["evaluate"]
 
@@ -35,14 +30,10 @@ More examples:
 )
 @click.argument("prediction", metavar="PRED", type=click.Path(path_type=Path))
 @click.argument("reference", metavar="[REF]", required=False, type=click.Path(path_type=Path))
-@click.option(
-    "--mesh", type=int, nargs=3, metavar="N1 N2 N3", help="k-points along each reciprocal vector."
-)
-@click.option(
-    "--spacing", type=float, metavar="X", help="Distance of k-points, 1/Å with 2π [default: 0.07]."
-)
-@click.option("--fermi", type=float, metavar="E", help="Fermi level of the reference, eV.")
-@click.option("--electrons", type=float, metavar="N", help="Valence electrons per cell.")
+@mesh_option
+@spacing_option("0.07")
+@fermi_option
+@electrons_option
 @click.option(
     "--width", type=float, default=6.0, show_default=True, metavar="E", help="First window, eV."
 )
@@ -61,17 +52,9 @@ More examples:
 )
 @click.option("--only-overlapping", is_flag=True, help="Leave out pairs without overlap.")
 @click.option("--matrix-only", is_flag=True, help="Only the error of H: nothing is diagonalised.")
-@click.option(
-    "--s-threshold", type=float, metavar="X", help="Project out overlap eigenvalues below X."
-)
-@click.option(
-    "-o", "--output", type=click.Path(path_type=Path), help="Folder [default: PRED/evaluation]."
-)
+@threshold_option
 @click.option("--plot", is_flag=True, help="Draw heat maps, histograms, parity and bands.")
-@overwrite_option
-@click.option("-j", "--jobs", type=int, help="Threads [default: the CPUs this process may use].")
-@json_option
-@quiet_option
+@run_options("folder PRED/evaluation", figure=False)
 def evaluate(
     prediction: Path,
     reference: Path | None,
@@ -86,12 +69,8 @@ def evaluate(
     only_overlapping: bool,
     matrix_only: bool,
     s_threshold: float | None,
-    output: Path | None,
     plot: bool,
-    overwrite: bool,
-    jobs: int | None,
-    as_json: bool,
-    quiet: bool,
+    run: Run,
 ) -> int:
     """Measure how good predicted Hamiltonians are.
 
@@ -104,10 +83,9 @@ def evaluate(
     are equations (11) to (16) of the DeepH-pack paper: of the matrix after the gauge correction,
     of the bands and the density of states in a window about the Fermi level, of the states at Γ.
     """
-    from dock.evaluate.report import evaluate_set, find_items
+    from dock.evaluate.report import EvaluationSet, evaluate_set
     from dock.evaluate.structure import EvaluateOptions
 
-    show_log(quiet=quiet)
     options = EvaluateOptions(
         mesh or None,
         spacing,
@@ -121,101 +99,19 @@ def evaluate(
         matrix_only=matrix_only,
         s_threshold=s_threshold,
     )
-    folder = output or (prediction if prediction.is_dir() else prediction.parent) / "evaluation"
-    _require_free(folder, overwrite=overwrite)
-    bar = Progress(len(find_items(prediction, reference)[0]), "structures", quiet=quiet)
-    result = evaluate_set(
-        prediction, reference, options, jobs=jobs, progress=lambda done, *_: bar.update(done)
-    )
-    written = []
-    if result.rows:
-        written = result.save(folder, overwrite=overwrite)
-        if plot:
-            written += result.plot(folder, overwrite=overwrite)
-            written += _overlay(result, options, folder, overwrite=overwrite)
-    if as_json:
-        _print_json(result, written)
-    else:
-        _print_text(result, written)
+    folder = run.output or folder_of(prediction) / EvaluationSet.FILE
+    if folder.is_dir():
+        run.require_free(*EvaluationSet.files(folder))
+    progress = run.progress("structures")
+    result = evaluate_set(prediction, reference, options, jobs=run.jobs, progress=progress)
+    files = result.save(folder, overwrite=run.overwrite) if result.structures else []
+    if files and plot:
+        files += result.plot(folder, overwrite=run.overwrite)
+        files += result.save_bands(folder, overwrite=run.overwrite, jobs=run.jobs)
+    if run.as_json:
+        for record in result.records():
+            print_json(record)
+    run.show(result, files)
     for failure in result.failures:
         click.echo(f"dock: {failure.name}: {failure.reason}", err=True)
     return result.exit_code
-
-
-def _require_free(folder: Path, *, overwrite: bool) -> None:
-    """Say that the target is taken before the work is done."""
-    from dock.errors import OutputError
-
-    if (folder / "evaluation.json").exists() and not overwrite:
-        raise OutputError(
-            f"{folder / 'evaluation.json'}: exists already. Give --overwrite to replace it, or "
-            "another folder with -o."
-        )
-
-
-def _overlay(
-    result: EvaluationSet, options: EvaluateOptions, folder: Path, *, overwrite: bool
-) -> list[Path]:
-    """Draw the bands of the structure with the largest band error."""
-    from dock.evaluate.report import band_overlay
-
-    worst = result.worst("mae_band_eV")
-    if worst is None:
-        return []
-    item = next(item for item in result.items if item.name == worst["name"])
-    exact, found = band_overlay(item, worst, s_threshold=options.s_threshold)
-    written = exact.save(folder / "band_reference.h5", overwrite=overwrite)
-    written += found.save(folder / "band_predicted.h5", overwrite=overwrite)
-    return [*written, exact.plot(folder / "bands.png", other=found, overwrite=overwrite)]
-
-
-def _print_json(result: EvaluationSet, written: list[Path]) -> None:
-    for row in result.rows:
-        echo_json(row)
-    for failure in result.failures:
-        echo_json({"failed": failure._asdict()})
-    summary = result.summary()
-    summary["elements"] = result.elements()
-    summary["files"] = [str(file) for file in written]
-    echo_json({"summary": summary})
-
-
-def _print_text(result: EvaluationSet, written: list[Path]) -> None:
-    head = ["structure", "atoms", "MAE H", "Δμ H", "MAE bands", "MAE DOS", "RMSE ψ"]
-    rows = [
-        [
-            row["name"],
-            str(row["n_atoms"]),
-            _milli(row["mae_hamiltonian_eV"]),
-            f"{row['shift_hamiltonian_eV']:.4f} eV",
-            _milli(row["mae_band_eV"]),
-            _plain(row["mae_dos"]),
-            _plain(row["rmse_state"]),
-        ]
-        for row in result.rows
-    ]
-    if len(rows) > 1:
-        measures = ("mae_hamiltonian_eV", "mae_band_eV", "mae_dos", "rmse_state")
-        matrix, bands, dos, state = (result.mean(measure) for measure in measures)
-        rows.append(["mean", "", _milli(matrix), "", _milli(bands), _plain(dos), _plain(state)])
-    click.echo(table(rows, head))
-    elements = [
-        [name, _milli(own["mae_eV"]), _milli(own["onsite_mae_eV"]), str(own["n_structures"])]
-        for name, own in result.elements().items()
-    ]
-    click.echo("\n" + table(elements, ["element", "MAE H", "on site", "structures"]))
-    noted = [row for row in result.rows if row["pairs_note"]]
-    if noted:
-        click.echo(f"\npairs differ in {len(noted)}: {noted[0]['name']}: {noted[0]['pairs_note']}")
-    if result.unpredicted:
-        click.echo(f"\nwithout prediction: {len(result.unpredicted)} reference structures")
-    if written:
-        click.echo("\nwritten: " + ", ".join(str(file) for file in written))
-
-
-def _milli(value: float | None) -> str:
-    return "–" if value is None else f"{1e3 * value:.4g} meV"
-
-
-def _plain(value: float | None) -> str:
-    return "–" if value is None else f"{value:.4g}"

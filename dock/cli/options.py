@@ -35,6 +35,7 @@ __all__ = [
     "grid_options",
     "json_option",
     "k_path_options",
+    "mesh_option",
     "mesh_options",
     "overwrite_option",
     "parse_atoms",
@@ -46,6 +47,7 @@ __all__ = [
     "run_options",
     "scheme_option",
     "settings_option",
+    "spacing_option",
     "species_option",
     "threshold_option",
     "to_option",
@@ -96,9 +98,18 @@ scheme_option = click.option(
     show_default=True,
     help="How the charge of two orbitals is divided.",
 )
+mesh_option = click.option(
+    "--mesh", type=int, nargs=3, metavar="N1 N2 N3", help="Size of the k-mesh."
+)
 threshold_option = click.option(
     "--s-threshold", type=float, metavar="X", help="Project out overlap eigenvalues below X."
 )
+
+
+def spacing_option(default: str = "") -> Callable[[Command], Command]:
+    """Return the option of the distance of k-points; its default in words, if there is one."""
+    text = "Distance of k-points in 1/Å, with 2π" + (f" [default: {default}]." if default else ".")
+    return click.option("--spacing", type=float, metavar="D", help=text)
 
 
 def window_option(
@@ -256,10 +267,8 @@ mesh_options = _grouped(
     ("mesh", "spacing", "centring", "shift", "symmetry", "symmetry_tolerance"),
     MeshOptions,
     [
-        click.option("--mesh", type=int, nargs=3, metavar="N1 N2 N3", help="Size of the k-mesh."),
-        click.option(
-            "--spacing", type=float, metavar="D", help="Distance of k-points in 1/Å, with 2π."
-        ),
+        mesh_option,
+        spacing_option(),
         click.option(
             "--centring",
             type=click.Choice(["gamma", "monkhorst-pack", "openmx"]),

@@ -211,6 +211,35 @@ class BlockErrors:
         mean: NDArray[np.float64] = summed / (sizes * max(1, sums.n_blocks))
         return mean
 
+    def records(self) -> list[dict[str, Any]]:
+        """Return the errors of each pair of elements and of its shells, by key, in eV."""
+        return [
+            {
+                "elements": [left, right],
+                "mae_eV": sums.mean,
+                "max_eV": float(sums.largest.max()),
+                "n_entries": sums.n_entries,
+                "shells": [shell_names(self.shells[name]) for name in (left, right)],
+                "shell_mae_eV": self.shell_matrix(left, right).tolist(),
+            }
+            for (left, right), sums in self.pairs.items()
+        ]
+
+    def datasets(self) -> dict[str, Any]:
+        """Return the mean errors as matrices (eV), the histogram and the sample, for HDF5."""
+        shells = {
+            f"shell_pair_mae/{left}-{right}": self.shell_matrix(left, right)
+            for left, right in self.pairs
+        }
+        return {
+            "elements": list(self.elements),
+            "element_pair_mae": self.pair_matrix(),
+            **shells,
+            "histogram/log10_edges": HISTOGRAM_EDGES,
+            "histogram/counts": self.histogram,
+            "parity/reference_and_prediction": self.sample,
+        }
+
 
 def shell_names(ls: tuple[int, ...]) -> list[str]:
     """Return a name of each shell: its letter and its number among those of its l, from 1.
@@ -240,9 +269,8 @@ def _sample(difference: AOMatrix, benchmark: AOMatrix) -> NDArray[np.float64]:
     """Return evenly picked entries of the reference and of the corrected prediction."""
     aligned = benchmark.on_pairs(difference.pairs)
     step = max(1, difference.entries.size // _SAMPLE)
-    chosen: NDArray[Any] = aligned.entries.ravel()[::step]
+    exact: NDArray[Any] = aligned.entries.ravel()[::step]
     error: NDArray[Any] = difference.entries.ravel()[::step]
     if difference.is_complex:
-        parts = [np.concatenate([one.real, one.imag]) for one in (chosen, error)]
-        chosen, error = parts[0], parts[1]
-    return np.stack([chosen, chosen + error], axis=1).astype(np.float64)
+        exact, error = (np.concatenate([part.real, part.imag]) for part in (exact, error))
+    return np.stack([exact, exact + error], axis=1).astype(np.float64)

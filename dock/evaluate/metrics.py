@@ -106,7 +106,7 @@ def adaptive_window(
             return Window(fermi_level - half, fermi_level + half, inside)
     raise UsageError(
         f"fewer than {wanted} bands lie within {_TOO_WIDE:g} eV of the Fermi level "
-        f"{fermi_level:g} eV: it does not belong to these energies. Give it with --fermi E."
+        f"{fermi_level:g} eV: it does not belong to these energies. Pass fermi=E."
     )
 
 
@@ -138,7 +138,7 @@ def nearest_states(energies: Values, n_filled: int, occupied: int, empty: int) -
     if occupied > n_filled or empty > n_bands - n_filled:
         raise UsageError(
             f"{occupied} occupied and {empty} empty states are asked for, but there are {n_filled} "
-            f"and {n_bands - n_filled}. Give smaller numbers with --states."
+            f"and {n_bands - n_filled}. Pass smaller states=…."
         )
     mask = np.zeros(energies.shape, dtype=bool)
     mask[..., n_filled - occupied : n_filled + empty] = True

@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
+from dock._version import __version__
 from dock.core.calculation import Calculation
 from dock.core.matrix import AOMatrix
 from dock.errors import DockError, LayoutError, MissingDataError, UsageError
-from dock.evaluate.blocks import BlockErrors
-from dock.evaluate.structure import EvaluateOptions, StructureErrors, evaluate
-from dock.post.band_structure import BandStructure
+from dock.evaluate.blocks import HISTOGRAM_EDGES, BlockErrors, shell_names
+from dock.evaluate.records import Records
+from dock.evaluate.structure import MEASURES, EvaluateOptions, evaluate
+from dock.extras import require
+from dock.io.files import atomic_path, prepare_folder
+from dock.io.progress import Progress, Report
+from dock.post.band_structure import BandStructure, bands, make_path
+from dock.results import Result, plain, table
 
 __all__ = [
+    "FIGURES",
     "EvaluationSet",
     "Failure",
     "Item",
@@ -27,7 +35,15 @@ __all__ = [
 ]
 
 PREDICTED = "hamiltonian_pred.h5"
-_MEASURES = ("mae_hamiltonian_eV", "mae_band_eV", "mae_dos", "rmse_state")
+_MEASURES = {
+    "mae_hamiltonian_eV": (1e3, "MAE of H (meV)"),
+    "mae_band_eV": (1e3, "MAE of bands (meV)"),
+    "mae_dos": (1.0, "MAE of the DOS"),
+    "rmse_state": (1.0, "RMSE of states at Γ"),
+}
+"""What is averaged over structures, and its histogram: factor and label."""
+_COLOUR = "#1f4e79"
+_MAX_PANELS = 36
 
 
 class Item(NamedTuple):
@@ -54,13 +70,13 @@ class Failure(NamedTuple):
     exit_code: int
 
 
-@dataclass(frozen=True, eq=False)
-class EvaluationSet:
+@dataclass(frozen=True, eq=False, repr=False)
+class EvaluationSet(Result):
     """The errors of a set of predictions.
 
     Attributes
     ----------
-    rows
+    structures
         One dictionary of numbers per structure, in the order of their names.
     blocks
         The errors of all matrix elements together.
@@ -71,10 +87,14 @@ class EvaluationSet:
     options
         How errors were measured.
     items
-        The pairs that were evaluated, as the rows.
+        The pairs that were evaluated, as the structures.
     """
 
-    rows: tuple[dict[str, Any], ...]
+    FILE = "evaluation"
+    FIGURE = (4.4, 4.2)
+    DPI = 180
+
+    structures: tuple[dict[str, Any], ...]
     blocks: BlockErrors
     failures: tuple[Failure, ...]
     unpredicted: tuple[str, ...]
@@ -82,26 +102,36 @@ class EvaluationSet:
     items: tuple[Item, ...] = ()
 
     @property
+    def rows(self) -> Records:
+        """The numbers of each structure; called, means over all of them in words."""
+        return Records.of(self.structures, self._rows)
+
+    @property
     def exit_code(self) -> int:
         """0 when all is done; 1 when some of several failed; the error's own code for one."""
         if not self.failures:
             return 0
-        return self.failures[0].exit_code if not self.rows and len(self.failures) == 1 else 1
+        alone = not self.structures and len(self.failures) == 1
+        return self.failures[0].exit_code if alone else 1
 
     def mean(self, measure: str) -> float | None:
-        """Return the mean over the structures of one measure of the rows; None without any."""
-        values = [row[measure] for row in self.rows if row[measure] is not None]
+        """Return the mean over the structures of one of their numbers; None without any."""
+        values = [row[measure] for row in self.structures if row[measure] is not None]
         return float(np.mean(values)) if values else None
 
     def worst(self, measure: str) -> dict[str, Any] | None:
-        """Return the row with the largest value of a measure; None without any."""
-        rows = [row for row in self.rows if row[measure] is not None]
+        """Return the structure with the largest value of one of its numbers; None without any."""
+        rows = [row for row in self.structures if row[measure] is not None]
         return max(rows, key=lambda row: row[measure]) if rows else None
 
     def summary(self) -> dict[str, Any]:
         """Return the sums over all structures as plain Python data."""
-        found: dict[str, Any] = {
-            "n_structures": len(self.rows),
+        return self.facts()
+
+    def facts(self) -> dict[str, Any]:
+        """Return sums and means over all structures, and the names of the worst ones."""
+        facts: dict[str, Any] = {
+            "n_structures": len(self.structures),
             "n_failed": len(self.failures),
             "n_without_prediction": len(self.unpredicted),
             "n_entries": self.blocks.n_entries,
@@ -110,10 +140,10 @@ class EvaluationSet:
             "max_hamiltonian_eV": self.blocks.largest,
         }
         for measure in _MEASURES:
-            found[f"mean_{measure}"] = self.mean(measure)
+            facts[f"mean_{measure}"] = self.mean(measure)
             worst = self.worst(measure)
-            found[f"worst_{measure}"] = None if worst is None else worst["name"]
-        return found
+            facts[f"worst_{measure}"] = None if worst is None else worst["name"]
+        return facts
 
     def elements(self) -> dict[str, dict[str, float]]:
         """Return the errors of each element.
@@ -122,26 +152,166 @@ class EvaluationSet:
         its on-site blocks, ``structure_mae_eV`` the mean of MAE_H over the structures that
         contain it.
         """
-        result = {}
+        errors = {}
         for name in self.blocks.elements:
             own = self.blocks.of_element(name)
-            rows = [row["mae_hamiltonian_eV"] for row in self.rows if name in row["elements"]]
+            rows = [row["mae_hamiltonian_eV"] for row in self.structures if name in row["elements"]]
             own["structure_mae_eV"] = float(np.mean(rows))
             own["n_structures"] = len(rows)
-            result[name] = own
-        return result
+            errors[name] = own
+        return errors
 
-    def save(self, folder: str | Path, *, overwrite: bool = False) -> list[Path]:
-        """Write ``evaluation.json`` and ``evaluation.h5`` into a folder; return both."""
-        from dock.evaluate.report_files import save
+    def records(self) -> list[dict[str, Any]]:
+        """Return the numbers of each structure, then what failed, as plain Python data."""
+        return [*self.structures, *({"failed": failure._asdict()} for failure in self.failures)]
 
-        return save(self, Path(folder), overwrite=overwrite)
+    def json(self, *, arrays: bool = True) -> dict[str, Any]:
+        """Return the facts as ``summary``, and everything else but histogram and sample.
 
-    def plot(self, folder: str | Path, *, overwrite: bool = False) -> list[Path]:
-        """Draw heat maps, histograms and the parity plot into a folder; return the files."""
-        from dock.evaluate.report_plot import plot
+        Without `arrays` it is the summary alone, with the errors of each element in it.
+        """
+        facts = super().json(arrays=False)
+        if not arrays:
+            return {"summary": {**facts, "elements": self.elements()}}
+        return {
+            "written_by": f"dock {__version__}",
+            "options": plain(asdict(self.options)),
+            "summary": facts,
+            "elements": self.elements(),
+            "element_pairs": self.blocks.records(),
+            "structures": list(self.structures),
+            "failed": [failure._asdict() for failure in self.failures],
+            "without_prediction": list(self.unpredicted),
+        }
 
-        return plot(self, Path(folder), overwrite=overwrite)
+    def datasets(self) -> dict[str, Any]:
+        """Return the errors of blocks, and names and errors of the structures."""
+        content = self.blocks.datasets()
+        names = [row["name"] for row in self.structures]
+        content["structures/name"] = np.array(names, dtype=str)
+        for key in _MEASURES:
+            values = [np.nan if row[key] is None else row[key] for row in self.structures]
+            content[f"structures/{key}"] = np.array(values, dtype=np.float64)
+        return content
+
+    def write_hdf5(self, file: Any) -> None:
+        """Write `datasets`, and `facts` as attributes."""
+        super().write_hdf5(file)
+        file.attrs["unit"] = "eV"
+
+    @classmethod
+    def files(cls, path: str | Path) -> list[Path]:
+        """Return the files that `save` writes into a folder."""
+        return [Path(path) / "evaluation.h5", Path(path) / "evaluation.json"]
+
+    def save(self, path: str | Path | None = None, *, overwrite: bool = False) -> list[Path]:
+        """Write ``evaluation.h5`` and ``evaluation.json`` into a folder; return both."""
+        folder = prepare_folder(self.FILE if path is None else path)
+        return super().save(folder, overwrite=overwrite)
+
+    def save_bands(
+        self, folder: str | Path, *, overwrite: bool = False, jobs: int | None = None
+    ) -> list[Path]:
+        """Write and draw the bands of the structure with the largest band error.
+
+        ``band_reference.h5`` and ``band_predicted.h5`` are on one scale; ``bands.png`` has both.
+        Returns the files: none where no bands were compared.
+        """
+        worst = self.worst("mae_band_eV")
+        if worst is None:
+            return []
+        item = next(item for item in self.items if item.name == worst["name"])
+        exact, guess = band_overlay(item, worst, s_threshold=self.options.s_threshold, jobs=jobs)
+        folder = prepare_folder(folder)
+        files = exact.save(folder / "band_reference.h5", overwrite=overwrite)
+        files += guess.save(folder / "band_predicted.h5", overwrite=overwrite)
+        figure = exact.beside(guess).plot(folder / "bands.png", overwrite=overwrite)
+        return [*files, figure]
+
+    def _rows(self) -> list[tuple[str, str]]:
+        rows = [("structures", str(len(self.structures)))]
+        if self.failures:
+            rows.append(("failed", str(len(self.failures))))
+        for measure in _MEASURES:
+            name, words = MEASURES[measure]
+            rows.append((name, words(self.mean(measure))))
+        return rows
+
+    def table(self) -> str:
+        """Return the errors of each structure and of each element, and what is to be known."""
+        head = ["structure", "atoms", *(name for name, _ in MEASURES.values())]
+        lines = [[row["name"], str(row["n_atoms"]), *_in_words(row)] for row in self.structures]
+        if len(lines) > 1:
+            means = {key: self.mean(key) for key in _MEASURES}
+            lines.append(["mean", "", *_in_words({**means, "shift_hamiltonian_eV": None})])
+        milli = MEASURES["mae_hamiltonian_eV"][1]
+        elements = [
+            [name, milli(own["mae_eV"]), milli(own["onsite_mae_eV"]), str(own["n_structures"])]
+            for name, own in self.elements().items()
+        ]
+        parts = [
+            table(lines, head),
+            table(elements, ["element", "MAE H", "on site", "structures"]),
+        ]
+        noted = [row for row in self.structures if row["pairs_note"]]
+        if noted:
+            first = f"{noted[0]['name']}: {noted[0]['pairs_note']}"
+            parts.append(f"pairs differ in {len(noted)}: {first}")
+        if self.unpredicted:
+            parts.append(f"without prediction: {len(self.unpredicted)} reference structures")
+        return "\n\n".join(parts)
+
+    def plot(
+        self,
+        path: str | Path | None = None,
+        *,
+        ax: Any = None,
+        overwrite: bool = False,
+        **options: Any,
+    ) -> Any:
+        """Draw heat maps, histograms and the parity plot into a folder, or the last into axes.
+
+        Parameters
+        ----------
+        path
+            A folder, which gets a PNG file of each of `FIGURES`.
+        ax, overwrite, options
+            See `Result.plot`.
+
+        Returns
+        -------
+        list of Path, or Axes
+            The files where a folder was given, else the axes of the parity plot.
+        """
+        if path is None:
+            return super().plot(ax=ax, **options)
+        folder = prepare_folder(path)
+        module = require("matplotlib.figure", "plot")
+        files = []
+        for name, draw in FIGURES.items():
+            figure = module.Figure(layout="constrained")
+            draw(figure, self)
+            with atomic_path(folder / name, overwrite=overwrite) as temporary:
+                figure.savefig(temporary, dpi=self.DPI, format="png")
+            files.append(folder / name)
+        return files
+
+    def draw(self, axes: Any) -> None:
+        """Draw a sample of the predicted entries over those of the reference."""
+        sample = self.blocks.sample
+        if len(sample):
+            axes.plot(sample[:, 0], sample[:, 1], ".", ms=2, color=_COLOUR, rasterized=True)
+            low, high = float(sample.min()), float(sample.max())
+            axes.plot([low, high], [low, high], color="0.5", lw=0.8)
+        axes.set_xlabel("reference H (eV)")
+        axes.set_ylabel("predicted H − Δμ S (eV)")
+        mean = 1e3 * self.blocks.mean
+        title = f"MAE {mean:.4g} meV over {self.blocks.n_entries} entries"
+        axes.set_title(title, fontsize="medium")
+
+
+def _in_words(row: dict[str, Any]) -> list[str]:
+    return [words(row[key]) for key, (_, words) in MEASURES.items()]
 
 
 def find_items(
@@ -179,26 +349,26 @@ def find_items(
     single = _prediction_in(guess)
     if single is not None:
         return [Item(guess.resolve().name, single, truth)], []
-    found = {
+    predictions = {
         str(file.parent.relative_to(guess)): file
         for pattern in ("hamiltonian.h5", PREDICTED)  # the second replaces the first
         for file in sorted(guess.rglob(pattern))
     }
-    if not found:
+    if not predictions:
         raise MissingDataError(
             PREDICTED, guess, "Neither this folder nor one below it has a Hamiltonian."
         )
     known = {str(file.parent.relative_to(truth)) for file in sorted(truth.rglob("info.json"))}
-    matched = [name for name in sorted(found) if name in known]
+    matched = [name for name in sorted(predictions) if name in known]
     if not matched:
         raise MissingDataError(
-            f"the reference of {min(found)}",
+            f"the reference of {min(predictions)}",
             truth,
             "References stand under the same names as the predictions: give the two folders from "
             "which the names are equal.",
         )
-    items = [Item(name, found[name], truth / name) for name in sorted(found)]
-    return items, sorted(known - set(found))
+    items = [Item(name, predictions[name], truth / name) for name in sorted(predictions)]
+    return items, sorted(known - set(predictions))
 
 
 def _prediction_in(folder: Path) -> Path | None:
@@ -258,7 +428,7 @@ def evaluate_set(
     options: EvaluateOptions | None = None,
     *,
     jobs: int | None = None,
-    progress: Callable[[int, int, str], None] | None = None,
+    progress: Report = None,
 ) -> EvaluationSet:
     """Evaluate one prediction or all of a folder; one that fails does not stop the others.
 
@@ -271,60 +441,29 @@ def evaluate_set(
     jobs
         Threads for the k-points of each structure.
     progress
-        Called with the structures done, their number and the name of the latest.
+        Told of each structure.
     """
     options = options or EvaluateOptions()
     items, unpredicted = find_items(prediction, reference)
+    steps = Progress.of(progress)
+    steps.start(len(items))
     rows, done, failures, blocks = [], [], [], BlockErrors()
-    for number, item in enumerate(items, 1):
+    for item in items:
         try:
             guess, truth = read_item(item)
-            result = evaluate(guess, truth, options, name=item.name, jobs=jobs)
-            blocks.merge(result.blocks)
+            errors = evaluate(guess, truth, options, name=item.name, jobs=jobs)
+            blocks.merge(errors.blocks)
         except DockError as error:
             if len(items) == 1:
                 raise
             failures.append(Failure(item.name, str(error), error.exit_code))
         else:
-            rows.append(to_row(result))
+            rows.append(errors.facts())
             done.append(item)
-        if progress is not None:
-            progress(number, len(items), item.name)
+        steps.advance()
     return EvaluationSet(
         tuple(rows), blocks, tuple(failures), tuple(unpredicted), options, tuple(done)
     )
-
-
-def to_row(result: StructureErrors) -> dict[str, Any]:
-    """Return the errors of one structure as plain Python data."""
-    blocks, bands = result.blocks, result.bands
-    row: dict[str, Any] = {
-        "name": result.name,
-        "formula": result.formula,
-        "n_atoms": result.n_atoms,
-        "elements": list(blocks.elements),
-        "mae_hamiltonian_eV": blocks.mean,
-        "rmse_hamiltonian_eV": blocks.root_mean_square,
-        "max_hamiltonian_eV": blocks.largest,
-        "shift_hamiltonian_eV": result.shift,
-        "n_entries": blocks.n_entries,
-        "element_pairs_mae_eV": {
-            f"{left}-{right}": sums.mean for (left, right), sums in blocks.pairs.items()
-        },
-        "pairs_note": result.pairs,
-    }
-    names = ("mae_band_eV", "max_band_eV", "shift_band_eV", "mae_dos", "rmse_state", "n_levels")
-    if bands is None:
-        return row | dict.fromkeys((*names, "n_states", "fermi_level_eV", "window_eV", "kmesh"))
-    window = bands.window
-    values = (bands.mae, bands.largest, bands.shift, bands.dos, bands.state, bands.n_levels)
-    return row | {
-        **dict(zip(names, values, strict=True)),
-        "n_states": bands.n_states,
-        "fermi_level_eV": bands.fermi_level,
-        "window_eV": None if window is None else [window.low, window.high],
-        "kmesh": list(bands.mesh),
-    }
 
 
 def band_overlay(
@@ -344,17 +483,88 @@ def band_overlay(
     path
         As in `dock.post.band_structure.bands`.
     """
-    from dock.post.band_structure import bands, make_path
-
-    guess, reference = read_item(item)
-    chosen = make_path(reference, path)
-    matrices = {"hamiltonian": guess, "overlap": reference.require("overlap")}
-    exact, found = (
-        bands(calc, chosen, s_threshold=s_threshold, jobs=jobs)
+    predicted, reference = read_item(item)
+    k_path = make_path(reference, path)
+    matrices = {"hamiltonian": predicted, "overlap": reference.require("overlap")}
+    exact, guess = (
+        bands(calc, k_path, s_threshold=s_threshold, jobs=jobs)
         for calc in (reference, reference.replace(matrices=matrices))
     )
     level = row["fermi_level_eV"]
     shift = row["shift_band_eV"] or 0.0
     exact = replace(exact, fermi_level=level, n_electrons=None)
-    found = replace(found, energies=found.energies - shift, fermi_level=level, n_electrons=None)
-    return exact, found
+    guess = replace(guess, energies=guess.energies - shift, fermi_level=level, n_electrons=None)
+    return exact, guess
+
+
+def _draw_element_pairs(figure: Any, result: EvaluationSet) -> None:
+    names = result.blocks.elements
+    side = max(3.2, 0.34 * len(names) + 1.6)
+    figure.set_size_inches(side + 0.8, side)
+    _heat_map(figure, figure.add_subplot(), 1e3 * result.blocks.pair_matrix(), names, names)
+
+
+def _draw_shell_pairs(figure: Any, result: EvaluationSet) -> None:
+    blocks = result.blocks
+    order = sorted(blocks.pairs, key=lambda key: -blocks.pairs[key].mean)[:_MAX_PANELS]
+    columns = min(len(order), max(1, round(len(order) ** 0.5)))
+    rows = -(-len(order) // columns)
+    figure.set_size_inches(3.4 * columns, 3.0 * rows)
+    for number, (left, right) in enumerate(order, 1):
+        axes = figure.add_subplot(rows, columns, number)
+        values = 1e3 * blocks.shell_matrix(left, right)
+        names = [shell_names(blocks.shells[name]) for name in (left, right)]
+        _heat_map(figure, axes, values, *names)
+        axes.set_title(f"{left}–{right}", fontsize="medium")
+
+
+def _heat_map(figure: Any, axes: Any, values: NDArray[np.float64], rows: Any, columns: Any) -> None:
+    image = axes.imshow(values, cmap="viridis", vmin=0)
+    axes.set_xticks(range(len(columns)), columns)
+    axes.set_yticks(range(len(rows)), rows)
+    if values.size <= 100:
+        bright = np.nanmax(values) if np.isfinite(values).any() else 0.0
+        for (row, column), value in np.ndenumerate(values):
+            if np.isfinite(value):
+                colour = "black" if value > 0.6 * bright else "white"
+                text = f"{value:.2g}"
+                axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=7)
+    figure.colorbar(image, ax=axes, label="mean |ΔH| (meV)", shrink=0.8)
+
+
+def _draw_histograms(figure: Any, result: EvaluationSet) -> None:
+    measures = [key for key in _MEASURES if result.mean(key) is not None]
+    figure.set_size_inches(3.3 * (1 + len(measures)), 3.0)
+    axes = figure.add_subplot(1, 1 + len(measures), 1)
+    counts = result.blocks.histogram
+    there = np.flatnonzero(counts)
+    first, last = (int(there[0]), int(there[-1]) + 1) if len(there) else (0, len(counts))
+    edges = 1e3 * 10 ** HISTOGRAM_EDGES[first : last + 1]
+    axes.stairs(counts[first:last], edges, fill=True, color=_COLOUR)
+    axes.set_xscale("log")
+    axes.axvline(1e3 * result.blocks.mean, color="#c0392b", lw=1, label="mean")
+    axes.legend(fontsize="small")
+    axes.set_xlabel("|ΔH| of an entry (meV)")
+    axes.set_ylabel("entries")
+    for number, key in enumerate(measures, 2):
+        factor, label = _MEASURES[key]
+        axes = figure.add_subplot(1, 1 + len(measures), number)
+        values = [factor * row[key] for row in result.structures if row[key] is not None]
+        axes.hist(values, bins=min(40, max(5, len(values) // 4)), color=_COLOUR)
+        axes.axvline(float(np.mean(values)), color="#c0392b", lw=1)
+        axes.set_xlabel(label)
+        axes.set_ylabel("structures")
+
+
+def _draw_parity(figure: Any, result: EvaluationSet) -> None:
+    figure.set_size_inches(*result.FIGURE)
+    result.draw(figure.add_subplot())
+
+
+FIGURES: dict[str, Callable[[Any, EvaluationSet], None]] = {
+    "element_pairs.png": _draw_element_pairs,
+    "shell_pairs.png": _draw_shell_pairs,
+    "histograms.png": _draw_histograms,
+    "parity.png": _draw_parity,
+}
+"""File and drawing of each figure."""

@@ -6,9 +6,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,13 +20,14 @@ from dock.errors import LayoutError, MissingDataError, UsageError
 from dock.evaluate import metrics
 from dock.evaluate.blocks import BlockErrors
 from dock.io.progress import Progress, Report
-from dock.post.fermi import find_level
-from dock.states.dense import solve
+from dock.results import Result
+from dock.states.fermi_level import find_level
 from dock.states.kmesh import KMesh, make_mesh
 from dock.states.problem import Problem
 from dock.states.smearing import Smearing
 from dock.states.solver import Want
 from dock.states.spectrum import Spectrum, compute_spectrum, electrons_of
+from dock.states.stream import states
 
 __all__ = ["EvaluateOptions", "StructureErrors", "evaluate"]
 
@@ -76,11 +77,30 @@ class EvaluateOptions:
 
     def __post_init__(self) -> None:
         if self.mesh is not None and self.spacing is not None:
-            raise UsageError("give --mesh or --spacing, not both.")
+            raise UsageError("Pass mesh=N or spacing=D, not both.")
         if self.fermi is not None and self.electrons is not None:
-            raise UsageError("give --fermi or --electrons, not both.")
+            raise UsageError("Pass fermi=E or electrons=N, not both.")
         if not self.sigma > 0:
             raise UsageError(f"the broadening must be positive (eV), found {self.sigma}.")
+
+
+def _milli(value: float | None) -> str:
+    """Return an energy in meV, a dash where there is none."""
+    return "–" if value is None else f"{1e3 * value:.4g} meV"
+
+
+def _plain(value: float | None) -> str:
+    return "–" if value is None else f"{value:.4g}"
+
+
+MEASURES: dict[str, tuple[str, Callable[[float | None], str]]] = {
+    "mae_hamiltonian_eV": ("MAE H", _milli),
+    "shift_hamiltonian_eV": ("Δμ H", lambda value: "" if value is None else f"{value:.4f} eV"),
+    "mae_band_eV": ("MAE bands", _milli),
+    "mae_dos": ("MAE DOS", _plain),
+    "rmse_state": ("RMSE ψ", _plain),
+}
+"""What tables show of a structure: the name there, and the value in words."""
 
 
 class BandErrors(NamedTuple):
@@ -120,8 +140,22 @@ class BandErrors(NamedTuple):
     n_states: int
 
 
-@dataclass(frozen=True, eq=False)
-class StructureErrors:
+_BAND_FACTS: dict[str, Callable[[BandErrors], Any]] = {
+    "mae_band_eV": lambda bands: bands.mae,
+    "max_band_eV": lambda bands: bands.largest,
+    "shift_band_eV": lambda bands: bands.shift,
+    "mae_dos": lambda bands: bands.dos,
+    "rmse_state": lambda bands: bands.state,
+    "n_levels": lambda bands: bands.n_levels,
+    "n_states": lambda bands: bands.n_states,
+    "fermi_level_eV": lambda bands: bands.fermi_level,
+    "window_eV": lambda bands: bands.window and [bands.window.low, bands.window.high],
+    "kmesh": lambda bands: list(bands.mesh),
+}
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class StructureErrors(Result):
     """All errors of one structure.
 
     Attributes
@@ -138,6 +172,8 @@ class StructureErrors:
         Which atom pairs only one of the two Hamiltonians has, in words; empty where they agree.
     """
 
+    FILE = "errors.h5"
+
     name: str
     formula: str
     n_atoms: int
@@ -150,6 +186,40 @@ class StructureErrors:
     def mae(self) -> float:
         """MAE_H, eV."""
         return self.blocks.mean
+
+    def facts(self) -> dict[str, Any]:
+        """Return all errors by key; those of bands are None where nothing was diagonalised."""
+        blocks = self.blocks
+        pairs = {f"{left}-{right}": sums.mean for (left, right), sums in blocks.pairs.items()}
+        bands = {
+            key: None if self.bands is None else fact(self.bands)
+            for key, fact in _BAND_FACTS.items()
+        }
+        return {
+            "name": self.name,
+            "formula": self.formula,
+            "n_atoms": self.n_atoms,
+            "elements": list(blocks.elements),
+            "mae_hamiltonian_eV": blocks.mean,
+            "rmse_hamiltonian_eV": blocks.root_mean_square,
+            "max_hamiltonian_eV": blocks.largest,
+            "shift_hamiltonian_eV": self.shift,
+            "n_entries": blocks.n_entries,
+            "element_pairs_mae_eV": pairs,
+            "pairs_note": self.pairs,
+            **bands,
+        }
+
+    def datasets(self) -> dict[str, Any]:
+        """Return the errors of pairs of elements and of shells."""
+        return self.blocks.datasets()
+
+    def rows(self) -> list[tuple[str, str]]:
+        """Return the errors in words."""
+        facts = self.facts()
+        rows = [(name, words(facts[key])) for key, (name, words) in MEASURES.items()]
+        shown = [("structure", f"{self.formula} {self.name}".strip()), *rows]
+        return [*shown, ("pairs", self.pairs)] if self.pairs else shown
 
 
 def evaluate(
@@ -218,7 +288,7 @@ def _matrix(
 ) -> tuple[BlockErrors, float]:
     """Return the errors of the matrix elements and Δμ_H."""
     if only_overlapping:
-        predicted, benchmark = (_overlapping(one, overlap) for one in (predicted, benchmark))
+        predicted, benchmark = (_overlapping(part, overlap) for part in (predicted, benchmark))
         overlap = _overlapping(overlap, overlap)
     shift = metrics.hamiltonian_shift(predicted, benchmark, overlap)
     difference = metrics.hamiltonian_difference(predicted, benchmark, overlap, shift)
@@ -254,16 +324,14 @@ def _bands(
     guess = reference.replace(matrices={"hamiltonian": predicted, "overlap": overlap})
     steps = Progress.of(progress)
     steps.start(2 * reference.spin.n_channels * mesh.n_points)
-    levels = []
-    first: Spectrum | None = None
-    for calc in (reference, guess):
-        spectrum = compute_spectrum(
+    exact, other = (
+        compute_spectrum(
             calc, mesh, s_threshold=options.s_threshold, jobs=jobs, progress=steps.part()
         )
-        first = first or spectrum
-        levels.append(spectrum.energies[:, mesh.index])
-    benchmark, found = levels
-    fermi, n_filled = _fermi(reference, first, options)
+        for calc in (reference, guess)
+    )
+    benchmark, found = exact.energies[:, mesh.index], other.energies[:, mesh.index]
+    fermi, n_filled = _fermi(reference, exact, options)
     window = None
     if options.states is None:
         window = metrics.adaptive_window(
@@ -306,7 +374,7 @@ def _mesh(reference: Calculation, options: EvaluateOptions) -> KMesh:
 
 
 def _fermi(
-    reference: Calculation, spectrum: Spectrum | None, options: EvaluateOptions
+    reference: Calculation, spectrum: Spectrum, options: EvaluateOptions
 ) -> tuple[float, float | None]:
     """Return the reference's Fermi level and the number of filled states, where it is known."""
     electrons = options.electrons if options.electrons is not None else reference.n_electrons
@@ -316,15 +384,15 @@ def _fermi(
     n_filled = None if electrons is None else electrons / reference.spin.degeneracy
     if options.fermi is not None:
         return options.fermi, n_filled
-    if electrons is not None and spectrum is not None:
+    if electrons is not None:
         electrons = electrons_of(reference, electrons, spectrum.capacity)
         return find_level(spectrum, electrons, Smearing())[0], n_filled
     if reference.fermi_level is None:
         raise MissingDataError(
             "the Fermi level of the reference",
             reference.source,
-            "The energy window lies about it. Give --electrons N (valence electrons per cell) or "
-            "--fermi E (eV), write 'occupation' into its info.json, or take --matrix-only.",
+            "The energy window lies about it. Pass electrons=N (valence electrons per cell) or "
+            "fermi=E (eV), write 'occupation' into its info.json, or pass matrix_only=True.",
         )
     return reference.fermi_level, n_filled
 
@@ -340,12 +408,12 @@ def _chosen(
         return metrics.level_mask(benchmark, window)
     if n_filled is None:
         raise UsageError(
-            "states are counted from the highest occupied one: give --electrons N (valence "
+            "states are counted from the highest occupied one: pass electrons=N (valence "
             "electrons per cell)."
         )
     if len(benchmark) > 1 or abs(n_filled - round(n_filled)) > 1e-6:
         raise UsageError(
-            "--states is for systems with as many filled states in each spin channel and at each "
+            "states=… is for systems with as many filled states in each spin channel and at each "
             "k-point. Leave it out to take the energy window."
         )
     occupied, empty = options.states or (0, 0)
@@ -366,11 +434,8 @@ def _state_errors(
     guess = Problem(predicted, overlap, "the prediction")
     want = Want(vectors=True, s_threshold=options.s_threshold)
     errors = [np.zeros(0)]
-    for channel in range(exact.n_channels):
-        own, other = (
-            solve(*problem.dense(channel, gamma), want, overwrite=True)
-            for problem in (exact, guess)
-        )
+    both = zip(states(exact, gamma, want), states(guess, gamma, want), strict=True)
+    for (channel, _, _, own), (*_, other) in both:
         if own.vectors is None or other.vectors is None:
             continue
         groups = metrics.degenerate_groups(own.energies, options.degenerate)

@@ -13,10 +13,11 @@ from scipy.linalg import eigh, expm
 
 import dock
 from dock.core.spin import Spin
-from dock.errors import LayoutError, MissingDataError, UsageError
+from dock.errors import LayoutError, MissingDataError, OutputError, UsageError
 from dock.evaluate import metrics
 from dock.evaluate.report import Item, evaluate_set, read_item
 from dock.evaluate.structure import EvaluateOptions, evaluate
+from dock.results import KEYS
 
 IDS = ("3573", "138", "3563", "282", "1009", "1978")
 
@@ -191,6 +192,30 @@ def test_turning_a_degenerate_subspace_is_no_error(seed, mixed):
     assert np.allclose(alone, 1 - np.diag(turn) ** 2, atol=1e-9)
 
 
+def test_the_face_of_the_result(tmp_path):
+    water = dock.read(OPENMX / "h2o")
+    H, S = water.require("H"), water.require("S")
+    result = evaluate(H + 0.1 * S, water, EvaluateOptions(states=(4, 2)), name="water")
+    assert set(result.facts()) <= set(KEYS)
+    facts = result.facts()
+    assert facts["shift_hamiltonian_eV"] == result.shift
+    assert facts["n_levels"] == result.bands.n_levels == 6
+    assert facts["window_eV"] is facts["mae_dos"] is None
+    assert len(repr(result)) < 150
+    assert "0.1000 eV" in result._repr_html_()
+    files = result.save(tmp_path / "errors.h5")
+    before = [file.read_bytes() for file in files]
+    with h5py.File(files[0]) as file:
+        assert file["element_pair_mae"].shape == (2, 2)
+        assert file.attrs["n_atoms"] == 3
+    with pytest.raises(OutputError, match="overwrite"):
+        result.save(tmp_path / "errors.h5")
+    assert [file.read_bytes() for file in files] == before
+    alone = evaluate(H, water, EvaluateOptions(matrix_only=True)).facts()
+    assert list(alone) == list(facts)
+    assert alone["mae_band_eV"] is None
+
+
 def test_window_grows_until_ten_bands_are_inside():
     levels = np.array([[[-40.0, -9.0, -2.0, 0.5, 1.0, 2.0, 4.0, 5.0, 6.0, 7.0, 8.05, 30.0]]])
     window = metrics.adaptive_window(levels, 0.0)
@@ -218,7 +243,7 @@ def test_numbers_of_states_choose_about_the_gap():
     levels = np.arange(20.0).reshape(1, 2, 10)
     mask = metrics.nearest_states(levels, 4, 2, 3)
     assert mask[0, 0].tolist() == [False] * 2 + [True] * 5 + [False] * 3
-    with pytest.raises(UsageError, match="--states"):
+    with pytest.raises(UsageError, match="states="):
         metrics.nearest_states(levels, 4, 5, 3)
     with pytest.raises(UsageError, match="positive"):
         metrics.nearest_states(levels, 4, 0, 0)
@@ -242,20 +267,20 @@ def test_bad_input_is_refused_in_words():
         Spin.NONE,
         {"hamiltonian": H, "overlap": water.require("S")},
     )
-    with pytest.raises(MissingDataError, match="--electrons"):
+    with pytest.raises(MissingDataError, match="electrons="):
         evaluate(H, without)
-    with pytest.raises(UsageError, match="--electrons"):
+    with pytest.raises(UsageError, match="electrons="):
         evaluate(H, without, EvaluateOptions(states=(2, 2), fermi=0.0))
     with pytest.raises(UsageError, match="spin channel"):
         evaluate(oxygen.require("H"), oxygen, EvaluateOptions(states=(2, 2)))
-    with pytest.raises(UsageError, match="--electrons"):
+    with pytest.raises(UsageError, match="electrons="):
         evaluate(H, without, EvaluateOptions(electrons=1000))
     for options in ({"mesh": (1, 1, 1), "spacing": 1.0}, {"fermi": 0.0, "electrons": 1.0}):
         with pytest.raises(UsageError, match="not both"):
             EvaluateOptions(**options)
     with pytest.raises(UsageError, match="broadening"):
         EvaluateOptions(sigma=0)
-    with pytest.raises(UsageError, match="--fermi"):
+    with pytest.raises(UsageError, match="fermi="):
         evaluate(H, water, EvaluateOptions(fermi=1e6))
     with pytest.raises(UsageError, match="width"):
         evaluate(H, water, EvaluateOptions(half_width=0))

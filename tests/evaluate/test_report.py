@@ -5,12 +5,13 @@ import json
 import h5py
 import numpy as np
 import pytest
-from samples import OPENMX, cli, refused, rewrite, unified
+from samples import OPENMX, cli, listing, refused, rewrite, unified
 
 import dock
 from dock.errors import LayoutError, MissingDataError, OutputError, UsageError
 from dock.evaluate.report import band_overlay, evaluate_set, find_items
 from dock.evaluate.structure import EvaluateOptions
+from dock.results import KEYS
 
 
 def predict(folder, target, shift=0.1, noise=0.0):
@@ -103,6 +104,45 @@ def test_files_and_figures(data, tmp_path):
     refused(cli("evaluate", out, dft, "-o", target), "--overwrite")
     with pytest.raises(OutputError):
         evaluate_set(*data, OPTIONS).save(target)
+
+
+def test_the_face_of_the_result(data, tmp_path):
+    pyplot = pytest.importorskip("matplotlib.pyplot")
+    result = evaluate_set(*data, EvaluateOptions(matrix_only=True))
+    content = result.json()
+    assert set(result.facts()) | set(content) <= set(KEYS)
+    assert {key for row in result.structures for key in row} <= set(KEYS)
+    assert {key for row in content["elements"].values() for key in row} <= set(KEYS)
+    assert {key for row in content["element_pairs"] for key in row} <= set(KEYS)
+    assert result.summary() == result.facts() == content["summary"]
+    assert list(result.rows) == list(result.structures)
+    assert dict(result.rows())["structures"] == "2"
+    assert "without prediction: 1" in result.table()
+    assert len(repr(result)) < 200
+    assert "MAE H" in result._repr_html_()
+    assert result.json(arrays=False)["summary"]["elements"] == content["elements"]
+    figure, axes = pyplot.subplots()
+    assert result.plot(ax=axes) is axes
+    assert axes.get_xlabel() == "reference H (eV)"
+    pyplot.close(figure)
+    assert result.save_bands(tmp_path / "none") == []
+    assert not (tmp_path / "none").exists()
+    files = result.save(tmp_path / "errors")
+    before = listing(tmp_path / "errors")
+    assert sorted(file.name for file in files) == ["evaluation.h5", "evaluation.json"]
+    with pytest.raises(OutputError, match="overwrite"):
+        result.save(tmp_path / "errors")
+    assert listing(tmp_path / "errors") == before
+
+
+def test_names_of_the_package():
+    import dock.evaluate as package
+
+    for name in package.__all__:
+        assert getattr(package, name) is not None
+    assert package.evaluate_set is evaluate_set
+    with pytest.raises(AttributeError, match="nothing"):
+        _ = package.nothing
 
 
 def test_overlay_is_on_one_scale(data):
