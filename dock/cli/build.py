@@ -7,18 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from dock.cli._common import echo_json, json_option, overwrite_option
+from dock.cli.options import run_options
+from dock.cli.runner import Run, print_json
 from dock.errors import UsageError
 
 if TYPE_CHECKING:
     from dock.core.structure import Structure
+    from dock.structures.built import BuiltStructure
 
 __all__ = ["build"]
 
-_output = click.option(
-    "-o", "--output", type=click.Path(path_type=Path), default=Path("POSCAR"), show_default=True,
-    help="The POSCAR to write.",
-)  # fmt: skip
+_output = run_options("POSCAR", figure=False, jobs=False)
 
 
 @click.group(
@@ -59,8 +58,6 @@ More examples:
     help="The layer that is deformed to fit.",
 )  # fmt: skip
 @_output
-@overwrite_option
-@json_option
 def twisted(
     layer: str | None,
     bottom: Path | None,
@@ -71,9 +68,7 @@ def twisted(
     distance: float,
     vacuum: float,
     strain: Any,
-    output: Path,
-    overwrite: bool,
-    as_json: bool,
+    run: Run,
 ) -> None:
     """Stack two layers on a common supercell and say what strain that takes.
 
@@ -86,20 +81,7 @@ def twisted(
     layers = _layers(layer, bottom, top)
     matrices = _matrices(m, n, integers)
     made = twisted_bilayer(*layers, matrices, distance=distance, vacuum=vacuum, strain=strain)
-    path = _write(made.structure, output, overwrite=overwrite)
-    result = {
-        "path": str(path),
-        "atoms": made.structure.n_atoms,
-        "angle_degrees": made.angle,
-        "strain_bottom": made.strain_bottom,
-        "strain_top": made.strain_top,
-    }
-    if as_json:
-        echo_json(result)
-        return
-    click.echo(f"{path}: {made.structure.n_atoms} atoms, twist {made.angle:.4f}°")
-    for name, parts in (("bottom", made.strain_bottom), ("top", made.strain_top)):
-        click.echo(f"strain of the {name} layer: {100 * parts[0]:+.4f} %, {100 * parts[1]:+.4f} %")
+    _finish(made, run)
 
 
 @build.command(
@@ -110,21 +92,9 @@ def twisted(
 @click.option("--strain", type=float, default=0.0, show_default=True, help="Largest random strain.")
 @click.option("--count", type=click.IntRange(min=1), default=1, show_default=True)
 @click.option("--seed", type=int, default=0, show_default=True, help="Same seed, same structures.")
-@click.option(
-    "-o", "--output", type=click.Path(path_type=Path), default=Path("perturbed"),
-    show_default=True, help="Folder; the structures go to 000/POSCAR, 001/POSCAR, ...",
-)  # fmt: skip
-@overwrite_option
-@json_option
+@run_options("folder perturbed, with 000/POSCAR, 001/POSCAR, ...", figure=False, jobs=False)
 def perturb(
-    structure: Path,
-    amplitude: float,
-    strain: float,
-    count: int,
-    seed: int,
-    output: Path,
-    overwrite: bool,
-    as_json: bool,
+    structure: Path, amplitude: float, strain: float, count: int, seed: int, run: Run
 ) -> None:
     """Make copies of a structure with random displacements and strain.
 
@@ -133,28 +103,24 @@ def perturb(
       dock build perturb POSCAR --amplitude 0.1 --count 100 -o set
     """
     from dock.converters.structure_files import read_structure
-    from dock.structures import perturb as change
+    from dock.structures import write_perturbed
 
     start = read_structure(structure).structure
-    width = max(3, len(str(count - 1)))
-    for index in range(count):
-        made = change(start, amplitude, seed=seed + index, strain=strain)
-        path = _write(made, output / f"{index:0{width}d}" / "POSCAR", overwrite=overwrite)
-        if as_json:
-            echo_json({"path": str(path), "seed": seed + index})
-    if not as_json:
-        click.echo(f"{output}: {count} structures of {start.n_atoms} atoms, seeds from {seed}")
+    folder = run.output or Path("perturbed")
+    several: dict[str, Any] = {"count": count, "seed": seed, "strain": strain}
+    files = write_perturbed(start, folder, amplitude, **several, overwrite=run.overwrite)
+    if not run.as_json:
+        click.echo(f"{folder}: {count} structures of {start.n_atoms} atoms, seeds from {seed}")
+        return
+    for number, file in enumerate(files):
+        print_json({"seed": seed + number, "files": [str(file)]})
 
 
 @build.command(epilog="\b\nExample:\n  dock build supercell POSCAR 3 3 1 -o super/POSCAR")
 @click.argument("structure", type=click.Path(path_type=Path))
 @click.argument("repeat", type=int, nargs=-1, metavar="N1 N2 N3 | NINE INTEGERS")
 @_output
-@overwrite_option
-@json_option
-def supercell(
-    structure: Path, repeat: tuple[int, ...], output: Path, overwrite: bool, as_json: bool
-) -> None:
+def supercell(structure: Path, repeat: tuple[int, ...], run: Run) -> None:
     """Repeat a structure: three counts, or the nine integers of a matrix (rows: new vectors).
 
     \b
@@ -164,12 +130,12 @@ def supercell(
     import numpy as np
 
     from dock.converters.structure_files import read_structure
+    from dock.structures import BuiltStructure
 
     if len(repeat) not in (3, 9):
         raise UsageError(f"a supercell takes 3 or 9 integers, found {len(repeat)}.")
     matrix = np.array(repeat) if len(repeat) == 3 else np.array(repeat).reshape(3, 3)
-    made = read_structure(structure).structure.supercell(matrix)
-    _report(made, _write(made, output, overwrite=overwrite), as_json=as_json)
+    _finish(BuiltStructure(read_structure(structure).structure.supercell(matrix)), run)
 
 
 @build.command(
@@ -183,16 +149,12 @@ def supercell(
     "--gap", type=float, default=2.2, show_default=True, help="Å between layers, at least."
 )
 @_output
-@overwrite_option
-@json_option
 def shift(
     structure: Path,
     shift: tuple[float, float, float],
     layer: int,
     gap: float,
-    output: Path,
-    overwrite: bool,
-    as_json: bool,
+    run: Run,
 ) -> None:
     """Shift one layer: fractions of the first two lattice vectors, and a height in Å.
 
@@ -201,10 +163,10 @@ def shift(
       dock build shift-layers POSCAR 0.333 0.333 0 -o shifted/POSCAR
     """
     from dock.converters.structure_files import read_structure
-    from dock.structures import shift_layers
+    from dock.structures import BuiltStructure, shift_layers
 
     made = shift_layers(read_structure(structure).structure, shift, layer=layer, gap=gap)
-    _report(made, _write(made, output, overwrite=overwrite), as_json=as_json)
+    _finish(BuiltStructure(made), run)
 
 
 def _layers(
@@ -233,22 +195,5 @@ def _matrices(m: int | None, n: int | None, integers: tuple[int, ...]) -> tuple[
     return [[b11, b12], [b21, b22]], [[t11, t12], [t21, t22]]
 
 
-def _write(structure: Structure, path: Path, *, overwrite: bool) -> Path:
-    """Write a POSCAR with each element's atoms together."""
-    import numpy as np
-
-    from dock.converters.deeph.poscar import format_poscar
-    from dock.io.files import prepare_folder, write_text
-
-    rank = {name: index for index, name in enumerate(dict.fromkeys(structure.symbols))}
-    order = np.argsort([rank[name] for name in structure.symbols], kind="stable")
-    prepare_folder(path.parent)
-    write_text(path, format_poscar(structure.select(order)), overwrite=overwrite)
-    return path
-
-
-def _report(structure: Structure, path: Path, *, as_json: bool) -> None:
-    if as_json:
-        echo_json({"path": str(path), "atoms": structure.n_atoms})
-    else:
-        click.echo(f"{path}: {structure.n_atoms} atoms ({structure.formula})")
+def _finish(made: BuiltStructure, run: Run) -> None:
+    run.finish(made, run.output or Path(made.FILE))

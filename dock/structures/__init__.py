@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dock.structures.modify import perturb, shift_layers
+from dock.structures.built import BuiltStructure
+from dock.structures.modify import perturb, shift_layers, write_perturbed
 from dock.structures.twisted import (
     TwistedBilayer,
     commensurate_integers,
@@ -11,10 +12,12 @@ from dock.structures.twisted import (
 )
 
 __all__ = [
+    "BuiltStructure",
     "TwistedBilayer",
     "commensurate_integers",
     "hexagonal_layer",
     "perturb",
     "shift_layers",
     "twisted_bilayer",
+    "write_perturbed",
 ]

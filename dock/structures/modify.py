@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from dock.core.structure import Structure
 from dock.errors import UsageError
+from dock.structures.built import BuiltStructure
 
-__all__ = ["find_layers", "perturb", "shift_layers"]
+__all__ = ["find_layers", "perturb", "shift_layers", "write_perturbed"]
 
 
 def perturb(structure: Structure, amplitude: float, *, seed: int, strain: float = 0.0) -> Structure:
@@ -51,6 +53,44 @@ def perturb(structure: Structure, amplitude: float, *, seed: int, strain: float 
     return replace(
         structure, cell=structure.cell @ deform, positions=structure.positions @ deform + shift
     )
+
+
+def write_perturbed(
+    structure: Structure,
+    folder: str | Path,
+    amplitude: float,
+    *,
+    count: int = 1,
+    seed: int = 0,
+    strain: float = 0.0,
+    overwrite: bool = False,
+) -> list[Path]:
+    """Write perturbed copies as ``000/POSCAR``, ``001/POSCAR``, … into a folder; return the files.
+
+    Parameters
+    ----------
+    structure, amplitude, strain
+        As in `perturb`.
+    folder
+        Is made where it is missing.
+    count
+        Number of copies.
+    seed
+        Of the first copy; each next one has the next seed.
+    overwrite
+        Replace existing files.
+
+    Raises
+    ------
+    OutputError
+        When a file exists or cannot be written.
+    """
+    width = max(3, len(str(count - 1)))
+    files = []
+    for index in range(count):
+        copy = BuiltStructure(perturb(structure, amplitude, seed=seed + index, strain=strain))
+        files += copy.save(Path(folder) / f"{index:0{width}d}" / "POSCAR", overwrite=overwrite)
+    return files
 
 
 def find_layers(structure: Structure, gap: float = 2.2) -> NDArray[np.int64]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -12,6 +12,7 @@ from dock.core.arrays import FloatArray
 from dock.core.elements import atomic_number
 from dock.core.structure import Structure
 from dock.errors import UsageError
+from dock.structures.built import BuiltStructure
 
 __all__ = [
     "TwistedBilayer",
@@ -26,8 +27,8 @@ MAX_STRAIN = 0.1
 _FLAT = 1e-6  # Å: lattice vectors 1 and 2 must lie in the plane to this
 
 
-@dataclass(frozen=True)
-class TwistedBilayer:
+@dataclass(frozen=True, eq=False, repr=False)
+class TwistedBilayer(BuiltStructure):
     """A bilayer and what was done to fit its layers together.
 
     Attributes
@@ -40,10 +41,27 @@ class TwistedBilayer:
         Principal strains of each layer, the larger magnitude first; 0.01 is one percent.
     """
 
-    structure: Structure
     angle: float
     strain_bottom: tuple[float, float]
     strain_top: tuple[float, float]
+
+    def facts(self) -> dict[str, Any]:
+        """Return formula, number of atoms, angle and strains."""
+        return {
+            **super().facts(),
+            "angle_degrees": self.angle,
+            "strain_bottom": list(self.strain_bottom),
+            "strain_top": list(self.strain_top),
+        }
+
+    def rows(self) -> list[tuple[str, str]]:
+        """Return number of atoms, angle and strains in words."""
+        atoms = f"{self.structure.n_atoms} atoms, twist {self.angle:.4f}°"
+        strains = [
+            (f"strain of the {name} layer", f"{100 * parts[0]:+.4f} %, {100 * parts[1]:+.4f} %")
+            for name, parts in (("bottom", self.strain_bottom), ("top", self.strain_top))
+        ]
+        return [("structure", atoms), *strains]
 
 
 def hexagonal_layer(kind: str, lattice_constant: float | None = None) -> Structure:

@@ -9,7 +9,7 @@ from click.testing import CliRunner
 from dock.cli.build import build
 from dock.converters.deeph.poscar import format_poscar, read_poscar
 from dock.errors import DockError, OutputError, UsageError
-from dock.structures import hexagonal_layer
+from dock.structures import hexagonal_layer, perturb
 
 
 def call(*arguments):
@@ -31,14 +31,14 @@ def test_twisted_bilayer_says_angle_and_strain(tmp_path, poscar):
     target = tmp_path / "moire" / "POSCAR"
     out = call("twisted-bilayer", "--layer", "graphene", "--m", 2, "-o", target)
     assert "76 atoms, twist 13.17" in out
-    assert "strain of the top layer: +0.0000 %" in out
+    assert "strain of the top layer     +0.0000 %" in out
     assert read_poscar(target).n_atoms == 76
     with pytest.raises(OutputError, match="exists already"):
         call("twisted-bilayer", "--layer", "graphene", "--m", 2, "-o", target)
     row = json.loads(
         call("twisted-bilayer", "--bottom", poscar, "--m", 2, "-o", target, "--overwrite", "--json")
     )
-    assert row["atoms"] == 76
+    assert row["n_atoms"] == 76
     assert row["strain_top"] == [0.0, 0.0]
 
 
@@ -66,6 +66,17 @@ def test_perturb_supercell_and_shift(tmp_path, poscar):
     call("shift-layers", "-o", tmp_path / "shifted", "--", tmp_path / "two", 0.5, 0, -0.2)
     move = read_poscar(tmp_path / "shifted").positions - read_poscar(tmp_path / "two").positions
     assert np.count_nonzero(np.abs(move[:, 2] + 0.2) < 1e-9) == 14
+
+
+def test_perturbed_copies_go_on_with_the_next_seed(tmp_path, poscar):
+    words = ("perturb", poscar, "--amplitude", 0.05, "-o", tmp_path / "set", "--json")
+    lines = call(*words, "--count", 2, "--seed", 5).splitlines()
+    assert [json.loads(line)["seed"] for line in lines] == [5, 6]
+    assert json.loads(lines[1])["files"] == [str(tmp_path / "set" / "001" / "POSCAR")]
+    again = perturb(read_poscar(poscar), 0.05, seed=6)
+    assert np.array_equal(
+        read_poscar(tmp_path / "set" / "001" / "POSCAR").positions, again.positions
+    )
 
 
 def test_bad_use(tmp_path, poscar):
