@@ -109,7 +109,7 @@ dock convert fixtures/unified/si --to openmx --matrices H,S,DM -o si-openmx --js
 dock convert fixtures/unified/si --to openmx-restart --matrices H,S,DM --set grid=20,20,20 -o si-restart
 dock convert fixtures/unified/si --to aims --matrices H,S -o si-aims
 dock convert fixtures/unified/si --to siesta --matrices H,S,DM -o si-siesta
-dock convert fixtures/unified/si --to siesta --matrices H,S --set hsx=1 -o si-hsx1
+dock convert fixtures/unified/si --to siesta --matrices H,S --set version=1 -o si-hsx1
 dock convert fixtures/unified/si --to siesta --matrices H,S --set version=0 -o si-hsx0
 dock convert fixtures/unified/si --to pyscf --matrices H,S --set mesh=2,2,2 -o si-pyscf
 dock convert fixtures/unified/si --to deeph-legacy --matrices H,S,DM -o si-legacy

@@ -308,15 +308,21 @@ class Report:
 
 
 def exclude(found: list[Difference], noise: list[Difference]) -> list[Difference]:
-    """Set losses aside whose place differs between two runs of the old version as well."""
-    places = {difference.place for difference in noise}
+    """Set losses aside that two runs of the old version show as well."""
+    known = {_identity(difference) for difference in noise}
     reason = "differs between two runs of the old version"
     return [
         Difference(d.place, reason, "excluded")
-        if d.place in places and d.kind in ("lost", "rounding")
+        if _identity(d) in known and d.kind in ("lost", "rounding")
         else d
         for d in found
     ]
+
+
+def _identity(difference: Difference) -> tuple[str, str]:
+    """Return the place; of a table, which is one place, the number or word as well."""
+    stream = difference.place in ("stdout", "stderr")
+    return difference.place, difference.what if stream else ""
 
 
 def compare_page(
