@@ -249,7 +249,7 @@ class Format:
         *,
         spins: Sequence[Spin] = ALL_SPINS,
     ) -> Format:
-        """Return the format with what it writes; the arguments are the attributes of these names."""
+        """Return the format with what it writes; the arguments are attributes of these names."""
         return replace(
             self,
             writes=tuple(quantities),
