@@ -8,66 +8,39 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from dock import _moved
 from dock._version import __version__
+from dock.extras import lazy_names
 
 if TYPE_CHECKING:
-    from dock.converters import read, write
-    from dock.converters.batch import convert
-    from dock.core.basis import Basis, Radial, Shell
-    from dock.core.calculation import Calculation
-    from dock.core.matrix import AOMatrix
-    from dock.core.pairs import Pairs
-    from dock.core.spin import Spin
-    from dock.core.structure import Structure
-    from dock.errors import DockError
-    from dock.overlap import compute_overlap
+    from dock.converters import read as read, write as write
+    from dock.converters.batch import convert as convert
+    from dock.core.basis import Basis as Basis, Radial as Radial, Shell as Shell
+    from dock.core.calculation import Calculation as Calculation
+    from dock.core.matrix import AOMatrix as AOMatrix
+    from dock.core.pairs import Pairs as Pairs
+    from dock.core.spin import Spin as Spin
+    from dock.core.structure import Structure as Structure
+    from dock.errors import DockError as DockError
+    from dock.overlap import compute_overlap as compute_overlap
 
-__all__ = [
-    "AOMatrix",
-    "Basis",
-    "Calculation",
-    "DockError",
-    "Pairs",
-    "Radial",
-    "Shell",
-    "Spin",
-    "Structure",
-    "__version__",
-    "compute_overlap",
-    "convert",
-    "read",
-    "write",
-]
-
-_HOMES = {
-    "AOMatrix": "dock.core.matrix",
-    "Basis": "dock.core.basis",
-    "Calculation": "dock.core.calculation",
-    "DockError": "dock.errors",
-    "Pairs": "dock.core.pairs",
-    "Radial": "dock.core.basis",
-    "Shell": "dock.core.basis",
-    "Spin": "dock.core.spin",
-    "Structure": "dock.core.structure",
-    "compute_overlap": "dock.overlap",
-    "convert": "dock.converters.batch",
-    "read": "dock.converters",
-    "write": "dock.converters",
-}
+__getattr__, __dir__, __all__ = lazy_names(
+    __name__,
+    {
+        "dock.converters": "read write",
+        "dock.converters.batch": "convert",
+        "dock.core.basis": "Basis Radial Shell",
+        "dock.core.calculation": "Calculation",
+        "dock.core.matrix": "AOMatrix",
+        "dock.core.pairs": "Pairs",
+        "dock.core.spin": "Spin",
+        "dock.core.structure": "Structure",
+        "dock.errors": "DockError",
+        "dock.overlap": "compute_overlap",
+    },
+)
+__all__ += ["__version__"]
 
 _moved.install()
-
-
-def __getattr__(name: str) -> Any:
-    """Import a public name when it is first used, so that ``dock --help`` stays quick."""
-    if name not in _HOMES:
-        raise AttributeError(f"module 'dock' has no attribute '{name}'")
-    return getattr(importlib.import_module(_HOMES[name]), name)
-
-
-def __dir__() -> list[str]:
-    return __all__

@@ -74,8 +74,7 @@ def bands(
     known. The path belongs to the cell as it is: nothing is standardised.
     """
     from dock.converters import read
-    from dock.post.band_structure import BandStructure, Selection, make_path
-    from dock.post.band_structure import bands as compute
+    from dock.post.band_structure import BandStructure, Selection, bands as compute, make_path
     from dock.post.fat_bands import project_bands
 
     selection = Selection(window or None, states, around)

@@ -67,8 +67,7 @@ def charge_density(
     the code's basis files: .ion (SIESTA), .pao (OpenMX), .orb (ABACUS). The result must integrate
     to the electrons; both numbers are printed.
     """
-    from dock.post.density_grid import FILES, GridDensity, density_source
-    from dock.post.density_grid import charge_density as compute
+    from dock.post.density_grid import FILES, GridDensity, charge_density as compute, density_source
 
     kind = "local density of states" if window else "charge density"
     target = run.output or folder_of(path) / FILES[kind]

@@ -72,8 +72,7 @@ def stats(folder: Path, run: Run) -> int:
     Example:
       dock dataset stats dataset --plot stats.png
     """
-    from dock.evaluate.dataset import DatasetStats, find_structures
-    from dock.evaluate.dataset import stats as count
+    from dock.evaluate.dataset import DatasetStats, find_structures, stats as count
 
     find_structures(folder)  # a folder that is wrong is the error, not what lies beside it
     target = run.target(folder, DatasetStats)

@@ -73,8 +73,7 @@ def density_matrix(
     Tr(ρS), which is the number of electrons, and the band energy Tr(ρH) are printed.
     """
     from dock.converters import read
-    from dock.post.density_matrices import DensityMatrix
-    from dock.post.density_matrices import density_matrix as compute
+    from dock.post.density_matrices import DensityMatrix, density_matrix as compute
 
     calc = read(path, source)
     target = run.output or folder_of(path) / DensityMatrix.FILE

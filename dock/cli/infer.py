@@ -128,8 +128,7 @@ def _run(
     as_json: bool,
     quiet: bool,
 ) -> int:
-    from dock.models.infer import InferJob, failures, find_targets
-    from dock.models.infer import infer as run
+    from dock.models.infer import InferJob, failures, find_targets, infer as run
 
     targets = find_targets(inputs, output)
     models = _load(options)

@@ -63,8 +63,7 @@ def populations(
     Moments are vectors; of collinear spin they point along z.
     """
     from dock.converters import read
-    from dock.post.population import REDUCTION, Populations
-    from dock.post.population import populations as compute
+    from dock.post.population import REDUCTION, Populations, populations as compute
 
     calc = read(path, source)
     target = run.target(path, Populations)

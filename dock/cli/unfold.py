@@ -92,8 +92,7 @@ def unfold(
     from dock.converters import read
     from dock.grid.grid import with_radials
     from dock.post.supercell import layers_of
-    from dock.post.unfold import Unfolded
-    from dock.post.unfold import unfold as compute
+    from dock.post.unfold import Unfolded, unfold as compute
 
     target = run.target(path, Unfolded)
     calc = read(path, source).replace(fermi_level=fermi)

@@ -8,57 +8,32 @@ which there are, `dock.converters.registry`; many runs are the matter of `dock.c
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from dock.extras import lazy_names
 
 if TYPE_CHECKING:
-    from dock.converters.batch import convert
-    from dock.converters.format import Format, ReadOptions, WriteOptions
+    from dock.converters.batch import convert as convert
+    from dock.converters.format import (
+        Format as Format,
+        ReadOptions as ReadOptions,
+        WriteOptions as WriteOptions,
+    )
     from dock.converters.registry import (
-        detect,
-        format_names,
-        get_format,
-        read,
-        resolve,
-        transfer,
-        write,
+        detect as detect,
+        format_names as format_names,
+        get_format as get_format,
+        read as read,
+        resolve as resolve,
+        transfer as transfer,
+        write as write,
     )
 
-__all__ = [
-    "Format",
-    "ReadOptions",
-    "WriteOptions",
-    "convert",
-    "detect",
-    "format_names",
-    "get_format",
-    "read",
-    "resolve",
-    "transfer",
-    "write",
-]
-
-_HOMES = {
-    "Format": "dock.converters.format",
-    "ReadOptions": "dock.converters.format",
-    "WriteOptions": "dock.converters.format",
-    "convert": "dock.converters.batch",
-    "detect": "dock.converters.registry",
-    "format_names": "dock.converters.registry",
-    "get_format": "dock.converters.registry",
-    "read": "dock.converters.registry",
-    "resolve": "dock.converters.registry",
-    "transfer": "dock.converters.registry",
-    "write": "dock.converters.registry",
-}
-
-
-def __getattr__(name: str) -> Any:
-    """Import a public name when it is first used: a code's package does not need the registry."""
-    if name not in _HOMES:
-        raise AttributeError(f"module 'dock.converters' has no attribute '{name}'")
-    return getattr(importlib.import_module(_HOMES[name]), name)
-
-
-def __dir__() -> list[str]:
-    return __all__
+__getattr__, __dir__, __all__ = lazy_names(
+    __name__,
+    {
+        "dock.converters.batch": "convert",
+        "dock.converters.format": "Format ReadOptions WriteOptions",
+        "dock.converters.registry": "detect format_names get_format read resolve transfer write",
+    },
+)

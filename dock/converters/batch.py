@@ -18,8 +18,7 @@ from dock.converters.plan import Task, plan, size_and_date
 from dock.converters.registry import get_format, read, transfer, write
 from dock.errors import DependencyError, DockError, OutputError, UsageError
 from dock.io.files import prepare_folder, write_text
-from dock.io.progress import Progress
-from dock.io.progress import Report as ProgressReport
+from dock.io.progress import Progress, Report as ProgressReport
 from dock.threads import available_cpus
 
 __all__ = ["MARKER", "BatchOptions", "Outcome", "Report", "convert", "run_plan"]

@@ -15,8 +15,7 @@ import numpy as np
 
 from dock._version import __version__
 from dock.converters import read
-from dock.converters.batch import Outcome
-from dock.converters.batch import Report as BatchReport
+from dock.converters.batch import Outcome, Report as BatchReport
 from dock.converters.deeph.blockfile import read_attributes, read_pairs, write_matrix
 from dock.converters.deeph.dataset import find_structures
 from dock.converters.deeph.folder import FILES, PREDICTION

@@ -14,8 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import samples
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 import dock
 from dock import hdf5

@@ -14,9 +14,9 @@ from dock.converters import (
     detect,
     format_names,
     get_format,
+    registry as formats,
     resolve,
 )
-from dock.converters import registry as formats
 from dock.core.spin import Spin
 from dock.errors import DependencyError, FormatError, LossError, MissingDataError, UsageError
 

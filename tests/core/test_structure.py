@@ -2,8 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from synthetic import orthogonals, random_structure, seeds, structures
 
 from dock.core.structure import Structure, lattice_points, supercell_matrix
@@ -226,8 +225,7 @@ def test_pymatgen_round_trip(structure, pbc):
 
 
 def test_pymatgen_errors():
-    from pymatgen.core import Lattice
-    from pymatgen.core import Structure as Theirs
+    from pymatgen.core import Lattice, Structure as Theirs
 
     mixed = Theirs(Lattice.cubic(3), [{"Fe": 0.5, "Co": 0.5}], [[0, 0, 0]])
     with pytest.raises(LayoutError, match="not one element"):

@@ -4,8 +4,7 @@ import json
 
 import h5py
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from samples import cli, refused, unified
 
 from dock.errors import FormatError, MissingDataError, OutputError, UsageError

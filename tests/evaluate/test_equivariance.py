@@ -5,8 +5,7 @@ import json
 import h5py
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from samples import OPENMX, cli, refused, rewrite
 
 import dock

@@ -6,8 +6,7 @@ import math
 import h5py
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from samples import OPENMX
 from scipy.linalg import eigh, expm
 

@@ -9,8 +9,7 @@ from dataclasses import replace
 import h5py
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from dock.core.spin import Spin
 from dock.errors import FormatError, MissingDataError, OutputError

@@ -2,8 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from dock.core.harmonics import real_harmonics
 from dock.overlap.angular import angular_terms, gaunt, legendre_factors, sphere_gradient

@@ -4,8 +4,7 @@ import time
 import numpy as np
 import pytest
 import scipy.linalg
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from dock import threads
 from dock.errors import LayoutError, MissingDataError, SolverError, UsageError

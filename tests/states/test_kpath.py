@@ -7,8 +7,7 @@ import h5py
 import numpy as np
 import pytest
 import spglib
-from hypothesis import assume, given, settings
-from hypothesis import strategies as st
+from hypothesis import assume, given, settings, strategies as st
 
 from dock.errors import (
     FormatError,
@@ -18,8 +17,7 @@ from dock.errors import (
     SolverError,
     UsageError,
 )
-from dock.states.kpath import KPath, special_points, vacuum_axes
-from dock.states.kpath import text as kpath_text
+from dock.states.kpath import KPath, special_points, text as kpath_text, vacuum_axes
 from dock.states.kpath.plane import plane_points
 
 FCC = 2.715 * np.array([[0.0, 1, 1], [1, 0, 1], [1, 1, 0]])

@@ -18,8 +18,7 @@ from numpy.typing import NDArray
 
 from dock.models.graph import Graph, GraphPart, parts_of
 from dock.models.inference.arrays import Arrays, joined_arrays, part_arrays, rounded_up
-from dock.models.network import blocks as outputs
-from dock.models.network import model as net
+from dock.models.network import blocks as outputs, model as net
 from dock.models.network.config import NetworkConfig
 from dock.models.network.layers import norm_lab
 from dock.models.targets import TargetLayout

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 import dock.converters.abacus as abacus
 from dock.converters.abacus.matrices import from_pauli, to_pauli

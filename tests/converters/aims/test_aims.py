@@ -3,8 +3,7 @@
 import h5py
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from synthetic import seeds
 
 import dock.converters.aims as aims

@@ -4,8 +4,7 @@ import h5py
 import numpy as np
 import pytest
 import samples
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 import dock
 from dock.converters.deeph.blockfile import read_attributes, read_matrix, write_matrix

@@ -6,8 +6,7 @@ import shutil
 import numpy as np
 import pytest
 import samples
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, given, settings, strategies as st
 from synthetic import hermitian_matrices, seeds
 
 import dock

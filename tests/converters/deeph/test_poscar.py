@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 import samples
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from dock.converters.deeph.poscar import format_poscar, read_poscar
 from dock.core.structure import Structure

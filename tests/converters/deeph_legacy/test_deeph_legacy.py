@@ -6,8 +6,7 @@ import shutil
 import h5py
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 import dock
 from dock.converters import deeph, deeph_legacy, openmx

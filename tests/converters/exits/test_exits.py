@@ -12,8 +12,7 @@ from scipy.linalg import eigh
 from scipy.sparse import load_npz
 
 import dock
-from dock.converters import npz, petsc, wannier90
-from dock.converters import sisl as sisl_exit
+from dock.converters import npz, petsc, sisl as sisl_exit, wannier90
 from dock.converters.format import WriteOptions
 from dock.core.calculation import Calculation
 from dock.core.kspace import KBuilder

@@ -4,8 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from dock.converters.openmx.dat import minimal_input, parse_input, read_input
 from dock.converters.openmx.scfout import ScfoutFile

@@ -9,12 +9,10 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 import dock
-from dock.converters import deeph
-from dock.converters import pyscf as ours
+from dock.converters import deeph, pyscf as ours
 from dock.converters.bloch_mesh import from_mesh, mesh_of, shortest_images, to_mesh
 from dock.converters.format import ReadOptions, WriteOptions
 from dock.converters.pyscf.arrays import write_arrays

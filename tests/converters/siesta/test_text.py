@@ -5,8 +5,7 @@ import json
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from dock.converters.siesta.eig import read_eig, read_fermi, read_kp
 from dock.converters.siesta.fdf import read_fdf

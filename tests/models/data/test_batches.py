@@ -8,8 +8,7 @@ import threading
 import numpy as np
 import pytest
 from datasets import make_set
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from dock.core.spin import Spin
 from dock.models.data.batches import Batcher, choose_shapes, make_batch
