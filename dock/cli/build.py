@@ -178,8 +178,8 @@ def _layers(
     if (layer is None) == (bottom is None):
         raise UsageError("give either --layer NAME, or --bottom POSCAR (and --top POSCAR).")
     if layer is not None:
-        chosen = hexagonal_layer(layer)
-        return chosen, chosen
+        same = hexagonal_layer(layer)
+        return same, same
     first = read_structure(bottom or "").structure
     return first, read_structure(top).structure if top is not None else first
 

@@ -190,15 +190,15 @@ def dos_error(
         raise UsageError(f"the broadening must be positive (eV), found {sigma}.")
     n_steps = math.ceil((window.high - window.low) / (sigma / 10))
     step = (window.high - window.low) / n_steps
-    found = []
+    densities = []
     for levels in (predicted - shift, benchmark):
         density = np.zeros(n_steps + 1)
         centres = np.ascontiguousarray(levels, dtype=np.float64).ravel()
         weights = np.full(len(centres), 1.0)
         add_gaussians(centres, weights, sigma, window.low, step, density)
-        found.append(density)
-    total = np.trapezoid(found[1])
-    return float(np.trapezoid(np.abs(found[0] - found[1])) / total)
+        densities.append(density)
+    total = np.trapezoid(densities[1])
+    return float(np.trapezoid(np.abs(densities[0] - densities[1])) / total)
 
 
 def degenerate_groups(levels: ArrayLike, threshold: float = DEGENERATE) -> NDArray[np.int64]:

@@ -330,7 +330,7 @@ def _bands(
         )
         for calc in (reference, guess)
     )
-    benchmark, found = exact.energies[:, mesh.index], other.energies[:, mesh.index]
+    benchmark, guessed = exact.energies[:, mesh.index], other.energies[:, mesh.index]
     fermi, n_filled = _fermi(reference, exact, options)
     window = None
     if options.states is None:
@@ -338,11 +338,11 @@ def _bands(
             benchmark, fermi, half_width=options.half_width, min_bands=options.min_bands
         )
     mask = _chosen(benchmark, window, n_filled, options)
-    shift = metrics.band_shift(found, benchmark, mask)
-    deviation = np.abs((found - benchmark)[mask] - shift)
+    shift = metrics.band_shift(guessed, benchmark, mask)
+    deviation = np.abs((guessed - benchmark)[mask] - shift)
     dos = None
     if window is not None:
-        dos = metrics.dos_error(found, benchmark, window, shift=shift, sigma=options.sigma)
+        dos = metrics.dos_error(guessed, benchmark, window, shift=shift, sigma=options.sigma)
     errors = _state_errors(predicted, reference, window, n_filled, options)
     state = None if len(errors) == 0 else math.sqrt(max(0.0, float(errors.mean())))
     return BandErrors(
@@ -351,7 +351,7 @@ def _bands(
         mesh.size,
         int(mask.sum()),
         shift,
-        metrics.band_error(found, benchmark, mask),
+        metrics.band_error(guessed, benchmark, mask),
         float(deviation.max()),
         dos,
         state,
