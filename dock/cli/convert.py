@@ -125,7 +125,7 @@ def _print_report(report: Report, *, as_json: bool, quiet: bool) -> None:
                     "run": outcome.source,
                     "target": outcome.target,
                     "status": outcome.status,
-                    "reason": outcome.reason,
+                    "reason": in_options(outcome.reason),
                     "seconds": round(outcome.seconds, 3),
                     "files": list(outcome.files),
                 }

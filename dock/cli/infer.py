@@ -18,6 +18,7 @@ from dock.cli._common import (
     quiet_option,
     show_log,
 )
+from dock.cli.runner import in_options
 from dock.errors import UsageError
 
 if TYPE_CHECKING:
@@ -148,7 +149,7 @@ def _run(
         for outcome in report.outcomes:
             echo_json(dataclasses.asdict(outcome))
     for sentence in failures(report):
-        click.echo(f"dock: error: {sentence}", err=True)
+        click.echo(f"dock: error: {in_options(sentence)}", err=True)
     if not as_json:
         for outcome in report.outcomes:
             if outcome.status == "done":

@@ -65,6 +65,8 @@ def in_options(message: str) -> str:
     'to leave out what is nearly dependent, give --s-threshold 1e-5.'
     >>> in_options("Pass settings={'mode': 'periodic'}, or source='siesta'.")
     'Give --set mode=periodic, or --from siesta.'
+    >>> in_options("no permission to write there. Choose another place.")
+    'no permission to write there. Choose another place with -o.'
     """
 
     def option(found: re.Match[str]) -> str:
@@ -72,6 +74,7 @@ def in_options(message: str) -> str:
         return f"{_OPTIONS[found[1]]}{value}"
 
     message = _SETTING.sub(r"--set \1=\2", _ARGUMENT.sub(option, message))
+    message = re.sub(r"(?<=hoose another place)(?=\.)", " with -o", message)
     return re.sub(r"\b([Pp])ass (?=((a|an) )?(\w+ )?--?\w)", _give, message)
 
 

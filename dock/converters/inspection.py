@@ -75,7 +75,7 @@ def _describe_species(calc: Calculation, label: str) -> dict[str, Any]:
     structure, basis = calc.structure, calc.basis
     return {
         "label": label,
-        "element": structure.symbols[structure.labels.index(label)],
+        "element": structure.element_of[label],
         "atoms": structure.labels.count(label),
         "basis": basis.describe(label),
         "shells_l": list(basis.ls(label)),

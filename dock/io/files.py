@@ -42,7 +42,7 @@ def atomic_path(target: str | Path, *, overwrite: bool = False) -> Iterator[Path
         if target.is_dir():
             raise OutputError(f"{target}: a folder stands where a file is to be written.")
         if target.exists() and not overwrite:
-            raise OutputError(f"{target}: exists already. Give --overwrite to replace it.")
+            raise OutputError(f"{target}: exists already. Pass overwrite=True to replace it.")
         is_inside = target.parent in _transactions and not target.exists()
         temporary = target if is_inside else _temporary_name(target)
         os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666))
@@ -179,15 +179,15 @@ def _refuse_collisions(
     there = [str(name) for name in files if (target / name).exists()]
     if there and not overwrite:
         raise OutputError(
-            f"{target}: exists already ({', '.join(there)}). Give --overwrite to replace these "
-            "files, or choose another place with -o."
+            f"{target}: exists already ({', '.join(there)}). Pass overwrite=True to replace these "
+            "files, or choose another place."
         )
     wrong = [name for name in files if (target / name).is_dir()]
     wrong += [name for name in folders if (target / name).exists() and not (target / name).is_dir()]
     if wrong:
         raise OutputError(
             f"{target / wrong[0]}: a folder stands where a file is to be written, or a file where "
-            "a folder is. Remove it, or choose another place with -o."
+            "a folder is. Remove it, or choose another place."
         )
 
 
@@ -246,7 +246,7 @@ def _rename_new(temporary: Path, target: Path) -> None:
     except FileExistsError:
         raise OutputError(
             f"{target}: exists already (another process made it just now). "
-            "Give --overwrite to replace it."
+            "Pass overwrite=True to replace it."
         ) from None
     except OSError as error:
         if error.errno not in _NO_LINKS:
@@ -272,7 +272,7 @@ def _os_errors_name(target: Path, temporary: Path | None = None) -> Iterator[Non
         if error.errno in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error):
             reason, fix = "the disk is full", "Free some space and run the command again."
         elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-            reason, fix = "no permission to write there", "Choose another place with -o."
+            reason, fix = "no permission to write there", "Choose another place."
         elif error.errno in (errno.ENOENT, errno.ENOTDIR, errno.EEXIST):
             reason, fix = f"{error.strerror}", "Check the folder's name."
         else:

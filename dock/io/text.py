@@ -224,14 +224,7 @@ def read_text(path: Path) -> str:
 def load_text(path: str | Path, kind: str, writer: str) -> str:
     """Return the text of a file that must be text; foreign bytes are kept as surrogates.
 
-    Parameters
-    ----------
-    path
-        The file.
-    kind
-        What it should be, for the message: ``"a PAO file"``.
-    writer
-        Whose file it is: ``"OpenMX"``.
+    For messages `kind` says what it should be (``"a PAO file"``) and `writer` whose (``"OpenMX"``).
 
     Raises
     ------

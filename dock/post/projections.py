@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from dock.core.basis import Basis
+from dock.core.basis import Basis, shell_numbers
 from dock.core.calculation import Calculation
 from dock.core.harmonics import convention_table
 from dock.core.kspace import KBuilder
@@ -176,10 +176,9 @@ def _labels(basis: Basis, fields: tuple[str, ...]) -> list[str]:
 
 def _number_within_l(basis: Basis) -> NDArray[np.int64]:
     """Return, for each orbital, which shell of its l in its atom it belongs to, from 1."""
-    numbers = []
+    numbers: list[int] = []
     for label in basis.labels:
-        seen: dict[int, int] = {}
-        for l in basis.ls(label):
-            seen[l] = seen.get(l, 0) + 1
-            numbers += [seen[l]] * (2 * l + 1)
+        ls = basis.ls(label)
+        for l, number in zip(ls, shell_numbers(ls), strict=True):
+            numbers += [number] * (2 * l + 1)
     return np.array(numbers)

@@ -73,7 +73,7 @@ def test_an_existing_file_is_safe_from_errors(tmp_path, overwrite):
         write_text(target, "new", overwrite=True)
         assert target.read_text() == "new"
     else:
-        with pytest.raises(OutputError, match=r"exists already\. Give --overwrite"):
+        with pytest.raises(OutputError, match=r"exists already\. Pass overwrite=True"):
             write_text(target, "new")
         assert target.read_text() == "old"
     assert not [name for name in names(tmp_path) if name.endswith(".part")]
@@ -138,7 +138,7 @@ def test_a_text_that_cannot_be_encoded(tmp_path):
 REFUSALS = [
     (errno.ENOSPC, "the disk is full. Free some space"),
     (errno.EDQUOT, "the disk is full. Free some space"),
-    (errno.EACCES, "no permission to write there. Choose another place with -o"),
+    (errno.EACCES, "no permission to write there. Choose another place"),
     (errno.EROFS, "no permission to write there"),
     (errno.EIO, "Check the disk and its quota"),
 ]
@@ -354,7 +354,7 @@ def test_files_that_exist_in_the_folder(tmp_path):
     target.mkdir()
     fill(target, a="old", keep="k")
     with (
-        pytest.raises(OutputError, match=r"exists already \(a\). Give --overwrite"),
+        pytest.raises(OutputError, match=r"exists already \(a\). Pass overwrite=True"),
         folder_transaction(target) as temporary,
     ):
         fill(temporary, a="new", b="new")

@@ -11,7 +11,7 @@ from typing import NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from dock.core.basis import LARGEST_L, Basis, Shell, shell_letter
+from dock.core.basis import LARGEST_L, Basis, Shell, shell_letter, shell_numbers
 from dock.errors import FormatError
 from dock.io.text import read_text
 
@@ -172,12 +172,11 @@ def format_basis(basis: Basis, order: Mapping[str, Sequence[int]]) -> str:
 
 def _names(basis: Basis, label: str, order: Sequence[int]) -> Iterator[tuple[str, int, int]]:
     """Yield type, n and l of the shells: those of FHI-aims where the labels are its own."""
-    seen: dict[int, int] = {}
-    for index in order:
-        shell = basis.shells[label][index]
-        seen[shell.l] = seen.get(shell.l, 0) + 1
+    shells = [basis.shells[label][index] for index in order]
+    numbers = shell_numbers([shell.l for shell in shells])
+    for shell, number in zip(shells, numbers, strict=True):
         own = re.fullmatch(r"([a-z]{1,8}) (\d+)[a-z]", shell.label)
         if own is not None:
             yield own.group(1), int(own.group(2)), shell.l
         else:
-            yield "atomic", shell.l + seen[shell.l], shell.l
+            yield "atomic", shell.l + number, shell.l

@@ -240,19 +240,17 @@ def shells_of_pao(species: Species, folder: Path) -> tuple[Shell, ...]:
             path.name, folder, "It belongs to OpenMX's DFT_DATA/PAO; pass that folder as basis=DIR."
         )
     pao = read_pao(path)
-    seen: dict[int, int] = {}
+    ls = species.pao.shells()
     shells = []
-    for shell in _named(species.pao.shells()):
-        zeta = seen.get(shell.l, 0)
-        seen[shell.l] = zeta + 1
-        if shell.l >= len(pao.radial) or zeta >= len(pao.radial[shell.l]):
+    for shell, number in zip(_named(ls), shell_numbers(ls), strict=True):
+        if shell.l >= len(pao.radial) or number > len(pao.radial[shell.l]):
             raise FormatError(
                 path,
-                f"it has no function {zeta + 1} of l = {shell.l}",
+                f"it has no function {number} of l = {shell.l}",
                 expected=f"the basis {species.pao}",
                 found=", ".join(f"{len(r)} of l = {l}" for l, r in enumerate(pao.radial)),
             )
-        shells.append(Shell(shell.l, shell.label, radial_of_pao(pao, shell.l, zeta)))
+        shells.append(Shell(shell.l, shell.label, radial_of_pao(pao, shell.l, number - 1)))
     return tuple(shells)
 
 
