@@ -12,17 +12,18 @@ import pytest
 
 import dock
 from dock.converters import WriteOptions
-from dock.converters.abacus.log import read_log
 from dock.converters.abacus.orb import read_orb
+from dock.converters.abacus.running_log import read_log
 from dock.converters.abacus.stru import read_stru
 from dock.converters.deeph.poscar import read_poscar
-from dock.converters.openmx.inputfile import read_input
+from dock.converters.openmx.band import read_band
+from dock.converters.openmx.dat import read_input
 from dock.converters.openmx.pao import read_pao
-from dock.converters.openmx.textout import read_band
-from dock.converters.qe.xmlfile import read_run
-from dock.converters.siesta.basis import read_ion
+from dock.converters.qe.data_file_schema import read_run
+from dock.converters.siesta.eig import read_eig, read_fermi, read_kp
 from dock.converters.siesta.fdf import read_fdf
-from dock.converters.siesta.textfiles import read_eig, read_fermi, read_kp, read_struct_out, read_xv
+from dock.converters.siesta.ion import read_ion
+from dock.converters.siesta.xv import read_struct_out, read_xv
 from dock.errors import FormatError
 from dock.units import OPENMX
 
