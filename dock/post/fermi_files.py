@@ -10,8 +10,9 @@ import numpy as np
 
 from dock._version import __version__
 from dock.core.calculation import Calculation
+from dock.errors import DockError
 from dock.io.files import write_text
-from dock.io.hdf5 import new_hdf5
+from dock.io.hdf5 import new_hdf5, open_hdf5
 from dock.post.fermi import FermiResult
 from dock.states.gap import Edge
 from dock.states.kmesh import KMesh
@@ -72,16 +73,14 @@ def load_spectrum(
     A file that is stale, of another mesh, cut, or no file of this kind is passed over: it holds
     nothing that cannot be computed again.
     """
-    import h5py
-
     mark = Problem.of(calc).fingerprint(mesh, s_threshold=s_threshold)
     if not holds(path, mark):
         return None
     try:
-        with h5py.File(path, "r") as file:
+        with open_hdf5(path, "Compute it again.") as file:
             energies = np.asarray(file["irreducible/energies"], dtype=np.float64)
             removed = int(file.attrs["n_removed"])
-    except (OSError, KeyError):
+    except DockError:
         return None
     if energies.ndim != 3 or energies.shape[:2] != (calc.spin.n_channels, mesh.n_points):
         return None
@@ -91,14 +90,10 @@ def load_spectrum(
 
 def holds(path: Path, mark: str) -> bool:
     """Say whether a file exists and carries a fingerprint."""
-    import h5py
-
-    if not path.is_file():
-        return False
     try:
-        with h5py.File(path, "r") as file:
+        with open_hdf5(path, "Compute it again.") as file:
             return bool(file.attrs.get("fingerprint") == mark)
-    except OSError:
+    except DockError:
         return False
 
 
