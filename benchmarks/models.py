@@ -154,20 +154,21 @@ import json, sys, time
 begin = time.process_time()
 from pathlib import Path
 import numpy as np
+from dock.io.progress import Progress
 from dock.models.options import read_train
-from dock.models.training.environment import keep_freed_memory, prepare_process
+from dock.models.network.environment import keep_freed_memory, prepare_process
 prepare_process("cpu")
 keep_freed_memory()
 import jax
 from dock.models.network.model import apply
 from dock.models.network.parameters import count_parameters
-from dock.models.training.run import _Run
-from dock.models.training.setup import prepare
+from dock.models.network.training.run import _Run
+from dock.models.network.training.setup import prepare
 options = read_train(Path(sys.argv[1]))
 ready = time.process_time()
 setup = prepare(options)
 begin += time.process_time() - ready
-run = _Run(options, setup, None)
+run = _Run(options, setup, Progress())
 engine = run.engine
 batch = engine.put(next(iter(run.batcher.examples())))
 state, loss = engine.step(run.state, batch, 1e-9, 0.99)

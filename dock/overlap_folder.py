@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -117,6 +117,16 @@ class OverlapJob:
             structure, basis, pairs=pairs, projectors=_projectors(basis, species)
         )
         return cls(integrals, species, source.path, order)
+
+    def through_projectors(self) -> OverlapJob:
+        """Return the same with pairs that meet through projectors too; nothing is read again."""
+        integrals = Integrals.prepare(
+            self.integrals.structure,
+            self.integrals.basis,
+            pairs="kb",
+            projectors=_projectors(self.integrals.basis, self.species),
+        )
+        return replace(self, integrals=integrals)
 
     @property
     def has_projectors(self) -> bool:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -80,14 +81,12 @@ def infer(
     are written beside each overlap.h5, or under the folder given with -o. A rerun skips what the
     same model has done.
     """
-    from dock.models.options.infer import InferOptions
+    from dock.models.options.infer import InferOptions, read_infer
 
     show_log(quiet=quiet)
     if model.suffix == ".toml":
         if structures:
             raise UsageError("infer.toml names the structures itself: data.inputs_dir.")
-        from dock.models.options.infer import read_infer
-
         options = read_infer(model)
         inputs, out = _paths(options, model.resolve().parent)
     else:
@@ -98,7 +97,7 @@ def infer(
         data = dataclasses.replace(
             options.data, basis=str(basis or ""), basis_code=code, basis_species=species
         )
-        chosen = dataclasses.replace(options.model, model_dir=str(model), ensemble=ensemble)
+        models = dataclasses.replace(options.model, model_dir=str(model), ensemble=ensemble)
         work = dataclasses.replace(
             options.process.infer,
             single_precision=single_precision,
@@ -107,7 +106,7 @@ def infer(
         )
         process = dataclasses.replace(options.process, infer=work)
         options = dataclasses.replace(
-            options, system=system, data=data, model=chosen, process=process
+            options, system=system, data=data, model=models, process=process
         )
         inputs, out = list(structures), output
     return _run(options, inputs, out, jobs, as_json=as_json, quiet=quiet)
@@ -129,12 +128,14 @@ def _run(
     as_json: bool,
     quiet: bool,
 ) -> int:
-    from dock.models.infer import InferJob, failures, find_targets, infer as run
+    from dock.io.progress import Progress as Steps
+    from dock.models.predict import PredictionJob, failures, find_targets, predict
 
+    logging.getLogger("dock").setLevel(options.system.log_level.upper())
     targets = find_targets(inputs, output)
     models = _load(options)
     work = options.process.infer
-    job = InferJob(
+    job = PredictionJob(
         Path(options.data.basis) if options.data.basis else None,
         options.data.basis_code,
         parse_settings(options.data.basis_species),
@@ -142,9 +143,11 @@ def _run(
         work.overwrite,
         jobs,
         "dock " + " ".join(sys.argv[1:]),
+        options.system.note,
     )
-    bar = Progress(len(targets), "structures", quiet=quiet)
-    report = run(models, targets, job, bar.update)
+    silent = quiet or not options.system.show_infer_process_bar
+    bar = Progress(len(targets), "structures", quiet=silent)
+    report = predict(models, targets, job, Steps(lambda done, _: bar.update(done)))
     if as_json:
         for outcome in report.outcomes:
             echo_json(dataclasses.asdict(outcome))
@@ -160,19 +163,19 @@ def _run(
 
 
 def _load(options: InferOptions) -> list[Model]:
-    """Load all models of an ensemble, usually one."""
-    from dock.models import load
+    """Load all models of an ensemble, usually one, each with what its backend takes."""
+    from dock.models import backend, load
     from dock.models.modelfile import find_model, read_backend_name
 
-    found = []
+    asked = {
+        "device": options.system.device,
+        "precision": options.system.float_type,
+        "part_edges": options.process.infer.part_edges,
+        "preallocate": options.system.jax_memory_preallocate,
+    }
+    models = []
     for name in (options.model.model_dir, *options.model.ensemble):
         path = find_model(name, options.model.load_model_type)
-        settings: dict[str, Any] = {}
-        if read_backend_name(path) == "jax":
-            settings = {
-                "device": options.system.device,
-                "precision": options.system.float_type.replace("auto", ""),
-                "part_edges": options.process.infer.part_edges,
-            }
-        found.append(load(path, **settings))
-    return found
+        takes = backend(read_backend_name(path)).load_options
+        models.append(load(path, **{key: asked[key] for key in takes if key in asked}))
+    return models

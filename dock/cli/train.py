@@ -40,6 +40,7 @@ def train(options_file: Path, *, check: bool, as_json: bool, quiet: bool) -> Non
     infer), log.jsonl and train.png. Running the same file again goes on exactly where the last
     checkpoint was written.
     """
+    from dock.io.progress import Progress as Steps
     from dock.models.backend import backend
     from dock.models.options import read_train
 
@@ -50,15 +51,16 @@ def train(options_file: Path, *, check: bool, as_json: bool, quiet: bool) -> Non
     if check or options.data.graph.only_save_graph:
         _report(engine.check(options), as_json=as_json)
         return
-    bar: list[Progress] = []
+    silent = quiet or not options.system.show_train_process_bar
+    bar: list[Progress] = []  # made when the number of steps is known
 
-    def progress(done: int, total: int, note: str) -> None:
+    def show(done: int, total: int) -> None:
         if not bar:
-            silent = quiet or not options.system.show_train_process_bar
             bar.append(Progress(total, "steps", quiet=silent))
-        bar[0].update(done, note)
+        bar[0].update(done, steps.note)
 
-    result = engine.fit(options, progress)
+    steps = Steps(show)
+    result = engine.fit(options, steps)
     if not isinstance(result, dict):
         raise UsageError(f"the backend '{options.model.backend}' returned no result.")
     if as_json:

@@ -26,6 +26,11 @@ class Progress:
     report
         Called with the units that are done and all units; None says nothing.
 
+    Attributes
+    ----------
+    note
+        What is worth saying beside the numbers, such as the error of a training so far.
+
     Examples
     --------
     >>> seen = []
@@ -44,6 +49,7 @@ class Progress:
         self._lock = threading.Lock()
         self.done = 0
         self.total = 0
+        self.note = ""
 
     @staticmethod
     def of(given: Report) -> Progress:
@@ -60,6 +66,10 @@ class Progress:
             self.done += count
             if self._report is not None:
                 self._report(self.done, self.total)
+
+    def say(self, note: str) -> None:
+        """Change the note; it is shown with the next step."""
+        self.note = note
 
     def part(self) -> Progress:
         """Return a progress for a part of what has been started here."""
@@ -79,3 +89,7 @@ class _Part(Progress):
     def advance(self, count: int = 1) -> None:
         """Say that `count` more units of the whole are done."""
         self._whole.advance(count)
+
+    def say(self, note: str) -> None:
+        """Change the note of the whole."""
+        self._whole.say(note)

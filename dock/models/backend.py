@@ -1,35 +1,39 @@
 """The protocol of a model backend, and the registry: the toolkit knows no network.
 
 A backend is an object with the verbs below, found under its name: ``jax`` and ``two-centre`` are
-bundled, others come by an entry point of the group ``dock.models``.
+bundled, others come by an entry point of the group ``dock.models``. Whatever asks a model anything
+asks through this protocol, so that one from elsewhere is as good as a bundled one.
 """
 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, Protocol, cast, runtime_checkable
 
+from numpy.typing import ArrayLike
+
+from dock.core.arrays import FloatArray
 from dock.core.basis import Basis
 from dock.core.matrix import AOMatrix
 from dock.core.pairs import Pairs
 from dock.core.structure import Structure
 from dock.errors import UsageError
+from dock.io.progress import Report
 from dock.models.options.train import TrainOptions
+from dock.models.targets import TargetLayout
 
-__all__ = ["Model", "ModelBackend", "PairsOfBasis", "Pattern", "backend", "backend_names"]
+__all__ = ["Model", "ModelBackend", "PairsOfBasis", "Pattern", "Scope", "backend", "backend_names"]
 
 _BUILT_IN = {
-    "jax": ("dock.models.jax_backend", "BACKEND"),
-    "jax-export": ("dock.models.inference.export", "BACKEND"),
-    "three-centre": ("dock.models.closed_form_backend", "THREE_CENTRE"),
-    "two-centre": ("dock.models.closed_form_backend", "TWO_CENTRE"),
+    "jax": ("dock.models.network.backend", "BACKEND"),
+    "jax-export": ("dock.models.network.backend", "EXPORTED"),
+    "three-centre": ("dock.models.closed_form.backend", "THREE_CENTRE"),
+    "two-centre": ("dock.models.closed_form.backend", "TWO_CENTRE"),
 }
 _GROUP = "dock.models"
-Report = Callable[[int, int, str], None]
 
 
 class Pattern(Protocol):
@@ -60,11 +64,44 @@ class PairsOfBasis:
     pairs: Pairs
 
 
+@dataclass(frozen=True, eq=False)
+class Scope:
+    """What a model may be asked for.
+
+    Attributes
+    ----------
+    layout
+        Species, shells, spin and the operator that it predicts.
+    fingerprint
+        Hash of its file: predictions carry it, and a rerun goes by it. Empty: nothing is skipped.
+    takes_moments
+        Whether `Model.predict` needs spin moments.
+    longest
+        (n_species²,) longest pair of each kind in the training data, Å, 0 where there was none;
+        None where the model does not know. Kinds are numbered as in `Graph.edge_type`.
+    cutoffs
+        (n_species²,) where blocks end in the training data, Å; 0 where nothing was cut off. None
+        with `longest`.
+    """
+
+    layout: TargetLayout
+    fingerprint: str = ""
+    takes_moments: bool = False
+    longest: FloatArray | None = None
+    cutoffs: FloatArray | None = None
+
+
 @runtime_checkable
 class Model(Protocol):
     """A fitted model."""
 
-    def predict(self, structure: Structure, overlap: Pattern, moments: Any = None) -> AOMatrix:
+    @property
+    def scope(self) -> Scope:
+        """What it may be asked for."""
+
+    def predict(
+        self, structure: Structure, overlap: Pattern, moments: ArrayLike | None = None
+    ) -> AOMatrix:
         """Return the matrix of a structure on the pattern of its overlap.
 
         Parameters
@@ -83,13 +120,22 @@ class Model(Protocol):
 
 @runtime_checkable
 class ModelBackend(Protocol):
-    """Makes and loads models."""
+    """Makes and loads models.
 
-    def fit(self, options: TrainOptions, progress: Report | None = None) -> dict[str, Any]:
+    Attributes
+    ----------
+    load_options
+        Names that `load` takes. ``device``, ``precision``, ``part_edges`` and ``preallocate`` get
+        what the user of ``dock infer`` asked for.
+    """
+
+    load_options: tuple[str, ...]
+
+    def fit(self, options: TrainOptions, progress: Report = None) -> dict[str, Any]:
         """Train; return at least ``best`` (the model file) and ``reason``."""
 
     def load(self, path: str | Path, **options: Any) -> Model:
-        """Return the model of a file; `options` are the backend's own."""
+        """Return the model of a file; `options` are those of `load_options`."""
 
     def check(self, options: TrainOptions) -> dict[str, Any]:
         """Read and check the data without training; return plain data."""
@@ -113,11 +159,11 @@ def backend(name: str) -> ModelBackend:
         return cast("ModelBackend", getattr(importlib.import_module(module), attribute))
     for point in entry_points(group=_GROUP):
         if point.name == name:
-            found = point.load()
-            if not isinstance(found, ModelBackend):
+            plugin = point.load()
+            if not isinstance(plugin, ModelBackend):
                 raise UsageError(
                     f"the plug-in '{name}' ({point.value}) is no backend: it needs the methods "
-                    "fit, load and check."
+                    "fit, load and check, and load_options, the names that load takes."
                 )
-            return found
+            return plugin
     raise UsageError(f"there is no backend '{name}'. Known: {', '.join(backend_names())}.")

@@ -8,8 +8,7 @@ import numpy as np
 
 from dock.core.pairs import Pairs
 from dock.core.structure import Structure
-from dock.models.backend import PairsOfBasis, Pattern
-from dock.models.modelfile import ModelFile
+from dock.models.backend import PairsOfBasis, Pattern, Scope
 
 __all__ = ["Coverage", "cover"]
 
@@ -40,28 +39,30 @@ class Coverage(NamedTuple):
     @property
     def notes(self) -> list[str]:
         """Sentences for the user."""
-        found = []
+        sentences = []
         if self.n_added:
-            found.append(
+            sentences.append(
                 f"{self.n_added} pairs that the overlap lacks have blocks in the training data at "
                 "such distances: predicted as well"
             )
         if self.n_beyond:
-            found.append(
+            sentences.append(
                 f"{self.n_beyond} pairs are longer than any in the training data: extrapolated"
             )
         if self.unseen:
-            found.append(f"the training data have no pairs {', '.join(self.unseen)}: extrapolated")
-        return found
+            sentences.append(
+                f"the training data have no pairs {', '.join(self.unseen)}: extrapolated"
+            )
+        return sentences
 
 
-def cover(file: ModelFile, structure: Structure, pattern: Pattern) -> Coverage:
+def cover(scope: Scope, structure: Structure, pattern: Pattern) -> Coverage:
     """Compare the pairs of a structure with those that a model was trained on.
 
     Parameters
     ----------
-    file
-        The model.
+    scope
+        That of the model; one that does not know its longest pairs leaves the pattern as it is.
     structure
         The atoms.
     pattern
@@ -72,11 +73,14 @@ def cover(file: ModelFile, structure: Structure, pattern: Pattern) -> Coverage:
     LayoutError
         For a species or shell that the model was not made for.
     """
-    layout = file.layout
+    layout = scope.layout
     layout.require_basis(pattern.basis)
+    if scope.longest is None:
+        return Coverage(pattern, 0, 0, ())
     place = {label: index for index, label in enumerate(layout.species)}
     species = np.array([place[label] for label in pattern.basis.labels])
-    longest, cutoffs = file.statistics.longest, file.cutoffs
+    longest = scope.longest
+    cutoffs = np.zeros_like(longest) if scope.cutoffs is None else scope.cutoffs
     is_full = (longest > 0) & ((cutoffs == 0) | (cutoffs > longest * (1 + 2e-6)))
     sure = np.where(is_full, longest, 0.0)
     pairs = pattern.pairs
@@ -89,8 +93,8 @@ def cover(file: ModelFile, structure: Structure, pattern: Pattern) -> Coverage:
     known = longest[kind] > 0
     beyond = int(np.count_nonzero(length[known] > _SLACK * longest[kind[known]]))
     names = [
-        f"{layout.species[one // layout.n_species]}-{layout.species[one % layout.n_species]}"
-        for one in np.unique(kind[~known]).tolist()
+        f"{layout.species[number // layout.n_species]}-{layout.species[number % layout.n_species]}"
+        for number in np.unique(kind[~known]).tolist()
     ]
     return Coverage(PairsOfBasis(pattern.basis, pairs), len(added), beyond, tuple(names))
 
@@ -108,5 +112,5 @@ def _absent(structure: Structure, pairs: Pairs, species: np.ndarray, sure: np.nd
     kind = species[near.i] * n_species + species[near.j]
     inside = near.lengths(structure) <= sure[kind]
     inside &= pairs.find(near.R, near.i, near.j) < 0
-    chosen = np.flatnonzero(inside)
-    return Pairs(near.R[chosen], near.i[chosen], near.j[chosen], n_atoms)
+    new = np.flatnonzero(inside)
+    return Pairs(near.R[new], near.i[new], near.j[new], n_atoms)

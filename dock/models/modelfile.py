@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -15,13 +15,13 @@ from dock._version import __version__
 from dock.core.arrays import FloatArray
 from dock.errors import DockError, FormatError, MissingDataError
 from dock.io.hdf5 import new_hdf5, open_hdf5
-from dock.models.closed_form import ClosedForm, read_closed_form
-from dock.models.network.config import NetworkConfig
+from dock.models.backend import Scope
 from dock.models.statistics import Statistics
 from dock.models.targets import TargetLayout
 
 __all__ = [
     "ModelFile",
+    "Stored",
     "file_fingerprint",
     "find_model",
     "flatten",
@@ -36,39 +36,84 @@ VERSION = 1
 _FIX = "Use the file that dock train wrote (model/best.h5), of a dock that knows this version."
 
 
+T = TypeVar("T")
+
+
+class Stored(NamedTuple):
+    """A part of a model as it stands in a file; the package that the part belongs to makes it.
+
+    Attributes
+    ----------
+    facts
+        Plain data: the kind of a closed form, the sizes of a network.
+    arrays
+        Nested dicts and lists of arrays.
+    """
+
+    facts: Any
+    arrays: Any
+
+
 @dataclass(frozen=True, eq=False)
 class ModelFile:
-    """Everything that a prediction needs.
+    """Everything that a prediction needs, whichever backend makes it.
 
     Attributes
     ----------
     backend
-        ``jax``, ``two-centre`` or ``jax-export``.
+        ``jax``, ``two-centre``, ``jax-export`` or that of a plug-in.
     layout
         The targets: species, shells, spin, quantity.
     cutoffs
         (n_species²,) where edges end, Å; 0 where nothing was cut off.
     statistics
         Sizes of the parts in the training data; its ``longest`` is the longest edge known.
-    baseline
-        The closed-form part, or None.
-    config, params
-        The network, or None for a closed-form model. Parameters as nested dicts and lists.
+    closed_form
+        The closed form, see `dock.models.closed_form.closed_form_of`, or None.
+    network
+        The network, see `dock.models.network.trained.TrainedNetwork`, or None.
     summary
         Data provenance, errors, options: plain data.
     program
-        The network as a serialised program instead, see `dock.models.inference.export`.
+        The network as a serialised program instead, see `dock.models.network.inference.export`.
+    path, fingerprint
+        Where it was read from, and the hash of that file, which its predictions carry.
     """
 
     backend: str
     layout: TargetLayout
     cutoffs: FloatArray
     statistics: Statistics
-    baseline: ClosedForm | None = None
-    config: NetworkConfig | None = None
-    params: Any = None
+    closed_form: Stored | None = None
+    network: Stored | None = None
     summary: Mapping[str, Any] = field(default_factory=dict)
     program: bytes | None = None
+    path: Path | None = None
+    fingerprint: str = ""
+
+    @property
+    def scope(self) -> Scope:
+        """What a model of this file may be asked for; models with moments add those."""
+        longest = self.statistics.longest
+        return Scope(self.layout, self.fingerprint, longest=longest, cutoffs=self.cutoffs)
+
+    def decoded(self, make: Callable[[], T]) -> T:
+        """Return what `make` makes of a stored part.
+
+        Raises
+        ------
+        FormatError
+            When it cannot: the file is damaged.
+        """
+        try:
+            return make()
+        except (KeyError, TypeError, ValueError, IndexError, DockError) as error:
+            raise _damaged(self.path, error) from error
+
+
+def _damaged(path: Path | None, error: Exception) -> FormatError:
+    place = Path("model file") if path is None else path
+    return FormatError(place, "the model file is damaged", found=repr(error), fix=_FIX)
 
 
 def flatten(tree: Any, prefix: str = "") -> dict[str, Any]:
@@ -85,10 +130,10 @@ def flatten(tree: Any, prefix: str = "") -> dict[str, Any]:
         items = [(f"#{index}", part) for index, part in enumerate(tree)]
     else:
         return {prefix: tree}
-    found: dict[str, Any] = {}
+    arrays: dict[str, Any] = {}
     for name, part in items:
-        found |= flatten(part, f"{prefix}/{name}" if prefix else name)
-    return found
+        arrays |= flatten(part, f"{prefix}/{name}" if prefix else name)
+    return arrays
 
 
 def unflatten(arrays: Mapping[str, Any]) -> Any:
@@ -120,6 +165,9 @@ def write_model(path: str | Path, model: ModelFile, *, overwrite: bool = False) 
     OutputError
         When it exists or cannot be written.
     """
+    closed_form, network = model.closed_form, model.network
+    sizes = {} if network is None else dict(network.facts)
+    limits = sizes.pop("cutoffs", [])  # long with many species, and attributes end at 64 kB
     head = {
         "format": FORMAT,
         "version": VERSION,
@@ -128,18 +176,15 @@ def write_model(path: str | Path, model: ModelFile, *, overwrite: bool = False) 
         "layout": model.layout.to_dict(),
         "fingerprint": model.layout.fingerprint(),
         "units": {"hamiltonian": "eV", "length": "angstrom"},
-        "baseline": None if model.baseline is None else model.baseline.kind,
-        "network": None,
+        "baseline": None if closed_form is None else closed_form.facts,
+        "network": sizes or None,
         "summary": dict(model.summary),
     }
-    network = {} if model.config is None else model.config.to_dict()
-    limits = network.pop("cutoffs", [])  # long with many species, and attributes end at 64 kB
-    head["network"] = network or None
     groups: dict[str, Mapping[str, Any]] = {"statistics": model.statistics.to_arrays()}
-    if model.baseline is not None:
-        groups["baseline"] = model.baseline.to_arrays()
-    if model.params is not None:
-        groups["params"] = flatten(model.params)
+    if closed_form is not None:
+        groups["baseline"] = closed_form.arrays
+    if network is not None:
+        groups["params"] = flatten(network.arrays)
     with new_hdf5(path, overwrite=overwrite) as file:
         file.attrs["head"] = json.dumps(head)
         file["cutoffs"], file["network_cutoffs"] = np.asarray(model.cutoffs), np.asarray(limits)
@@ -183,26 +228,28 @@ def read_model(path: str | Path) -> ModelFile:
     try:
         layout = TargetLayout.from_dict(head["layout"])
         statistics = Statistics.from_arrays(groups["statistics"])
-        baseline = None
-        if "baseline" in groups:
-            baseline = read_closed_form(head["baseline"], layout, groups["baseline"])
-        network = head["network"]
-        config = None if network is None else NetworkConfig.from_dict({"cutoffs": limits} | network)
+        stated, sizes = head["baseline"], head["network"]
+        closed_form = Stored(stated, groups["baseline"]) if "baseline" in groups else None
+        network = None
+        if "params" in groups and sizes is not None:
+            network = Stored({"cutoffs": limits} | sizes, unflatten(groups["params"]))
+        belongs = layout.fingerprint() == head["fingerprint"]
+        backend, summary = str(head["backend"]), dict(head["summary"])
     except (KeyError, TypeError, ValueError, DockError) as error:
-        raise FormatError(path, "the model file is damaged", found=repr(error), fix=_FIX) from error
-    params = unflatten(groups["params"]) if "params" in groups else None
-    if layout.fingerprint() != head["fingerprint"] or (config is None) != (params is None):
+        raise _damaged(path, error) from error
+    if not belongs or (sizes is None) != ("params" not in groups):
         raise FormatError(path, "the parts of the model file do not belong together", fix=_FIX)
     return ModelFile(
-        head["backend"],
+        backend,
         layout,
         cutoffs,
         statistics,
-        baseline,
-        config,
-        params,
-        head["summary"],
+        closed_form,
+        network,
+        summary,
         program,
+        path,
+        file_fingerprint(path),
     )
 
 
@@ -277,11 +324,11 @@ def _head(path: Path, text: Any) -> dict[str, Any]:
 
 def _arrays(group: Any) -> dict[str, Any]:
     """Return all arrays of a group by path."""
-    found: dict[str, Any] = {}
+    arrays: dict[str, Any] = {}
 
     def visit(name: str, item: Any) -> None:
         if hasattr(item, "shape"):
-            found[name] = item[()]
+            arrays[name] = item[()]
 
     group.visititems(visit)
-    return found
+    return arrays

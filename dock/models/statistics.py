@@ -1,20 +1,26 @@
-"""Typical sizes of the irreducible parts, so that a network works with numbers near one."""
+"""What is counted over the training structures: sizes of the irreducible parts, ends of edges.
+
+The sizes let a network work with numbers near one; where edges end, blocks fade.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from dock.core.arrays import FloatArray, frozen
+from dock.models.data.samples import Item
 from dock.models.graph import Graph
 from dock.models.targets import TargetLayout
 
-__all__ = ["Statistics", "StatisticsBuilder"]
+__all__ = ["Statistics", "StatisticsBuilder", "find_cutoffs"]
 
 _ZERO = 1e-9  # eV; parts that never exceed it are exact zeros of symmetry
+_LOOK_BEYOND = 1.2  # times the longest edge: is there a pair without a block?
+_LOOKED_AT = 16  # structures are enough to see where blocks end
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,6 +53,14 @@ class Statistics:
             found = frozen(name, getattr(self, name), np.float64, (None, None))
             object.__setattr__(self, name, found)
         object.__setattr__(self, "longest", frozen("longest", self.longest, np.float64, (None,)))
+
+    @classmethod
+    def of(cls, items: Iterable[Item], layout: TargetLayout) -> Statistics:
+        """Count over structures, one after another."""
+        builder = StatisticsBuilder(layout)
+        for item in items:
+            builder.add(item.graph, item.node, item.edge)
+        return builder.result()
 
     def to_arrays(self) -> dict[str, Any]:
         """Return the arrays by name, for a file."""
@@ -137,3 +151,33 @@ class StatisticsBuilder:
             result[:, begin:end] = np.repeat(np.where(mean < _ZERO, 0.0, mean), width, axis=1)
             begin = end
         return result
+
+
+def find_cutoffs(graphs: Iterable[Graph], n_species: int) -> FloatArray:
+    """Return for each ordered pair of species where edges end, Å; 0 where nothing was cut off.
+
+    An edge kind is cut off when some pair of atoms just beyond its longest edge has no block;
+    the cutoff is the distance of the nearest such pair. In molecules every pair has one.
+    """
+    from dock.overlap.neighbours import orbital_pairs
+
+    longest = np.zeros(n_species**2)
+    kept: list[Graph] = []
+    for graph in graphs:
+        if graph.n_edges:
+            np.maximum.at(longest, graph.edge_type, graph.lengths)
+        if len(kept) < _LOOKED_AT:
+            kept.append(graph)
+    absent = np.full(n_species**2, np.inf)
+    for graph in kept:
+        if not longest.any():
+            break
+        reach = float(longest.max()) * _LOOK_BEYOND / 2
+        around = orbital_pairs(graph.structure, dict.fromkeys(graph.basis.species, reach))
+        new = graph.full_pairs.find(around.R, around.i, around.j) < 0
+        length = around.lengths(graph.structure)[new]
+        kind = graph.species[around.i[new]] * n_species + graph.species[around.j[new]]
+        inside = length <= longest[kind] * _LOOK_BEYOND
+        np.minimum.at(absent, kind[inside], length[inside])
+    both = np.minimum(absent, absent.reshape(n_species, n_species).T.reshape(-1))
+    return np.where(np.isfinite(both), np.maximum(both, longest * (1 + 1e-6)), 0.0)

@@ -212,8 +212,8 @@ def test_pairs_that_the_overlap_lacks_are_predicted(trained, molecule):
     from dock.models.backend import PairsOfBasis
     from dock.models.coverage import cover
 
-    file = load(trained / "three-centre").file
-    found = cover(file, overlap.structure, PairsOfBasis(overlap.basis, overlap.pairs.take(keep)))
+    scope = load(trained / "three-centre").scope
+    found = cover(scope, overlap.structure, PairsOfBasis(overlap.basis, overlap.pairs.take(keep)))
     assert found.n_added == 6
     assert len(found.pattern.pairs) == 9
     assert "overlap lacks" in found.notes[0]

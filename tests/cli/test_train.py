@@ -289,7 +289,7 @@ class TestNetworks:
         self.refused_by_training(place, "another version", "version 1")
 
     def test_out_of_memory(self, place, monkeypatch):
-        from dock.models.training.run import _Run
+        from dock.models.network.training.run import _Run
 
         def broken(self, batch):
             raise MemoryError("Unable to allocate 99 GiB")
@@ -301,7 +301,7 @@ class TestNetworks:
         )
 
     def test_nan_is_no_convergence(self, place, monkeypatch):
-        from dock.models.training.run import _Run
+        from dock.models.network.training.run import _Run
 
         monkeypatch.setattr(_Run, "_one_step", lambda self, _: self._refuse_nan(3, 0, 0))
         write(place, NETWORK)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from dock.models.training.environment import prepare_process
+from dock.models.network.environment import prepare_process
 
 HERE = Path(__file__).resolve().parent
 sys.path += [str(HERE.parent), str(HERE)]

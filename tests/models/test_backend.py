@@ -43,7 +43,7 @@ class TestRegistry:
         registry = sys.modules["dock.models.backend"]  # the function has the same name
         monkeypatch.setattr(registry, "entry_points", lambda group: [Point()])
         assert "bad" in backend_names()
-        with pytest.raises(UsageError, match="fit, load and check"):
+        with pytest.raises(UsageError, match="fit, load and check, and load_options"):
             backend("bad")
 
     def test_no_jax_for_closed_forms(self, tmp_path, bundled):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from datasets import molecule
 from synthetic import neighbour_pairs, random_hermitian, random_structure
 
 from dock.core.basis import Basis
@@ -12,7 +13,7 @@ from dock.core.spin import Spin
 from dock.core.structure import Structure
 from dock.errors import LayoutError
 from dock.models.graph import build_graph
-from dock.models.statistics import Statistics, StatisticsBuilder
+from dock.models.statistics import Statistics, StatisticsBuilder, find_cutoffs
 from dock.models.targets import TargetLayout
 
 
@@ -103,3 +104,27 @@ def test_parts_that_vanish_by_symmetry_get_no_scale():
     assert names == [(0, True), (1, False), (2, True)]
     assert not scale[1:4].any()
     assert scale[4:].all()
+
+
+class TestCutoffs:
+    def test_a_molecule_with_all_pairs_has_none(self, rng):
+        structure = molecule(rng, 3)
+        basis = Basis.from_ls({"H": [0], "C": [0]}, structure.labels)
+        graph = build_graph(structure, basis, neighbour_pairs(structure, 15.0), ("C", "H"))
+        assert find_cutoffs([graph], 2).tolist() == [0.0] * 4
+
+    def test_a_crystal_ends_between_the_last_and_the_next_shell(self, rng):
+        structure = random_structure(rng, 3, size=4.0)
+        basis = Basis.from_ls({"H": [0], "C": [0], "Mo": [0]}, structure.labels)
+        graph = build_graph(structure, basis, neighbour_pairs(structure, 3.5), basis.species)
+        found = find_cutoffs([graph], 3)
+        for kind in np.unique(graph.edge_type).tolist():
+            longest = graph.lengths[graph.edge_type == kind].max()
+            assert found[kind] == 0.0 or longest < found[kind] <= 1.2 * longest
+        np.testing.assert_array_equal(found.reshape(3, 3), found.reshape(3, 3).T)
+
+    def test_atoms_without_bonds(self, rng):
+        structure = molecule(rng, 1)
+        basis = Basis.from_ls({"C": [0, 1]}, structure.labels)
+        graph = build_graph(structure, basis, neighbour_pairs(structure, 3.5), ("C",))
+        assert find_cutoffs([graph], 1).tolist() == [0.0]

@@ -14,8 +14,11 @@ from hypothesis import given, strategies as st
 from dock.core.spin import Spin
 from dock.errors import FormatError, MissingDataError, OutputError
 from dock.models import load
+from dock.models.closed_form import closed_form_of
 from dock.models.modelfile import (
     ModelFile,
+    Stored,
+    file_fingerprint,
     find_model,
     flatten,
     read_backend_name,
@@ -24,6 +27,7 @@ from dock.models.modelfile import (
     write_model,
 )
 from dock.models.network.config import NetworkConfig
+from dock.models.network.trained import TrainedNetwork
 from dock.models.statistics import StatisticsBuilder
 from dock.models.targets import TargetLayout
 
@@ -38,8 +42,15 @@ PARAMS = {
 def model(**changes):
     statistics = StatisticsBuilder(LAYOUT).result()
     file = ModelFile("jax", LAYOUT, np.array([1.0, 2.5, 2.5, 0.0]), statistics)
-    made = replace(file, config=CONFIG, params=PARAMS, summary={"step": 3, "note": "Å"})
+    network = Stored(CONFIG.to_dict(), PARAMS)
+    made = replace(file, network=network, summary={"step": 3, "note": "Å"})
     return replace(made, **changes)
+
+
+def read_whole(path):
+    """Read a model file and what its parts mean, as `load` does."""
+    file = read_model(path)
+    return file, TrainedNetwork.of(file), closed_form_of(file)
 
 
 @pytest.fixture
@@ -50,13 +61,16 @@ def path(tmp_path):
 
 class TestRoundTrip:
     def test_everything(self, path):
-        found, made = read_model(path), model()
-        for name in ("backend", "layout", "config", "summary", "baseline", "program"):
+        (found, network, form), made = read_whole(path), model()
+        for name in ("backend", "layout", "summary", "closed_form", "program"):
             assert getattr(found, name) == getattr(made, name), name
+        assert network.config == CONFIG
+        assert form is None
+        assert (found.path, found.fingerprint) == (path, file_fingerprint(path))
         np.testing.assert_array_equal(found.cutoffs, made.cutoffs)
-        assert flatten(found.params).keys() == flatten(PARAMS).keys()
+        assert flatten(network.params).keys() == flatten(PARAMS).keys()
         for name, value in flatten(PARAMS).items():
-            read = flatten(found.params)[name]
+            read = flatten(network.params)[name]
             assert read.dtype == value.dtype
             np.testing.assert_array_equal(read, value)
         for name, value in made.statistics.to_arrays().items():
@@ -76,9 +90,9 @@ class TestRoundTrip:
         layout = TargetLayout(names, ((0,),) * 90, Spin.NONE)
         limits = np.linspace(1, 9, 8100)
         file = ModelFile("jax", layout, limits, StatisticsBuilder(layout).result())
-        file = replace(file, config=replace(CONFIG, cutoffs=tuple(limits)), params=PARAMS)
-        write_model(tmp_path / "m.h5", file)
-        assert read_model(tmp_path / "m.h5").config.cutoffs == tuple(limits)
+        config = replace(CONFIG, cutoffs=tuple(limits))
+        write_model(tmp_path / "m.h5", replace(file, network=Stored(config.to_dict(), PARAMS)))
+        assert read_whole(tmp_path / "m.h5")[1].config.cutoffs == tuple(limits)
 
     def test_an_existing_file_is_kept(self, path):
         before = path.read_bytes()
@@ -171,7 +185,7 @@ class TestRefusals:
             with h5py.File(path, "r+") as file:
                 file.create_group("baseline")["spans"] = np.zeros(3)
         with pytest.raises(FormatError, match=r"damaged|belong together"):
-            read_model(path)
+            read_whole(path)
 
     @pytest.mark.parametrize("name", ["cutoffs", "statistics", "statistics/longest"])
     def test_a_missing_part(self, path, name):
@@ -194,4 +208,4 @@ class TestRefusals:
             changed[place] ^= 0xFF
             path.write_bytes(bytes(changed))
             with contextlib.suppress(FormatError):
-                read_model(path)
+                read_whole(path)

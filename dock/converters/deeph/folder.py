@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from dock.core.structure import Structure
 from dock.errors import FormatError, LossError, MissingDataError
 from dock.io.files import write_text
 
-__all__ = ["FILES", "PREDICTION", "read_folder", "write_folder"]
+__all__ = ["FILES", "PREDICTION", "Head", "read_folder", "read_head", "write_folder"]
 
 FILES = {
     "overlap": "overlap.h5",
@@ -60,39 +60,98 @@ def read_folder(path: Path, options: ReadOptions | None = None) -> Calculation: 
         When a file is damaged or two files disagree.
     """
     folder = path.parent if path.is_file() else path
+    return read_head(folder).calculation(path)
+
+
+@dataclass(frozen=True)
+class Head:
+    """What a unified folder says of its matrices.
+
+    Attributes
+    ----------
+    folder
+        Where it is.
+    info
+        The content of info.json.
+    structure, basis
+        The atoms, and their orbitals.
+    """
+
+    folder: Path
+    info: Info
+    structure: Structure
+    basis: Basis
+
+    @classmethod
+    def of(cls, folder: Path, info: Info, structure: Structure) -> Head:
+        """Put the content of info.json and the atoms of POSCAR together.
+
+        Raises
+        ------
+        FormatError
+            When they disagree.
+        """
+        structure = _with_own_facts(structure, info)
+        unknown = [
+            name for name in dict.fromkeys(structure.symbols) if name not in info.element_shells
+        ]
+        if unknown:
+            raise FormatError(
+                folder / "info.json",
+                f"elements of POSCAR are missing: {', '.join(unknown)}",
+                where="elements_orbital_map",
+                expected=", ".join(dict.fromkeys(structure.symbols)),
+                found=", ".join(info.element_shells),
+                fix="The files belong to different structures; convert the run again.",
+            )
+        shells = {label: info.element_shells[name] for label, name in structure.element_of.items()}
+        basis = Basis.from_ls(shells, structure.labels)
+        check_counts(folder / "info.json", info, structure, basis)
+        return cls(folder, info, structure, basis)
+
+    def calculation(self, source: Path | None = None) -> Calculation:
+        """Return the calculation; its matrices are read when they are asked for.
+
+        Parameters
+        ----------
+        source
+            The folder (default), or one matrix file in it, which then is the Hamiltonian.
+        """
+        folder, info = self.folder, self.info
+        source = folder if source is None else source
+        files = _matrix_files(folder, source.name if source.is_file() else None)
+        spin = info.spin or _spin_of_content(folder, files, self.basis)
+        readers = {
+            name: _reader(folder / file, name, self.structure, self.basis, spin)
+            for name, file in files.items()
+        }
+        return Calculation(
+            self.structure,
+            self.basis,
+            spin,
+            readers,
+            info.fermi_level,
+            info.n_electrons,
+            _provenance(info, tuple(files.values()), self.structure.n_atoms),
+            str(source),
+        )
+
+
+def read_head(folder: Path) -> Head:
+    """Read POSCAR and info.json of a unified folder.
+
+    Raises
+    ------
+    MissingDataError
+        When one of them is not there.
+    FormatError
+        When one is damaged, or they disagree.
+    """
     poscar = folder / "POSCAR"
     if not poscar.is_file():
         raise MissingDataError("POSCAR", folder, "It holds the structure: copy it there.")
     info = read_info(folder / "info.json")
-    structure = _with_own_facts(read_poscar(poscar), info)
-    unknown = [name for name in dict.fromkeys(structure.symbols) if name not in info.element_shells]
-    if unknown:
-        raise FormatError(
-            folder / "info.json",
-            f"elements of POSCAR are missing: {', '.join(unknown)}",
-            where="elements_orbital_map",
-            expected=", ".join(dict.fromkeys(structure.symbols)),
-            found=", ".join(info.element_shells),
-            fix="The files belong to different structures; convert the run again.",
-        )
-    shells = {label: info.element_shells[name] for label, name in structure.element_of.items()}
-    basis = Basis.from_ls(shells, structure.labels)
-    check_counts(folder / "info.json", info, structure, basis)
-    files = _matrix_files(folder, path.name if path.is_file() else None)
-    spin = info.spin or _spin_of_content(folder, files, basis)
-    readers = {
-        name: _reader(folder / file, name, structure, basis, spin) for name, file in files.items()
-    }
-    return Calculation(
-        structure,
-        basis,
-        spin,
-        readers,
-        info.fermi_level,
-        info.n_electrons,
-        _provenance(info, tuple(files.values()), structure.n_atoms),
-        str(path),
-    )
+    return Head.of(folder, info, read_poscar(poscar))
 
 
 def write_folder(calc: Calculation, folder: Path, options: WriteOptions) -> list[Path]:

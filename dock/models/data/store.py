@@ -21,7 +21,9 @@ from dock.core.pairs import Pairs
 from dock.core.structure import Structure
 from dock.errors import FormatError
 from dock.io.hdf5 import new_hdf5
-from dock.models.data.samples import MOMENTS_FILE, Item, Sample, load_item
+from dock.io.progress import Progress, Report
+from dock.models.data.moments import MOMENTS_FILE
+from dock.models.data.samples import Item, Sample, load_item
 from dock.models.graph import Graph
 from dock.models.targets import TargetLayout
 
@@ -37,6 +39,15 @@ class Baseline(Protocol):
 
     def predict(self, graph: Graph) -> tuple[FloatArray, FloatArray]:
         """Return padded blocks."""
+
+
+class Read(Protocol):
+    """Returns the item of a sample, as `load_item` does."""
+
+    def __call__(
+        self, sample: Sample, layout: TargetLayout, *, with_moments: bool, with_overlap: bool
+    ) -> Item:
+        """Read one structure."""
 
 
 class GraphStore:
@@ -79,16 +90,28 @@ class GraphStore:
         *,
         with_moments: bool = False,
         with_overlap: bool = False,
-        progress: Callable[[int, int], None] | None = None,
+        read: Read = load_item,
+        progress: Report = None,
     ) -> GraphStore:
-        """Read unified folders into memory."""
+        """Read unified folders into memory.
+
+        Parameters
+        ----------
+        samples, layout
+            The structures, and their targets.
+        with_moments, with_overlap
+            As in `dock.models.data.samples.label`.
+        read
+            Returns the item of a sample.
+        progress
+            Told the structures done and their number.
+        """
+        steps = Progress.of(progress)
+        steps.start(len(samples))
         items = []
-        for number, sample in enumerate(samples, 1):
-            items.append(
-                load_item(sample, layout, with_moments=with_moments, with_overlap=with_overlap)
-            )
-            if progress is not None:
-                progress(number, len(samples))
+        for sample in samples:
+            items.append(read(sample, layout, with_moments=with_moments, with_overlap=with_overlap))
+            steps.advance()
         sizes = np.array([[item.graph.n_atoms, item.graph.n_edges] for item in items])
         names = [sample.name for sample in samples]
         digests = [_digest(item) for item in items]
@@ -141,11 +164,13 @@ def write_shards(
     shards: int = 1,
     with_moments: bool = False,
     with_overlap: bool = False,
-    progress: Callable[[int, int], None] | None = None,
+    read: Read = load_item,
+    progress: Report = None,
 ) -> list[Path]:
     """Write a data set as HDF5 shards that are read structure by structure.
 
-    A shard that exists is kept when it was made from the same files for the same layout.
+    A shard that exists is kept when it was made from the same files for the same layout. The other
+    parameters are those of `GraphStore.from_samples`.
 
     Returns
     -------
@@ -153,27 +178,24 @@ def write_shards(
         ``shard_00000.h5`` … in `folder`.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    written, done = [], 0
+    steps = Progress.of(progress)
+    steps.start(len(samples))
+    written = []
     parts = np.array_split(np.arange(len(samples)), max(1, min(shards, len(samples))))
     for number, part in enumerate(parts):
         path = folder / _SHARD.format(number)
-        chosen = [samples[index] for index in part]
-        head = _head(chosen, layout, with_moments=with_moments, with_overlap=with_overlap)
-        if not (path.is_file() and _head_of(path) == head):
-            with new_hdf5(path, overwrite=True) as file:
-                file["head"] = head  # no attribute: those end at 64 kB
-                for place, index in enumerate(part.tolist()):
-                    item = load_item(
-                        samples[index],
-                        layout,
-                        with_moments=with_moments,
-                        with_overlap=with_overlap,
-                    )
-                    _write_item(file.create_group(f"{place:07d}"), item)
-                    if progress is not None:
-                        progress(done + place + 1, len(samples))
-        done += len(part)
+        own = [samples[index] for index in part]
+        head = _head(own, layout, with_moments=with_moments, with_overlap=with_overlap)
         written.append(path)
+        if path.is_file() and _head_of(path) == head:
+            steps.advance(len(own))
+            continue
+        with new_hdf5(path, overwrite=True) as file:
+            file["head"] = head  # no attribute: those end at 64 kB
+            for place, sample in enumerate(own):
+                item = read(sample, layout, with_moments=with_moments, with_overlap=with_overlap)
+                _write_item(file.create_group(f"{place:07d}"), item)
+                steps.advance()
     return written
 
 

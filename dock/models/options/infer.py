@@ -7,7 +7,7 @@ from pathlib import Path
 
 from dock.errors import FormatError
 from dock.models.options.schema import build, key, read_toml
-from dock.models.options.train import parse_device
+from dock.models.options.train import require_device
 
 __all__ = ["InferOptions", "read_infer"]
 
@@ -16,7 +16,7 @@ __all__ = ["InferOptions", "read_infer"]
 class System:
     """``[system]``."""
 
-    note: str = key("", "free text")
+    note: str = key("", "free text, kept in prediction.json")
     device: str = key("cpu", "cpu, gpu, cuda, rocm or tpu; with a number such as gpu*4")
     float_type: str = key(
         "auto", "precision; auto: that of the training", choices=("auto", "fp32", "fp64")
@@ -50,7 +50,6 @@ class Model:
 class Infer:
     """``[process.infer]``."""
 
-    output_type: str = key("h5", "file format", choices=("h5",))
     output_into: str = key(
         "auto",
         "to_input: beside each overlap; to_output: below outputs_dir; auto: where that is given",
@@ -80,6 +79,8 @@ class InferOptions:
 
 _REFUSED = {
     "model.load_model_epoch": "only the best and the latest model are kept: load_model_type.",
+    "process.infer.output_type": "leave it out: predictions are HDF5 files; for PETSc run dock "
+    "convert FOLDER --to petsc.",
     "process.infer.target_symmetrize": "leave it out: predictions are Hermitian bit by bit.",
     "process.infer.multi_way_jit_num": "leave it out: shapes are chosen by themselves.",
     "process.infer.dataloader": "leave it out: small structures are joined by themselves, see "
@@ -99,18 +100,8 @@ def read_infer(path: str | Path) -> InferOptions:
     """
     path = Path(path)
     data = read_toml(path)
-    kind = data.get("process", {})
-    kind = kind.get("infer", {}).get("output_type") if isinstance(kind, dict) else None
-    if kind == "petsc":
-        raise FormatError(
-            path,
-            "this key cannot be honoured",
-            where="process.infer.output_type",
-            found="petsc",
-            fix="Write h5 and convert: dock convert FOLDER --to petsc.",
-        )
     options = build(InferOptions, data, path, _REFUSED)
-    parse_device(options.system.device, path)
+    require_device(options.system.device, path)
     wanted = {
         "model.model_dir": options.model.model_dir,
         "data.inputs_dir": options.data.inputs_dir,

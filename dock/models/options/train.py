@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dock.errors import FormatError
+from dock.errors import FormatError, UsageError
 from dock.models.options.schema import build, key, read_toml
 
 __all__ = [
@@ -113,9 +113,6 @@ class Advanced:
         None,
         "distance of the last Gaussian, Å; default: 1.1 times the longest edge, at least 8",
         low=0.5,
-    )
-    consider_parity: bool = key(
-        True, "false asks for no parity, and gets it all the same: features are O(3) tensors"
     )
     standardize_gauge: bool = key(False, "loss blind to a multiple of S added to H")
 
@@ -295,6 +292,8 @@ _REFUSED = {
     "data.graph.parallel_num": "Reading is not the bottleneck; leave the key out.",
     "data.graph.disk_shards_indices": "All shards are read; leave the key out.",
     "data.model_save.latest_num": "One latest model is kept; leave the key out.",
+    "model.advanced.consider_parity": "Features are tensors of O(3), parity included, in every "
+    "network here; leave the key out.",
     "model.advanced.enable_bs3b_layer": "Every pair of elements has its own output weights.",
     "model.advanced.bs3b_orbital_types": "Every pair of elements has its own output weights.",
     "model.advanced.latent_irreps": "There are no latent irreps; use net_irreps.",
@@ -327,7 +326,7 @@ def read_train(path: str | Path) -> TrainOptions:
     path = Path(path)
     data = read_toml(path)
     options = build(TrainOptions, data, path, _REFUSED)
-    parse_device(options.system.device, path)
+    require_device(options.system.device, path)
     base = path.resolve().parent
     train = options.process.train
     loader = dataclasses.replace(
@@ -352,12 +351,12 @@ def read_train(path: str | Path) -> TrainOptions:
     return dataclasses.replace(options, data=paths, process=process)
 
 
-def parse_device(text: str, path: Path) -> tuple[str, int, list[int]]:
+def parse_device(text: str) -> tuple[str, int, list[int]]:
     """Return kind, number and ids of ``gpu*4:0,1,2,3``.
 
     Raises
     ------
-    FormatError
+    UsageError
         For any other form.
     """
     head, _, tail = text.partition(":")
@@ -366,6 +365,25 @@ def parse_device(text: str, path: Path) -> tuple[str, int, list[int]]:
     good = kind in ("cpu", "gpu", "cuda", "rocm", "dcu", "tpu")
     good = good and (count.isdecimal() and int(count) > 0 if star else not count)
     if not good or not all(part.isdecimal() for part in ids):
+        raise UsageError(
+            f"'{text}' is no device: there are cpu, gpu, cuda, rocm, dcu and tpu, with *NUMBER and "
+            ":IDS if wanted. Write for example cpu, cpu*4, gpu or gpu*2:0,1."
+        )
+    number = int(count) if star else max(1, len(ids))
+    return kind, number, [int(part) for part in ids]
+
+
+def require_device(text: str, path: Path) -> None:
+    """Refuse a file whose ``system.device`` is none.
+
+    Raises
+    ------
+    FormatError
+        Naming the key.
+    """
+    try:
+        parse_device(text)
+    except UsageError as error:
         raise FormatError(
             path,
             "this is no device",
@@ -373,9 +391,7 @@ def parse_device(text: str, path: Path) -> tuple[str, int, list[int]]:
             expected="cpu, gpu, cuda, rocm, dcu or tpu, with *NUMBER and :IDS if wanted",
             found=text,
             fix="Write for example cpu, cpu*4, gpu or gpu*2:0,1.",
-        )
-    number = int(count) if star else max(1, len(ids))
-    return kind, number, [int(part) for part in ids]
+        ) from error
 
 
 def _absolute(base: Path, text: str) -> str:

@@ -149,10 +149,10 @@ class TestRefusals:
     def test_device(self, tmp_path, text):
         assert "this is no device" in refusal(tmp_path, **{"system.device": text})
 
-    def test_devices(self, tmp_path):
-        assert parse_device("cpu", tmp_path) == ("cpu", 1, [])
-        assert parse_device("gpu*2:0,3", tmp_path) == ("gpu", 2, [0, 3])
-        assert parse_device("cuda:1,2", tmp_path) == ("cuda", 2, [1, 2])
+    def test_devices(self):
+        assert parse_device("cpu") == ("cpu", 1, [])
+        assert parse_device("gpu*2:0,3") == ("gpu", 2, [0, 3])
+        assert parse_device("cuda:1,2") == ("cuda", 2, [1, 2])
 
 
 # Every key that the documentation of the closed package names: taken with a value of its own …
@@ -182,7 +182,6 @@ TAKEN = {
     "model.advanced.net_irreps": "16x0e+16x1o",
     "model.advanced.num_blocks": 4,
     "model.advanced.num_heads": 2,
-    "model.advanced.consider_parity": False,
     "model.advanced.standardize_gauge": True,
     "process.train.max_epoch": 10,
     "process.train.multi_way_jit_num": 12,
@@ -220,6 +219,7 @@ TAKEN = {
 }
 # … or refused by name, with the alternative.
 REFUSED = {
+    "model.advanced.consider_parity": (False, "parity included"),
     "data.dft.data_dir_depth": (2, "any depth"),
     "data.graph.graph_type": ("HS", "union of the patterns"),
     "data.graph.disk_shards_indices": ([0], "leave the key out"),

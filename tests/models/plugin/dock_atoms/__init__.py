@@ -6,18 +6,17 @@ from pathlib import Path
 
 import numpy as np
 
-from dock.errors import UsageError
+from dock.models.data.preparation import check_data, prepare_data, record
 from dock.models.graph import build_graph
 from dock.models.modelfile import ModelFile, read_model, write_model
-from dock.models.statistics import StatisticsBuilder
-from dock.models.training.setup import check_data, prepare_data, record
+from dock.models.statistics import Statistics
 
 
 class Atoms:
-    """A fitted model; `file` lets the commands know species, shells and spin."""
+    """A fitted model."""
 
     def __init__(self, file):
-        self.file = file
+        self.file, self.scope = file, file.scope  # what it may be asked for: species, shells, spin
 
     def predict(self, structure, overlap, moments=None):
         """Return a matrix with blocks where the overlap has them."""
@@ -35,24 +34,21 @@ class Atoms:
 class Backend:
     """What the entry point names: `fit`, `load` and `check`."""
 
+    load_options = ()
+
     def fit(self, options, progress=None):
         parts = prepare_data(options)  # finds, checks, divides and reads the structures
-        builder = StatisticsBuilder(parts.layout)
-        for name in parts.split.train:
-            item = parts.store.item(parts.store.names.index(name))
-            builder.add(item.graph, item.node, item.edge)
+        statistics = Statistics.of(parts.items(parts.split.train), parts.layout)
         path = Path(options.data.outputs_dir) / "model" / "best.h5"
         path.parent.mkdir(parents=True, exist_ok=True)
         limits = np.zeros(parts.layout.n_species**2)
         summary = {"training_set": parts.provenance}
-        file = ModelFile("atoms", parts.layout, limits, builder.result(), summary=summary)
+        file = ModelFile("atoms", parts.layout, limits, statistics, summary=summary)
         write_model(path, file, overwrite=True)
         record(options, parts.split)
         return {"best": str(path), "reason": "averaged"}
 
-    def load(self, path, **options):
-        if options:
-            raise UsageError(f"this model takes no option {', '.join(options)}.")
+    def load(self, path):
         return Atoms(read_model(path))
 
     def check(self, options):

@@ -1,0 +1,163 @@
+"""The backends ``three-centre`` and ``two-centre``: closed forms as models of their own."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from dock.core.matrix import AOMatrix
+from dock.core.quantity import quantity_of
+from dock.core.structure import Structure
+from dock.errors import UsageError
+from dock.io.files import write_text
+from dock.io.progress import Progress, Report
+from dock.models.backend import Pattern, Scope
+from dock.models.closed_form.family import closed_form_of, fit_closed_form
+from dock.models.closed_form.form import ClosedForm
+from dock.models.closed_form.three_centre import ThreeCentre
+from dock.models.closed_form.two_centre import TwoCentre
+from dock.models.data.preparation import DataParts, check_data, prepare_data, record
+from dock.models.data.samples import Item
+from dock.models.graph import build_graph
+from dock.models.modelfile import ModelFile, read_model, write_model
+from dock.models.options.train import TrainOptions
+from dock.models.statistics import Statistics, find_cutoffs
+
+__all__ = ["THREE_CENTRE", "TWO_CENTRE", "ClosedFormModel", "mean_absolute_error"]
+
+
+def mean_absolute_error(form: ClosedForm, items: Iterable[Item]) -> float | None:
+    """Return the error over all entries of structures, in the unit of the target."""
+    layout = form.layout
+    total = count = 0.0
+    for item in items:
+        node, edge = form.predict(item.graph)
+        masks = (layout.node_mask[item.graph.species], layout.edge_mask[item.graph.edge_type])
+        total += float(np.abs(node - item.node).sum() + np.abs(edge - item.edge).sum())
+        count += sum(float(mask.sum()) for mask in masks) * layout.n_channels
+    return total / count if count else None
+
+
+class ClosedFormModel:
+    """A fitted closed form.
+
+    Parameters
+    ----------
+    file
+        What `read_model` returned.
+
+    Raises
+    ------
+    UsageError
+        When the file has no closed form.
+    """
+
+    def __init__(self, file: ModelFile) -> None:
+        form = closed_form_of(file)
+        if form is None:
+            raise UsageError("the model file has no closed-form part.")
+        self.file, self._form = file, form
+
+    @property
+    def scope(self) -> Scope:
+        """What the model may be asked for."""
+        return self.file.scope
+
+    def predict(
+        self, structure: Structure, overlap: Pattern, moments: ArrayLike | None = None
+    ) -> AOMatrix:
+        """Return the matrix of a structure on the pattern of its overlap."""
+        layout = self.file.layout
+        layout.require_basis(overlap.basis)
+        graph = build_graph(structure, overlap.basis, overlap.pairs, layout.species, moments)
+        node, edge = self._form.predict(graph)
+        return layout.matrix(node, edge, graph)
+
+    def describe(self) -> dict[str, Any]:
+        """Return plain data about the model."""
+        return {
+            "backend": self.file.backend,
+            **self.file.layout.to_dict(),
+            "fingerprint": self.file.fingerprint,
+            **self.file.summary,
+        }
+
+
+class ClosedFormBackend:
+    """Fits a closed form by linear least squares.
+
+    Parameters
+    ----------
+    kind
+        ``three-centre`` or ``two-centre``.
+    """
+
+    load_options: tuple[str, ...] = ()
+
+    def __init__(self, kind: str) -> None:
+        self._kind = kind
+
+    def fit(self, options: TrainOptions, progress: Report = None) -> dict[str, Any]:
+        """Fit, write ``model/best.h5``, return errors in the unit of the target."""
+        begin = time.monotonic()
+        steps = Progress.of(progress)
+        steps.start(1)
+        data = prepare_data(options)
+        model, errors = self._fitted(options, data)
+        folder = Path(options.data.outputs_dir)
+        (folder / "model").mkdir(parents=True, exist_ok=True)
+        record(options, data.split)
+        path = folder / "model" / "best.h5"
+        write_model(path, model, overwrite=True)
+        steps.advance()
+        unit = quantity_of(data.layout.quantity).unit
+        result = {"best": str(path), "reason": "fitted", "unit": unit, **errors}
+        result["seconds"] = time.monotonic() - begin
+        write_text(folder / "result.json", json.dumps(result, indent=1) + "\n", overwrite=True)
+        return result
+
+    def _fitted(
+        self, options: TrainOptions, data: DataParts
+    ) -> tuple[ModelFile, dict[str, float | None]]:
+        """Return the model of a data set, and its errors on the parts of the set."""
+        layout, split = data.layout, data.split
+        cutoffs = find_cutoffs((item.graph for item in data.items(split.train)), layout.n_species)
+        form = fit_closed_form(self._kind, lambda: data.items(split.train), layout, cutoffs)
+        errors = {
+            f"{kind}_mae": mean_absolute_error(form, data.items(names))
+            for kind, names in (
+                ("train", split.train),
+                ("validation", split.validate),
+                ("test", split.test),
+            )
+        }
+        statistics = Statistics.of(data.items(split.train), layout)
+        summary = {**errors, "options": options.to_dict(), "training_set": data.provenance}
+        model = ModelFile(self._kind, layout, cutoffs, statistics, form.stored(), summary=summary)
+        return model, errors
+
+    def load(self, path: str | Path, **options: Any) -> ClosedFormModel:
+        """Load a model file.
+
+        Raises
+        ------
+        UsageError
+            For any option: there are none.
+        """
+        if options:
+            raise UsageError(f"a closed-form model takes no option {', '.join(options)}.")
+        return ClosedFormModel(read_model(path))
+
+    def check(self, options: TrainOptions) -> dict[str, Any]:
+        """Read and check the data."""
+        return check_data(options)
+
+
+THREE_CENTRE = ClosedFormBackend(ThreeCentre.kind)
+TWO_CENTRE = ClosedFormBackend(TwoCentre.kind)

@@ -1,0 +1,259 @@
+"""From a folder of structures to data that can be learned: found, checked, divided, stored."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dock.converters.deeph.dataset import Split, split
+from dock.core.basis import Basis
+from dock.core.calculation import Calculation
+from dock.core.spin import Spin
+from dock.errors import DockError, FormatError, MissingDataError, UsageError
+from dock.io.files import write_text
+from dock.models.data.inspection import Inspection
+from dock.models.data.samples import Item, Sample, find_samples, label
+from dock.models.data.store import GraphStore, read_shards, write_shards
+from dock.models.options.train import TrainOptions
+from dock.models.targets import TargetLayout
+
+__all__ = [
+    "DataParts",
+    "check_data",
+    "choose_layout",
+    "choose_split",
+    "prepare_data",
+    "record",
+]
+
+_LOG = logging.getLogger(__name__)
+_REVERSAL = 1e-5  # eV
+_LOOKED_AT = 4  # structures tell whether time reversal holds
+
+
+@dataclass(frozen=True, eq=False)
+class DataParts:
+    """The data of a training.
+
+    Attributes
+    ----------
+    store, split
+        The structures, and which are for what.
+    layout
+        The targets.
+    provenance
+        What a model file says about the data.
+    """
+
+    store: GraphStore
+    split: Split
+    layout: TargetLayout
+    provenance: dict[str, Any]
+
+    @cached_property
+    def number(self) -> dict[str, int]:
+        """Number of each structure in the store."""
+        return {name: number for number, name in enumerate(self.store.names)}
+
+    def items(self, names: Sequence[str]) -> Iterator[Item]:
+        """Yield structures with their labels as they were read."""
+        return (self.store.raw(self.number[name]) for name in names)
+
+
+def prepare_data(options: TrainOptions, layout: TargetLayout | None = None) -> DataParts:
+    """Find, check, divide and read the structures; every file is read once.
+
+    Parameters
+    ----------
+    options
+        What ``train.toml`` says.
+    layout
+        Targets that the structures must fit; None to take them from the data.
+
+    Raises
+    ------
+    UsageError
+        Listing what is wrong with the data set.
+    """
+    inspection = Inspection(
+        find_samples(options.data.inputs_dir),
+        options.quantity,
+        deep=options.data.dft.validation_check,
+        needs_overlap=options.model.advanced.standardize_gauge,
+    )
+    if not inspection.is_faultless:
+        inspection.report().require_good()
+    own = choose_layout(options, inspection.calculations, inspection.spin)
+    if layout is not None:
+        layout.require_same_kind(own)
+    layout = own if layout is None else layout
+    chosen = choose_split(options, [sample.name for sample in inspection.samples])
+    wanted = {name for part in (chosen.train, chosen.validate, chosen.test) for name in part}
+    used = [sample for sample in inspection.samples if sample.name in wanted]
+    try:
+        store = _stored(options, used, layout, inspection)
+    except DockError:
+        inspection.report().require_good()  # names all structures with faults, not the first alone
+        raise
+    report = inspection.report()
+    report.require_good()
+    for warning in report.warnings:
+        _LOG.warning("%s", warning)
+    provenance = {
+        "n_structures": len(used),
+        "n_train": len(chosen.train),
+        "n_validate": len(chosen.validate),
+        "n_test": len(chosen.test),
+        "folder": Path(options.data.inputs_dir).name,
+        "fingerprint": store.fingerprint(),
+        "shells": {name: list(ls) for name, ls in zip(layout.species, layout.ls, strict=True)},
+    }
+    return DataParts(store, chosen, layout, provenance)
+
+
+def _stored(
+    options: TrainOptions, used: Sequence[Sample], layout: TargetLayout, inspection: Inspection
+) -> GraphStore:
+    """Return the labels of structures, in memory or on disk as the options say."""
+    graph = options.data.graph
+    moments, overlap = options.data.moments, options.model.advanced.standardize_gauge
+    if graph.storage_type != "disk" and not graph.only_save_graph:
+        return GraphStore.from_samples(
+            used, layout, with_moments=moments, with_overlap=overlap, read=inspection.item
+        )
+    paths = write_shards(
+        used,
+        layout,
+        Path(options.data.outputs_dir) / graph.dataset_name,
+        shards=graph.disk_shards_num,
+        with_moments=moments,
+        with_overlap=overlap,
+        read=inspection.item,
+    )
+    return read_shards(paths, layout, capacity=graph.disk_mem_buffer_size)
+
+
+def check_data(options: TrainOptions) -> dict[str, Any]:
+    """Read and check the data as a training would; return what was found as plain data.
+
+    Nothing is written, unless the options ask for shards.
+    """
+    parts = prepare_data(options)
+    sizes = parts.store.sizes
+    layout = parts.layout
+    irreps = "+".join(
+        f"{irrep.multiplicity}x{irrep.J}{'eo'[(irrep.J + (not irrep.natural)) % 2]}"
+        for irrep in layout.irreps
+    )
+    return {
+        **parts.provenance,
+        "atoms": [int(sizes[:, 0].min()), int(sizes[:, 0].max())],
+        "edges": [int(sizes[:, 1].min()), int(sizes[:, 1].max())],
+        **layout.to_dict(),
+        "irreps": irreps,
+    }
+
+
+def record(options: TrainOptions, chosen: Split) -> None:
+    """Write ``train.json`` and ``dataset_split.json`` into the run folder."""
+    folder = Path(options.data.outputs_dir)
+    text = json.dumps(options.to_dict(), indent=1) + "\n"
+    write_text(folder / "train.json", text, overwrite=True)
+    chosen.save(folder / "dataset_split.json", overwrite=True)
+
+
+def choose_layout(
+    options: TrainOptions,
+    calculations: Sequence[tuple[Sample, Calculation]],
+    spin: Spin | None = None,
+) -> TargetLayout:
+    """Return the targets; whether time reversal holds is looked up in the first structures.
+
+    Parameters
+    ----------
+    options
+        The quantity, and whether time reversal holds.
+    calculations
+        The structures; see `Inspection.calculations`.
+    spin
+        Treatment of spin of all of them.
+    """
+    bases: list[Basis] = [calc.basis for _, calc in calculations]
+    spin = Spin.NONE if spin is None else spin
+    layout = TargetLayout.from_bases(bases, spin, quantity=options.quantity)
+    wanted = options.model.time_reversal
+    if spin is not Spin.NONCOLLINEAR or wanted == "off":
+        return layout
+    if wanted == "auto" and any(
+        _breaks_time_reversal(calc, sample, layout) for sample, calc in calculations[:_LOOKED_AT]
+    ):
+        return layout
+    return replace(layout, time_reversal=True)
+
+
+def _breaks_time_reversal(calc: Calculation, sample: Sample, layout: TargetLayout) -> bool:
+    """Whether channels that time reversal forbids occur: Im O⁰ and Re of the spin vector."""
+    forbidden = slice(1, 5)
+    try:
+        item = label(calc, sample, layout)
+    except DockError:
+        return False  # it will be met again where the labels are read, and said there
+    parts = (item.node[:, forbidden], item.edge[:, forbidden])
+    return max(float(np.abs(part).max(initial=0.0)) for part in parts) > _REVERSAL
+
+
+def choose_split(options: TrainOptions, names: list[str]) -> Split:
+    """Return which structures are for training, validation and test.
+
+    Raises
+    ------
+    UsageError
+        When the sizes do not fit the data set, or nothing is left to train on.
+    FormatError
+        For a split file that is none, or names structures that are not there.
+    """
+    loader, continued = options.process.train.dataloader, options.process.train.continued
+    if loader.dataset_split_json:
+        return _read_split(Path(loader.dataset_split_json), names)
+    if continued.enable and not continued.new_training_data:
+        return _read_split(Path(continued.previous_output_dir) / "dataset_split.json", names)
+    n = len(names)
+    fifth = n // 5
+    validate = fifth if loader.validate_size < 0 else loader.validate_size
+    if loader.only_use_train_loss:
+        validate = 0
+    test = fifth if loader.test_size < 0 else loader.test_size
+    train = n - validate - test if loader.train_size < 0 else loader.train_size
+    if train < 1 or train + validate + test > n:
+        raise UsageError(
+            f"the data set has {n} structures; {train} for training, {validate} for validation and "
+            f"{test} for test do not fit. Change the sizes in [process.train.dataloader]."
+        )
+    order = split(names, (1.0, 0.0, 0.0), seed=options.system.random_seed).train
+    parts = (order[:train], order[train : train + validate])
+    return Split(parts[0], parts[1], order[train + validate : train + validate + test])
+
+
+def _read_split(path: Path, names: list[str]) -> Split:
+    fix = 'Write {"train": [names], "validate": [names], "test": [names]}.'
+    if not path.is_file():
+        raise MissingDataError(path.name, path.parent, fix)
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+        parts = {kind: tuple(data.get(kind, ())) for kind in ("train", "validate", "test")}
+        every = [str(name) for part in parts.values() for name in part]
+        unknown = sorted(set(every) - set(names))
+    except (OSError, ValueError, AttributeError, TypeError) as error:
+        raise FormatError(path, "no split of a data set", found=str(error), fix=fix) from error
+    if unknown or len(set(every)) != len(every) or not parts["train"]:
+        problem = f"{unknown[0]} is not in the data set" if unknown else "a name occurs twice"
+        problem = problem if parts["train"] else "it has nothing to train on"
+        raise FormatError(path, f"the split does not fit: {problem}", fix=fix)
+    return Split(parts["train"], parts["validate"], parts["test"])

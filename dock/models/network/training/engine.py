@@ -1,0 +1,170 @@
+"""The compiled step: prediction, gradient, update and average in one program."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+import optax
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from dock.models.network.config import NetworkConfig
+from dock.models.network.model import apply
+from dock.models.network.training.losses import make_errors, make_loss, mean_of
+from dock.models.network.training.optimiser import clipped, empty_norms, make_optimiser
+from dock.models.network.training.packing import Packing
+from dock.models.options.train import TrainOptions
+from dock.models.targets import TargetLayout
+
+__all__ = ["Engine", "State"]
+
+
+class State(NamedTuple):
+    """Everything that a step changes, on the device; parameters are packed, see `Packing`."""
+
+    params: Any
+    moments: Any
+    average: Any
+    norms: Any
+    step: Any
+    loss_sum: Any
+
+
+class Engine:
+    """Compiled functions of one training.
+
+    Parameters
+    ----------
+    options
+        Loss, optimiser, averaging.
+    layout, config
+        Targets and network.
+    constants
+        The part of the parameters that is not trained.
+    devices
+        More than one: each takes its share of a batch; the loss is that of the whole batch.
+    """
+
+    _copied: Any = PartitionSpec()  # type: ignore[no-untyped-call]
+    _split: Any = PartitionSpec("data")  # type: ignore[no-untyped-call]
+
+    def __init__(
+        self,
+        options: TrainOptions,
+        layout: TargetLayout,
+        config: NetworkConfig,
+        constants: Any,
+        devices: Sequence[Any],
+    ) -> None:
+        self.layout, self.config = layout, config
+        self._constants = jax.device_put(constants)
+        self._loss, self._error_sums = make_loss(options, layout), make_errors(options, layout)
+        self._train = options.process.train
+        self._freeze = self._train.continued.freeze if self._train.continued.enable else ()
+        self.n_devices = len(devices)
+        self._mesh = Mesh(np.array(devices), ("data",)) if len(devices) > 1 else None
+        self._device = devices[0]
+        whole: dict[str, Any] = {}
+        if self._mesh is not None:  # every process has all results
+            whole["out_shardings"] = NamedSharding(self._mesh, self._copied)
+        self._jitted_step = jax.jit(self._step, donate_argnums=(0,), **whole)
+        self._jitted_errors = jax.jit(self._errors, **whole)
+
+    def start(self, params: Any) -> State:
+        """Return the state before the first step; `packing` is that of these parameters."""
+        self.packing = Packing(params, self._freeze)
+        self._rule = make_optimiser(
+            self._train.optimizer, self.packing.decayed, self.packing.moving
+        )
+        params = self.packing.pack(params)
+        dtype = jax.tree.leaves(params)[0].dtype
+        state = State(
+            params,
+            jax.jit(self._rule.init)(params),  # one program instead of one for each array
+            jax.tree.map(np.array, params),
+            empty_norms(dtype),
+            np.zeros((), np.int32),
+            np.zeros((), dtype),
+        )
+        return self.placed(state)
+
+    def placed(self, state: State) -> State:
+        """Return the state on the devices, copied to each of them."""
+        where = self._device if self._mesh is None else NamedSharding(self._mesh, self._copied)
+        placed: State = jax.device_put(state, where)
+        return placed
+
+    def put(self, batch: Mapping[str, Any]) -> Any:
+        """Return a batch on the device, or stacked batches split over the devices."""
+        if self._mesh is None:
+            return batch
+        return jax.device_put(batch, NamedSharding(self._mesh, self._split))
+
+    def step(
+        self, state: State, batch: Mapping[str, Any], rate: Any, decay: Any
+    ) -> tuple[State, jax.Array]:
+        """Do one step; return the new state and the loss.
+
+        Parameters
+        ----------
+        state
+            Used up.
+        batch
+            What `put` returned.
+        rate
+            Learning rate.
+        decay
+            Share of the average that is kept.
+        """
+        kind = state.norms.dtype.type
+        done: tuple[State, jax.Array] = self._jitted_step(
+            state, self._constants, batch, kind(rate), kind(decay)
+        )
+        return done
+
+    def errors(self, params: Any, batch: Mapping[str, Any]) -> dict[str, jax.Array]:
+        """Return sums of errors of a batch with packed parameters, see `make_errors`."""
+        sums: dict[str, jax.Array] = self._jitted_errors(params, self._constants, batch)
+        return sums
+
+    # What depends on the data is an argument of the programs, no constant in them: so JAX finds
+    # them in its cache on disk whatever the data set, and the shapes alone decide.
+
+    def _shared(
+        self, params: Any, constants: Any, batch: Mapping[str, Any], sums: Callable[..., Any]
+    ) -> Any:
+        """Return sums over a batch, or over the shares of all devices."""
+        whole = {**self.packing.unpack(params), "constants": constants}
+
+        def of_share(part: Mapping[str, Any]) -> Any:
+            return sums(apply(whole, self.config, self.layout, part), part)
+
+        if self._mesh is None:
+            return of_share(batch)
+        return jax.tree.map(lambda shares: shares.sum(0), jax.vmap(of_share)(batch))
+
+    def _mean_loss(self, params: Any, constants: Any, batch: Mapping[str, Any]) -> jax.Array:
+        return mean_of(*self._shared(params, constants, batch, self._loss))
+
+    def _step(
+        self,
+        state: State,
+        constants: Any,
+        batch: Mapping[str, Any],
+        rate: jax.Array,
+        decay: jax.Array,
+    ) -> tuple[State, jax.Array]:
+        gradients = jax.value_and_grad(self._mean_loss)
+        loss, gradient = gradients(state.params, constants, batch)
+        factor = self._train.optimizer.clip_norm_factor
+        gradient, norms = clipped(gradient, state.norms, state.step, factor)
+        updates, moments = self._rule.update(gradient, state.moments, state.params)
+        params = jax.tree.map(lambda p, u: p + rate * u, state.params, updates)
+        average = optax.incremental_update(params, state.average, 1 - decay)
+        done = State(params, moments, average, norms, state.step + 1, state.loss_sum + loss)
+        return done, loss
+
+    def _errors(self, params: Any, constants: Any, batch: Mapping[str, Any]) -> Any:
+        return self._shared(params, constants, batch, self._error_sums)

@@ -1,0 +1,158 @@
+"""What a training starts from: data, closed form, statistics, network, devices."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from dock.core.arrays import FloatArray
+from dock.errors import UsageError
+from dock.models.closed_form import ClosedForm, fit_closed_form
+from dock.models.data.preparation import DataParts, prepare_data
+from dock.models.modelfile import find_model, read_model
+from dock.models.network.config import NetworkConfig
+from dock.models.network.environment import choose_devices, start_jax
+from dock.models.network.parameters import init_params
+from dock.models.network.trained import TrainedNetwork
+from dock.models.options.train import TrainOptions
+from dock.models.statistics import Statistics, find_cutoffs
+from dock.models.targets import TargetLayout
+
+__all__ = ["Setup", "make_config", "prepare"]
+
+_RADIAL_SPACING = 0.75  # Å between the Gaussians of a distance
+_FIRST_OUTPUT = 0.3  # initial outputs, in units of what the closed form leaves
+
+
+@dataclass(frozen=True, eq=False)
+class Setup:
+    """All but the arrays that change.
+
+    Attributes
+    ----------
+    data
+        The structures, and which are for what; their labels are less the closed form.
+    network
+        The network before the first step.
+    devices
+        To train on.
+    """
+
+    data: DataParts
+    network: TrainedNetwork
+    devices: list[Any]
+
+
+def prepare(options: TrainOptions) -> Setup:
+    """Read and check the data, fit the closed form, and make the network."""
+    jax = start_jax(multi_host=options.system.multi_host)
+    jax.config.update("jax_enable_x64", options.system.float_type == "fp64")
+    devices = choose_devices(options.system.device)
+    old = _old_network(options)
+    data = prepare_data(options, None if old is None else old.layout)
+    if old is None:
+        return Setup(data, _new_network(options, data), devices)
+    data.store.set_baseline(old.closed_form)
+    return Setup(data, _continued(options, old), devices)
+
+
+def _new_network(options: TrainOptions, data: DataParts) -> TrainedNetwork:
+    """Return a network with initial parameters; its first predictions are near the closed form."""
+    layout, names = data.layout, data.split.train
+    cutoffs = find_cutoffs((item.graph for item in data.items(names)), layout.n_species)
+    form: ClosedForm | None = None
+    if options.model.baseline != "none":
+        form = fit_closed_form(options.model.baseline, lambda: data.items(names), layout, cutoffs)
+    data.store.set_baseline(form)
+    statistics = Statistics.of((data.store.item(data.number[name]) for name in names), layout)
+    config = make_config(options, layout, statistics, cutoffs)
+    dtype = _dtype(options)
+    params = init_params(config, layout, statistics, options.system.random_seed, dtype)
+    for head in ("node_head", "edge_head"):
+        params[head]["out"] = [weight * dtype(_FIRST_OUTPUT) for weight in params[head]["out"]]
+    return TrainedNetwork(layout, cutoffs, statistics, form, config, params)
+
+
+def make_config(
+    options: TrainOptions, layout: TargetLayout, statistics: Statistics, cutoffs: FloatArray
+) -> NetworkConfig:
+    """Return the preset with the changes of ``[model.advanced]``, fitted to the data."""
+    advanced, train = options.model.advanced, options.process.train
+    config = NetworkConfig.preset(options.preset)
+    if advanced.net_irreps:
+        config = config.with_irreps(advanced.net_irreps)
+        if config.lmax < layout.max_J:
+            half = max(1, config.channels // 2)
+            terms = [f"{config.channels}x{J}{'eo'[J % 2]}" for J in range(layout.max_J + 1)]
+            terms += [f"{half}x{J}{'oe'[J % 2]}" for J in range(1, layout.max_J + 1)]
+            good = "+".join(terms)
+            raise UsageError(
+                f"net_irreps '{advanced.net_irreps}' ends at l = {config.lmax}, but the blocks of "
+                f"these shells hold parts up to l = {layout.max_J}. Write for example '{good}'."
+            )
+    longest = float(max(statistics.longest.max(), cutoffs.max(), 1.0))
+    reach = advanced.gaussian_basis_rmax or max(8.0, 1.1 * longest)
+    changes: dict[str, Any] = {
+        "n_blocks": advanced.num_blocks,
+        "n_heads": advanced.num_heads,
+        "self_product": advanced.self_product,
+        "hidden": advanced.hidden,
+        "radial_hidden": advanced.radial_hidden,
+        "n_radial": advanced.n_radial or math.ceil(reach / _RADIAL_SPACING) + 1,
+    }
+    config = replace(
+        config, **{name: value for name, value in changes.items() if value is not None}
+    )
+    return replace(
+        config,
+        lmax=max(config.lmax, layout.max_J) if not advanced.net_irreps else config.lmax,
+        radial_reach=reach,
+        cutoffs=tuple(cutoffs.tolist()),
+        mean_degree=statistics.mean_degree,
+        moments=options.data.moments,
+        remat=train.do_remat,
+    )
+
+
+def _dtype(options: TrainOptions) -> type[np.float32 | np.float64]:
+    return np.float64 if options.system.float_type == "fp64" else np.float32
+
+
+def _old_network(options: TrainOptions) -> TrainedNetwork | None:
+    """Return the network to start from, or None.
+
+    Raises
+    ------
+    UsageError
+        When the model has no network, or one with other inputs.
+    """
+    continued = options.process.train.continued
+    if not continued.enable:
+        return None
+    path = find_model(continued.previous_output_dir, continued.load_model_type)
+    network = TrainedNetwork.of(read_model(path))
+    if network is None:
+        raise UsageError(f"{path}: this model has no network to go on with.")
+    if network.config.moments != options.data.moments:
+        raise UsageError(
+            f"{path}: the model was trained with moments = {str(network.config.moments).lower()}; "
+            "write the same in [data]."
+        )
+    return network
+
+
+def _continued(options: TrainOptions, old: TrainedNetwork) -> TrainedNetwork:
+    """Return the network to start from in the precision of the options."""
+    import jax
+
+    dtype = _dtype(options)
+
+    def cast(leaf: Any) -> Any:
+        array = np.asarray(leaf)
+        return array.astype(dtype) if array.dtype.kind == "f" else array
+
+    config = replace(old.config, remat=options.process.train.do_remat)
+    return replace(old, config=config, params=jax.tree.map(cast, old.params))

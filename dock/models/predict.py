@@ -1,0 +1,443 @@
+"""Predictions for folders and structure files: overlaps where they lack, files, reports."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from dock._version import __version__
+from dock.converters.batch import Outcome, Report as BatchReport
+from dock.converters.deeph.blockfile import read_attributes, read_pairs, write_matrix
+from dock.converters.deeph.dataset import find_structures
+from dock.converters.deeph.folder import FILES, PREDICTION, Head, read_head
+from dock.converters.deeph.info import FORMAT_VERSION, read_info
+from dock.core.arrays import FloatArray, NumberArray
+from dock.core.matrix import AOMatrix
+from dock.core.pairs import Pairs
+from dock.core.spin import Spin
+from dock.core.structure import Structure
+from dock.errors import DockError, MissingDataError, OutputError, UsageError
+from dock.io.files import prepare_folder, write_text
+from dock.io.hdf5 import new_hdf5
+from dock.io.progress import Progress, Report
+from dock.models.backend import Model, PairsOfBasis, Pattern, Scope
+from dock.models.coverage import cover
+from dock.models.data.moments import MOMENTS_FILE, moments_of
+from dock.overlap_folder import OverlapJob, OverlapTarget
+
+__all__ = [
+    "PredictionJob",
+    "Target",
+    "failures",
+    "find_targets",
+    "predict",
+    "prediction_file",
+]
+
+REPORT = "prediction.json"
+
+
+class Target(NamedTuple):
+    """One structure and where its prediction goes.
+
+    Attributes
+    ----------
+    source
+        A unified folder or a structure file.
+    folder
+        Where the prediction is written.
+    """
+
+    source: Path
+    folder: Path
+
+
+@dataclass(frozen=True)
+class PredictionJob:
+    """How predictions are made and written.
+
+    Attributes
+    ----------
+    basis
+        Folder of basis files, to compute overlaps that are not there; None without.
+    code, species
+        Whose basis files; OpenMX: the basis of each species.
+    single_precision
+        Store 32-bit numbers.
+    overwrite
+        Replace predictions of another model, and overlaps.
+    jobs
+        Threads of the overlaps.
+    command, note
+        Kept in the files.
+    """
+
+    basis: Path | None = None
+    code: str = "auto"
+    species: Mapping[str, str] = field(default_factory=dict)
+    single_precision: bool = False
+    overwrite: bool = False
+    jobs: int | None = None
+    command: str = ""
+    note: str = ""
+
+
+def find_targets(inputs: Sequence[str | Path], output: str | Path | None = None) -> list[Target]:
+    """Return the structures among inputs and where their predictions go.
+
+    Parameters
+    ----------
+    inputs
+        Unified folders, folders that hold such, and structure files.
+    output
+        One structure is written to it, several below it; None for beside each structure.
+
+    Raises
+    ------
+    MissingDataError
+        When an input is not there or holds no structure.
+    UsageError
+        When two structures would be written to one place.
+    """
+    sources: list[tuple[Path, str]] = []
+    for entry in inputs:
+        path = Path(entry)
+        if not path.exists():
+            raise MissingDataError("the structure", path, "Check the path.")
+        if path.is_file():
+            sources.append((path, path.parent.name if path.name == "POSCAR" else path.stem))
+        elif (path / "POSCAR").is_file():
+            sources.append((path, path.resolve().name))
+        else:
+            root, names = find_structures(path)
+            sources += [(root / name, name) for name in names]
+    if output is None:
+        found = [Target(path, path if path.is_dir() else path.parent) for path, _ in sources]
+    elif len(sources) == 1:
+        found = [Target(sources[0][0], Path(output))]
+    else:
+        found = [Target(path, Path(output) / name) for path, name in sources]
+    places: dict[Path, Path] = {}
+    for target in found:
+        other = places.setdefault(target.folder.resolve(), target.source)
+        if other != target.source:
+            raise UsageError(
+                f"{other} and {target.source} would both be written to {target.folder}: give them "
+                "different names, or predict them one by one into folders of their own."
+            )
+    return found
+
+
+def prediction_file(model: Model) -> str:
+    """Return the file name of a model's predictions, such as ``hamiltonian_pred.h5``."""
+    quantity = model.scope.layout.quantity
+    return PREDICTION if quantity == "hamiltonian" else FILES[quantity].replace(".h5", "_pred.h5")
+
+
+def predict(
+    models: Sequence[Model],
+    targets: Sequence[Target],
+    job: PredictionJob | None = None,
+    progress: Report = None,
+) -> BatchReport:
+    """Predict the matrices of many structures and write them.
+
+    Parameters
+    ----------
+    models
+        One, or several of the same targets: their mean is written, and their spread into
+        ``uncertainty.h5``.
+    targets
+        From `find_targets`.
+    job
+        Details.
+    progress
+        Told the structures done and their number.
+
+    Returns
+    -------
+    Report
+        A structure that fails does not stop the others.
+
+    Raises
+    ------
+    UsageError
+        When the models of an ensemble predict different things.
+    """
+    job = job or PredictionJob()
+    _require_alike(models)
+    steps = Progress.of(progress)
+    steps.start(len(targets))
+    outcomes = []
+    for target in targets:
+        begin = time.monotonic()
+        try:
+            outcome = _predicted(models, target, job)
+        except DockError as error:
+            outcome = Outcome(str(target.source), str(target.folder), "failed", str(error), 2)
+        outcomes.append(replace(outcome, seconds=time.monotonic() - begin))
+        steps.advance()
+    return BatchReport(tuple(outcomes))
+
+
+def _require_alike(models: Sequence[Model]) -> None:
+    """Refuse an ensemble whose members predict different things."""
+    facts = [model.scope.layout.to_dict() for model in models]
+    for other in facts[1:]:
+        for name in ("quantity", "species", "ls", "spin", "time_reversal"):
+            if other[name] != facts[0][name]:
+                raise UsageError(
+                    f"the models of an ensemble must agree; {name} is {facts[0][name]} in the "
+                    f"first and {other[name]} in another."
+                )
+
+
+class _Request(NamedTuple):
+    """A structure ready to be predicted."""
+
+    structure: Structure
+    pattern: Pattern
+    moments: FloatArray | None
+    notes: list[str]
+
+
+def _predicted(models: Sequence[Model], target: Target, job: PredictionJob) -> Outcome:
+    """Predict one structure and write what belongs to it."""
+    begin = time.monotonic()
+    marks = "+".join(model.scope.fingerprint for model in models)
+    place = target.folder / prediction_file(models[0])
+    if place.is_file() and not job.overwrite:
+        if marks and read_attributes(place).get("model") == marks:
+            return Outcome(str(target.source), str(target.folder), "skipped")
+        raise OutputError(
+            f"{place}: exists already, made by another model. Pass overwrite=True to replace it."
+        )
+    request = _prepare(models[0].scope, target, job)
+    matrix, spread = _mean(models, request)
+    report: dict[str, Any] = {
+        "source": str(target.source),
+        "models": marks.split("+"),
+        "dock_version": __version__,
+        "command": job.command,
+        "atoms": request.structure.n_atoms,
+        "pairs": len(matrix.pairs),
+        "notes": request.notes,
+        "seconds": 0.0,
+    }
+    if job.note:
+        report["note"] = job.note
+    written = []
+    if spread is not None:
+        report["uncertainty"] = _spread_summary(matrix, spread)
+        written.append(_write_spread(target.folder, matrix, spread, overwrite=job.overwrite))
+    write_matrix(
+        place,
+        matrix,
+        _attributes(matrix, marks),
+        single_precision=job.single_precision,
+        overwrite=job.overwrite,
+    )
+    report["seconds"] = round(time.monotonic() - begin, 3)
+    write_text(target.folder / REPORT, json.dumps(report, indent=1) + "\n", overwrite=True)
+    files = (*written, str(place), str(target.folder / REPORT))
+    return Outcome(str(target.source), str(target.folder), "done", files=files)
+
+
+def _attributes(matrix: AOMatrix, marks: str) -> dict[str, Any]:
+    """Return the attributes of a prediction's file."""
+    return {
+        "dock_format_version": FORMAT_VERSION,
+        "quantity": matrix.quantity,
+        "unit": matrix.facts.unit,
+        "spin": matrix.spin.value,
+        "source_code": f"dock model {marks}",
+        "written_by": f"dock {__version__}",
+        "model": marks,
+    }
+
+
+# ---------------------------------------------------------------------- what goes in
+
+
+def _prepare(scope: Scope, target: Target, job: PredictionJob) -> _Request:
+    """Read the structure and its pattern once; make the target folder complete but the result."""
+    source = target.source
+    spin = scope.layout.spin
+    overlap = source / "overlap.h5"
+    if source.is_dir() and overlap.is_file():
+        head = read_head(source)
+        _refuse_other_spin(head, target.folder, spin)
+        pairs = read_pairs(overlap, head.structure.n_atoms)
+        is_new = False
+    else:
+        head, pairs, is_new = _with_overlap(scope, target, job)
+    coverage = cover(scope, head.structure, PairsOfBasis(head.basis, pairs))
+    moments = None
+    if scope.takes_moments:
+        beside = source if source.is_dir() else source.parent
+        has_own = (head.folder / MOMENTS_FILE).is_file()
+        moments = moments_of(head.folder if has_own else beside, head.calculation())
+    if is_new or target.folder.resolve() != source.resolve():
+        _complete(head, target, spin, overwrite=job.overwrite)
+    return _Request(head.structure, coverage.pattern, moments, coverage.notes)
+
+
+def _refuse_other_spin(head: Head, folder: Path, spin: Spin) -> None:
+    """Refuse to put spin matrices into a folder that says it has none, and the reverse."""
+    stated = head.info.spin
+    if folder.resolve() == head.folder.resolve() and stated not in (None, spin):
+        raise UsageError(
+            f"{head.folder / 'info.json'}: the folder has spin '{stated.value}', the model "
+            f"'{spin.value}'. Give another folder for the output; nothing here was changed."
+        )
+
+
+def _with_overlap(scope: Scope, target: Target, job: PredictionJob) -> tuple[Head, Pairs, bool]:
+    """Compute the overlap of a structure into the target folder, unless it was left there before.
+
+    Returns
+    -------
+    head, pairs
+        Of the target folder.
+    is_new
+        Whether its info.json was written now, and knows nothing of the prediction.
+    """
+    source = target.source
+    if job.basis is None:
+        raise MissingDataError(
+            "overlap.h5",
+            source,
+            "It gives the pairs of atoms: compute it with dock compute-overlap, or give the folder "
+            "of the basis files.",
+        )
+    place = OverlapTarget(target.folder, "overlap.h5")
+    if place.file("overlap").is_file() and not job.overwrite:
+        head = read_head(target.folder)
+        return head, read_pairs(place.file("overlap"), head.structure.n_atoms), False
+    had_info = (target.folder / "info.json").is_file()
+    overlap = OverlapJob.prepare(
+        source / "POSCAR" if source.is_dir() else source,
+        job.basis,
+        place,
+        code=job.code,
+        strings=job.species,
+    )
+    if overlap.has_projectors and _reaches_further(scope, overlap):
+        overlap = overlap.through_projectors()
+    overlap.write(place, overwrite=job.overwrite, jobs=job.jobs)
+    structure = overlap.integrals.structure
+    info = read_info(target.folder / "info.json")
+    head = Head.of(target.folder, info, structure.relabel(structure.symbols))
+    return head, overlap.integrals.pairs, not had_info
+
+
+def _reaches_further(scope: Scope, overlap: OverlapJob) -> bool:
+    """Whether the training data have pairs beyond the reach of the orbitals."""
+    from dock.overlap.neighbours import orbital_cutoffs
+
+    if scope.longest is None:
+        return False
+    radii = orbital_cutoffs(overlap.integrals.basis)
+    reach = np.array([radii.get(label, np.inf) for label in scope.layout.species])
+    together = (reach[:, None] + reach[None, :]).reshape(-1)
+    return bool(np.any(scope.longest > together + 1e-6))
+
+
+def _complete(head: Head, target: Target, spin: Spin, *, overwrite: bool) -> None:
+    """Give the target POSCAR, overlap.h5 and an info.json with the spin of the prediction."""
+    folder = target.folder
+    prepare_folder(folder)
+    if head.folder.resolve() != folder.resolve():
+        for name in ("POSCAR", "overlap.h5"):
+            place = folder / name
+            if place.exists() and not overwrite:
+                continue
+            place.unlink(missing_ok=True)
+            _link(head.folder / name, place)
+        if (target.source / MOMENTS_FILE).is_file():
+            shutil.copyfile(target.source / MOMENTS_FILE, folder / MOMENTS_FILE)
+    own = {**head.info.own, "spin": spin.value}
+    info = replace(head.info, spinful=spin is not Spin.NONE, fermi_level=None, own=own)
+    text = info.to_json(head.structure, head.basis)
+    write_text(folder / "info.json", text, overwrite=True)
+
+
+def _link(source: Path, target: Path) -> None:
+    """Link a file, or copy it where links are not possible."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
+
+
+# ---------------------------------------------------------------------- what comes out
+
+
+def _mean(models: Sequence[Model], request: _Request) -> tuple[AOMatrix, FloatArray | None]:
+    """Return the mean of the models' predictions, and the spread of each pair's block."""
+    arguments = (request.structure, request.pattern, request.moments)
+    first = models[0].predict(*arguments)
+    if len(models) == 1:
+        return first, None
+    mean: NumberArray = np.array(first.entries)
+    squares = np.zeros(mean.shape[1])
+    for count, model in enumerate(models[1:], 2):
+        entries = model.predict(*arguments).entries
+        change = entries - mean
+        mean = mean + change / count
+        squares += (change * (entries - mean).conj()).real.sum(axis=0)
+    matrix = AOMatrix(first.quantity, first.structure, first.basis, first.pairs, first.spin, mean)
+    variance = squares / (len(models) - 1) / len(mean)
+    starts = matrix.layout.starts
+    sums = np.add.reduceat(variance, starts[:-1])
+    return matrix, np.sqrt(sums / np.diff(starts))
+
+
+def _spread_summary(matrix: AOMatrix, spread: FloatArray) -> dict[str, Any]:
+    """Return the spread over all, the worst pair, and by pair of elements, in the unit."""
+    labels = np.array(matrix.basis.labels)
+    names = np.char.add(np.char.add(labels[matrix.pairs.i], "-"), labels[matrix.pairs.j])
+    sizes = np.diff(matrix.layout.starts)
+
+    def rms(chosen: Any) -> float:
+        return float(np.sqrt(np.average(spread[chosen] ** 2, weights=sizes[chosen])))
+
+    worst = int(np.argmax(spread))
+    return {
+        "unit": matrix.facts.unit,
+        "rms": rms(slice(None)),
+        "largest": float(spread[worst]),
+        "largest_at": matrix.pairs.describe(worst),
+        "pairs": {str(name): rms(names == name) for name in np.unique(names)},
+    }
+
+
+def _write_spread(folder: Path, matrix: AOMatrix, spread: FloatArray, *, overwrite: bool) -> str:
+    """Write the spread of each pair's block."""
+    path = folder / "uncertainty.h5"
+    pairs = matrix.pairs
+    with new_hdf5(path, overwrite=overwrite) as file:
+        file["atom_pairs"] = np.column_stack([pairs.R, pairs.i, pairs.j]).astype(np.int64)
+        file["spread"] = spread
+        file.attrs["unit"] = matrix.facts.unit
+        file.attrs["meaning"] = "root mean square over a block of the models' standard deviation"
+    return str(path)
+
+
+def failures(report: BatchReport) -> Iterator[str]:
+    """Yield a sentence for each structure that failed."""
+    for outcome in report.outcomes:
+        if outcome.status == "failed":
+            reason = outcome.reason
+            yield reason if outcome.source in reason else f"{outcome.source}: {reason}"
+
+
+infer, InferJob = predict, PredictionJob  # names of earlier versions
