@@ -79,6 +79,6 @@ def export(path: Path, output: Path, *, overwrite: bool) -> None:
     dock infer takes the file like any model, with no network code; other programs run it through
     jax.export.deserialize.
     """
-    from dock.models.inference.export import export_model
+    from dock.models.network.inference.export import export_model
 
     click.echo(str(export_model(path, output, overwrite=overwrite)))
