@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import inspect
 import pkgutil
 import re
 import shutil
@@ -306,8 +307,8 @@ def _documented(module: ModuleType) -> list[str]:
     ]
     if not hasattr(module, "__path__"):
         return list(getattr(module, "__all__", []))
-    if _is_code(module):
-        return names
+    if _is_code(module):  # read and write are the format's load and save, shown with Format
+        return [name for name in names if not inspect.ismethod(getattr(module, name))]
     homes = {name: getattr(getattr(module, name), "__module__", "") for name in names}
     return [
         name
