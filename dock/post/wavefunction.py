@@ -158,11 +158,13 @@ class Coefficients(Result):
         return super().files(path)
 
     def rows(self) -> list[tuple[str, str]]:
-        """Return k-points, states and spin in words."""
+        """Return k-points, bands, states and spin in words."""
         names = self.names
+        named = f": {', '.join(names)}" if len(names) <= _MOST_NAMED else ""
         return [
             ("k-points", str(len(self.kpoints))),
-            ("states", ", ".join(names) if len(names) <= _MOST_NAMED else f"{len(names)} at each"),
+            ("bands", str(len(self.bands))),
+            ("states", f"{len(names)} at a k-point{named}"),
             ("spin", self.spin.value),
         ]
 
@@ -293,7 +295,8 @@ class GridStates(GridFields):
         k = " ".join(f"{x:.4f}" for x in self.k_frac)
         rows = [("grid", f"{shape}, {self.grid.n_points} points"), ("k-point", f"({k})")]
         for name, energy, norm in zip(self.names, self.energies, self.norms, strict=True):
-            rows.append((name, f"{energy:.6f} eV, norm {norm:.6f}"))
+            words = name.replace("band", "band ").replace("_", " ")
+            rows.append((words, f"{energy:.6f} eV, norm {norm:.6f}"))
         return rows
 
     def draw(self, axes: Any, *, state: int = 0, axis: int = 2) -> None:

@@ -12,12 +12,10 @@ from synthetic import neighbour_pairs, random_hermitian, random_structure
 
 import dock
 import dock.cli
-from dock.core.basis import Basis, Shell
 from dock.core.spin import Spin
-from dock.errors import FormatError, LayoutError, MissingDataError, OutputError, UsageError
-from dock.grid.cube_xsf import read_cube, write_cube
-from dock.grid.grid import Grid, make_grid, orbital_tables, with_radials
-from dock.overlap.radial import gaussian_radial, interpolate
+from dock.errors import LayoutError, MissingDataError, OutputError, UsageError
+from dock.grid.cube_xsf import read_cube
+from dock.grid.grid import Grid, make_grid, with_radials
 from dock.post.density_grid import (
     GridDensity,
     charge_density,
@@ -301,17 +299,6 @@ def test_density_agrees_with_sisl_at_every_point(shared, system):
     assert np.abs(np.asarray(theirs.grid) - ours).max() < 2e-6 * ours.max()
 
 
-def test_radial_tables_are_the_functions_at_every_radius():
-    basis = gaussian_basis(("C",), lmax=3)
-    tables = orbital_tables(basis)
-    for n, shell in enumerate(basis.shells["C"]):
-        r = np.arange(len(tables.values[n])) * tables.steps[n]
-        exact = interpolate(shell.radial, shell.l, r)[0]
-        assert np.abs(tables.values[n] * r**shell.l - exact).max() < 1e-9
-        # The quotient R/r^l of a Gaussian is its value at the origin times a Gaussian.
-        assert tables.values[n][0] == pytest.approx(tables.values[n][5], rel=1e-3)
-
-
 @pytest.fixture
 def density():
     calc = model()
@@ -437,24 +424,3 @@ def test_bad_input(tmp_path):
     model_calc = model()
     with pytest.raises(UsageError, match="density matrix"):
         charge_density(model_calc.require("S"), make_grid(model_calc.structure, (4, 4, 4)))
-    for shape in ((4, 4), (0, 4, 4), (2000, 2000, 2000)):
-        with pytest.raises(UsageError, match="grid"):
-            make_grid(calc.structure, shape)
-    with pytest.raises(UsageError, match="spacing"):
-        make_grid(calc.structure, spacing=-1)
-    with pytest.raises(UsageError, match="not both"):
-        make_grid(calc.structure, (4, 4, 4), spacing=1)
-    with pytest.raises(UsageError, match="grid"):
-        Grid(calc.structure, (1.5, 2, 2))
-    cube = tmp_path / "x.cube"
-    write_cube(cube, calc.structure, np.ones((3, 4, 7)))
-    whole = cube.read_text()
-    for end in (0, 30, 200, len(whole) - 20):
-        cube.write_text(whole[:end])
-        with pytest.raises(FormatError, match="cube"):
-            read_cube(cube)
-    with pytest.raises(UsageError, match="finite real"):
-        write_cube(tmp_path / "y.cube", calc.structure, np.full((2, 2, 2), np.nan))
-    huge = Basis({"C": (Shell(7, radial=gaussian_radial(7, 1.0)),)}, ("C",))
-    with pytest.raises(UsageError, match="l = 7"):
-        orbital_tables(huge)
