@@ -26,7 +26,7 @@ __all__ = ["charge_density"]
 More examples:
   dock charge-density run --basis pao -o rho.cube --spacing 0.1
   dock charge-density run --basis ions --window -1 0 -o ldos.cube     local density of states
-  dock charge-density si_deeph --basis pao --set Si=Si7.0-s2p2d1 --mesh 8 8 8
+  dock charge-density si_deeph --basis pao --species Si=Si7.0-s2p2d1 --mesh 8 8 8
 """,
 )
 @path_argument

@@ -329,26 +329,24 @@ class GridOptions:
 
 def _grid(
     basis: Path | None,
+    species: Sequence[str],
     settings: Sequence[str],
     shape: tuple[int, int, int] | None,
     spacing: float | None,
 ) -> GridOptions:
-    return GridOptions(basis, parse_settings(settings), shape or None, spacing)
+    strings = {**parse_settings(settings), **parse_settings(species, "--species")}
+    return GridOptions(basis, strings, shape or None, spacing)
 
 
 grid_options = _grouped(
     "grid",
-    ("basis", "settings", "grid", "spacing"),
+    ("basis", "species", "settings", "grid", "spacing"),
     _grid,
     [
+        basis_option,
+        species_option,
         click.option(
-            "--basis",
-            type=click.Path(path_type=Path),
-            metavar="DIR",
-            help="The code's basis files: the orbitals in space.",
-        ),
-        click.option(
-            "--set", "settings", multiple=True, metavar="C=C6.0-s2p2d1", help="OpenMX's basis."
+            "--set", "settings", multiple=True, metavar="X=BASIS", help="The same as --species."
         ),
         click.option(
             "--grid", type=int, nargs=3, metavar="N1 N2 N3", help="Numbers of grid points."

@@ -142,7 +142,7 @@ class GridBlocks:
         steps.start(len(boxes))
         near = self._images_near(boxes)
 
-        def one(number: int) -> tuple[tuple[slice, slice, slice], T] | None:
+        def work_on(number: int) -> tuple[tuple[slice, slice, slice], T] | None:
             if len(near[number][0]) == 0:
                 return None
             block = self._block(boxes[number], *near[number])
@@ -157,7 +157,7 @@ class GridBlocks:
         ):
             for _ in range(len(boxes)):
                 while submitted < len(boxes) and len(waiting) < 2 * workers:
-                    waiting.append(pool.submit(one, submitted))
+                    waiting.append(pool.submit(work_on, submitted))
                     submitted += 1
                 result = waiting.popleft().result()
                 steps.advance()
@@ -192,13 +192,13 @@ class GridBlocks:
         corners = np.array(list(product((-0.5, 0.5), repeat=3)))
         spans = (high - low)[:, None, :] * corners
         radius = np.linalg.norm(spans @ self.grid.steps, axis=-1).max(axis=1)
-        found = tree.query_ball_point(middle, radius + reach.max(), return_sorted=True)
+        nearby = tree.query_ball_point(middle, radius + reach.max(), return_sorted=True)
         result = []
-        for number, candidates in enumerate(found):
-            chosen = np.array(candidates, dtype=np.int64)
-            apart = np.linalg.norm(centres[chosen] - middle[number], axis=1)
-            chosen = chosen[apart < reach[atoms[chosen]] + radius[number]]
-            result.append((atoms[chosen], lattice[chosen]))
+        for number, candidates in enumerate(nearby):
+            images = np.array(candidates, dtype=np.int64)
+            apart = np.linalg.norm(centres[images] - middle[number], axis=1)
+            images = images[apart < reach[atoms[images]] + radius[number]]
+            result.append((atoms[images], lattice[images]))
         return result
 
     def _block(

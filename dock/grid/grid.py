@@ -279,13 +279,13 @@ def with_radials(
     """
     from dock.converters.basis_files import basis_for, read_basis_folder
 
-    found = basis_for(calc.structure, read_basis_folder(folder, code, strings=strings))
-    if not found.is_same(calc.basis):
+    given = basis_for(calc.structure, read_basis_folder(folder, code, strings=strings))
+    if not given.is_same(calc.basis):
         words = "; ".join(
-            f"{label}: {list(found.ls(label))} in the files, {list(calc.basis.ls(label))} in the "
+            f"{label}: {list(given.ls(label))} in the files, {list(calc.basis.ls(label))} in the "
             "matrices"
             for label in calc.basis.species
-            if found.ls(label) != calc.basis.ls(label)
+            if given.ls(label) != calc.basis.ls(label)
         )
         raise LayoutError(
             f"{folder}: the basis files have other shells than the matrices ({words}). Give those "
@@ -294,7 +294,7 @@ def with_radials(
     shells = {
         label: tuple(
             Shell(old.l, old.label, new.radial)
-            for old, new in zip(calc.basis.shells[label], found.shells[label], strict=True)
+            for old, new in zip(calc.basis.shells[label], given.shells[label], strict=True)
         )
         for label in calc.basis.species
     }

@@ -443,14 +443,13 @@ def states_on_grid(
     if not 0 <= kpoint < len(expansion.kpoints):
         raise UsageError(f"there are k-points 0 to {len(expansion.kpoints) - 1}, found {kpoint}.")
     k = expansion.kpoints[kpoint]
-    chosen = expansion.vectors[:, kpoint][wanted]
-    n_parts = chosen.shape[1] // basis.n_orbitals
-    flat = chosen.reshape(-1, basis.n_orbitals)
+    vectors = expansion.vectors[:, kpoint][wanted]
+    n_parts = vectors.shape[1] // basis.n_orbitals
+    flat = vectors.reshape(-1, basis.n_orbitals)
     _require_room(
         16 * len(flat) * grid.n_points, "Choose fewer states (bands=…), or a wider spacing=X."
     )
     values = np.zeros((len(flat), *grid.shape), dtype=np.complex128)
-    blocks = GridBlocks.of(grid, basis)
     inverse = np.linalg.inv(grid.structure.cell)
 
     def work(block: Block) -> NDArray[np.complex128]:
@@ -464,7 +463,7 @@ def states_on_grid(
             out *= np.exp(-2j * np.pi * (block.points @ inverse @ k))
         return out
 
-    for place, part in blocks.map(work, jobs=jobs, progress=progress):
+    for place, part in GridBlocks.of(grid, basis).map(work, jobs=jobs, progress=progress):
         shape = tuple(edge.stop - edge.start for edge in place)
         values[(slice(None), *place)] = part.reshape(len(flat), *shape)
     channels, places = np.nonzero(wanted)
@@ -474,7 +473,7 @@ def states_on_grid(
         expansion.energies[:, kpoint][wanted],
         expansion.bands[places],
         channels,
-        values.reshape(len(chosen), n_parts, *grid.shape),
+        values.reshape(len(vectors), n_parts, *grid.shape),
         periodic,
         expansion.fermi_level,
         len(expansion.energies) == 2,

@@ -405,6 +405,9 @@ def test_command(shared, tmp_path):
     refused(cli(*unified), "C=C6.0-s2p2d1")
     answer = cli(*unified, "--set", "O=O5.0-s2p1", "--set", "H=H5.0-s2p1", "--json")
     assert json.loads(answer.out)["expected_electrons"] == pytest.approx(8, abs=1e-6)
+    species = ("--species", "O=O5.0-s2p1", "--species", "H=H5.0-s2p1", "--overwrite", "--json")
+    assert cli(*unified, *species).out == answer.out
+    refused(cli(*unified, "--species", "O"), "--species takes name=value")
     calc = dock.read(tmp_path / "u")
     wrong = {"O": "O5.0-s1p1", "H": "H5.0-s1"}
     with pytest.raises(LayoutError, match="other shells"):

@@ -72,9 +72,9 @@ class Contour:
         if poles is not None:
             return cls._of(width, reach, max(2, poles))
         for number in range(12, _MOST, 4):
-            found = cls._of(width, reach, number)
-            if found.error <= tolerance:
-                return found
+            contour = cls._of(width, reach, number)
+            if contour.error <= tolerance:
+                return contour
         raise ConvergenceError(
             f"{_MOST} poles do not represent the Fermi function to {tolerance:g} over {depth:g} "
             f"eV at k_B T = {width:g} eV. Raise the temperature."
@@ -101,10 +101,10 @@ class Contour:
         shifts = np.concatenate([right, -right.conj()])
         steps = np.concatenate([step, step.conj()]) / (2j * np.pi)
         kept = np.abs(_fermi(beta * shifts) * steps) > 1e-15
-        found = cls(shifts[kept], steps[kept], beta, 0.0)
+        contour = cls(shifts[kept], steps[kept], beta, 0.0)
         x = np.concatenate([np.linspace(-reach, reach, 2001), width * np.linspace(-30, 30, 601)])
-        error = float(np.abs(found.fermi(x) - _fermi(beta * x).real).max())
-        return cls(found.shifts, found.steps, beta, error)
+        error = float(np.abs(contour.fermi(x) - _fermi(beta * x).real).max())
+        return cls(contour.shifts, contour.steps, beta, error)
 
 
 def _circle(

@@ -109,13 +109,13 @@ def _cut(
         balanced = np.minimum(before, after) > 0
     if not balanced.any():
         return nothing, piece, nothing
-    chosen = int(np.where(balanced, weight, np.inf).argmin())
-    between = numbers == chosen
+    cut = int(np.where(balanced, weight, np.inf).argmin())
+    between = numbers == cut
     # Atoms of the level that touch nothing beyond it belong to the near side.
-    touches = part @ (numbers > chosen).astype(np.float64) > 0
+    touches = part @ (numbers > cut).astype(np.float64) > 0
     between &= touches
-    near = (numbers <= chosen) & ~between
-    return piece[near], piece[between], piece[numbers > chosen]
+    near = (numbers <= cut) & ~between
+    return piece[near], piece[between], piece[numbers > cut]
 
 
 def _levels(
@@ -124,8 +124,8 @@ def _levels(
     """Return breadth-first distances from an atom."""
     from scipy.sparse.csgraph import dijkstra
 
-    found: NDArray[np.float64] = dijkstra(graph, indices=start, unweighted=True)
-    return np.where(np.isinf(found), inf, found)
+    steps: NDArray[np.float64] = dijkstra(graph, indices=start, unweighted=True)
+    return np.where(np.isinf(steps), inf, steps)
 
 
 def _link(nodes: list[Node], graph: scipy.sparse.csr_array) -> None:

@@ -238,8 +238,8 @@ def _transposed_positions(
 ) -> NDArray[np.int64]:
     """Return, for each entry (i, j) of a sorted CSR pattern, the position of (j, i)."""
     keys = rows * n + cols
-    wanted = cols * n + rows
-    found = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
-    if not np.array_equal(keys[found], wanted):
+    mirrored = cols * n + rows
+    place = np.minimum(np.searchsorted(keys, mirrored), len(keys) - 1)
+    if not np.array_equal(keys[place], mirrored):
         raise SolverError("the sparse pattern is not symmetric: some pair lacks its partner.")
-    return found
+    return place
