@@ -50,6 +50,7 @@ MOVED = {
     "dock.post.evaluate": "dock.evaluate.structure",
     "dock.post.evaluate_blocks": "dock.evaluate.blocks",
     "dock.post.evaluate_set": "dock.evaluate.report",
+    "dock.post.fermi_files": "dock.states.spectrum",
     "dock.post.gap": "dock.states.gap",
     "dock.post.gauge": "dock.post.align",
     "dock.post.grid": "dock.grid.grid",

@@ -42,32 +42,43 @@ KEYS: dict[str, str] = {
     "atoms_by_element": "number of atoms of each element",
     "band_energy_eV": "sum of occupation × energy per cell, which is Tr(ρH)",
     "bands": "numbers of the bands, from 1",
+    "capacity": "electrons per cell that all states hold",
     "cbm": "conduction band minimum: energy_eV, k_frac, band, spin",
     "columns": "what the columns of a dataset are",
+    "counted_electrons": "electrons per cell that the method counts up to the Fermi level",
     "difference_eV": "largest and mean deviation from what was compared",
     "direct_gap_eV": "smallest vertical gap",
     "distance_1_per_A_without_2pi": "length along the path",
+    "dos_1_per_eV": "density of states per cell: spin channel, energy",
     "edges_per_atom": "pairs of atoms over atoms; over a set its min, mean, max and sum",
     "element_pairs": "errors of each pair of elements, and of their shells",
     "element_pairs_mae_eV": "mean deviation of H of each pair of elements",
     "elements": "elements: their names, atoms or errors",
+    "emax_eV": "highest energy of the grid, from the Fermi level",
+    "emin_eV": "lowest energy of the grid, from the Fermi level",
     "energies_eV": "energies, absolute: spin channel, k-point, band",
+    "energies_relative_eV": "energies of a grid, from the Fermi level",
+    "entropy_energy_eV": "the −TS term of the smearing per cell",
     "exit_code": "exit code of what failed",
     "expected_electrons": "Tr(ρS), which a density on a grid must integrate to",
     "failed": "what failed, and why",
     "fermi_level_eV": "Fermi level, absolute; the middle of the gap of an insulator",
-    "fermi_source": "where the Fermi level is from: given, mid-gap or unknown",
+    "fermi_source": "where the Fermi level is from: given, mid-gap, counted or unknown",
     "files": "files that were written",
+    "fingerprint": "hash of H, S, mesh and threshold",
     "first_band": "number of the first band, from 1",
     "formula": "formula of the structure; of the primitive cell where a supercell is unfolded",
     "function": "psi, or its periodic part u",
     "gap_eV": "band gap, 0 for a metal",
     "group_names": "parts of the structure",
     "improper": "whether a rotation goes with an inversion",
+    "integral_over_energies": "electrons per cell that the states of the grid hold",
     "integrals": "integral of each part over the cell: electrons, spin moments in μ_B",
     "k_frac": "one k-point, fractional",
+    "k_weights": "shares of the k-points in the mesh",
     "kind": "insulator, metal or unknown",
     "kmesh": "numbers of k-points along the reciprocal vectors",
+    "kmesh_shift": "shift of the mesh in its steps",
     "kpoints_frac": "k-points, fractional",
     "largest_eV": "largest deviation of all copies",
     "largest_front": "rows of the largest dense piece of the sparse elimination",
@@ -97,21 +108,23 @@ KEYS: dict[str, str] = {
     "n_copies": "rotated copies",
     "n_edges": "pairs of atoms (R, i, j), both directions; over a set its min, mean, max and sum",
     "n_electrons": "electrons per cell",
+    "n_energies": "number of energies of the grid",
     "n_entries": "matrix elements; over a set their min, mean, max and sum",
     "n_failed": "structures that failed",
-    "n_irreducible": "number of k-points that were computed",
-    "n_kpoints": "number of k-points",
+    "n_irreducible": "number of k-points that were computed: symmetry gives the others",
+    "n_kpoints": "number of k-points; of a mesh all, before symmetry",
     "n_levels": "energies that were compared",
     "n_orbitals": "number of orbitals; over a set its min, mean, max and sum",
     "n_pairs": "number of pairs of atoms that a matrix has blocks for",
     "n_removed_states": "largest number of states that an overlap threshold took out at a k-point",
     "n_states": "number of states at a k-point",
     "n_structures": "number of structures",
+    "n_symmetries": "operations that reduced the mesh, the identity included",
     "n_without_prediction": "reference structures without a prediction",
     "name": "name of a structure: its folder",
     "norms": "integral of |ψ|² over the cell of each state",
     "note": "what is to be known of the result",
-    "occupations": "how levels are filled",
+    "occupations": "electrons per cell in each state: spin channel, k-point, band",
     "onsite_mae_eV": "mean deviation of on-site blocks",
     "options": "how errors were measured",
     "oversample": "points along each axis that a value is the mean of",
@@ -121,6 +134,7 @@ KEYS: dict[str, str] = {
     "phase": "which Bloch sum coefficients belong to",
     "pole_error": "largest error of the Fermi function written as a sum over poles",
     "poles": "number of poles in the upper half plane",
+    "projected_dos": "density of states of each projection, 1/eV (COHP: no unit)",
     "projection_names": "groups of orbitals",
     "projections": "share of each group in each state",
     "quantity": "what the values are",
@@ -141,9 +155,12 @@ KEYS: dict[str, str] = {
     "sigma_eV": "standard deviation of the Gaussians",
     "smallest_overlap_eigenvalue": "smallest eigenvalue of S(k) that was computed",
     "smallest_per_A3": "smallest value of the density, electrons per Å³",
+    "smearing": "how levels are filled or broadened",
     "spin": "none, collinear or noncollinear",
     "spin_channel": "spin channel of each state: 0 up, 1 down",
+    "spin_moment_muB": "electrons with spin up minus those with spin down",
     "states": "names of states: band, spin",
+    "step_eV": "width of the bins of energy",
     "steps": "what was done to a Hamiltonian, in words",
     "strain_bottom": "principal strains of the bottom layer, 0.01 is one percent",
     "strain_top": "principal strains of the top layer, 0.01 is one percent",
@@ -151,6 +168,7 @@ KEYS: dict[str, str] = {
     "structures": "numbers of each structure",
     "summary": "sums and means over the structures",
     "supercell": "vectors of the supercell in those of the primitive cell, as rows",
+    "symmetry_error_eV": "largest deviation of H under the operations used",
     "test": "structures for the test",
     "trace_energy_density_S_eV": "Tr of the energy density matrix with S",
     "train": "structures for training",
@@ -341,7 +359,11 @@ class Result(ABC):
 
 
 def write_datasets(group: Any, datasets: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
-    """Write arrays into an HDF5 group, and facts as its attributes; what is None is left out."""
+    """Write arrays into an HDF5 group, and facts as its attributes.
+
+    What is None or empty, and facts that are a dataset already (attributes end at 64 kB), are left
+    out.
+    """
     import h5py
 
     for name, value in datasets.items():
@@ -351,6 +373,8 @@ def write_datasets(group: Any, datasets: Mapping[str, Any], facts: Mapping[str, 
         else:
             group.create_dataset(name, data=value)
     for name, value in facts.items():
+        if name in datasets or (isinstance(value, list) and not value):
+            continue
         if isinstance(value, Mapping):
             group.attrs[name] = json.dumps(plain(value), ensure_ascii=False)
         elif value is not None:

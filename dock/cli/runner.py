@@ -45,12 +45,15 @@ _OPTIONS = {
     "source": "--from",
     "spacing": "--spacing",
     "states": "--states",
+    "step": "--step",
     "target": "--to",
     "window": "--window",
 }
 """What the library calls an argument and the command line an option."""
 
-_ARGUMENT = re.compile(rf"(?<![\w'\"-])({'|'.join(_OPTIONS)})=('?)([\w.…-]*[\w…])\2")
+_ARGUMENT = re.compile(
+    rf"(?<![\w'\"-])({'|'.join(_OPTIONS)})=(?:\(([^()]*)\)|('?)([\w.…-]*[\w…])\3)"
+)
 _SETTING = re.compile(r"settings=\{'(\w+)': '([^']*)'\}")
 
 
@@ -67,10 +70,13 @@ def in_options(message: str) -> str:
     'Give --set mode=periodic, or --from siesta.'
     >>> in_options("no permission to write there. Choose another place.")
     'no permission to write there. Choose another place with -o.'
+    >>> in_options("Pass mesh=(N1, N2, N3).")
+    'Give --mesh N1 N2 N3.'
     """
 
     def option(found: re.Match[str]) -> str:
-        value = "" if found[3] == "True" else f" {found[3]}"
+        words = found[4] if found[2] is None else found[2].replace(",", "")
+        value = "" if words == "True" else f" {words}"
         return f"{_OPTIONS[found[1]]}{value}"
 
     message = _SETTING.sub(r"--set \1=\2", _ARGUMENT.sub(option, message))

@@ -4,7 +4,7 @@ For the pair (i, j) a state c contributes 2 Re Σ_μν c_iμ* O_iμ,jν e^{2πi 
 positive for bonding) or O = H (COHP, eV, negative for bonding). Both directions of the pair are
 counted, so that the sum over all distinct pairs and the on-site terms (counted once) is the number
 of electrons, or the band energy. COHP depends on the zero of energy where S is not the unit
-matrix: H − E_F S is taken when a Fermi level is given.
+matrix: `CohpFromLevel` takes H − E_F S, with the level that is found from the same states.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from dock.errors import UsageError
 from dock.states.kmesh import Reduction
 from dock.states.problem import Problem
 
-__all__ = ["Bond", "BondProjector", "parse_bond"]
+__all__ = ["Bond", "BondProjector", "CohpFromLevel", "parse_bond"]
 
 
 @dataclass(frozen=True)
@@ -103,13 +103,19 @@ class BondProjector:
         self, channel: int, k_frac: NDArray[np.float64], vectors: NDArray[Any]
     ) -> NDArray[np.float64]:
         """Return (n_bonds, n_states)."""
-        found = []
+        return self._weights_of(self._matrix, channel, k_frac, vectors)
+
+    def _weights_of(
+        self, matrix: AOMatrix, channel: int, k_frac: NDArray[np.float64], vectors: NDArray[Any]
+    ) -> NDArray[np.float64]:
+        """Return the weights with an operator on the pairs of the projector's own."""
+        rows = []
         for bond, pairs in zip(self._bonds, self._pairs, strict=True):
             left, right = self._part(vectors, bond.i), self._part(vectors, bond.j)
-            block = self._block(pairs, channel, k_frac)
+            block = self._block(matrix, pairs, channel, k_frac)
             value = np.einsum("an,an->n", left.conj(), block @ right).real
-            found.append(value if bond.is_onsite else 2 * value)
-        return np.array(found)
+            rows.append(value if bond.is_onsite else 2 * value)
+        return np.array(rows)
 
     def _part(self, vectors: NDArray[Any], atom: int) -> NDArray[Any]:
         """Return the coefficients of one atom, of spinors up before down."""
@@ -120,22 +126,49 @@ class BondProjector:
         return np.concatenate([vectors[begin:end], vectors[n + begin : n + end]])
 
     def _block(
-        self, pairs: NDArray[np.int64], channel: int, k_frac: NDArray[np.float64]
+        self,
+        matrix: AOMatrix,
+        pairs: NDArray[np.int64],
+        channel: int,
+        k_frac: NDArray[np.float64],
     ) -> NDArray[Any]:
         """Return Σ_R O_ij(R) exp(2πi k·R) over the given pairs."""
-        matrix = self._matrix
         phases = np.exp(2j * np.pi * (matrix.pairs.R[pairs] @ k_frac))
         begins = matrix.layout.starts[pairs]
         rows, cols = int(matrix.layout.rows[pairs[0]]), int(matrix.layout.cols[pairs[0]])
         entries = matrix.entries[:, begins[:, None] + np.arange(rows * cols)]
         summed = np.einsum("p,cpe->ce", phases, entries).reshape(-1, rows, cols)
         if self._spin is not Spin.NONCOLLINEAR:
-            one: NDArray[Any] = summed[min(channel, len(summed) - 1)]
-            return one
+            block: NDArray[Any] = summed[min(channel, len(summed) - 1)]
+            return block
         if len(summed) == 1:
             return np.kron(np.eye(2), summed[0])
         uu, ud, du, dd = summed
         return np.block([[uu, ud], [du, dd]])
+
+
+class CohpFromLevel(BondProjector):
+    """Gives each state its Hamilton population counted from the Fermi level, c† (H − E_F S) c.
+
+    The parts of H and S are kept apart until the level is known (`LevelProjector`), so that one
+    diagonalisation gives the level and the COHP.
+
+    Parameters
+    ----------
+    calc, bonds
+        As for `BondProjector`.
+    """
+
+    def __init__(self, calc: Calculation, bonds: Sequence[Bond]) -> None:
+        super().__init__(calc, bonds, "cohp")
+        # On the pairs of H and S together, as the difference of both is.
+        self._overlap = Problem.of(calc).overlap.on_pairs(self._matrix.pairs)
+
+    def slopes(
+        self, channel: int, k_frac: NDArray[np.float64], vectors: NDArray[Any]
+    ) -> NDArray[np.float64]:
+        """Return minus the overlap populations, (n_bonds, n_states)."""
+        return -self._weights_of(self._overlap, channel, k_frac, vectors)
 
 
 def parse_bond(text: str) -> Bond:
@@ -177,17 +210,17 @@ def _pairs_of(bond: Bond, matrix: AOMatrix) -> NDArray[np.int64]:
         raise UsageError(
             f"the pair {bond.i + 1}-{bond.j + 1} names an atom outside 1 to {n_atoms}."
         )
-    chosen = (pairs.i == bond.i) & (pairs.j == bond.j)
+    belongs = (pairs.i == bond.i) & (pairs.j == bond.j)
     if bond.R is not None:
-        chosen &= np.all(np.array(bond.R) == pairs.R, axis=1)
-    found = np.flatnonzero(chosen)
-    if len(found) == 0:
+        belongs &= np.all(np.array(bond.R) == pairs.R, axis=1)
+    numbers = np.flatnonzero(belongs)
+    if len(numbers) == 0:
         where = "" if bond.R is None else f" at R = {bond.R}"
         raise UsageError(
             f"the {matrix.quantity} has no block for the pair {bond.i + 1}-{bond.j + 1}{where}: "
             "the atoms are too far apart."
         )
-    return found
+    return numbers
 
 
 def _name(bond: Bond, labels: Sequence[str], kind: str) -> str:

@@ -115,7 +115,10 @@ class DensityMatrix(Result):
 
     def rows(self) -> list[tuple[str, str]]:
         """Return the sums, the Fermi level, the mesh and the method in words."""
-        settings = "; ".join(f"{name} {value}" for name, value in self.settings.items())
+        settings = "; ".join(
+            f"{'occupations' if name == 'smearing' else name} {value}"
+            for name, value in self.settings.items()
+        )
         return [
             ("Tr(ρS)", f"{self.n_electrons:.10f} electrons"),
             ("Tr(ρH)", f"{self.band_energy:.8f} eV"),
@@ -273,7 +276,7 @@ def density_matrix(
             calc, points, electrons=electrons, smearing=smearing, progress=whole.part(), **run
         )
     density, energy = _sum_states(calc, fermi, quantities, progress=steps, **run)
-    settings = {"occupations": fermi.method_name}
+    settings = {"smearing": fermi.method_name}
     mesh = fermi.spectrum.mesh
     return DensityMatrix(calc, density, energy, fermi.level, mesh, "eigen", settings)
 
@@ -389,7 +392,7 @@ def _by_poles(
     sums = solver.solve(count, quantities, guess=calc.fermi_level, poles=poles, progress=progress)
     density, *rest = solver.matrices(sums)
     settings = {
-        "occupations": f"fermi-dirac, {filling.width:.6g} eV",
+        "smearing": f"fermi-dirac, {filling.width:.6g} eV",
         "poles": len(sums.contour.shifts),
         "pole_error": sums.contour.error,
         "largest_front": solver.inverse.largest_front,

@@ -19,26 +19,31 @@ from dock.core.calculation import Calculation
 from dock.core.spin import Spin
 from dock.core.structure import Structure
 from dock.errors import UsageError
+from dock.extras import require
 from dock.io.progress import Report
-from dock.post.dos_bins import Bins, Grid, make_bins
-from dock.post.fermi import FermiResult, Method, fermi_level
+from dock.post.dos_bins import Bins, Grid, make_bins, require_grid
+from dock.post.fermi import fermi_level
 from dock.post.population import Scheme
-from dock.post.projections import OrbitalProjector, Projector
+from dock.post.projections import LevelProjector, OrbitalProjector, Projector
+from dock.results import Result
+from dock.states.fermi_level import Filling, Method, occupy
 from dock.states.kmesh import KMesh, Reduction, make_mesh
 from dock.states.problem import Problem
 from dock.states.smearing import Smearing
-from dock.states.solver import Want
-from dock.states.spectrum import Spectrum
-from dock.states.stream import states
+from dock.states.spectrum import compute_spectrum, electrons_of
+from dock.states.stream import StatesAtK
 
 if TYPE_CHECKING:
     from pymatgen.electronic_structure.dos import Dos
 
 __all__ = ["DensityOfStates", "dos"]
 
+_MOST_LINES = 10
+_SHOWN = 6.0  # eV on both sides of the Fermi level when no window is given
 
-@dataclass(frozen=True, eq=False)
-class DensityOfStates:
+
+@dataclass(frozen=True, eq=False, repr=False)
+class DensityOfStates(Result):
     """A density of states.
 
     Attributes
@@ -66,6 +71,8 @@ class DensityOfStates:
     kind
         ``insulator`` or ``metal`` on this mesh.
     """
+
+    FILE = "dos.h5"
 
     structure: Structure
     spin: Spin
@@ -101,26 +108,110 @@ class DensityOfStates:
         """
         if name not in self.names:
             raise UsageError(f"no projection '{name}'. There are: {', '.join(self.names)}.")
-        found: NDArray[np.float64] = self.projected[:, self.names.index(name)]
-        return found
+        density: NDArray[np.float64] = self.projected[:, self.names.index(name)]
+        return density
 
-    def save(self, path: str | Path, *, overwrite: bool = False) -> list[Path]:
-        """Write ``dos.h5`` in the DeepH layout and the same as JSON; return both paths."""
-        from dock.post.dos_files import save
+    @property
+    def relative(self) -> NDArray[np.float64]:
+        """(n,) energies from the Fermi level, eV."""
+        relative: NDArray[np.float64] = self.energies - self.fermi_level
+        return relative
 
-        return save(self, Path(path), overwrite=overwrite)
+    def facts(self) -> dict[str, Any]:
+        """Return integrals, level, method, grid and mesh, by key; see `dock.results.KEYS`."""
+        x = self.relative
+        return {
+            "formula": self.structure.formula,
+            "spin": self.spin.value,
+            "fermi_level_eV": self.fermi_level,
+            "n_electrons": self.n_electrons,
+            "counted_electrons": self.counted,
+            "integral_over_energies": self.covered,
+            "capacity": self.capacity,
+            "kind": self.kind,
+            "smearing": self.method,
+            "step_eV": self.step,
+            **self.mesh.facts(),
+            "projection_names": list(self.names),
+            "emin_eV": float(x[0]),
+            "emax_eV": float(x[-1]),
+            "n_energies": len(x),
+        }
 
-    def plot(
-        self,
-        path: str | Path,
-        *,
-        window: tuple[float, float] | None = None,
-        overwrite: bool = False,
-    ) -> Path:
-        """Draw the density of states; return the file."""
-        from dock.post.plot_dos import plot_dos
+    def arrays(self) -> dict[str, Any]:
+        """Return energies and densities."""
+        return {
+            "energies_relative_eV": self.relative,
+            "dos_1_per_eV": self.total,
+            "projected_dos": self.projected,
+        }
 
-        return plot_dos(self, Path(path), window=window, overwrite=overwrite)
+    def datasets(self) -> dict[str, Any]:
+        """Return the datasets of DeepH's ``dos.h5``, and the spin channels and projections.
+
+        ``energy`` is relative to the Fermi level, ``dos_data`` in states/eV/cell with all spins.
+        ``dos_up`` and ``dos_down`` are there for collinear spin; ``projections`` (n_spin,
+        n_names, n) and ``projection_names`` where projections were asked for.
+        """
+        content: dict[str, Any] = {
+            "energy": self.relative,
+            "dos_data": self.total.sum(axis=0),
+            "fermi_energy_before_shift": np.float64(self.fermi_level),
+        }
+        if len(self.total) == 2:
+            content["dos_up"], content["dos_down"] = self.total
+        if self.names:
+            content["projections"] = self.projected
+            content["projection_names"] = list(self.names)
+        return content
+
+    def rows(self) -> list[tuple[str, str]]:
+        """Return grid, method, level, integrals and the filled part of each projection."""
+        x = self.relative
+        error = self.counted - self.n_electrons
+        counted = f"{self.counted:.10f} of {self.n_electrons:g} electrons ({error:+.1e})"
+        rows = [
+            ("energies", f"{len(x)} from {x[0]:.3f} to {x[-1]:.3f} eV, step {self.step:g} eV"),
+            ("method", f"{self.method}; {self.mesh.describe()}"),
+            ("Fermi level", f"{self.fermi_level:.6f} eV ({self.kind})"),
+            ("∫ to E_F", counted),
+            ("∫ over energies", f"{self.covered:.10f} of {self.capacity:g} states"),
+        ]
+        below = x < 0.5 * self.step
+        filled = self.projected[:, :, below].sum(axis=(0, 2)) * self.step
+        for name, value in zip(self.names, filled, strict=True):
+            rows.append((f"  {name}", f"{value:.6f} below E_F"))
+        return rows
+
+    def draw(self, axes: Any, *, window: tuple[float, float] | None = None) -> None:
+        """Draw the total and up to ten projections; spin down points downwards.
+
+        Parameters
+        ----------
+        axes
+            Matplotlib axes.
+        window
+            Energies shown, eV from the Fermi level; default 6 on both sides.
+        """
+        x = self.relative
+        low, high = window or (max(x[0], -_SHOWN), min(x[-1], _SHOWN))
+        shown = (x >= low) & (x <= high)
+        colours = require("matplotlib", "plot").colormaps["tab10"].colors
+        for channel, row in enumerate(self.total):
+            sign = -1 if channel else 1
+            axes.fill_between(x[shown], sign * row[shown], color="0.88", lw=0)
+            axes.plot(x[shown], sign * row[shown], color="0.25", lw=0.9)
+            for number, name in enumerate(self.names[:_MOST_LINES]):
+                values = sign * self.projected[channel, number, shown]
+                label = name if channel == 0 else None
+                axes.plot(x[shown], values, lw=1.0, color=colours[number], label=label)
+        axes.axvline(0.0, color="0.5", lw=0.8, ls=":")
+        axes.set_xlim(low, high)
+        axes.set_xlabel("energy − Fermi level (eV)")
+        axes.set_ylabel("states / eV / cell")
+        axes.set_title(f"{self.structure.formula}  {self.method}", fontsize="medium")
+        if self.names:
+            axes.legend(fontsize="small", framealpha=0.9)
 
     def to_pymatgen(self) -> Dos:
         """Return pymatgen's ``Dos`` with absolute energies.
@@ -130,8 +221,6 @@ class DensityOfStates:
         DependencyError
             Without pymatgen.
         """
-        from dock.extras import require
-
         module = require("pymatgen.electronic_structure.dos", "pymatgen")
         core = require("pymatgen.electronic_structure.core", "pymatgen")
         spins = (core.Spin.up, core.Spin.down)
@@ -150,11 +239,12 @@ def dos(
     project: str | Sequence[str] | Projector | None = None,
     scheme: Scheme = "mulliken",
     electrons: float | None = None,
-    fermi: FermiResult | None = None,
+    fermi: Filling | None = None,
     average: bool = True,
     s_threshold: float | None = None,
     jobs: int | None = None,
     progress: Report = None,
+    cache: str | Path | Sequence[str | Path] | None = None,
 ) -> DensityOfStates:
     """Compute a density of states.
 
@@ -178,12 +268,14 @@ def dos(
     electrons
         Valence electrons per cell; default those of the calculation.
     fermi
-        A Fermi level found before on the same mesh; its eigenvalues are used.
+        A Fermi level found before on the same mesh (`fermi_level`); its eigenvalues are used.
     average
         False: the value of the broadened DOS at the bin's centre in place of the bin's average
         (not for tetrahedra).
     s_threshold, jobs, progress
         As in `fermi_level`.
+    cache
+        As in `fermi_level`; projections need the states too and do not look at it.
 
     Raises
     ------
@@ -194,8 +286,8 @@ def dos(
 
     Notes
     -----
-    Eigenvectors are used and dropped one k-point at a time: the memory is that of the eigenvalues
-    and of the result.
+    Each k-point is diagonalised once. Eigenvectors are used and dropped one k-point at a time: the
+    memory is that of the eigenvalues, the result, and one number per state and projection.
 
     Examples
     --------
@@ -204,35 +296,46 @@ def dos(
     >>> round(silicon.covered, 9), round(silicon.counted, 9)
     (20.0, 8.0)
     """
-    if not 0 < step < np.inf:
-        raise UsageError(f"the energy step must be a positive number of eV, found {step}.")
+    require_grid(step, window, method, average=average)
     projector = _projector(calc, project, scheme)
-    reduction: Reduction = "point-group" if projector is None else projector.reduction
-    if fermi is None:
-        chosen = _mesh(calc, mesh, reduction)
-        fermi = fermi_level(
-            calc,
-            chosen,
-            electrons=electrons,
-            smearing=method,
-            s_threshold=s_threshold,
-            jobs=jobs,
-            progress=None if projector is not None else progress,
-        )
-    spectrum = fermi.spectrum
+    run: dict[str, Any] = {"s_threshold": s_threshold, "jobs": jobs, "progress": progress}
+    weights = None
     if projector is not None:
-        _require_points(spectrum.mesh, projector)
-    grid = Grid.of(spectrum, fermi.level, window, step, method)
-    bins = make_bins(spectrum, grid, method, average=average)
-    total = np.stack([bins.total(np.array(part)) for part in spectrum.energies])
-    names: tuple[str, ...] = () if projector is None else projector.names
-    projected = np.zeros((len(total), len(names), grid.n_bins))
-    if projector is not None:
-        _project(calc, spectrum, projector, bins, projected, s_threshold, jobs, progress)
-    factor = spectrum.degeneracy / step
+        kept = _Weights(calc, projector, mesh if fermi is None else fermi.spectrum.mesh)
+        if fermi is None:
+            electrons_of(calc, electrons, kept.capacity)  # before an hour is spent
+        spectrum = compute_spectrum(calc, kept.mesh, visit=kept.add, **run)
+        if fermi is None:
+            fermi = occupy(spectrum, electrons_of(calc, electrons, spectrum.capacity), method)
+        weights = kept.at(fermi)
+    elif fermi is None:
+        points = _mesh(calc, mesh, "point-group")
+        fermi = fermi_level(calc, points, electrons=electrons, smearing=method, cache=cache, **run)
+    grid = Grid.of(fermi.spectrum, fermi.level, window, step, method)
+    bins = make_bins(fermi.spectrum, grid, method, average=average)
+    names = () if projector is None else projector.names
+    return _spread(fermi, method, bins, names, weights)
+
+
+def _spread(
+    fermi: Filling,
+    method: Method,
+    bins: Bins,
+    names: tuple[str, ...],
+    weights: NDArray[np.float64] | None,
+) -> DensityOfStates:
+    """Return the states in bins, and with them the weights (n_spin, n_k, n_names, n_bands)."""
+    spectrum, grid = fermi.spectrum, bins.grid
+    energies = [np.array(part) for part in spectrum.energies]
+    total = np.stack([bins.total(part) for part in energies])
+    projected = np.zeros((len(total), 0, grid.n_bins))
+    if weights is not None:
+        parts = zip(energies, weights, strict=True)
+        projected = np.stack([bins.project(part, rows) for part, rows in parts])
+    factor = spectrum.degeneracy / grid.step
     return DensityOfStates(
-        calc.structure,
-        calc.spin,
+        spectrum.structure,
+        spectrum.spin,
         spectrum.mesh,
         grid.centres,
         total * factor,
@@ -247,24 +350,36 @@ def dos(
     )
 
 
-def _project(
-    calc: Calculation,
-    spectrum: Spectrum,
-    projector: Projector,
-    bins: Bins,
-    out: NDArray[np.float64],
-    s_threshold: float | None,
-    jobs: int | None,
-    progress: Report,
-) -> None:
-    """Add the projections of all states to `out`, one k-point after another."""
-    n_bands = spectrum.energies.shape[2]
-    want = Want(vectors=True, s_threshold=s_threshold)
-    points = spectrum.mesh.points
-    for at in states(Problem.of(calc), points, want, jobs=jobs, progress=progress):
+class _Weights:
+    """What a projector says of all states of a mesh, kept until the Fermi level is known."""
+
+    def __init__(
+        self, calc: Calculation, projector: Projector, mesh: KMesh | Sequence[int] | None
+    ) -> None:
+        self.mesh = _mesh(calc, mesh, projector.reduction)
+        _require_points(self.mesh, projector)
+        self._projector = projector
+        self._by_level = projector if isinstance(projector, LevelProjector) else None
+        problem = Problem.of(calc)
+        self.capacity = problem.capacity
+        shape = (problem.n_channels, self.mesh.n_points, len(projector.names), problem.size)
+        self._values = np.zeros(shape)
+        self._slopes = np.zeros(shape if self._by_level is not None else 0)
+
+    def add(self, at: StatesAtK) -> None:
+        """Keep the numbers of the states of one k-point and channel."""
         vectors: Any = at.states.vectors
-        weights = projector.weights(at.channel, at.k_frac, vectors[:, :n_bands])
-        bins.project(np.array(spectrum.energies[at.channel]), at.number, weights, out[at.channel])
+        place = (at.channel, at.number, slice(None), slice(vectors.shape[1]))
+        self._values[place] = self._projector.weights(at.channel, at.k_frac, vectors)
+        if self._by_level is not None:
+            self._slopes[place] = self._by_level.slopes(at.channel, at.k_frac, vectors)
+
+    def at(self, fermi: Filling) -> NDArray[np.float64]:
+        """Return (n_spin, n_k, n_names, n_bands) for a Fermi level; called once."""
+        if self._by_level is not None:
+            self._slopes *= fermi.level
+            self._values += self._slopes
+        return self._values[..., : fermi.spectrum.energies.shape[2]]
 
 
 def _projector(
@@ -289,7 +404,7 @@ def _require_points(mesh: KMesh, projector: Projector) -> None:
     symmetry = mesh.symmetry
     if symmetry is None or projector.reduction == "point-group":
         return
-    rotations = [one for one in symmetry.operations if not one.is_unit_rotation]
+    rotations = [item for item in symmetry.operations if not item.is_unit_rotation]
     if rotations or (projector.reduction == "none" and mesh.n_points < mesh.n_full):
         raise UsageError(
             f"these projections need a mesh reduced by '{projector.reduction}' only; the mesh "

@@ -14,7 +14,7 @@ from dock.states.smearing import Smearing
 from dock.states.spectrum import Spectrum
 from dock.states.tetrahedra import Tetrahedra
 
-__all__ = ["Bins", "BroadenedBins", "Grid", "TetrahedronBins", "make_bins"]
+__all__ = ["Bins", "BroadenedBins", "Grid", "TetrahedronBins", "make_bins", "require_grid"]
 
 _MAX_BINS = 2_000_000
 _SLAB = 32_768  # numbers of one temporary array: a quarter of a megabyte
@@ -52,7 +52,7 @@ class Grid:
         Raises
         ------
         UsageError
-            For a window without width, or too many bins.
+            For too many bins.
         """
         if window is None:
             reach = method.reach if isinstance(method, Smearing) else 0.0
@@ -60,8 +60,6 @@ class Grid:
             high = float(spectrum.energies.max()) - level + reach
         else:
             low, high = window
-            if not low < high:
-                raise UsageError(f"the energy window {low:g} … {high:g} eV is empty.")
         # A step such as 10/500 must not make a bin more by its last digit.
         begin, end = int(np.floor(low / step + 1e-6)) - 1, int(np.ceil(high / step - 1e-6)) + 1
         if window is not None:
@@ -70,7 +68,7 @@ class Grid:
         if count > _MAX_BINS:
             raise UsageError(
                 f"a step of {step:g} eV makes {count} energies between {low:g} and {high:g} eV. "
-                "Choose a larger step or a --window."
+                "Pass a larger step=DE, or window=(EMIN, EMAX)."
             )
         return cls(level + (begin - 0.5) * step, step, count)
 
@@ -84,17 +82,17 @@ class Grid:
 class Bins(Protocol):
     """A rule that spreads states over bins."""
 
+    @property
+    def grid(self) -> Grid:
+        """The bins."""
+
     def total(self, energies: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return (n_bins,) states per cell of all k-points and bands."""
 
     def project(
-        self,
-        energies: NDArray[np.float64],
-        number: int,
-        weights: NDArray[np.float64],
-        out: NDArray[np.float64],
-    ) -> None:
-        """Add the states of one k-point, times weights (n_names, n_bands), to `out`."""
+        self, energies: NDArray[np.float64], weights: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """Return (n_names, n_bins): all states, times weights (n_k, n_names, n_bands)."""
 
     def below(self, spectrum: Spectrum, level: float) -> float:
         """Return the number of states per cell below an energy."""
@@ -113,15 +111,11 @@ class TetrahedronBins:
         return self.tetrahedra.bin_states(energies, grid.first, grid.step, grid.n_bins)
 
     def project(
-        self,
-        energies: NDArray[np.float64],
-        number: int,
-        weights: NDArray[np.float64],
-        out: NDArray[np.float64],
-    ) -> None:
-        """Add the states of one k-point, times weights, to `out`."""
-        bins = self.grid.first, self.grid.step
-        self.tetrahedra.project_point(energies, number, weights, bins, out)
+        self, energies: NDArray[np.float64], weights: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """Return (n_names, n_bins): all states, times weights (n_k, n_names, n_bands)."""
+        grid = self.grid
+        return self.tetrahedra.project(energies, weights, grid.first, grid.step, grid.n_bins)
 
     def below(self, spectrum: Spectrum, level: float) -> float:
         """Return the number of states per cell below an energy."""
@@ -151,19 +145,18 @@ class BroadenedBins:
         return counts
 
     def project(
-        self,
-        energies: NDArray[np.float64],
-        number: int,
-        weights: NDArray[np.float64],
-        out: NDArray[np.float64],
-    ) -> None:
-        """Add the states of one k-point, times weights, to `out`."""
-        place, share = self._spread(energies[number])
-        inside = (place >= 0) & (place < self.grid.n_bins)
-        share = share * self.weights[number]
-        for row, values in zip(out, weights, strict=True):
-            part = (share * values[:, None])[inside]
-            row += np.bincount(place[inside], part, minlength=self.grid.n_bins)
+        self, energies: NDArray[np.float64], weights: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """Return (n_names, n_bins): all states, times weights (n_k, n_names, n_bands)."""
+        out = np.zeros((weights.shape[1], self.grid.n_bins))
+        for levels, share_of_mesh, rows in zip(energies, self.weights, weights, strict=True):
+            place, share = self._spread(levels)
+            inside = (place >= 0) & (place < self.grid.n_bins)
+            share = share * share_of_mesh
+            for spectrum, values in zip(out, rows, strict=True):
+                part = (share * values[:, None])[inside]
+                spectrum += np.bincount(place[inside], part, minlength=self.grid.n_bins)
+        return out
 
     def below(self, spectrum: Spectrum, level: float) -> float:
         """Return the number of states per cell below an energy."""
@@ -192,10 +185,27 @@ class BroadenedBins:
         return place, np.diff(filled, axis=1)
 
 
+def require_grid(
+    step: float, window: tuple[float, float] | None, method: Method, *, average: bool
+) -> None:
+    """Refuse a step, a window or a kind of value without meaning, before an hour is spent.
+
+    Raises
+    ------
+    UsageError
+        For a step that is not positive, a window without width, or values at the centres of the
+        bins by tetrahedra.
+    """
+    if not 0 < step < np.inf:
+        raise UsageError(f"the energy step must be a positive number of eV, found {step}.")
+    if window is not None and not window[0] < window[1]:
+        raise UsageError(f"the energy window {window[0]:g} … {window[1]:g} eV is empty.")
+    if not average and not isinstance(method, Smearing):
+        raise UsageError("tetrahedra give averages over the bins: leave average=True.")
+
+
 def make_bins(spectrum: Spectrum, grid: Grid, method: Method, *, average: bool) -> Bins:
     """Return the rule of a method; see `dock.post.density_of_states.dos`."""
     if isinstance(method, Smearing):
         return BroadenedBins(spectrum.mesh.weights, grid, method, average)
-    if not average:
-        raise UsageError("tetrahedra give averages over the bins: leave average=True.")
     return TetrahedronBins(Tetrahedra.of(spectrum.mesh, spectrum.structure), grid)

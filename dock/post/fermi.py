@@ -2,35 +2,138 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from dock.core.calculation import Calculation
+from dock.io.files import write_text
 from dock.io.progress import Report
+from dock.results import Result, require_absent
 from dock.states.fermi_level import Filling, Method, find_level, occupy
 from dock.states.kmesh import KMesh, make_mesh
 from dock.states.smearing import Smearing
-from dock.states.spectrum import compute_spectrum, electrons_of
+from dock.states.spectrum import compute_spectrum, electrons_of, load_spectrum, save_spectrum
 
-__all__ = ["FermiResult", "Method", "fermi_level", "find_level", "occupy"]
+__all__ = ["EIGENVALUES", "FermiResult", "Method", "fermi_level", "find_level", "occupy"]
+
+_SHOWN = 6.0  # eV on both sides of the Fermi level in the figure
+EIGENVALUES = "eigval.h5"
+"""Name of the file, beside ``fermi_energy.json``, in which other computations look too."""
 
 
-@dataclass(frozen=True, eq=False)
-class FermiResult(Filling):
+@dataclass(frozen=True, eq=False, repr=False)
+class FermiResult(Result, Filling):
     """What an electron count says about a spectrum; see `dock.states.fermi_level.Filling`."""
 
-    def save(self, path: str | Path, *, overwrite: bool = False) -> list[Path]:
-        """Write ``fermi_energy.json`` (any name) and ``eigval.h5`` beside it; return both."""
-        from dock.post.fermi_files import save
+    FILE = "fermi_energy.json"
 
-        return save(self, Path(path), overwrite=overwrite)
+    @property
+    def fermi_level(self) -> float:
+        """`level`, by the name that it has in all results."""
+        return self.level
 
-    def plot(self, path: str | Path, *, overwrite: bool = False) -> Path:
-        """Draw the occupations of the states about the Fermi level; return the file."""
-        from dock.post.plot_dos import plot_occupations
+    def facts(self) -> dict[str, Any]:
+        """Return level, gap, energies, mesh and symmetry, by key; see `dock.results.KEYS`."""
+        spectrum = self.spectrum
+        return {
+            **self.gap.facts(),
+            "fermi_level_eV": self.level,
+            "fermi_source": self.source,
+            "n_electrons": self.n_electrons,
+            "counted_electrons": self.counted,
+            "smearing": self.method_name,
+            "band_energy_eV": self.band_energy,
+            "entropy_energy_eV": self.entropy_energy,
+            "spin_moment_muB": self.spin_moment,
+            "formula": spectrum.structure.formula,
+            "spin": spectrum.spin.value,
+            **spectrum.mesh.facts(),
+            "n_bands": int(spectrum.energies.shape[2]),
+            "n_removed_states": spectrum.n_removed,
+            "fingerprint": spectrum.fingerprint,
+        }
 
-        return plot_occupations(self, Path(path), overwrite=overwrite)
+    def arrays(self) -> dict[str, Any]:
+        """Return energies and occupations at the irreducible k-points."""
+        mesh = self.spectrum.mesh
+        return {
+            "kpoints_frac": mesh.points,
+            "k_weights": mesh.weights,
+            "energies_eV": self.spectrum.energies,
+            "occupations": self.occupations,
+        }
+
+    def rows(self) -> list[tuple[str, str]]:
+        """Return level, mesh, symmetry, gap and energies in words."""
+        spectrum = self.spectrum
+        symmetry = spectrum.mesh.symmetry
+        rows = [
+            ("Fermi level", f"{self.level:.6f} eV ({self.gap.kind}; {self.method_name})"),
+            ("electrons", f"{self.n_electrons:g}, counted {self.counted:.10f}"),
+            ("k-mesh", spectrum.mesh.describe()),
+        ]
+        if symmetry is not None:
+            text = f"{len(symmetry.operations)} operations"
+            if symmetry.largest_error > 0:
+                text += f", H deviates by up to {symmetry.largest_error:.1e} eV"
+            rows.append(("symmetry", text))
+        rows += self.gap.rows("mesh", edges=False)
+        rows.append(("band energy", f"{self.band_energy:.8f} eV"))
+        if abs(self.entropy_energy) > 5e-9:
+            rows.append(("−TS", f"{self.entropy_energy:.8f} eV"))
+        if self.spin_moment is not None:
+            rows.append(("spin moment", f"{self.spin_moment:.6f} μ_B"))
+        if spectrum.n_removed:
+            rows.append(("S projected", f"up to {spectrum.n_removed} states left out at a k-point"))
+        return rows
+
+    @classmethod
+    def files(cls, path: str | Path) -> list[Path]:
+        """Return the files of a name: its JSON file, and that of the eigenvalues beside it.
+
+        The eigenvalues of ``fermi_energy.json`` are in ``eigval.h5``, as DeepH has them; those of
+        another name, such as ``a.json``, in ``a_eigval.h5``.
+        """
+        path = Path(path)
+        beside = EIGENVALUES if path.name == cls.FILE else f"{path.stem}_{EIGENVALUES}"
+        return [path, path.with_name(beside)]
+
+    def save(self, path: str | Path | None = None, *, overwrite: bool = False) -> list[Path]:
+        """Write ``fermi_energy.json`` (or another name) and the eigenvalues; return both.
+
+        The JSON file has the facts, and the level as ``fermi_energy_eV`` too, DeepH's name for
+        it. An HDF5 file that holds these very eigenvalues already is left as it is.
+
+        Raises
+        ------
+        OutputError
+            When a file exists or cannot be written; none is written then.
+        """
+        path, cache = self.files(self.FILE if path is None else path)
+        require_absent([path], overwrite=overwrite)
+        save_spectrum(self.spectrum, cache, overwrite=overwrite)
+        content = {"fermi_energy_eV": self.level, **self.json(arrays=False)}
+        write_text(path, json.dumps(content, ensure_ascii=False) + "\n", overwrite=overwrite)
+        return [path, cache]
+
+    def draw(self, axes: Any) -> None:
+        """Draw the filling of the states about the Fermi level."""
+        spectrum = self.spectrum
+        full = spectrum.mesh.weights[None, :, None] * spectrum.degeneracy
+        x = spectrum.energies - self.level
+        shown = np.abs(x) < _SHOWN
+        filling = self.occupations / full
+        axes.plot(x[shown], filling[shown], ".", ms=2, color="#1f4e79")
+        axes.axvline(0.0, color="0.5", lw=0.8, ls=":")
+        axes.set_xlabel("energy − Fermi level (eV)")
+        axes.set_ylabel("filling")
+        title = f"{spectrum.structure.formula}  {self.method_name}  {self.gap.kind}"
+        axes.set_title(title, fontsize="medium")
 
 
 def fermi_level(
@@ -42,7 +145,7 @@ def fermi_level(
     s_threshold: float | None = None,
     jobs: int | None = None,
     progress: Report = None,
-    cache: str | Path | None = None,
+    cache: str | Path | Sequence[str | Path] | None = None,
 ) -> FermiResult:
     """Find the Fermi level of a calculation by counting electrons.
 
@@ -63,8 +166,8 @@ def fermi_level(
     progress
         Told of each finished eigenproblem.
     cache
-        An ``eigval.h5``; its eigenvalues are used if it carries the fingerprint of this H, S,
-        mesh and threshold, and passed over otherwise.
+        An ``eigval.h5``, or several; the eigenvalues of the first that carries the fingerprint of
+        this H, S, mesh and threshold are used, the others are passed over.
 
     Returns
     -------
@@ -87,16 +190,14 @@ def fermi_level(
     ('insulator', 8.0)
     """
     electrons_of(calc, electrons, 2.0 * calc.basis.n_orbitals)  # before an hour is spent
-    chosen = mesh if isinstance(mesh, KMesh) else make_mesh(calc, mesh)
+    points = mesh if isinstance(mesh, KMesh) else make_mesh(calc, mesh)
     spectrum = None
     if cache is not None:
-        from dock.post.fermi_files import load_spectrum
-
-        spectrum = load_spectrum(calc, chosen, Path(cache), s_threshold=s_threshold)
+        spectrum = load_spectrum(calc, points, cache, s_threshold=s_threshold)
     if spectrum is None:
         spectrum = compute_spectrum(
-            calc, chosen, s_threshold=s_threshold, jobs=jobs, progress=progress
+            calc, points, s_threshold=s_threshold, jobs=jobs, progress=progress
         )
     count = electrons_of(calc, electrons, spectrum.capacity)
-    filled = occupy(spectrum, count, Smearing() if smearing is None else smearing)
-    return FermiResult(*(getattr(filled, field.name) for field in fields(filled)))
+    filling = occupy(spectrum, count, Smearing() if smearing is None else smearing)
+    return FermiResult(*(getattr(filling, field.name) for field in fields(filling)))

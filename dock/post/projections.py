@@ -7,7 +7,7 @@ Löwdin share |(S^½ c)_μ|². Both sum to 1 over the orbitals.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +21,7 @@ from dock.errors import UsageError
 from dock.post.population import Scheme, root_of_overlap
 from dock.states.kmesh import Reduction
 
-__all__ = ["FIELDS", "OrbitalProjector", "Projector", "parse_fields"]
+__all__ = ["FIELDS", "LevelProjector", "OrbitalProjector", "Projector", "parse_fields"]
 
 FIELDS = ("species", "atom", "shell", "l", "m", "spin")
 """What projections can be resolved by; any combination."""
@@ -42,6 +42,17 @@ class Projector(Protocol):
 
     def weights(self, channel: int, k_frac: NDArray[np.float64], vectors: NDArray[Any]) -> Any:
         """Return (n_names, n_states) of the states in the columns of `vectors`."""
+
+
+@runtime_checkable
+class LevelProjector(Projector, Protocol):
+    """A projector whose numbers depend on the Fermi level, which is known after the states are.
+
+    `weights` holds for a level of 0; each eV of the level adds `slopes`.
+    """
+
+    def slopes(self, channel: int, k_frac: NDArray[np.float64], vectors: NDArray[Any]) -> Any:
+        """Return (n_names, n_states): what an eV of the Fermi level adds to the weights."""
 
 
 class OrbitalProjector:

@@ -81,6 +81,12 @@ class Filling:
         return float(self.occupations.sum())
 
     @property
+    def source(self) -> Literal["mid-gap", "counted"]:
+        """Where the level is from: the middle of the gap, or a count of electrons in bands."""
+        is_middle = self.gap.fermi_source == "mid-gap" and self.level == self.gap.fermi_level
+        return "mid-gap" if is_middle else "counted"
+
+    @property
     def method_name(self) -> str:
         """The method in words."""
         if not isinstance(self.method, Smearing):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -114,10 +114,10 @@ class KMesh:
                 continue
             used.append(operation)
             orbit = np.minimum(orbit, image)
-        chosen, index = np.unique(orbit, return_inverse=True)
+        lowest, index = np.unique(orbit, return_inverse=True)
         weights = np.bincount(index) / len(points)
         kept = symmetry.keeping(used)
-        return KMesh(self.size, self.shift, points[chosen], weights, index.ravel(), kept)
+        return KMesh(self.size, self.shift, points[lowest], weights, index.ravel(), kept)
 
     def _image(
         self, points: NDArray[np.float64], on_k: NDArray[np.int64]
@@ -140,6 +140,18 @@ class KMesh:
         if self.symmetry is None or len(self.symmetry.operations) < 2:
             return matrix
         return self.symmetry.symmetrise(matrix)
+
+    def facts(self) -> dict[str, Any]:
+        """Return the mesh and its symmetry by the keys of results; see `dock.results.KEYS`."""
+        symmetry = self.symmetry
+        return {
+            "kmesh": list(self.size),
+            "kmesh_shift": list(self.shift),
+            "n_kpoints": self.n_full,
+            "n_irreducible": self.n_points,
+            "n_symmetries": 1 if symmetry is None else len(symmetry.operations),
+            "symmetry_error_eV": 0.0 if symmetry is None else symmetry.largest_error,
+        }
 
     def describe(self) -> str:
         """Return the mesh in words: ``41×41×1, 154 irreducible points``."""
@@ -223,7 +235,7 @@ def _checked_size(size: Sequence[int]) -> tuple[int, int, int]:
     if values.shape != (3,) or values.dtype.kind not in "iu" or values.min() < 1:
         raise UsageError(
             f"a k-mesh has three positive whole numbers, such as 8 8 1; found {values.tolist()}. "
-            "Give it with --mesh N1 N2 N3."
+            "Pass mesh=(N1, N2, N3)."
         )
     a, b, c = (int(value) for value in values)
     return a, b, c

@@ -15,7 +15,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dock.errors import UsageError
-from dock.states._error_function import erfc
 
 __all__ = ["BOLTZMANN_EV", "Smearing", "SmearingKind"]
 
@@ -86,13 +85,13 @@ class Smearing:
             filled: Values = 1 / (1 + np.exp(x))
             return filled
         if self.kind == "gaussian":
-            plain: Values = 0.5 * erfc(x)
+            plain: Values = 0.5 * _erfc(x)
             return plain
         if self.kind == "cold":
             u = x + math.sqrt(0.5)
-            cold: Values = 0.5 * erfc(u) + np.exp(-u * u) / math.sqrt(2 * math.pi)
+            cold: Values = 0.5 * _erfc(u) + np.exp(-u * u) / math.sqrt(2 * math.pi)
             return cold
-        mp: Values = 0.5 * erfc(x) + self._hermite_sum(x, first=1, odd=True)
+        mp: Values = 0.5 * _erfc(x) + self._hermite_sum(x, first=1, odd=True)
         return mp
 
     def delta(self, energies: Values, level: float | Values) -> Values:
@@ -132,6 +131,15 @@ class Smearing:
         ]
         total: Values = np.sum(terms, axis=0) * np.exp(-x * x)
         return total
+
+
+def _erfc(x: Values) -> Values:
+    """Return 2/√π ∫ exp(−t²) dt from x to ∞ of each element."""
+    # Python's own error function, number by number: 80 ns each. scipy.special takes 25 ns, but
+    # loading it costs `dock fermi --smearing gaussian` 13 of 77 MB and 0.2 of 0.8 CPU s.
+    numbers = np.ascontiguousarray(x, dtype=np.float64)
+    values: Values = np.fromiter(map(math.erfc, numbers.ravel().data), float, numbers.size)
+    return values.reshape(np.shape(x))
 
 
 def _coefficient(n: int) -> float:

@@ -1,24 +1,38 @@
-"""Eigenvalues on a k-mesh, with a fingerprint of what they were computed from."""
+"""Eigenvalues on a k-mesh, their file, and the fingerprint under which they may be used again."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dock._version import __version__
 from dock.core.calculation import Calculation
 from dock.core.spin import Spin
 from dock.core.structure import Structure
-from dock.errors import MissingDataError, UsageError
+from dock.errors import DockError, MissingDataError, OutputError, UsageError
+from dock.io.hdf5 import new_hdf5, open_hdf5
 from dock.io.progress import Report
 from dock.states.kmesh import KMesh
 from dock.states.problem import Problem
 from dock.states.solver import Want
-from dock.states.stream import levels
+from dock.states.stream import Levels, StatesAtK, states
 
-__all__ = ["Spectrum", "compute_spectrum", "electrons_of"]
+__all__ = [
+    "Spectrum",
+    "compute_spectrum",
+    "electrons_of",
+    "holds",
+    "is_kept",
+    "load_spectrum",
+    "save_spectrum",
+]
+
+_AGAIN = "Delete it: the eigenvalues are computed again."
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,6 +77,7 @@ def compute_spectrum(
     s_threshold: float | None = None,
     jobs: int | None = None,
     progress: Report = None,
+    visit: Callable[[StatesAtK], None] | None = None,
 ) -> Spectrum:
     """Diagonalise at every irreducible point of a mesh.
 
@@ -78,6 +93,10 @@ def compute_spectrum(
         Threads; default the CPUs that this process may use.
     progress
         Told of each finished eigenproblem.
+    visit
+        Called with the states of each k-point and channel, in order, before their vectors are
+        dropped; vectors are computed only for it. A threshold leaves some k-points with more
+        states than the bands of the result, at the top.
 
     Raises
     ------
@@ -87,15 +106,20 @@ def compute_spectrum(
         When S(k) is not positive definite or an entry is not finite.
     """
     problem = Problem.of(calc)
-    want = Want(s_threshold=s_threshold)
-    found = levels(problem, mesh.points, want, jobs=jobs, progress=progress)
+    want = Want(vectors=visit is not None, s_threshold=s_threshold)
+    solved = []
+    for at in states(problem, mesh.points, want, jobs=jobs, progress=progress):
+        if visit is not None:
+            visit(at)
+        solved.append(replace(at.states, vectors=None))
+    levels = Levels.gather(solved, problem.n_channels)
     # Combinations that the threshold removed are missing at the top of some k-points: those
     # bands are left out everywhere, far above anything that is occupied.
-    count = int(np.isfinite(found.energies).all(axis=(0, 1)).sum())
-    energies = np.ascontiguousarray(found.energies[:, :, :count])
+    count = int(np.isfinite(levels.energies).all(axis=(0, 1)).sum())
+    energies = np.ascontiguousarray(levels.energies[:, :, :count])
     energies.flags.writeable = False
     mark = problem.fingerprint(mesh, s_threshold=s_threshold)
-    removed = int(found.n_removed.max(initial=0))
+    removed = int(levels.n_removed.max(initial=0))
     return Spectrum(calc.structure, calc.spin, mesh, energies, mark, removed)
 
 
@@ -124,3 +148,97 @@ def electrons_of(calc: Calculation, electrons: float | None, capacity: float) ->
             "cell: electrons=N."
         )
     return float(count)
+
+
+def save_spectrum(spectrum: Spectrum, path: Path, *, overwrite: bool = False) -> Path:
+    """Write eigenvalues on the whole mesh: ``kmesh``, ``kpoints``, ``eigval_data`` (N_k, N_band).
+
+    ``eigval_data`` merges and sorts the spin channels at each k-point, as the doubled
+    eigenproblem of a spinful folder does. The group ``irreducible`` has what was computed, one
+    row per spin channel, and the fingerprint under which it may be used again. A file that holds
+    these very eigenvalues already is left as it is.
+
+    Raises
+    ------
+    OutputError
+        When a file with other eigenvalues exists, or it cannot be written.
+    """
+    if holds(path, spectrum.fingerprint):
+        return path
+    if path.exists() and not overwrite:
+        raise OutputError(
+            f"{path}: exists already, with the eigenvalues of another H, S or mesh. Pass "
+            "overwrite=True to replace it."
+        )
+    mesh = spectrum.mesh
+    merged = np.sort(spectrum.energies.transpose(1, 0, 2).reshape(mesh.n_points, -1), axis=1)
+    with new_hdf5(path, overwrite=overwrite) as file:
+        file["kmesh"] = np.array(mesh.size, dtype=np.int64)
+        file["kpoints"] = mesh.full_points
+        file["eigval_data"] = merged[mesh.index]
+        group = file.create_group("irreducible")
+        group["energies"] = spectrum.energies
+        group["points"] = mesh.points
+        group["weights"] = mesh.weights
+        group["index"] = mesh.index
+        file.attrs["fingerprint"] = spectrum.fingerprint
+        file.attrs["spin"] = spectrum.spin.value
+        file.attrs["n_removed_states"] = spectrum.n_removed
+        file.attrs["unit"] = "eV, absolute"
+        file.attrs["written_by"] = f"dock {__version__}"
+    return path
+
+
+def load_spectrum(
+    calc: Calculation,
+    mesh: KMesh,
+    path: str | Path | Sequence[str | Path],
+    *,
+    s_threshold: float | None = None,
+) -> Spectrum | None:
+    """Return the eigenvalues of a file that carries this calculation's fingerprint, else None.
+
+    Of several files the first that has them is taken. A file that is stale, of another mesh, cut,
+    or no file of this kind is passed over: it holds nothing that cannot be computed again.
+    """
+    mark = Problem.of(calc).fingerprint(mesh, s_threshold=s_threshold)
+    shape = (calc.spin.n_channels, mesh.n_points)
+    for file in [path] if isinstance(path, str | Path) else path:
+        kept = _read(Path(file), mark)
+        if kept is not None and kept[0].ndim == 3 and kept[0].shape[:2] == shape:
+            kept[0].flags.writeable = False
+            return Spectrum(calc.structure, calc.spin, mesh, kept[0], mark, kept[1])
+    return None
+
+
+def is_kept(
+    calc: Calculation, mesh: KMesh, path: Path, *, s_threshold: float | None = None
+) -> bool:
+    """Say whether a file has the eigenvalues of this calculation on this mesh."""
+    # The fingerprint goes through all of H and S.
+    return path.is_file() and holds(
+        path, Problem.of(calc).fingerprint(mesh, s_threshold=s_threshold)
+    )
+
+
+def holds(path: Path, mark: str) -> bool:
+    """Say whether a file exists and carries a fingerprint."""
+    try:
+        with open_hdf5(path, _AGAIN) as file:
+            return bool(file.attrs.get("fingerprint") == mark)
+    except DockError:
+        return False
+
+
+def _read(path: Path, mark: str) -> tuple[NDArray[np.float64], int] | None:
+    """Return energies and removed states of a file with a fingerprint; None if it has not."""
+    if not holds(path, mark):
+        return None
+    try:
+        with open_hdf5(path, _AGAIN) as file:
+            energies = np.asarray(file["irreducible/energies"], dtype=np.float64)
+            # Files of earlier versions have the short name.
+            old = "n_removed" in file.attrs
+            return energies, int(file.attrs["n_removed" if old else "n_removed_states"])
+    except DockError:
+        return None

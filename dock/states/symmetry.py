@@ -63,9 +63,9 @@ class Operation:
         target = pairs.find(lattice, self.atoms[pairs.i], self.atoms[pairs.j])
         if np.any(target < 0):
             return None
-        found: NDArray[np.int64] = np.empty(len(target), dtype=np.int64)
-        found[target] = np.arange(len(target))
-        return found
+        source: NDArray[np.int64] = np.empty(len(target), dtype=np.int64)
+        source[target] = np.arange(len(target))
+        return source
 
     def apply(self, matrix: AOMatrix, source: NDArray[np.int64]) -> NDArray[Any]:
         """Return the entries of the transformed operator on the same pairs."""
@@ -184,10 +184,10 @@ def find_symmetry(
                     worst = max(worst, error)
                     break
     if real:
-        accepted += [replace(one, reverses_time=True) for one in accepted]
-    accepted.sort(key=lambda one: not (one.is_unit_rotation and not one.reverses_time))
+        accepted += [replace(operation, reverses_time=True) for operation in accepted]
+    accepted.sort(key=lambda op: not (op.is_unit_rotation and not op.reverses_time))
     if not _is_closed(accepted):
-        accepted = [one for one in accepted if one.is_unit_rotation]
+        accepted = [operation for operation in accepted if operation.is_unit_rotation]
     return Symmetry(tuple(accepted), tolerance, worst, len(candidates))
 
 
@@ -201,11 +201,11 @@ def _crystal_operations(structure: Structure) -> Iterator[list[Operation]]:
     with warnings.catch_warnings():
         # spglib warns of its own way to report errors, which is to change.
         warnings.simplefilter("ignore", DeprecationWarning)
-        found = spglib.get_symmetry((structure.cell, fractional, numbers), symprec=_SAME_PLACE)
-    if found is None:
+        crystal = spglib.get_symmetry((structure.cell, fractional, numbers), symprec=_SAME_PLACE)
+    if crystal is None:
         return
     by_rotation: dict[bytes, list[Operation]] = {}
-    for W, t in zip(found["rotations"], found["translations"], strict=True):
+    for W, t in zip(crystal["rotations"], crystal["translations"], strict=True):
         operation = _operation(structure, W.astype(np.int64), t)
         if operation is not None:
             by_rotation.setdefault(operation.W.tobytes(), []).append(operation)
@@ -242,8 +242,8 @@ def _nearest(x: NDArray[np.float64], image: NDArray[np.float64]) -> NDArray[np.i
 
     # Coordinates that rounding takes to 1 itself are outside of the tree's box.
     tree = cKDTree(np.mod(x, 1.0) % 1.0, boxsize=1.0)
-    found: NDArray[np.int64] = tree.query(np.mod(image, 1.0) % 1.0)[1].astype(np.int64)
-    return found
+    numbers: NDArray[np.int64] = tree.query(np.mod(image, 1.0) % 1.0)[1].astype(np.int64)
+    return numbers
 
 
 def _largest_change(operation: Operation, tests: Sequence[AOMatrix], tolerance: float) -> float:
@@ -273,7 +273,7 @@ def _time_reversed(matrix: AOMatrix, entries: NDArray[Any]) -> NDArray[Any]:
 
 def _is_closed(operations: Sequence[Operation]) -> bool:
     """Say whether the products of all operations are among them."""
-    known = {(one.W.tobytes(), one.reverses_time) for one in operations}
+    known = {(a.W.tobytes(), a.reverses_time) for a in operations}
     return all(
         ((a.W @ b.W).tobytes(), a.reverses_time != b.reverses_time) in known
         for a in operations

@@ -11,6 +11,7 @@ from dock.cli.density_matrix import density_matrix
 from dock.cli.dos import dos
 from dock.cli.fermi import fermi
 from dock.cli.populations import populations
+from dock.cli.runner import in_options
 from dock.errors import DockError
 
 
@@ -40,11 +41,44 @@ def test_fermi(folder):
     assert (folder / "fermi_energy.json").is_file()
     with pytest.raises(DockError, match="--overwrite"):
         run(fermi, folder, *mesh, "-q")
-    # Another mesh would replace eigval.h5; another smearing would not.
-    with pytest.raises(DockError, match=r"eigval\.h5"):
-        run(fermi, folder, "--mesh", 2, 2, 2, "-q", "-o", folder / "other.json")
+    # Another name has eigenvalues of its own.
+    text = run(fermi, folder, "--mesh", 2, 2, 2, "-q", "-o", folder / "other.json")
+    assert "other_eigval.h5" in text
     text = run(fermi, folder, *mesh, "-q", "-o", folder / "tetra.json", "--smearing", "tetrahedra")
     assert "tetrahedra" in text
+    # Of the name that is taken again another mesh would replace them; another smearing would not.
+    (folder / "fermi_energy.json").unlink()
+    with pytest.raises(DockError, match=r"eigval\.h5: exists already\. Give --overwrite"):
+        run(fermi, folder, "--mesh", 2, 2, 2, "-q")
+    run(fermi, folder, *mesh, "-q", "--smearing", "cold")
+    run(fermi, folder, "--mesh", 2, 2, 2, "-q", "--overwrite")
+
+
+def test_eigenvalues_of_the_folder_serve_other_names(folder, monkeypatch):
+    mesh = ("--mesh", 2, 2, 2, "-q")
+    run(fermi, folder, *mesh)
+
+    def refuse(*args, **kwargs):
+        raise AssertionError("diagonalised again")
+
+    monkeypatch.setattr("dock.post.fermi.compute_spectrum", refuse)
+    run(fermi, folder, *mesh, "-o", folder / "cold.json", "--smearing", "cold")
+    assert (folder / "cold_eigval.h5").is_file()
+    run(dos, folder, *mesh, "--step", 0.1)
+
+
+@pytest.mark.parametrize(("command", "name"), [(fermi, "f.json"), (dos, "d.h5")])
+def test_a_folder_that_is_missing_is_found_first(folder, monkeypatch, command, name):
+    def refuse(*args, **kwargs):
+        raise AssertionError("diagonalised for nothing")
+
+    monkeypatch.setattr("dock.states.dense.Dense.solve", refuse)
+    with pytest.raises(DockError, match=r"no folder .*missing"):
+        run(command, folder, "--mesh", 2, 2, 2, "-q", "-o", folder / "missing" / name)
+    with pytest.raises(DockError, match=r"no folder .*missing"):
+        run(command, folder, "--mesh", 2, 2, 2, "-q", "--plot", folder / "missing" / "a.png")
+    with pytest.raises(DockError, match="ends in"):
+        run(command, folder, "--mesh", 2, 2, 2, "-q", "--plot", folder / "a.txt")
 
 
 def test_dos(folder):
@@ -110,7 +144,8 @@ def test_unknown_electrons_name_the_option(folder):
     info = json.loads((folder / "info.json").read_text())
     info.pop("occupation")
     (folder / "info.json").write_text(json.dumps(info))
-    with pytest.raises(DockError, match="--electrons"):
+    with pytest.raises(DockError) as caught:
         run(fermi, folder, "--mesh", 2, 2, 2, "-q")
+    assert "Give --electrons N" in in_options(str(caught.value))
     content = json.loads(run(fermi, folder, "--mesh", 2, 2, 2, "--electrons", 8, "-q", "--json"))
     assert content["kind"] == "insulator"

@@ -8,8 +8,10 @@ import pytest
 
 import dock
 from dock.core.spin import Spin
-from dock.errors import OutputError, UsageError
+from dock.errors import MissingDataError, OutputError, UsageError
 from dock.post.density_of_states import dos
+from dock.post.fermi import fermi_level
+from dock.results import KEYS
 from dock.states.kmesh import make_mesh
 from dock.states.smearing import Smearing
 
@@ -119,13 +121,96 @@ def test_files_and_figure(tmp_path, bundled):
         assert file["projection_names"].asstr()[()].tolist() == list(result.names)
         assert file["projections"].shape == result.projected.shape
     content = json.loads(written[1].read_text())
-    assert content["integral_to_fermi_level"] == pytest.approx(12)
+    assert content["counted_electrons"] == pytest.approx(12)
     assert result.plot(tmp_path / "dos.png").stat().st_size > 1000
     assert np.array_equal(result.projection("O1 s"), result.projected[:, 0])
     with pytest.raises(UsageError, match="no projection"):
         result.projection("Fe d")
     with pytest.raises(OutputError, match="exists"):
         result.save(tmp_path / "dos.h5")
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["dos.h5", "dos.json", "dos.png"]
+
+
+def test_the_face_of_a_result(bundled):
+    pyplot = pytest.importorskip("matplotlib.pyplot")
+    calc = dock.read(bundled / "openmx" / "o2-spin")
+    result = dos(calc, (1, 1, 1), step=0.1, window=(-10, 5), project="l")
+    assert set(result.facts()) | set(result.arrays()) <= set(KEYS)
+    content = result.json()
+    assert content["projection_names"] == ["s", "p", "d"]
+    assert content["energies_relative_eV"] == (result.energies - result.fermi_level).tolist()
+    assert content["dos_1_per_eV"] == result.total.tolist()
+    assert content["projected_dos"] == result.projected.tolist()
+    assert content["n_energies"] == len(result.energies)
+    assert "  s" in result.table()
+    assert len(repr(result)) < 300
+    assert repr(result).startswith("<DensityOfStates: energies")
+    assert "<td" in result._repr_html_()
+    figure, axes = pyplot.subplots()
+    assert result.plot(ax=axes, window=(-8, 2)) is axes
+    assert axes.get_xlim() == (-8, 2)
+    pyplot.close(figure)
+
+
+def count_problems(monkeypatch):
+    """Return a list that grows with every eigenproblem that is solved."""
+    from dock.states.dense import Dense
+
+    solved, plain = [], Dense.solve
+
+    def counting(self, *args):
+        solved.append(args[-1].vectors)
+        return plain(self, *args)
+
+    monkeypatch.setattr(Dense, "solve", counting)
+    return solved
+
+
+@pytest.mark.parametrize("method", METHODS[:2])
+def test_projections_take_one_diagonalisation(bundled, monkeypatch, method):
+    calc = dock.read(bundled / "openmx" / "mos2")
+    mesh = make_mesh(calc, (3, 3, 1))
+    fermi = fermi_level(calc, mesh, smearing=method)
+    before = dos(calc, mesh, method=method, step=0.1, project="l", fermi=fermi)
+    solved = count_problems(monkeypatch)
+    result = dos(calc, mesh, method=method, step=0.1, project="l")
+    assert solved == [True] * mesh.n_points
+    assert result.fermi_level == pytest.approx(fermi.level, abs=1e-12)
+    assert np.abs(result.total - before.total).max() < 1e-9
+    # Of degenerate states only sums have a meaning, and they share a bin.
+    assert np.abs(result.projected - before.projected).max() < 1e-9
+
+
+def test_the_total_takes_eigenvalues_that_are_kept(tmp_path, bundled, monkeypatch):
+    calc = dock.read(bundled / "openmx" / "si")
+    fermi_level(calc, (2, 2, 2)).save(tmp_path / "fermi_energy.json")
+    solved = count_problems(monkeypatch)
+    dos(calc, (2, 2, 2), step=0.1, cache=tmp_path / "eigval.h5")
+    assert solved == []
+
+
+def test_projections_with_states_that_a_threshold_removes(bundled):
+    """Points keep different numbers of states; those above the common ones are left out."""
+    calc = dock.read(bundled / "openmx" / "si")
+    options = {"step": 0.1, "s_threshold": 0.06}
+    result = dos(calc, (3, 3, 3), project="species", **options)
+    fermi = fermi_level(calc, (3, 3, 3), s_threshold=0.06)
+    assert fermi.spectrum.n_removed > 0
+    assert result.capacity == fermi.spectrum.capacity
+    assert np.abs(result.projected.sum(axis=1) - result.total).max() < 1e-8
+
+
+def test_bad_options_cost_no_time(bundled, monkeypatch):
+    solved = count_problems(monkeypatch)
+    calc = dock.read(bundled / "openmx" / "h2o")
+    for options in ({"window": (2, 1)}, {"step": -1.0}, {"average": False}):
+        with pytest.raises(UsageError):
+            dos(calc, (1, 1, 1), **options)
+    with pytest.raises(UsageError, match="do not fit"):
+        dos(calc, (1, 1, 1), project="l", electrons=1000)
+    with pytest.raises(MissingDataError, match="electrons=N"):
+        dos(lattice_models.lattice(1, electrons=None), (2, 1, 1), project="l")
+    assert solved == []
 
 
 def test_pymatgen(bundled):

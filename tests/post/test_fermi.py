@@ -9,10 +9,11 @@ import pytest
 import dock
 from dock.core.spin import Spin
 from dock.errors import MissingDataError, OutputError, SolverError, UsageError
-from dock.post.fermi import fermi_level
-from dock.post.fermi_files import load_spectrum
+from dock.post.fermi import FermiResult, fermi_level
+from dock.results import KEYS
 from dock.states.kmesh import make_mesh
 from dock.states.smearing import Smearing
+from dock.states.spectrum import load_spectrum
 from dock.units import OPENMX
 
 ALL = [
@@ -142,8 +143,24 @@ def test_a_stale_cache_is_never_used(tmp_path, bundled):
     # The same eigenvalues serve another count of electrons.
     again = fermi_level(calc, mesh, electrons=6, cache=cache)
     assert again.counted == pytest.approx(6)
+    # Of several files the first that has them is used.
+    assert load_spectrum(calc, mesh, [tmp_path / "none.h5", cache]) is not None
     cache.write_bytes(cache.read_bytes()[:2000])
     assert load_spectrum(calc, mesh, cache) is None
+    cache.write_text("not HDF5")
+    assert load_spectrum(calc, mesh, cache) is None
+
+
+def test_a_cache_of_an_earlier_version_is_used(tmp_path, bundled):
+    import h5py
+
+    calc = dock.read(bundled / "openmx" / "h2o")
+    mesh = make_mesh(calc, (1, 1, 1))
+    cache = fermi_level(calc, mesh).save(tmp_path / "fermi_energy.json")[1]
+    with h5py.File(cache, "a") as file:
+        file.attrs["n_removed"] = file.attrs["n_removed_states"]
+        del file.attrs["n_removed_states"]
+    assert load_spectrum(calc, mesh, cache) is not None
 
 
 def test_the_cache_is_what_is_used(tmp_path, bundled, monkeypatch):
@@ -177,16 +194,60 @@ def test_files_have_the_layout(tmp_path, bundled):
         result.save(tmp_path / "fermi_energy.json")
 
 
-def test_figure(tmp_path, bundled):
-    result = fermi_level(dock.read(bundled / "openmx" / "si"), (2, 2, 2))
+def test_each_name_has_eigenvalues_of_its_own(tmp_path, bundled):
+    calc = dock.read(bundled / "openmx" / "h2o")
+    one, other = fermi_level(calc, (1, 1, 1)), fermi_level(calc, (2, 1, 1))
+    written = [*one.save(tmp_path / "a.json"), *other.save(tmp_path / "b.json")]
+    names = ["a.json", "a_eigval.h5", "b.json", "b_eigval.h5"]
+    assert [file.name for file in written] == names
+    assert [file.name for file in FermiResult.files("x/fermi_energy.json")][1] == "eigval.h5"
+    # Nothing is written where eigenvalues of another mesh would be replaced, or the name is taken.
+    (tmp_path / "a.json").unlink()
+    with pytest.raises(OutputError, match=r"a_eigval\.h5: exists already, with .* another"):
+        other.save(tmp_path / "a.json")
+    with pytest.raises(OutputError, match=r"b\.json: exists already\. Pass overwrite=True"):
+        one.save(tmp_path / "b.json")
+    assert sorted(file.name for file in tmp_path.iterdir()) == names[1:]
+    assert load_spectrum(calc, other.spectrum.mesh, tmp_path / "b_eigval.h5") is not None
+    other.save(tmp_path / "a.json", overwrite=True)
+    assert load_spectrum(calc, other.spectrum.mesh, tmp_path / "a_eigval.h5") is not None
+
+
+def test_the_face_of_a_result(tmp_path, bundled):
+    pyplot = pytest.importorskip("matplotlib.pyplot")
+    result = fermi_level(dock.read(bundled / "openmx" / "o2-spin"), (1, 1, 1))
+    assert result.facts()["smearing"] == result.method_name
+    facts = result.facts()
+    assert set(facts) | set(result.arrays()) <= set(KEYS)
+    assert facts["fermi_level_eV"] == result.fermi_level == result.level
+    assert facts["n_bands"] == result.occupations.shape[2]
+    assert result.json()["occupations"] == result.occupations.tolist()
+    assert "occupations" not in result.json(arrays=False)
+    assert "spin moment" in result.table()
+    assert len(repr(result)) < 300
+    assert repr(result).startswith("<FermiResult: Fermi level")
+    assert "<td" in result._repr_html_()
     assert result.plot(tmp_path / "f.png").stat().st_size > 1000
+    figure, axes = pyplot.subplots()
+    assert result.plot(ax=axes) is axes
+    assert axes.lines
+    pyplot.close(figure)
+
+
+def test_where_the_level_is_from(bundled):
+    si = dock.read(bundled / "openmx" / "si")
+    assert fermi_level(si, (2, 2, 2)).facts()["fermi_source"] == "mid-gap"
+    metal = fermi_level(lattice_models.lattice(2), (6, 6, 1))
+    assert metal.facts()["fermi_source"] == "counted"
+    assert metal.facts()["gap_eV"] == 0
+    assert metal.facts()["vbm"] is None
 
 
 # --------------------------------------------------------------------------- errors
 
 
 def test_what_is_refused():
-    with pytest.raises(MissingDataError, match="--electrons"):
+    with pytest.raises(MissingDataError, match="electrons=N"):
         fermi_level(lattice_models.lattice(1, electrons=None), (2, 1, 1))
     for count in (0.0, 2.0, 3.0, -1.0):
         with pytest.raises(UsageError, match="do not fit"):

@@ -10,7 +10,7 @@ import dock
 from dock.core.spin import Spin
 from dock.errors import UsageError
 from dock.post import bands
-from dock.post.bonds import Bond, BondProjector, parse_bond
+from dock.post.bonds import Bond, BondProjector, CohpFromLevel, parse_bond
 from dock.post.density_matrices import density_matrix
 from dock.post.density_of_states import dos
 from dock.post.fat_bands import project_bands
@@ -132,6 +132,39 @@ def test_one_lattice_vector_and_all_of_them():
     onsite = dos(calc, mesh, project=BondProjector(calc, [Bond(0, 0, (0, 0, 0))]), step=0.05)
     assert np.abs(one.projected + onsite.projected - every.projected).max() < 1e-9
     assert np.abs(every.projected[:, 0] - every.total).max() < 1e-9
+
+
+@pytest.mark.parametrize("spin", list(Spin))
+def test_cohp_from_the_level_that_is_found_from_the_same_states(spin):
+    calc = lattice_models.random_calculation(3, spin, electrons=5.0)
+    mesh = KMesh.full((2, 2, 2))
+    options = {"method": Smearing("gaussian", 0.1), "step": 0.1}
+    fermi = fermi_level(calc, mesh, smearing=options["method"])
+    bonds = [Bond(0, 1), Bond(1, 1)]
+    before = BondProjector(calc, bonds, "cohp", zero=fermi.level)
+    expected = dos(calc, mesh, project=before, fermi=fermi, **options)
+    found = dos(calc, mesh, project=CohpFromLevel(calc, bonds), **options)
+    assert found.names == expected.names
+    assert np.abs(found.projected - expected.projected).max() < 1e-9
+    # Without a level it counts from zero, as the plain projector does.
+    at = next(states(Problem.of(calc), mesh.points[:1], Want(vectors=True)))
+    plain = [
+        projector.weights(at.channel, at.k_frac, at.states.vectors)
+        for projector in (CohpFromLevel(calc, bonds), BondProjector(calc, bonds, "cohp"))
+    ]
+    assert np.array_equal(*plain)
+
+
+def test_a_bond_of_the_hamiltonian_alone_has_a_cohp():
+    """A pair that the overlap lacks has no S to count from the level."""
+    calc = lattice_models.lattice(1, electrons=0.8)
+    onsite = lattice_models.lattice(0).overlap
+    calc = calc.replace(matrices={"hamiltonian": calc.hamiltonian, "overlap": onsite})
+    bond = Bond(0, 0, (1, 0, 0))
+    mesh = KMesh.full((4, 1, 1))
+    found = dos(calc, mesh, project=CohpFromLevel(calc, [bond]), step=0.1)
+    expected = dos(calc, mesh, project=BondProjector(calc, [bond], "cohp"), step=0.1)
+    assert np.array_equal(found.projected, expected.projected)
 
 
 def test_bond_texts_and_errors():
