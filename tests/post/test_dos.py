@@ -1,6 +1,7 @@
 """Densities of states: exact integrals, van Hove edges, projections, files."""
 
 import json
+from dataclasses import replace
 
 import lattice_models
 import numpy as np
@@ -120,6 +121,8 @@ def test_files_and_figure(tmp_path, bundled):
         assert file["dos_up"].shape == file["energy"].shape
         assert file["projection_names"].asstr()[()].tolist() == list(result.names)
         assert file["projections"].shape == result.projected.shape
+        assert file.attrs["fermi_level_eV"] == result.fermi_level
+        assert set(file.attrs) - {"written_by"} <= set(KEYS) - {"projection_names"}
     content = json.loads(written[1].read_text())
     assert content["counted_electrons"] == pytest.approx(12)
     assert result.plot(tmp_path / "dos.png").stat().st_size > 1000
@@ -150,6 +153,16 @@ def test_the_face_of_a_result(bundled):
     assert result.plot(ax=axes, window=(-8, 2)) is axes
     assert axes.get_xlim() == (-8, 2)
     pyplot.close(figure)
+
+
+def test_more_names_than_an_attribute_holds(tmp_path):
+    import h5py
+
+    result = dos(lattice_models.lattice(0), (1, 1, 1), step=0.1)
+    names = tuple(f"H{number} s" for number in range(10_000))
+    many = replace(result, names=names, projected=np.zeros((1, len(names), len(result.energies))))
+    with h5py.File(many.save(tmp_path / "dos.h5")[0]) as file:
+        assert tuple(file["projection_names"].asstr()[()]) == names
 
 
 def count_problems(monkeypatch):
