@@ -49,6 +49,7 @@ __all__ = [
     "settings_option",
     "spacing_option",
     "species_option",
+    "species_or_set_option",
     "threshold_option",
     "to_option",
     "window_option",
@@ -73,12 +74,14 @@ basis_option = click.option(
 settings_option = click.option(
     "--set", "settings", multiple=True, metavar="NAME=VALUE", help="A format's own setting."
 )
-species_option = click.option(
-    "--species",
-    multiple=True,
-    metavar="X=BASIS",
-    help="OpenMX: the basis of a species, C=C6.0-s2p2d1. Repeat for each.",
-)
+_SPECIES: dict[str, Any] = {
+    "multiple": True,
+    "metavar": "X=BASIS",
+    "help": "OpenMX: the basis of a species, C=C6.0-s2p2d1. Repeat for each.",
+}
+species_option = click.option("--species", **_SPECIES)
+species_or_set_option = click.option("--species", "--set", "species", **_SPECIES)
+"""The same where ``--set``, which has another meaning elsewhere, was its only name."""
 json_option = click.option(
     "--json", "as_json", is_flag=True, help="Print one JSON object per line instead of a table."
 )
@@ -330,24 +333,19 @@ class GridOptions:
 def _grid(
     basis: Path | None,
     species: Sequence[str],
-    settings: Sequence[str],
     shape: tuple[int, int, int] | None,
     spacing: float | None,
 ) -> GridOptions:
-    strings = {**parse_settings(settings), **parse_settings(species, "--species")}
-    return GridOptions(basis, strings, shape or None, spacing)
+    return GridOptions(basis, parse_settings(species, "--species"), shape or None, spacing)
 
 
 grid_options = _grouped(
     "grid",
-    ("basis", "species", "settings", "grid", "spacing"),
+    ("basis", "species", "grid", "spacing"),
     _grid,
     [
         basis_option,
-        species_option,
-        click.option(
-            "--set", "settings", multiple=True, metavar="X=BASIS", help="The same as --species."
-        ),
+        species_or_set_option,
         click.option(
             "--grid", type=int, nargs=3, metavar="N1 N2 N3", help="Numbers of grid points."
         ),

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from dock.cli.options import (
+    basis_option,
     fermi_option,
     from_option,
     k_path_options,
@@ -15,6 +16,7 @@ from dock.cli.options import (
     parse_settings,
     path_argument,
     run_options,
+    species_or_set_option,
     threshold_option,
     window_option,
 )
@@ -49,10 +51,10 @@ More examples:
     type=click.Choice(["sites", "functions"]),
     default="sites",
     show_default=True,
-    help="Map atoms on sites, or move the orbitals in space.",
+    help="Map atoms on sites, or move the orbitals in space, with --basis.",
 )
-@click.option("--basis", type=click.Path(path_type=Path), metavar="DIR", help="For functions.")
-@click.option("--set", "settings", multiple=True, metavar="C=C6.0-s2p2d1", help="OpenMX's basis.")
+@basis_option
+@species_or_set_option
 @click.option("--atoms", metavar="1-12,15", help="Project on these atoms alone, from 1.")
 @click.option("--layers", is_flag=True, help="Give the share of each layer along the third axis.")
 @click.option("--tolerance", type=float, default=0.5, show_default=True, help="Reach of a site, Å.")
@@ -70,7 +72,7 @@ def unfold(
     points: int | None,
     method: Any,
     basis: Path | None,
-    settings: tuple[str, ...],
+    species: tuple[str, ...],
     atoms: str | None,
     layers: bool,
     tolerance: float,
@@ -89,15 +91,13 @@ def unfold(
     Writes unfold.h5 with the energies, their spectral weights and the map A(k, E), which --plot
     draws. The path is one of the primitive zone.
     """
-    from dock.converters import read
-    from dock.grid.grid import with_radials
+    from dock.grid.grid import read_with_radials
     from dock.post.supercell import layers_of
     from dock.post.unfold import Unfolded, unfold as compute
 
     target = run.target(path, Unfolded)
-    calc = read(path, source).replace(fermi_level=fermi)
-    if basis is not None:
-        calc = with_radials(calc, basis, strings=parse_settings(settings) or None)
+    strings = parse_settings(species, "--species")
+    calc = read_with_radials(path, source, basis=basis, strings=strings).replace(fermi_level=fermi)
     result = compute(
         calc,
         _cell(primitive, supercell),
