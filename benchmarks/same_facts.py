@@ -27,7 +27,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from _facts import ALLOWED, RENAMED, Difference, Judge, Outcome, aggregate
+from _facts import ALLOWED, RENAMED, RESTATED, Difference, Judge, Outcome, aggregate
 
 TIMEOUT = 900  # seconds for one command
 SHOWN = 12  # lines below one command; all of them with --all
@@ -326,16 +326,18 @@ def _identity(difference: Difference) -> tuple[str, str]:
 
 
 def compare_page(
-    page: Page, old: Runner, new: Runner, records: Path, judge: Judge, *, reuse: bool
+    page: Page, old: Runner, new: Runner, records: Path, judge: Judge, *, reuse: str
 ) -> list[tuple[Outcome, list[Difference]]]:
     """Run a page with both versions, with the old one again if something differs, and compare."""
     folder = re.sub(r"\W+", "-", page.name)
-    first = (old.kept if reuse else old.page)(page, records / "old" / folder)
-    second = new.page(page, records / "new" / folder)
+    run_old = old.page if reuse == "none" else old.kept
+    run_new = new.kept if reuse == "both" else new.page
+    first = run_old(page, records / "old" / folder)
+    second = run_new(page, records / "new" / folder)
     judges = [Judge(judge.rounding, not page.uses_network(c)) for c in page.commands]
     found = [j.compare(a, b) for j, a, b in zip(judges, first, second, strict=True)]
     if any(d.kind in ("lost", "rounding") for part in found for d in part):
-        again = (old.kept if reuse else old.page)(page, records / "again" / folder)
+        again = run_old(page, records / "again" / folder)
         noise = [j.compare(a, b) for j, a, b in zip(judges, first, again, strict=True)]
         found = [exclude(part, other) for part, other in zip(found, noise, strict=True)]
     return list(zip(first, found, strict=True))
@@ -351,7 +353,12 @@ def main() -> None:
     parser.add_argument("--only", metavar="WORD", help="pages with it in their name or commands")
     parser.add_argument("--keep", type=Path, metavar="DIR", help="keep outputs and files there")
     parser.add_argument(
-        "--reuse", action="store_true", help="take what DIR has of the old version, if complete"
+        "--reuse",
+        nargs="?",
+        const="old",
+        default="none",
+        choices=("none", "old", "both"),
+        help="take what DIR has of the old version, or of both, from an earlier run",
     )
     parser.add_argument("--train", action="store_true", help="also train and use a network")
     parser.add_argument("--rounding", type=float, default=0.0, metavar="X")
@@ -376,9 +383,12 @@ def compare(old: Runner, new: Runner, options: argparse.Namespace, records: Path
         check_import(runner)
     print(f"old: {old.checkout}\nnew: {new.checkout}\nallowed differences:")
     for rule in ALLOWED:
-        print(f"  {rule.place}: {rule.reason}")
+        about = f" of {rule.command}" if rule.command else ""
+        print(f"  {rule.place}{about}: {rule.reason}")
     for pattern, name, reason in RENAMED:
         print(f"  {pattern} → {name}: {reason}")
+    for pattern, _, reason in RESTATED:
+        print(f"  {pattern} in texts: {reason}")
     judge, report, n_pages = Judge(options.rounding), Report(options.all, Counter()), 0
     for page in pages(old.checkout):
         texts = [page.name, *(command.text for command in page.commands)]
