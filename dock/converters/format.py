@@ -229,7 +229,7 @@ class Format:
         spins: Sequence[Spin] = ALL_SPINS,
         settings: Settings = None,
     ) -> Format:
-        """Return the format with what it reads; the arguments are the attributes of these names."""
+        """Return the format with what it reads; the arguments are attributes of these names."""
         return replace(
             self,
             reads=tuple(quantities),
@@ -304,32 +304,9 @@ class Format:
         allow_lossy: bool = False,
         marker: Marker | None = None,
     ) -> list[Path]:
-        """Write a calculation in this format; all files appear at once, or none.
+        """Write a calculation in this format; see `dock.converters.write` for the arguments.
 
-        Parameters
-        ----------
-        calc
-            What to write.
-        path
-            Target folder; made if need be.
-        options
-            Which matrices, precision, and all that follows.
-        settings, overwrite, allow_lossy
-            Short for these fields of `WriteOptions`.
-        marker
-            A small file that goes along.
-
-        Returns
-        -------
-        list of Path
-            The files written.
-
-        Raises
-        ------
-        LossError
-            When the format cannot hold something; no file is opened then.
-        OutputError
-            When a target exists or cannot be written.
+        All files appear at once, or none.
         """
         writer = self.require_writer()
         wanted = (options or WriteOptions()).completed(

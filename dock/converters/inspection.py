@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from dock.converters.format import Format, ReadOptions
 from dock.converters.registry import get_format
@@ -135,8 +134,7 @@ def findings_of(entry: Format, main: Path) -> list[Finding]:
         return [Finding("error", "files", str(error))]
 
 
-@dataclass(frozen=True)
-class Comparison:
+class Comparison(NamedTuple):
     """How two calculations differ.
 
     Attributes

@@ -88,11 +88,14 @@ def _describe(calc: Calculation, listing: list[dict[str, Any]]) -> dict[str, Any
     }
 
 
+_VERSIONS = "scipy.sparse.load_npz"
+_NOTES = "matrices.json says which file holds what."
+
 FORMAT = Format(
     "npz",
     "scipy.sparse matrices (.npz), one for each lattice vector",
-    versions="scipy.sparse.load_npz",
-    notes="matrices.json says which file holds what.",
+    versions=_VERSIONS,
+    notes=_NOTES,
 ).writing(tuple(QUANTITIES), write_calculation)
 
 write = FORMAT.save

@@ -1,14 +1,15 @@
-"""What a calculation remembers of the run that it came from."""
+"""What a calculation remembers of the run that it came from, and what its species are called."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import overload
 
 import numpy as np
 
 from dock.core.calculation import Calculation
 
-__all__ = ["in_source_order", "number_of"]
+__all__ = ["in_source_order", "number_of", "numbered_labels"]
 
 
 def in_source_order(calc: Calculation, code: str) -> Calculation:
@@ -19,7 +20,40 @@ def in_source_order(calc: Calculation, code: str) -> Calculation:
     return calc.permute_atoms([int(atom) for atom in np.argsort(order)])
 
 
-def number_of(extra: Mapping[str, object], key: str, default: float) -> float:
+@overload
+def number_of(extra: Mapping[str, object], key: str, default: float) -> float: ...
+@overload
+def number_of(extra: Mapping[str, object], key: str, default: None) -> float | None: ...
+def number_of(extra: Mapping[str, object], key: str, default: float | None) -> float | None:
     """Return a number of `Provenance.extra`, or the default where there is none."""
     value = extra.get(key)
     return float(value) if isinstance(value, int | float) else default
+
+
+def numbered_labels(
+    names: Sequence[str], shells: Sequence[tuple[int, ...]], mark: str = ""
+) -> tuple[str, ...]:
+    """Return a species label for each atom: its name, numbered where atoms of one name differ.
+
+    Parameters
+    ----------
+    names
+        Name of each atom.
+    shells
+        The l of its shells.
+    mark
+        What stands between name and number.
+
+    Examples
+    --------
+    >>> numbered_labels(["H", "O", "H"], [(0,), (0, 1), (0, 0)])
+    ('H1', 'O', 'H2')
+    """
+    kinds: dict[str, list[tuple[int, ...]]] = {}
+    for name, ls in zip(names, shells, strict=True):
+        if ls not in kinds.setdefault(name, []):
+            kinds[name].append(ls)
+    return tuple(
+        name if len(kinds[name]) == 1 else f"{name}{mark}{kinds[name].index(ls) + 1}"
+        for name, ls in zip(names, shells, strict=True)
+    )

@@ -123,11 +123,11 @@ def _poscar(structure: Structure) -> str:
     return "\n".join(lines) + "\n"
 
 
+_VERSIONS = "PETSc 3.x with complex scalars and 32-bit indices"
+_NOTES = "SR.petsc, HR.petsc: MatLoad the lattice vectors first, then one matrix for each."
+
 FORMAT = Format(
-    "petsc",
-    "PETSc binary matrices, one for each lattice vector",
-    versions="PETSc 3.x with complex scalars and 32-bit indices",
-    notes="SR.petsc, HR.petsc: MatLoad the lattice vectors first, then one matrix for each.",
+    "petsc", "PETSc binary matrices, one for each lattice vector", versions=_VERSIONS, notes=_NOTES
 ).writing(tuple(FILES), write_calculation)
 
 write = FORMAT.save

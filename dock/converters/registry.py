@@ -200,8 +200,12 @@ def write(
         Target folder; made if need be.
     format
         Name of the format; the unified folder when left out.
-    options, settings, overwrite, allow_lossy, marker
-        As for `Format.save`: which matrices, precision, whether to replace or to lose something.
+    options
+        Which matrices, precision, and all that follows.
+    settings, overwrite, allow_lossy
+        Short for these fields of `WriteOptions`.
+    marker
+        A small file that goes along.
 
     Raises
     ------

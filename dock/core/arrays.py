@@ -10,7 +10,9 @@ from numpy.typing import ArrayLike, NDArray
 from dock.errors import LayoutError
 
 __all__ = [
+    "Float64Array",
     "FloatArray",
+    "Int64Array",
     "IntArray",
     "NumberArray",
     "atom_list",
@@ -21,6 +23,8 @@ __all__ = [
 
 FloatArray: TypeAlias = NDArray[np.floating[Any]]
 IntArray: TypeAlias = NDArray[np.integer[Any]]
+Float64Array: TypeAlias = NDArray[np.float64]
+Int64Array: TypeAlias = NDArray[np.int64]
 NumberArray: TypeAlias = NDArray[np.floating[Any] | np.complexfloating[Any, Any]]
 
 

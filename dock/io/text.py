@@ -6,6 +6,7 @@ never read up to the damage.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Sequence
 from itertools import islice
@@ -29,6 +30,7 @@ __all__ = [
     "open_binary",
     "parse_number",
     "parse_numbers",
+    "read_json",
     "read_numbers",
     "read_text",
     "require_line_end",
@@ -219,6 +221,31 @@ def read_text(path: Path) -> str:
     """
     with readable(path):
         return path.read_text(encoding="utf-8", errors="replace")
+
+
+def read_json(path: Path, fix: str = "Copy it again.") -> dict[str, Any]:
+    """Return the content of a JSON file that holds one object.
+
+    Parameters
+    ----------
+    path
+        The file.
+    fix
+        What to do about a file that is damaged.
+
+    Raises
+    ------
+    FormatError
+        When it cannot be read, is no JSON, or holds something else.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise FormatError(path, f"this is not valid JSON ({error})", fix=fix) from error
+    if not isinstance(content, dict):
+        shown = str(content)[:40]
+        raise FormatError(path, "wrong content", expected="a JSON object", found=shown, fix=fix)
+    return content
 
 
 def load_text(path: str | Path, kind: str, writer: str) -> str:

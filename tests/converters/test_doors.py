@@ -53,7 +53,7 @@ def test_there_and_back(tmp_path, bundled, name):
 
 @pytest.mark.parametrize("name", ["wannier90", "petsc", "npz"])
 def test_exits(tmp_path, bundled, name):
-    calc = dock.read(bundled / "openmx" / "si")
+    calc = dock.read(bundled / "openmx" / "h2o")
     files = importlib.import_module(DOORS[name]).write(
         calc, tmp_path / name, WriteOptions(quantities=("H", "S"))
     )

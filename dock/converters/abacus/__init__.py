@@ -55,14 +55,14 @@ def _inputs(path: Path) -> list[Path]:
 
 _QUANTITIES = ("overlap", "hamiltonian", "density_matrix", "kinetic", "position")
 
+_VERSIONS = "reads 3.0 to 3.11 (tested: 3.8.1, 3.10.0), writes both namings"
+_NOTES = (
+    "Run ABACUS with 'out_mat_hs2 1' (out_hsr 1 since 3.11), 'out_dm1 1' and "
+    "'out_mat_r 1'; 'calculation get_S' gives the overlap alone."
+)
+
 FORMAT = (
-    Format(
-        "abacus",
-        "ABACUS output folder",
-        versions="reads 3.0 to 3.11 (tested: 3.8.1, 3.10.0), writes both namings",
-        notes="Run ABACUS with 'out_mat_hs2 1' (out_hsr 1 since 3.11), 'out_dm1 1' and "
-        "'out_mat_r 1'; 'calculation get_S' gives the overlap alone.",
-    )
+    Format("abacus", "ABACUS output folder", versions=_VERSIONS, notes=_NOTES)
     .reading(
         _QUANTITIES,
         read_calculation,

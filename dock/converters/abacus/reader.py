@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from dock.converters.abacus.matrices import MatrixReader, sparse_file
 from dock.converters.abacus.orb import read_orb
 from dock.converters.abacus.run import RunFiles, find_run
-from dock.converters.abacus.running_log import NSPIN, Frame, RunLog, read_log
+from dock.converters.abacus.running_log import NSPIN, AbacusLog, Frame, read_log
 from dock.converters.abacus.stru import FOLD_MARGIN, StruFile, element_number, read_stru
 from dock.converters.format import ReadOptions
 from dock.core.basis import SHELL_LETTERS, Basis, Shell, shell_letter, shell_numbers
@@ -99,7 +99,7 @@ def _wanted_step(options: ReadOptions) -> int | None:
 
 
 def _basis(
-    files: RunFiles, log: RunLog | None, stru: StruFile | None, folder: Path | None
+    files: RunFiles, log: AbacusLog | None, stru: StruFile | None, folder: Path | None
 ) -> Basis:
     """Return the shells of each species: from the log, else from the names of the orbital files."""
     if log is not None:
@@ -167,7 +167,7 @@ def _with_radials(
     return result
 
 
-def _step_number(files: RunFiles, basis: Basis, log: RunLog | None) -> int | None:
+def _step_number(files: RunFiles, basis: Basis, log: AbacusLog | None) -> int | None:
     """Return the step to read; None where a run has but one."""
     if files.step is not None or not files.has_steps:
         return files.step
@@ -181,7 +181,7 @@ def _step_number(files: RunFiles, basis: Basis, log: RunLog | None) -> int | Non
 
 def _structure(
     files: RunFiles,
-    log: RunLog | None,
+    log: AbacusLog | None,
     stru: StruFile | None,
     number: int | None,
     notes: list[str],
@@ -215,7 +215,7 @@ def _structure(
     return _assemble(cell, fractional, log.labels, stru)
 
 
-def _frame(files: RunFiles, log: RunLog, number: int) -> Frame:
+def _frame(files: RunFiles, log: AbacusLog, number: int) -> Frame:
     """Return the structure that the log prints before a step."""
     if not files.has_steps:
         return log.frames[0]
@@ -231,7 +231,7 @@ def _frame(files: RunFiles, log: RunLog, number: int) -> Frame:
 
 
 def _agree(
-    log: RunLog, stru: StruFile, precise: NDArray[np.float64], printed: NDArray[np.float64]
+    log: AbacusLog, stru: StruFile, precise: NDArray[np.float64], printed: NDArray[np.float64]
 ) -> bool:
     """Say whether STRU has the log's atoms in the log's order, and its cell."""
     order = [one.label for one in stru.species]
@@ -259,7 +259,7 @@ def _assemble(
     return Structure(cell, fractional @ cell, numbers, labels)
 
 
-def _spin(files: RunFiles, log: RunLog | None) -> Spin:
+def _spin(files: RunFiles, log: AbacusLog | None) -> Spin:
     """Return the spin treatment; the files of the other spin must be there or not, accordingly."""
     given = files.parameters.get("nspin", "")
     nspin = log.nspin if log is not None and log.nspin else int(given) if given.isdigit() else None
@@ -291,7 +291,7 @@ def _is_folded(files: RunFiles) -> bool:
     return False
 
 
-def _fermi_level(log: RunLog | None, number: int | None) -> float | None:
+def _fermi_level(log: AbacusLog | None, number: int | None) -> float | None:
     """Return the Fermi level of the step, eV."""
     if log is None or not log.fermi_levels:
         return None
@@ -302,7 +302,7 @@ def _fermi_level(log: RunLog | None, number: int | None) -> float | None:
 
 def _provenance(
     files: RunFiles,
-    log: RunLog | None,
+    log: AbacusLog | None,
     stru: StruFile | None,
     number: int | None,
     notes: list[str],

@@ -15,13 +15,14 @@ from numpy.typing import NDArray
 
 from dock._version import __version__
 from dock.converters.abacus.stru import FOLD_MARGIN
+from dock.converters.run_log import RunLog, last_number
 from dock.core.calculation import Calculation
 from dock.core.spin import Spin
 from dock.errors import FormatError
 from dock.io.text import finite_numbers, parse_number, read_text
 from dock.units import ABACUS
 
-__all__ = ["NSPIN", "Frame", "RunLog", "SpeciesLine", "format_log", "read_log"]
+__all__ = ["NSPIN", "AbacusLog", "Frame", "SpeciesLine", "format_log", "read_log"]
 
 NSPIN = {Spin.NONE: 1, Spin.COLLINEAR: 2, Spin.NONCOLLINEAR: 4}
 BOHR = ABACUS.bohr_angstrom
@@ -90,16 +91,12 @@ class Frame:
         return solution.T
 
 
-@dataclass(frozen=True, eq=False)
-class RunLog:
-    """What a log says; None where it is silent.
+@dataclass(frozen=True, eq=False, kw_only=True)
+class AbacusLog(RunLog):
+    """What a log of ABACUS says.
 
     Attributes
     ----------
-    path
-        The file.
-    version
-        ``3.8.1``.
     species
         In matrix order.
     frames
@@ -108,22 +105,14 @@ class RunLog:
         1, 2 or 4.
     fermi_levels
         eV, one for each ionic step that ended.
-    n_electrons
-        Valence electrons.
-    converged
-        Whether the last self-consistency loop ended well; None for runs without one.
     n_basis
         NLOCAL: rows of the matrices, doubled for nspin 4.
     """
 
-    path: Path
-    version: str
     species: tuple[SpeciesLine, ...]
     frames: tuple[Frame, ...]
     nspin: int | None
     fermi_levels: tuple[float, ...]
-    n_electrons: float | None
-    converged: bool | None
     n_basis: int | None
 
     @property
@@ -132,7 +121,7 @@ class RunLog:
         return tuple(one.label for one in self.species for _ in range(one.n_atoms))
 
 
-def read_log(path: Path) -> RunLog:
+def read_log(path: Path) -> AbacusLog:
     """Read a log.
 
     Raises
@@ -146,18 +135,18 @@ def read_log(path: Path) -> RunLog:
     species = _species(path, text)
     n_atoms = sum(one.n_atoms for one in species)
     version = re.search(r"ABACUS v(\S+)", text)
-    nspin = _last_number(text, r"^\s*nspin\s*=\s*(\d)\s*$")
-    local = _last_number(text, r"^\s*NLOCAL\s*=\s*(\d+)\s*$")
-    return RunLog(
-        path,
-        version.group(1) if version else "",
-        species,
-        _frames(path, text, n_atoms),
-        int(nspin) if nspin else None,
-        _fermi_levels(text),
-        _last_number(text, r"AUTOSET number of electrons:?\s*=\s*(\S+)"),
-        _converged(text),
-        int(local) if local else None,
+    nspin = last_number(text, r"^\s*nspin\s*=\s*(\d)\s*$")
+    local = last_number(text, r"^\s*NLOCAL\s*=\s*(\d+)\s*$")
+    return AbacusLog(
+        path=path,
+        version=version.group(1) if version else "",
+        species=species,
+        frames=_frames(path, text, n_atoms),
+        nspin=int(nspin) if nspin else None,
+        fermi_levels=_fermi_levels(text),
+        n_electrons=last_number(text, r"AUTOSET number of electrons:?\s*=\s*(\S+)"),
+        converged=_converged(text),
+        n_basis=int(local) if local else None,
     )
 
 
@@ -180,7 +169,7 @@ def _species(path: Path, text: str) -> tuple[SpeciesLine, ...]:
 
 def _frames(path: Path, text: str, n_atoms: int) -> tuple[Frame, ...]:
     """Return the structure of each ionic step; a table of atoms is printed before each."""
-    constant = _last_number(text, r"lattice constant \(Bohr\)\s*=\s*(\S+)")
+    constant = last_number(text, r"lattice constant \(Bohr\)\s*=\s*(\S+)")
     if constant is None:
         _fail(path, "the lattice constant is missing", where="lattice constant (Bohr)")
     unit = constant * BOHR
@@ -240,14 +229,6 @@ def _converged(text: str) -> bool | None:
         return None
     tail = text[loops[-1].start() :]
     return _CONVERGED.search(tail) is not None and _NOT_CONVERGED.search(tail) is None
-
-
-def _last_number(text: str, pattern: str) -> float | None:
-    found = re.findall(pattern, text, flags=re.MULTILINE)
-    try:
-        return parse_number(found[-1]) if found else None
-    except ValueError:
-        return None
 
 
 def _fail(path: Path, problem: str, *, where: str) -> NoReturn:

@@ -15,14 +15,14 @@ __all__ = ["FORMAT", "read", "write"]
 _QUANTITIES = ("overlap", "hamiltonian")
 _SPINS = (Spin.NONE, Spin.COLLINEAR)
 
+_VERSIONS = "rs_* files of 2025 and later; h_s_matrices of 240920.1"
+_NOTES = (
+    "Run FHI-aims with 'output_rs_matrices plain' (periodic) or 'output h_s_matrices' "
+    "(molecules), and 'output basis' for basis-indices.out."
+)
+
 FORMAT = (
-    Format(
-        "aims",
-        "FHI-aims run folder",
-        versions="rs_* files of 2025 and later; h_s_matrices of 240920.1",
-        notes="Run FHI-aims with 'output_rs_matrices plain' (periodic) or 'output h_s_matrices' "
-        "(molecules), and 'output basis' for basis-indices.out.",
-    )
+    Format("aims", "FHI-aims run folder", versions=_VERSIONS, notes=_NOTES)
     .reading(
         _QUANTITIES, read_calculation, detect_run, inputs=input_files, check=check_run, spins=_SPINS
     )

@@ -10,40 +10,21 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dock._version import __version__
+from dock.converters.run_log import RunLog, last_number
 from dock.core.calculation import Calculation
-from dock.io.text import parse_number, read_text
+from dock.io.text import read_text
 
-__all__ = ["RunLog", "find_log", "format_log", "read_log"]
+__all__ = ["AimsLog", "find_log", "format_log", "read_log"]
 
 _HEAD = 4096  # bytes of a file in which FHI-aims names itself
-_FERMI = re.compile(
-    r"\|\s*Chemical potential(?: \(Fermi level\))?(?: in eV)?\s*:\s*(\S+)", re.IGNORECASE
-)
+_FERMI = r"(?i)\|\s*Chemical potential(?: \(Fermi level\))?(?: in eV)?\s*:\s*(\S+)"
 
 
-@dataclass(frozen=True)
-class RunLog:
-    """What a log says; None where it is silent.
+@dataclass(frozen=True, eq=False, kw_only=True)
+class AimsLog(RunLog):
+    """What a log of FHI-aims says; `fermi_level` is the last one, eV."""
 
-    Attributes
-    ----------
-    path
-        The file.
-    version
-        ``240920.1``.
-    fermi_level
-        The last one, eV.
-    n_electrons
-        All electrons.
-    converged
-        Whether the last self-consistency cycle converged.
-    """
-
-    path: Path
-    version: str
     fermi_level: float | None
-    n_electrons: float | None
-    converged: bool | None
 
 
 def find_log(folder: Path) -> Path | None:
@@ -61,27 +42,18 @@ def _is_log(path: Path) -> bool:
     return b"FHI-aims" in head
 
 
-def read_log(path: Path) -> RunLog:
+def read_log(path: Path) -> AimsLog:
     """Read a log; nothing in it is required."""
     text = read_text(path)
     version = re.search(r"FHI-aims version\s*:\s*(\S+)", text)
     cycles = re.findall(r"Self-consistency cycle (converged|not yet converged|not converged)", text)
-    return RunLog(
-        path,
-        version.group(1) if version else "",
-        _last(text, _FERMI),
-        _last(text, re.compile(r"Formal number of electrons[^:\n]*:\s*(\S+)")),
-        cycles[-1] == "converged" if cycles else None,
+    return AimsLog(
+        path=path,
+        version=version.group(1) if version else "",
+        fermi_level=last_number(text, _FERMI),
+        n_electrons=last_number(text, r"Formal number of electrons[^:\n]*:\s*(\S+)"),
+        converged=cycles[-1] == "converged" if cycles else None,
     )
-
-
-def _last(text: str, pattern: re.Pattern[str]) -> float | None:
-    """Return the last number of a pattern; a leading zero may be missing, as Fortran writes it."""
-    found = pattern.findall(text)
-    try:
-        return parse_number(found[-1]) if found else None
-    except ValueError:
-        return None
 
 
 def format_log(calc: Calculation) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dock.converters.aims.aims_out import RunLog, find_log, read_log
+from dock.converters.aims.aims_out import AimsLog, find_log, read_log
 from dock.converters.aims.basis_indices import read_basis
 from dock.converters.aims.geometry_in import read_geometry
 from dock.converters.aims.h_s_matrices import read_triangle
@@ -139,7 +139,7 @@ class _Run:
         return pairs, np.concatenate(parts)[None]
 
 
-def _electrons(structure: Structure, log: RunLog | None, control: dict[str, str]) -> float | None:
+def _electrons(structure: Structure, log: AimsLog | None, control: dict[str, str]) -> float | None:
     """Return the electrons: as the log says, else all of the neutral atoms less the charge."""
     if log is not None and log.n_electrons is not None:
         return log.n_electrons
@@ -152,7 +152,7 @@ def _electrons(structure: Structure, log: RunLog | None, control: dict[str, str]
 
 def _provenance(
     files: dict[str, tuple[Path, ...]],
-    log: RunLog | None,
+    log: AimsLog | None,
     control: dict[str, str],
 ) -> Provenance:
     names = [path.name for group in files.values() for path in group]

@@ -14,7 +14,7 @@ from typing import IO, Any, NamedTuple, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from dock.core.arrays import FloatArray
+from dock.core.arrays import FloatArray, Int64Array
 from dock.core.interop import orbital_indices
 from dock.core.matrix import AOMatrix
 from dock.errors import FormatError
@@ -52,9 +52,9 @@ class EntrySlice(NamedTuple):
 
     begin: int
     end: int
-    cell: NDArray[np.int64]
-    row: NDArray[np.int64]
-    col: NDArray[np.int64]
+    cell: Int64Array
+    row: Int64Array
+    col: Int64Array
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,9 +80,9 @@ class SparseIndices:
 
     path: Path
     n_stored: int
-    cells: NDArray[np.int64]
-    starts: NDArray[np.int64]
-    lengths: NDArray[np.int64]
+    cells: Int64Array
+    starts: Int64Array
+    lengths: Int64Array
     columns: NDArray[np.int32]
     n_basis: int
 
@@ -244,11 +244,11 @@ class SparsePattern:
         Basis functions of the cell.
     """
 
-    cells: NDArray[np.int64]
-    cell: NDArray[np.int64]
-    row: NDArray[np.int64]
-    col: NDArray[np.int64]
-    sources: NDArray[np.int64]
+    cells: Int64Array
+    cell: Int64Array
+    row: Int64Array
+    col: Int64Array
+    sources: Int64Array
     n_basis: int
 
     @classmethod

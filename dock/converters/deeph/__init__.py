@@ -37,13 +37,11 @@ def _inputs(path: Path) -> list[Path]:
     return [*(folder / name for name in names if (folder / name).is_file()), *own]
 
 
+_VERSIONS = "1.0, and the folders of DeepH-dock 0.9"
+_NOTES = "POSCAR, info.json and one HDF5 file for each matrix."
+
 FORMAT = (
-    Format(
-        "deeph",
-        "unified folder (DeepH format)",
-        versions="1.0, and the folders of DeepH-dock 0.9",
-        notes="POSCAR, info.json and one HDF5 file for each matrix.",
-    )
+    Format("deeph", "unified folder (DeepH format)", versions=_VERSIONS, notes=_NOTES)
     .reading(tuple(FILES), read_folder, _detect, inputs=_inputs)
     .writing(tuple(FILES), write_folder)
 )

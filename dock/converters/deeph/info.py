@@ -12,8 +12,16 @@ from dock.core.basis import Basis
 from dock.core.spin import Spin
 from dock.core.structure import Structure
 from dock.errors import FormatError, MissingDataError
+from dock.io.text import read_json
 
-__all__ = ["FORMAT_VERSION", "Info", "check_counts", "optional_number", "read_info"]
+__all__ = [
+    "FORMAT_VERSION",
+    "Info",
+    "check_counts",
+    "optional_number",
+    "read_info",
+    "required_flag",
+]
 
 FORMAT_VERSION = "1.0"
 
@@ -91,18 +99,11 @@ def read_info(path: str | Path) -> Info:
         raise MissingDataError(
             "info.json", path.parent, "It holds the orbitals of each element: copy it there."
         )
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
-        raise FormatError(
-            path, f"this is not valid JSON ({error})", fix="Copy it again."
-        ) from error
-    if not isinstance(content, dict):
-        raise FormatError(path, "wrong content", expected="a JSON object", found=str(content)[:40])
+    content = read_json(path)
     own = content.get("dock")
     return Info(
         _read_shells(path, content.get("elements_orbital_map")),
-        _typed(path, content, "spinful", bool),
+        required_flag(path, content, "spinful"),
         optional_number(path, content, "fermi_energy_eV"),
         optional_number(path, content, "occupation"),
         own if isinstance(own, dict) else {},
@@ -149,12 +150,14 @@ def _read_shells(path: Path, value: Any) -> dict[str, tuple[int, ...]]:
     return {name: tuple(ls) for name, ls in value.items()}
 
 
-def _typed(path: Path, content: Mapping[str, Any], key: str, kind: type) -> Any:
+def required_flag(path: Path, content: Mapping[str, Any], key: str) -> bool:
+    """Return a truth value of info.json that must be there."""
     value = content.get(key)
-    if not isinstance(value, kind):
-        name = {"bool": "true or false"}.get(kind.__name__, kind.__name__)
+    if not isinstance(value, bool):
         found = json.dumps(value) if key in content else "no such key"
-        raise FormatError(path, "a key is missing or wrong", where=key, expected=name, found=found)
+        raise FormatError(
+            path, "a key is missing or wrong", where=key, expected="true or false", found=found
+        )
     return value
 
 

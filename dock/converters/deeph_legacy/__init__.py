@@ -27,12 +27,15 @@ def _inputs(path: Path) -> list[Path]:
     return [folder / name for name in names if (folder / name).is_file()]
 
 
+_VERSIONS = "DeepH-pack 0.2, DeepH-E3, DeepH-2"
+_NOTES = "lat.dat, element.dat, site_positions.dat, orbital_types.dat, info.json, *.h5."
+
 FORMAT = (
     Format(
         "deeph-legacy",
         "legacy DeepH folder (DeepH-pack, DeepH-E3)",
-        versions="DeepH-pack 0.2, DeepH-E3, DeepH-2",
-        notes="lat.dat, element.dat, site_positions.dat, orbital_types.dat, info.json, *.h5.",
+        versions=_VERSIONS,
+        notes=_NOTES,
     )
     .reading(tuple(FILES), read_calculation, _detect, inputs=_inputs)
     .writing(tuple(FILES), write_calculation)

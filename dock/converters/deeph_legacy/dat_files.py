@@ -2,49 +2,25 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dock.converters.deeph.info import optional_number
+from dock.converters.deeph.info import Info, optional_number, required_flag
+from dock.converters.origin import numbered_labels
 from dock.core.basis import Basis
 from dock.core.elements import symbol
 from dock.core.structure import Structure
 from dock.errors import ConventionError, FormatError, LayoutError, MissingDataError
-from dock.io.text import NotANumber, parse_numbers, require_line_end
+from dock.io.text import NotANumber, parse_numbers, read_json, require_line_end
 
-__all__ = ["LegacyInfo", "format_texts", "read_atoms", "read_legacy_info"]
-
-
-@dataclass(frozen=True)
-class LegacyInfo:
-    """The content of a legacy info.json.
-
-    Attributes
-    ----------
-    spinful
-        Whether H and ρ blocks carry spin.
-    fermi_level
-        eV, or None.
-    n_atoms
-        What ``nsites`` claims, or None.
-    own
-        What `dock` adds under the key ``dock``; other programs ignore it.
-    """
-
-    spinful: bool
-    fermi_level: float | None = None
-    n_atoms: int | None = None
-    own: Mapping[str, Any] = field(default_factory=dict)
+__all__ = ["format_texts", "read_atoms", "read_legacy_info"]
 
 
-def read_legacy_info(path: Path) -> LegacyInfo:
-    """Read info.json of a legacy folder.
+def read_legacy_info(path: Path) -> Info:
+    """Read info.json of a legacy folder; the shells of the elements stand in other files.
 
     Raises
     ------
@@ -59,23 +35,8 @@ def read_legacy_info(path: Path) -> LegacyInfo:
             path.parent,
             'Write one such as {"isspinful": false, "fermi_level": 0.0} (eV).',
         )
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise FormatError(
-            path, f"this is not valid JSON ({error})", fix="Copy it again."
-        ) from error
-    if not isinstance(content, dict):
-        raise FormatError(path, "wrong content", expected="a JSON object", found=str(content)[:40])
-    spinful, own = content.get("isspinful"), content.get("dock")
-    if not isinstance(spinful, bool):
-        raise FormatError(
-            path,
-            "a key is missing or wrong",
-            where="isspinful",
-            expected="true or false",
-            found=json.dumps(spinful) if "isspinful" in content else "no such key",
-        )
+    content = read_json(path)
+    spinful, own = required_flag(path, content, "isspinful"), content.get("dock")
     if content.get("isorthogonal") is True:
         raise FormatError(
             path,
@@ -84,16 +45,16 @@ def read_legacy_info(path: Path) -> LegacyInfo:
             expected="false: dock reads atomic orbitals with their overlap",
             found="true",
         )
-    n_atoms = optional_number(path, content, "nsites")
-    return LegacyInfo(
+    return Info(
+        {},
         spinful,
         optional_number(path, content, "fermi_level"),
-        None if n_atoms is None else int(n_atoms),
-        own if isinstance(own, dict) else {},
+        own=own if isinstance(own, dict) else {},
+        n_atoms=optional_number(path, content, "nsites"),
     )
 
 
-def read_atoms(folder: Path, info: LegacyInfo) -> tuple[Structure, Basis]:
+def read_atoms(folder: Path, info: Info) -> tuple[Structure, Basis]:
     """Read the structure and the basis.
 
     Atoms of one element with different shells get labels with a number, ``Mo1`` and ``Mo2``;
@@ -118,7 +79,7 @@ def read_atoms(folder: Path, info: LegacyInfo) -> tuple[Structure, Basis]:
             "info.json and element.dat disagree",
             where="nsites",
             expected=len(numbers),
-            found=info.n_atoms,
+            found=f"{info.n_atoms:g}",
             fix="The files belong to different structures.",
         )
     shells = _orbital_types(folder / "orbital_types.dat", len(numbers))
@@ -231,7 +192,7 @@ def _orbital_types(path: Path, n_atoms: int) -> list[tuple[int, ...]]:
 
 
 def _labels(
-    folder: Path, numbers: NDArray[Any], shells: list[tuple[int, ...]], info: LegacyInfo
+    folder: Path, numbers: NDArray[Any], shells: list[tuple[int, ...]], info: Info
 ) -> tuple[str, ...]:
     """Return one species label for each atom: the symbol, numbered where shells differ."""
     stored = info.own.get("species")
@@ -246,15 +207,7 @@ def _labels(
             where="dock.species",
             fix="The files belong to different structures.",
         )
-    symbols = [symbol(number) for number in numbers.tolist()]
-    kinds: dict[str, list[tuple[int, ...]]] = {}
-    for name, mine in zip(symbols, shells, strict=True):
-        if mine not in kinds.setdefault(name, []):
-            kinds[name].append(mine)
-    return tuple(
-        name if len(kinds[name]) == 1 else f"{name}{kinds[name].index(mine) + 1}"
-        for name, mine in zip(symbols, shells, strict=True)
-    )
+    return numbered_labels([symbol(number) for number in numbers.tolist()], shells)
 
 
 def _wrong_size(path: Path, expected: str, shape: tuple[int, ...]) -> None:

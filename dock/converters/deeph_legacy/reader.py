@@ -9,6 +9,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from dock.converters.deeph.info import Info
 from dock.converters.deeph_legacy.blocks import (
     FILES,
     MATRIX_FILES,
@@ -16,9 +17,10 @@ from dock.converters.deeph_legacy.blocks import (
     read_blocks,
     read_pairs,
 )
-from dock.converters.deeph_legacy.dat_files import LegacyInfo, read_atoms, read_legacy_info
+from dock.converters.deeph_legacy.dat_files import read_atoms, read_legacy_info
 from dock.converters.doubled_blocks import collinear_content, real_part, split_spin
 from dock.converters.format import ReadOptions
+from dock.converters.origin import number_of
 from dock.core.basis import Basis
 from dock.core.blocks import BlockLayout
 from dock.core.calculation import Calculation, Provenance
@@ -66,17 +68,10 @@ def read_calculation(path: Path, options: ReadOptions) -> Calculation:  # noqa: 
     spin = _spin(folder, files, basis, info)
     run = _Run(folder, structure, basis, spin)
     readers = {name: partial(run.matrix, name, file) for name, file in files.items()}
-    electrons = info.own.get("n_electrons")
-    return Calculation(
-        structure,
-        basis,
-        spin,
-        readers,
-        info.fermi_level,
-        float(electrons) if isinstance(electrons, (int, float)) else None,
-        _provenance(folder, info, files),
-        str(path),
-    )
+    electrons = number_of(info.own, "n_electrons", None)
+    origin = _provenance(folder, info, files)
+    levels = (info.fermi_level, electrons)
+    return Calculation(structure, basis, spin, readers, *levels, origin, str(path))
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,7 +130,7 @@ def _matrix_files(folder: Path, chosen: str | None) -> dict[str, str]:
     return files
 
 
-def _spin(folder: Path, files: dict[str, str], basis: Basis, info: LegacyInfo) -> Spin:
+def _spin(folder: Path, files: dict[str, str], basis: Basis, info: Info) -> Spin:
     """Return the spin treatment: from info.json, or from the content of spinful blocks."""
     if not info.spinful:
         return Spin.NONE
@@ -152,7 +147,7 @@ def _spin(folder: Path, files: dict[str, str], basis: Basis, info: LegacyInfo) -
     return Spin.NONCOLLINEAR
 
 
-def _provenance(folder: Path, info: LegacyInfo, files: dict[str, str]) -> Provenance:
+def _provenance(folder: Path, info: Info, files: dict[str, str]) -> Provenance:
     """Say where the data came from, and what the files leave open."""
     stored = info.own.get("provenance")
     extra: dict[str, object] = {"source": stored} if isinstance(stored, dict) else {}

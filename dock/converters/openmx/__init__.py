@@ -39,22 +39,23 @@ def _inputs(path: Path) -> list[Path]:
 
 _MATRICES = ("overlap", "hamiltonian", "density_matrix", "position", "gradient")
 
+_VERSIONS = "reads 3.9 and 3.8, writes 3.9"
+_NOTES = "Run OpenMX with 'HS.fileout on'; it writes <System.Name>.scfout."
+
 FORMAT = (
-    Format(
-        "openmx",
-        "OpenMX scfout file",
-        versions="reads 3.9 and 3.8, writes 3.9",
-        notes="Run OpenMX with 'HS.fileout on'; it writes <System.Name>.scfout.",
-    )
+    Format("openmx", "OpenMX scfout file", versions=_VERSIONS, notes=_NOTES)
     .reading(_MATRICES, read_calculation, _detect, inputs=_inputs, check=check_run)
     .writing(_MATRICES, write_calculation, SCFOUT_SETTINGS)
 )
 
+_RESTART_VERSIONS = "3.9"
+_RESTART_NOTES = "OpenMX then diagonalises this Hamiltonian once; RESTART.txt says how."
+
 RESTART = Format(
     "openmx-restart",
     "OpenMX restart files (one-shot bands)",
-    versions="3.9",
-    notes="OpenMX then diagonalises this Hamiltonian once; RESTART.txt says how.",
+    versions=_RESTART_VERSIONS,
+    notes=_RESTART_NOTES,
 ).writing(("overlap", "hamiltonian", "density_matrix"), write_restart_files, RESTART_SETTINGS)
 
 read, write = FORMAT.load, FORMAT.save

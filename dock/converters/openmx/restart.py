@@ -18,6 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from dock.converters.openmx.scfout_content import OPENMX_FILES, SPIN_SWITCHES, Scfout
 from dock.converters.openmx.species import Species
+from dock.core.arrays import Float64Array
 from dock.core.basis import shell_letter
 from dock.errors import OutputError, UsageError
 from dock.io.binary import BinaryReader, open_reader
@@ -98,9 +99,9 @@ class RestartAtom:
     neighbour_species: NDArray[np.int32]
     neighbour_orbitals: NDArray[np.int32]
     band_energy: float
-    hamiltonian: NDArray[np.float64]
-    hamiltonian_imag: NDArray[np.float64]
-    density: NDArray[np.float64]
+    hamiltonian: Float64Array
+    hamiltonian_imag: Float64Array
+    density: Float64Array
 
 
 def write_restart(

@@ -12,13 +12,11 @@ __all__ = ["FORMAT", "band_error", "from_scf", "initial_density", "read", "to_py
 
 _MATRICES = ("overlap", "hamiltonian", "density_matrix")
 
+_VERSIONS = "2.x"
+_NOTES = "Set mf.chkfile = 'run.chk' before mf.run(); live objects: from_scf(mf)."
+
 FORMAT = (
-    Format(
-        "pyscf",
-        "PySCF checkpoint file",
-        versions="2.x",
-        notes="Set mf.chkfile = 'run.chk' before mf.run(); live objects: from_scf(mf).",
-    )
+    Format("pyscf", "PySCF checkpoint file", versions=_VERSIONS, notes=_NOTES)
     .reading((*_MATRICES, "kinetic", "position"), read_chkfile, detect_chkfile)
     .writing(_MATRICES, write_arrays, SETTINGS)
 )

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dock.converters.origin import numbered_labels
 from dock.core.basis import Basis, Shell, shell_letter
 from dock.core.elements import element_of_label
 from dock.core.orbital_order import shell_orders
@@ -45,7 +46,8 @@ def atoms_of(mol: Any) -> tuple[Structure, Basis]:
     names = [str(mol.atom_symbol(atom)) for atom in range(mol.natm)]
     numbers = [_atomic_number(name) for name in names]
     shells = _shells(mol)
-    labels = _labels(names, shells)
+    ls = [tuple(shell.l for shell in group) for group in shells]
+    labels = numbered_labels(names, ls, "_")
     if is_periodic(mol):
         cell = np.asarray(mol.lattice_vectors()) * PYSCF.bohr_angstrom
         flags = [axis < int(mol.dimension) for axis in range(3)]
@@ -83,19 +85,6 @@ def _shells(mol: Any) -> list[tuple[Shell, ...]]:
             number = sum(shell.l == l for shell in groups[atom]) + l + 1
             groups[atom].append(Shell(l, f"{number}{shell_letter(l)}"))
     return [tuple(group) for group in groups]
-
-
-def _labels(names: list[str], shells: list[tuple[Shell, ...]]) -> tuple[str, ...]:
-    """Return a species label for each atom: PySCF's name, numbered where shells differ."""
-    kinds: dict[str, list[tuple[int, ...]]] = {}
-    keys = [tuple(shell.l for shell in group) for group in shells]
-    for name, key in zip(names, keys, strict=True):
-        if key not in kinds.setdefault(name, []):
-            kinds[name].append(key)
-    return tuple(
-        name if len(kinds[name]) == 1 else f"{name}_{kinds[name].index(key) + 1}"
-        for name, key in zip(names, keys, strict=True)
-    )
 
 
 def from_pyscf_order(basis: Basis) -> NDArray[np.int64]:

@@ -243,6 +243,13 @@ class _Reader:
             )
         return int(text)
 
+    def require_count(self, what: str, where: str, expected: int, found: int) -> None:
+        if found != expected:
+            problem = f"{what} are missing"
+            raise FormatError(
+                self.file, problem, where=where, expected=expected, found=found, fix=_FIX
+            )
+
     def flag(self, path: str) -> bool:
         return (self.need(path).text or "").strip().lower() in {"true", ".true.", "t", "1"}
 
@@ -259,15 +266,7 @@ class _Reader:
         ]
         atoms = self.output.findall("atomic_structure/atomic_positions/atom")
         expected = self.integer("nat", self.need("atomic_structure").get("nat"))
-        if len(atoms) != expected:
-            raise FormatError(
-                self.file,
-                "atoms are missing",
-                where="output/atomic_structure",
-                expected=expected,
-                found=len(atoms),
-                fix=_FIX,
-            )
+        self.require_count("atoms", "output/atomic_structure", expected, len(atoms))
         positions = [self.values(atom, 3, "atomic_positions") for atom in atoms]
         labels = [str(atom.get("name", "")) for atom in atoms]
         numbers = [self.element(label) for label in labels]
@@ -297,15 +296,7 @@ class _Reader:
         """Return fractional k-points, weights, levels (eV) and occupations."""
         items = self.output.findall("band_structure/ks_energies")
         expected = self.integer("nks", (self.need("band_structure/nks").text or "").strip())
-        if len(items) != expected:
-            raise FormatError(
-                self.file,
-                "k-points are missing",
-                where="output/band_structure",
-                expected=expected,
-                found=len(items),
-                fix=_FIX,
-            )
+        self.require_count("k-points", "output/band_structure", expected, len(items))
         k, weights, levels, filling = [], [], [], []
         for number, item in enumerate(items, 1):
             where = f"ks_energies number {number}"

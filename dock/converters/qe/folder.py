@@ -14,6 +14,7 @@ from dock.converters.qe.density import to_grid
 from dock.errors import FormatError
 from dock.io.files import folder_transaction, write_text
 from dock.io.hdf5 import new_hdf5
+from dock.io.text import read_json
 
 __all__ = [
     "BANDS_FILE",
@@ -41,7 +42,7 @@ def find_folder(path: Path) -> Path | None:
 
 
 def to_folder(save: str | Path, folder: str | Path, *, overwrite: bool = False) -> list[Path]:
-    """Convert a ``.save`` folder: structure, levels and charge density.
+    """Convert a ``.save`` folder: structure, levels and charge density; return the files.
 
     Written are ``POSCAR``, ``plane_wave.json`` (Fermi level, electrons, spin, cut-off),
     ``eigval.h5`` (k-points and bands) and, where the run has a density, ``charge_density.h5``.
@@ -55,11 +56,6 @@ def to_folder(save: str | Path, folder: str | Path, *, overwrite: bool = False) 
         Target; made if need be.
     overwrite
         Replace files that exist.
-
-    Returns
-    -------
-    list of Path
-        The files written.
     """
     target = Path(folder)
     with folder_transaction(target, overwrite=overwrite) as temporary:
@@ -146,14 +142,7 @@ def _read_facts(path: Path) -> dict[str, Any]:
     """Return the content of ``plane_wave.json``; nothing where another program made the density."""
     if not path.is_file():
         return {}
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise FormatError(
-            path, f"this is not valid JSON ({error})", fix="Convert again."
-        ) from error
-    if not isinstance(content, dict):
-        raise FormatError(path, "this is no JSON object", fix="Convert again.")
+    content = read_json(path, "Convert again.")
     wrong = [
         key
         for key in ("fermi_energy_eV", "occupation")

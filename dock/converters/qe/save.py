@@ -67,7 +67,7 @@ def to_save(
     kinds: Sequence[str] = ("dat", "hdf5"),
     overwrite: bool = False,
 ) -> list[Path]:
-    """Write a charge density into a ``.save`` folder from which pw.x starts.
+    """Write a charge density into a ``.save`` folder from which pw.x starts; return the files.
 
     Run pw.x with ``startingpot = 'file'`` in ``&ELECTRONS`` and the same cell and cut-off.
 
@@ -86,11 +86,6 @@ def to_save(
         ``dat`` for a pw.x built without HDF5, ``hdf5`` for one with; each reads only its own.
     overwrite
         Replace files that exist.
-
-    Returns
-    -------
-    list of Path
-        The files written.
 
     Raises
     ------

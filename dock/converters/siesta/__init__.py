@@ -18,13 +18,11 @@ __all__ = ["FORMAT", "read", "write"]
 
 _MATRICES = ("overlap", "hamiltonian", "density_matrix", "energy_density_matrix")
 
+_VERSIONS = "reads 4.x and 5.x (HSX 0, 1, 2; TSHS; .nc), writes HSX 2, 1 and 0"
+_NOTES = "Run SIESTA with 'SaveHS true'; it writes <SystemLabel>.HSX beside .XV and .DM."
+
 FORMAT = (
-    Format(
-        "siesta",
-        "SIESTA HSX and DM files",
-        versions="reads 4.x and 5.x (HSX 0, 1, 2; TSHS; .nc), writes HSX 2, 1 and 0",
-        notes="Run SIESTA with 'SaveHS true'; it writes <SystemLabel>.HSX beside .XV and .DM.",
-    )
+    Format("siesta", "SIESTA HSX and DM files", versions=_VERSIONS, notes=_NOTES)
     .reading(_MATRICES, read_calculation, find_main, inputs=input_files, check=check_run)
     .writing(_MATRICES, write_calculation, SETTINGS)
 )

@@ -9,17 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dock.converters.siesta.matrix_file import (
-    SIESTA_FILES,
     MatrixFile,
+    MatrixReader,
     check_counts,
     check_nsc,
     damaged,
-    read_components,
-    read_counts,
+    open_matrix_file,
 )
 from dock.converters.siesta.native import NativeCalculation
 from dock.converters.siesta.sparse_rows import write_record, write_rows
-from dock.io.binary import RecordReader, Rows, open_records
+from dock.io.binary import Rows
 
 __all__ = ["read_dm", "write_dm", "write_tsde"]
 
@@ -38,7 +37,7 @@ def read_dm(path: Path) -> MatrixFile:
     MissingDataError
         When it cannot be read.
     """
-    with open_records(path, refusal=SIESTA_FILES) as reader:
+    with open_matrix_file(path) as reader:
         length = reader.peek("the header")
         if length not in (8, 20):
             expected = "orbitals, spin components and (since 4.1) three supercell sizes"
@@ -47,9 +46,9 @@ def read_dm(path: Path) -> MatrixFile:
         n_orbitals, n_spin = int(head[0]), int(head[1])
         check_counts(path, n_orbitals, n_spin)
         nsc = check_nsc(path, head[2:]) if len(head) == 5 else None
-        counts = read_counts(reader, n_orbitals)
+        counts = reader.counts(n_orbitals)
         columns = reader.rows("i4", counts, "the columns")
-        density = read_components(reader, "f8", counts, "the density matrix", n_spin)
+        density = reader.components("f8", counts, "the density matrix", n_spin)
         sections: dict[str, tuple[Rows, ...]] = {"density_matrix": density}
         is_tsde = not reader.at_end
         fermi = _read_energy_density(reader, counts, n_spin, sections) if is_tsde else None
@@ -69,13 +68,13 @@ def read_dm(path: Path) -> MatrixFile:
 
 
 def _read_energy_density(
-    reader: RecordReader,
+    reader: MatrixReader,
     counts: NDArray[np.int64],
     n_spin: int,
     sections: dict[str, tuple[Rows, ...]],
 ) -> float:
     """Add the second matrix of a TSDE file, where it is whole, and return the Fermi level, Ry."""
-    energy = read_components(reader, "f8", counts, "the energy density matrix", min(n_spin, 4))
+    energy = reader.components("f8", counts, "the energy density matrix", min(n_spin, 4))
     fermi = float(reader.numbers("f8", 1, "the Fermi level")[0])
     if n_spin <= 4:
         sections["energy_density_matrix"] = energy

@@ -73,13 +73,7 @@ def read_eig(path: Path) -> Eigenvalues:
 
 
 def read_kp(path: Path) -> KPoints:
-    """Read a KP file.
-
-    Raises
-    ------
-    FormatError
-        When it is cut or holds other things than numbers.
-    """
+    """Read a KP file; raises as `read_eig`."""
     values = file_numbers(path)
     if len(values) < 1 or len(values) != 1 + 5 * int(values[0]):
         expected = "the number of k-points, then five numbers for each"

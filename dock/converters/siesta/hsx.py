@@ -13,19 +13,17 @@ from dock.converters.siesta.matrix_file import (
     MAX_IMAGES,
     SIESTA_FILES,
     MatrixFile,
+    MatrixReader,
     SpeciesTable,
     canonical_images,
     check_counts,
     check_nsc,
     damaged,
-    read_components,
-    read_counts,
-    read_k_grid,
+    open_matrix_file,
 )
 from dock.converters.siesta.native import NativeCalculation
 from dock.converters.siesta.sparse_rows import write_record, write_rows
 from dock.errors import FormatError
-from dock.io.binary import RecordReader, open_records
 
 __all__ = ["is_hsx_head", "read_hsx", "write_hsx"]
 
@@ -63,7 +61,7 @@ def read_hsx(path: Path) -> MatrixFile:
     MissingDataError
         When it cannot be read.
     """
-    with open_records(path, refusal=SIESTA_FILES) as reader:
+    with open_matrix_file(path) as reader:
         first = reader.peek("the header")
         if first == 16:
             return _read_version_0(reader)
@@ -79,16 +77,16 @@ def read_hsx(path: Path) -> MatrixFile:
         return _read_version_12(reader, version)
 
 
-def _read_version_0(reader: RecordReader) -> MatrixFile:
+def _read_version_0(reader: MatrixReader) -> MatrixFile:
     path = reader.path
     n_orbitals, n_supercell, n_spin, n_entries = (
         int(value) for value in reader.numbers("i4", 4, "the header")
     )
     check_counts(path, n_orbitals, n_spin)
     n_images = _images_of_supercell(reader, n_orbitals, n_supercell)
-    counts = read_counts(reader, n_orbitals, n_entries)
+    counts = reader.counts(n_orbitals, n_entries)
     columns = reader.rows("i4", counts, "the columns")
-    hamiltonian = read_components(reader, "f4", counts, "the Hamiltonian", n_spin)
+    hamiltonian = reader.components("f4", counts, "the Hamiltonian", n_spin)
     overlap = reader.rows("f4", counts, "the overlap")
     electrons, temperature = _finite(path, reader.numbers("f8", 2, "electrons and temperature"))
     vectors = reader.rows("f4", 3 * counts, "the orbital vectors")
@@ -113,7 +111,7 @@ def _read_version_0(reader: RecordReader) -> MatrixFile:
     )
 
 
-def _images_of_supercell(reader: RecordReader, n_orbitals: int, n_supercell: int) -> int:
+def _images_of_supercell(reader: MatrixReader, n_orbitals: int, n_supercell: int) -> int:
     """Return the number of images, after checking which orbital of the cell each orbital is."""
     path = reader.path
     if n_supercell % n_orbitals or not 1 <= n_supercell // n_orbitals <= MAX_IMAGES:
@@ -128,7 +126,7 @@ def _images_of_supercell(reader: RecordReader, n_orbitals: int, n_supercell: int
 
 
 def _atoms_of_version_0(
-    reader: RecordReader, n_orbitals: int, n_spin: int
+    reader: MatrixReader, n_orbitals: int, n_spin: int
 ) -> tuple[tuple[SpeciesTable, ...], NDArray[np.int64], NDArray[np.int64]]:
     """Read species, the species of each atom, and the first orbital of each atom."""
     path = reader.path
@@ -152,7 +150,7 @@ def _atoms_of_version_0(
     return species, atom_species, offsets
 
 
-def _read_version_12(reader: RecordReader, version: int) -> MatrixFile:
+def _read_version_12(reader: MatrixReader, version: int) -> MatrixFile:
     path = reader.path
     double = bool(reader.numbers("i4", 1, "the precision flag")[0])
     head = reader.numbers("i4", 7, "the sizes")
@@ -166,12 +164,12 @@ def _read_version_12(reader: RecordReader, version: int) -> MatrixFile:
         _species(path, one, reader.numbers("i4", 3 * one[2], "a species' orbitals").reshape(-1, 3))
         for one in _species_heads(reader, sizes.n_species)
     )
-    k_grid = read_k_grid(reader) if version == 2 else None
+    k_grid = reader.k_grid() if version == 2 else None
     offsets = _checked_offsets(path, _offsets(species, atom_species), last, sizes.n_orbitals)
-    counts = read_counts(reader, sizes.n_orbitals)
+    counts = reader.counts(sizes.n_orbitals)
     kind = "f8" if double else "f4"
     columns = reader.rows("i4", counts, "the columns")
-    hamiltonian = read_components(reader, kind, counts, "the Hamiltonian", sizes.n_spin)
+    hamiltonian = reader.components(kind, counts, "the Hamiltonian", sizes.n_spin)
     overlap = reader.rows(kind, counts, "the overlap")
     reader.finish()
     fermi, electrons, temperature = (float(value) for value in numbers[9:])
@@ -213,7 +211,7 @@ def _checked_offsets(
 
 
 def _geometry(
-    reader: RecordReader, sizes: _Sizes, n_images: int
+    reader: MatrixReader, sizes: _Sizes, n_images: int
 ) -> tuple[NDArray[np.int32], NDArray[np.float64], NDArray[np.int64], NDArray[np.int32]]:
     """Read the record of image vectors, positions, species and last orbitals."""
     path, n_atoms = reader.path, sizes.n_atoms
@@ -226,7 +224,7 @@ def _geometry(
     return images, positions, species, reader.split(data[ends[2] :], "i4")
 
 
-def _species_heads(reader: RecordReader, n_species: int) -> list[tuple[str, float, int]]:
+def _species_heads(reader: MatrixReader, n_species: int) -> list[tuple[str, float, int]]:
     """Read the record of labels, valence charges and numbers of orbitals."""
     size = LABEL_BYTES + 8 + 4
     data = reader.record("the species", size * n_species)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -11,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dock.io.binary import RecordReader, Rows
+from dock.io.files import readable
 from dock.io.refusal import Refusal
 
 __all__ = [
@@ -21,14 +23,13 @@ __all__ = [
     "SPIN_COMPONENTS",
     "KGrid",
     "MatrixFile",
+    "MatrixReader",
     "SpeciesTable",
     "canonical_images",
     "check_counts",
     "check_nsc",
     "damaged",
-    "read_components",
-    "read_counts",
-    "read_k_grid",
+    "open_matrix_file",
 ]
 
 LABEL_BYTES = 20
@@ -189,32 +190,46 @@ def check_counts(path: Path, n_orbitals: int, n_spin: int, n_atoms: int | None =
         )
 
 
-def read_k_grid(reader: RecordReader) -> KGrid:
-    """Read the record of a run's k-point grid."""
-    data = reader.record("the k-point grid", 9 * 4 + 3 * 8)
-    first, second, third = reader.split(data[36:], "f8").tolist()
-    rows = reader.split(data[:36], "i4").reshape(3, 3).tolist()
-    return KGrid(tuple((a, b, c) for a, b, c in rows), (first, second, third))
+class MatrixReader(RecordReader):
+    """A place between the records of a matrix file."""
+
+    def counts(self, n_orbitals: int, n_entries: int | None = None) -> NDArray[np.int64]:
+        """Read the entries of each row; `n_entries` is their sum where it is known."""
+        counts = self.numbers("i4", n_orbitals, "the entries of each row").astype(np.int64)
+        total = int(counts.sum())
+        if counts.min() < 0 or (n_entries is not None and total != n_entries):
+            expected = "0 or more in each row" + (f", {n_entries} in all" if n_entries else "")
+            found = f"{counts.min()} in a row, {total} in all"
+            damaged(self.path, "the entries of each row cannot be right", expected, found)
+        return counts
+
+    def components(
+        self, kind: str, counts: NDArray[np.int64], name: str, n_components: int
+    ) -> tuple[Rows, ...]:
+        """Pass over the rows of each spin component of a matrix; read when they are asked for."""
+        return tuple(
+            self.rows(kind, counts, f"{name}, component {number}")
+            for number in range(1, n_components + 1)
+        )
+
+    def k_grid(self) -> KGrid:
+        """Read the run's k-point grid."""
+        data = self.record("the k-point grid", 9 * 4 + 3 * 8)
+        first, second, third = self.split(data[36:], "f8").tolist()
+        rows = self.split(data[:36], "i4").reshape(3, 3).tolist()
+        return KGrid(tuple((a, b, c) for a, b, c in rows), (first, second, third))
 
 
-def read_counts(
-    reader: RecordReader, n_orbitals: int, n_entries: int | None = None
-) -> NDArray[np.int64]:
-    """Read the record of the entries of each row; `n_entries` is their sum where it is known."""
-    counts = reader.numbers("i4", n_orbitals, "the entries of each row").astype(np.int64)
-    total = int(counts.sum())
-    if counts.min() < 0 or (n_entries is not None and total != n_entries):
-        expected = "0 or more in each row" + (f", {n_entries} in all" if n_entries else "")
-        found = f"{counts.min()} in a row, {total} in all"
-        damaged(reader.path, "the entries of each row cannot be right", expected, found)
-    return counts
+@contextlib.contextmanager
+def open_matrix_file(path: Path) -> Iterator[MatrixReader]:
+    """Open a file of Fortran records at its beginning.
 
-
-def read_components(
-    reader: RecordReader, kind: str, counts: NDArray[np.int64], name: str, n_components: int
-) -> tuple[Rows, ...]:
-    """Pass over the rows of each spin component of a matrix; read when they are asked for."""
-    return tuple(
-        reader.rows(kind, counts, f"{name}, component {number}")
-        for number in range(1, n_components + 1)
-    )
+    Raises
+    ------
+    FormatError
+        When its first bytes are no record of either byte order.
+    MissingDataError
+        When it cannot be read.
+    """
+    with readable(path), path.open("rb") as stream:
+        yield MatrixReader(path, stream, refusal=SIESTA_FILES)

@@ -18,6 +18,7 @@ from dock.converters.siesta.matrix_file import (
     check_nsc,
     damaged,
 )
+from dock.core.quantity import QUANTITIES
 from dock.errors import DockError
 from dock.io.binary import Rows
 from dock.io.hdf5 import has_names, open_hdf5
@@ -27,12 +28,8 @@ if TYPE_CHECKING:
 
 __all__ = ["has_sparse_group", "read_nc"]
 
-_SECTIONS = {
-    "overlap": "S",
-    "hamiltonian": "H",
-    "density_matrix": "DM",
-    "energy_density_matrix": "EDM",
-}
+_QUANTITIES = ("overlap", "hamiltonian", "density_matrix", "energy_density_matrix")
+_SECTIONS = {name: QUANTITIES[name].letter for name in _QUANTITIES}  # SIESTA's are `dock`'s
 
 
 @dataclass(frozen=True, eq=False)

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from dock.converters.siesta.matrix_file import MatrixFile, canonical_images, damaged
 from dock.converters.sparse_blocks import distinct
+from dock.core.arrays import Float64Array, Int64Array
 from dock.core.basis import Basis
 from dock.core.blocks import BlockLayout
 from dock.core.orbital_order import shell_orders
@@ -59,9 +60,9 @@ class Part(NamedTuple):
 class OrbitalOrder:
     """Where each orbital of the file stands in its atom, in the order of `dock`, and its sign."""
 
-    atom: NDArray[np.int64]
-    place: NDArray[np.int64]
-    sign: NDArray[np.float64]
+    atom: Int64Array
+    place: Int64Array
+    sign: Float64Array
 
     @classmethod
     def of(cls, basis: Basis) -> OrbitalOrder:
@@ -103,9 +104,9 @@ class StoredRows:
     path: Path
     basis: Basis
     pairs: Pairs
-    counts: NDArray[np.int64]
+    counts: Int64Array
     columns: NDArray[np.int32]
-    pair_keys: NDArray[np.int64]
+    pair_keys: Int64Array
     images: NDArray[np.int32]
 
     @classmethod
@@ -279,12 +280,12 @@ class _Slots(NamedTuple):
         Pair of atoms.
     """
 
-    begin: NDArray[np.int64]
-    column: NDArray[np.int64]
-    start: NDArray[np.int64]
-    stride: NDArray[np.int64]
-    sign: NDArray[np.float64]
-    pair: NDArray[np.int64]
+    begin: Int64Array
+    column: Int64Array
+    start: Int64Array
+    stride: Int64Array
+    sign: Float64Array
+    pair: Int64Array
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,17 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dock.converters.siesta.matrix_file import (
-    SIESTA_FILES,
     KGrid,
     MatrixFile,
+    MatrixReader,
     check_counts,
     check_nsc,
     damaged,
-    read_components,
-    read_counts,
-    read_k_grid,
+    open_matrix_file,
 )
-from dock.io.binary import RecordReader, Rows, open_records
+from dock.io.binary import Rows
 
 __all__ = ["read_tshs"]
 
@@ -49,16 +47,16 @@ def read_tshs(path: Path) -> MatrixFile:
     MissingDataError
         When it cannot be read.
     """
-    with open_records(path, refusal=SIESTA_FILES) as reader:
+    with open_matrix_file(path) as reader:
         head = _read_header(reader)
         n_orbitals, n_images = int(head.offsets[-1]), int(np.prod(head.nsc))
-        counts = read_counts(reader, n_orbitals, head.n_entries)
+        counts = reader.counts(n_orbitals, head.n_entries)
         columns = reader.rows("i4", counts, "the columns")
         overlap = reader.rows("f8", counts, "the overlap")
         sections: dict[str, tuple[Rows, ...]] = {"overlap": (overlap,)}
         if not head.only_overlap:
             name = "the Hamiltonian"
-            sections["hamiltonian"] = read_components(reader, "f8", counts, name, head.n_spin)
+            sections["hamiltonian"] = reader.components("f8", counts, name, head.n_spin)
         images = np.zeros((1, 3), dtype=np.int32)
         if n_images > 1:
             images = reader.numbers("i4", 3 * n_images, "the images").reshape(-1, 3)
@@ -85,7 +83,7 @@ def read_tshs(path: Path) -> MatrixFile:
     )
 
 
-def _read_header(reader: RecordReader) -> _Header:
+def _read_header(reader: MatrixReader) -> _Header:
     path = reader.path
     version = int(reader.numbers("i4", 1, "the version")[0])
     if version != 1:
@@ -100,7 +98,7 @@ def _read_header(reader: RecordReader) -> _Header:
         damaged(path, "the orbitals of the supercell are wrong", expected, n_supercell)
     geometry = reader.numbers("f8", 9 + 3 * n_atoms, "the cell and the positions")
     flags = reader.numbers("i4", 3, "the flags")  # Gamma, Gamma of the electrodes, only overlap
-    k_grid = read_k_grid(reader)
+    k_grid = reader.k_grid()
     levels = reader.numbers("f8", 3, "the Fermi level")
     reader.record("the step numbers", 8)
     offsets = reader.numbers("i4", n_atoms + 1, "the last orbitals").astype(np.int64)

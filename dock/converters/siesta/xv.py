@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from dock.converters.siesta.matrix_file import damaged
 from dock.converters.siesta.text import cut, file_numbers
+from dock.core.arrays import Float64Array, Int64Array
 
 __all__ = ["AtomTable", "read_struct_out", "read_xv"]
 
@@ -36,10 +36,10 @@ class AtomTable:
 
     path: Path
     unit: str
-    cell: NDArray[np.float64]
-    positions: NDArray[np.float64]
-    species: NDArray[np.int64]
-    numbers: NDArray[np.int64]
+    cell: Float64Array
+    positions: Float64Array
+    species: Int64Array
+    numbers: Int64Array
 
 
 def read_xv(path: Path) -> AtomTable:

@@ -144,7 +144,7 @@ def test_info(save, folder):
     ("text", "message"),
     [
         ("{", "not valid JSON"),
-        ("[]", "no JSON object"),
+        ("[]", "a JSON object"),
         ('{"occupation": "8"}', "no number"),
     ],
 )
