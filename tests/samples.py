@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple
@@ -131,13 +132,33 @@ def same_matrices(one: dock.Calculation, two: dock.Calculation, relative: float 
         assert deviation <= relative * scale, (name, deviation, scale)
 
 
-def plain_scfout() -> ModuleType:
-    """Return the independent reader and maker of scfout files."""
-    path = ROOT / "tests" / "converters" / "openmx" / "independent_scfout.py"
-    spec = importlib.util.spec_from_file_location("independent_scfout", path)
+def beside(file: str | Path, name: str) -> ModuleType:
+    """Import a helper that lies beside a test file; its name is no module of the suite."""
+    path = Path(file).with_name(f"{name}.py")
+    full_name = f"{path.parent.name}_{name}"
+    spec = importlib.util.spec_from_file_location(full_name, path)
     module = importlib.util.module_from_spec(spec)
+    sys.modules[full_name] = module  # dataclasses look there for what annotations mean
     spec.loader.exec_module(module)
     return module
+
+
+def plain_scfout() -> ModuleType:
+    """Return the independent reader and maker of scfout files."""
+    return beside(ROOT / "tests" / "converters" / "openmx" / "x", "independent_scfout")
+
+
+def flipped(path: Path, rng: np.random.Generator, count: int) -> Iterator[int]:
+    """Flip one bit of a file, `count` times one after another, yielding the byte; then mend it."""
+    whole = path.read_bytes()
+    try:
+        for place in rng.integers(0, len(whole), count):
+            damaged = bytearray(whole)
+            damaged[place] ^= 1 << rng.integers(0, 7)
+            path.write_bytes(bytes(damaged))
+            yield int(place)
+    finally:
+        path.write_bytes(whole)
 
 
 def with_plugin(installed: Path, folder: Path, *arguments: object, code: int = 0):

@@ -1,12 +1,11 @@
 """What is written comes back: through our reader, a second reader, the unified folder."""
 
-import importlib.util
 import json
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
+import samples
 from hypothesis import given, settings, strategies as st
 
 import dock.converters.abacus as abacus
@@ -18,11 +17,7 @@ from dock.core.kspace import KBuilder
 from dock.core.spin import Spin
 from dock.errors import LossError, MissingDataError, UsageError
 
-_SPEC = importlib.util.spec_from_file_location(
-    "abacus_conftest", Path(__file__).with_name("conftest.py")
-)
-_SHARED = importlib.util.module_from_spec(_SPEC)
-_SPEC.loader.exec_module(_SHARED)
+_SHARED = samples.beside(__file__, "conftest")
 random_calculation, write_run = _SHARED.random_calculation, _SHARED.write_run
 
 SPINS = (Spin.NONE, Spin.COLLINEAR, Spin.NONCOLLINEAR)

@@ -1,11 +1,10 @@
 """What the tests of FHI-aims share: runs written from random matrices, and the second reader."""
 
-import importlib.util
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
+import samples
 from synthetic import neighbour_pairs, random_hermitian, random_structure
 
 from dock.converters.aims import FORMAT
@@ -15,23 +14,14 @@ from dock.core.calculation import Calculation
 from dock.core.spin import Spin
 
 
-def load(name):
-    """Import a module beside this file; its name is no module of the suite."""
-    path = Path(__file__).with_name(f"{name}.py")
-    spec = importlib.util.spec_from_file_location(f"aims_{name}", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.fixture(scope="session")
 def independent():
-    return load("independent_aims")
+    return samples.beside(__file__, "independent_aims")
 
 
 @pytest.fixture(scope="session")
 def validation():
-    return load("validation")
+    return samples.beside(__file__, "validation")
 
 
 @pytest.fixture(scope="session")

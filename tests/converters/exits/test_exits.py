@@ -1,6 +1,5 @@
 """The exits: read back by scipy, sisl, or readers written from the formats' descriptions."""
 
-import importlib.util
 import json
 import re
 import sys
@@ -8,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import samples
 from scipy.linalg import eigh
 from scipy.sparse import load_npz
 
@@ -19,11 +19,7 @@ from dock.core.kspace import KBuilder
 from dock.core.spin import Spin
 from dock.errors import DependencyError, MissingDataError, SolverError, UsageError
 
-_SPEC = importlib.util.spec_from_file_location(
-    "independent_exits", Path(__file__).with_name("independent.py")
-)
-independent = importlib.util.module_from_spec(_SPEC)
-_SPEC.loader.exec_module(independent)
+independent = samples.beside(__file__, "independent")
 
 ROOT = Path(__file__).resolve().parents[3]
 HS = ("overlap", "hamiltonian")

@@ -1,12 +1,11 @@
 """Files that we write, read by programs that are not ours: the plain reader, and ASE."""
 
-import importlib.util
 import json
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
+import samples
 from scipy.linalg import eigh
 
 from dock.converters.openmx.band import read_band
@@ -15,11 +14,7 @@ from dock.converters.openmx.scfout import ScfoutFile, box_cells, write_scfout
 from dock.converters.openmx.species import Species
 from dock.units import OPENMX
 
-_SPEC = importlib.util.spec_from_file_location(
-    "independent_scfout", Path(__file__).with_name("independent_scfout.py")
-)
-plain = importlib.util.module_from_spec(_SPEC)
-_SPEC.loader.exec_module(plain)
+plain = samples.beside(__file__, "independent_scfout")
 
 # Eigenvalues are printed to 1e-15 Hartree; the rest is the conditioning of S(k).
 BAND_TOLERANCE_HARTREE = 1e-9

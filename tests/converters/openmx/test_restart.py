@@ -3,13 +3,12 @@
 No real restart file is at hand, so the witness is the layout alone.
 """
 
-import importlib.util
 import struct
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
+import samples
 
 from dock.converters.openmx.dat import parse_input
 from dock.converters.openmx.restart import (
@@ -23,11 +22,7 @@ from dock.converters.openmx.scfout import ScfoutFile
 from dock.converters.openmx.species import Species
 from dock.errors import FormatError, MissingDataError, OutputError, UsageError
 
-_SPEC = importlib.util.spec_from_file_location(
-    "independent_scfout", Path(__file__).with_name("independent_scfout.py")
-)
-plain = importlib.util.module_from_spec(_SPEC)
-_SPEC.loader.exec_module(plain)
+plain = samples.beside(__file__, "independent_scfout")
 
 GRID = (24, 30, 36)
 

@@ -1,12 +1,12 @@
 """scfout files: what is read, what is written back, and what is refused."""
 
-import importlib.util
 import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import samples
 from hypothesis import HealthCheck, given, settings, strategies as st
 
 from dock.converters.openmx.scfout import (
@@ -27,11 +27,7 @@ from dock.errors import (
     UsageError,
 )
 
-_SPEC = importlib.util.spec_from_file_location(
-    "independent_scfout", Path(__file__).with_name("independent_scfout.py")
-)
-plain = importlib.util.module_from_spec(_SPEC)
-_SPEC.loader.exec_module(plain)
+plain = samples.beside(__file__, "independent_scfout")
 
 SMALL = ["h2o", "h2o-v38", "o2-spin", "o2-nc-soc", "o2-nc-soc-v38"]
 ALL = [*SMALL, "co-f", "fe-spin", "gaas-soc", "graphene", "graphene-v38", "mos2", "si"]

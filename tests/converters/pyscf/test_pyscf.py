@@ -3,12 +3,11 @@
 import importlib.util
 import json
 import shutil
-import sys
-from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
+import samples
 from hypothesis import given, settings, strategies as st
 
 import dock
@@ -38,12 +37,7 @@ HAS_PYSCF = importlib.util.find_spec("pyscf") is not None
 needs_pyscf = pytest.mark.skipif(not HAS_PYSCF, reason="pyscf is not installed")
 quiet = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
 
-_SPEC = importlib.util.spec_from_file_location(
-    "pyscf_validation", Path(__file__).with_name("validation.py")
-)
-validation = importlib.util.module_from_spec(_SPEC)
-sys.modules["pyscf_validation"] = validation
-_SPEC.loader.exec_module(validation)
+validation = samples.beside(__file__, "validation")
 
 
 def fresh(mf):

@@ -1,16 +1,14 @@
 """Quantum ESPRESSO: against pw.x's own numbers, densities there and back, damaged files."""
 
-import importlib.util
 import json
 import re
 import shutil
 import subprocess
-import sys
-from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
+import samples
 from hypothesis import given, settings, strategies as st
 
 from dock.converters import qe
@@ -32,12 +30,7 @@ from dock.errors import (
     UsageError,
 )
 
-_SPEC = importlib.util.spec_from_file_location(
-    "qe_validation", Path(__file__).with_name("validation.py")
-)
-validation = importlib.util.module_from_spec(_SPEC)
-sys.modules["qe_validation"] = validation
-_SPEC.loader.exec_module(validation)
+validation = samples.beside(__file__, "validation")
 
 SYSTEMS = ["si", "fe"]
 ALL = ["si", "graphene", "fe", "fe_nc", "o2"]

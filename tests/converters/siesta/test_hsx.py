@@ -1,11 +1,11 @@
 """HSX, DM, TSDE and TSHS files: what is read, and what is refused."""
 
-import importlib.util
 import struct
 from pathlib import Path
 
 import numpy as np
 import pytest
+import samples
 from hypothesis import given, strategies as st
 
 from dock.converters.format import ReadOptions
@@ -20,11 +20,7 @@ from dock.core.check import check_calculation
 from dock.errors import DockError, FormatError, MissingDataError
 from dock.io.binary import row_slices
 
-_SPEC = importlib.util.spec_from_file_location(
-    "independent_siesta", Path(__file__).with_name("independent_siesta.py")
-)
-plain = importlib.util.module_from_spec(_SPEC)
-_SPEC.loader.exec_module(plain)
+plain = samples.beside(__file__, "independent_siesta")
 
 RYDBERG = 13.6058
 

@@ -1,11 +1,10 @@
 """From the files of a run to a Calculation: physics, missing files, files of different runs."""
 
-import importlib.util
 import shutil
-from pathlib import Path
 
 import numpy as np
 import pytest
+import samples
 
 from dock.converters.deeph.folder import read_folder
 from dock.converters.format import ReadOptions
@@ -15,11 +14,7 @@ from dock.core.check import check_calculation
 from dock.core.spin import Spin
 from dock.errors import FormatError, MissingDataError
 
-_SPEC = importlib.util.spec_from_file_location(
-    "siesta_validation", Path(__file__).with_name("validation.py")
-)
-validation = importlib.util.module_from_spec(_SPEC)
-_SPEC.loader.exec_module(validation)
+validation = samples.beside(__file__, "validation")
 
 
 def open_run(path, basis=None):

@@ -1,13 +1,12 @@
 """What is written for SIESTA: read back by us, by a plain reader and by sisl; refusals."""
 
 import gc
-import importlib.util
 import tracemalloc
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
+import samples
 from hypothesis import given, settings, strategies as st
 
 from dock.converters.deeph import FORMAT as UNIFIED
@@ -23,11 +22,7 @@ from dock.core.spin import Spin
 from dock.core.structure import Structure
 from dock.errors import LossError, MissingDataError, UsageError
 
-_SPEC = importlib.util.spec_from_file_location(
-    "independent_siesta", Path(__file__).with_name("independent_siesta.py")
-)
-plain = importlib.util.module_from_spec(_SPEC)
-_SPEC.loader.exec_module(plain)
+plain = samples.beside(__file__, "independent_siesta")
 
 RELATIVE = 1e-12
 SINGLE = 3e-7
