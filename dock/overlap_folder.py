@@ -179,7 +179,12 @@ class OverlapJob:
                 overwrite=overwrite,
             )
             path = str(target.file(name))
-            row = {"quantity": name, "pairs": len(integrals.pairs), "entries": count, "path": path}
+            row = {
+                "quantity": name,
+                "n_pairs": len(integrals.pairs),
+                "n_entries": count,
+                "path": path,
+            }
             rows.append(row)
         _write_missing(self, target.folder)
         return rows

@@ -221,7 +221,10 @@ def _diff_content(result: Difference) -> dict[str, Any]:
         "mean": result.mean,
         "pairs": result.pairs,
         "same_order": result.same_order,
-        "shell_pairs": [vars(item) for item in result.shell_pairs],
+        "shell_pairs": [
+            {"max": item.largest, **{k: v for k, v in vars(item).items() if k != "largest"}}
+            for item in result.shell_pairs
+        ],
     }
 
 

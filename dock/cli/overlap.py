@@ -82,5 +82,7 @@ def compute_overlap(
         for row in rows:
             print_json(row)
         return
-    cells = [[row["quantity"], f"{row['pairs']}", f"{row['entries']}", row["path"]] for row in rows]
+    cells = [
+        [row["quantity"], f"{row['n_pairs']}", f"{row['n_entries']}", row["path"]] for row in rows
+    ]
     click.echo(table(cells, ["quantity", "pairs", "entries", "file"]))

@@ -12,8 +12,10 @@ import pytest
 import samples
 
 from dock.cli import cli
-from dock.cli._common import Progress, parse_settings, parse_shard, table
+from dock.cli.options import parse_settings, parse_shard
+from dock.cli.runner import Bar
 from dock.errors import ConvergenceError, DependencyError, DockError, UsageError
+from dock.results import table
 
 HEAVY = ("numpy", "h5py", "scipy", "numba", "ase", "spglib", "seekpath", "matplotlib", "logging")
 COMMANDS = cli.list_commands(None)
@@ -154,19 +156,19 @@ class TestParts:
 
         clock = iter(range(0, 3000, 3))
         monkeypatch.setattr(time, "monotonic", lambda: next(clock))
-        bar = Progress(40, "runs", quiet=False)
+        bar = Bar("runs", quiet=False)
         for done in range(1, 41):
-            bar.update(done)
+            bar(done, 40)
         lines = capsys.readouterr().err.splitlines()
         assert len(lines) == 20
         assert lines[0].startswith("2/40 runs, about")
         assert lines[-1].startswith("40/40 runs")
         for total, quiet in ((40, True), (1, False)):
-            Progress(total, "runs", quiet=quiet).update(total)
+            Bar("runs", quiet=quiet)(total, total)
         assert capsys.readouterr() == ("", "")
-        bar = Progress(2, "runs", quiet=False)
+        bar = Bar("runs", quiet=False)
         bar.terminal = True
-        bar.update(2, ", all well")
+        bar(2, 2, ", all well")
         assert "█" * 24 + " 2/2 runs, all well" in capsys.readouterr().err
 
 

@@ -125,7 +125,7 @@ def test_atoms_are_grouped_and_json_lines_tell_the_files(case, tmp_path):
     assert row["quantity"] == "overlap"
     calc = read(tmp_path / "out")
     assert calc.structure.symbols == ("B", "B", "N", "N")
-    assert len(calc.overlap.pairs) == row["pairs"]
+    assert len(calc.overlap.pairs) == row["n_pairs"]
 
 
 def test_the_pattern_of_a_file(case):
