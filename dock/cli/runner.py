@@ -155,7 +155,7 @@ class Run:
         if self.as_json:
             print_json({**result.json(arrays=False), "files": [str(file) for file in files]})
             return
-        click.echo(result.table())
+        click.echo(in_options(result.table()))
         for file in files:
             click.echo(file)
 

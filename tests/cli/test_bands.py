@@ -69,7 +69,7 @@ class TestOptions:
                 "bands", si, *SHORT, "--states", "1", "--around", "-99", "-o", "f.h5", "--json"
             ).out
         )
-        assert (far["first_band"], far["n_bands"]) == (0, 1)
+        assert (far["first_band"], far["n_bands"]) == (1, 1)
         samples.refused(samples.cli("bands", si, "--window", "1", "1"), "empty")
         samples.refused(samples.cli("bands", si, "--states", "0"), "at least 1")
         both = ("--states", "1", "--window", "0", "1")
