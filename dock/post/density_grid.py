@@ -178,6 +178,11 @@ class GridDensity(GridFields):
         if "magnetization" in file:
             file["magnetization"].attrs["parts"] = ",".join(self.names[1:])
 
+    def save(self, path: str | Path | None = None, *, overwrite: bool = False) -> list[Path]:
+        """Write the files of `GridFields.save`; the default name is that of the kind, in `FILES`."""
+        name = FILES.get(self.kind, self.FILE) if path is None else path
+        return super().save(name, overwrite=overwrite)
+
     def fields(self) -> Iterator[tuple[str, NDArray[np.float64]]]:
         """Yield the parts."""
         yield from zip(self.names, self.values, strict=True)

@@ -1,6 +1,7 @@
 """Densities on a grid: against sums written out, the electrons, and other programs' readers."""
 
 import json
+from dataclasses import replace
 
 import face
 import h5py
@@ -351,7 +352,7 @@ def test_the_face_of_a_density(density, tmp_path, kind):
     assert content["expected_electrons"] is None
 
 
-def test_no_cube_is_written_where_one_is_there(tmp_path):
+def test_no_cube_is_written_where_one_is_there(tmp_path, monkeypatch):
     """The spin's cube is in the way: the total's must not be written before that is seen."""
     calc = dock.read(OPENMX / "o2-spin")
     grid = Grid(calc.structure, (2, 3, 2))
@@ -361,6 +362,9 @@ def test_no_cube_is_written_where_one_is_there(tmp_path):
         density.save(tmp_path / "rho.cube")
     assert [file.name for file in tmp_path.iterdir()] == ["rho_m_z.cube"]
     density.save(tmp_path / "rho.h5")
+    monkeypatch.chdir(tmp_path)
+    local = replace(density, kind="local density of states")
+    assert [file.name for file in local.save()] == ["local_dos.h5", "local_dos.json"]
     with h5py.File(tmp_path / "rho.h5") as file:
         assert file["magnetization"].attrs["parts"] == "m_z"
         assert file.attrs["unit"] == "electrons/angstrom^3"
