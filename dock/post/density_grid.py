@@ -179,7 +179,7 @@ class GridDensity(GridFields):
             file["magnetization"].attrs["parts"] = ",".join(self.names[1:])
 
     def save(self, path: str | Path | None = None, *, overwrite: bool = False) -> list[Path]:
-        """Write the files of `GridFields.save`; the default name is that of the kind, in `FILES`."""
+        """Write as `GridFields.save`; the default name is that of the kind, see `FILES`."""
         name = FILES.get(self.kind, self.FILE) if path is None else path
         return super().save(name, overwrite=overwrite)
 
