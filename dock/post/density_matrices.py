@@ -104,8 +104,7 @@ class DensityMatrix(Result):
             "fermi_level_eV": self.fermi_level,
             "n_electrons": self.n_electrons,
             "band_energy_eV": self.band_energy,
-            "kmesh": list(self.mesh.size),
-            "n_irreducible": self.mesh.n_points,
+            **self.mesh.facts(),
             "n_pairs": len(self.density.pairs),
         }
         if self.energy_density is not None:
