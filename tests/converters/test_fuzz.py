@@ -31,7 +31,7 @@ def run(request, bundled, tmp_path_factory):
     place = tmp_path_factory.mktemp(request.param) / "run"
     molecule = dock.read(bundled / "siesta" / "h2o")
     if request.param == "pyscf":
-        pytest.importorskip("pyscf")
+        pytest.importorskip("pyscf.gto")
     if request.param in ("siesta", "openmx", "pyscf"):
         source = bundled / request.param / "h2o"
         shutil.copytree(source, place, copy_function=shutil.copyfile)

@@ -28,7 +28,9 @@ from dock.states.problem import Problem
 from dock.states.stream import levels
 from dock.units import QE
 
-pytest.importorskip("pyscf", reason="libxc comes with PySCF: pip install 'dock-dft[pyscf]'")
+pytest.importorskip(
+    "pyscf.dft.libxc", reason="libxc comes with PySCF: pip install 'dock-dft[pyscf]'"
+)
 
 SERIES = {"Ge": [(0.08, 2.0, 4), (0.08, 2.0, 4), (0.12, 2.5, 2)]}
 
