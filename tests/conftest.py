@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import hypothesis
@@ -20,6 +22,36 @@ hypothesis.settings.register_profile(
     "dock", derandomize=True, deadline=None, max_examples=40, database=None
 )
 hypothesis.settings.load_profile("dock")
+
+
+def _compile_quickly() -> None:
+    """Let XLA optimise nothing, in this process and those it starts, before JAX is imported.
+
+    The networks of the tests run for a few steps; compiling them well takes seven times as long.
+    """
+    try:
+        known = tuple(int(part) for part in version("jaxlib").split(".")[:2])
+    except PackageNotFoundError:
+        return
+    flags = [os.environ.get("XLA_FLAGS", ""), "--xla_backend_optimization_level=0"]
+    if known >= (0, 7):  # XLA ends a process that gives it a flag it does not know
+        flags.append("--xla_cpu_use_fusion_emitters=false")
+    os.environ["XLA_FLAGS"] = " ".join(flags).strip()
+
+
+_compile_quickly()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def compiled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Keep compiled programs out of the user's cache, in one place for all processes of a worker.
+
+    Not for all workers: JAX writes its files in place, and another process would read half of one.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        folder = tmp_path_factory.mktemp("compiled")
+        patch.setenv("DOCK_JAX_CACHE", str(folder))
+        yield folder
 
 
 @pytest.fixture

@@ -6,20 +6,20 @@ import dataclasses
 import logging
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from dock.cli._common import (
-    Progress,
-    echo_json,
+from dock.cli.options import (
+    basis_option,
+    jobs_option,
     json_option,
     overwrite_option,
     parse_settings,
     quiet_option,
-    show_log,
+    species_option,
 )
-from dock.cli.runner import in_options
+from dock.cli.runner import Bar, in_options, print_json, show_log
 from dock.errors import UsageError
 
 if TYPE_CHECKING:
@@ -41,34 +41,27 @@ More examples:
 @click.argument("model", type=click.Path(path_type=Path))
 @click.argument("structures", nargs=-1, type=click.Path(path_type=Path))
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="[default: beside each S]")
-@click.option("--basis", type=click.Path(path_type=Path), metavar="DIR", help="Basis files for S.")
+@basis_option
 @click.option("--code", default="auto", metavar="siesta|openmx|abacus", help="Whose basis files.")
-@click.option("--species", multiple=True, metavar="X=BASIS", help="OpenMX: basis of a species.")
+@species_option
 @click.option("--ensemble", multiple=True, type=click.Path(), help="A further model; repeat.")
 @click.option("--device", default="cpu", show_default=True, help="cpu, cpu*2, gpu, gpu*4, …")
 @click.option("--precision", default="auto", metavar="fp32|fp64", help="[default: the training's]")
 @click.option("--part-edges", default=8192, show_default=True, help="Pairs computed at a time.")
 @click.option("--single-precision", is_flag=True, help="Store 32-bit numbers (half the size).")
 @overwrite_option
-@click.option("-j", "--jobs", type=int, help="Threads of the overlap.")
+@jobs_option
 @json_option
 @quiet_option
 def infer(
     model: Path,
     structures: tuple[Path, ...],
     output: Path | None,
-    basis: Path | None,
-    code: str,
-    species: tuple[str, ...],
-    ensemble: tuple[str, ...],
-    device: str,
-    precision: str,
-    part_edges: int,
-    single_precision: bool,
-    overwrite: bool,
     jobs: int | None,
+    *,
     as_json: bool,
     quiet: bool,
+    **given: Any,
 ) -> int:
     """Predict the Hamiltonian of structures with a trained model.
 
@@ -81,35 +74,47 @@ def infer(
     are written beside each overlap.h5, or under the folder given with -o. A rerun skips what the
     same model has done.
     """
-    from dock.models.options.infer import InferOptions, read_infer
+    from dock.models.options.infer import read_infer
 
     show_log(quiet=quiet)
     if model.suffix == ".toml":
         if structures:
             raise UsageError("infer.toml names the structures itself: data.inputs_dir.")
         options = read_infer(model)
-        inputs, out = _paths(options, model.resolve().parent)
+        inputs, output = _paths(options, model.resolve().parent)
     else:
         if not structures:
             raise UsageError("give at least one structure behind the model.")
-        options = InferOptions()
-        system = dataclasses.replace(options.system, device=device, float_type=precision)
-        data = dataclasses.replace(
-            options.data, basis=str(basis or ""), basis_code=code, basis_species=species
-        )
-        models = dataclasses.replace(options.model, model_dir=str(model), ensemble=ensemble)
-        work = dataclasses.replace(
-            options.process.infer,
-            single_precision=single_precision,
-            overwrite=overwrite,
-            part_edges=part_edges,
-        )
-        process = dataclasses.replace(options.process, infer=work)
-        options = dataclasses.replace(
-            options, system=system, data=data, model=models, process=process
-        )
-        inputs, out = list(structures), output
-    return _run(options, inputs, out, jobs, as_json=as_json, quiet=quiet)
+        options, inputs = _options(model, **given), list(structures)
+    return _run(options, inputs, output, jobs, as_json=as_json, quiet=quiet)
+
+
+def _options(
+    model: Path,
+    *,
+    basis: Path | None,
+    code: str,
+    species: tuple[str, ...],
+    ensemble: tuple[str, ...],
+    device: str,
+    precision: str,
+    part_edges: int,
+    single_precision: bool,
+    overwrite: bool,
+) -> InferOptions:
+    """Return what ``infer.toml`` would say in place of the command line."""
+    from dock.models.options import infer as schema
+
+    return schema.InferOptions(
+        schema.System(device=device, float_type=precision),
+        schema.Data(basis=str(basis or ""), basis_code=code, basis_species=species),
+        schema.Model(model_dir=str(model), ensemble=ensemble),
+        schema.Process(
+            schema.Infer(
+                single_precision=single_precision, overwrite=overwrite, part_edges=part_edges
+            )
+        ),
+    )
 
 
 def _paths(options: InferOptions, base: Path) -> tuple[list[Path], Path | None]:
@@ -128,7 +133,7 @@ def _run(
     as_json: bool,
     quiet: bool,
 ) -> int:
-    from dock.io.progress import Progress as Steps
+    from dock.io.progress import Progress
     from dock.models.predict import PredictionJob, failures, find_targets, predict
 
     logging.getLogger("dock").setLevel(options.system.log_level.upper())
@@ -146,11 +151,10 @@ def _run(
         options.system.note,
     )
     silent = quiet or not options.system.show_infer_process_bar
-    bar = Progress(len(targets), "structures", quiet=silent)
-    report = predict(models, targets, job, Steps(lambda done, _: bar.update(done)))
+    report = predict(models, targets, job, Progress(Bar("structures", quiet=silent)))
     if as_json:
         for outcome in report.outcomes:
-            echo_json(dataclasses.asdict(outcome))
+            print_json(dataclasses.asdict(outcome))
     for sentence in failures(report):
         click.echo(f"dock: error: {in_options(sentence)}", err=True)
     if not as_json:

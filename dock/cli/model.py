@@ -7,7 +7,9 @@ from typing import Any
 
 import click
 
-from dock.cli._common import echo_json, json_option, overwrite_option, table
+from dock.cli.options import json_option, overwrite_option
+from dock.cli.runner import print_json
+from dock.results import table
 
 __all__ = ["model"]
 
@@ -36,7 +38,7 @@ def info(path: Path, *, as_json: bool) -> None:
 
     facts = load(path).describe()
     if as_json:
-        echo_json(facts)
+        print_json(facts)
         return
     click.echo(table(_rows(facts)))
 

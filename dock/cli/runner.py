@@ -40,6 +40,7 @@ _OPTIONS = {
     "oversample": "--oversample",
     "overwrite": "--overwrite",
     "pairs": "--pairs",
+    "part_edges": "--part-edges",
     "quantities": "--matrices",
     "s_threshold": "--s-threshold",
     "source": "--from",

@@ -8,7 +8,8 @@ from typing import Any
 
 import click
 
-from dock.cli._common import Progress, echo_json, json_option, quiet_option, show_log
+from dock.cli.options import json_option, quiet_option
+from dock.cli.runner import Bar, print_json, show_log
 from dock.errors import UsageError
 
 __all__ = ["train"]
@@ -40,7 +41,7 @@ def train(options_file: Path, *, check: bool, as_json: bool, quiet: bool) -> Non
     infer), log.jsonl and train.png. Running the same file again goes on exactly where the last
     checkpoint was written.
     """
-    from dock.io.progress import Progress as Steps
+    from dock.io.progress import Progress
     from dock.models.backend import backend
     from dock.models.options import read_train
 
@@ -51,20 +52,13 @@ def train(options_file: Path, *, check: bool, as_json: bool, quiet: bool) -> Non
     if check or options.data.graph.only_save_graph:
         _report(engine.check(options), as_json=as_json)
         return
-    silent = quiet or not options.system.show_train_process_bar
-    bar: list[Progress] = []  # made when the number of steps is known
-
-    def show(done: int, total: int) -> None:
-        if not bar:
-            bar.append(Progress(total, "steps", quiet=silent))
-        bar[0].update(done, steps.note)
-
-    steps = Steps(show)
+    bar = Bar("steps", quiet=quiet or not options.system.show_train_process_bar)
+    steps = Progress(lambda done, total: bar(done, total, steps.note))
     result = engine.fit(options, steps)
     if not isinstance(result, dict):
         raise UsageError(f"the backend '{options.model.backend}' returned no result.")
     if as_json:
-        echo_json(result)
+        print_json(result)
         return
     click.echo(f"{result['best']}: {result['reason']}")
     unit = result.get("unit", "eV")
@@ -78,7 +72,7 @@ def train(options_file: Path, *, check: bool, as_json: bool, quiet: bool) -> Non
 def _report(found: dict[str, Any], *, as_json: bool) -> None:
     """Print what a check of the data found."""
     if as_json:
-        echo_json(found)
+        print_json(found)
         return
     for name, value in found.items():
         click.echo(f"{name}: {value}")

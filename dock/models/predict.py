@@ -296,7 +296,7 @@ def _refuse_other_spin(head: Head, folder: Path, spin: Spin) -> None:
     if folder.resolve() == head.folder.resolve() and stated not in (None, spin):
         raise UsageError(
             f"{head.folder / 'info.json'}: the folder has spin '{stated.value}', the model "
-            f"'{spin.value}'. Give another folder for the output; nothing here was changed."
+            f"'{spin.value}'. Choose another place. Nothing here was changed."
         )
 
 
@@ -315,8 +315,7 @@ def _with_overlap(scope: Scope, target: Target, job: PredictionJob) -> tuple[Hea
         raise MissingDataError(
             "overlap.h5",
             source,
-            "It gives the pairs of atoms: compute it with dock compute-overlap, or give the folder "
-            "of the basis files.",
+            "It gives the pairs of atoms: compute it with dock compute-overlap, or pass basis=DIR.",
         )
     place = OverlapTarget(target.folder, "overlap.h5")
     if place.file("overlap").is_file() and not job.overwrite:

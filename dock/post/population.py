@@ -23,6 +23,7 @@ from dock.post.density_matrices import density_matrix
 from dock.post.fermi import FermiResult, Method, fermi_level
 from dock.results import Result, table
 from dock.states.kmesh import KMesh, Reduction, make_mesh
+from dock.states.mulliken import charge_and_moment, orbital_populations
 from dock.states.problem import Problem
 from dock.states.solver import Want
 from dock.states.stream import states
@@ -263,16 +264,8 @@ def populations(
 
 def mulliken(density: AOMatrix, overlap: AOMatrix) -> Populations:
     """Return the Mulliken populations of a density matrix."""
-    rho, S = density.aligned(overlap)
-    layout, basis = rho.layout, rho.basis
-    spin = density.spin
-    sums = np.zeros((spin.n_components, basis.n_orbitals), dtype=rho.entries.dtype)
-    for group in layout.groups():
-        product = layout.read(rho.entries, group) * layout.read(S.entries, group)
-        rows = basis.offsets[rho.pairs.i[group.index]][:, None] + np.arange(group.rows)
-        for component, part in zip(sums, product.sum(axis=3), strict=True):
-            np.add.at(component, rows, part)
-    return Populations(rho.structure, basis, spin, "mulliken", _charge_and_moment(sums, spin))
+    orbitals = orbital_populations(density, overlap)
+    return Populations(density.structure, density.basis, density.spin, "mulliken", orbitals)
 
 
 def root_of_overlap(S: NumberArray) -> NumberArray:
@@ -307,20 +300,4 @@ def _lowdin(
         up, down = root @ vectors[:n], root @ vectors[n:]
         for row, (a, b) in enumerate(((up, up), (up, down), (down, up), (down, down))):
             sums[row] += (a * b.conj()) @ weights
-    return Populations(calc.structure, basis, spin, "lowdin", _charge_and_moment(sums, spin))
-
-
-def _charge_and_moment(sums: NumberArray, spin: Spin) -> NDArray[np.float64]:
-    """Return electrons and moments (n_orbitals, 4) of the stored spin components."""
-    result = np.zeros((sums.shape[1], 4))
-    if spin is Spin.NONE:
-        result[:, 0] = sums[0].real
-    elif spin is Spin.COLLINEAR:
-        result[:, 0], result[:, 3] = (sums[0] + sums[1]).real, (sums[0] - sums[1]).real
-    else:
-        uu, ud, du, dd = sums
-        result[:, 0], result[:, 3] = (uu + dd).real, (uu - dd).real
-        result[:, 1] = (ud + du).real
-        result[:, 2] = (du - ud).imag
-    result.flags.writeable = False
-    return result
+    return Populations(calc.structure, basis, spin, "lowdin", charge_and_moment(sums, spin))

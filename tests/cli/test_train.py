@@ -233,9 +233,8 @@ class TestNetworks:
     """Refusals that need JAX but no training."""
 
     @pytest.fixture(autouse=True)
-    def jax(self, tmp_path, monkeypatch):
+    def jax(self):
         pytest.importorskip("jax")
-        monkeypatch.setenv("DOCK_JAX_CACHE", str(tmp_path.parent / "compiled"))
 
     def refused_by_training(self, place, *words, code=2):
         before = listing(place)

@@ -10,8 +10,8 @@ import numpy as np
 from dock.core.arrays import FloatArray
 from dock.core.calculation import Calculation
 from dock.core.matrix import AOMatrix
-from dock.core.spin import Spin
 from dock.errors import FormatError
+from dock.states.mulliken import orbital_populations
 
 __all__ = ["MOMENTS_FILE", "moments_of", "spin_moments"]
 
@@ -21,25 +21,10 @@ MOMENTS_FILE = "moments.json"
 def spin_moments(density: AOMatrix, overlap: AOMatrix) -> FloatArray:
     """Return Mulliken spin moments (n_atoms, 3) in μ_B; zeros without spin.
 
-    m = Σ_j of P_ij S_ij over the orbitals i of each atom: m_z from up minus down, m_x and m_y from
-    the spin-off-diagonal part.
+    They are those of `dock.states.mulliken`, summed over the orbitals of each atom.
     """
-    density, overlap = density.aligned(overlap)
-    n_atoms = density.structure.n_atoms
-    moments = np.zeros((n_atoms, 3))
-    if density.spin is Spin.NONE:
-        return moments
-    product = density.entries * overlap.entries[0]
-    sums = np.add.reduceat(product, density.layout.starts[:-1], axis=1)
-    by_atom = np.zeros((len(sums), n_atoms), dtype=sums.dtype)
-    for component, row in enumerate(sums):
-        np.add.at(by_atom[component], density.pairs.i, row)
-    if density.spin is Spin.COLLINEAR:
-        moments[:, 2] = by_atom[0] - by_atom[1]
-        return moments
-    moments[:, 0] = 2 * by_atom[1].real
-    moments[:, 1] = -2 * by_atom[1].imag
-    moments[:, 2] = (by_atom[0] - by_atom[3]).real
+    orbitals = orbital_populations(density, overlap)
+    moments: FloatArray = np.add.reduceat(orbitals, density.basis.offsets[:-1], axis=0)[:, 1:]
     return moments
 
 

@@ -129,7 +129,7 @@ class NetworkModel:
                 raise
             raise SolverError(
                 f"the memory of the device does not suffice for parts of "
-                f"{self._engine.part_edges} edges: pass a smaller part_edges, or more devices."
+                f"{self._engine.part_edges} edges: pass a smaller part_edges=N, or more devices."
             ) from error
         form = self._network.closed_form
         if form is None:

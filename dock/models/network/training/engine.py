@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-import optax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from dock.models.network.config import NetworkConfig
@@ -162,7 +161,8 @@ class Engine:
         gradient, norms = clipped(gradient, state.norms, state.step, factor)
         updates, moments = self._rule.update(gradient, state.moments, state.params)
         params = jax.tree.map(lambda p, u: p + rate * u, state.params, updates)
-        average = optax.incremental_update(params, state.average, 1 - decay)
+        # Not optax.incremental_update, which weighs both sides: where nothing moves, nor does this.
+        average = jax.tree.map(lambda a, p: a + (1 - decay) * (p - a), state.average, params)
         done = State(params, moments, average, norms, state.step + 1, state.loss_sum + loss)
         return done, loss
 

@@ -20,10 +20,34 @@ from dock.models.modelfile import flatten, read_model
 jax = pytest.importorskip("jax")
 
 from dock.models.network.training import run as module  # noqa: E402
+from dock.models.network.training.engine import Engine  # noqa: E402
 from dock.models.network.training.log import TrainingLog  # noqa: E402
 from dock.models.network.training.run import train  # noqa: E402
 
 SAID = []
+ENGINES = {}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def engines():
+    """Trainings of the same network share its compiled functions: tracing costs more than they."""
+
+    def shared(options, layout, config, constants, devices):
+        content = options.to_dict()
+        train = content["process"]["train"]
+        train["optimizer"].pop("init_learning_rate")
+        frozen = train["continued"]["freeze"]
+        parts = [content["model"], train["optimizer"], frozen, layout.to_dict(), config.to_dict()]
+        key = json.dumps([*parts, jax.config.jax_enable_x64])
+        if key not in ENGINES:
+            ENGINES[key] = Engine(options, layout, config, constants, devices)
+        ENGINES[key]._constants = constants  # arguments of the functions, as the data are
+        return ENGINES[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "Engine", shared)
+        yield
+    ENGINES.clear()
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,60 @@
+"""Mulliken populations: electrons and spin moments that a density matrix and an overlap give."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dock.core.arrays import NumberArray
+from dock.core.matrix import AOMatrix
+from dock.core.spin import Spin
+
+__all__ = ["charge_and_moment", "orbital_populations"]
+
+
+def orbital_populations(density: AOMatrix, overlap: AOMatrix) -> NDArray[np.float64]:
+    """Return q = Σ_R Re (ρ(R) ∘ S(R)*), summed over the second orbital.
+
+    Parameters
+    ----------
+    density
+        ρ(R) of any treatment of spin.
+    overlap
+        S(R) of the same structure and basis.
+
+    Returns
+    -------
+    ndarray
+        (n_orbitals, 4) electrons and spin moment (x, y, z; μ_B) of each orbital; collinear spin
+        points along z.
+
+    Raises
+    ------
+    LayoutError
+        When the matrices have other bases.
+    """
+    rho, S = density.aligned(overlap)
+    layout, basis, spin = rho.layout, rho.basis, density.spin
+    sums = np.zeros((spin.n_components, basis.n_orbitals), dtype=rho.entries.dtype)
+    for group in layout.groups():
+        product = layout.read(rho.entries, group) * layout.read(S.entries, group)
+        rows = basis.offsets[rho.pairs.i[group.index]][:, None] + np.arange(group.rows)
+        for component, part in zip(sums, product.sum(axis=3), strict=True):
+            np.add.at(component, rows, part)
+    return charge_and_moment(sums, spin)
+
+
+def charge_and_moment(sums: NumberArray, spin: Spin) -> NDArray[np.float64]:
+    """Return electrons and moments (n_orbitals, 4) of the stored spin components."""
+    result = np.zeros((sums.shape[1], 4))
+    if spin is Spin.NONE:
+        result[:, 0] = sums[0].real
+    elif spin is Spin.COLLINEAR:
+        result[:, 0], result[:, 3] = (sums[0] + sums[1]).real, (sums[0] - sums[1]).real
+    else:
+        uu, ud, du, dd = sums
+        result[:, 0], result[:, 3] = (uu + dd).real, (uu - dd).real
+        result[:, 1] = (ud + du).real
+        result[:, 2] = (du - ud).imag
+    result.flags.writeable = False
+    return result
