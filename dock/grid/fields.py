@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dock._version import __version__
 from dock.core.structure import Structure
 from dock.errors import UsageError
 from dock.grid.cube_xsf import write_cube, write_xsf
@@ -95,8 +94,7 @@ class GridFields(Result):
                 scaled = values * factor
                 write_cube(target, structure, scaled, comment=comment, overwrite=overwrite)
                 written.append(target)
-        content = {"written_by": f"dock {__version__}", **self.json()}
-        write_text(beside, json.dumps(content, ensure_ascii=False) + "\n", overwrite=overwrite)
+        write_text(beside, json.dumps(self.json(), ensure_ascii=False) + "\n", overwrite=overwrite)
         return [*written, beside]
 
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dock._version import __version__
 from dock.core.calculation import Calculation
 from dock.core.matrix import AOMatrix
 from dock.core.spin import Spin
@@ -142,6 +143,7 @@ class GridDensity(GridFields):
     def facts(self) -> dict[str, Any]:
         """Return the grid and the integrals, by key; see `dock.results.KEYS`."""
         return {
+            "written_by": f"dock {__version__}",
             "quantity": self.kind,
             "formula": self.grid.structure.formula,
             "spin": self.spin.value,

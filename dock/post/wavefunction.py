@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from dock._version import __version__
 from dock.core.basis import Basis
 from dock.core.calculation import Calculation
 from dock.core.spin import Spin
@@ -92,6 +93,7 @@ class Coefficients(Result):
     def facts(self) -> dict[str, Any]:
         """Return how many states there are, by key; see `dock.results.KEYS`."""
         return {
+            "written_by": f"dock {__version__}",
             "formula": self.structure.formula,
             "spin": self.spin.value,
             "fermi_level_eV": self.fermi_level,
@@ -225,6 +227,7 @@ class GridStates(GridFields):
     def facts(self) -> dict[str, Any]:
         """Return what the values are, by key; see `dock.results.KEYS`."""
         return {
+            "written_by": f"dock {__version__}",
             "function": "u" if self.periodic else "psi",
             "formula": self.grid.structure.formula,
             "shape": list(self.grid.shape),
