@@ -7,7 +7,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from dock.core.calculation import Calculation
 from dock.core.check import Finding
-from dock.core.kspace import KBuilder
+from dock.errors import SolverError
+from dock.states.problem import Problem
+from dock.states.stream import levels
 
 __all__ = ["compare_levels"]
 
@@ -35,18 +37,21 @@ def compare_levels(
     """
     if not {"hamiltonian", "overlap"} <= set(calc.available):
         return Finding("note", "levels", f"not compared with {where}: H or S is not there.")
-    hamiltonian = KBuilder(calc.require("hamiltonian"))
-    size = calc.basis.n_orbitals * (2 if hamiltonian.spinor else 1)
-    if size > LARGEST:
-        return Finding("note", "levels", f"not compared with {where}: {size} orbitals are many.")
-    found = _levels(hamiltonian, KBuilder(calc.require("overlap"), spinor=hamiltonian.spinor), k)
-    if found is None or len(found) != len(printed):
-        text = f"{where} has {len(printed)} spin channels, or S is not positive definite there."
+    problem = Problem.of(calc)
+    if problem.size > LARGEST:
+        text = f"not compared with {where}: {problem.size} orbitals are many."
+        return Finding("note", "levels", text)
+    if problem.n_channels != len(printed):
+        text = f"{where} has {len(printed)} spin channels, H and S {problem.n_channels}."
         return Finding("error", "levels", text)
-    n = min(found.shape[1], printed.shape[1])
+    try:
+        energies = levels(problem, k).energies[:, 0]
+    except SolverError as error:
+        return Finding("error", "levels", f"not compared with {where}: {error}")
+    n = min(energies.shape[1], printed.shape[1])
     top = calc.fermi_level if calc.fermi_level is not None else float(np.median(printed))
     occupied = printed[:, :n] < top
-    off = float(np.abs(found[:, :n] - printed[:, :n])[occupied].max(initial=0.0))
+    off = float(np.abs(energies[:, :n] - printed[:, :n])[occupied].max(initial=0.0))
     if off > limit:
         text = (
             f"the occupied levels of H and S differ by up to {off:.3g} eV from those in {where}: "
@@ -55,16 +60,3 @@ def compare_levels(
         return Finding("error", "levels", text)
     text = f"H and S have the occupied levels of {where} to {off:.1e} eV."
     return Finding("ok", "levels", text)
-
-
-def _levels(hamiltonian: KBuilder, overlap: KBuilder, k: ArrayLike) -> NDArray[np.float64] | None:
-    """Return (n_channels, n_bands) eV; None where S is not positive definite."""
-    parts = hamiltonian.dense(k)
-    parts = parts if parts.ndim == 3 else parts[None]
-    try:
-        factor = np.linalg.cholesky(overlap.dense(k))
-    except np.linalg.LinAlgError:
-        return None
-    left = np.linalg.solve(factor, parts)
-    levels = np.linalg.eigvalsh(np.linalg.solve(factor, left.conj().swapaxes(-1, -2)))
-    return np.asarray(levels, dtype=np.float64)

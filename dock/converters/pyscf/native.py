@@ -14,6 +14,9 @@ from dock.core.kspace import KBuilder
 from dock.core.matrix import AOMatrix
 from dock.core.spin import Spin
 from dock.errors import LayoutError, MissingDataError
+from dock.states.problem import Problem
+from dock.states.solver import Want
+from dock.states.stream import states
 from dock.units import PYSCF
 
 __all__ = ["density_from_hamiltonian", "density_on_mesh", "initial_density", "to_pyscf"]
@@ -145,37 +148,25 @@ def density_from_hamiltonian(calc: Calculation, k_frac: ArrayLike) -> NDArray[An
     MissingDataError
         When Hamiltonian, overlap or the number of electrons is missing.
     """
-    from scipy.linalg import eigh
-
     if calc.n_electrons is None:
         raise MissingDataError(
             "the number of electrons", calc.source, "It says how many levels are filled."
         )
-    hamiltonian = KBuilder(calc.require("hamiltonian"))
-    overlap = KBuilder(calc.require("overlap"), spinor=hamiltonian.spinor)
-    k_points = np.atleast_2d(np.asarray(k_frac, dtype=np.float64))
-    levels, vectors = [], []
-    for k in k_points:
-        S = overlap.dense(k)
-        channels = np.asarray(hamiltonian.dense(k)).reshape(-1, *S.shape)
-        solved = [eigh(H, S) for H in channels]
-        levels.append([energy for energy, _ in solved])
-        vectors.append([vector for _, vector in solved])
-    filling = _fill(np.array(levels), calc.n_electrons, len(k_points), calc.spin)
-    states = np.array(vectors)
-    bloch = (states * filling[:, :, None, :]) @ states.conj().swapaxes(-1, -2)
-    joined = np.moveaxis(bloch, 0, 1)
-    result = joined if calc.spin is Spin.COLLINEAR else joined[0]
+    problem = Problem.of(calc)
+    solved = [at.states for at in states(problem, k_frac, Want(vectors=True))]
+    levels = np.array([at.energies for at in solved]).reshape(problem.n_channels, -1, problem.size)
+    filling = _fill(levels, calc.n_electrons, calc.spin)
+    vectors = np.array([at.vectors for at in solved]).reshape(*levels.shape, problem.size)
+    bloch = (vectors * filling[:, :, None, :]) @ vectors.conj().swapaxes(-1, -2)
+    result = bloch if calc.spin is Spin.COLLINEAR else bloch[0]
     return _in_pyscf_order(result, calc.require("hamiltonian"))
 
 
-def _fill(
-    levels: NDArray[np.float64], n_electrons: float, n_k: int, spin: Spin
-) -> NDArray[np.float64]:
-    """Return occupations of the lowest levels; the last one may be filled partly."""
+def _fill(levels: NDArray[np.float64], n_electrons: float, spin: Spin) -> NDArray[np.float64]:
+    """Return occupations of the lowest levels (channels, N_k, N); the last may be partly filled."""
     capacity = float(spin.degeneracy)
     order = np.argsort(levels, axis=None, kind="stable")
-    left = n_electrons * n_k - capacity * np.arange(len(order))
+    left = n_electrons * levels.shape[1] - capacity * np.arange(len(order))
     filling = np.empty(len(order))
     filling[order] = np.clip(left, 0.0, capacity)
     return filling.reshape(levels.shape)

@@ -24,6 +24,8 @@ from dock.core.spin import Spin
 from dock.core.structure import Structure
 from dock.errors import LayoutError, UsageError
 from dock.extras import require
+from dock.states.problem import Problem
+from dock.states.stream import levels
 from dock.units import PYSCF
 
 __all__ = ["ScfRun", "band_error", "from_scf", "middle_of_gap", "spin_components"]
@@ -271,25 +273,15 @@ def band_error(mf: Any, calc: Calculation, k_frac: ArrayLike) -> float:
     UsageError
         For a kind of run (KGHF, KGKS) whose bands PySCF cannot make.
     """
-    from scipy.linalg import eigh
-
     k_points = np.atleast_2d(np.asarray(k_frac, dtype=np.float64))
     cell = getattr(mf, "cell", None) or mf.mol
     try:
-        levels, _ = mf.get_bands(cell.get_abs_kpts(k_points))
+        bands, _ = mf.get_bands(cell.get_abs_kpts(k_points))
     except NotImplementedError:
         raise UsageError(_NO_BANDS.format(kind=type(mf).__name__)) from None
-    expected = np.asarray(levels) * HARTREE
-    expected = np.moveaxis(expected, -2, 0).reshape(len(k_points), -1)
-    hamiltonian = KBuilder(calc.require("hamiltonian"))
-    overlap = KBuilder(calc.require("overlap"), spinor=hamiltonian.spinor)
-    worst = 0.0
-    for k, reference in zip(k_points, expected, strict=True):
-        S = overlap.dense(k)
-        matrices = np.asarray(hamiltonian.dense(k)).reshape(-1, *S.shape)
-        found = np.concatenate([eigh(H, S, eigvals_only=True) for H in matrices])
-        worst = max(worst, float(np.abs(found - reference).max()))
-    return worst
+    energies = levels(Problem.of(calc), k_points).energies
+    expected = np.asarray(bands).reshape(energies.shape) * HARTREE
+    return float(np.abs(energies - expected).max())
 
 
 def spin_components(values: Any, n_orbitals: int, *, k_axis: bool) -> NDArray[Any]:

@@ -13,6 +13,8 @@ from dock.core.kspace import KBuilder
 from dock.core.matrix import AOMatrix
 from dock.core.spin import Spin
 from dock.errors import SolverError
+from dock.states.problem import Problem
+from dock.states.stream import levels
 
 __all__ = ["Deviation", "converged", "deviation", "orthogonalised", "smallest_mesh"]
 
@@ -145,23 +147,14 @@ def deviation(
     fermi_level
         eV, or None.
     """
-    from scipy.linalg import eigh
-
-    build, build_h = KBuilder(orthogonal), KBuilder(hamiltonian)
-    build_s = KBuilder(overlap, spinor=build_h.spinor)
-    worst, worst_occupied = 0.0, 0.0
-    for probe in _PROBES:
-        k = np.array(probe) * np.array(hamiltonian.pairs.periodic_axes)
-        S = build_s.dense(k)
-        ours = np.asarray(build.dense(k)).reshape(-1, *S.shape)
-        theirs = np.asarray(build_h.dense(k)).reshape(-1, *S.shape)
-        expected = np.stack([eigh(H, S, eigvals_only=True) for H in theirs])
-        error = np.abs(np.linalg.eigvalsh(ours) - expected)
-        worst = max(worst, float(error.max()))
-        if fermi_level is not None:
-            below = error[expected <= fermi_level]
-            worst_occupied = max(worst_occupied, float(below.max(initial=0.0)))
-    return Deviation(worst, None if fermi_level is None else worst_occupied)
+    k_points = np.array(_PROBES) * np.array(hamiltonian.pairs.periodic_axes)
+    expected = levels(Problem(hamiltonian, overlap), k_points).energies
+    build = KBuilder(orthogonal)
+    ours = np.stack([np.linalg.eigvalsh(build.dense(k)) for k in k_points])
+    error = np.abs(np.moveaxis(ours.reshape(len(k_points), *expected.shape[::2]), 0, 1) - expected)
+    if fermi_level is None:
+        return Deviation(float(error.max()), None)
+    return Deviation(float(error.max()), float(error[expected <= fermi_level].max(initial=0.0)))
 
 
 def _inverse_root(S: NDArray[Any], k: NDArray[np.float64]) -> NDArray[Any]:
