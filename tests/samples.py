@@ -6,6 +6,7 @@ import contextlib
 import importlib.util
 import io
 import os
+import random
 import shutil
 import subprocess
 import sys
@@ -148,17 +149,44 @@ def plain_scfout() -> ModuleType:
     return beside(ROOT / "tests" / "converters" / "openmx" / "x", "independent_scfout")
 
 
+@contextlib.contextmanager
+def mended(path: Path) -> Iterator[bytes]:
+    """Give the content of a file that will be damaged; it is restored in the end."""
+    content = path.read_bytes()
+    try:
+        yield content
+    finally:
+        path.write_bytes(content)
+
+
+def cut_short(path: Path, chance: random.Random, count: int) -> Iterator[int]:
+    """Cut a file at its ends, in the middle and at random places, yielding each; then mend it."""
+    with mended(path) as content:
+        ends = {0, 1, len(content) // 2, len(content) - 2}
+        ends |= {chance.randrange(len(content)) for _ in range(count)}
+        for end in sorted(end for end in ends if 0 <= end < len(content)):
+            path.write_bytes(content[:end])
+            yield end
+
+
+def bits_flipped(path: Path, chance: random.Random, count: int) -> Iterator[None]:
+    """Flip one bit of a file at random, `count` times one after another; then mend it."""
+    with mended(path) as content:
+        for _ in range(count):
+            damaged = bytearray(content)
+            damaged[chance.randrange(len(content))] ^= 1 << chance.randrange(8)
+            path.write_bytes(damaged)
+            yield
+
+
 def flipped(path: Path, rng: np.random.Generator, count: int) -> Iterator[int]:
     """Flip one bit of a file, `count` times one after another, yielding the byte; then mend it."""
-    whole = path.read_bytes()
-    try:
+    with mended(path) as whole:
         for place in rng.integers(0, len(whole), count):
             damaged = bytearray(whole)
             damaged[place] ^= 1 << rng.integers(0, 7)
             path.write_bytes(bytes(damaged))
             yield int(place)
-    finally:
-        path.write_bytes(whole)
 
 
 def with_plugin(installed: Path, folder: Path, *arguments: object, code: int = 0):

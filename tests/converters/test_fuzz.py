@@ -97,19 +97,11 @@ def test_cut_files(run, tmp_path):
     chance = random.Random(1)
     refused = 0
     for path in files(place):
-        content = path.read_bytes()
-        try:
-            ends = {0, 1, len(content) // 2, len(content) - 2}
-            ends |= {chance.randrange(len(content)) for _ in range(N_CUTS)}
-            for end in sorted(end for end in ends if 0 <= end < len(content)):
-                path.write_bytes(content[:end])
-                if convert(place, name, tmp_path / "out"):
-                    with_cut = numbers(place, name)
-                    assert is_subset(with_cut, whole), (path.name, end, len(content))
-                else:
-                    refused += 1
-        finally:
-            path.write_bytes(content)
+        for end in samples.cut_short(path, chance, N_CUTS):
+            if convert(place, name, tmp_path / "out"):
+                assert is_subset(numbers(place, name), whole), (path.name, end)
+            else:
+                refused += 1
     assert refused > 20
     assert is_same(numbers(place, name), whole)
 
@@ -125,20 +117,13 @@ def test_flipped_bits(run, tmp_path):
     place, name, (calc, _) = run
     chance = random.Random(2)
     for path in files(place):
-        content = path.read_bytes()
-        try:
-            for _ in range(N_FLIPS):
-                damaged = bytearray(content)
-                damaged[chance.randrange(len(content))] ^= 1 << chance.randrange(8)
-                path.write_bytes(damaged)
-                if convert(place, name, tmp_path / "out"):
-                    found, matrices = numbers(tmp_path / "out", "deeph")
-                    assert found.structure.n_atoms == calc.structure.n_atoms, path.name
-                    for matrix in matrices.values():
-                        assert np.isfinite(matrix.entries).all()
-                    assert all(finding.message for finding in check_calculation(found))
-        finally:
-            path.write_bytes(content)
+        for _ in samples.bits_flipped(path, chance, N_FLIPS):
+            if convert(place, name, tmp_path / "out"):
+                converted, matrices = numbers(tmp_path / "out", "deeph")
+                assert converted.structure.n_atoms == calc.structure.n_atoms, path.name
+                for matrix in matrices.values():
+                    assert np.isfinite(matrix.entries).all()
+                assert all(finding.message for finding in check_calculation(converted))
 
 
 def text_files(place):
@@ -174,15 +159,12 @@ def test_exponents_of_fortran_are_understood(run):
     if not paths:
         pytest.skip("no matrices as text")
     for path in paths:
-        content = path.read_bytes()
-        try:
+        with samples.mended(path) as content:
             path.write_bytes(
                 content.replace(b"e-", b"D-").replace(b"E-", b"D-").replace(b"e+", b"D+")
             )
             assert path.read_bytes() != content
             assert is_same(numbers(place, name), whole)
-        finally:
-            path.write_bytes(content)
 
 
 def test_overflowed_columns_are_refused(run, tmp_path):
@@ -191,14 +173,11 @@ def test_overflowed_columns_are_refused(run, tmp_path):
     if not paths:
         pytest.skip("no matrices as text")
     for path in paths:
-        content = path.read_bytes()
-        at = content.rfind(b"e-") if b"e-" in content else content.rfind(b"E-")
-        at = content.rfind(b".", 0, at) - 2
-        try:
+        with samples.mended(path) as content:
+            at = content.rfind(b"e-") if b"e-" in content else content.rfind(b"E-")
+            at = content.rfind(b".", 0, at) - 2
             path.write_bytes(content[:at] + b" *****" + content[at + 6 :])
             assert not convert(place, name, tmp_path / "out"), path.name
-        finally:
-            path.write_bytes(content)
 
 
 def blocks_of(path):

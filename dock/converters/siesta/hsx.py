@@ -24,6 +24,7 @@ from dock.converters.siesta.matrix_file import (
 from dock.converters.siesta.native import NativeCalculation
 from dock.converters.siesta.sparse_rows import write_record, write_rows
 from dock.errors import FormatError
+from dock.io.binary import Rows
 
 __all__ = ["is_hsx_head", "read_hsx", "write_hsx"]
 
@@ -85,9 +86,7 @@ def _read_version_0(reader: MatrixReader) -> MatrixFile:
     check_counts(path, n_orbitals, n_spin)
     n_images = _images_of_supercell(reader, n_orbitals, n_supercell)
     counts = reader.counts(n_orbitals, n_entries)
-    columns = reader.rows("i4", counts, "the columns")
-    hamiltonian = reader.components("f4", counts, "the Hamiltonian", n_spin)
-    overlap = reader.rows("f4", counts, "the overlap")
+    columns, sections = _columns_and_sections(reader, counts, "f4", n_spin)
     electrons, temperature = _finite(path, reader.numbers("f8", 2, "electrons and temperature"))
     vectors = reader.rows("f4", 3 * counts, "the orbital vectors")
     species, atom_species, offsets = _atoms_of_version_0(reader, n_orbitals, n_spin)
@@ -99,7 +98,7 @@ def _read_version_0(reader: MatrixReader) -> MatrixFile:
         n_spin=n_spin,
         counts=counts,
         columns=columns,
-        sections={"overlap": (overlap,), "hamiltonian": hamiltonian},
+        sections=sections,
         n_images=n_images,
         orbital_offsets=offsets,
         species=species,
@@ -109,6 +108,16 @@ def _read_version_0(reader: MatrixReader) -> MatrixFile:
         vectors=vectors,
         single=True,
     )
+
+
+def _columns_and_sections(
+    reader: MatrixReader, counts: NDArray[np.int64], kind: str, n_spin: int
+) -> tuple[Rows, dict[str, tuple[Rows, ...]]]:
+    """Read columns, Hamiltonian and overlap, which stand in this order in every version."""
+    columns = reader.rows("i4", counts, "the columns")
+    hamiltonian = reader.components(kind, counts, "the Hamiltonian", n_spin)
+    overlap = reader.rows(kind, counts, "the overlap")
+    return columns, {"overlap": (overlap,), "hamiltonian": hamiltonian}
 
 
 def _images_of_supercell(reader: MatrixReader, n_orbitals: int, n_supercell: int) -> int:
@@ -152,7 +161,7 @@ def _atoms_of_version_0(
 
 def _read_version_12(reader: MatrixReader, version: int) -> MatrixFile:
     path = reader.path
-    double = bool(reader.numbers("i4", 1, "the precision flag")[0])
+    kind = "f8" if reader.numbers("i4", 1, "the precision flag")[0] else "f4"
     head = reader.numbers("i4", 7, "the sizes")
     sizes = _Sizes(*(int(value) for value in head[:4]))
     check_counts(path, sizes.n_orbitals, sizes.n_spin, sizes.n_atoms)
@@ -160,17 +169,11 @@ def _read_version_12(reader: MatrixReader, version: int) -> MatrixFile:
     nsc = check_nsc(path, head[4:7])
     numbers = _finite(path, reader.numbers("f8", 12, "the cell and the Fermi level"))
     images, positions, atom_species, last = _geometry(reader, sizes, int(np.prod(nsc)))
-    species = tuple(
-        _species(path, one, reader.numbers("i4", 3 * one[2], "a species' orbitals").reshape(-1, 3))
-        for one in _species_heads(reader, sizes.n_species)
-    )
+    species = _species_of_version_12(reader, sizes.n_species)
     k_grid = reader.k_grid() if version == 2 else None
     offsets = _checked_offsets(path, _offsets(species, atom_species), last, sizes.n_orbitals)
     counts = reader.counts(sizes.n_orbitals)
-    kind = "f8" if double else "f4"
-    columns = reader.rows("i4", counts, "the columns")
-    hamiltonian = reader.components(kind, counts, "the Hamiltonian", sizes.n_spin)
-    overlap = reader.rows(kind, counts, "the overlap")
+    columns, sections = _columns_and_sections(reader, counts, kind, sizes.n_spin)
     reader.finish()
     fermi, electrons, temperature = (float(value) for value in numbers[9:])
     unset = abs(fermi) > _UNSET_FERMI_RY or fermi == 0
@@ -181,7 +184,7 @@ def _read_version_12(reader: MatrixReader, version: int) -> MatrixFile:
         n_spin=sizes.n_spin,
         counts=counts,
         columns=columns,
-        sections={"overlap": (overlap,), "hamiltonian": hamiltonian},
+        sections=sections,
         n_images=len(images),
         images=images,
         nsc=nsc,
@@ -194,7 +197,7 @@ def _read_version_12(reader: MatrixReader, version: int) -> MatrixFile:
         electrons=electrons or None,
         temperature_ry=temperature,
         k_grid=k_grid,
-        single=not double,
+        single=kind == "f4",
     )
 
 
@@ -222,6 +225,13 @@ def _geometry(
     positions = _finite(path, reader.split(data[ends[0] : ends[1]], "f8")).reshape(-1, 3)
     species = _atom_species(path, reader.split(data[ends[1] : ends[2]], "i4"), sizes.n_species)
     return images, positions, species, reader.split(data[ends[2] :], "i4")
+
+
+def _species_of_version_12(reader: MatrixReader, n_species: int) -> tuple[SpeciesTable, ...]:
+    return tuple(
+        _species(reader.path, head, reader.numbers("i4", 3 * head[2], "a species' orbitals"))
+        for head in _species_heads(reader, n_species)
+    )
 
 
 def _species_heads(reader: MatrixReader, n_species: int) -> list[tuple[str, float, int]]:
@@ -284,7 +294,7 @@ def _atom_species(path: Path, values: NDArray[np.int32], n_species: int) -> NDAr
 def _offsets(
     species: tuple[SpeciesTable, ...], atom_species: NDArray[np.int64]
 ) -> NDArray[np.int64]:
-    sizes = np.array([one.n_orbitals for one in species], dtype=np.int64)[atom_species]
+    sizes = np.array([table.n_orbitals for table in species], dtype=np.int64)[atom_species]
     return np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(sizes)])
 
 

@@ -74,17 +74,10 @@ def files(place):
 def test_cut_files(run, tmp_path):
     whole, chance, refused = convert(run, tmp_path / "out"), random.Random(1), 0
     for path in files(run[0]):
-        content = path.read_bytes()
-        ends = {0, 1, len(content) // 2, len(content) - 2}
-        ends |= {chance.randrange(len(content)) for _ in range(N_CUTS)}
-        try:
-            for end in sorted(ends):
-                path.write_bytes(content[:end])
-                found = convert(run, tmp_path / "out")
-                refused += found is None
-                assert found is None or is_same(found, whole), (path.name, end, len(content))
-        finally:
-            path.write_bytes(content)
+        for end in samples.cut_short(path, chance, N_CUTS):
+            converted = convert(run, tmp_path / "out")
+            refused += converted is None
+            assert converted is None or is_same(converted, whole), (path.name, end)
     assert refused > N_CUTS
     assert is_same(convert(run, tmp_path / "out"), whole)
 
@@ -93,19 +86,9 @@ def test_flipped_bits(run, tmp_path):
     """A value may change; the shapes may not, and nothing may become NaN or infinite."""
     whole, chance = convert(run, tmp_path / "out"), random.Random(2)
     for path in files(run[0]):
-        content = path.read_bytes()
-        try:
-            for _ in range(N_FLIPS):
-                damaged = bytearray(content)
-                damaged[chance.randrange(len(content))] ^= 1 << chance.randrange(8)
-                path.write_bytes(damaged)
-                found = convert(run, tmp_path / "out")
-                if found is None:
-                    continue
-                for (name, dataset), values in found.items():
-                    if dataset:
-                        assert np.shape(values) == np.shape(whole[name, dataset]), name
-                    if np.asarray(values).dtype.kind in "fc":
-                        assert np.isfinite(values).all(), (name, dataset)
-        finally:
-            path.write_bytes(content)
+        for _ in samples.bits_flipped(path, chance, N_FLIPS):
+            for (name, dataset), values in (convert(run, tmp_path / "out") or {}).items():
+                if dataset:
+                    assert np.shape(values) == np.shape(whole[name, dataset]), name
+                if np.asarray(values).dtype.kind in "fc":
+                    assert np.isfinite(values).all(), (name, dataset)
