@@ -225,9 +225,9 @@ def _pattern(path: Path, n_atoms: int, order: list[int] | None) -> Pairs:
 def _projectors(basis: Basis, species: Mapping[str, SpeciesBasis]) -> dict[str, float] | None:
     """Return the radius of each species' projectors, None where the files hold none."""
     by_shells = {id(item.shells): item.projector_cutoff for item in species.values()}
-    found = {label: by_shells.get(id(basis.shells[label])) for label in basis.species}
-    known = {label: radius for label, radius in found.items() if radius is not None}
-    return known if len(known) == len(found) else None
+    radii = {label: by_shells.get(id(basis.shells[label])) for label in basis.species}
+    known = {label: radius for label, radius in radii.items() if radius is not None}
+    return known if len(known) == len(radii) else None
 
 
 def _check_folder(folder: Path, structure: Structure, basis: Basis) -> None:

@@ -53,12 +53,12 @@ def _siesta(folder: Path, strings: Mapping[str, str]) -> list[SpeciesBasis]:  # 
     from dock.converters.siesta.ion import read_ion
     from dock.units import SIESTA5
 
-    chosen: dict[str, Path] = {}
+    ions: dict[str, Path] = {}
     for suffix in (".ion", ".ion.nc", ".ion.xml"):  # the last one wins
         for path in sorted(folder.glob(f"*{suffix}")):
-            chosen[path.name.removesuffix(suffix)] = path
+            ions[path.name.removesuffix(suffix)] = path
     result = []
-    for path in chosen.values():
+    for path in ions.values():
         ion = read_ion(path)
         reach = ion.projector_cutoff_bohr * SIESTA5.bohr_angstrom
         result.append(SpeciesBasis(ion.label, ion.number, ion.shells(), path, reach, ion.valence))
@@ -124,15 +124,15 @@ def detect_code(folder: str | Path) -> str:
     folder = Path(folder)
     if not folder.is_dir():
         raise MissingDataError("the folder of basis files", folder, "Check the path of basis=DIR.")
-    found = [code for code, (pattern, _) in _READERS.items() if any(folder.glob(pattern))]
-    if not found:
+    codes = [code for code, (pattern, _) in _READERS.items() if any(folder.glob(pattern))]
+    if not codes:
         patterns = ", ".join(f"{pattern} ({code})" for code, (pattern, _) in _READERS.items())
         raise MissingDataError("a basis file", folder, f"Expected one of: {patterns}.")
-    if len(found) > 1:
+    if len(codes) > 1:
         raise UsageError(
-            f"{folder}: basis files of {' and '.join(found)}. Choose with code='{found[0]}'."
+            f"{folder}: basis files of {' and '.join(codes)}. Choose with code='{codes[0]}'."
         )
-    return found[0]
+    return codes[0]
 
 
 def read_basis_folder(

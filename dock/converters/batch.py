@@ -318,10 +318,10 @@ def _made_before(target: Path) -> _Made | None:
     try:
         marker: Any = json.loads((target / MARKER).read_text(encoding="utf-8"))
         there = [(target / name).is_file() for name in marker["files"]]
-        found = _Made(str(marker["fingerprint"]), str(marker.get("source", "a run")), all(there))
+        made = _Made(str(marker["fingerprint"]), str(marker.get("source", "a run")), all(there))
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
-    return found if there else None
+    return made if there else None
 
 
 def _write_failures(

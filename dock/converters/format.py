@@ -125,10 +125,10 @@ class WriteOptions:
         text = self.settings.get(name)
         words = (text or "").replace(",", " ").split()
         if len(words) != 3 or not all(word.isdecimal() and int(word) > 0 for word in words):
-            found = "nothing" if text is None else f"'{text}'"
+            given = "nothing" if text is None else f"'{text}'"
             raise UsageError(
                 f"the setting {name} is three counts, settings={{'{name}': 'N1,N2,N3'}}; "
-                f"found {found}. {why}".rstrip()
+                f"found {given}. {why}".rstrip()
             )
         return int(words[0]), int(words[1]), int(words[2])
 

@@ -164,11 +164,11 @@ def compare_runs(first: Calculation, second: Calculation) -> Comparison:
     LayoutError
         When structures or bases differ, or they have no matrix in common.
     """
-    one, other = first.structure, second.structure
-    if not one.is_close(other, _SAME_PLACE):
+    mine, other = first.structure, second.structure
+    if not mine.is_close(other, _SAME_PLACE):
         raise LayoutError(
-            f"{first.source} and {second.source} are different structures: {one.formula} with "
-            f"{one.n_atoms} atoms, {other.formula} with {other.n_atoms} (or cell or positions "
+            f"{first.source} and {second.source} are different structures: {mine.formula} with "
+            f"{mine.n_atoms} atoms, {other.formula} with {other.n_atoms} (or cell or positions "
             f"differ by more than {_SAME_PLACE:g} Å)."
         )
     shared = [name for name in first.available if name in second.available]

@@ -81,27 +81,27 @@ def plan(
     """
     get_format(target)
     out = Path(target if output is None else output)
-    found = find_runs(inputs, source=source, target=target, out=out)
+    runs = find_runs(inputs, source=source, target=target, out=out)
     if basis is not None:  # a run without orbitals is then read as one in that basis
-        found = [(get_format(name).with_basis or name, main, place) for name, main, place in found]
-    if not any(target in get_format(name).transfers for name, _, _ in found):
+        runs = [(get_format(name).with_basis or name, main, place) for name, main, place in runs]
+    if not any(target in get_format(name).transfers for name, _, _ in runs):
         get_format(target).require_writer()
-    alone = len(found) == 1 and found[0][2] is None
+    alone = len(runs) == 1 and runs[0][2] is None
     tasks: dict[Path, Task] = {}
-    for name, main, relative in found:
+    for name, main, relative in runs:
         if name == target and source is None:
             raise UsageError(
                 f"{main}: this is '{name}' already. Pass another target=NAME, or say "
                 f"source='{name}' to write it anew."
             )
-        folder = out if alone else out / (relative or _direct_name(main, found))
+        folder = out if alone else out / (relative or _direct_name(main, runs))
         if folder in tasks:
             raise UsageError(
                 f"{tasks[folder].source} and {main} would both be written to {folder}. "
                 "Convert them separately, each with an output=DIR of its own."
             )
-        chosen, reading = _split_settings(options or WriteOptions(), name, target)
-        tasks[folder] = Task(main, name, folder, target, chosen, basis, reading, resume)
+        writing, reading = _split_settings(options or WriteOptions(), name, target)
+        tasks[folder] = Task(main, name, folder, target, writing, basis, reading, resume)
     return list(tasks.values())
 
 
@@ -181,7 +181,7 @@ def _walk(
     path: Path, source: str | None, target: str | None, out: Path | None
 ) -> Iterator[tuple[str, Path, Path | None]]:
     """Yield the runs below a folder; hidden folders and the output itself are passed over."""
-    found = False
+    any_run = False
     passed_over = None if out is None else out.resolve()
     for folder, names, _ in os.walk(path):
         here = Path(folder)
@@ -189,7 +189,7 @@ def _walk(
         if named is not None:
             names.clear()
             if named[0] != target:
-                found = True
+                any_run = True
                 yield (*named, here.relative_to(path))
             continue
         names[:] = sorted(
@@ -197,21 +197,21 @@ def _walk(
             for name in names
             if not name.startswith(".") and (here / name).resolve() != passed_over
         )
-    if not found:
+    if not any_run:
         resolve(path, source)  # raises, saying what was expected there
 
 
 def _recognise(path: Path, source: str | None) -> tuple[str, Path] | None:
     if source is not None:
-        chosen = get_format(source)
-        chosen.require_reader()
-        main = chosen.detect(path)
-        return None if main is None else (chosen.name, main)
-    found = detect(path)
-    return None if found is None else (found[0].name, found[1])
+        entry = get_format(source)
+        entry.require_reader()
+        main = entry.detect(path)
+        return None if main is None else (entry.name, main)
+    recognised = detect(path)
+    return None if recognised is None else (recognised[0].name, recognised[1])
 
 
-def _direct_name(main: Path, found: Iterable[tuple[str, Path, Path | None]]) -> Path:
+def _direct_name(main: Path, runs: Iterable[tuple[str, Path, Path | None]]) -> Path:
     """Return where below the output a run goes that was named itself, among several.
 
     The path is that of its folder relative to the folder that all such runs share; two runs in
@@ -219,7 +219,7 @@ def _direct_name(main: Path, found: Iterable[tuple[str, Path, Path | None]]) -> 
     """
     folders = {
         path.absolute(): (path.parent if path.is_file() else path).absolute()
-        for _, path, relative in found
+        for _, path, relative in runs
         if relative is None
     }
     mine = folders[main.absolute()]

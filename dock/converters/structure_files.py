@@ -69,17 +69,17 @@ def read_structure(path: str | Path) -> StructureFile:
 def _folder(folder: Path) -> StructureFile:
     if (folder / "POSCAR").is_file():
         return _poscar(folder / "POSCAR")
-    found = [] if detect(folder) else [file for file in folder.iterdir() if _is_structure(file)]
-    if len(found) > 1:
+    files = [] if detect(folder) else [file for file in folder.iterdir() if _is_structure(file)]
+    if len(files) > 1:
         raise FormatError(
             folder,
             "the folder holds several structures",
             expected="one",
-            found=", ".join(sorted(file.name for file in found)),
+            found=", ".join(sorted(file.name for file in files)),
             fix="Give the file itself.",
         )
-    if found:
-        return read_structure(found[0])
+    if files:
+        return read_structure(files[0])
     calc = read(folder)  # without a run this raises, saying what was expected there
     return StructureFile(calc.structure, Path(calc.source))
 
@@ -127,7 +127,7 @@ def _stru(path: Path) -> StructureFile:
     if stru.cell is None:
         raise FormatError(path, "the lattice is given by name", expected="LATTICE_VECTORS")
     numbers = {
-        one.label: element_number(one.label, one.pseudo, one.orbital) for one in stru.species
+        kind.label: element_number(kind.label, kind.pseudo, kind.orbital) for kind in stru.species
     }
     positions = stru.fractional(stru.cell) @ stru.cell
     return StructureFile(
@@ -148,7 +148,7 @@ def _openmx(path: Path) -> StructureFile:
     pbc = cell is not None
     box = np.eye(3) * (np.ptp(positions, axis=0).max() + 20.0) if cell is None else cell * bohr
     structure = Structure(box, positions, source.numbers, source.labels, pbc=(pbc, pbc, pbc))
-    strings = {one.label: str(one.pao) for one in source.species}
+    strings = {kind.label: str(kind.pao) for kind in source.species}
     return StructureFile(structure, path, strings)
 
 

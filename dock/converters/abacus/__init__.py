@@ -41,8 +41,8 @@ def read(
     >>> calc.basis.ls("Si"), calc.available
     ((0, 0, 1, 1, 2), ('overlap',))
     """
-    chosen = {} if step is None else {"step": str(step)}
-    return FORMAT.load(path, basis=basis, settings={**(settings or {}), **chosen})
+    of_step = {} if step is None else {"step": str(step)}
+    return FORMAT.load(path, basis=basis, settings={**(settings or {}), **of_step})
 
 
 def _inputs(path: Path) -> list[Path]:

@@ -41,9 +41,9 @@ def check_run(path: Path) -> list[Finding]:
         table = files.folder / "istate.info"
         if table.is_file() and len(log.frames) == 1 and log.converged is not None:
             calc = read_calculation(path, ReadOptions())
-            found = _first_point(table, calc.spin.n_channels)
-            if found is not None:
-                findings.append(compare_levels(calc, *found, table.name, _SAME_LEVELS))
+            printed = _first_point(table, calc.spin.n_channels)
+            if printed is not None:
+                findings.append(compare_levels(calc, *printed, table.name, _SAME_LEVELS))
     except DockError as error:
         return [Finding("error", "files", str(error))]
     return findings

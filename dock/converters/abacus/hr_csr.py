@@ -62,8 +62,8 @@ def _steps(path: Path) -> list[Step]:
                 text = rest + piece
                 # what is too near the end may be cut in two: it is met again in the next piece
                 limit = len(text) - _MARGIN if piece else len(text)
-                found = [(at, number) for at, number in _headers(text) if at < limit]
-                steps += [Step(number, start + at) for at, number in found]
+                headers = [(at, number) for at, number in _headers(text) if at < limit]
+                steps += [Step(number, start + at) for at, number in headers]
                 if not piece:
                     return steps
                 kept = min(_MARGIN, len(text))
@@ -96,9 +96,9 @@ def _blocks(
         header = numbers.raw_line() or b""
         old = header.startswith(_OLD)
         expected = _old_header(file, numbers) if old else _new_header(file, numbers)
-        found = 0
+        n_blocks = 0
         while (line := numbers.line()) is not None and not line.startswith((_OLD, _NEW)):
-            where = f"block {found + 1} of step {step.number}"
+            where = f"block {n_blocks + 1} of step {step.number}"
             if file.n_vector == 1:
                 R, nnz = _block_header(file, line, where)
                 blocks = [_text_block(file, numbers, R, nnz, where, old=old)]
@@ -107,18 +107,18 @@ def _blocks(
                 blocks = [
                     _vector_block(file, numbers, R, axis, where) for axis in range(file.n_vector)
                 ]
-            found += 1
-            if found > expected:
+            n_blocks += 1
+            if n_blocks > expected:
                 break
             yield R, blocks
     # The density matrix and the new layout leave empty matrices out but count them.
     exact = old and "DM" not in file.path.name
-    if found > expected or (exact and found < expected):
+    if n_blocks > expected or (exact and n_blocks < expected):
         file.fail(
             "the number of lattice vectors is wrong",
             f"step {step.number}",
             expected=f"{expected}, as the header says",
-            found=f"{found if found <= expected else 'more'}",
+            found=f"{n_blocks if n_blocks <= expected else 'more'}",
         )
 
 
@@ -167,17 +167,17 @@ def _integers(file: SparseFile, line: bytes, count: int, where: str) -> Any:
     """Return exactly `count` integers of a line."""
     words = line.split()
     try:
-        found = tuple(int(word) for word in words)
+        numbers = tuple(int(word) for word in words)
     except ValueError:
-        found = ()
-    if len(found) != count:
+        numbers = ()
+    if len(numbers) != count:
         file.fail(
             "the line of a lattice vector is damaged",
             where,
             expected=f"{count} integers",
             found=repr(line[:60].decode("utf-8", "replace")),
         )
-    return found
+    return numbers
 
 
 def _block_header(file: SparseFile, line: bytes, where: str) -> tuple[tuple[int, int, int], int]:
@@ -361,13 +361,13 @@ def _sparse(
     row, col = orbital_indices(part.basis, part.pairs)
     entries = part.entries[list(components)]
     if not spinor:
-        return [_nonzero(row, col, one) for one in entries]
+        return [_nonzero(row, col, component) for component in entries]
     if len(entries) == 4:
         rows = np.concatenate([2 * row, 2 * row, 2 * row + 1, 2 * row + 1])
         cols = np.concatenate([2 * col, 2 * col + 1, 2 * col, 2 * col + 1])
         return [_nonzero(rows, cols, entries.reshape(-1))]
     rows, cols = np.concatenate([2 * row, 2 * row + 1]), np.concatenate([2 * col, 2 * col + 1])
-    return [_nonzero(rows, cols, np.concatenate([one, one])) for one in entries]
+    return [_nonzero(rows, cols, np.concatenate([component, component])) for component in entries]
 
 
 def _nonzero(

@@ -103,10 +103,12 @@ def _basis(
 ) -> Basis:
     """Return the shells of each species: from the log, else from the names of the orbital files."""
     if log is not None:
-        shells = {one.label: _named_shells(one.ls) for one in log.species}
+        shells = {kind.label: _named_shells(kind.ls) for kind in log.species}
         labels = log.labels
     elif stru is not None:
-        shells = {one.label: _named_shells(_ls_of_name(files, one.orbital)) for one in stru.species}
+        shells = {
+            kind.label: _named_shells(_ls_of_name(files, kind.orbital)) for kind in stru.species
+        }
         labels = stru.labels
     else:
         raise MissingDataError(
@@ -145,25 +147,25 @@ def _with_radials(
     if stru is None:
         raise MissingDataError("STRU", folder, "It names the orbital file of each species.")
     result = {}
-    for one in stru.species:
-        if one.label not in shells:
+    for kind in stru.species:
+        if kind.label not in shells:
             continue
-        path = folder / Path(one.orbital).name
-        if not one.orbital or not path.is_file():
+        path = folder / Path(kind.orbital).name
+        if not kind.orbital or not path.is_file():
             raise MissingDataError(
-                one.orbital or f"an orbital file of {one.label}", folder, "Give its folder."
+                kind.orbital or f"an orbital file of {kind.label}", folder, "Give its folder."
             )
-        found = read_orb(path).shells()
-        wanted = [shell.l for shell in shells[one.label]]
-        if [shell.l for shell in found] != wanted:
+        radial = read_orb(path).shells()
+        wanted = [shell.l for shell in shells[kind.label]]
+        if [shell.l for shell in radial] != wanted:
             raise FormatError(
                 path,
-                f"it is not the basis of species {one.label}",
+                f"it is not the basis of species {kind.label}",
                 expected=f"shells with l = {wanted} (from the log)",
-                found=f"{[shell.l for shell in found]}",
+                found=f"{[shell.l for shell in radial]}",
                 fix="Give the folder of the orbital files that the run used.",
             )
-        result[one.label] = found
+        result[kind.label] = radial
     return result
 
 
@@ -234,7 +236,7 @@ def _agree(
     log: AbacusLog, stru: StruFile, precise: NDArray[np.float64], printed: NDArray[np.float64]
 ) -> bool:
     """Say whether STRU has the log's atoms in the log's order, and its cell."""
-    order = [one.label for one in stru.species]
+    order = [kind.label for kind in stru.species]
     sorted_labels = sorted(stru.labels, key=lambda x: order.index(x) if x in order else 0)
     same_atoms = tuple(sorted_labels) == stru.labels == log.labels
     difference = float(np.abs(precise - printed).max())
@@ -253,7 +255,7 @@ def _assemble(
     labels: tuple[str, ...],
     stru: StruFile | None,
 ) -> Structure:
-    hints = {one.label: one.pseudo for one in stru.species} if stru is not None else {}
+    hints = {kind.label: kind.pseudo for kind in stru.species} if stru is not None else {}
     known = {label: element_number(label, hints.get(label, "")) for label in set(labels)}
     numbers = np.array([known[label] for label in labels])
     return Structure(cell, fractional @ cell, numbers, labels)
@@ -267,7 +269,7 @@ def _spin(files: RunFiles, log: AbacusLog | None) -> Spin:
     if nspin is None:
         nspin = channels or 1
         if log is not None and log.n_basis == 2 * sum(
-            (2 * l + 1) * one.n_atoms for one in log.species for l in one.ls
+            (2 * l + 1) * kind.n_atoms for kind in log.species for l in kind.ls
         ):
             nspin = 4
     expected = 2 if nspin == 2 else 1
@@ -317,13 +319,13 @@ def _provenance(
         extra["lattice_constant_bohr"] = stru.constant_bohr
         extra["species"] = [
             {
-                "label": one.label,
-                "mass": one.mass,
-                "pseudo": one.pseudo,
-                "orbital": one.orbital,
-                "magnetism": one.magnetism,
+                "label": kind.label,
+                "mass": kind.mass,
+                "pseudo": kind.pseudo,
+                "orbital": kind.orbital,
+                "magnetism": kind.magnetism,
             }
-            for one in stru.species
+            for kind in stru.species
         ]
     if notes:
         extra["notes"] = notes

@@ -147,8 +147,8 @@ def detect_run(path: Path) -> Path | None:
         return None
     if any(_main_files(path)):
         return path
-    found = [folder for folder in _output_folders(path) if any(_main_files(folder))]
-    return found[0] if len(found) == 1 else (path if found else None)
+    outputs = [folder for folder in _output_folders(path) if any(_main_files(folder))]
+    return outputs[0] if len(outputs) == 1 else (path if outputs else None)
 
 
 def find_run(path: Path, step: int | None = None) -> RunFiles:
@@ -187,7 +187,8 @@ def find_run(path: Path, step: int | None = None) -> RunFiles:
             raise MissingDataError(
                 f"ionic step {step}", folder, f"There are files of the steps {known}."
             )
-    stru = next((one for one in (folder.parent / "STRU", folder / "STRU") if one.is_file()), None)
+    candidates = (folder.parent / "STRU", folder / "STRU")
+    stru = next((file for file in candidates if file.is_file()), None)
     return RunFiles(folder, _grouped(folder, inside), step, _log(folder), stru, _input(folder))
 
 
@@ -221,18 +222,18 @@ def _looks_right(path: Path) -> bool:
 
 
 def _output_folders(folder: Path) -> list[Path]:
-    return sorted(one for one in folder.glob("OUT.*") if one.is_dir())
+    return sorted(output for output in folder.glob("OUT.*") if output.is_dir())
 
 
 def _only_output_folder(folder: Path) -> Path:
-    found = [one for one in _output_folders(folder) if any(_main_files(one))]
-    if len(found) == 1:
-        return found[0]
-    if found:
+    outputs = [output for output in _output_folders(folder) if any(_main_files(output))]
+    if len(outputs) == 1:
+        return outputs[0]
+    if outputs:
         raise FormatError(
             folder,
             "several runs have matrices here",
-            found=", ".join(one.name for one in found),
+            found=", ".join(output.name for output in outputs),
             fix="Give one of these folders instead.",
         )
     raise MissingDataError(

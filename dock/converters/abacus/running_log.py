@@ -118,7 +118,7 @@ class AbacusLog(RunLog):
     @property
     def labels(self) -> tuple[str, ...]:
         """Species label of each atom, in matrix order."""
-        return tuple(one.label for one in self.species for _ in range(one.n_atoms))
+        return tuple(kind.label for kind in self.species for _ in range(kind.n_atoms))
 
 
 def read_log(path: Path) -> AbacusLog:
@@ -133,7 +133,7 @@ def read_log(path: Path) -> AbacusLog:
     """
     text = read_text(path)
     species = _species(path, text)
-    n_atoms = sum(one.n_atoms for one in species)
+    n_atoms = sum(kind.n_atoms for kind in species)
     version = re.search(r"ABACUS v(\S+)", text)
     nspin = last_number(text, r"^\s*nspin\s*=\s*(\d)\s*$")
     local = last_number(text, r"^\s*NLOCAL\s*=\s*(\d+)\s*$")
@@ -152,7 +152,7 @@ def read_log(path: Path) -> AbacusLog:
 
 def _species(path: Path, text: str) -> tuple[SpeciesLine, ...]:
     parts = re.split(r"^[ \t]*atom label[ \t]*=[ \t]*(\S+)[ \t]*$", text, flags=re.MULTILINE)
-    found = []
+    species = []
     for label, body in zip(parts[1::2], parts[2::2], strict=True):
         count = re.search(r"number of atoms? for this type\s*=\s*(\d+)", body)
         if count is None:
@@ -161,10 +161,10 @@ def _species(path: Path, text: str) -> tuple[SpeciesLine, ...]:
         zetas = re.findall(r"L=\s*(\d+), number of zeta\s*=\s*(\d+)", head)
         if [int(l) for l, _ in zetas] != list(range(len(zetas))):
             _fail(path, "the shells do not ascend in l", where=f"species {label}")
-        found.append(SpeciesLine(label, tuple(int(n) for _, n in zetas), int(count.group(1))))
-    if not found:
+        species.append(SpeciesLine(label, tuple(int(n) for _, n in zetas), int(count.group(1))))
+    if not species:
         _fail(path, "no species is listed", where="READING ATOM TYPE")
-    return tuple(found)
+    return tuple(species)
 
 
 def _frames(path: Path, text: str, n_atoms: int) -> tuple[Frame, ...]:
@@ -211,13 +211,13 @@ def _rows(
 
 def _fermi_levels(text: str) -> tuple[float, ...]:
     """Return the Fermi level after each self-consistency loop, eV."""
-    found = re.findall(r"^\s*EFERMI\s*=\s*(\S+)\s*eV", text, flags=re.MULTILINE)
-    if not found:
+    words = re.findall(r"^\s*EFERMI\s*=\s*(\S+)\s*eV", text, flags=re.MULTILINE)
+    if not words:
         loops = re.split(r"STEP OF [A-Z ]+:\s*\d+", text)
         last = [re.findall(r"^\s*E_Fermi\s+\S+\s+(\S+)", part, re.MULTILINE) for part in loops]
-        found = [values[-1] for values in last if values]
+        words = [values[-1] for values in last if values]
     try:
-        return tuple(parse_number(word) for word in found)
+        return tuple(parse_number(word) for word in words)
     except ValueError:
         return ()
 

@@ -93,15 +93,15 @@ class SparseFile(ABC):
         """The ionic steps, in the order of the file."""
         if not self.path.is_file():
             raise MissingDataError(self.path.name, self.path.parent, "Copy it there.")
-        found = self.find_steps()
-        if not found:
+        steps = self.find_steps()
+        if not steps:
             raise FormatError(
                 self.path,
                 "no ionic step begins in this file",
                 expected="a line 'STEP: 0' or '--- Ionic Step 1 ---'",
                 fix="It is empty, cut, or no matrix file of ABACUS: copy it again.",
             )
-        return found
+        return steps
 
     def choose(self, number: int | None) -> Step:
         """Return the step of a number, or the last one.

@@ -197,14 +197,14 @@ def _species(
     path: Path, sections: dict[str, list[str]], moments: dict[str, float]
 ) -> tuple[Species, ...]:
     orbitals = sections.get("NUMERICAL_ORBITAL", [])
-    found = []
+    species = []
     for index, line in enumerate(sections["ATOMIC_SPECIES"]):
         words = line.split()
         mass = _numbers(path, words[1], 1)[0] if len(words) > 1 else 1.0
         orbital = orbitals[index].split()[0] if index < len(orbitals) else ""
         pseudo = words[2] if len(words) > 2 else ""
-        found.append(Species(words[0], mass, pseudo, orbital, moments.get(words[0], 0.0)))
-    return tuple(found)
+        species.append(Species(words[0], mass, pseudo, orbital, moments.get(words[0], 0.0)))
+    return tuple(species)
 
 
 def _positions(
@@ -241,10 +241,10 @@ def _positions(
 
 
 def _numbers(path: Path, text: str, count: int) -> list[float]:
-    found = finite_numbers(text.split()[:count], count)
-    if found is None:
+    values = finite_numbers(text.split()[:count], count)
+    if values is None:
         _fail(path, "numbers are missing or wrong", expected=f"{count} numbers", found=repr(text))
-    return found
+    return values
 
 
 def _fail(path: Path, problem: str, *, expected: object = None, found: object = None) -> NoReturn:
@@ -267,17 +267,17 @@ def format_stru(
     """
     constant = constant_bohr or 1.0 / BOHR
     lines = ["ATOMIC_SPECIES"]
-    lines += [f"{one.label} {one.mass!r} {one.pseudo}".rstrip() for one in species]
-    lines += ["", "NUMERICAL_ORBITAL", *(one.orbital for one in species)]
+    lines += [f"{kind.label} {kind.mass!r} {kind.pseudo}".rstrip() for kind in species]
+    lines += ["", "NUMERICAL_ORBITAL", *(kind.orbital for kind in species)]
     lines += ["", "LATTICE_CONSTANT", repr(float(constant)), "", "LATTICE_VECTORS"]
     lines += [_row(vector) for vector in structure.cell / (constant * BOHR)]
     lines += ["", "ATOMIC_POSITIONS", "Direct"]
     fractional = structure.fractional
     fractional[np.abs(fractional) < FOLD_MARGIN] = 0.0
     labels = np.array(structure.labels)
-    for one in species:
-        atoms = np.flatnonzero(labels == one.label)
-        lines += ["", one.label, repr(one.magnetism), str(len(atoms))]
+    for kind in species:
+        atoms = np.flatnonzero(labels == kind.label)
+        lines += ["", kind.label, repr(kind.magnetism), str(len(atoms))]
         lines += [f"{_row(fractional[atom])} 1 1 1" for atom in atoms]
     return "\n".join(lines) + "\n"
 

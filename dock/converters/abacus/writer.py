@@ -208,9 +208,9 @@ def _lattice(matrices: list[AOMatrix]) -> NDArray[np.int64]:
 
     ABACUS lists those of H in every file but that of the density matrix.
     """
-    found = [np.zeros((1, 3), dtype=np.int64)]
-    found += [matrix.pairs.lattice_vectors.astype(np.int64) for matrix in matrices]
-    return np.unique(np.concatenate(found), axis=0)
+    vectors = [np.zeros((1, 3), dtype=np.int64)]
+    vectors += [matrix.pairs.lattice_vectors.astype(np.int64) for matrix in matrices]
+    return np.unique(np.concatenate(vectors), axis=0)
 
 
 def _lattice_constant(calc: Calculation) -> float:
@@ -225,18 +225,18 @@ def _species(calc: Calculation) -> list[Species]:
     stored = calc.provenance.extra.get("species")
     known: dict[str, Mapping[str, Any]] = {}
     if calc.provenance.code == "ABACUS" and isinstance(stored, list):
-        known = {str(one.get("label")): one for one in stored if isinstance(one, dict)}
+        known = {str(kept.get("label")): kept for kept in stored if isinstance(kept, dict)}
     structure, result = calc.structure, []
     for label in calc.basis.species:
-        one = known.get(label)
-        if one is not None:
+        kept = known.get(label)
+        if kept is not None:
             result.append(
                 Species(
                     label,
-                    float(one.get("mass", 1.0)),
-                    str(one.get("pseudo", "")),
-                    str(one.get("orbital", "")),
-                    float(one.get("magnetism", 0.0)),
+                    float(kept.get("mass", 1.0)),
+                    str(kept.get("pseudo", "")),
+                    str(kept.get("orbital", "")),
+                    float(kept.get("magnetism", 0.0)),
                 )
             )
             continue

@@ -59,15 +59,15 @@ def read_basis(path: Path, labels: Sequence[str]) -> Basis:
     bounds = np.searchsorted(atom_of_shell, np.arange(len(labels) + 1))
     for atom, label in enumerate(labels):
         mine = starts[bounds[atom] : bounds[atom + 1]]
-        found = tuple(
+        here = tuple(
             Shell(int(l[s]), f"{types[s]} {table[s, 1]}{shell_letter(int(l[s]))}") for s in mine
         )
-        if shells.setdefault(label, found) != found:
+        if shells.setdefault(label, here) != here:
             _fail(
                 path,
                 f"two atoms of species {label} have different shells",
                 f"those of the first one, {[shell.label for shell in shells[label]]}",
-                f"atom {atom + 1}: {[shell.label for shell in found]}",
+                f"atom {atom + 1}: {[shell.label for shell in here]}",
             )
     return Basis(shells, tuple(labels))
 

@@ -84,10 +84,10 @@ def _number(path: Path, label: str) -> int:
 
 
 def _three(path: Path, number: int, words: list[str]) -> list[float]:
-    found = finite_numbers(words[1:4], 3)
-    if found is None:
+    values = finite_numbers(words[1:4], 3)
+    if values is None:
         _fail(path, number, "three numbers are missing or wrong", " ".join(words))
-    return found
+    return values
 
 
 def _fail(path: Path, number: int, problem: str, found: str) -> NoReturn:

@@ -44,8 +44,8 @@ class BlockPattern:
     @cached_property
     def _keys(self) -> NDArray[np.int64]:
         """The distinct (cell, row atom, column atom), as sorted integers."""
-        found = [distinct(self._runs(part)[0]) for part in self.indices.slices()]
-        return distinct(np.concatenate(found))
+        keys = [distinct(self._runs(part)[0]) for part in self.indices.slices()]
+        return distinct(np.concatenate(keys))
 
     def _runs(self, part: EntrySlice) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return the key of each run of entries of one atom pair, and the runs' lengths."""

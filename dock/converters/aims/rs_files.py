@@ -123,12 +123,14 @@ def read_indices(path: Path, n_basis: int) -> SparseIndices:
         When it is cut, contradicts itself or the basis, or holds more than one triangle.
     """
     with TextNumbers(path) as numbers:
-        n_stored, n_cells, found = (
+        n_stored, n_cells, n_functions = (
             _count(path, numbers.line(), word)
             for word in ("n_hamiltonian_matrix_size", "n_cells_in_hamiltonian", "n_basis")
         )
-        if found != n_basis:
-            _fail(path, "it belongs to another basis", f"{n_basis} basis functions", f"{found}")
+        if n_functions != n_basis:
+            _fail(
+                path, "it belongs to another basis", f"{n_basis} basis functions", f"{n_functions}"
+            )
         if n_stored < 2 or n_cells < 2:
             _fail(path, "it holds no entries", "counts above 1", f"{n_stored} and {n_cells}")
         _title(path, numbers.line(), "cell_index")
@@ -259,9 +261,9 @@ class SparsePattern:
         n = fold_shifts(first.structure.fractional)
         moved = n[pairs.i] - n[pairs.j] - pairs.R
         lower = pairs.i >= pairs.j
-        found = np.unique(np.concatenate([moved[lower], -moved[lower]]), axis=0)
-        origin = ~np.any(found, axis=1)
-        cells = np.concatenate([np.zeros((1, 3), dtype=np.int64), found[~origin]])
+        vectors = np.unique(np.concatenate([moved[lower], -moved[lower]]), axis=0)
+        origin = ~np.any(vectors, axis=1)
+        cells = np.concatenate([np.zeros((1, 3), dtype=np.int64), vectors[~origin]])
         pair = np.repeat(np.arange(len(pairs)), first.layout.rows * first.layout.cols)
         row, col = orbital_indices(basis, pairs)
         kept = lower[pair] & (col <= row)
@@ -317,12 +319,12 @@ def _write_table(stream: IO[str], table: NDArray[Any]) -> None:
 
 
 def _place(
-    cells: NDArray[np.int64], vectors: NDArray[np.int64], chosen: NDArray[np.bool_]
+    cells: NDArray[np.int64], vectors: NDArray[np.int64], mask: NDArray[np.bool_]
 ) -> NDArray[np.int64]:
     """Return the index of each chosen vector among the cells, −1 for the others."""
     known = {(int(a), int(b), int(c)): index for index, (a, b, c) in enumerate(cells)}
-    distinct, inverse = np.unique(vectors[chosen], axis=0, return_inverse=True)
+    distinct, inverse = np.unique(vectors[mask], axis=0, return_inverse=True)
     places = np.array([known[int(a), int(b), int(c)] for a, b, c in distinct], dtype=np.int64)
     result = np.full(len(vectors), -1)
-    result[chosen] = places[inverse.ravel()]
+    result[mask] = places[inverse.ravel()]
     return result

@@ -27,14 +27,14 @@ def run_files(folder: Path) -> dict[str, tuple[Path, ...]]:
         ),
     }
     periodic = (folder / "rs_indices.out").is_file()
-    found = {}
+    groups = {}
     for quantity, names in choices.items():
         for group in names:
             paths = tuple(folder / name for name in group)
             if group[0].startswith("rs_") == periodic and all(path.is_file() for path in paths):
-                found[quantity] = paths
+                groups[quantity] = paths
                 break
-    return found
+    return groups
 
 
 def detect_run(path: Path) -> Path | None:
@@ -80,8 +80,8 @@ def read_control(folder: Path) -> dict[str, str]:
 
 def input_files(path: Path) -> list[Path]:
     """Return the files that decide whether a run has changed."""
-    found = [file for group in run_files(path).values() for file in group]
+    files = [file for group in run_files(path).values() for file in group]
     names = ("rs_indices.out", "basis-indices.out", "geometry.in", "control.in")
-    found += [path / name for name in names if (path / name).is_file()]
+    files += [path / name for name in names if (path / name).is_file()]
     log = find_log(path)
-    return [*found, log] if log is not None else found
+    return [*files, log] if log is not None else files

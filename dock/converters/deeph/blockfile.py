@@ -87,13 +87,13 @@ def read_matrix(
     facts = quantity_of(quantity)
     spinful = facts.has_spin and spin is not Spin.NONE
     with open_hdf5(path, FIX) as file:
-        found = _plain(file.attrs.get("quantity", facts.name))
-        if not isinstance(found, str) or found != facts.name:
+        stored = _plain(file.attrs.get("quantity", facts.name))
+        if not isinstance(stored, str) or stored != facts.name:
             raise FormatError(
                 path,
                 "this file holds another matrix",
                 expected=facts.name,
-                found=found,
+                found=stored,
                 fix="It was renamed or copied to the wrong place: convert the run again.",
             )
         blocks = _read_pattern(path, file, basis, 2 if spinful else 1)
@@ -355,13 +355,13 @@ def _check_shapes(
 def _dataset(path: Path, file: h5py.File, name: str) -> h5py.Dataset:
     import h5py
 
-    found = file[name]
-    if not isinstance(found, h5py.Dataset):
-        kind = type(found).__name__.lower()
+    dataset = file[name]
+    if not isinstance(dataset, h5py.Dataset):
+        kind = type(dataset).__name__.lower()
         raise FormatError(
             path, "wrong kind of object", where=name, expected="a dataset", found=f"a {kind}"
         )
-    return found
+    return dataset
 
 
 def _integers(

@@ -200,20 +200,18 @@ def write_folder(calc: Calculation, folder: Path, options: WriteOptions) -> list
 _RELEASE_ABOVE = 100_000  # pairs above which matrices are not kept in memory while writing
 
 
-def _matrix_files(folder: Path, chosen: str | None) -> dict[str, str]:
+def _matrix_files(folder: Path, given: str | None) -> dict[str, str]:
     """Return the matrix files that are there; a prediction stands in for a missing Hamiltonian."""
     files = {name: file for name, file in FILES.items() if (folder / file).is_file()}
-    if chosen == PREDICTION or (
-        "hamiltonian" not in files and (folder / PREDICTION).is_file() and chosen is None
+    if given == PREDICTION or (
+        "hamiltonian" not in files and (folder / PREDICTION).is_file() and given is None
     ):
         files["hamiltonian"] = PREDICTION
-    elif chosen is not None and chosen not in (*FILES.values(), "info.json", "POSCAR"):
-        if "hamiltonian" not in chosen:
+    elif given is not None and given not in (*FILES.values(), "info.json", "POSCAR"):
+        if "hamiltonian" not in given:
             known = ", ".join([*FILES.values(), PREDICTION])
-            raise FormatError(
-                folder / chosen, "this is no file of a unified folder", expected=known
-            )
-        files["hamiltonian"] = chosen
+            raise FormatError(folder / given, "this is no file of a unified folder", expected=known)
+        files["hamiltonian"] = given
     return files
 
 

@@ -118,14 +118,14 @@ def check_counts(path: Path, info: Info, structure: Structure, basis: Basis) -> 
         ("atoms_quantity", info.n_atoms, structure.n_atoms),
         ("orbits_quantity", info.n_orbitals, basis.n_orbitals),
     )
-    for key, found, expected in counts:
-        if found is not None and found != expected:
+    for key, counted, expected in counts:
+        if counted is not None and counted != expected:
             raise FormatError(
                 path,
                 "info.json and POSCAR disagree",
                 where=key,
                 expected=f"{expected} (from POSCAR and elements_orbital_map)",
-                found=f"{found:g}",
+                found=f"{counted:g}",
                 fix="The files belong to different structures; convert the run again.",
             )
 

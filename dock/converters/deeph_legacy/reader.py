@@ -107,16 +107,16 @@ class _Run:
         return split_spin(raw, BlockLayout(counts[pairs.i], counts[pairs.j]), spin)
 
 
-def _matrix_files(folder: Path, chosen: str | None) -> dict[str, str]:
+def _matrix_files(folder: Path, given: str | None) -> dict[str, str]:
     """Return the file of each quantity that is there; `chosen` goes before the others."""
-    if chosen is not None and chosen not in MATRIX_FILES:
+    if given is not None and given not in MATRIX_FILES:
         known = ", ".join(MATRIX_FILES)
-        raise FormatError(folder / chosen, "this is no file of a legacy folder", expected=known)
+        raise FormatError(folder / given, "this is no file of a legacy folder", expected=known)
     files: dict[str, str] = {}
     for quantity, names in FILES.items():
         there = [name for name in names if (folder / name).is_file()]
-        if chosen in names:
-            there = [chosen]
+        if given in names:
+            there = [given]
         if there:
             files[quantity] = there[0]
     local = [name for name in _LOCAL_FRAMES if (folder / name).is_file()]

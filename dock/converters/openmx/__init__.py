@@ -25,8 +25,8 @@ __all__ = ["FORMAT", "RESTART", "read", "write", "write_restart"]
 def _detect(path: Path) -> Path | None:
     """Recognise an scfout file, an input or output beside one, or a folder with one."""
     if path.is_dir():
-        found = sorted(path.glob("*.scfout"))
-        return found[0] if len(found) == 1 else (path if found else None)
+        files = sorted(path.glob("*.scfout"))
+        return files[0] if len(files) == 1 else (path if files else None)
     if path.suffix == ".scfout":
         return path
     beside = path.with_suffix(".scfout")

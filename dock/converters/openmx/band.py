@@ -68,7 +68,7 @@ def read_band(path: str | Path) -> BandFile:
         _wrong(path, 0, "bands, spin switch 0 or 1, chemical potential", lines[0].strip())
     segments = tuple(_segment(path, lines, 3 + n) for n in range(int(n_segments)))
     start, n_spins = 3 + len(segments), int(switch) + 1
-    expected = 2 * n_spins * sum(one.n_points for one in segments)
+    expected = 2 * n_spins * sum(segment.n_points for segment in segments)
     if len(lines) - start != expected:
         raise FormatError(
             path,

@@ -120,7 +120,7 @@ class OpenmxInput:
     @property
     def numbers(self) -> NDArray[np.int32]:
         """int32 (N,): atomic number of each atom, 0 for empty atoms."""
-        return np.array([one.number for one in self.species], dtype=np.int32)[self.atom_species]
+        return np.array([kind.number for kind in self.species], dtype=np.int32)[self.atom_species]
 
     @property
     def spin_switch(self) -> int:
@@ -173,15 +173,15 @@ class OpenmxInput:
             )
         readings = (True, False) if self.orbital_optimization else (False, True)
         for reading in readings:
-            sizes = np.array([one.pao.n_orbitals(contracted=reading) for one in self.species])
+            sizes = np.array([kind.pao.n_orbitals(contracted=reading) for kind in self.species])
             if (sizes[self.atom_species] == counts).all():
-                return reading and any(one.pao.has_contraction for one in self.species)
-        sizes = np.array([one.pao.n_orbitals(contracted=readings[0]) for one in self.species])
+                return reading and any(kind.pao.has_contraction for kind in self.species)
+        sizes = np.array([kind.pao.n_orbitals(contracted=readings[0]) for kind in self.species])
         atom = int(np.argmax(sizes[self.atom_species] != counts))
-        one = self.species[self.atom_species[atom]]
+        kind = self.species[self.atom_species[atom]]
         raise FormatError(
             self.path,
-            f"the basis of atom {atom + 1} ({one.label}, {one.pao}) does not fit the matrices",
+            f"the basis of atom {atom + 1} ({kind.label}, {kind.pao}) does not fit the matrices",
             expected=f"{sizes[self.atom_species[atom]]} orbitals",
             found=f"{counts[atom]} orbitals in the matrices",
             where="Definition.of.Atomic.Species",
@@ -249,7 +249,7 @@ def parse_input(text: str, path: str | Path) -> OpenmxInput:
         orbital_optimization=source.value("orbitalOpt.Method", "off").lower() != "off",
         band_kpath=tuple(_kpath(source)),
         text=text,
-        keywords=MappingProxyType({key: found[0][1] for key, found in source.values.items()}),
+        keywords=MappingProxyType({key: entries[0][1] for key, entries in source.values.items()}),
         atom_species=atoms[0],
         coordinates=atoms[1],
         charges=atoms[2],
@@ -292,7 +292,7 @@ def _atoms(
     """Return species index, coordinates, initial charges and further columns of the atoms."""
     keyword = "Atoms.SpeciesAndCoordinates"
     count = int(source.numbers("Atoms.Number", None, 1)[0])
-    index = {one.label: number for number, one in enumerate(species)}
+    index = {kind.label: number for number, kind in enumerate(species)}
     which, numbers, extra = [], [], []
     for serial, (line, words) in enumerate(source.block(keyword, count, "Atoms.Number"), 1):
         if words[0] != str(serial):

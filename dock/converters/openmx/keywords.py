@@ -63,17 +63,19 @@ class InputText:
 
     def value(self, keyword: str, default: str | None = None) -> str:
         """Return the value of a keyword, which may stand twice only if it says the same."""
-        found = self.values.get(keyword.lower(), [])
-        if not found:
+        entries = self.values.get(keyword.lower(), [])
+        if not entries:
             if default is None:
                 self.fail("the keyword is missing", keyword, "a value")
             return default
-        different = [(line, text) for line, text in found if text.lower() != found[0][1].lower()]
+        different = [
+            (line, text) for line, text in entries if text.lower() != entries[0][1].lower()
+        ]
         if different:
             line, text = different[0]
-            expected = f"{found[0][1]} as in line {found[0][0]}"
+            expected = f"{entries[0][1]} as in line {entries[0][0]}"
             self.fail("the keyword contradicts itself", keyword, expected, line=line, found=text)
-        return found[0][1]
+        return entries[0][1]
 
     def choice(self, keyword: str, default: str, allowed: tuple[Word, ...]) -> Word:
         """Return a value that must be one of a few words, in lower case."""
@@ -91,13 +93,13 @@ class InputText:
 
     def floats(self, words: list[str], count: int, keyword: str, line: int) -> list[float]:
         """Convert exactly `count` words to finite numbers."""
-        found = finite_numbers(words, count)
-        if found is None:
+        values = finite_numbers(words, count)
+        if values is None:
             text = repr(" ".join(words))
             self.fail(
                 "numbers are missing or wrong", keyword, f"{count} numbers", line=line, found=text
             )
-        return found
+        return values
 
     def block(
         self, keyword: str, count: int | None = None, counter: str = ""

@@ -173,10 +173,10 @@ def _cluster_eigenvalues(text: str) -> NDArray[np.float64] | None:
     row = re.compile(r"\s*(\d+)\s+(-?\d+\.\d+)\s+(-?\d+\.\d+)\s*")
     rows: list[tuple[float, float]] = []
     for line in text[matches[-1].end() :].split("\n"):
-        found = row.fullmatch(line)
-        if found is None or int(found.group(1)) != len(rows) + 1:
+        match = row.fullmatch(line)
+        if match is None or int(match.group(1)) != len(rows) + 1:
             break
-        rows.append((float(found.group(2)), float(found.group(3))))
+        rows.append((float(match.group(2)), float(match.group(3))))
     return np.ascontiguousarray(np.array(rows).T) if rows else None
 
 

@@ -109,14 +109,14 @@ def read_pao(path: str | Path) -> PaoFile:
 
 def _keywords(lines: list[str]) -> dict[str, tuple[int, str]]:
     """Return the lower-case first word of each line with its second word and line number."""
-    found: dict[str, tuple[int, str]] = {}
+    keywords: dict[str, tuple[int, str]] = {}
     for number, line in enumerate(lines, 1):
         # Data lines start with a number, a blank or a mark; only keywords start with a letter.
         if line[:1].isalpha():
             words = line.split("#", 1)[0].split()
             if len(words) > 1:
-                found.setdefault(words[0].lower(), (number, words[1]))
-    return found
+                keywords.setdefault(words[0].lower(), (number, words[1]))
+    return keywords
 
 
 def _number(path: Path, values: dict[str, tuple[int, str]], keyword: str) -> float:
@@ -216,11 +216,11 @@ def shells_of_input(
         Folder of the ``.pao`` files.
     """
     result = {}
-    for one in source.species:
+    for kind in source.species:
         if folder is not None and not contracted:
-            result[one.label] = shells_of_pao(one, folder)
+            result[kind.label] = shells_of_pao(kind, folder)
         else:
-            result[one.label] = tuple(_named(one.pao.shells(contracted=contracted)))
+            result[kind.label] = tuple(_named(kind.pao.shells(contracted=contracted)))
     return result
 
 

@@ -196,14 +196,14 @@ def _only_scfout(path: Path) -> Path:
     """Return the scfout file of a run folder; several are an error that names them."""
     if path.is_file():
         return path
-    found = sorted(path.glob("*.scfout"))
-    if len(found) == 1:
-        return found[0]
+    files = sorted(path.glob("*.scfout"))
+    if len(files) == 1:
+        return files[0]
     raise FormatError(
         path,
         "the folder does not hold exactly one scfout file",
-        found=", ".join(file.name for file in found) or "none",
-        fix="Give the file itself." if found else "Run OpenMX with 'HS.fileout on'.",
+        found=", ".join(file.name for file in files) or "none",
+        fix="Give the file itself." if files else "Run OpenMX with 'HS.fileout on'.",
     )
 
 

@@ -260,13 +260,13 @@ def hubbard_block(species: Iterable[Species]) -> str:
     Hubbard.U.values>
     """
     lines = ["<Hubbard.U.values"]
-    for one in species:
+    for kind in species:
         terms = [
             f"{zeta}{shell_letter(l_value)} 0.0"
-            for l_value, taken, _ in one.pao.zetas
+            for l_value, taken, _ in kind.pao.zetas
             for zeta in range(1, taken + 1)
         ]
-        lines.append(f" {one.label} {' '.join(terms)}")
+        lines.append(f" {kind.label} {' '.join(terms)}")
     return "\n".join([*lines, "Hubbard.U.values>"]) + "\n"
 
 

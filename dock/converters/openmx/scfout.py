@@ -209,8 +209,8 @@ def _read_file(reader: BinaryReader) -> ScfoutFile:
 
 def _detect(path: Path, head: bytes, size: int) -> tuple[str, NDArray[np.int32]]:
     """Find the byte order and check the six integers that start the file."""
-    found = [(order, np.frombuffer(head, order + "i4")) for order in "<>"]
-    plausible = [(order, ints) for order, ints in found if _is_plausible(ints)]
+    readings = [(order, np.frombuffer(head, order + "i4")) for order in "<>"]
+    plausible = [(order, ints) for order, ints in readings if _is_plausible(ints)]
     # A short header may be plausible both ways: then the tables must fit into the file.
     fitting = [
         (order, ints)
@@ -218,7 +218,7 @@ def _detect(path: Path, head: bytes, size: int) -> tuple[str, NDArray[np.int32]]
         if 24 + 48 * (int(ints[5]) + 1) + 48 * int(ints[0]) <= size
     ]
     if not plausible:
-        _foreign(path, head, found[0][1])
+        _foreign(path, head, readings[0][1])
     order, ints = (fitting or plausible)[0]
     if ints[1] // 4 in (1, 2):
         raise FormatError(

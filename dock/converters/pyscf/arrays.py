@@ -39,7 +39,7 @@ def write_arrays(calc: Calculation, folder: Path, options: WriteOptions) -> list
     structure = calc.structure
     crystal = any(structure.pbc)
     k_frac = _mesh_points(options, crystal=crystal)
-    chosen = [name for name in options.quantities or () if name in _NAMES]
+    names = [name for name in options.quantities or () if name in _NAMES]
     arrays: dict[str, NDArray[Any]] = {
         "atoms": np.array(structure.symbols),
         "positions_bohr": structure.positions / PYSCF.bohr_angstrom,
@@ -48,14 +48,14 @@ def write_arrays(calc: Calculation, folder: Path, options: WriteOptions) -> list
     }
     if crystal:
         arrays["mesh"] = np.array([len(np.unique(k_frac[:, axis])) for axis in range(3)])
-    for name in chosen:
+    for name in names:
         matrix = calc.require(name)
         if name == "density_matrix":
             bloch = density_on_mesh(matrix, k_frac)
         else:
             bloch = _bloch(matrix, k_frac)
         arrays[_NAMES[name]] = bloch if crystal else bloch[..., 0, :, :]
-    if "hamiltonian" in chosen and "overlap" in calc.available and "density_matrix" not in arrays:
+    if "hamiltonian" in names and "overlap" in calc.available and "density_matrix" not in arrays:
         density = density_from_hamiltonian(calc, k_frac) if calc.n_electrons is not None else None
         if density is not None:
             arrays["density_matrix"] = density if crystal else density[..., 0, :, :]

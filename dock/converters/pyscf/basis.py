@@ -131,12 +131,12 @@ def require_same_atoms(structure: Structure, basis: Basis, mol: Any) -> list[int
             f"the geometries differ (an atom has no counterpart within {_POSITION_TOLERANCE} Å). "
             "Make the PySCF object with the positions of the calculation."
         )
-    chosen = basis.select(order)
-    for atom, (mine, other) in enumerate(zip(chosen.labels, their_basis.labels, strict=True)):
-        if tuple(sorted(chosen.ls(mine))) != their_basis.ls(other):
+    ordered = basis.select(order)
+    for atom, (mine, other) in enumerate(zip(ordered.labels, their_basis.labels, strict=True)):
+        if tuple(sorted(ordered.ls(mine))) != their_basis.ls(other):
             raise LayoutError(
                 f"atom {atom} ({other}): PySCF has the shells {list(their_basis.ls(other))}, the "
-                f"calculation {sorted(chosen.ls(mine))}. Use the basis of the calculation."
+                f"calculation {sorted(ordered.ls(mine))}. Use the basis of the calculation."
             )
     in_order = bool(np.array_equal(order, np.arange(len(order))))
     return None if in_order else [int(atom) for atom in order]

@@ -29,8 +29,8 @@ _ORTHONORMAL = 1e-5
 def detect_chkfile(path: Path) -> Path | None:
     """Recognise a checkpoint file by its content, or a folder with exactly one ``*.chk``."""
     if path.is_dir():
-        found = [file for file in sorted(path.glob("*.chk*")) if _is_chkfile(file)]
-        return found[0] if len(found) == 1 else None
+        files = [file for file in sorted(path.glob("*.chk*")) if _is_chkfile(file)]
+        return files[0] if len(files) == 1 else None
     return path if _is_chkfile(path) else None
 
 

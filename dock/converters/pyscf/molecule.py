@@ -47,23 +47,23 @@ def stored_molecule(path: Path, text: str) -> Any:
         When PySCF is not installed.
     """
     try:
-        found = json.loads(text)
+        stored = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise FormatError(
             path, "the molecule is no JSON text", where="mol", found=error, fix=DAMAGED_FIX
         ) from error
-    if not isinstance(found, dict):
-        raise _damaged(path, "a JSON object", type(found).__name__)
-    gto = require("pyscf.pbc.gto" if "a" in found else "pyscf.gto", "pyscf")
-    mol = gto.Cell() if "a" in found else gto.Mole()
+    if not isinstance(stored, dict):
+        raise _damaged(path, "a JSON object", type(stored).__name__)
+    gto = require("pyscf.pbc.gto" if "a" in stored else "pyscf.gto", "pyscf")
+    mol = gto.Cell() if "a" in stored else gto.Mole()
     mol.verbose = 0
-    for name, kind in {**_PLAIN, **(_PLAIN_OF_CELL if "a" in found else {})}.items():
-        if found.get(name) is not None:
-            setattr(mol, name, _plain(path, name, found[name], kind))
+    for name, kind in {**_PLAIN, **(_PLAIN_OF_CELL if "a" in stored else {})}.items():
+        if stored.get(name) is not None:
+            setattr(mol, name, _plain(path, name, stored[name], kind))
     for name, (dtype, width) in _TABLES.items():
-        setattr(mol, name, _table(path, name, found.get(name), dtype, width))
-    if "a" in found:
-        _set_lattice(path, mol, found)
+        setattr(mol, name, _table(path, name, stored.get(name), dtype, width))
+    if "a" in stored:
+        _set_lattice(path, mol, stored)
     _check_addresses(path, mol)
     mol._built = True
     return mol
@@ -90,12 +90,12 @@ def _table(path: Path, name: str, value: Any, dtype: type, width: int | None) ->
     return table.astype(dtype)
 
 
-def _set_lattice(path: Path, cell: Any, found: dict[str, Any]) -> None:
+def _set_lattice(path: Path, cell: Any, stored: dict[str, Any]) -> None:
     """Give a cell its lattice vectors, in the unit of the file."""
-    unit = found.get("unit", "angstrom")
+    unit = stored.get("unit", "angstrom")
     if not isinstance(unit, (str, int, float)):
         raise _damaged(path, "a unit of length", repr(unit)[:40])
-    cell.unit, cell.a = unit, found["a"]
+    cell.unit, cell.a = unit, stored["a"]
     try:
         vectors = np.asarray(cell.lattice_vectors(), dtype=np.float64)
     except (TypeError, ValueError, KeyError, AttributeError) as error:

@@ -209,8 +209,8 @@ class ScfRun:
         own = {"kpts": self.mf.kpts} if _has_k_axis(self.mf) else {}
         bloch = np.empty((len(self.density), len(steps), size, size), dtype=np.complex128)
         for begin in range(0, len(wanted), _CHUNK):
-            chosen = wanted[begin : begin + _CHUNK]
-            k = cell.get_abs_kpts(steps[chosen] / np.array(mesh))
+            places = wanted[begin : begin + _CHUNK]
+            k = cell.get_abs_kpts(steps[places] / np.array(mesh))
             core = np.asarray(self.mf.get_hcore(cell, k))
             try:
                 field = np.asarray(self.mf.get_veff(cell, dm, **own, kpts_band=k))
@@ -218,8 +218,8 @@ class ScfRun:
                 raise UsageError(_NO_BANDS.format(kind=type(self.mf).__name__)) from None
             part = spin_components(core + field, size, k_axis=True)
             if self.spin is not Spin.NONCOLLINEAR:
-                bloch[:, minus[chosen]] = part.conj()
-            bloch[:, chosen] = part
+                bloch[:, minus[places]] = part.conj()
+            bloch[:, places] = part
         return bloch
 
     def _home(self, components: NDArray[Any]) -> tuple[Pairs, NDArray[Any]]:

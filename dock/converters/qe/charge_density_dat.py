@@ -47,12 +47,12 @@ def read_density(path: str | Path) -> PlaneWaveDensity:
     """
     path = Path(path)
     if path.is_dir():
-        found = [path / name for name in (DAT, HDF5) if (path / name).is_file()]
-        if not found:
+        files = [path / name for name in (DAT, HDF5) if (path / name).is_file()]
+        if not files:
             raise MissingDataError(
                 "the charge density", path, f"pw.x writes {DAT} or {HDF5} at the end of a run."
             )
-        path = max(found, key=lambda file: file.stat().st_mtime_ns)
+        path = max(files, key=lambda file: file.stat().st_mtime_ns)
     if not path.is_file():
         raise MissingDataError(path.name, path.parent, "Give the .save folder of a pw.x run.")
     try:

@@ -194,10 +194,10 @@ class _Reader:
         )
 
     def need(self, path: str) -> ET.Element:
-        found = self.output.find(path)
-        if found is None:
+        element = self.output.find(path)
+        if element is None:
             raise FormatError(self.file, "a field is missing", where=f"output/{path}", fix=_FIX)
-        return found
+        return element
 
     def values(self, element: ET.Element, count: int | None, where: str) -> NDArray[np.float64]:
         try:

@@ -124,7 +124,7 @@ def describe_folder(folder: Path) -> dict[str, Any]:
         When ``plane_wave.json`` is damaged.
     """
     facts = _read_facts(folder / RUN_FILE)
-    found = {
+    described = {
         **describe_structure(read_poscar(folder / "POSCAR")),
         "spin": str(facts.get("spin", "unknown")),
         "fermi_level_eV": facts.get("fermi_energy_eV"),
@@ -132,10 +132,10 @@ def describe_folder(folder: Path) -> dict[str, Any]:
     }
     if (folder / GRID_FILE).is_file():
         grid = read_grid(folder)
-        found["density_grid"] = list(grid.values.shape[1:])
-        found["density_components"] = len(grid.values)
-        found["density_electrons"] = grid.n_electrons
-    return found
+        described["density_grid"] = list(grid.values.shape[1:])
+        described["density_components"] = len(grid.values)
+        described["density_electrons"] = grid.n_electrons
+    return described
 
 
 def _read_facts(path: Path) -> dict[str, Any]:

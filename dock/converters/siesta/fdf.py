@@ -113,16 +113,16 @@ class FdfFile:
             raise MissingDataError(
                 "the block ChemicalSpeciesLabel", self.path, "It names the species of the run."
             )
-        found: dict[int, tuple[int, str]] = {}
+        species: dict[int, tuple[int, str]] = {}
         for line in lines:
             words = line.split()
             if len(words) < 3:
                 self._fail("ChemicalSpeciesLabel", "number, atomic number, label", line.strip())
             index, number = self._numbers(words[:2], 2, "ChemicalSpeciesLabel")
-            found[int(index)] = (int(number), words[2])
-        if sorted(found) != list(range(1, len(found) + 1)):
-            self._fail("ChemicalSpeciesLabel", f"species 1 to {len(found)}", sorted(found))
-        return tuple(found[index] for index in sorted(found))
+            species[int(index)] = (int(number), words[2])
+        if sorted(species) != list(range(1, len(species) + 1)):
+            self._fail("ChemicalSpeciesLabel", f"species 1 to {len(species)}", sorted(species))
+        return tuple(species[index] for index in sorted(species))
 
     def atoms(self, constants: Constants) -> FdfAtoms:
         """Return the structure.

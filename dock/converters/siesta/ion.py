@@ -217,10 +217,10 @@ def _from_xml(path: Path, text: str) -> IonFile:
     projectors = [
         _radfunc(path, body, where)[0][2] for where, _, body in _elements(text, "projector")
     ]
-    for tag, found in (("norbs_nl", len(orbitals)), ("nprojs_nl", len(projectors))):
+    for tag, counted in (("norbs_nl", len(orbitals)), ("nprojs_nl", len(projectors))):
         stated = int(_number(path, header(tag), tag, "header"))
-        if stated != found:
-            _fail(path, f"{tag} and the tables disagree", f"{stated} tables", found)
+        if stated != counted:
+            _fail(path, f"{tag} and the tables disagree", f"{stated} tables", counted)
     return IonFile(
         path=path,
         symbol=header("symbol"),

@@ -165,13 +165,13 @@ class NativeCalculation:
                 f"{self.calc.source}: the {quantity} has spin-orbit parts, which 4 components "
                 "cannot hold. Leave out settings={'components': '4'}."
             )
-        found = []
+        components = []
         for terms in terms_of(quantity, count):
             first = terms[0]
             values = entries[first.component]
             values = values.imag if first.part == "imag" else values.real
-            found.append(Component(values, first.sign * unit))
-        return found
+            components.append(Component(values, first.sign * unit))
+        return components
 
     @cached_property
     def species(self) -> tuple[SpeciesTable, ...]:
@@ -192,39 +192,39 @@ class NativeCalculation:
 
     def _known_species(self) -> dict[str, SpeciesTable]:
         """Return the species that the reader kept, where they still describe the basis."""
-        found = {}
+        known = {}
         for item in self.own.get("species") or ():
             shells = tuple((int(n), int(l), int(z), bool(p)) for n, l, z, p in item["shells"])
             label = str(item["label"])
-            if label in self.basis.species and [one[1] for one in shells] != list(
+            if label in self.basis.species and [shell[1] for shell in shells] != list(
                 self.basis.ls(label)
             ):
                 return {}
-            found[label] = SpeciesTable(label, item.get("valence"), shells)
-        return found if set(self.basis.species) <= set(found) else {}
+            known[label] = SpeciesTable(label, item.get("valence"), shells)
+        return known if set(self.basis.species) <= set(known) else {}
 
     @cached_property
     def numbers(self) -> tuple[int, ...]:
         """Atomic number of each species as SIESTA has it (negative: a ghost)."""
         kept = {str(item["label"]): int(item["number"]) for item in self.own.get("species") or ()}
         number_of = self.calc.structure.number_of
-        found = []
-        for one in self.species:
-            number = kept.get(one.label)
+        numbers = []
+        for kind in self.species:
+            number = kept.get(kind.label)
             if number is None:
-                number = number_of[one.label]
+                number = number_of[kind.label]
             if number == 0 or abs(number) >= len(SYMBOLS):
                 raise LossError(
-                    f"{self.calc.source}: the species '{one.label}' is no element; SIESTA needs "
+                    f"{self.calc.source}: the species '{kind.label}' is no element; SIESTA needs "
                     "an atomic number (negative for an atom without a nucleus)."
                 )
-            found.append(number)
-        return tuple(found)
+            numbers.append(number)
+        return tuple(numbers)
 
     @cached_property
     def atom_species(self) -> NDArray[np.int32]:
         """(n_atoms,) species of each atom, from 1."""
-        place = {one.label: index for index, one in enumerate(self.species, 1)}
+        place = {kind.label: index for index, kind in enumerate(self.species, 1)}
         return np.array([place[label] for label in self.basis.labels], dtype=np.int32)
 
     @property

@@ -43,11 +43,11 @@ class _NcRows:
 
     def read(self, begin: int, end: int) -> NDArray[Any]:
         """Return the numbers of some rows."""
-        chosen = slice(int(self.starts[begin]), int(self.starts[end]))
+        entries = slice(int(self.starts[begin]), int(self.starts[end]))
         with open_hdf5(self.path, SIESTA_FILES.damaged_fix, "NetCDF") as file:
             data = file["SPARSE"][self.name]
             values: NDArray[Any] = np.asarray(
-                data[chosen] if self.component is None else data[self.component, chosen]
+                data[entries] if self.component is None else data[self.component, entries]
             )
         if values.dtype.kind == "f" and not np.isfinite(values).all():
             damaged(self.path, f"{self.name} is not finite", "finite numbers", "NaN or infinity")
@@ -153,7 +153,7 @@ def _basis(
 ) -> tuple[tuple[SpeciesTable, ...], tuple[int, ...], NDArray[np.int64]]:
     """Return the species in order of their number, and that of each atom."""
     group = file["BASIS"]
-    found = {}
+    species = {}
     for label, item in group.items():
         if not hasattr(item, "items"):
             continue
@@ -164,11 +164,13 @@ def _basis(
         )
         index = int(np.ravel(item.attrs["ID"])[0])
         number = int(np.ravel(item.attrs["Atomic_number"])[0])
-        found[index] = (SpeciesTable(label, None, shells), number)
+        species[index] = (SpeciesTable(label, None, shells), number)
     atom_species = np.ravel(group["basis"]).astype(np.int64)
-    if sorted(found) != list(range(1, len(found) + 1)) or len(atom_species) != n_atoms:
-        damaged(path, "the group BASIS is incomplete", f"species 1 to {len(found)}", sorted(found))
-    if atom_species.min() < 1 or atom_species.max() > len(found):
-        damaged(path, "an atom has no species", f"1 to {len(found)}", atom_species.tolist()[:10])
-    ordered = [found[index] for index in sorted(found)]
-    return tuple(one for one, _ in ordered), tuple(z for _, z in ordered), atom_species - 1
+    if sorted(species) != list(range(1, len(species) + 1)) or len(atom_species) != n_atoms:
+        damaged(
+            path, "the group BASIS is incomplete", f"species 1 to {len(species)}", sorted(species)
+        )
+    if atom_species.min() < 1 or atom_species.max() > len(species):
+        damaged(path, "an atom has no species", f"1 to {len(species)}", atom_species.tolist()[:10])
+    ordered = [species[index] for index in sorted(species)]
+    return tuple(table for table, _ in ordered), tuple(z for _, z in ordered), atom_species - 1

@@ -90,7 +90,7 @@ def _density_files(main: MatrixFile, run: RunFiles) -> tuple[MatrixFile, ...]:
     """Return the DM and TSDE files beside the main file, held against it."""
     if "density_matrix" in main.sections:
         return ()
-    found = []
+    files = []
     for suffix in (".DM", ".TSDE"):
         path = run.beside(suffix)
         if path is None:
@@ -109,8 +109,8 @@ def _density_files(main: MatrixFile, run: RunFiles) -> tuple[MatrixFile, ...]:
                     found=theirs,
                     fix="Keep only the files of one run in the folder.",
                 )
-        found.append(file)
-    return tuple(found)
+        files.append(file)
+    return tuple(files)
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,11 +126,11 @@ class _Run:
     @cached_property
     def sources(self) -> dict[str, MatrixFile]:
         """Quantity to the file that has it; the first one counts."""
-        found: dict[str, MatrixFile] = {}
+        sources: dict[str, MatrixFile] = {}
         for file in (self.main, *self.densities):
             for quantity in file.sections:
-                found.setdefault(quantity, file)
-        return found
+                sources.setdefault(quantity, file)
+        return sources
 
     @cached_property
     def nsc(self) -> tuple[int, int, int]:

@@ -85,11 +85,11 @@ class RunFiles:
         candidates = sorted(self.main.parent.glob("*.fdf"))
         for candidate in candidates[:10]:
             try:
-                found = read_fdf(candidate)
+                fdf = read_fdf(candidate)
             except DockError:  # another run's input may be broken
                 continue
-            if found.label in self._stems:
-                return found
+            if fdf.label in self._stems:
+                return fdf
         return None
 
     @cached_property

@@ -123,7 +123,7 @@ class StoredRows:
         table = _column_keys(order.atom, len(images), basis.n_atoms)
         stride = len(images) * basis.n_atoms
         columns = np.empty(int(file.counts.sum()), dtype=np.int32)
-        found, place = [], 0
+        parts, place = [], 0
         for begin, end in row_slices(file.counts):
             part = file.columns.read(begin, end)
             part = part - np.int32(1)
@@ -132,8 +132,8 @@ class StoredRows:
             place += len(part)
             rows = np.repeat(order.atom[begin:end] * stride, file.counts[begin:end])
             keys = rows + table[part]
-            found.append(distinct(keys[_heads(keys)]))
-        keys = distinct(np.concatenate(found))
+            parts.append(distinct(keys[_heads(keys)]))
+        keys = distinct(np.concatenate(parts))
         first, rest = np.divmod(keys, stride)
         image, second = np.divmod(rest, basis.n_atoms)
         try:
@@ -334,9 +334,9 @@ class NewRows:
         for group in layout.groups():
             onsite = np.isin(group.index, pairs.onsite)
             if group.rows == group.cols and onsite.any():
-                chosen = group._replace(index=group.index[onsite])
-                blocks = layout.read(mask, chosen) | np.eye(group.rows, dtype=bool)
-                layout.write(mask, chosen, blocks)
+                diagonal = group._replace(index=group.index[onsite])
+                blocks = layout.read(mask, diagonal) | np.eye(group.rows, dtype=bool)
+                layout.write(mask, diagonal, blocks)
         return cls(basis, pairs, nsc, mask[0])
 
     @cached_property

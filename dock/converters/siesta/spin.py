@@ -95,7 +95,7 @@ def parts_of(
     return [
         Part(
             rows,
-            [(getattr(result[one.component], one.part), one.sign * unit) for one in terms],
+            [(getattr(result[term.component], term.part), term.sign * unit) for term in terms],
         )
         for rows, terms in zip(sections, terms_of(quantity, len(sections)), strict=True)
     ]
@@ -103,9 +103,9 @@ def parts_of(
 
 def components_of(quantity: str, n_spin: int, entries: NDArray[Any]) -> list[NDArray[Any]]:
     """Return the real components that SIESTA stores, from the entries of `dock`."""
-    found = []
+    components = []
     for terms in terms_of(quantity, n_spin):
         first = terms[0]
         values = getattr(entries[first.component], first.part)
-        found.append(values if first.sign > 0 else -values)
-    return found
+        components.append(values if first.sign > 0 else -values)
+    return components

@@ -86,7 +86,7 @@ def resolve(file: MatrixFile, run: RunFiles, constants: Constants, folder: Path 
         )
     labels = tuple(species[kind].label for kind in atom_species)
     of_atom = np.array([max(number, 0) for number in numbers])[atom_species]
-    shells = {one.label: _shells(one) for one in species if one.shells}
+    shells = {entry.label: _shells(entry) for entry in species if entry.shells}
     if folder is not None:
         shells = _with_radials(shells, set(labels), folder, constants)
     try:
@@ -140,8 +140,8 @@ def _species(
         return file.species, atom_species
     index = run.beside(".ORB_INDX")
     if index is not None:
-        found = read_orb_indx(index)
-        return found.species, found.atom_species
+        stored = read_orb_indx(index)
+        return stored.species, stored.atom_species
     if run.fdf is not None:
         labels = [label for _, label in run.fdf.species()]
         of_atom = table.species if table is not None else run.fdf.atoms(constants).species
@@ -158,12 +158,14 @@ def _species(
 def _species_of_ions(folder: Path, labels: Sequence[str]) -> tuple[SpeciesTable, ...]:
     from dock.converters.siesta.ion import read_ion
 
-    found = []
+    species = []
     for label in labels:
         ion = read_ion(_ion_path(folder, label))
-        shells = tuple((one.n, one.l, one.zeta, one.polarised) for one in ion.orbitals)
-        found.append(SpeciesTable(label, None, shells))
-    return tuple(found)
+        shells = tuple(
+            (orbital.n, orbital.l, orbital.zeta, orbital.polarised) for orbital in ion.orbitals
+        )
+        species.append(SpeciesTable(label, None, shells))
+    return tuple(species)
 
 
 def _ion_path(folder: Path, label: str) -> Path:
@@ -190,22 +192,22 @@ def _atomic_numbers(
     by_label: dict[str, int] = {}
     if run.fdf is not None and run.fdf.block("ChemicalSpeciesLabel") is not None:
         by_label = {label: number for number, label in run.fdf.species()}
-    found = []
-    for kind, one in enumerate(species):
+    numbers = []
+    for kind, entry in enumerate(species):
         here = np.flatnonzero(atom_species == kind)
         if table is not None and len(table.numbers) == len(atom_species) and len(here):
             number = int(table.numbers[here[0]])
-        elif one.label in by_label:
-            number = by_label[one.label]
+        elif entry.label in by_label:
+            number = by_label[entry.label]
         else:
-            number = _guess(file, one.label)
+            number = _guess(file, entry.label)
             notes.append(
-                f"The atomic number {number} of species '{one.label}' was taken from its name: "
+                f"The atomic number {number} of species '{entry.label}' was taken from its name: "
                 "there is no XV and no fdf file."
             )
-        found.append(number)
-    _check_numbers(file, found)
-    return tuple(found)
+        numbers.append(number)
+    _check_numbers(file, numbers)
+    return tuple(numbers)
 
 
 def _guess(file: MatrixFile, label: str) -> int:
@@ -264,10 +266,10 @@ def _geometry(
     )
 
 
-def _shells(one: SpeciesTable) -> tuple[Shell, ...]:
+def _shells(entry: SpeciesTable) -> tuple[Shell, ...]:
     return tuple(
         Shell(l, f"{n}{'P' if polarised else ''}{shell_letter(l)} z{zeta}")
-        for n, l, zeta, polarised in one.shells
+        for n, l, zeta, polarised in entry.shells
     )
 
 
@@ -281,7 +283,7 @@ def _with_radials(
     for label in sorted(used & set(shells)):
         path = _ion_path(folder, label)
         radial = read_ion(path).shells(constants)
-        mine, theirs = [one.l for one in shells[label]], [one.l for one in radial]
+        mine, theirs = [shell.l for shell in shells[label]], [shell.l for shell in radial]
         if mine != theirs:
             raise FormatError(
                 path,

@@ -120,10 +120,10 @@ def orthogonalised(
     halves = (slice(0, size), slice(size, 2 * size))
     for number, k in enumerate(points):
         root = _inverse_root(build_s.dense(k), k)
-        found = np.asarray(build_h.dense(k))
+        H = np.asarray(build_h.dense(k))
         if build_h.spinor:
-            found = np.stack([found[s, t] for s in halves for t in halves])
-        bloch[:, number] = root @ found @ root
+            H = np.stack([H[s, t] for s in halves for t in halves])
+        bloch[:, number] = root @ H @ root
     images = shortest_images(hamiltonian.structure, mesh)
     entries = from_mesh(bloch, mesh, hamiltonian.basis, images.pairs)
     counts = hamiltonian.basis.counts
