@@ -29,7 +29,7 @@ from pathlib import Path
 
 from _facts import ALLOWED, RENAMED, RESTATED, Difference, Judge, Outcome, aggregate
 
-TIMEOUT = 900  # seconds for one command
+TIMEOUT = 1800  # seconds for one command, which then ends with 124
 SHOWN = 12  # lines below one command; all of them with --all
 
 NETWORK = {
@@ -209,13 +209,12 @@ class Runner:
         before, begin = self.signatures(), time.monotonic()
         words = [sys.executable, "-c"] if command.python else ["bash", "-euo", "pipefail", "-c"]
         done = subprocess.run(
-            [*words, command.text],
+            ["timeout", str(TIMEOUT), *words, command.text],
             cwd=self.place,
             env=self.environment(),
             capture_output=True,
             text=True,
             check=False,
-            timeout=TIMEOUT,
         )
         seconds = time.monotonic() - begin
         files = {}
