@@ -21,6 +21,10 @@ sys.path.append(str(ROOT / "tests" / "core"))
 hypothesis.settings.register_profile(
     "dock", derandomize=True, deadline=None, max_examples=40, database=None
 )
+# Few of them, where the same tests run a second time with other versions of numpy and the rest.
+hypothesis.settings.register_profile(
+    "few", derandomize=True, deadline=None, max_examples=8, database=None
+)
 hypothesis.settings.load_profile("dock")
 
 
