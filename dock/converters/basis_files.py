@@ -49,6 +49,9 @@ class SpeciesBasis:
     valence: float | None = None
 
 
+# As in `structure_files`, the package of a code is imported when its files are read.
+
+
 def _siesta(folder: Path, strings: Mapping[str, str]) -> list[SpeciesBasis]:  # noqa: ARG001
     from dock.converters.siesta.ion import read_ion
     from dock.units import SIESTA5

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dock._version import __version__
+from dock.converters.deeph.poscar import read_poscar
 from dock.core.arrays import FloatArray, frozen
 from dock.errors import FormatError, LayoutError, MissingDataError
 from dock.io.hdf5 import new_hdf5, open_hdf5
@@ -139,8 +140,6 @@ def _values(path: Path, dataset: Any, shape: tuple[int, ...]) -> NDArray[np.floa
 
 def _cell(path: Path) -> NDArray[np.float64]:
     """Return the cell of POSCAR beside a file that another program wrote."""
-    from dock.converters.deeph.poscar import read_poscar
-
     poscar = path.parent / "POSCAR"
     if not poscar.is_file():
         raise MissingDataError("POSCAR", path.parent, "It holds the cell of the density's grid.")

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from dock.converters.siesta.ion import read_ion
 from dock.converters.siesta.matrix_file import MatrixFile, SpeciesTable
 from dock.converters.siesta.orb_indx import read_orb_indx
 from dock.converters.siesta.run import RunFiles
@@ -156,8 +157,6 @@ def _species(
 
 
 def _species_of_ions(folder: Path, labels: Sequence[str]) -> tuple[SpeciesTable, ...]:
-    from dock.converters.siesta.ion import read_ion
-
     species = []
     for label in labels:
         ion = read_ion(_ion_path(folder, label))
@@ -277,8 +276,6 @@ def _with_radials(
     shells: dict[str, tuple[Shell, ...]], used: set[str], folder: Path, constants: Constants
 ) -> dict[str, tuple[Shell, ...]]:
     """Return the shells with the radial functions of ion files."""
-    from dock.converters.siesta.ion import read_ion
-
     result = dict(shells)
     for label in sorted(used & set(shells)):
         path = _ion_path(folder, label)
