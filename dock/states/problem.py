@@ -53,7 +53,7 @@ class Problem:
     >>> import dock
     >>> problem = Problem.of(dock.read("fixtures/openmx/si"))
     >>> problem.size, problem.n_channels
-    (26, 1)
+    (10, 1)
     """
 
     hamiltonian: AOMatrix
