@@ -1,8 +1,8 @@
 """What commands printed and wrote, and what of it another version lost.
 
 A fact is a number or a word of a table, a value of a JSON object, a dataset or an attribute of an
-HDF5 file, a line of a text, a figure. Keys may have new names and tables a new layout. `ALLOWED`
-and `RENAMED` are the differences that are meant; everything else that the old version has and the
+HDF5 file, a line of a text, a figure. Keys may have new names and tables a new layout;
+`_allowed.py` has the differences that are meant. Everything else that the old version has and the
 new one has not is lost.
 """
 
@@ -12,101 +12,18 @@ import json
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
-
-Kind = Literal["lost", "rounding", "allowed", "excluded"]
+from _allowed import RENAMED, RESTATED, Difference, Kind, any_value_will_do, pardoned, reason_for
 
 WEAK_LENGTH = 4
 """A text of so few letters, such as ``none``, or an integer of one digit is found anywhere: under
 another key it counts as the same fact only beside its old place."""
-
-
-@dataclass(frozen=True)
-class Difference:
-    """One difference between two versions: where, what, and how it counts."""
-
-    place: str
-    what: str
-    kind: Kind = "lost"
-
-    def __str__(self) -> str:
-        return f"{self.place}: {self.what}"
-
-
-@dataclass(frozen=True)
-class Allowance:
-    """A difference that is meant.
-
-    Parameters
-    ----------
-    place
-        Regular expression of the place: file or stream, then the path of keys; of a table the lost
-        number or word follows, of an exit code the old and the new one.
-    reason
-        Why it is meant.
-    holds
-        Says of the old and the new value whether it is that difference; None where any value will
-        do.
-    command
-        Regular expression of the commands that it is about.
-    """
-
-    place: str
-    reason: str
-    holds: Callable[[Any, Any], bool] | None = None
-    command: str = ""
-
-    def allows(self, difference: Difference, command: str) -> bool:
-        """Say whether a loss of a command is this one, whatever the values."""
-        about = self.holds is None and difference.kind == "lost"
-        where = re.search(self.place, str(difference)) and re.search(self.command, command)
-        return about and bool(where)
-
-
-def _next(old: Any, new: Any) -> bool:
-    return bool(new == old + 1)
-
-
-def _both_tiny(old: Any, new: Any) -> bool:
-    return bool(np.max(np.abs([old, new])) < 1e-6)
-
-
-ALLOWED: tuple[Allowance, ...] = (
-    Allowance(r"\b(vbm|cbm)\.band$", "bands are counted from 1", _next),
-    Allowance(r"\bfirst_band$", "bands are counted from 1", _next),
-    Allowance(r"\b(seconds|cpu_seconds|elapsed\w*)$", "a time"),
-    Allowance(r"\b(written_by|dock_version)$|attribute: dock$", "the version"),
-    Allowance(r"\.dock\.json: fingerprint$", "a hash of dates, options and version"),
-    Allowance(r"^stdout: word 'written'$", "files are named in lines of their own"),
-    Allowance(
-        r"^stdout: word '.*(\.npz|matrices\.json)'$",
-        "hundreds of names; the folder's matrices.json has them",
-        command=r"--to npz",
-    ),
-    Allowance(r"\b(mean_)?rmse_state$", "the root of rounding errors of equal states", _both_tiny),
-    Allowance(
-        r"^stdout: number \d\.\d+e-0[789]$",
-        "the root of rounding errors of equal states",
-        command=r"dock evaluate",
-    ),
-)
-
-RESTATED: tuple[tuple[str, Callable[[re.Match[str]], str], str], ...] = (
-    (r"\bband=(\d+)", lambda found: f"band={int(found[1]) + 1}", "bands are counted from 1"),
-)
-"""What texts say otherwise now: regular expression of the old text, the new one, reason."""
-
-RENAMED: tuple[tuple[str, str, str], ...] = (
-    (r"\bfermi_energy_eV$", "fermi_level_eV", "one name for the Fermi level"),
-)
-"""Keys with a new name: regular expression of the old path of keys, replacement, reason. Values
-with a name of their own kind (not 0, true, none) are found under any key, without this table."""
 
 
 @dataclass(frozen=True)
@@ -137,7 +54,7 @@ class Judge:
 
     def compare(self, old: Outcome, new: Outcome) -> list[Difference]:
         """Return what the new outcome lacks of the old one, and how it differs."""
-        return [_pardoned(difference, old.text) for difference in self.differences(old, new)]
+        return [pardoned(difference, old.text) for difference in self.differences(old, new)]
 
     def differences(self, old: Outcome, new: Outcome) -> list[Difference]:
         """Return all differences; only those of values are judged already."""
@@ -145,7 +62,7 @@ class Judge:
             last = ((new.err or old.err).strip().splitlines() or ["no message"])[-1]
             return [Difference("exit code", f"{old.code}, now {new.code}: {last}")]
         if "--help" in old.text:
-            return _lost_options(old.out, new.out)
+            return _lost_options("stdout", old.out, new.out)
         found = self.streams(old, new)
         for name, path in sorted(old.files.items()):
             if name in new.files:
@@ -172,6 +89,7 @@ class Judge:
                 return [Difference("stdout", "was JSON, now is not")]
             found += self.json("stdout", objects, now)
         said, says = _without_progress(old.err), _without_progress(new.err)
+        found += _lost_options("stderr", said, says)  # what to type is part of a message
         for loss in _lost_words("stderr", said, says):
             found.append(loss if _is_number(loss) else Difference(*_gone_word(loss), "allowed"))
         return found
@@ -191,7 +109,7 @@ class Judge:
         return [
             self.leaf(f"{place}: {path}", path, value, new, pool)
             for path, value in gone
-            if pool is not None and not _any_value_will_do(f"{place}: {path}")
+            if pool is not None and not (path in new and any_value_will_do(f"{place}: {path}"))
         ]
 
     def stays(self, path: str, value: Any, new: Mapping[str, Any]) -> bool:
@@ -202,7 +120,7 @@ class Judge:
         self, place: str, path: str, value: Any, new: Mapping[str, Any], pool: Pool
     ) -> Difference:
         """Find the value of a key that is gone or has another value."""
-        if path in new and (reason := _reason(place, value, new[path])):
+        if path in new and (reason := reason_for(place, value, new[path])):
             return Difference(place, reason, "allowed")
         for pattern, name, reason in RENAMED:
             there = re.sub(pattern, name, path)
@@ -281,7 +199,7 @@ class Judge:
 
     def dataset(self, place: str, old: np.ndarray, new: np.ndarray) -> Difference:
         """Say how two datasets differ."""
-        if reason := _reason(place, old, new):
+        if reason := reason_for(place, old, new):
             return Difference(place, reason, "allowed")
         for what in ("dtype", "shape"):
             if getattr(old, what) != getattr(new, what):
@@ -403,23 +321,6 @@ def _parent(path: str) -> str:
     return path.rpartition(".")[0]
 
 
-def _any_value_will_do(place: str) -> bool:
-    return any(rule.holds is None and re.search(rule.place, place) for rule in ALLOWED)
-
-
-def _reason(place: str, old: Any, new: Any) -> str | None:
-    """Return why a value may have changed like this."""
-    rules = (rule for rule in ALLOWED if rule.holds and re.search(rule.place, place))
-    return next((rule.reason for rule in rules if rule.holds and rule.holds(old, new)), None)
-
-
-def _pardoned(difference: Difference, command: str) -> Difference:
-    """Return a loss as allowed if it is meant for this command."""
-    reasons = (rule.reason for rule in ALLOWED if rule.allows(difference, command))
-    reason = next(reasons, None)
-    return difference if reason is None else Difference(difference.place, reason, "allowed")
-
-
 def _short(value: Any, width: int = 60) -> str:
     text = repr(value) if isinstance(value, float | list) else str(value)
     text = " ".join(text.split())
@@ -434,6 +335,7 @@ _FILLERS = {"and", "are", "at", "by", "for", "from", "in", "is", "of", "on", "th
 _TIME = re.compile(r"\b\d+\.\d+ (?:CPU )?s\b")
 _PROGRESS = re.compile(r"^\d+/\d+ .*|^\S* ?\d+/\d+ .* left$", re.MULTILINE)
 _VERSION = re.compile(r"\bdock[ -]v?\d+\.\d+\.\d+\S*")
+_INDEX = re.compile(r"\[\d+\]")
 _OPTION = re.compile(r"(?<![\w-])--?[a-z][a-z-]*")
 
 
@@ -522,9 +424,9 @@ def _take_longer(number: str, spare: Counter[str]) -> bool:
     return False
 
 
-def _lost_options(old: str, new: str) -> list[Difference]:
+def _lost_options(place: str, old: str, new: str) -> list[Difference]:
     gone = set(_OPTION.findall(old)) - set(_OPTION.findall(new))
-    return [Difference("stdout", f"option {name}") for name in sorted(gone)]
+    return [Difference(place, f"option {name}") for name in sorted(gone)]
 
 
 def json_lines(text: str) -> list[Any] | None:
@@ -644,8 +546,10 @@ def aggregate(differences: Sequence[Difference]) -> list[str]:
     """Return differences as lines: those that are meant one for each reason, others by place."""
     lines: dict[str, list[str]] = {}
     for difference in differences:
-        place = re.sub(r"\[\d+\]", "[*]", difference.place)
-        key = difference.what if difference.kind == "allowed" else f"{place}: {difference.what}"
+        place = _INDEX.sub("[*]", difference.place)
+        key = f"{place}: {difference.what}"
+        if difference.kind == "allowed":
+            key = _INDEX.sub("[*]", difference.what)
         lines.setdefault(key, []).append(place)
     return [
         key + _times(places, name=not key.startswith(f"{places[0]}: "))

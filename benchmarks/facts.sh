@@ -321,10 +321,10 @@ dock bands fixtures/openmx/si --path QQQ
 dock bands fixtures/openmx/si -o nowhere/band.h5
 dock convert fixtures/unified/si -o fixtures/unified/si
 dock convert fixtures/openmx/si --to abacus --matrices r -o no
-dock convert fixtures/openmx/h2o --to wannier90 --matrices H,DM -o no
+dock convert fixtures/openmx/h2o --to wannier90 --matrices H,DM -o w90
 dock convert fixtures/openmx --shard 3/3 -o no
 dock convert fixtures/openmx/si --set nonsense=1 -o no
-dock convert fixtures/unified/si --to pyscf --matrices H,S -o no
+dock convert fixtures/unified/si --to pyscf --matrices H,S -o arrays
 dock fermi fixtures/unified/si
 dock fermi fixtures/unified/si --mesh 2 2 2 --width 0.1 --temperature 300
 dock dos fixtures/unified/si --mesh 2 2 2 --project colour

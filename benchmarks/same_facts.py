@@ -5,7 +5,7 @@
 Run with each checkout's dock, on the old checkout's fixtures, are the commands and Python blocks of
 the README and the documentation of OLD_CHECKOUT, page by page, and the commands of `facts.sh`,
 group by group. Compared are exit codes, tables, JSON, messages, and every file written: to the last
-bit, in whatever layout and under whatever key; what may differ, and why, stands in `_facts.py`.
+bit, in whatever layout and under whatever key; what may differ, and why, stands in `_allowed.py`.
 What differs between two runs of the old version is no fact; it is looked for where something seems
 lost. Everything runs on one CPU with one thread. The exit code is 1 if something is lost.
 """
@@ -27,7 +27,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from _facts import ALLOWED, RENAMED, RESTATED, Difference, Judge, Outcome, aggregate
+from _allowed import ALLOWED, RENAMED, RESTATED, Difference
+from _facts import Judge, Outcome, aggregate
 
 TIMEOUT = 1800  # seconds for one command, which then ends with 124
 SHOWN = 12  # lines below one command; all of them with --all
