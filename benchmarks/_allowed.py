@@ -89,6 +89,9 @@ RESTATED: tuple[tuple[str, Callable[[re.Match[str]], str], str], ...] = (
 
 RENAMED: tuple[tuple[str, str, str], ...] = (
     (r"\bfermi_energy_eV$", "fermi_level_eV", "one name for the Fermi level"),
+    (r"(?<![\w.])energy_eV$", "energies_relative_eV", "energy_eV is absolute elsewhere"),
+    (r"(?<![\w.])dos$", "dos_1_per_eV", "the unit stands in the key"),
+    (r"(?<![\w.])projections$", "projected_dos", "those of bands are shares of states"),
 )
 """Keys with a new name: regular expression of the old path of keys, replacement, reason. Values
 with a name of their own kind (not 0, true, none) are found under any key, without this table."""

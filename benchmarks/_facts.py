@@ -122,11 +122,14 @@ class Judge:
         """Find the value of a key that is gone or has another value."""
         if path in new and (reason := reason_for(place, value, new[path])):
             return Difference(place, reason, "allowed")
+        named = path
         for pattern, name, reason in RENAMED:
             there = re.sub(pattern, name, path)
             if there != path and self.stays(there, value, new):
                 return Difference(place, f"now {there}: {reason}", "allowed")
-        error = deviation(value, new.get(path))
+            if path not in new and there in new:
+                named = there
+        error = deviation(value, new.get(named))
         if error is not None and error <= self.rounding:
             return Difference(place, f"relative difference {error:.1e}", "rounding")
         if is_prose(value) and is_prose(new.get(path)):

@@ -164,22 +164,22 @@ dock convert fixtures/openmx/mos2 -o mos2 -q
 dock convert fixtures/openmx/o2-spin -o o2 -q
 dock convert fixtures/openmx/o2-nc-soc -o soc -q
 mkdir a b c d e f g h i j k l
-dock fermi fixtures/siesta/graphene --mesh 6 6 1 --json -o a/fermi.json --plot a/fermi.png
-dock fermi fixtures/siesta/graphene --mesh 6 6 1 --smearing gaussian --width 0.1 -o a/gauss.json --overwrite
-dock fermi fixtures/siesta/graphene --mesh 6 6 1 --smearing methfessel-paxton --width 0.1 --order 2 --json -o b/fermi.json
-dock fermi fixtures/siesta/graphene --mesh 6 6 1 --smearing cold --width 0.1 -o c/fermi.json
-dock fermi fixtures/siesta/graphene --mesh 6 6 1 --smearing tetrahedra --json -o d/fermi.json --plot d/fermi.png
-dock fermi mos2 --mesh 3 3 1 --symmetry time-reversal -o e/fermi.json
-dock fermi mos2 --mesh 3 3 1 --symmetry none -o f/fermi.json --json
-dock fermi fixtures/unified/si --mesh 3 3 3 --centring monkhorst-pack -o g/fermi.json --json
-dock fermi fixtures/unified/si --mesh 3 3 3 --centring openmx -o h/fermi.json
-dock fermi fixtures/unified/si --spacing 0.4 --shift 0.5 0 0.5 -o i/fermi.json
-dock fermi fixtures/unified/si --mesh 2 2 2 --temperature 1000 --electrons 7.5 --json -o j/fermi.json
-dock fermi fixtures/unified/si --mesh 2 2 2 --s-threshold 0.01 --symmetry-tolerance 1e-3 -o k/fermi.json
+dock fermi fixtures/siesta/graphene --mesh 6 6 1 --json -o a/fermi_energy.json --plot a/fermi.png
+dock fermi fixtures/siesta/graphene --mesh 6 6 1 --smearing gaussian --width 0.1 -o a/fermi_energy.json --overwrite
+dock fermi fixtures/siesta/graphene --mesh 6 6 1 --smearing methfessel-paxton --width 0.1 --order 2 --json -o b/fermi_energy.json
+dock fermi fixtures/siesta/graphene --mesh 6 6 1 --smearing cold --width 0.1 -o c/fermi_energy.json
+dock fermi fixtures/siesta/graphene --mesh 6 6 1 --smearing tetrahedra --json -o d/fermi_energy.json --plot d/fermi.png
+dock fermi mos2 --mesh 3 3 1 --symmetry time-reversal -o e/fermi_energy.json
+dock fermi mos2 --mesh 3 3 1 --symmetry none -o f/fermi_energy.json --json
+dock fermi fixtures/unified/si --mesh 3 3 3 --centring monkhorst-pack -o g/fermi_energy.json --json
+dock fermi fixtures/unified/si --mesh 3 3 3 --centring openmx -o h/fermi_energy.json
+dock fermi fixtures/unified/si --spacing 0.4 --shift 0.5 0 0.5 -o i/fermi_energy.json
+dock fermi fixtures/unified/si --mesh 2 2 2 --temperature 1000 --electrons 7.5 --json -o j/fermi_energy.json
+dock fermi fixtures/unified/si --mesh 2 2 2 --s-threshold 0.01 --symmetry-tolerance 1e-3 -o k/fermi_energy.json
 dock fermi o2 --json
 dock fermi o2 --electrons 11 --overwrite
 dock fermi soc --mesh 3 1 1 --json
-dock fermi fixtures/pyscf/h2o/h2o.chk -o l/fermi.json
+dock fermi fixtures/pyscf/h2o/h2o.chk -o l/fermi_energy.json
 
 #= dos
 dock convert fixtures/openmx/mos2 -o mos2 -q
