@@ -3,29 +3,26 @@
 Pairs of one kind (species of i, species of j) are worked on eight at a time: every array of the
 inner loops has a last axis of eight lanes, so that the compiler makes vector instructions of them.
 Pairs must therefore come sorted by kind; lanes without a pair are left at stale, finite numbers.
+The inner functions take plain arrays where they are called for every pair: passing the thirty of a
+plan counts references for longer than they work.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from dock.overlap._compiled import inner, kernel, largest
 from dock.overlap._plan import Plan, Raising
 
 LANES = 8
 _SHORTEST = 1e-9  # Å; below this a pair is one atom with itself and has no direction
-Kernel = TypeVar("Kernel", bound=Callable[..., Any])
-# Products may be fused with sums, which costs no accuracy; nothing else is reordered. The inner
-# functions take plain arrays: passing thirty of them counts references for longer than they work.
-_compiled: Callable[[Kernel], Kernel] = numba.njit(nogil=True, cache=True, fastmath={"contract"})
 
 
-@_compiled
+@inner
 def _batch(kinds: NDArray[Any], p: int, end: int) -> int:
     """Return how many pairs from p on have the kind of p, at most one for each lane."""
     count = 1
@@ -34,7 +31,7 @@ def _batch(kinds: NDArray[Any], p: int, end: int) -> int:
     return count
 
 
-@_compiled
+@inner
 def _bonds(
     positions: NDArray[Any], cell: NDArray[Any], i: NDArray[Any], j: NDArray[Any],
     R: NDArray[Any], out: NDArray[Any],
@@ -52,7 +49,7 @@ def _bonds(
             out[x, v] *= scale
 
 
-@_compiled
+@inner
 def _harmonics(
     count: int, lmax: int, bonds: NDArray[Any], up: NDArray[Any], down: NDArray[Any],
     out: NDArray[Any],
@@ -72,7 +69,7 @@ def _harmonics(
             cosine, sine = x * cosine - y * sine, x * sine + y * cosine
 
 
-@_compiled
+@inner
 def _hermite(t: float, w: NDArray[Any]) -> None:
     """Set the six weights of the quintic Hermite polynomial at t in [0, 1]."""
     t3 = t * t * t
@@ -84,7 +81,7 @@ def _hermite(t: float, w: NDArray[Any]) -> None:
     w[5] = 0.5 * t3 * (1 + t * (t - 2))
 
 
-@_compiled
+@inner
 def _hermite_slope(t: float, w: NDArray[Any]) -> None:
     """Set the derivatives of the six weights with respect to t."""
     t2 = t * t
@@ -96,7 +93,7 @@ def _hermite_slope(t: float, w: NDArray[Any]) -> None:
     w[5] = t2 * (1.5 + t * (2.5 * t - 4))
 
 
-@_compiled
+@inner
 def _radial(
     bonds: NDArray[Any], count: int, step: float, nodes: NDArray[Any], out: NDArray[Any],
     slope: bool,
@@ -130,7 +127,7 @@ def _radial(
             out[c, v] = single[c]
 
 
-@_compiled
+@inner
 def _sums(
     start: NDArray[Any], source: NDArray[Any], weight: NDArray[Any], values: NDArray[Any],
     out: NDArray[Any],
@@ -146,7 +143,7 @@ def _sums(
                 target[v] += factor * row[v]
 
 
-@_compiled
+@inner
 def _products(
     start: NDArray[Any], channel: NDArray[Any], factor: NDArray[Any], channels: NDArray[Any],
     factors: NDArray[Any], out: NDArray[Any],
@@ -162,7 +159,7 @@ def _products(
                 target[v] += left[v] * right[v]
 
 
-@_compiled
+@inner
 def _angular(plan: Plan, kind: int, harmonics: NDArray[Any], factors: NDArray[Any]) -> None:
     """Form the angular factors that a kind needs from the harmonics."""
     for g in range(plan.group_start[kind], plan.group_start[kind + 1]):
@@ -171,7 +168,7 @@ def _angular(plan: Plan, kind: int, harmonics: NDArray[Any], factors: NDArray[An
         _sums(start, plan.term_lm, plan.term_weight, harmonics, factors[begin:end])
 
 
-@_compiled
+@inner
 def _combine(
     plan: Plan, kind: int, channels: NDArray[Any], factors: NDArray[Any], block: NDArray[Any]
 ) -> None:
@@ -180,7 +177,7 @@ def _combine(
     _products(start, plan.product_channel, plan.product_factor, channels, factors, block)
 
 
-@_compiled
+@inner
 def _nodes(plan: Plan, kind: int) -> NDArray[Any]:
     """Return the radial table of a kind, (n_nodes, 3, n_channels)."""
     n, rows = plan.n_channels[kind], plan.n_nodes[kind]
@@ -189,7 +186,7 @@ def _nodes(plan: Plan, kind: int) -> NDArray[Any]:
     return table
 
 
-@_compiled
+@kernel
 def fill_blocks(
     plan: Plan, kinds: NDArray[Any], i: NDArray[Any], j: NDArray[Any], R: NDArray[Any],
     first: NDArray[Any], mirror: NDArray[Any], begin: int, end: int, out: NDArray[Any],
@@ -199,9 +196,9 @@ def fill_blocks(
     Block p goes to ``out[first[p]:]`` and, where ``mirror[p]`` ≥ 0, its transpose there.
     """
     bonds, harmonics = np.zeros((4, LANES)), np.zeros((plan.up.size, LANES))
-    channels = np.zeros((plan.n_channels.max(), LANES))
+    channels = np.zeros((largest(plan.n_channels, 0), LANES))
     factors = np.zeros((len(plan.term_start) - 1, LANES))
-    block = np.zeros((plan.n_rows.max() * plan.n_cols.max(), LANES))
+    block = np.zeros((largest(plan.n_rows, 0) * largest(plan.n_cols, 0), LANES))
     p = begin
     while p < end:
         count, kind = _batch(kinds, p, end), kinds[p]
@@ -220,13 +217,13 @@ def fill_blocks(
         p += count
 
 
-@_compiled
+@inner
 def _store(block: NDArray[Any], lane: int, out: NDArray[Any]) -> None:
     for e in range(len(out)):
         out[e] = block[e, lane]
 
 
-@_compiled
+@inner
 def _store_transposed(block: NDArray[Any], lane: int, out: NDArray[Any]) -> None:
     cols, rows = out.shape
     for b in range(cols):
@@ -234,7 +231,7 @@ def _store_transposed(block: NDArray[Any], lane: int, out: NDArray[Any]) -> None
             out[b, a] = block[a * cols + b, lane]
 
 
-@_compiled
+@kernel
 def fill_positions(
     plan: Plan, moved: Plan, raising: Raising, kinds: NDArray[Any], i: NDArray[Any],
     j: NDArray[Any], R: NDArray[Any], first: NDArray[Any], begin: int, end: int, out: NDArray[Any],
@@ -245,10 +242,10 @@ def fill_positions(
     the rest is r_j times the overlap.
     """
     bonds, harmonics = np.zeros((4, LANES)), np.zeros((moved.up.size, LANES))
-    channels = np.zeros((max(plan.n_channels.max(), moved.n_channels.max()), LANES))
+    channels = np.zeros((largest(moved.n_channels, largest(plan.n_channels, 0)), LANES))
     factors = np.zeros((max(len(plan.term_start), len(moved.term_start)) - 1, LANES))
-    block = np.zeros((plan.n_rows.max() * plan.n_cols.max(), LANES))
-    raised = np.zeros((plan.n_rows.max() * moved.n_cols.max(), LANES))
+    block = np.zeros((largest(plan.n_rows, 0) * largest(plan.n_cols, 0), LANES))
+    raised = np.zeros((largest(plan.n_rows, 0) * largest(moved.n_cols, 0), LANES))
     p = begin
     while p < end:
         count, kind = _batch(kinds, p, end), kinds[p]
@@ -279,7 +276,7 @@ def fill_positions(
         p += count
 
 
-@_compiled
+@kernel
 def fill_gradients(
     plan: Plan, kinds: NDArray[Any], i: NDArray[Any], j: NDArray[Any], R: NDArray[Any],
     first: NDArray[Any], begin: int, end: int, out: NDArray[Any],
@@ -290,9 +287,9 @@ def fill_gradients(
     """
     n_lm = plan.up.size
     bonds, harmonics = np.zeros((4, LANES)), np.zeros((n_lm, LANES))
-    channels = np.zeros((plan.n_channels.max(), LANES))
+    channels = np.zeros((largest(plan.n_channels, 0), LANES))
     factors = np.zeros((len(plan.term_start) - 1, LANES))
-    block = np.zeros((plan.n_rows.max() * plan.n_cols.max(), LANES))
+    block = np.zeros((largest(plan.n_rows, 0) * largest(plan.n_cols, 0), LANES))
     slopes, bent, along = np.zeros_like(channels), np.zeros_like(factors), np.zeros_like(block)
     turned = np.zeros_like(harmonics)
     p = begin
@@ -321,7 +318,7 @@ def fill_gradients(
         p += count
 
 
-@_compiled
+@inner
 def _split(
     orders: NDArray[Any], bonds: NDArray[Any], count: int, step: float, channels: NDArray[Any],
     slopes: NDArray[Any],

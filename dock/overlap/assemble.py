@@ -273,9 +273,9 @@ class Integrals:
         bounds = self._slab_bounds(_SLAB_ENTRIES // n_vector)
         if not bounds:
             return
-        largest = max(int(self.layout.starts[b] - self.layout.starts[a]) for a, b in bounds)
+        longest = max(int(self.layout.starts[b] - self.layout.starts[a]) for a, b in bounds)
         ahead = min(max(jobs, 1), len(bounds))
-        buffers = [np.empty((n_vector, largest), dtype=dtype) for _ in range(ahead + 1)]
+        buffers = [np.empty(n_vector * longest, dtype=dtype) for _ in range(ahead + 1)]
         self._kernel(name)  # imports and tables once, before there are threads
         with ThreadPoolExecutor(ahead) as pool:
             waiting: deque[Future[NDArray[Any]]] = deque()
@@ -301,7 +301,9 @@ class Integrals:
         """Compute the pairs begin … end into the front of a buffer; return that part."""
         begin, end = bounds
         starts = self.layout.starts
-        part = buffer[:, : int(starts[end] - starts[begin])]
+        size = int(starts[end] - starts[begin])
+        n_vector = quantity_of(name).n_vector
+        part = buffer[: n_vector * size].reshape(n_vector, size)
         first = starts[begin:end] - starts[begin]
         self._fill(name, slice(begin, end), (first, np.full(end - begin, -1)), part, 1)
         return part
@@ -335,13 +337,17 @@ class Integrals:
                 task.result()
 
     def _by_kind(self, i: NDArray[Any], j: NDArray[Any], *columns: Any) -> tuple[Any, ...]:
-        """Return the kind of each pair before the columns, all sorted by it for the kernels."""
+        """Return the kind of each pair before the columns, all sorted by it for the kernels.
+
+        All are copies: the loops would be compiled once more for views that cannot be written.
+        """
         species = self.basis.species_index.astype(np.int64)
         kind = species[i] * len(self.basis.species) + species[j]
+        columns = (kind, i, j, *columns)
         if len(self.basis.species) == 1:
-            return (kind, i, j, *columns)
+            return tuple(np.array(column) for column in columns)
         order = np.argsort(kind, kind="stable")
-        return tuple(column[order] for column in (kind, i, j, *columns))
+        return tuple(column[order] for column in columns)
 
     def _kernel(self, name: str) -> Callable[..., None]:
         """Return the compiled loop of a quantity, with its plan bound."""

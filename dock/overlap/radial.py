@@ -253,18 +253,21 @@ def transform(functions: Sequence[Function], grid: QGrid) -> NDArray[np.float64]
     """
     from dock.overlap._radial_kernels import bessel_transform
 
-    groups: dict[tuple[int, bytes, float], list[int]] = {}
-    for row, (radial, _, order, _) in enumerate(functions):
-        groups.setdefault((order, radial.r.tobytes(), support(radial)), []).append(row)
+    # Functions of one mesh and range share their Bessel functions.
+    groups: dict[tuple[bytes, float], list[int]] = {}
+    for row, function in enumerate(functions):
+        key = function.radial.r.tobytes(), support(function.radial)
+        groups.setdefault(key, []).append(row)
     result = np.empty((len(functions), grid.n))
-    for (order, _, _), rows in groups.items():
-        r, w = quadrature(functions[rows[0]][0], float(grid.q[-1]))
+    for rows in groups.values():
+        r, w = quadrature(functions[rows[0]].radial, float(grid.q[-1]))
         weighted = np.empty((len(rows), len(r)))
         for place, row in enumerate(rows):
             radial, l, _, power = functions[row]
             weighted[place] = w * interpolate(radial, l, r)[0] * r ** (2 + power)
+        orders = np.array([functions[row].order for row in rows], dtype=np.int64)
         part = np.empty((len(rows), grid.n))
-        bessel_transform(order, r, weighted, grid.q, part)
+        bessel_transform(orders, r, weighted, grid.step, part)
         result[rows] = part
     return result
 

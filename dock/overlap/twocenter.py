@@ -130,19 +130,17 @@ def _channels(l1: int, l2: int) -> range:
 
 
 def _bessel_tables(
-    grid: QGrid, distances: NDArray[np.float64], orders: set[int]
+    grid: QGrid, n_nodes: int, orders: Iterable[int]
 ) -> Mapping[int, NDArray[np.float64]]:
-    """Return, by L, the (3, n_q, n_d) tables of j_L(q d), step · slope, step² · curvature."""
+    """Return, by L, the (3, n_q, n_nodes) tables of j_L(q d), step · slope, step² · curvature."""
     from dock.overlap._radial_kernels import bessel_table
 
-    tables = {}
-    for order in sorted(orders):
-        table = np.empty((3, grid.n, len(distances)))
-        bessel_table(order, grid.q, distances, table[0], table[1], table[2])
-        table[1] *= TABLE_STEP
-        table[2] *= TABLE_STEP**2
-        tables[order] = table
-    return tables
+    wanted = np.array(sorted(set(orders)), dtype=np.int64)
+    tables = np.empty((len(wanted), 3, grid.n, n_nodes))
+    bessel_table(wanted, grid.q, TABLE_STEP, tables)
+    tables[:, 1] *= TABLE_STEP
+    tables[:, 2] *= TABLE_STEP**2
+    return dict(zip(wanted.tolist(), tables, strict=True))
 
 
 def _fill_tables(first: Side, second: Side, grid: QGrid, *, kinetic: bool) -> _Tables:
@@ -153,7 +151,8 @@ def _fill_tables(first: Side, second: Side, grid: QGrid, *, kinetic: bool) -> _T
     n_nodes = np.array([int(np.ceil(r / TABLE_STEP)) + 1 for r in reach], dtype=np.int64)
     distances = TABLE_STEP * np.arange(n_nodes.max())
     pairs = [(l1, l2) for a, b in kinds for l1 in first.ls[a] for l2 in second.ls[b]]
-    bessel = _bessel_tables(grid, distances, {L for pair in pairs for L in _channels(*pair)})
+    orders = (L for pair in pairs for L in _channels(*pair))
+    bessel = _bessel_tables(grid, len(distances), orders)
     weight = grid.step * grid.q**2
     if kinetic:
         weight = weight * KINETIC_FACTOR * grid.q**2

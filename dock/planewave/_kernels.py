@@ -9,6 +9,24 @@ from numpy.typing import NDArray
 
 
 @numba.njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
+def _add_part(
+    values: NDArray[Any],
+    corner: tuple[int, int],
+    shape: tuple[int, int],
+    place: int,
+    entries: NDArray[Any],
+) -> None:
+    """Add the part of `values` from `corner` on to the block that begins at `place`."""
+    (row, column), (n, width) = corner, shape
+    for i in range(n):
+        # Slices that are counted from 0 become vector instructions.
+        source = values[row + i, column : column + width]
+        target = entries[place + i * width : place + (i + 1) * width]
+        for j in range(width):
+            target[j] += source[j]
+
+
+@numba.njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
 def add_blocks(
     values: NDArray[Any],
     rows: NDArray[Any],
@@ -20,14 +38,9 @@ def add_blocks(
     """Add the part of `values` between images a and b to block ``index[a, b]``; −1: to none."""
     for a in range(len(rows)):
         for b in range(len(rows)):
-            pair = index[a, b]
-            if pair < 0:
-                continue
-            place = starts[pair]
-            for i in range(rows[a], rows[a] + counts[a]):
-                for j in range(rows[b], rows[b] + counts[b]):
-                    entries[place] += values[i, j]
-                    place += 1
+            pair, shape = index[a, b], (counts[a], counts[b])
+            if pair >= 0:
+                _add_part(values, (rows[a], rows[b]), shape, starts[pair], entries)
 
 
 @numba.njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
@@ -45,18 +58,12 @@ def add_half(
     """
     for a in range(len(rows)):
         for b in range(a):
-            pair = index[a, b]
-            if pair < 0:
-                continue
-            place = starts[pair]
-            for i in range(rows[a], rows[a] + counts[a]):
-                for j in range(rows[b], rows[b] + counts[b]):
-                    entries[place] += values[i, j]
-                    place += 1
+            pair, shape = index[a, b], (counts[a], counts[b])
+            if pair >= 0:
+                _add_part(values, (rows[a], rows[b]), shape, starts[pair], entries)
         if index[a, a] < 0:
             continue
-        first, n = rows[a], counts[a]
-        place = starts[index[a, a]]
+        first, n, place = rows[a], counts[a], starts[index[a, a]]
         for i in range(n):
             for j in range(n):
                 entries[place] += 0.5 * values[first + max(i, j), first + min(i, j)]

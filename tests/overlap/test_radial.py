@@ -6,7 +6,7 @@ from scipy.special import spherical_jn
 
 from dock.core.basis import Basis, Radial, Shell
 from dock.errors import MissingDataError, UsageError
-from dock.overlap._radial_kernels import bessel_pair, bessel_table
+from dock.overlap._radial_kernels import bessel_table
 from dock.overlap.radial import (
     Function,
     QGrid,
@@ -22,19 +22,33 @@ from dock.overlap.radial import (
 )
 
 
+def bessel(orders, q, d_step, n_d):
+    """Return j_l(q d), d = 0, d_step …, and two derivatives in d: (n_orders, 3, n_q, n_d)."""
+    out = np.empty((len(orders), 3, len(q), n_d))
+    bessel_table(np.array(orders), np.array(q), d_step, out)
+    return out
+
+
 @pytest.mark.parametrize("l", range(14))
 def test_bessel_functions_agree_with_scipy(l):
     x = np.concatenate([[0.0, 1e-8, 1e-3], np.linspace(0.05, 40, 400), [1e3, 2.5e3]])
-    found = np.array([bessel_pair(l, value) for value in x])
-    assert np.allclose(found[:, 0], spherical_jn(l, x), rtol=1e-10, atol=1e-14)
-    assert np.allclose(found[:, 1], spherical_jn(l + 1, x), rtol=1e-10, atol=1e-14)
+    found = bessel([l, l + 1], x, 1.0, 2)[:, 0, :, 1]
+    assert np.allclose(found[0], spherical_jn(l, x), rtol=1e-10, atol=1e-14)
+    assert np.allclose(found[1], spherical_jn(l + 1, x), rtol=1e-10, atol=1e-14)
+
+
+def test_many_orders_at_many_arguments():
+    """Every lane, above and below the arguments from which the recurrence goes upward."""
+    orders, q, d = [0, 3, 6, 13], np.array([1e-9, 0.02, 0.6, 7.0, 60.0]), 0.05 * np.arange(91)
+    found = bessel(orders, q, 0.05, 91)[:, 0]
+    exact = np.array([spherical_jn(l, q[:, None] * d) for l in orders])
+    assert np.allclose(found, exact, rtol=0, atol=1e-13)
 
 
 @pytest.mark.parametrize("l", [0, 1, 2, 3, 7])
 def test_bessel_table_has_the_derivatives(l):
-    q, d = np.array([0.0, 0.7, 3.0]), np.array([0.0, 0.4, 2.5])
-    value, slope, curvature = (np.empty((3, 3)) for _ in range(3))
-    bessel_table(l, q, d, value, slope, curvature)
+    q, d = np.array([0.0, 0.7, 3.0]), np.array([0.0, 0.4, 0.8, 1.2, 1.6, 2.0, 2.4])
+    value, slope, curvature = bessel([l], q, 0.4, 7)[0]
     h = 1e-4
     x = q[:, None] * d
     assert np.allclose(value, spherical_jn(l, x), atol=1e-13)
