@@ -265,18 +265,10 @@ class Format:
 
         Parameters
         ----------
-        path
-            The run's folder or main file.
-        basis
-            Folder with the code's basis files, where the run lacks them; then the shells carry
-            their radial functions.
+        path, basis
+            As in `dock.read`. With a basis the shells carry their radial functions.
         settings
             What only this format's reader understands; see `read_settings`.
-
-        Returns
-        -------
-        Calculation
-            Its matrices are read when they are asked for.
 
         Raises
         ------

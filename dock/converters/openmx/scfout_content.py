@@ -109,10 +109,8 @@ class ScfoutHeader:
 
     Attributes
     ----------
-    version
-        3 (OpenMX 3.9) or 0 (3.8 and older).
-    spin_switch
-        0 non-spin, 1 collinear, 3 non-collinear.
+    version, spin_switch
+        As in `section_counts`.
     n_orbitals
         int32 (N,): orbitals of each atom.
     cells

@@ -265,19 +265,18 @@ def test_damaged_npz(copy_run):
 # ------------------------------------------------------------------------- files of two runs
 
 
-def test_two_namings_in_one_folder(copy_run):
+@pytest.mark.parametrize(
+    ("name", "head", "problem"),
+    [
+        ("hrs1_nao.csr", " --- Ionic Step 1 ---\n", "several files hold the same hamiltonian"),
+        ("data-HR-sparse_SPIN1.csr", "STEP: 0\n", "do not fit the run's spin"),
+    ],
+    ids=["two namings in one folder", "a second spin that the run has not"],
+)
+def test_a_file_of_another_run(copy_run, name, head, problem):
     folder = copy_run("graphene")
-    out = folder / "OUT.ABACUS"
-    (out / "hrs1_nao.csr").write_text(" --- Ionic Step 1 ---\n")
-    with pytest.raises(FormatError, match="several files hold the same hamiltonian"):
-        abacus.read(folder)
-
-
-def test_a_second_spin_that_the_run_has_not(copy_run):
-    folder = copy_run("graphene")
-    out = folder / "OUT.ABACUS"
-    (out / "data-HR-sparse_SPIN1.csr").write_text("STEP: 0\n")
-    with pytest.raises(FormatError, match="do not fit the run's spin"):
+    (folder / "OUT.ABACUS" / name).write_text(head)
+    with pytest.raises(FormatError, match=problem):
         abacus.read(folder)
 
 

@@ -9,6 +9,7 @@ import pytest
 import samples
 from hypothesis import HealthCheck, given, settings, strategies as st
 
+from dock import errors
 from dock.converters.openmx.scfout import (
     Scfout,
     ScfoutFile,
@@ -16,15 +17,6 @@ from dock.converters.openmx.scfout import (
     section_counts,
     split_lines,
     write_scfout,
-)
-from dock.errors import (
-    DockError,
-    FormatError,
-    LayoutError,
-    LossError,
-    MissingDataError,
-    OutputError,
-    UsageError,
 )
 
 plain = samples.beside(__file__, "independent_scfout")
@@ -94,11 +86,11 @@ class TestRead:
 
     def test_sections_that_the_file_lacks(self, tmp_path):
         found = ScfoutFile.open(save(tmp_path, plain.build(version=0)))
-        with pytest.raises(MissingDataError, match=r"3\.8"):
+        with pytest.raises(errors.MissingDataError, match=r"3\.8"):
             found.read("momentum")
-        with pytest.raises(MissingDataError, match="non-collinear"):
+        with pytest.raises(errors.MissingDataError, match="non-collinear"):
             found.read("hamiltonian_imag")
-        with pytest.raises(MissingDataError, match="hamiltonian, overlap"):
+        with pytest.raises(errors.MissingDataError, match="hamiltonian, overlap"):
             found.read("kinetic")
 
     def test_long_lines_and_foreign_letters_survive(self, tmp_path):
@@ -112,13 +104,13 @@ class TestRead:
         path = save(tmp_path, plain.build())
         found = ScfoutFile.open(path)
         path.write_bytes(plain.build(no=(1, 1)))
-        with pytest.raises(FormatError, match="changed"):
+        with pytest.raises(errors.FormatError, match="changed"):
             found.read("overlap")
 
     def test_missing_file_and_folder(self, tmp_path):
-        with pytest.raises(MissingDataError, match="No such file"):
+        with pytest.raises(errors.MissingDataError, match="No such file"):
             ScfoutFile.open(tmp_path / "none.scfout")
-        with pytest.raises(MissingDataError, match="directory"):
+        with pytest.raises(errors.MissingDataError, match="directory"):
             ScfoutFile.open(tmp_path)
 
     @pytest.mark.shared
@@ -162,7 +154,7 @@ class TestRoundTrip:
     def test_version_0_of_a_version_3_file(self, tmp_path):
         source = ScfoutFile.open(save(tmp_path, plain.build(spin=3, orders=2))).load()
         target = tmp_path / "old.scfout"
-        with pytest.raises(LossError, match=r"momentum, density_imag, .*order 1"):
+        with pytest.raises(errors.LossError, match=r"momentum, density_imag, .*order 1"):
             write_scfout(target, source, version=0)
         assert not target.exists()
         write_scfout(target, source, version=0, allow_lossy=True)
@@ -175,7 +167,7 @@ class TestRoundTrip:
         kept = {name: source.matrices[name] for name in ("hamiltonian", "overlap")}
         predicted = replace(source, matrices=kept)
         target = tmp_path / "predicted.scfout"
-        with pytest.raises(MissingDataError, match="position and momentum"):
+        with pytest.raises(errors.MissingDataError, match="position and momentum"):
             write_scfout(target, predicted)
         write_scfout(target, predicted, zero_missing=True)
         found = ScfoutFile.open(target)
@@ -192,11 +184,11 @@ class TestRoundTrip:
 
     def test_refusals(self, tmp_path):
         source = ScfoutFile.open(save(tmp_path, plain.build())).load()
-        with pytest.raises(OutputError, match="exists"):
+        with pytest.raises(errors.OutputError, match="exists"):
             write_scfout(tmp_path / "x.scfout", source)
-        with pytest.raises(UsageError, match="version 2"):
+        with pytest.raises(errors.UsageError, match="version 2"):
             write_scfout(tmp_path / "y.scfout", source, version=2)
-        with pytest.raises(UsageError, match="NUL"):
+        with pytest.raises(errors.UsageError, match="NUL"):
             write_scfout(tmp_path / "y.scfout", replace(source, input_text="a\0b"))
         assert not (tmp_path / "y.scfout").exists()
 
@@ -218,7 +210,7 @@ class TestCutAndDamaged:
         data = plain.build(version=version, spin=spin, orders=orders)
         for at in self.cuts(len(data)):
             path = save(tmp_path, data[:at])
-            with pytest.raises(FormatError, match=rf"(?s)cut|empty.*Found {at} bytes"):
+            with pytest.raises(errors.FormatError, match=rf"(?s)cut|empty.*Found {at} bytes"):
                 ScfoutFile.open(path)
 
     @pytest.mark.shared
@@ -226,13 +218,15 @@ class TestCutAndDamaged:
     def test_real_files_cut(self, shared, tmp_path, name):
         data = real(shared, name).read_bytes()
         for at in self.cuts(len(data)):
-            with pytest.raises(FormatError, match=rf"Expected at least \d+ bytes. Found {at} by"):
+            with pytest.raises(
+                errors.FormatError, match=rf"Expected at least \d+ bytes. Found {at} by"
+            ):
                 ScfoutFile.open(save(tmp_path, data[:at]))
 
     @pytest.mark.parametrize("extra", [1, 256])
     def test_longer_than_it_says(self, tmp_path, extra):
         data = plain.build()
-        with pytest.raises(FormatError, match=f"Expected {len(data)} bytes. Found"):
+        with pytest.raises(errors.FormatError, match=f"Expected {len(data)} bytes. Found"):
             ScfoutFile.open(save(tmp_path, data + bytes(extra)))
 
     @pytest.mark.parametrize("byte", range(28))
@@ -245,7 +239,7 @@ class TestCutAndDamaged:
             tracemalloc.start()
             try:
                 found = ScfoutFile.open(path)
-            except FormatError:
+            except errors.FormatError:
                 found = None
             peak = tracemalloc.get_traced_memory()[1]
             tracemalloc.stop()
@@ -260,7 +254,7 @@ class TestCutAndDamaged:
         data[at : at + len(junk)] = junk
         try:
             ScfoutFile.open(save(tmp_path, data)).load()
-        except DockError:
+        except errors.DockError:
             return
 
     @pytest.mark.parametrize(
@@ -272,14 +266,16 @@ class TestCutAndDamaged:
         ],
     )
     def test_other_files(self, tmp_path, content, found):
-        with pytest.raises(FormatError, match=found):
+        with pytest.raises(errors.FormatError, match=found):
             ScfoutFile.open(save(tmp_path, content))
 
     @pytest.mark.parametrize("version", [1, 2])
     def test_development_versions(self, tmp_path, version):
         data = bytearray(plain.build())
         data[4] = 4 * version
-        with pytest.raises(FormatError, match=rf"version {version} .*development.*OpenMX 3\.9"):
+        with pytest.raises(
+            errors.FormatError, match=rf"version {version} .*development.*OpenMX 3\.9"
+        ):
             ScfoutFile.open(save(tmp_path, data))
 
     @pytest.mark.parametrize("section", list(section_counts(3, 3)))
@@ -289,7 +285,7 @@ class TestCutAndDamaged:
         at = good.offsets[section] + 16
         data[at : at + 16] = np.array([np.nan, np.inf]).tobytes()
         bad = ScfoutFile.open(save(tmp_path, data))
-        with pytest.raises(FormatError, match=rf"section {section} .*Found 2 of"):
+        with pytest.raises(errors.FormatError, match=rf"section {section} .*Found 2 of"):
             bad.read(section)
         others = set(good.sections) - {section}
         assert all(np.isfinite(bad.read(name)).all() for name in others)
@@ -308,7 +304,7 @@ class TestCutAndDamaged:
         data = bytearray(plain.build())
         at = places()[name]
         data[at : at + 8] = np.array([np.nan]).tobytes()
-        with pytest.raises(FormatError, match=problem):
+        with pytest.raises(errors.FormatError, match=problem):
             ScfoutFile.open(save(tmp_path, data))
 
     @pytest.mark.parametrize(
@@ -333,12 +329,12 @@ class TestCutAndDamaged:
         data = bytearray(plain.build())
         at = places()[name]
         data[at : at + 4] = np.array([value], dtype="<i4").tobytes()
-        with pytest.raises(FormatError, match=problem):
+        with pytest.raises(errors.FormatError, match=problem):
             ScfoutFile.open(save(tmp_path, data))
 
     def test_first_neighbour_is_another_atom(self, tmp_path):
         pairs = [(1, 2, 0), (1, 1, 0), (2, 2, 0), (2, 1, 0)]
-        with pytest.raises(FormatError, match="first neighbour of atom 1 is atom 2"):
+        with pytest.raises(errors.FormatError, match="first neighbour of atom 1 is atom 2"):
             ScfoutFile.open(save(tmp_path, plain.build(pairs=pairs)))
 
     @pytest.mark.parametrize(
@@ -350,7 +346,7 @@ class TestCutAndDamaged:
         ],
     )
     def test_wrong_pair_lists(self, tmp_path, pairs, problem):
-        with pytest.raises(FormatError, match=problem):
+        with pytest.raises(errors.FormatError, match=problem):
             ScfoutFile.open(save(tmp_path, plain.build(pairs=pairs)))
 
     def test_lattice_contradictions(self, tmp_path):
@@ -359,7 +355,7 @@ class TestCutAndDamaged:
             at = places()[name]
             value = np.frombuffer(data, "<f8", 1, at) + 1e-3
             data[at : at + 8] = value.tobytes()
-            with pytest.raises(FormatError, match=r"translations|reciprocal"):
+            with pytest.raises(errors.FormatError, match=r"translations|reciprocal"):
                 ScfoutFile.open(save(tmp_path, data))
 
     def test_matrices_in_memory_are_checked(self, tmp_path):
@@ -370,9 +366,9 @@ class TestCutAndDamaged:
             "density": np.full_like(source.matrices["density"], np.nan),
         }
         for name, values in wrong.items():
-            with pytest.raises(LayoutError, match=name):
+            with pytest.raises(errors.LayoutError, match=name):
                 replace(source, matrices={**source.matrices, name: values})
-        with pytest.raises(LayoutError, match="overlap"):
+        with pytest.raises(errors.LayoutError, match="overlap"):
             replace(source, matrices={"hamiltonian": source.matrices["hamiltonian"]})
         with pytest.raises(ValueError, match="read-only"):
             source.matrices["overlap"][0, 0] = 1.0

@@ -11,6 +11,7 @@ import pytest
 import samples
 from hypothesis import given, settings, strategies as st
 
+from dock import errors
 from dock.converters import qe
 from dock.converters.deeph.poscar import read_poscar
 from dock.converters.format import ReadOptions
@@ -20,15 +21,6 @@ from dock.converters.qe.data_file_schema import SCHEMA, PlaneWaveRun, find_save
 from dock.converters.qe.density import density_from_grid, g_sphere, natural_grid
 from dock.converters.qe.folder import BANDS_FILE, RUN_FILE
 from dock.core.spin import Spin
-from dock.errors import (
-    DockError,
-    FormatError,
-    LayoutError,
-    LossError,
-    MissingDataError,
-    OutputError,
-    UsageError,
-)
 
 validation = samples.beside(__file__, "validation")
 
@@ -124,14 +116,14 @@ def test_cutoff_comes_from_the_file_or_the_user(bundled, tmp_path):
     with h5py.File(tmp_path / "u" / GRID_FILE, "r+") as file:
         for key in ("ecutrho_hartree", "alat_bohr", "gamma_only", "cell_angstrom"):
             del file.attrs[key]
-    with pytest.raises(MissingDataError, match="cut-off"):
+    with pytest.raises(errors.MissingDataError, match="cut-off"):
         qe.to_save(tmp_path / "u", tmp_path / "b.save")
     qe.to_save(tmp_path / "u", tmp_path / "c.save", ecutrho_hartree=80.0)
     again, original = read_density(tmp_path / "c.save" / DAT), read_density(save)
     assert np.array_equal(again.miller, original.miller)
-    with pytest.raises(OutputError, match="exists already"):
+    with pytest.raises(errors.OutputError, match="exists already"):
         qe.to_save(tmp_path / "u", tmp_path / "c.save", ecutrho_hartree=80.0)
-    with pytest.raises(UsageError, match="dat and hdf5"):
+    with pytest.raises(errors.UsageError, match="dat and hdf5"):
         qe.to_save(tmp_path / "u", tmp_path / "d.save", kinds=("cube",))
 
 
@@ -145,11 +137,11 @@ def test_what_pw_would_repair_in_silence_is_refused(bundled, tmp_path):
         folder = tmp_path / message
         folder.mkdir()
         qe.write_grid(folder / GRID_FILE, GridDensity(grid.cell, values, grid.facts))
-        with pytest.raises(LossError, match=message):
+        with pytest.raises(errors.LossError, match=message):
             qe.to_save(folder, tmp_path / "x.save", like=save)
     other = bundled / "qe/si/si.save"
     qe.to_folder(save, tmp_path / "u")
-    with pytest.raises(FormatError, match="different cells"):
+    with pytest.raises(errors.FormatError, match="different cells"):
         qe.from_grid(qe.read_grid(tmp_path / "u"), qe.read_run(other))
     assert not (tmp_path / "x.save").exists()
 
@@ -167,7 +159,7 @@ def test_finer_and_coarser_grids(bundled):
     fine = density.grid((48, 45, 40))
     again = density_from_grid(fine, density.reciprocal, density.miller, gamma_only=False)
     assert np.abs(again.values - density.values).max() < 1e-15
-    with pytest.raises(LayoutError, match="at least"):
+    with pytest.raises(errors.LayoutError, match="at least"):
         density.grid((16, 16, 16))
     shape = natural_grid(density.miller)
     assert np.all(np.array(shape) >= 2 * np.abs(density.miller).max(axis=0) + 1)
@@ -188,7 +180,7 @@ def test_half_sphere_is_real_and_complete(shared):
 def test_matrices_are_not_promised(bundled):
     main = qe.FORMAT.detect(bundled / "qe/si")
     assert main == bundled / "qe/si/si.save"
-    with pytest.raises(MissingDataError, match="plane waves"):
+    with pytest.raises(errors.MissingDataError, match="plane waves"):
         qe.FORMAT.read(main, ReadOptions())
     assert find_save(bundled / "qe") is None
     assert find_save(bundled / "openmx/si") is None
@@ -224,7 +216,7 @@ def test_damaged_xml(save, old, new, message):
     text = output + tail
     assert old in text
     path.write_text(head + text.replace(old, new, 1))
-    with pytest.raises(FormatError, match=message):
+    with pytest.raises(errors.FormatError, match=message):
         qe.read_run(save)
 
 
@@ -233,10 +225,10 @@ def test_cut_xml(save):
     data = path.read_bytes()
     for end in np.linspace(0, len(data) - 20, 30).astype(int):
         path.write_bytes(data[:end])
-        with pytest.raises(FormatError):
+        with pytest.raises(errors.FormatError):
             qe.read_run(save)
     path.unlink()
-    with pytest.raises(MissingDataError, match="schema"):
+    with pytest.raises(errors.MissingDataError, match="schema"):
         qe.read_run(save)
 
 
@@ -248,7 +240,7 @@ def test_cut_and_flipped_densities(save, tmp_path, rng, kind):
     data = path.read_bytes()
     for end in np.linspace(0, len(data) - 1, 30).astype(int):
         path.write_bytes(data[:end])
-        with pytest.raises(FormatError):
+        with pytest.raises(errors.FormatError):
             read_density(path)
     places = np.concatenate([np.arange(0, 120, 3), rng.integers(0, len(data), 40)])
     for place in places:
@@ -257,17 +249,17 @@ def test_cut_and_flipped_densities(save, tmp_path, rng, kind):
         path.write_bytes(bytes(broken))
         try:
             found = read_density(path)
-        except DockError:
+        except errors.DockError:
             continue
         assert found.values.shape == density.values.shape
 
 
 def test_missing_densities(tmp_path, save):
-    with pytest.raises(MissingDataError, match="charge density"):
+    with pytest.raises(errors.MissingDataError, match="charge density"):
         read_density(tmp_path)
-    with pytest.raises(MissingDataError, match=HDF5):
+    with pytest.raises(errors.MissingDataError, match=HDF5):
         read_density(save / HDF5)
-    with pytest.raises(MissingDataError, match=GRID_FILE):
+    with pytest.raises(errors.MissingDataError, match=GRID_FILE):
         qe.read_grid(tmp_path)
 
 
@@ -284,7 +276,7 @@ def test_damaged_grid_files(save, tmp_path, change, message):
     qe.to_folder(save, tmp_path / "u")
     with h5py.File(tmp_path / "u" / GRID_FILE, "r+") as file:
         change(file)
-    with pytest.raises(FormatError, match=message):
+    with pytest.raises(errors.FormatError, match=message):
         qe.read_grid(tmp_path / "u")
 
 
@@ -296,7 +288,7 @@ def test_run_without_density(save, tmp_path):
 def test_wrong_shapes_of_a_run(bundled):
     run = qe.read_run(bundled / "qe/si")
     values = {name: getattr(run, name) for name in run.__dataclass_fields__}
-    with pytest.raises(LayoutError, match="k_weights"):
+    with pytest.raises(errors.LayoutError, match="k_weights"):
         PlaneWaveRun(**values | {"k_weights": run.k_weights[:3]})
 
 
