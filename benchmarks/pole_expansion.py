@@ -14,7 +14,6 @@ import time
 
 import numpy as np
 from _measure import machine
-from dock.post.poles import PoleSolver
 
 from dock.core.basis import Basis
 from dock.core.calculation import Calculation
