@@ -81,7 +81,7 @@ def infer(
         if structures:
             raise UsageError("infer.toml names the structures itself: data.inputs_dir.")
         options = read_infer(model)
-        inputs, output = _paths(options, model.resolve().parent)
+        inputs, output = _paths(options)
     else:
         if not structures:
             raise UsageError("give at least one structure behind the model.")
@@ -117,11 +117,10 @@ def _options(
     )
 
 
-def _paths(options: InferOptions, base: Path) -> tuple[list[Path], Path | None]:
-    """Return inputs and output of ``infer.toml``, which count from its folder."""
+def _paths(options: InferOptions) -> tuple[list[Path], Path | None]:
+    """Return inputs and output of ``infer.toml``."""
     to_output = options.process.infer.output_into != "to_input" and options.data.outputs_dir
-    out = base / options.data.outputs_dir if to_output else None
-    return [base / options.data.inputs_dir], out
+    return [Path(options.data.inputs_dir)], Path(options.data.outputs_dir) if to_output else None
 
 
 def _run(

@@ -24,7 +24,7 @@ def data(tmp_path, rng):
     for number in range(8):
         structure = molecule(rng, labels=["C", "C", "H", "C"], n_atoms=4)
         structure = structure.relabel(["C", "C1", "H", "C1"])
-        calc = calculation(structure, shells=SHELLS)
+        calc = calculation(structure, shells=SHELLS, cutoff=9.0)  # one shape, one program
         place = tmp_path / "set" / f"m{number}"
         dock.write(calc, place, options=WriteOptions(allow_lossy=True))
     return tmp_path / "set"

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from dock.errors import FormatError
 from dock.models.options.schema import build, key, read_toml
-from dock.models.options.train import require_device
+from dock.models.options.train import absolute, require_device
 
 __all__ = ["InferOptions", "read_infer"]
 
@@ -111,4 +112,16 @@ def read_infer(path: str | Path) -> InferOptions:
             raise FormatError(path, "a key is missing", where=name, fix="Add it.")
     if options.process.infer.output_into == "to_output" and not options.data.outputs_dir:
         raise FormatError(path, "a key is missing", where="data.outputs_dir", fix="Add it.")
-    return options
+    base = path.resolve().parent
+    data = dataclasses.replace(
+        options.data,
+        inputs_dir=absolute(base, options.data.inputs_dir),
+        outputs_dir=absolute(base, options.data.outputs_dir),
+        basis=absolute(base, options.data.basis),
+    )
+    model = dataclasses.replace(
+        options.model,
+        model_dir=absolute(base, options.model.model_dir),
+        ensemble=tuple(absolute(base, name) for name in options.model.ensemble),
+    )
+    return dataclasses.replace(options, data=data, model=model)

@@ -330,10 +330,10 @@ def read_train(path: str | Path) -> TrainOptions:
     base = path.resolve().parent
     train = options.process.train
     loader = dataclasses.replace(
-        train.dataloader, dataset_split_json=_absolute(base, train.dataloader.dataset_split_json)
+        train.dataloader, dataset_split_json=absolute(base, train.dataloader.dataset_split_json)
     )
     continued = dataclasses.replace(
-        train.continued, previous_output_dir=_absolute(base, train.continued.previous_output_dir)
+        train.continued, previous_output_dir=absolute(base, train.continued.previous_output_dir)
     )
     if continued.enable and not continued.previous_output_dir:
         raise FormatError(
@@ -344,8 +344,8 @@ def read_train(path: str | Path) -> TrainOptions:
         )
     paths = dataclasses.replace(
         options.data,
-        inputs_dir=_absolute(base, options.data.inputs_dir),
-        outputs_dir=_absolute(base, options.data.outputs_dir),
+        inputs_dir=absolute(base, options.data.inputs_dir),
+        outputs_dir=absolute(base, options.data.outputs_dir),
     )
     process = Process(dataclasses.replace(train, dataloader=loader, continued=continued))
     return dataclasses.replace(options, data=paths, process=process)
@@ -394,5 +394,6 @@ def require_device(text: str, path: Path) -> None:
         ) from error
 
 
-def _absolute(base: Path, text: str) -> str:
+def absolute(base: Path, text: str) -> str:
+    """Return a path that counts from a folder; empty stays empty."""
     return os.path.normpath(base / text) if text else ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import replace
 
 import numpy as np
@@ -88,6 +89,13 @@ class Case:
         return self.layout.matrix(node.astype(float), edge.astype(float), graph)
 
 
+@functools.cache
+def case_of(kind, dtype):
+    """The network of a kind; tests that change nothing of it share its compiled program."""
+    spin, reversal = KINDS[kind]
+    return Case(spin, dtype, reversal=reversal)
+
+
 KINDS = {
     "plain": (Spin.NONE, False),
     "collinear": (Spin.COLLINEAR, False),
@@ -98,8 +106,7 @@ KINDS = {
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_equivariant_under_reflections_and_rotations(kind, dtype):
-    spin, reversal = KINDS[kind]
-    case = Case(spin, dtype, reversal=reversal)
+    case = case_of(kind, dtype)
     first = case.matrix(case.graph)
     largest = np.abs(first.entries).max()
     limit = 1e-10 if dtype is np.float64 else 2e-6
@@ -141,7 +148,7 @@ def test_moments_turn_as_axial_vectors(rng):
 
 
 def test_partners_are_adjoints_bit_by_bit(dtype):
-    case = Case(Spin.NONE, dtype)
+    case = case_of("plain", dtype)
     node, edge = case.predict(case.graph)
     assert np.array_equal(node, node.swapaxes(-1, -2))
     assert np.array_equal(edge[case.graph.reverse], edge.swapaxes(-1, -2))
@@ -153,7 +160,7 @@ def test_partners_are_adjoints_bit_by_bit(dtype):
 
 def test_order_of_atoms_and_choice_of_cell_do_not_matter():
     with jax.enable_x64(True):
-        case = Case(Spin.NONE, np.float64)
+        case = case_of("plain", np.float64)
         first = case.matrix(case.graph)
         order = [2, 0, 3, 1]
         expected = first.permute_atoms(order)
@@ -167,7 +174,7 @@ def test_order_of_atoms_and_choice_of_cell_do_not_matter():
 def test_padding_changes_nothing():
     """Edges with mask 0 between padding atoms leave the others as they are."""
     with jax.enable_x64(True):
-        case = Case(Spin.NONE, np.float64)
+        case = case_of("plain", np.float64)
         node, edge = case.predict(case.graph)
         graph, n = case.graph, case.graph.n_atoms
         more = 3
@@ -191,9 +198,10 @@ def test_large_blocks_take_the_other_way_to_the_same_numbers(rng):
     assert layout.n_block > 400
     with jax.enable_x64(True):
         parts = rng.normal(size=(5, layout.n_block))
-        np.testing.assert_allclose(uncouple(layout, parts), layout.uncouple(parts), atol=1e-12)
+        blocks = jax.jit(lambda x: uncouple(layout, x))
+        np.testing.assert_allclose(blocks(parts), layout.uncouple(parts), atol=1e-12)
         weights = rng.normal(size=(5, 1, 21, 21))
-        gradient = jax.grad(lambda x: (uncouple(layout, x) * weights).sum())(parts)
+        gradient = jax.jit(jax.grad(lambda x: (blocks(x) * weights).sum()))(parts)
         np.testing.assert_allclose(gradient, layout.couple(weights), atol=1e-12)
 
 
@@ -214,7 +222,7 @@ def test_gradients_on_the_poles_of_the_frame(lmax, rng):
             frames = frame_matrices(v, lmax)
             return (to_lab(frames, to_frame(frames, features) * factor[:, None]) * weights).sum()
 
-        found = np.asarray(jax.grad(value)(vectors))
+        found = np.asarray(jax.jit(jax.grad(value))(vectors))
         assert np.isfinite(found).all()
         numbers = np.zeros_like(vectors)
         for place in np.ndindex(vectors.shape):
@@ -244,7 +252,8 @@ def test_blocks_fade_late_and_messages_early():
         lengths = np.array([1.0, 3.0, 3.9, 4.0, 4.5])
         vector = np.stack([0 * lengths, 0 * lengths, lengths], axis=1)
         kind = np.zeros(5, dtype=np.int64)
-        found = edge_geometry(params, config, Edges(kind, kind, kind, vector, np.ones(5)))
+        geometry = jax.jit(lambda params, edges: edge_geometry(params, config, edges))
+        found = geometry(params, Edges(kind, kind, kind, vector, np.ones(5)))
         early, late = np.asarray(found.envelope), np.asarray(found.block_envelope)
         assert early[0] < 0.9
         assert late[0] == pytest.approx(1.0, abs=1e-6)
@@ -254,8 +263,9 @@ def test_blocks_fade_late_and_messages_early():
         assert not late[3:].any()
         for power in (2, 12):
             value = jax.jit(lambda r, power=power: envelope(r[None], np.array([4.0]), power)[0])
-            assert abs(jax.grad(value)(4.0 - 1e-7)) < 1e-9
-            assert abs(jax.grad(jax.grad(value))(4.0 - 1e-7)) < 1e-4
+            slope = jax.jit(jax.grad(value))
+            assert abs(slope(4.0 - 1e-7)) < 1e-9
+            assert abs(jax.jit(jax.grad(slope))(4.0 - 1e-7)) < 1e-4
 
 
 class TestConfig:

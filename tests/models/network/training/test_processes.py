@@ -7,13 +7,12 @@ import os
 import random
 import signal
 import socket
-import subprocess
-import sys
 import time
 
 import numpy as np
 import pytest
 from datasets import log_of, make_set, small_toml
+from processes import Nursery
 
 from dock.models.modelfile import flatten, read_model
 
@@ -22,25 +21,21 @@ pytest.importorskip("jax")
 KILLS = 10
 
 
-def command(toml):
-    return [sys.executable, "-B", "-m", "dock", "train", str(toml), "-q"]
-
-
-def finish(toml):
-    done = subprocess.run(command(toml), capture_output=True, check=False, text=True)
-    assert done.returncode == 0, done.stderr
-    return toml.parent / "run"
+@pytest.fixture(scope="module")
+def nursery():
+    with Nursery() as started:
+        yield started
 
 
 def step_of(folder):
-    """Return the last step that the log has."""
+    """Return how many lines the log has."""
     path = folder / "log.jsonl"
     text = path.read_text() if path.is_file() else ""
     return text.count("\n")
 
 
 @pytest.mark.slow
-def test_killed_ten_times(tmp_path):
+def test_killed_ten_times(tmp_path, nursery):
     """SIGKILL at random moments, one process after another: the curve is that of a quiet run."""
     make_set(tmp_path / "set", cutoff=9.0)
     changes = {
@@ -49,26 +44,26 @@ def test_killed_ten_times(tmp_path):
         "data.model_save.latest_interval": 2,
     }
     (tmp_path / "quiet").mkdir()
-    quiet = finish(small_toml(tmp_path / "quiet" / "t.toml", tmp_path / "set", **changes))
+    toml = small_toml(tmp_path / "quiet" / "t.toml", tmp_path / "set", **changes)
+    nursery.run("train", toml, "-q")
+    quiet, found = tmp_path / "quiet" / "run", tmp_path / "run"
     toml = small_toml(tmp_path / "t.toml", tmp_path / "set", **changes)
     chance = random.Random(7)
     seen = []
     for number in range(KILLS):
-        process = subprocess.Popen(
-            command(toml), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
-        goal = step_of(tmp_path / "run") + 1 + number % 3
+        goal = step_of(found) + 1 + number % 3
+        process = nursery.start("train", toml, "-q")
         end = time.monotonic() + 120
-        while process.poll() is None and step_of(tmp_path / "run") < goal:
+        while step_of(found) < goal:
             assert time.monotonic() < end
             time.sleep(0.005)
         time.sleep(chance.uniform(0.0, 0.05))
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        seen.append(step_of(tmp_path / "run"))
-        assert process.returncode == -signal.SIGKILL, seen
+        os.kill(process, signal.SIGKILL)
+        code, said = nursery.wait(process)
+        seen.append(step_of(found))
+        assert code == -signal.SIGKILL, (seen, said)
     assert seen == sorted(seen)
-    found = finish(toml)
+    nursery.run("train", toml, "-q")
     assert log_of(found) == log_of(quiet)
     for name in ("best.h5", "latest.h5"):
         one, two = (flatten(read_model(x / "model" / name).network.arrays) for x in (found, quiet))
@@ -77,7 +72,7 @@ def test_killed_ten_times(tmp_path):
 
 
 @pytest.mark.slow
-def test_several_devices(tmp_path):
+def test_several_devices(tmp_path, nursery):
     """Uneven molecules on one, two and three devices: the same curve to rounding."""
     make_set(tmp_path / "set", (2, 3, 4, 2, 3, 4, 2, 3, 2, 3), cutoff=9.0)
     logs = {}
@@ -92,7 +87,8 @@ def test_several_devices(tmp_path):
             "process.train.multi_way_jit_num": 1,
             "process.train.dataloader.batch_size": 4,
         }
-        logs[count] = log_of(finish(small_toml(folder / "t.toml", tmp_path / "set", **changes)))
+        nursery.run("train", small_toml(folder / "t.toml", tmp_path / "set", **changes), "-q")
+        logs[count] = log_of(folder / "run")
     assert len(logs[1]) == 2
     for one, many in zip(logs[1], logs[3], strict=True):
         for name in ("train_loss", "validation_mae"):
@@ -101,48 +97,39 @@ def test_several_devices(tmp_path):
 
 
 @pytest.mark.slow
-def test_several_hosts(tmp_path):
+def test_several_hosts(tmp_path, nursery):
     """Two processes that find each other by variables share each batch; one writes the files."""
     make_set(tmp_path / "set", cutoff=9.0)
     changes = {"process.train.max_epoch": 2, "process.train.dataloader.test_size": 2}
     (tmp_path / "one").mkdir()
-    one = finish(small_toml(tmp_path / "one" / "t.toml", tmp_path / "set", **changes))
+    nursery.run("train", small_toml(tmp_path / "one" / "t.toml", tmp_path / "set", **changes), "-q")
     changes["system.multi_host"] = True
     toml = small_toml(tmp_path / "t.toml", tmp_path / "set", **changes)
     with socket.socket() as free:
         free.bind(("localhost", 0))
         address = f"localhost:{free.getsockname()[1]}"
-    known = os.environ | {"JAX_COORDINATOR_ADDRESS": address, "JAX_NUM_PROCESSES": "2"}
-    processes = [
-        subprocess.Popen(
-            command(toml), env=known | {"JAX_PROCESS_ID": str(rank)}, stderr=subprocess.PIPE
-        )
-        for rank in (0, 1)
-    ]
+    known = {"JAX_COORDINATOR_ADDRESS": address, "JAX_NUM_PROCESSES": "2"}
+    processes = [nursery.start("train", toml, **known, JAX_PROCESS_ID=str(rank)) for rank in (0, 1)]
     for process in processes:
-        _, said = process.communicate(timeout=250)
-        assert process.returncode == 0, said
-    for first, second in zip(log_of(one), log_of(tmp_path / "run"), strict=True):
+        code, said = nursery.wait(process)
+        assert code == 0, said
+    one, two = tmp_path / "one" / "run", tmp_path / "run"
+    for first, second in zip(log_of(one), log_of(two), strict=True):
         assert second["train_loss"] == pytest.approx(first["train_loss"], rel=1e-4)
         assert second["validation_mae"] == pytest.approx(first["validation_mae"], rel=1e-4)
-    results = [json.loads((x / "result.json").read_text()) for x in (one, tmp_path / "run")]
+    results = [json.loads((x / "result.json").read_text()) for x in (one, two)]
     assert results[1]["test_mae"] == pytest.approx(results[0]["test_mae"], rel=1e-4)
 
 
-def test_hosts_that_cannot_be_found(tmp_path):
+def test_hosts_that_cannot_be_found(tmp_path, nursery):
     make_set(tmp_path / "set", (2,) * 5)
     toml = small_toml(tmp_path / "t.toml", tmp_path / "set", **{"system.multi_host": True})
-    known = {name: value for name, value in os.environ.items() if not name.startswith("SLURM")}
-    done = subprocess.run(
-        command(toml),
-        env=known | {"JAX_COORDINATOR_ADDRESS": "localhost:1"},
-        capture_output=True,
-        check=False,
-        text=True,
+    code, said = nursery.wait(
+        nursery.start("train", toml, "-q", JAX_COORDINATOR_ADDRESS="localhost:1")
     )
-    assert done.returncode == 2
-    assert "Traceback" not in done.stderr
-    assert "JAX_NUM_PROCESSES" in done.stderr
+    assert code == 2
+    assert "Traceback" not in said
+    assert "JAX_NUM_PROCESSES" in said
 
 
 def test_the_flag_of_virtual_devices(monkeypatch):
