@@ -219,7 +219,7 @@ def test_a_basis_for_something_else_is_doubted(run, gaussians):
 def test_orbitals_beyond_the_cut_off_are_pointed_out(bundled, gaussians):
     """Steep functions in a run of 14 Ry: nonsense with a cut-off, sense without."""
     folder = bundled / "qe" / "ge_soc"
-    steep = gaussians(("Ge",) * 2, {"Ge": [(0.07, 1.8, 6), (0.07, 1.8, 6), (0.1, 1.9, 3)]}, 9.0)
+    steep = gaussians(("Ge",) * 2, {"Ge": [(0.07, 1.8, 6), (0.07, 1.8, 6), (0.1, 1.9, 3)]}, 7.0)
     quality = project(folder, steep, Request("density")).quality
     assert any("cutoff=none" in doubt for doubt in quality.doubts)
     assert (

@@ -20,7 +20,7 @@ from dock.states.stream import levels
 from dock.units import QE
 
 pytestmark = pytest.mark.shared
-IRON = [(0.12, 1.9, 7), (0.12, 1.9, 7), (0.15, 2.0, 6), (0.3, 2.5, 2)]
+IRON = [(0.12, 1.9, 7), (0.12, 1.9, 7), (0.15, 2.0, 6), (0.3, 2.5, 1)]
 
 
 @pytest.fixture
@@ -78,7 +78,7 @@ def test_potential_of_the_density_is_that_of_pw2bgw(silicon):
 def test_iron_reaches_the_levels_of_plane_waves(shared, gaussians, name):
     """LSDA and non-collinear iron in a basis that converges, against the XML's levels."""
     run = read_run(shared / f"fixtures/qe/{name}")
-    basis = gaussians(run.structure.labels, {"Fe": IRON}, 7.0)
+    basis = gaussians(run.structure.labels, {"Fe": IRON}, 5.5)
     request = Request("density", shared / "public/qe/pseudo")
     quality = project(shared / f"fixtures/qe/{name}", basis, request).quality
     assert quality.occupied_rms < 6e-3
@@ -88,7 +88,7 @@ def test_iron_reaches_the_levels_of_plane_waves(shared, gaussians, name):
 def test_without_cut_off_the_levels_lie_above(shared, gaussians):
     """The variational principle, with nothing left out of the orbitals."""
     run = read_run(shared / "fixtures/qe/fe")
-    basis = gaussians(run.structure.labels, {"Fe": IRON}, 7.0)
+    basis = gaussians(run.structure.labels, {"Fe": IRON}, 5.5)
     request = Request("density", shared / "public/qe/pseudo", cutoff_rydberg=0.0)
     quality = project(shared / "fixtures/qe/fe", basis, request).quality
     assert quality.occupied_min > 0
@@ -102,7 +102,7 @@ def test_spillage_falls_with_the_basis(shared, gaussians):
     found = []
     for count in (2, 5):
         series = {"Si": [(0.08, 2.0, count), (0.08, 2.0, count), (0.1, 2.2, 3)]}
-        basis = gaussians(run.structure.labels, series, 9.0)
+        basis = gaussians(run.structure.labels, series, 7.0)
         request = Request("density", shared / "public/qe/pseudo", quality="wavefunctions")
         found.append(project(place, basis, request).quality.occupied_spillage)
     assert 0 < found[1] < 1e-3 < found[0]
