@@ -1,0 +1,150 @@
+"""Predictions of any model behind the protocol: what is read, how often, and what is written."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections import Counter
+
+import numpy as np
+import pytest
+from datasets import calculation, molecule
+
+import dock
+from dock import overlap_folder as overlaps
+from dock.converters.deeph import folder as unified
+from dock.core.spin import Spin
+from dock.errors import UsageError
+from dock.models import Model, predict as module
+from dock.models.backend import Scope
+from dock.models.graph import build_graph
+from dock.models.predict import PredictionJob, find_targets, predict
+from dock.models.targets import TargetLayout
+
+LAYOUT = TargetLayout(("C", "H"), ((0, 1), (0,)), Spin.NONE)
+
+
+class Zero:
+    """A model of nothing, in nobody's file: blocks are zero, but for moments on the diagonal."""
+
+    def __init__(self, layout=LAYOUT, **facts):
+        self.scope = Scope(layout, **facts)
+
+    def predict(self, structure, overlap, moments=None):
+        layout = self.scope.layout
+        graph = build_graph(structure, overlap.basis, overlap.pairs, layout.species)
+        side = (layout.n_channels, layout.n_common, layout.n_common)
+        node = np.zeros((graph.n_atoms, *side))
+        if moments is not None:
+            node += np.asarray(moments)[:, 2, None, None, None] * np.eye(layout.n_common)
+        return layout.matrix(node, np.zeros((graph.n_edges, *side)), graph)
+
+    def describe(self):
+        return {"backend": "zero"}
+
+
+@pytest.fixture
+def reads(monkeypatch):
+    """How often each file of a structure is read."""
+    counts = Counter()
+
+    def counted(plain):
+        def read(path, *others, **options):
+            counts[str(path)] += 1
+            return plain(path, *others, **options)
+
+        return read
+
+    for place, names in (
+        (unified, ("read_poscar", "read_info", "read_matrix")),
+        (module, ("read_info", "read_pairs")),
+        (overlaps, ("read_structure", "read_basis_folder")),
+    ):
+        for name in names:
+            monkeypatch.setattr(place, name, counted(getattr(place, name)))
+    return counts
+
+
+@pytest.fixture
+def source(tmp_path, rng):
+    """A unified folder with an overlap alone."""
+    calc = calculation(molecule(rng, 3))
+    bare = dock.Calculation(calc.structure, calc.basis, Spin.NONE, {"overlap": calc.overlap})
+    dock.write(bare, tmp_path / "source")
+    return tmp_path / "source"
+
+
+def done(report):
+    assert [outcome.status for outcome in report.outcomes] == ["done"], report
+    return report.outcomes[0]
+
+
+def test_it_is_a_model():
+    assert isinstance(Zero(), Model)
+
+
+def test_a_folder_is_read_once(source, tmp_path, reads):
+    done(predict([Zero()], find_targets([source], tmp_path / "out")))
+    names = ("POSCAR", "info.json", "overlap.h5")
+    assert reads == {str(source / name): 1 for name in names}
+    made = dock.read(tmp_path / "out")
+    assert len(made.hamiltonian.pairs) == len(dock.read(source).overlap.pairs)
+    assert not made.hamiltonian.entries.any()
+
+
+def test_moments_are_given_to_models_that_take_them(source):
+    (source / "moments.json").write_text(json.dumps([[0, 0, 1], [0, 0, 2], [0, 0, 3]]))
+    done(predict([Zero(takes_moments=True)], find_targets([source])))
+    onsite = [dock.read(source).hamiltonian.block([0, 0, 0], i, i)[0, 0] for i in range(3)]
+    assert onsite == [1, 2, 3]
+
+
+def test_without_a_fingerprint_nothing_is_skipped(source):
+    done(predict([Zero()], find_targets([source])))
+    (again,) = predict([Zero()], find_targets([source])).outcomes
+    assert again.status == "failed"
+    assert "overwrite=True" in again.reason
+    done(predict([Zero()], find_targets([source]), PredictionJob(overwrite=True)))
+    known = [Zero(fingerprint="abc")]
+    done(predict(known, find_targets([source]), PredictionJob(overwrite=True)))
+    assert predict(known, find_targets([source])).outcomes[0].status == "skipped"
+
+
+def test_an_ensemble_must_agree():
+    other = TargetLayout(("C", "H"), ((0, 1), (0,)), Spin.COLLINEAR)
+    with pytest.raises(UsageError, match="spin is none in the first and collinear in another"):
+        predict([Zero(), Zero(other)], [])
+
+
+class TestComputedOverlap:
+    """Graphene and its basis files with projectors, from SIESTA."""
+
+    @pytest.fixture
+    def place(self, tmp_path, bundled):
+        calc = dock.read(bundled / "siesta" / "graphene")
+        (tmp_path / "new").mkdir()
+        dock.write(
+            dock.Calculation(calc.structure, calc.basis, Spin.NONE, {"overlap": calc.overlap}),
+            tmp_path / "whole",
+        )
+        shutil.copy(tmp_path / "whole" / "POSCAR", tmp_path / "new")
+        return tmp_path / "new", calc
+
+    @pytest.mark.parametrize("longest", [0.0, 20.0], ids=["orbitals", "projectors"])
+    def test_once(self, place, bundled, tmp_path, reads, monkeypatch, longest):
+        """Structure and basis are read once, even where the pairs are found in two ways."""
+        folder, calc = place
+        basis, out = bundled / "siesta" / "graphene", tmp_path / "out"
+        plain, wider = overlaps.OverlapJob.through_projectors, []
+        monkeypatch.setattr(
+            overlaps.OverlapJob, "through_projectors", lambda job: wider.append(job) or plain(job)
+        )
+        layout = TargetLayout.from_bases([calc.basis], Spin.COLLINEAR)
+        model = Zero(layout, longest=np.array([longest]), cutoffs=np.array([longest]))
+        done(predict([model], find_targets([folder], out), PredictionJob(basis=basis)))
+        assert reads == {str(x): 1 for x in (folder / "POSCAR", basis, out / "info.json")}
+        assert len(wider) == (longest > 0)
+        made = dock.read(out)
+        assert len(made.overlap.pairs) == len(calc.overlap.pairs)
+        assert made.spin is Spin.COLLINEAR  # though the overlap alone has none
+        assert len(made.hamiltonian.entries) == 2
