@@ -100,8 +100,7 @@ def read_infer(path: str | Path) -> InferOptions:
         Naming the key and what to write instead.
     """
     path = Path(path)
-    data = read_toml(path)
-    options = build(InferOptions, data, path, _REFUSED)
+    options = build(InferOptions, read_toml(path), path, _REFUSED)
     require_device(options.system.device, path)
     wanted = {
         "model.model_dir": options.model.model_dir,
