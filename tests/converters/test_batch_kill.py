@@ -16,7 +16,7 @@ import samples
 from dock.converters.batch import MARKER
 from dock.io.files import folder_transaction
 
-N_RUNS = 80
+N_RUNS = 200
 N_KILLS = 10
 COMMAND = [sys.executable, "-m", "dock", "convert", "-q"]
 
@@ -52,7 +52,7 @@ def contents(folder):
 
 @pytest.fixture(scope="module")
 def set_of_runs(bundled, tmp_path_factory):
-    """Many folders with one small SIESTA run each, and their clean conversion."""
+    """200 folders with one small SIESTA run each, and their clean conversion."""
     place = tmp_path_factory.mktemp("kill")
     for index in range(N_RUNS):
         shutil.copytree(bundled / "siesta" / "h2o_v0", place / "runs" / f"{index:03d}")
