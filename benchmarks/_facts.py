@@ -193,12 +193,20 @@ class Judge:
         for key, array in data.items():
             place = f"{name}: dataset {key}"
             if key not in data_now:
-                twin = next((k for k, a in data_now.items() if _same_array(array, a)), None)
-                what = "is not there" + (f"; {twin} has its values" if twin else "")
-                found.append(Difference(place, what))
+                found.append(self.missing(place, array, data_now))
             elif self.values and not _same_array(array, data_now[key]):
                 found.append(self.dataset(place, array, data_now[key]))
         return found
+
+    def missing(self, place: str, old: np.ndarray, new: Mapping[str, np.ndarray]) -> Difference:
+        """Say whether a dataset that is gone has a new name."""
+        for pattern, name, reason in RENAMED:
+            there = re.sub(pattern, name, place)
+            now = new.get(there.rpartition(": dataset ")[2]) if there != place else None
+            if now is not None and (_same_array(old, now) or reason_for(there, old, now)):
+                return Difference(place, f"now {there}: {reason}", "allowed")
+        twin = next((key for key, array in new.items() if _same_array(old, array)), None)
+        return Difference(place, "is not there" + (f"; {twin} has its values" if twin else ""))
 
     def dataset(self, place: str, old: np.ndarray, new: np.ndarray) -> Difference:
         """Say how two datasets differ."""

@@ -8,8 +8,6 @@ from numpy.typing import ArrayLike, NDArray
 from dock.core.calculation import Calculation
 from dock.core.check import Finding
 from dock.errors import SolverError
-from dock.states.problem import Problem
-from dock.states.stream import levels
 
 __all__ = ["compare_levels"]
 
@@ -35,6 +33,10 @@ def compare_levels(
     limit
         Largest difference, eV, that the digits of the k-point and of the file explain.
     """
+    # A conversion imports this module and compares nothing: 0.01 s of its start.
+    from dock.states.problem import Problem
+    from dock.states.stream import levels
+
     if not {"hamiltonian", "overlap"} <= set(calc.available):
         return Finding("note", "levels", f"not compared with {where}: H or S is not there.")
     problem = Problem.of(calc)

@@ -30,6 +30,7 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from dock._version import __version__
 from dock.core.arrays import atom_list
 from dock.core.calculation import Calculation
 from dock.core.spin import Spin
@@ -190,6 +191,7 @@ class Unfolded(Result):
     def facts(self) -> dict[str, Any]:
         """Return what was unfolded and how, by key; see `dock.results.KEYS`."""
         return {
+            "written_by": f"dock {__version__}",
             "formula": self.primitive.formula,
             "n_cells": self.n_cells,
             "supercell": self.supercell.tolist(),
