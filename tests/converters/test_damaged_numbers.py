@@ -16,7 +16,6 @@ from dock.converters.abacus.orb import read_orb
 from dock.converters.abacus.running_log import read_log
 from dock.converters.abacus.stru import read_stru
 from dock.converters.deeph.poscar import read_poscar
-from dock.converters.openmx.band import read_band
 from dock.converters.openmx.dat import read_input
 from dock.converters.openmx.pao import read_pao
 from dock.converters.qe.data_file_schema import read_run
@@ -66,7 +65,6 @@ FILES = {
         ("<Atoms.SpeciesAndCoordinates", 1),
         lambda p: read_input(p).coordinates,
     ),
-    "si.Band": ("openmx/si/si.Band", ("", -1), lambda p: read_band(p).eigenvalues),
     "Si.pao": (pao_text(), ("", -1), lambda p: read_pao(p).radial[0]),
     "h2o.XV": ("siesta/h2o/h2o.XV", ("", -4), lambda p: read_xv(p).positions),
     "h2o.STRUCT_OUT": (

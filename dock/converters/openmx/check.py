@@ -15,13 +15,7 @@ _SAME_LEVEL = 1e-6  # Hartree: chemical potentials of one run agree to the print
 
 
 def check_run(path: Path) -> list[Finding]:
-    """Look into ``<name>.out`` beside an scfout file: SCF convergence, and whether it is this run.
-
-    Parameters
-    ----------
-    path
-        The scfout file.
-    """
+    """Look into the ``.out`` beside an scfout file: SCF convergence, and whether it is this run."""
     out = path.with_suffix(".out")
     if not out.is_file():
         return [Finding("note", "scf", f"no {out.name} beside the scfout: convergence unknown.")]

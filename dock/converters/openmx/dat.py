@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -17,32 +17,11 @@ from dock.errors import FormatError, UsageError
 from dock.io.text import load_text
 from dock.units import OPENMX
 
-__all__ = [
-    "KpathSegment",
-    "OpenmxInput",
-    "SpinMode",
-    "minimal_input",
-    "parse_input",
-    "read_input",
-]
+__all__ = ["OpenmxInput", "SpinMode", "minimal_input", "parse_input", "read_input"]
 
 LengthUnit = Literal["ang", "au", "frac"]
 SpinMode = Literal["off", "on", "nc"]
 SPIN_SWITCH: Mapping[SpinMode, int] = MappingProxyType({"off": 0, "on": 1, "nc": 3})
-
-
-FloatArray = NDArray[np.float64]
-_Atoms = tuple[NDArray[np.int32], FloatArray, FloatArray, tuple[tuple[str, ...], ...]]
-
-
-@dataclass(frozen=True)
-class KpathSegment:
-    """One line of ``Band.kpath``: `n_points` from `start` to `end` (fractional), both included."""
-
-    n_points: int
-    start: tuple[float, float, float]
-    end: tuple[float, float, float]
-    labels: tuple[str, str]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -65,8 +44,6 @@ class OpenmxInput:
         ``"ang"``, ``"au"`` (Bohr) or ``"frac"``.
     charges
         float64 (N, 2): initial up and down electrons.
-    atom_extra
-        The further columns of each atom's line (spin angles, +U switch, ...).
     cell
         float64 (3, 3): lattice vectors as rows, as typed, in `cell_unit`; None in molecules.
     cell_unit
@@ -83,12 +60,8 @@ class OpenmxInput:
         As typed: ``"GGA-PBE"``, ``"Band"``.
     orbital_optimization
         Whether ``orbitalOpt.Method`` is on, so that ``s4>2`` means contracted orbitals.
-    band_kpath
-        The band path; empty where none is asked for.
     text
         The whole text.
-    keywords
-        Lower-case keyword to its value as typed (the first one, if it stands twice).
     """
 
     path: Path
@@ -98,7 +71,6 @@ class OpenmxInput:
     coordinates: NDArray[np.float64]
     coordinate_unit: LengthUnit
     charges: NDArray[np.float64]
-    atom_extra: tuple[tuple[str, ...], ...]
     cell: NDArray[np.float64] | None
     cell_unit: Literal["ang", "au"]
     kgrid: tuple[int, int, int]
@@ -108,9 +80,7 @@ class OpenmxInput:
     xc: str
     solver: str
     orbital_optimization: bool
-    band_kpath: tuple[KpathSegment, ...]
     text: str
-    keywords: Mapping[str, str]
 
     @property
     def n_atoms(self) -> int:
@@ -145,17 +115,12 @@ class OpenmxInput:
         return self.coordinates / _unit_length(self.coordinate_unit)
 
     def contracted(self, n_orbitals: ArrayLike) -> bool:
-        """Hold the basis strings against the orbital counts of the matrices.
+        """Tell from the orbital counts of the matrices whether they are contracted (``s4>2``).
 
         Parameters
         ----------
         n_orbitals
             int (N,): orbitals of each atom, from the scfout file.
-
-        Returns
-        -------
-        bool
-            Whether the orbitals are the contracted ones of ``s4>2``.
 
         Raises
         ------
@@ -171,18 +136,18 @@ class OpenmxInput:
                 found=f"{counts.shape[0]} in the matrices",
                 fix="The scfout and its input text do not belong together: run OpenMX again.",
             )
-        readings = (True, False) if self.orbital_optimization else (False, True)
-        for reading in readings:
+        expected = []
+        for reading in (True, False) if self.orbital_optimization else (False, True):
             sizes = np.array([kind.pao.n_orbitals(contracted=reading) for kind in self.species])
-            if (sizes[self.atom_species] == counts).all():
+            expected.append(sizes[self.atom_species])
+            if (expected[-1] == counts).all():
                 return reading and any(kind.pao.has_contraction for kind in self.species)
-        sizes = np.array([kind.pao.n_orbitals(contracted=readings[0]) for kind in self.species])
-        atom = int(np.argmax(sizes[self.atom_species] != counts))
+        atom = int(np.argmax(expected[0] != counts))
         kind = self.species[self.atom_species[atom]]
         raise FormatError(
             self.path,
             f"the basis of atom {atom + 1} ({kind.label}, {kind.pao}) does not fit the matrices",
-            expected=f"{sizes[self.atom_species[atom]]} orbitals",
+            expected=f"{expected[0][atom]} orbitals",
             found=f"{counts[atom]} orbitals in the matrices",
             where="Definition.of.Atomic.Species",
             fix="The scfout and its input text do not belong together: run OpenMX again.",
@@ -190,29 +155,15 @@ class OpenmxInput:
 
 
 def read_input(path: str | Path) -> OpenmxInput:
-    """Read an OpenMX input file.
-
-    Raises
-    ------
-    FormatError
-        As `parse_input`.
-    MissingDataError
-        When the file cannot be read.
-    """
+    """Read an OpenMX input file; raises as `parse_input`, and MissingDataError for no file."""
     return parse_input(load_text(path, "an OpenMX input file", "OpenMX"), path)
 
 
 def parse_input(text: str, path: str | Path) -> OpenmxInput:
     """Understand the text of an OpenMX input file.
 
-    Keywords are matched without regard to case; ``#`` starts a comment.
-
-    Parameters
-    ----------
-    text
-        The text of a ``.dat`` file, or `Scfout.input_text`.
-    path
-        The file that the text comes from, for messages.
+    Keywords are matched without regard to case; ``#`` starts a comment. `path` is the file that
+    the text comes from, for messages.
 
     Raises
     ------
@@ -247,13 +198,8 @@ def parse_input(text: str, path: str | Path) -> OpenmxInput:
         xc=source.value("scf.XcType", "LDA"),
         solver=source.value("scf.EigenvalueSolver", "Cluster"),
         orbital_optimization=source.value("orbitalOpt.Method", "off").lower() != "off",
-        band_kpath=tuple(_kpath(source)),
         text=text,
-        keywords=MappingProxyType({key: entries[0][1] for key, entries in source.values.items()}),
-        atom_species=atoms[0],
-        coordinates=atoms[1],
-        charges=atoms[2],
-        atom_extra=atoms[3],
+        **atoms,
     )
 
 
@@ -284,16 +230,12 @@ def _species(source: InputText) -> Iterator[Species]:
             source.fail(str(error), keyword, "such as: C C6.0-s2p2d1 C_PBE19", line=line)
 
 
-def _atoms(
-    source: InputText, species: tuple[Species, ...]
-) -> tuple[
-    NDArray[np.int32], NDArray[np.float64], NDArray[np.float64], tuple[tuple[str, ...], ...]
-]:
-    """Return species index, coordinates, initial charges and further columns of the atoms."""
+def _atoms(source: InputText, species: tuple[Species, ...]) -> dict[str, Any]:
+    """Return species index, coordinates and initial charges of the atoms."""
     keyword = "Atoms.SpeciesAndCoordinates"
     count = int(source.numbers("Atoms.Number", None, 1)[0])
     index = {kind.label: number for number, kind in enumerate(species)}
-    which, numbers, extra = [], [], []
+    which, numbers = [], []
     for serial, (line, words) in enumerate(source.block(keyword, count, "Atoms.Number"), 1):
         if words[0] != str(serial):
             source.fail(
@@ -304,11 +246,14 @@ def _atoms(
             source.fail("not an atom", keyword, expected, line=line, found=repr(" ".join(words)))
         which.append(index[words[1]])
         numbers.append(source.floats(words[2:7], 5, keyword, line))
-        extra.append(tuple(words[7:]))
     if not which:
         source.fail("there are no atoms", keyword, "one or more")
     table = np.array(numbers)
-    return np.array(which, dtype=np.int32), table[:, :3], table[:, 3:], tuple(extra)
+    return {
+        "atom_species": np.array(which, dtype=np.int32),
+        "coordinates": table[:, :3],
+        "charges": table[:, 3:],
+    }
 
 
 def _cell(source: InputText) -> NDArray[np.float64] | None:
@@ -320,18 +265,6 @@ def _cell(source: InputText) -> NDArray[np.float64] | None:
     return np.array([source.floats(words[:3], 3, keyword, line) for line, words in rows])
 
 
-def _kpath(source: InputText) -> Iterator[KpathSegment]:
-    """Yield the segments of the band path."""
-    keyword = "Band.kpath"
-    if keyword.lower() not in source.blocks:
-        return
-    count = int(source.numbers("Band.Nkpath", "0", 1)[0])
-    for line, words in source.block(keyword, count, "Band.Nkpath"):
-        n, *k = source.floats(words[:7], 7, keyword, line)
-        first, last = ([*words[7:9], "", ""])[:2]
-        yield KpathSegment(int(n), (k[0], k[1], k[2]), (k[3], k[4], k[5]), (first, last))
-
-
 def minimal_input(
     species: Sequence[Species],
     atom_species: ArrayLike,
@@ -341,11 +274,6 @@ def minimal_input(
     spin: SpinMode = "off",
     spin_orbit: bool = False,
     system_name: str = "dock",
-    temperature: float = 300.0,
-    kgrid: tuple[int, int, int] = (1, 1, 1),
-    solver: str = "Band",
-    xc: str = "GGA-PBE",
-    charges: ArrayLike | None = None,
 ) -> str:
     """Make the input text that OpenMX's tools and this reader need inside an scfout file.
 
@@ -359,10 +287,8 @@ def minimal_input(
         float (N, 3): Cartesian, Bohr.
     cell_bohr
         float (3, 3): lattice vectors as rows, Bohr.
-    spin, spin_orbit, system_name, temperature, kgrid, solver, xc
-        The values of the keywords; the temperature in Kelvin.
-    charges
-        float (N, 2): initial up and down electrons; zeros if not given.
+    spin, spin_orbit, system_name
+        The values of their keywords.
 
     Returns
     -------
@@ -385,7 +311,7 @@ def minimal_input(
     cell = np.asarray(cell_bohr, dtype=np.float64)
     if cell.shape != (3, 3):
         raise UsageError(f"A cell of shape {cell.shape}: expected (3, 3).")
-    atoms = _atom_lines(species, np.asarray(atom_species, np.int64), positions_bohr, charges)
+    atoms = _atom_lines(species, np.asarray(atom_species, np.int64), positions_bohr)
     lines = [
         f"System.Name               {system_name}",
         f"Species.Number            {len(species)}",
@@ -397,34 +323,28 @@ def minimal_input(
         *_format_block("Atoms.SpeciesAndCoordinates", atoms),
         "Atoms.UnitVectors.Unit    AU",
         *_format_block("Atoms.UnitVectors", (f" {_floats(row)}" for row in cell)),
-        f"scf.XcType                {xc}",
+        "scf.XcType                GGA-PBE",
         f"scf.SpinPolarization      {spin}",
         f"scf.SpinOrbit.Coupling    {'on' if spin_orbit else 'off'}",
-        f"scf.ElectronicTemperature {temperature!r}",
-        f"scf.EigenvalueSolver      {solver}",
-        f"scf.Kgrid                 {kgrid[0]} {kgrid[1]} {kgrid[2]}",
+        "scf.ElectronicTemperature 300.0",
+        "scf.EigenvalueSolver      Band",
+        "scf.Kgrid                 1 1 1",
     ]
     return "\n".join(lines) + "\n"
 
 
 def _atom_lines(
-    species: Sequence[Species],
-    index: NDArray[np.int64],
-    positions_bohr: ArrayLike,
-    charges: ArrayLike | None,
+    species: Sequence[Species], index: NDArray[np.int64], positions_bohr: ArrayLike
 ) -> list[str]:
-    """Return number, label, position and initial electrons of each atom."""
+    """Return number, label, position and no initial electrons of each atom."""
     positions = np.asarray(positions_bohr, dtype=np.float64)
-    electrons = np.zeros((len(index), 2)) if charges is None else np.asarray(charges, np.float64)
-    for what, values, width in (("Positions", positions, 3), ("Charges", electrons, 2)):
-        if values.shape != (len(index), width):
-            raise UsageError(f"{what} of shape {values.shape}: expected ({len(index)}, {width}).")
+    if positions.shape != (len(index), 3):
+        raise UsageError(f"Positions of shape {positions.shape}: expected ({len(index)}, 3).")
     if not len(index) or index.min() < 0 or index.max() >= len(species):
         raise UsageError(f"Each atom needs a species index from 0 to {len(species) - 1}.")
-    columns = zip(index, positions, electrons, strict=True)
     return [
-        f"{number:6d} {species[kind].label:6s} {_floats(place)}  {up:.6f} {down:.6f}"
-        for number, (kind, place, (up, down)) in enumerate(columns, 1)
+        f"{number:6d} {species[kind].label:6s} {_floats(place)}  0.000000 0.000000"
+        for number, (kind, place) in enumerate(zip(index, positions, strict=True), 1)
     ]
 
 

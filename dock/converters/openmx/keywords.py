@@ -51,13 +51,12 @@ class InputText:
         found: object = None,
     ) -> NoReturn:
         """Refuse the text, naming line and keyword."""
-        where = f"line {line}, {keyword}" if line else keyword
         raise FormatError(
             self.path,
             problem,
             expected=expected,
             found=found,
-            where=where,
+            where=f"line {line}, {keyword}" if line else keyword,
             fix="Correct the OpenMX input file (inside a scfout: run OpenMX again).",
         )
 
@@ -68,14 +67,12 @@ class InputText:
             if default is None:
                 self.fail("the keyword is missing", keyword, "a value")
             return default
-        different = [
-            (line, text) for line, text in entries if text.lower() != entries[0][1].lower()
-        ]
-        if different:
-            line, text = different[0]
-            expected = f"{entries[0][1]} as in line {entries[0][0]}"
-            self.fail("the keyword contradicts itself", keyword, expected, line=line, found=text)
-        return entries[0][1]
+        first, value = entries[0]
+        for line, text in entries[1:]:
+            if text.lower() != value.lower():
+                problem, expected = "the keyword contradicts itself", f"{value} as in line {first}"
+                self.fail(problem, keyword, expected, line=line, found=text)
+        return value
 
     def choice(self, keyword: str, default: str, allowed: tuple[Word, ...]) -> Word:
         """Return a value that must be one of a few words, in lower case."""
@@ -101,20 +98,17 @@ class InputText:
             )
         return values
 
-    def block(
-        self, keyword: str, count: int | None = None, counter: str = ""
-    ) -> list[tuple[int, list[str]]]:
+    def block(self, keyword: str, count: int, counter: str) -> list[tuple[int, list[str]]]:
         """Return the lines of a block as words; check their number."""
         lines = self.blocks.get(keyword.lower())
         if lines is None:
             self.fail("the block is missing", keyword, f"a block <{keyword}")
         if len(lines) != count:
-            first = lines[0][0] if lines else None
             self.fail(
                 "the block has the wrong number of lines",
                 keyword,
                 f"{count} lines ({counter})",
-                line=first,
+                line=lines[0][0] if lines else None,
                 found=f"{len(lines)} lines",
             )
         return [(number, line.split()) for number, line in lines]

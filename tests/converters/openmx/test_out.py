@@ -1,34 +1,20 @@
-"""OpenMX's text outputs: band files and reports, against the recorded numbers of each run."""
+"""OpenMX's reports, against the recorded numbers of each run."""
 
 import json
 
 import numpy as np
 import pytest
 
-from dock.converters.openmx.band import read_band
 from dock.converters.openmx.out import read_out
 from dock.errors import FormatError, MissingDataError
 from dock.units import OPENMX
 
 # The recorded eigenvalues are rounded to 1e-9 eV.
 ROUNDING_EV = 6e-10
-BANDS = ["fe-spin", "gaas-soc", "graphene-v38", "graphene", "mos2", "o2-nc-soc", "si"]
-RUNS = [*BANDS, "co-f", "h2o", "h2o-v38", "o2-spin", "o2-nc-soc-v38"]
-
-BAND_TEXT = """\
- 2  1  -0.25
- 1.0 0.0 0.0  0.0 1.0 0.0  0.0 0.0 1.0
-1
-2  0.0 0.0 0.0  0.5 0.0 0.0  G X
-2  0.0 0.0 0.0
--1.0 0.5
-2  0.0 0.0 0.0
--0.9 0.6
-2  0.5 0.0 0.0
--1.1 0.4
-2  0.5 0.0 0.0
--0.8 0.7
-"""
+RUNS = [
+    "fe-spin", "gaas-soc", "graphene-v38", "graphene", "mos2", "o2-nc-soc", "si", "co-f", "h2o",
+    "h2o-v38", "o2-spin", "o2-nc-soc-v38",
+]  # fmt: skip
 
 OUT_TEXT = """\
 ***********************************************************
@@ -51,25 +37,6 @@ SCF.Criterion             1e-06
 def reference(shared, name):
     folder = shared / "fixtures" / "openmx" / name
     return folder, json.loads((folder / "reference.json").read_text())
-
-
-@pytest.mark.shared
-@pytest.mark.parametrize("name", BANDS)
-def test_band_files(shared, name):
-    folder, known = reference(shared, name)
-    found = read_band(folder / f"{name}.Band")
-    np.testing.assert_allclose(
-        found.eigenvalues * OPENMX.hartree_ev,
-        known["bands"]["energies_eV"],
-        rtol=0,
-        atol=ROUNDING_EV,
-    )
-    np.testing.assert_allclose(found.k_frac, known["bands"]["kpoints_frac"], atol=1e-12)
-    assert found.chemical_potential == pytest.approx(known["chemical_potential_Ha"], abs=1e-14)
-    cell = np.array(known["lattice_bohr"])
-    np.testing.assert_allclose(cell @ found.reciprocal.T, 2 * np.pi * np.eye(3), atol=1e-12)
-    for one, other in zip(found.segments, known["bands"]["segments"], strict=True):
-        assert (one.n_points, list(one.labels)) == (other["n"], other["labels"])
 
 
 @pytest.mark.shared
@@ -118,47 +85,6 @@ def test_cluster_eigenvalues_and_grid(shared):
     )
 
 
-@pytest.fixture
-def band(tmp_path):
-    path = tmp_path / "x.Band"
-    path.write_text(BAND_TEXT)
-    return path
-
-
-def test_up_and_down_are_told_apart(band):
-    found = read_band(band)
-    assert found.eigenvalues.tolist() == [[[-1.0, 0.5], [-1.1, 0.4]], [[-0.9, 0.6], [-0.8, 0.7]]]
-    assert found.k_frac.tolist() == [[0, 0, 0], [0.5, 0, 0]]
-
-
-def test_band_file_cut(band):
-    for at in range(len(BAND_TEXT.rstrip()) - 3):
-        band.write_text(BAND_TEXT[:at])
-        with pytest.raises(FormatError, match=r"x\.Band"):
-            read_band(band)
-
-
-@pytest.mark.parametrize(
-    ("old", "new", "problem"),
-    [
-        (" 2  1  -0.25", " 2  5  -0.25", "line 1.*spin switch"),
-        (" 2  1  -0.25", " 999999999  1  -0.25", "line 1"),
-        (" 2  1  -0.25", "this is a text", r"line 1.*3 numbers. Found 'this"),
-        ("\n1\n", "\n2\n", "line 5"),
-        ("2  0.0 0.0 0.0  0.5", "0  0.0 0.0 0.0  0.5", "line 4.*number of points"),
-        ("2  0.0 0.0 0.0  0.5", "9  0.0 0.0 0.0  0.5", r"Expected 40 lines. Found 12 lines"),
-        ("-0.9 0.6", "-0.9 nan", "line 8.*2 numbers"),
-        ("2  0.5 0.0 0.0\n-0.8", "2  0.4 0.0 0.0\n-0.8", "same k points"),
-        ("2  0.5 0.0 0.0\n-0.8", "3  0.5 0.0 0.0\n-0.8", "2 bands at each k point"),
-    ],
-)
-def test_band_file_contradictions(band, old, new, problem):
-    assert old in BAND_TEXT
-    band.write_text(BAND_TEXT.replace(old, new, 1))
-    with pytest.raises(FormatError, match=problem):
-        read_band(band)
-
-
 def test_the_last_structure_counts(tmp_path):
     path = tmp_path / "x.out"
     path.write_text(OUT_TEXT)
@@ -185,12 +111,11 @@ def test_runs_that_diverge_or_have_just_begun(tmp_path):
 
 
 def test_files_that_are_none(tmp_path):
-    for reader in (read_band, read_out):
-        with pytest.raises(MissingDataError, match="No such file"):
-            reader(tmp_path / "none")
-        (tmp_path / "x").write_bytes(b"\x89HDF\r\n\0")
-        with pytest.raises(FormatError, match="binary data"):
-            reader(tmp_path / "x")
+    with pytest.raises(MissingDataError, match="No such file"):
+        read_out(tmp_path / "none")
+    (tmp_path / "x").write_bytes(b"\x89HDF\r\n\0")
+    with pytest.raises(FormatError, match="binary data"):
+        read_out(tmp_path / "x")
     (tmp_path / "x").write_text("another text\n")
     with pytest.raises(FormatError, match=r"not an OpenMX report.*'another text"):
         read_out(tmp_path / "x")
