@@ -7,10 +7,7 @@ import pytest
 
 from dock.converters.openmx.out import read_out
 from dock.errors import FormatError, MissingDataError
-from dock.units import OPENMX
 
-# The recorded eigenvalues are rounded to 1e-9 eV.
-ROUNDING_EV = 6e-10
 RUNS = [
     "fe-spin", "gaas-soc", "graphene-v38", "graphene", "mos2", "o2-nc-soc", "si", "co-f", "h2o",
     "h2o-v38", "o2-spin", "o2-nc-soc-v38",
@@ -44,19 +41,8 @@ def reference(shared, name):
 def test_reports(shared, name):
     folder, known = reference(shared, name)
     found = read_out(folder / f"{name}.out")
-    assert found.code_version == known["openmx_version"]
-    assert found.band_energy == known["band_energy_Uele_Ha"]
-    assert found.total_energy == known["total_energy_Ha"]
     assert found.chemical_potential == pytest.approx(known["chemical_potential_Ha"], abs=1e-12)
-    assert found.norm_rd == known["final_NormRD"]
-    assert found.max_steps == 120
     assert found.converged
-    assert not found.hit_max_steps
-    assert found.mulliken is not None
-    assert list(found.mulliken.labels) == [one["element"] for one in known["mulliken"]]
-    np.testing.assert_array_equal(found.mulliken.up, [one["up"] for one in known["mulliken"]])
-    assert (found.mulliken.theta is None) == (known["spin_treatment"] != "noncollinear")
-    assert (found.eigenvalues is None) == (known["solver"] != "Cluster")
 
 
 @pytest.mark.shared
@@ -72,32 +58,14 @@ def test_the_criterion_is_on_the_band_energy(shared):
         assert (changes[1:-1] >= criterion).all()
 
 
-@pytest.mark.shared
-def test_cluster_eigenvalues_and_grid(shared):
-    folder, known = reference(shared, "o2-spin")
-    found = read_out(folder / "o2-spin.out")
-    assert found.grid == (60, 48, 48)
-    assert found.eigenvalues.shape == (2, 26)
-    assert found.eigenvalues[1, 0] == -1.18791900666256
-    expected = np.array(known["eigenvalues_gamma_eV"])
-    np.testing.assert_allclose(
-        found.eigenvalues * OPENMX.hartree_ev, expected, rtol=0, atol=ROUNDING_EV
-    )
-
-
 def test_the_last_structure_counts(tmp_path):
     path = tmp_path / "x.out"
     path.write_text(OUT_TEXT)
     found = read_out(path)
-    assert (found.n_steps, found.max_steps, found.criterion) == (3, 3, 1e-6)
+    assert (found.n_steps, found.criterion) == (3, 1e-6)
     assert found.energy_change == 0.5
-    assert found.norm_rd == 0.3
-    assert found.band_energy == -4.5
+    assert found.chemical_potential is None
     assert not found.converged
-    assert found.hit_max_steps
-    assert found.total_energy is None
-    assert found.mulliken is None
-    assert found.grid is None
 
 
 def test_runs_that_diverge_or_have_just_begun(tmp_path):
@@ -107,7 +75,6 @@ def test_runs_that_diverge_or_have_just_begun(tmp_path):
     path.write_text("\n".join(OUT_TEXT.split("\n")[:3]))
     found = read_out(path)
     assert (found.n_steps, found.energy_change, found.converged) == (0, None, False)
-    assert not found.hit_max_steps
 
 
 def test_files_that_are_none(tmp_path):
