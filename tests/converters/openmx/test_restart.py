@@ -10,19 +10,12 @@ import numpy as np
 import pytest
 import samples
 
-from dock.converters.openmx.dat import parse_input
-from dock.converters.openmx.restart import (
-    RESTART_RECIPE,
-    hubbard_block,
-    read_restart_atom,
-    read_restart_grid,
-    write_restart,
-)
+from dock.converters.openmx.restart import RESTART_RECIPE, write_restart
 from dock.converters.openmx.scfout import ScfoutFile
-from dock.converters.openmx.species import Species
-from dock.errors import FormatError, MissingDataError, OutputError, UsageError
+from dock.errors import OutputError, UsageError
 
 plain = samples.beside(__file__, "independent_scfout")
+restart = samples.beside(__file__, "independent_restart")
 
 GRID = (24, 30, 36)
 
@@ -77,8 +70,8 @@ def test_layout_by_struct(tmp_path, spin):
 def test_read_back(tmp_path, spin):
     source, _ = load(tmp_path, spin)
     folder = write_restart(tmp_path, "sys", source, atom_species=[0, 0], grid=GRID, n_processes=2)
-    assert read_restart_grid(folder / "sys.crst_check") == (2, GRID, spin)
-    atoms = [read_restart_atom(folder / f"sys.rst{n}") for n in (1, 2)]
+    assert restart.read_grid(folder / "sys.crst_check") == (2, GRID, spin)
+    atoms = [restart.read_atom(folder / f"sys.rst{n}") for n in (1, 2)]
     for section in ("hamiltonian", "hamiltonian_imag", "density"):
         if section in source.matrices:
             values = np.concatenate([getattr(one, section) for one in atoms], axis=1)
@@ -96,7 +89,7 @@ def test_a_missing_density_is_zero(tmp_path):
     kept = {name: source.matrices[name] for name in ("hamiltonian", "overlap")}
     predicted = replace(source, matrices=kept)
     folder = write_restart(tmp_path, "sys", predicted, atom_species=[0, 0], grid=GRID)
-    assert not read_restart_atom(folder / "sys.rst1").density.any()
+    assert not restart.read_atom(folder / "sys.rst1").density.any()
 
 
 def test_refusals(tmp_path):
@@ -112,51 +105,9 @@ def test_refusals(tmp_path):
     with pytest.raises(OutputError, match="holds files already"):
         write_restart(tmp_path, "sys", source, atom_species=[0, 0], grid=GRID)
     write_restart(tmp_path, "sys", source, atom_species=[0, 0], grid=(1, 1, 1), overwrite=True)
-    assert read_restart_grid(folder / "sys.crst_check")[1] == (1, 1, 1)
-
-
-def test_cut_and_damaged(tmp_path):
-    source, _ = load(tmp_path, 3)
-    folder = write_restart(tmp_path, "sys", source, atom_species=[0, 0], grid=GRID)
-    path = folder / "sys.rst1"
-    data = path.read_bytes()
-    for at in {0, 1, 39, 40, *np.linspace(41, len(data) - 1, 30, dtype=int)}:
-        path.write_bytes(data[:at])
-        with pytest.raises(FormatError, match=r"cut|empty"):
-            read_restart_atom(path)
-    path.write_bytes(data + b"x")
-    with pytest.raises(FormatError, match="longer"):
-        read_restart_atom(path)
-    for field, value in ((0, 2), (1, 9), (2, 2**31 - 1), (6, -1), (7, 0), (8, 2**31 - 1), (9, 7)):
-        damaged = bytearray(data)
-        struct.pack_into("<i", damaged, 4 * field, value)
-        path.write_bytes(damaged)
-        with pytest.raises(FormatError, match=r"header|cut"):
-            read_restart_atom(path)
-    damaged = bytearray(data)
-    struct.pack_into("<d", damaged, len(data) - 8, float("nan"))
-    path.write_bytes(damaged)
-    with pytest.raises(FormatError, match="matrices cannot be right"):
-        read_restart_atom(path)
-    with pytest.raises(MissingDataError, match="No such file"):
-        read_restart_atom(folder / "none")
-    (folder / "sys.crst_check").write_text("1 2 3\n")
-    with pytest.raises(FormatError, match="five counts"):
-        read_restart_grid(folder / "sys.crst_check")
+    assert restart.read_grid(folder / "sys.crst_check")[1] == (1, 1, 1)
 
 
 def test_the_recipe_names_its_keywords():
     for keyword in ("scf.restart", "scf.maxIter", "scf.Hubbard.U", "Num.Grid1", "off"):
         assert keyword in RESTART_RECIPE
-
-
-def test_the_block_of_zero_u_is_valid_input():
-    species = Species.parse("Ga", "Ga7.0-s1p2d1", "Ga_PBE19")
-    block = hubbard_block([species])
-    assert " Ga 1s 0.0 1p 0.0 2p 0.0 1d 0.0\n" in block
-    text = (
-        "Species.Number 1\n<Definition.of.Atomic.Species\n Ga Ga7.0-s1p2d1 Ga_PBE19\n"
-        "Definition.of.Atomic.Species>\nAtoms.Number 1\nAtoms.SpeciesAndCoordinates.Unit AU\n"
-        "<Atoms.SpeciesAndCoordinates\n 1 Ga 0 0 0 6.5 6.5 off\nAtoms.SpeciesAndCoordinates>\n"
-    )
-    assert parse_input(text + block, "x.dat").atom_extra == (("off",),)

@@ -7,7 +7,6 @@ import samples
 import dock
 from dock.converters import WriteOptions
 from dock.converters.openmx.dat import parse_input
-from dock.converters.openmx.restart import read_restart_atom, read_restart_grid
 from dock.core.basis import Basis
 from dock.core.calculation import Calculation
 from dock.core.matrix import AOMatrix
@@ -18,6 +17,7 @@ from dock.core.structure import Structure
 from dock.errors import LossError, MissingDataError, UsageError
 
 plain = samples.plain_scfout()
+restart = samples.beside(__file__, "independent_restart")
 RELATIVE = 1e-12  # of the largest entry: sums and products with the code's own constants
 SHARED = ["fe-spin", "gaas-soc", "graphene"]
 
@@ -259,10 +259,10 @@ class TestRestart:
         answer = samples.cli(*command, "--set", "grid=24,30,36")
         assert answer.code == 0, answer
         folder = tmp_path / "run" / f"{name}_rst"
-        assert read_restart_grid(folder / f"{name}.crst_check") == (1, (24, 30, 36), source["spin"])
+        assert restart.read_grid(folder / f"{name}.crst_check") == (1, (24, 30, 36), source["spin"])
         assert "scf.restart" in (tmp_path / "run" / "RESTART.txt").read_text()
         for atom in range(1, source["atoms"] + 1):
-            found = read_restart_atom(folder / f"{name}.rst{atom}")
+            found = restart.read_atom(folder / f"{name}.rst{atom}")
             assert found.spin_orbit == (source["spin"] == 3)
             at = 0
             for j, cell, size in zip(
