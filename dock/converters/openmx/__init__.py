@@ -48,14 +48,11 @@ FORMAT = (
     .writing(_MATRICES, write_calculation, SCFOUT_SETTINGS)
 )
 
-_RESTART_VERSIONS = "3.9"
-_RESTART_NOTES = "OpenMX then diagonalises this Hamiltonian once; RESTART.txt says how."
-
 RESTART = Format(
     "openmx-restart",
     "OpenMX restart files (one-shot bands)",
-    versions=_RESTART_VERSIONS,
-    notes=_RESTART_NOTES,
+    versions="3.9",
+    notes="OpenMX then diagonalises this Hamiltonian once; RESTART.txt says how.",
 ).writing(("overlap", "hamiltonian", "density_matrix"), write_restart_files, RESTART_SETTINGS)
 
 read, write = FORMAT.load, FORMAT.save

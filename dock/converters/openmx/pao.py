@@ -13,17 +13,10 @@ from dock.converters.openmx.dat import OpenmxInput
 from dock.converters.openmx.species import Species
 from dock.core.basis import Radial, Shell, shell_letter, shell_numbers
 from dock.errors import FormatError, MissingDataError
-from dock.io.text import NotANumber, load_text, parse_number, parse_numbers
+from dock.io.text import NotANumber, finite_numbers, load_text, parse_numbers
 from dock.units import OPENMX
 
-__all__ = [
-    "SUBDIVISION",
-    "PaoFile",
-    "radial_of_pao",
-    "read_pao",
-    "shells_of_input",
-    "shells_of_pao",
-]
+__all__ = ["PaoFile", "radial_of_pao", "read_pao", "shells_of_input", "shells_of_pao"]
 
 MAX_L = 6
 MESH_TOLERANCE = 1e-6
@@ -124,13 +117,10 @@ def _number(path: Path, values: dict[str, tuple[int, str]], keyword: str) -> flo
     if keyword.lower() not in values:
         _fail(path, f"{keyword} is missing", f"a line {keyword} and a number", None)
     line, word = values[keyword.lower()]
-    try:
-        number = parse_number(word)
-    except ValueError:
-        number = float("nan")
-    if not np.isfinite(number):
+    numbers = finite_numbers([word], 1)
+    if numbers is None:
         _fail(path, f"{keyword} is not a number", "a number", repr(word), f"line {line}")
-    return number
+    return numbers[0]
 
 
 def _integer(
@@ -206,22 +196,12 @@ def shells_of_input(
 ) -> dict[str, tuple[Shell, ...]]:
     """Return the shells of each species of an input, with radial functions if a folder is given.
 
-    Parameters
-    ----------
-    source
-        The input that the scfout file embeds.
-    contracted
-        Whether the orbitals are contracted ones; those have no radial functions on file.
-    folder
-        Folder of the ``.pao`` files.
+    The folder holds ``.pao`` files. Contracted orbitals have no radial functions on file.
     """
-    result = {}
-    for kind in source.species:
-        if folder is not None and not contracted:
-            result[kind.label] = shells_of_pao(kind, folder)
-        else:
-            result[kind.label] = tuple(_named(kind.pao.shells(contracted=contracted)))
-    return result
+    if folder is not None and not contracted:
+        return {kind.label: shells_of_pao(kind, folder) for kind in source.species}
+    ls = {kind.label: kind.pao.shells(contracted=contracted) for kind in source.species}
+    return {label: tuple(_named(shells)) for label, shells in ls.items()}
 
 
 def shells_of_pao(species: Species, folder: Path) -> tuple[Shell, ...]:

@@ -27,7 +27,7 @@ from dock.core.structure import Structure
 from dock.errors import FormatError, LayoutError
 from dock.units import OPENMX
 
-__all__ = ["MISSING_IDM", "read_calculation"]
+__all__ = ["read_calculation"]
 
 HARTREE, BOHR = OPENMX.hartree_ev, OPENMX.bohr_angstrom
 
@@ -45,14 +45,8 @@ def read_calculation(path: Path, options: ReadOptions) -> Calculation:
 
     Energies and lengths are converted with OpenMX's own constants. The density matrix becomes
     Σ f c c† (OpenMX stores its complex conjugate), summed over both spins for a run without spin
-    (OpenMX stores one).
-
-    Parameters
-    ----------
-    path
-        The scfout file.
-    options
-        ``basis``: a folder of ``.pao`` files; then the shells carry radial functions.
+    (OpenMX stores one). With the option ``basis``, a folder of ``.pao`` files, the shells carry
+    radial functions.
 
     Raises
     ------
@@ -130,10 +124,9 @@ class _Run:
 
     def _make(self, quantity: str, maker: Callable[[], NDArray[Any]]) -> AOMatrix:
         """Bring entries into the orbital order of `dock` and wrap them."""
-        orders = {
-            label: order.inverse for label, order in shell_orders(self.basis, "openmx").items()
-        }
-        entries = reorder_entries(maker(), self.basis, self.pairs, orders)
+        orders = shell_orders(self.basis, "openmx")
+        inverse = {label: order.inverse for label, order in orders.items()}
+        entries = reorder_entries(maker(), self.basis, self.pairs, inverse)
         spin = self.spin if QUANTITIES[quantity].has_spin else Spin.NONE
         return AOMatrix(quantity, self.structure, self.basis, self.pairs, spin, entries)
 
@@ -224,8 +217,7 @@ def _provenance(file: ScfoutFile, source: OpenmxInput) -> Provenance:
         "total_spin": file.total_spin,
         "n_cells": len(file.cells),
     }
-    lost_part = file.version == 0 and source.spin_orbit
-    if lost_part:
+    if file.version == 0 and source.spin_orbit:
         extra["notes"] = [MISSING_IDM]
     version = "3.9" if file.version == 3 else "3.8"
     return Provenance("OpenMX", version, (file.path.name,), "", extra)

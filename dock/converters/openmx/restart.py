@@ -58,7 +58,7 @@ def write_restart(
     n_processes: int = 1,
     overwrite: bool = False,
 ) -> Path:
-    """Write ``<name>_rst/`` for `scf.restart on`.
+    """Write the folder ``<name>_rst`` for `scf.restart on` and return it.
 
     Parameters
     ----------
@@ -80,11 +80,6 @@ def write_restart(
         MPI processes of the run.
     overwrite
         Replace existing files. Density grids of an older run (``<name>.crst0_0_0`` ...) stay.
-
-    Returns
-    -------
-    Path
-        The folder ``<name>_rst``.
 
     Raises
     ------

@@ -8,6 +8,7 @@ the size must come out exactly.
 from __future__ import annotations
 
 import io
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,26 +63,18 @@ class ScfoutFile(ScfoutHeader):
         ``"little"`` or ``"big"``.
     offsets
         Section name to the byte where it starts.
-    size
-        Bytes of the file.
-    modified_ns
-        Time of its last change, nanoseconds.
+    state
+        Size of the file and time of its last change.
     """
 
     path: Path
     byte_order: str
     offsets: dict[str, int]
-    size: int
-    modified_ns: int
+    state: FileState
 
     @classmethod
     def open(cls, path: str | Path) -> ScfoutFile:
         """Read and check everything but the matrices.
-
-        Parameters
-        ----------
-        path
-            The scfout file.
 
         Raises
         ------
@@ -103,8 +96,7 @@ class ScfoutFile(ScfoutHeader):
         section
             A name in `sections`.
         all_orders
-            For ``position``: every stored order, in file order (x, y, z outer, order inner),
-            instead of order 1 alone.
+            For ``position``: every stored order, in file order, instead of order 1 alone.
 
         Returns
         -------
@@ -120,13 +112,12 @@ class ScfoutFile(ScfoutHeader):
             When this version or spin treatment does not store the section.
         """
         self._require(section)
-        rows = np.arange(self.sections[section])
-        if section == "position" and not all_orders:
-            rows = rows[:: self.order_max]
-        if len(rows) == self.sections[section]:
-            values = self._fetch(section, 0, len(rows))
+        count = self.sections[section]
+        if section == "position" and not all_orders and self.order_max > 1:
+            rows = range(0, count, self.order_max)
+            values = np.concatenate([self._fetch(section, row, 1) for row in rows])
         else:
-            values = np.concatenate([self._fetch(section, int(row), 1) for row in rows])
+            values = self._fetch(section, 0, count)
         finite = np.isfinite(values)
         if not finite.all():
             raise FormatError(
@@ -139,13 +130,7 @@ class ScfoutFile(ScfoutHeader):
         return values
 
     def load(self) -> Scfout:
-        """Read the whole file into memory.
-
-        Raises
-        ------
-        FormatError
-            As `read`.
-        """
+        """Read the whole file into memory; raises as `read`."""
         fields = {name: getattr(self, name) for name in ScfoutHeader.__dataclass_fields__}
         matrices = {name: self.read(name, all_orders=True) for name in self.sections}
         return Scfout(**fields, matrices=matrices)
@@ -154,12 +139,10 @@ class ScfoutFile(ScfoutHeader):
         """Say why a section is not in this file, if it is not."""
         if section in self.sections:
             return
-        if section in section_counts(3, 3):
-            reason = (
-                "Only non-collinear runs store it."
-                if section == "hamiltonian_imag"
-                else "OpenMX 3.8 and older do not store it: run OpenMX 3.9."
-            )
+        if section == "hamiltonian_imag":
+            reason = "Only non-collinear runs store it."
+        elif section in section_counts(3, 3):
+            reason = "OpenMX 3.8 and older do not store it: run OpenMX 3.9."
         else:
             reason = f"The sections of this file are {', '.join(self.sections)}."
         raise MissingDataError(f"section {section!r}", self.path, reason)
@@ -168,8 +151,8 @@ class ScfoutFile(ScfoutHeader):
         """Read `count` consecutive matrices of a section as native float64."""
         dtype = ">f8" if self.byte_order == "big" else "<f8"
         place = (self.offsets[section] + 8 * first * self.n_entries, count * self.n_entries)
-        state = FileState(self.size, self.modified_ns)
-        values = numbers_at(self.path, dtype, place, state, f"section {section}", OPENMX_FILES)
+        what = f"section {section}"
+        values = numbers_at(self.path, dtype, place, self.state, what, OPENMX_FILES)
         return values.astype(np.float64, copy=False).reshape(count, self.n_entries)
 
 
@@ -194,8 +177,7 @@ def _read_file(reader: BinaryReader) -> ScfoutFile:
             path=path,
             byte_order="big" if reader.order == ">" else "little",
             offsets=offsets,
-            size=reader.state.size,
-            modified_ns=reader.state.modified_ns,
+            state=reader.state,
             version=version,
             spin_switch=spin_switch,
             order_max=order_max,
@@ -234,14 +216,8 @@ def _detect(path: Path, head: bytes, size: int) -> tuple[str, NDArray[np.int32]]
 def _is_plausible(ints: NDArray[np.int32]) -> bool:
     """Tell whether the six integers can start an scfout file."""
     atoms, switch = int(ints[0]), int(ints[1])
-    regions_fit = all(0 <= int(n) <= atoms for n in ints[2:5])
-    return (
-        1 <= atoms < MAX_ATOMS
-        and 0 <= switch <= 15
-        and switch % 4 != 2
-        and regions_fit
-        and ints[5] >= 0
-    )
+    known = 1 <= atoms < MAX_ATOMS and 0 <= switch <= 15 and switch % 4 != 2
+    return known and all(0 <= int(n) <= atoms for n in ints[2:5]) and int(ints[5]) >= 0
 
 
 def _foreign(path: Path, head: bytes, ints: NDArray[np.int32]) -> NoReturn:
@@ -379,7 +355,7 @@ def write_scfout(
     version
         3, which OpenMX 3.9 and its tools demand, or 0, the layout of OpenMX 3.8.
     byte_order
-        Order of the bytes of all numbers.
+        Of all numbers.
     zero_missing
         Fill sections that `scfout` does not have (density, position, ...) with zeros.
     allow_lossy
@@ -454,11 +430,7 @@ def split_lines(text: str) -> bytes:
 
 def _refuse_loss(path: Path, scfout: Scfout) -> None:
     """Name what version 0 has no place for."""
-    lost = [
-        name
-        for name in ("momentum", "density_imag")
-        if name in scfout.matrices and scfout.matrices[name].any()
-    ]
+    lost = [name for name in ("momentum", "density_imag") if np.any(scfout.matrices.get(name, 0))]
     if scfout.order_max > 1 and "position" in scfout.matrices:
         lost.append(f"the position operator beyond order 1 (of {scfout.order_max})")
     if lost:
@@ -501,9 +473,7 @@ def _header(scfout: Scfout, version: int) -> Iterator[NDArray[np.int32] | NDArra
 def _section(scfout: Scfout, name: str, count: int) -> Iterator[NDArray[np.float64]]:
     """Yield `count` matrices of a section, one at a time; zeros where it is missing."""
     if name not in scfout.matrices:
-        zeros = np.zeros(scfout.n_entries)
-        for _ in range(count):
-            yield zeros
+        yield from itertools.repeat(np.zeros(scfout.n_entries), count)
         return
     matrices = scfout.matrices[name]
     # Version 0 stores order 1 alone; the source runs x, y, z outer and order inner.

@@ -43,6 +43,8 @@ Array = TypeVar("Array", bound=NDArray[Any])
 def section_counts(version: int, spin_switch: int, order_max: int = 1) -> dict[str, int]:
     """Return the matrix sections of a file in file order, with the number of matrices in each.
 
+    ``position`` runs x, y, z (outer) and order (inner).
+
     Parameters
     ----------
     version
@@ -52,11 +54,6 @@ def section_counts(version: int, spin_switch: int, order_max: int = 1) -> dict[s
     order_max
         Highest power of the position operator; 1 in version 0.
 
-    Returns
-    -------
-    dict
-        Name to number of pair matrices. ``position`` runs x, y, z (outer) and order (inner).
-
     Examples
     --------
     >>> section_counts(3, 0)
@@ -64,32 +61,23 @@ def section_counts(version: int, spin_switch: int, order_max: int = 1) -> dict[s
     >>> sum(section_counts(0, 3).values())
     15
     """
-    counts = {"hamiltonian": spin_switch + 1}
-    if spin_switch == 3:
-        counts["hamiltonian_imag"] = 3
-    counts["overlap"] = 1
-    counts["position"] = 3 * order_max
-    if version == 3:
-        counts["momentum"] = 3
-    counts["density"] = spin_switch + 1
-    if version == 3:
-        counts["density_imag"] = 2
-    return counts
+    counts = {
+        "hamiltonian": spin_switch + 1,
+        "hamiltonian_imag": 3 if spin_switch == 3 else 0,
+        "overlap": 1,
+        "position": 3 * order_max,
+        "momentum": 3 if version == 3 else 0,
+        "density": spin_switch + 1,
+        "density_imag": 2 if version == 3 else 0,
+    }
+    return {name: count for name, count in counts.items() if count}
 
 
 def box_cells(half_width: int) -> IntArray:
-    """List the lattice translations of a (2n+1)³ box in the order that OpenMX writes.
+    """List the lattice translations of a box, int32 ((2n+1)³, 3), in the order of OpenMX.
 
     The zero translation stands first; the others follow with the third index running fastest.
-
-    Parameters
-    ----------
-    half_width
-        n: the largest index along each axis.
-
-    Returns
-    -------
-    ndarray, int32, ((2n+1)³, 3)
+    `half_width` is n, the largest index along each axis.
 
     Examples
     --------
@@ -98,9 +86,8 @@ def box_cells(half_width: int) -> IntArray:
     """
     side = 2 * half_width + 1
     cells = np.indices((side, side, side), dtype=np.int32).reshape(3, -1).T - np.int32(half_width)
-    home = (side**3 - 1) // 2
-    order = np.concatenate([[home], np.arange(home), np.arange(home + 1, side**3)])
-    return np.ascontiguousarray(cells[order])
+    home = len(cells) // 2
+    return np.concatenate([cells[home : home + 1], np.delete(cells, home, axis=0)])
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -131,7 +118,7 @@ class ScfoutHeader:
     n_electrons
         Valence electrons.
     total_spin
-        S as stored; the moment is 2 S, see `spin_moment`.
+        S as stored; the moment in μB is 2 S.
     solver
         Code of the eigenvalue solver: 2 Cluster, 3 Band, ...
     order_max
@@ -206,11 +193,6 @@ class ScfoutHeader:
         return int(self.pair_offsets[-1])
 
     @property
-    def spin_moment(self) -> float:
-        """Total spin moment in μB: twice the stored spin."""
-        return 2.0 * self.total_spin
-
-    @property
     def solver_name(self) -> str:
         """Name of the eigenvalue solver; ``"code n"`` where the code is not a documented one."""
         return SOLVERS.get(self.solver, f"code {self.solver}")
@@ -257,25 +239,14 @@ class Scfout(ScfoutHeader):
     def _matrix(self, name: str, values: FloatArray, count: int) -> FloatArray:
         """Return one section as a checked read-only array."""
         array = np.ascontiguousarray(values, dtype=np.float64)
-        expected = (count, self.n_entries)
-        if array.shape != expected:
-            raise LayoutError(f"section {name} has shape {array.shape}: expected {expected}")
-        if not np.isfinite(array).all():
-            bad = int((~np.isfinite(array)).sum())
-            raise LayoutError(f"section {name} holds {bad} values that are not finite")
+        _check_array(f"section {name}", array, (count, self.n_entries))
         return _readonly(array)
 
 
 def check_pair_ranges(
     n_orbitals: IntArray, n_cells: int, pair_j: IntArray, pair_cell: IntArray
 ) -> None:
-    """Check the orbital counts and that neighbours and cells exist.
-
-    Raises
-    ------
-    LayoutError
-        Naming the first wrong entry.
-    """
+    """Check the orbital counts, and that neighbours and cells exist; name the first wrong one."""
     n_atoms = len(n_orbitals)
     if n_orbitals.min(initial=1) < 1:
         atom = int(np.argmax(n_orbitals < 1))
@@ -335,12 +306,7 @@ def _check_shapes(header: ScfoutHeader) -> None:
         "core_dipole": (3,), "background_dipole": (3,),
     }  # fmt: skip
     for name, shape in expected.items():
-        array = getattr(header, name)
-        if array.shape != shape:
-            raise LayoutError(f"{name} has shape {array.shape}: expected {shape}")
-        if array.dtype == np.float64 and not np.isfinite(array).all():
-            bad = int((~np.isfinite(array)).sum())
-            raise LayoutError(f"{name} holds {bad} values that are not finite")
+        _check_array(name, getattr(header, name), shape)
     if not n_atoms:
         raise LayoutError("there are no atoms: expected 1 or more")
     if abs(np.linalg.det(header.cell)) < 1e-12:
@@ -349,6 +315,15 @@ def _check_shapes(header: ScfoutHeader) -> None:
         raise LayoutError("the first entry of the cell table is not the zero translation")
     if header.cells.min() < -MAX_CELL or header.cells.max() > MAX_CELL:
         raise LayoutError(f"the cell table reaches beyond ±{MAX_CELL} cells")
+
+
+def _check_array(name: str, array: NDArray[Any], shape: tuple[int, ...]) -> None:
+    """Check the shape of an array, and that its numbers are finite."""
+    if array.shape != shape:
+        raise LayoutError(f"{name} has shape {array.shape}: expected {shape}")
+    if not np.isfinite(array).all():
+        bad = int((~np.isfinite(array)).sum())
+        raise LayoutError(f"{name} holds {bad} values that are not finite")
 
 
 def _check_home_pairs(header: ScfoutHeader) -> None:

@@ -10,19 +10,13 @@ from dock.core.basis import SHELL_LETTERS
 from dock.core.elements import SYMBOLS
 from dock.errors import UsageError
 
-__all__ = [
-    "PaoName",
-    "Species",
-    "basis_string",
-    "element_number",
-]
+__all__ = ["PaoName", "Species", "basis_string", "element_number"]
 
 # OpenMX has no shells beyond l = 6.
 _LETTERS = SHELL_LETTERS[:7]
 # OpenMX writes E for an empty atom.
 _NUMBERS = {"E": 0} | {name: number for number, name in enumerate(SYMBOLS) if number}
 _SHELL = re.compile(r"([a-z])(\d+)(?:>(\d+))?")
-_FILE_NAME = re.compile(r"([A-Za-z]+?)_?(\d+(?:\.\d+)?)(.*)")
 
 
 @dataclass(frozen=True)
@@ -32,29 +26,18 @@ class PaoName:
     Attributes
     ----------
     file_name
-        The PAO file without ``.pao``: ``"Fe6.0S"``.
-    cutoff_bohr
-        The number in the file name; None where the name has none (the file itself says it).
-    suffix
-        What follows the cutoff: ``"S"``, ``"H"``, ``"_1s"`` or nothing.
+        The PAO file without ``.pao``: ``"Fe6.0S"``, where 6.0 is the cutoff in Bohr.
     zetas
         For each l present, ascending: (l, radial functions taken from the file, contracted
         functions made of them). Both numbers agree but in the form ``s4>2``.
     """
 
     file_name: str
-    cutoff_bohr: float | None
-    suffix: str
     zetas: tuple[tuple[int, int, int], ...]
 
     @classmethod
     def parse(cls, text: str) -> PaoName:
-        """Take a basis string apart.
-
-        Parameters
-        ----------
-        text
-            ``C6.0-s2p2d1``, ``Fe6.0S-s2p1``, or contracted ``C5.0-s4>1p4>1``.
+        """Take apart ``C6.0-s2p2d1``, ``Fe6.0S-s2p1``, or contracted ``C5.0-s4>1p4>1``.
 
         Raises
         ------
@@ -64,10 +47,10 @@ class PaoName:
         Examples
         --------
         >>> PaoName.parse("Fe6.0S-s2p1d1")
-        PaoName(file_name='Fe6.0S', cutoff_bohr=6.0, suffix='S', zetas=((0, 2, 2), (1, 1, 1), (2, 1, 1)))
+        PaoName(file_name='Fe6.0S', zetas=((0, 2, 2), (1, 1, 1), (2, 1, 1)))
         >>> PaoName.parse("C5.0-s4>1p4>1").shells(contracted=True)
         (0, 1)
-        """  # noqa: E501 (the representation of the result)
+        """
         file_name, dash, shells = text.rpartition("-")
         if not dash or not file_name:
             raise UsageError(f"the basis {text!r} has not the form of C6.0-s2p2d1")
@@ -77,9 +60,7 @@ class PaoName:
         zetas = sorted(_zeta(match, text) for match in matches)
         if len({l_value for l_value, _, _ in zetas}) < len(zetas):
             raise UsageError(f"the basis {text!r} names one angular momentum twice")
-        name = _FILE_NAME.fullmatch(file_name)
-        cutoff = float(name.group(2)) if name else None
-        return cls(file_name, cutoff, name.group(3) if name else "", tuple(zetas))
+        return cls(file_name, tuple(zetas))
 
     def shells(self, *, contracted: bool = False) -> tuple[int, ...]:
         """Return the l of each shell in the order of the orbitals: l ascending, zeta inside."""

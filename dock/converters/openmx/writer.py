@@ -19,7 +19,6 @@ from dock.converters.openmx.scfout import write_scfout
 from dock.converters.openmx.scfout_content import Scfout, box_cells
 from dock.converters.openmx.species import Species, basis_string
 from dock.converters.origin import in_source_order, number_of
-from dock.core.basis import Basis
 from dock.core.calculation import Calculation
 from dock.core.matrix import AOMatrix
 from dock.core.orbital_order import reorder_entries, shell_orders
@@ -36,11 +35,7 @@ _GRID_NEEDED = (
 )
 HARTREE, BOHR = OPENMX.hartree_ev, OPENMX.bohr_angstrom
 _SWITCH = {Spin.NONE: 0, Spin.COLLINEAR: 1, Spin.NONCOLLINEAR: 3}
-_SPIN_WORD: Mapping[Spin, SpinMode] = {
-    Spin.NONE: "off",
-    Spin.COLLINEAR: "on",
-    Spin.NONCOLLINEAR: "nc",
-}
+_MODE: Mapping[Spin, SpinMode] = {Spin.NONE: "off", Spin.COLLINEAR: "on", Spin.NONCOLLINEAR: "nc"}
 _NOISE = 1e-12  # Hartree: imaginary parts below this are rounding
 _log = logging.getLogger("dock")
 
@@ -65,17 +60,16 @@ def write_calculation(calc: Calculation, folder: Path, options: WriteOptions) ->
     A `dock.converters.format.Writer`; it uses ``quantities`` and the settings of `SCFOUT_SETTINGS`.
     """
     target = _Target.of(calc, options)
+    quantities = options.quantities or ()
     missing = [
-        name
-        for name in ("density_matrix", "position", "gradient")
-        if name not in (options.quantities or ())
+        name for name in ("density_matrix", "position", "gradient") if name not in quantities
     ]
     missing += ["Fermi level"] if calc.fermi_level is None else []
     missing += ["number of electrons"] if calc.n_electrons is None else []
     if missing:
         _log.warning("OpenMX scfout: written as zeros, for want of data: %s.", ", ".join(missing))
     path = folder / f"{target.name}.scfout"
-    write_scfout(path, target.scfout(options.quantities or ()), zero_missing=True)
+    write_scfout(path, target.scfout(quantities), zero_missing=True)
     return [path]
 
 
@@ -88,11 +82,10 @@ def write_restart_files(calc: Calculation, folder: Path, options: WriteOptions) 
     """
     grid = options.require_counts("grid", _GRID_NEEDED)
     target = _Target.of(calc, options)
-    quantities = [name for name in (options.quantities or ()) if name != "gradient"]
     made = write_restart(
         folder,
         target.name,
-        target.scfout(tuple(quantities)),
+        target.scfout(options.quantities or ()),
         atom_species=target.source.atom_species,
         grid=grid,
         spin_orbit=target.spin_orbit,
@@ -146,15 +139,11 @@ class _Target:
         order = np.lexsort((elsewhere, pairs.i))
         return pairs if np.array_equal(order, np.arange(len(pairs))) else pairs.take(order)
 
-    @cached_property
-    def basis(self) -> Basis:
-        return self.calc.basis
-
     def entries(self, quantity: str) -> NDArray[Any]:
         """Return a matrix in OpenMX's order of pairs and orbitals, in units of `dock`."""
         matrix: AOMatrix = self.calc.require(quantity).on_pairs(self.pairs)
-        orders = shell_orders(self.basis, "openmx", sort_by_l=True)
-        return reorder_entries(matrix.entries, self.basis, self.pairs, orders)
+        orders = shell_orders(self.calc.basis, "openmx", sort_by_l=True)
+        return reorder_entries(matrix.entries, self.calc.basis, self.pairs, orders)
 
     def scfout(self, quantities: tuple[str, ...]) -> Scfout:
         """Return the content of the file, in Hartree and Bohr."""
@@ -162,10 +151,9 @@ class _Target:
         cells = self._cells()
         place = {tuple(cell): index for index, cell in enumerate(cells.tolist())}
         index = np.array([place[tuple(vector)] for vector in pairs.lattice_vectors.tolist()])
-        electrons = calc.n_electrons
         return Scfout(
             spin_switch=_SWITCH[calc.spin],
-            n_orbitals=self.basis.counts.astype(np.int32),
+            n_orbitals=calc.basis.counts.astype(np.int32),
             cells=cells,
             pair_i=pairs.i.astype(np.int32, copy=False),
             pair_j=pairs.j.astype(np.int32, copy=False),
@@ -174,7 +162,7 @@ class _Target:
             positions=np.asarray(calc.structure.positions / BOHR, dtype=np.float64),
             chemical_potential=(calc.fermi_level or 0.0) / HARTREE,
             temperature=number_of(extra, "temperature_K", 300.0),
-            n_electrons=0.0 if electrons is None else electrons,
+            n_electrons=calc.n_electrons or 0.0,
             core_dipole=_vector(extra, "core_dipole_debye"),
             background_dipole=_vector(extra, "background_dipole_debye"),
             total_spin=number_of(extra, "total_spin", 0.0),
@@ -235,7 +223,7 @@ class _Target:
     def _position(self, overlap: NDArray[np.float64]) -> NDArray[np.float64]:
         """⟨i|r − τ_i|j⟩ in Bohr."""
         result: NDArray[np.float64] = np.array(self.entries("position"), dtype=np.float64)
-        counts = self.basis.counts
+        counts = self.calc.basis.counts
         sizes = counts[self.pairs.i] * counts[self.pairs.j]
         for axis in range(3):
             origin = self.calc.structure.positions[self.pairs.i, axis]
@@ -267,17 +255,15 @@ def _generated(calc: Calculation, name: str, spin_orbit: bool) -> str:
     species = []
     for label in basis.species:
         symbol = structure.element_of[label]
-        ls = sorted(basis.ls(label))
         element = "E" if symbol == "X" else symbol
-        pao = basis_string(f"{element}{reach:.1f}", ls)
+        pao = basis_string(f"{element}{reach:.1f}", sorted(basis.ls(label)))
         species.append(Species.parse(label, pao, f"{element}_PBE19"))
-    index = basis.species_index
     text = minimal_input(
         species,
-        index,
+        basis.species_index,
         structure.positions / BOHR,
         structure.cell / BOHR,
-        spin=_SPIN_WORD[calc.spin],
+        spin=_MODE[calc.spin],
         spin_orbit=spin_orbit,
         system_name=name,
     )

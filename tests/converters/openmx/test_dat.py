@@ -53,7 +53,6 @@ class TestParse:
         assert found.labels == ("Fe1", "proj", "EH")
         assert found.numbers.tolist() == [26, 8, 0]
         assert [one.pao.shells() for one in found.species] == [(0, 0, 1), (0, 0, 1), (0, 1)]
-        assert [one.pao.cutoff_bohr for one in found.species] == [6.0, 5.0, 5.0]
         assert (found.spin, found.spin_switch, found.spin_orbit) == ("nc", 3, True)
         assert (found.kgrid, found.temperature, found.xc) == ((4, 5, 6), 500.0, "GGA-PBE")
         assert found.charges.tolist() == [[8, 6], [3, 3], [0, 0]]
@@ -178,20 +177,20 @@ class TestOrbitals:
 
 class TestBasisNames:
     @pytest.mark.parametrize(
-        ("text", "file_name", "cutoff", "suffix", "shells"),
+        ("text", "file_name", "shells"),
         [
-            ("C6.0-s2p2d1", "C6.0", 6.0, "", (0, 0, 1, 1, 2)),
-            ("Fe6.0S-s1p1", "Fe6.0S", 6.0, "S", (0, 1)),
-            ("Fe5.5H-d1s1", "Fe5.5H", 5.5, "H", (0, 2)),
-            ("C6.0_1s-s2", "C6.0_1s", 6.0, "_1s", (0, 0)),
-            ("H7-s1", "H7", 7.0, "", (0,)),
-            ("Si-mine-s1p1", "Si-mine", None, "", (0, 1)),
-            ("C6.0-S2P1", "C6.0", 6.0, "", (0, 0, 1)),
+            ("C6.0-s2p2d1", "C6.0", (0, 0, 1, 1, 2)),
+            ("Fe6.0S-s1p1", "Fe6.0S", (0, 1)),
+            ("Fe5.5H-d1s1", "Fe5.5H", (0, 2)),
+            ("C6.0_1s-s2", "C6.0_1s", (0, 0)),
+            ("H7-s1", "H7", (0,)),
+            ("Si-mine-s1p1", "Si-mine", (0, 1)),
+            ("C6.0-S2P1", "C6.0", (0, 0, 1)),
         ],
     )
-    def test_forms(self, text, file_name, cutoff, suffix, shells):
+    def test_forms(self, text, file_name, shells):
         found = PaoName.parse(text)
-        assert (found.file_name, found.cutoff_bohr, found.suffix) == (file_name, cutoff, suffix)
+        assert found.file_name == file_name
         assert found.shells() == shells
         assert not found.has_contraction
 

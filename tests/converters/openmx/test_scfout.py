@@ -68,7 +68,6 @@ class TestRead:
         assert [found.chemical_potential, found.temperature] == tail[:2]
         assert [*found.core_dipole, *found.background_dipole] == tail[2:8]
         assert [found.n_electrons, found.total_spin] == tail[8:]
-        assert found.spin_moment == 1.0
         assert found.solver_name == "Band"
         assert found.input_text == "System.Name x\n"
         for section, blocks in plain_sections(witness).items():
