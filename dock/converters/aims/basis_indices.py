@@ -26,19 +26,8 @@ def read_basis(path: Path, labels: Sequence[str]) -> Basis:
     """Read the shells of every species.
 
     A shell is a run of functions with m = −l … +l. Two different shells may share type, n and l:
-    the runs tell them apart, the names do not.
-
-    Parameters
-    ----------
-    path
-        basis-indices.out.
-    labels
-        Species of the atoms, from geometry.in.
-
-    Returns
-    -------
-    Basis
-        Shells in the order of the file, which is that of the matrices.
+    the runs tell them apart, the names do not. Shells keep the order of the file, which is that of
+    the matrices. `labels` are the species of the atoms, from geometry.in.
 
     Raises
     ------
@@ -96,11 +85,7 @@ def _read_table(path: Path) -> tuple[list[str], NDArray[np.int64]]:
     return types, table.reshape(-1, 4)
 
 
-def _atoms(
-    path: Path,
-    printed: NDArray[np.int64],
-    labels: Sequence[str],
-) -> NDArray[np.int64]:
+def _atoms(path: Path, printed: NDArray[np.int64], labels: Sequence[str]) -> NDArray[np.int64]:
     """Return the atom of each function, from 0; overflowed ones continue species by species."""
     atoms = printed - 1
     hidden = np.flatnonzero(printed == 0)
@@ -128,14 +113,13 @@ def _shell_starts(
     """Return where each shell begins; refuse runs of m that are no whole shells."""
     starts = np.flatnonzero(m == -l)
     lengths = np.diff(np.append(starts, len(l)))
-    shell = np.repeat(np.arange(len(starts)), lengths)
     good = len(starts) > 0 and starts[0] == 0 and np.array_equal(lengths, 2 * l[starts] + 1)
     if good:
-        inside = np.arange(len(l)) - starts[shell]
+        first = np.repeat(starts, lengths)
         good = (
-            np.array_equal(m, inside - l[starts][shell])
-            and np.array_equal(l, l[starts][shell])
-            and np.array_equal(atoms, atoms[starts][shell])
+            np.array_equal(m, np.arange(len(l)) - first - l[first])
+            and np.array_equal(l, l[first])
+            and np.array_equal(atoms, atoms[first])
             and int(l.max()) <= LARGEST_L
         )
     if not good:
@@ -148,15 +132,7 @@ def _fail(path: Path, problem: str, expected: str, found: str) -> NoReturn:
 
 
 def format_basis(basis: Basis, order: Mapping[str, Sequence[int]]) -> str:
-    """Return the text of basis-indices.out.
-
-    Parameters
-    ----------
-    basis
-        The basis.
-    order
-        For each species, its shells in the order of the matrices.
-    """
+    """Return the text of basis-indices.out; `order` has each species' shells as the matrices do."""
     lines = ["", "  fn.   type   at.   n   l   m"]
     number = 0
     names = {label: list(_names(basis, label, order[label])) for label in basis.species}

@@ -12,13 +12,7 @@ __all__ = ["check_run"]
 
 
 def check_run(path: Path) -> list[Finding]:
-    """Say whether the self-consistency cycle converged, as the log of a run has it.
-
-    Parameters
-    ----------
-    path
-        The run's folder.
-    """
+    """Say whether the self-consistency cycle converged, as the log in a run's folder has it."""
     log_path = find_log(path)
     if log_path is None:
         text = "no log of FHI-aims beside the matrices: convergence unknown."

@@ -31,12 +31,11 @@ def read_geometry(path: Path) -> Structure:
     FormatError
         When a line is damaged, or there is no atom.
     """
-    text = read_text(path)
     vectors: list[list[float]] = []
     rows: list[list[float]] = []
     kinds: list[str] = []
     labels: list[str] = []
-    for number, raw in enumerate(text.splitlines(), 1):
+    for number, raw in enumerate(read_text(path).splitlines(), 1):
         words = raw.split("#")[0].split()
         if not words:
             continue
@@ -58,15 +57,14 @@ def _structure(
 ) -> Structure:
     fractional = np.array([kind.endswith("_frac") for kind in kinds])
     periodic = len(cell) == 3
-    if not periodic and fractional.any():
-        _fail(path, 0, "fractional positions without lattice vectors", "atom_frac")
-    positions = rows.copy()
     if periodic:
-        positions[fractional] = rows[fractional] @ cell
+        rows[fractional] = rows[fractional] @ cell
+    elif fractional.any():
+        _fail(path, 0, "fractional positions without lattice vectors", "atom_frac")
     else:
-        cell = np.diag(np.ptp(positions, axis=0) + 2 * _VACUUM)
+        cell = np.diag(np.ptp(rows, axis=0) + 2 * _VACUUM)
     numbers = np.array([_number(path, label) for label in labels])
-    return Structure(cell, positions, numbers, tuple(labels), (periodic, periodic, periodic))
+    return Structure(cell, rows, numbers, tuple(labels), (periodic, periodic, periodic))
 
 
 def _number(path: Path, label: str) -> int:

@@ -18,14 +18,7 @@ FILES = {"overlap": "overlap-matrix.out", "hamiltonian": "hamiltonian.out"}
 
 
 def read_triangle(path: Path, size: int) -> NDArray[np.float64]:
-    """Return the symmetric matrix of a file with all elements of the upper triangle.
-
-    Parameters
-    ----------
-    path
-        The file.
-    size
-        Rows of the matrix.
+    """Return the symmetric (size, size) matrix of a file with all elements of the upper triangle.
 
     Raises
     ------

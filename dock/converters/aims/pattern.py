@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from dock.converters.aims.rs_files import EntrySlice, SparseIndices, fold_shifts
 from dock.converters.sparse_blocks import distinct, orbital_targets
-from dock.core.arrays import FloatArray
+from dock.core.arrays import FloatArray, Int64Array
 from dock.core.basis import Basis
 from dock.core.pairs import Pairs
 from dock.core.structure import Structure
@@ -82,10 +82,7 @@ class BlockPattern:
         return shifts
 
     def _gain(
-        self,
-        fractional: FloatArray,
-        shifts: NDArray[np.int64],
-        other: NDArray[np.int64],
+        self, fractional: FloatArray, shifts: Int64Array, other: Int64Array
     ) -> NDArray[np.float64]:
         """Return the change of Σ |pair vector|² when one coordinate is folded the other way, Å²."""
         cell = self.structure.cell
@@ -99,11 +96,8 @@ class BlockPattern:
             np.add.at(total, atoms, sign * vectors[apart])
             np.add.at(count, atoms, 1.0)
         step = -(other - shifts)  # how far the folded coordinate moves, in lattice vectors
-        along = total @ cell.T
-        result: NDArray[np.float64] = 2 * step * along + count[:, None] * step**2 * (cell**2).sum(
-            axis=1
-        )
-        return result
+        squares: NDArray[np.float64] = (cell**2).sum(axis=1)
+        return 2 * step * (total @ cell.T) + count[:, None] * step**2 * squares
 
     @cached_property
     def pairs(self) -> Pairs:

@@ -21,6 +21,7 @@ from dock.converters.format import ReadOptions
 from dock.converters.sparse_blocks import orbital_targets
 from dock.core.basis import Basis
 from dock.core.calculation import Calculation, Provenance
+from dock.core.interop import orbital_indices
 from dock.core.matrix import AOMatrix
 from dock.core.pairs import Pairs
 from dock.core.spin import Spin
@@ -42,14 +43,7 @@ def read_calculation(path: Path, options: ReadOptions | None = None) -> Calculat
     """Read an FHI-aims run; the matrices are read when asked for.
 
     Atoms keep the order and the positions of geometry.in; the lattice vectors of the pairs count
-    from there.
-
-    Parameters
-    ----------
-    path
-        The run's folder.
-    options
-        Not used.
+    from there. `path` is the run's folder or a file in it.
 
     Raises
     ------
@@ -68,8 +62,7 @@ def read_calculation(path: Path, options: ReadOptions | None = None) -> Calculat
     check_files(folder, files)
     log_path = find_log(folder)
     log = read_log(log_path) if log_path is not None else None
-    collinear = len(files.get("hamiltonian", ())) == 2
-    spin = Spin.COLLINEAR if collinear else Spin.NONE
+    spin = Spin.COLLINEAR if len(files.get("hamiltonian", ())) == 2 else Spin.NONE
     control = read_control(folder)
     run = _Run(folder, files, structure, basis, spin)
     return Calculation(
@@ -106,8 +99,7 @@ class _Run:
             pairs, entries = self._periodic(paths)
         else:
             pairs, entries = self._cluster(paths[0])
-        if _UNITS[quantity] != 1.0:
-            entries *= _UNITS[quantity]
+        entries *= _UNITS[quantity]
         spin = self.spin if quantity == "hamiltonian" else Spin.NONE
         return AOMatrix(quantity, self.structure, self.basis, pairs, spin, entries)
 
@@ -119,24 +111,16 @@ class _Run:
 
     def _cluster(self, path: Path) -> tuple[Pairs, NDArray[np.float64]]:
         """Read ``i j value`` lines of the upper triangle, column by column."""
-        size, n_atoms = self.basis.n_orbitals, self.basis.n_atoms
-        matrix = read_triangle(path, size)
-        place, sign = orbital_targets(self.basis, "aims")
-        order = self.basis.offsets[self.basis.table.atom] + place
+        basis, n_atoms = self.basis, self.basis.n_atoms
+        matrix = read_triangle(path, basis.n_orbitals)
+        place, sign = orbital_targets(basis, "aims")
+        order = basis.offsets[basis.table.atom] + place
         turned = np.empty_like(matrix)
         turned[np.ix_(order, order)] = matrix * np.outer(sign, sign)
-        matrix = turned
         i, j = np.divmod(np.arange(n_atoms**2), n_atoms)
         pairs = Pairs(np.zeros((n_atoms**2, 3), dtype=np.int32), i, j, n_atoms)
-        if n_atoms == 1:
-            return pairs, matrix.reshape(1, -1)
-        bounds = self.basis.offsets
-        parts = [
-            matrix[bounds[a] : bounds[a + 1], bounds[b] : bounds[b + 1]].ravel()
-            for a in range(n_atoms)
-            for b in range(n_atoms)
-        ]
-        return pairs, np.concatenate(parts)[None]
+        row, col = orbital_indices(basis, pairs)
+        return pairs, turned[row, col][None]
 
 
 def _electrons(structure: Structure, log: AimsLog | None, control: dict[str, str]) -> float | None:
@@ -151,9 +135,7 @@ def _electrons(structure: Structure, log: AimsLog | None, control: dict[str, str
 
 
 def _provenance(
-    files: dict[str, tuple[Path, ...]],
-    log: AimsLog | None,
-    control: dict[str, str],
+    files: dict[str, tuple[Path, ...]], log: AimsLog | None, control: dict[str, str]
 ) -> Provenance:
     names = [path.name for group in files.values() for path in group]
     names += ["geometry.in", "basis-indices.out"]

@@ -88,10 +88,7 @@ class SparseIndices:
 
     @cached_property
     def _rows(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """The rows that have entries, in the order of their positions, and where they end."""
-        used = np.flatnonzero(self.lengths > 0)
-        order = used[np.argsort(self.starts[used], kind="stable")]
-        return order, np.cumsum(self.lengths[order])
+        return _rows_in_order(self.starts, self.lengths)
 
     def slices(self) -> Iterator[EntrySlice]:
         """Yield all entries, some at a time."""
@@ -108,14 +105,7 @@ class SparseIndices:
 
 
 def read_indices(path: Path, n_basis: int) -> SparseIndices:
-    """Read rs_indices.out.
-
-    Parameters
-    ----------
-    path
-        The file.
-    n_basis
-        Basis functions, from basis-indices.out.
+    """Read rs_indices.out; `n_basis` is the number of functions in basis-indices.out.
 
     Raises
     ------
@@ -128,9 +118,8 @@ def read_indices(path: Path, n_basis: int) -> SparseIndices:
             for word in ("n_hamiltonian_matrix_size", "n_cells_in_hamiltonian", "n_basis")
         )
         if n_functions != n_basis:
-            _fail(
-                path, "it belongs to another basis", f"{n_basis} basis functions", f"{n_functions}"
-            )
+            expected = f"{n_basis} basis functions"
+            _fail(path, "it belongs to another basis", expected, f"{n_functions}")
         if n_stored < 2 or n_cells < 2:
             _fail(path, "it holds no entries", "counts above 1", f"{n_stored} and {n_cells}")
         _title(path, numbers.line(), "cell_index")
@@ -152,16 +141,20 @@ def read_indices(path: Path, n_basis: int) -> SparseIndices:
     return indices
 
 
+def _rows_in_order(starts: Int64Array, lengths: Int64Array) -> tuple[Int64Array, Int64Array]:
+    """Return the rows that have entries, in the order of their positions, and where they end."""
+    used = np.flatnonzero(lengths)
+    order = used[np.argsort(starts[used], kind="stable")]
+    return order, np.cumsum(lengths[order])
+
+
 def _ranges(
     path: Path, first: NDArray[np.int64], last: NDArray[np.int64], n_stored: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return start and length of each row; together they must cover every entry once."""
-    lengths = np.maximum(last - first + 1, 0)
-    lengths[(first <= 0) | (last < first)] = 0
+    lengths = np.where((first > 0) & (last >= first), last - first + 1, 0)
     starts = first - 1
-    used = np.flatnonzero(lengths)
-    order = used[np.argsort(starts[used], kind="stable")]
-    ends = np.cumsum(lengths[order])
+    order, ends = _rows_in_order(starts, lengths)
     covered = len(order) > 0 and np.array_equal(starts[order], ends - lengths[order])
     if not covered or int(ends[-1]) != n_stored - 1:
         _fail(
@@ -260,16 +253,17 @@ class SparsePattern:
         pairs, basis = first.pairs, first.basis
         n = fold_shifts(first.structure.fractional)
         moved = n[pairs.i] - n[pairs.j] - pairs.R
-        lower = pairs.i >= pairs.j
-        vectors = np.unique(np.concatenate([moved[lower], -moved[lower]]), axis=0)
-        origin = ~np.any(vectors, axis=1)
-        cells = np.concatenate([np.zeros((1, 3), dtype=np.int64), vectors[~origin]])
+        origin = np.zeros((1, 3), dtype=np.int64)
+        vectors, place = np.unique(np.vstack([origin, moved]), axis=0, return_inverse=True)
+        origin_first = np.argsort(np.any(vectors, axis=1), kind="stable")
+        cells = vectors[origin_first]
+        cell_of_pair = np.argsort(origin_first)[place.ravel()[1:]]
         pair = np.repeat(np.arange(len(pairs)), first.layout.rows * first.layout.cols)
         row, col = orbital_indices(basis, pairs)
-        kept = lower[pair] & (col <= row)
+        kept = col <= row
         kept &= np.any([np.any(matrix.entries, axis=0) for matrix in matrices], axis=0)
         sources = np.flatnonzero(kept)
-        cell = _place(cells, moved, lower)[pair[sources]]
+        cell = cell_of_pair[pair[sources]]
         order = np.lexsort((col[sources], row[sources], cell))
         sources, cell = sources[order], cell[order]
         return cls(cells, cell, row[sources], col[sources], sources, basis.n_orbitals)
@@ -316,15 +310,3 @@ def _write_table(stream: IO[str], table: NDArray[Any]) -> None:
     for begin in range(0, len(table), rows):
         piece = table[begin : begin + rows]
         stream.write((line * len(piece)) % tuple(piece.ravel().tolist()))
-
-
-def _place(
-    cells: NDArray[np.int64], vectors: NDArray[np.int64], mask: NDArray[np.bool_]
-) -> NDArray[np.int64]:
-    """Return the index of each chosen vector among the cells, −1 for the others."""
-    known = {(int(a), int(b), int(c)): index for index, (a, b, c) in enumerate(cells)}
-    distinct, inverse = np.unique(vectors[mask], axis=0, return_inverse=True)
-    places = np.array([known[int(a), int(b), int(c)] for a, b, c in distinct], dtype=np.int64)
-    result = np.full(len(vectors), -1)
-    result[mask] = places[inverse.ravel()]
-    return result

@@ -9,26 +9,27 @@ from dock.errors import FormatError, MissingDataError
 
 __all__ = ["check_files", "detect_run", "input_files", "read_control", "run_files"]
 
+_CHOICES = {
+    "overlap": (("rs_overlap.out",), ("rs_overlap.h5",), ("overlap-matrix.out",)),
+    "hamiltonian": (
+        ("rs_hamiltonian.out",),
+        ("rs_hamiltonian_up.out", "rs_hamiltonian_dn.out"),
+        ("rs_hamiltonian.h5",),
+        ("rs_hamiltonian_up.h5", "rs_hamiltonian_down.h5"),
+        ("rs_hamiltonian_up.h5", "rs_hamiltonian_dn.h5"),
+        ("hamiltonian.out",),
+    ),
+}
+
 
 def run_files(folder: Path) -> dict[str, tuple[Path, ...]]:
     """Return the matrix files of a run by quantity; spin up before spin down.
 
     Text files come before HDF5, those of a periodic run before a molecule's.
     """
-    choices = {
-        "overlap": (("rs_overlap.out",), ("rs_overlap.h5",), ("overlap-matrix.out",)),
-        "hamiltonian": (
-            ("rs_hamiltonian.out",),
-            ("rs_hamiltonian_up.out", "rs_hamiltonian_dn.out"),
-            ("rs_hamiltonian.h5",),
-            ("rs_hamiltonian_up.h5", "rs_hamiltonian_down.h5"),
-            ("rs_hamiltonian_up.h5", "rs_hamiltonian_dn.h5"),
-            ("hamiltonian.out",),
-        ),
-    }
     periodic = (folder / "rs_indices.out").is_file()
     groups = {}
-    for quantity, names in choices.items():
+    for quantity, names in _CHOICES.items():
         for group in names:
             paths = tuple(folder / name for name in group)
             if group[0].startswith("rs_") == periodic and all(path.is_file() for path in paths):

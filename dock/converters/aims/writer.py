@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import reduce
 from pathlib import Path
 
 import numpy as np
@@ -58,10 +59,9 @@ def write_calculation(calc: Calculation, folder: Path, options: WriteOptions) ->
     }
     if mode == "cluster":
         _refuse_for_cluster(calc, matrices)
-    written = []
     for name, text in texts.items():
         (folder / name).write_text(text, encoding="utf-8")
-        written.append(folder / name)
+    written = [folder / name for name in texts]
     if mode == "cluster":
         for name, matrix in matrices.items():
             written.append(folder / FILES[name])
@@ -107,28 +107,14 @@ def _refuse_for_cluster(calc: Calculation, matrices: Mapping[str, AOMatrix]) -> 
 def _write_periodic(folder: Path, matrices: Mapping[str, AOMatrix], *, hdf5: bool) -> list[Path]:
     if not matrices:
         return []
-    pairs = _union([matrix.pairs for matrix in matrices.values()])
+    pairs = reduce(Pairs.union, (matrix.pairs for matrix in matrices.values()))
     aligned = {name: matrix.on_pairs(pairs) for name, matrix in matrices.items()}
     pattern = SparsePattern.of(list(aligned.values()))
     written = [folder / "rs_indices.out"]
     pattern.write(written[0])
     for name, matrix in aligned.items():
-        for component, stem in enumerate(_stems(name, len(matrix.entries), hdf5=hdf5)):
-            path = folder / f"{stem}.{'h5' if hdf5 else 'out'}"
-            write_values(path, matrix.entries[component][pattern.sources])
-            written.append(path)
+        spins = ("",) if len(matrix.entries) == 1 else ("_up", "_down" if hdf5 else "_dn")
+        for spin, entries in zip(spins, matrix.entries, strict=True):
+            written.append(folder / f"rs_{name}{spin}.{'h5' if hdf5 else 'out'}")
+            write_values(written[-1], entries[pattern.sources])
     return written
-
-
-def _stems(name: str, n_components: int, *, hdf5: bool) -> list[str]:
-    if n_components == 1:
-        return [f"rs_{name}"]
-    return [f"rs_{name}_up", f"rs_{name}_{'down' if hdf5 else 'dn'}"]
-
-
-def _union(patterns: list[Pairs]) -> Pairs:
-    pairs = patterns[0]
-    for other in patterns[1:]:
-        if not pairs.is_same(other):
-            pairs = pairs.union(other)
-    return pairs

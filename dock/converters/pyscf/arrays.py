@@ -9,11 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dock.converters.format import WriteOptions
-from dock.converters.pyscf.basis import to_pyscf_order
-from dock.converters.pyscf.native import density_from_hamiltonian, density_on_mesh
+from dock.converters.pyscf.native import (
+    bloch_matrices,
+    density_from_hamiltonian,
+    density_on_mesh,
+)
 from dock.core.calculation import Calculation
-from dock.core.kspace import KBuilder
-from dock.core.matrix import AOMatrix
 from dock.units import PYSCF
 
 __all__ = ["SETTINGS", "write_arrays"]
@@ -38,7 +39,10 @@ def write_arrays(calc: Calculation, folder: Path, options: WriteOptions) -> list
     """
     structure = calc.structure
     crystal = any(structure.pbc)
-    k_frac = _mesh_points(options, crystal=crystal)
+    why = "A crystal's arrays need the k-points of the PySCF run."
+    mesh = options.require_counts("mesh", why) if crystal else (1, 1, 1)
+    # as ``cell.make_kpts`` orders them, last axis fastest
+    k_frac = np.indices(mesh).reshape(3, -1).T / np.array(mesh)
     names = [name for name in options.quantities or () if name in _NAMES]
     arrays: dict[str, NDArray[Any]] = {
         "atoms": np.array(structure.symbols),
@@ -46,41 +50,19 @@ def write_arrays(calc: Calculation, folder: Path, options: WriteOptions) -> list
         "cell_bohr": structure.cell / PYSCF.bohr_angstrom,
         "k_frac": k_frac,
     }
-    if crystal:
-        arrays["mesh"] = np.array([len(np.unique(k_frac[:, axis])) for axis in range(3)])
+    matrices: dict[str, NDArray[Any]] = {}
     for name in names:
-        matrix = calc.require(name)
-        if name == "density_matrix":
-            bloch = density_on_mesh(matrix, k_frac)
-        else:
-            bloch = _bloch(matrix, k_frac)
-        arrays[_NAMES[name]] = bloch if crystal else bloch[..., 0, :, :]
-    if "hamiltonian" in names and "overlap" in calc.available and "density_matrix" not in arrays:
-        density = density_from_hamiltonian(calc, k_frac) if calc.n_electrons is not None else None
-        if density is not None:
-            arrays["density_matrix"] = density if crystal else density[..., 0, :, :]
+        bloch_of = density_on_mesh if name == "density_matrix" else bloch_matrices
+        matrices[_NAMES[name]] = bloch_of(calc.require(name), k_frac)
+    solvable = "overlap" in calc.available and calc.n_electrons is not None
+    if "hamiltonian" in names and solvable and "density_matrix" not in matrices:
+        matrices["density_matrix"] = density_from_hamiltonian(calc, k_frac)
+    if crystal:
+        arrays["mesh"] = np.array(mesh)
+        arrays |= matrices
+    else:
+        arrays |= {name: bloch[..., 0, :, :] for name, bloch in matrices.items()}
     path, text = folder / "pyscf.npz", folder / "PYSCF.txt"
     np.savez(path, **arrays)  # type: ignore[arg-type]  # numpy's stub takes them for allow_pickle
     text.write_text(_HOW, encoding="utf-8")
     return [path, text]
-
-
-def _bloch(matrix: AOMatrix, k_frac: NDArray[np.float64]) -> NDArray[Any]:
-    """Return a matrix at k-points in PySCF's order and unit."""
-    builder = KBuilder(matrix)
-    bloch = np.stack([np.asarray(builder.dense(k)) for k in k_frac], axis=-3)
-    order = to_pyscf_order(matrix.basis)
-    if bloch.shape[-1] == 2 * len(order):
-        order = np.concatenate([order, order + len(order)])
-    unit = PYSCF.hartree_ev if matrix.quantity == "hamiltonian" else 1.0
-    result: NDArray[Any] = bloch[..., order[:, None], order[None, :]] / unit
-    return result
-
-
-def _mesh_points(options: WriteOptions, *, crystal: bool) -> NDArray[np.float64]:
-    """Return the k-points of a mesh, last axis fastest, as ``cell.make_kpts`` orders them."""
-    if not crystal:
-        return np.zeros((1, 3))
-    mesh = options.require_counts("mesh", "A crystal's arrays need the k-points of the PySCF run.")
-    axes = [np.arange(size) / size for size in mesh]
-    return np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)

@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 
 from dock.converters.origin import numbered_labels
 from dock.core.basis import Basis, Shell, shell_letter
-from dock.core.elements import element_of_label
+from dock.core.elements import atomic_number, element_of_label
 from dock.core.orbital_order import shell_orders
+from dock.core.reorder import Reorder
 from dock.core.structure import Structure
 from dock.errors import ConventionError, LayoutError
 from dock.units import PYSCF
@@ -50,8 +51,7 @@ def atoms_of(mol: Any) -> tuple[Structure, Basis]:
     labels = numbered_labels(names, ls, "_")
     if is_periodic(mol):
         cell = np.asarray(mol.lattice_vectors()) * PYSCF.bohr_angstrom
-        flags = [axis < int(mol.dimension) for axis in range(3)]
-        pbc = (flags[0], flags[1], flags[2])
+        pbc = (mol.dimension > 0, mol.dimension > 1, mol.dimension > 2)
     else:
         cell = np.diag(np.ptp(positions, axis=0) + _BOX_MARGIN)
         pbc = (False, False, False)
@@ -61,8 +61,6 @@ def atoms_of(mol: Any) -> tuple[Structure, Basis]:
 
 def _atomic_number(name: str) -> int:
     """Return the number of a PySCF atom name (``C1``, ``Fe@up``); 0 for ghosts."""
-    from dock.core.elements import atomic_number
-
     upper = name.upper()
     if upper.startswith(("GHOST", "X-", "X:")) or upper == "X":
         return 0
@@ -89,24 +87,19 @@ def _shells(mol: Any) -> list[tuple[Shell, ...]]:
 
 def from_pyscf_order(basis: Basis) -> NDArray[np.int64]:
     """Return for each orbital of `dock` the number of PySCF's orbital, shells in stored order."""
-    orders = {label: order.inverse for label, order in shell_orders(basis, "pyscf").items()}
-    return _global(basis, {label: order.permutation for label, order in orders.items()})
+    orders = shell_orders(basis, "pyscf")
+    return _global(basis, {label: order.inverse for label, order in orders.items()})
 
 
 def to_pyscf_order(basis: Basis) -> NDArray[np.int64]:
     """Return for each orbital of PySCF the number of `dock`'s; PySCF sorts shells by l."""
-    orders = shell_orders(basis, "pyscf", sort_by_l=True)
-    return _global(basis, {label: order.permutation for label, order in orders.items()})
+    return _global(basis, shell_orders(basis, "pyscf", sort_by_l=True))
 
 
-def _global(basis: Basis, orders: dict[str, NDArray[Any]]) -> NDArray[np.int64]:
+def _global(basis: Basis, orders: dict[str, Reorder]) -> NDArray[np.int64]:
     """Join the permutations of the atoms; PySCF's harmonics have no minus signs."""
-    return np.concatenate(
-        [
-            start + orders[label].astype(np.int64)
-            for start, label in zip(basis.offsets[:-1].tolist(), basis.labels, strict=True)
-        ]
-    )
+    inside = np.concatenate([orders[label].permutation for label in basis.labels])
+    return np.repeat(basis.offsets[:-1], basis.counts) + inside
 
 
 def require_same_atoms(structure: Structure, basis: Basis, mol: Any) -> list[int] | None:
@@ -138,5 +131,5 @@ def require_same_atoms(structure: Structure, basis: Basis, mol: Any) -> list[int
                 f"atom {atom} ({other}): PySCF has the shells {list(their_basis.ls(other))}, the "
                 f"calculation {sorted(ordered.ls(mine))}. Use the basis of the calculation."
             )
-    in_order = bool(np.array_equal(order, np.arange(len(order))))
-    return None if in_order else [int(atom) for atom in order]
+    atoms: list[int] = order.tolist()
+    return None if atoms == sorted(atoms) else atoms

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from dock.converters.format import ReadOptions
 from dock.converters.pyscf.basis import atoms_of, is_periodic
-from dock.converters.pyscf.molecule import DAMAGED_FIX, stored_molecule
+from dock.converters.pyscf.molecule import damaged, stored_molecule
 from dock.converters.pyscf.scf import ScfRun, middle_of_gap, spin_components
 from dock.core.calculation import Calculation, Provenance
 from dock.core.spin import Spin
@@ -49,14 +49,8 @@ def read_chkfile(path: Path, options: ReadOptions) -> Calculation:  # noqa: ARG0
 
     The Hamiltonian is made from orbitals and levels, S C ε C† S: it is the Fock matrix that was
     diagonalised last, one step before that of the final density (`dock.converters.pyscf.from_scf`
-    gives the latter). For crystals it is interpolated from the mesh of the run.
-
-    Parameters
-    ----------
-    path
-        The file; PySCF must be installed, as it holds no integrals.
-    options
-        Not used.
+    gives the latter). For crystals it is interpolated from the mesh of the run. PySCF must be
+    installed, as the file holds no integrals.
 
     Raises
     ------
@@ -116,16 +110,12 @@ def _load(path: Path) -> tuple[Any, dict[str, Any]]:
         text = chkfile.load(str(path), "mol")
         scf = chkfile.load(str(path), "scf")
     except (OSError, KeyError, ValueError, TypeError, RuntimeError, AttributeError) as error:
-        raise FormatError(
-            path, "PySCF cannot read this file", found=error, fix=DAMAGED_FIX
-        ) from error
+        raise damaged(path, "PySCF cannot read this file", found=error) from error
     words = text.decode("utf-8", "replace") if isinstance(text, bytes) else str(text)
     mol = stored_molecule(path, words)
     if not isinstance(scf, dict) or any(name not in scf for name in _NEEDED):
         have = ", ".join(scf) if isinstance(scf, dict) else "none"
-        raise FormatError(
-            path, "results are missing", expected=", ".join(_NEEDED), found=have, fix=DAMAGED_FIX
-        )
+        raise damaged(path, "results are missing", expected=", ".join(_NEEDED), found=have)
     return mol, scf
 
 
@@ -141,9 +131,7 @@ def _matrices(
         density = (orbitals * filling[..., None, :]) @ orbitals.conj().swapaxes(-1, -2)
     for name, values in (("mo_energy", fock), ("mo_occ", density)):
         if not np.isfinite(values).all():
-            raise FormatError(
-                path, "the numbers are far too large", where=f"scf/{name}", fix=DAMAGED_FIX
-            )
+            raise damaged(path, "the numbers are far too large", where=f"scf/{name}")
     return fock, density
 
 
@@ -152,23 +140,21 @@ def _require_orthonormal(path: Path, orbitals: NDArray[Any], half: NDArray[Any])
     product = orbitals.conj().swapaxes(-1, -2) @ half
     off = float(np.abs(product - np.eye(product.shape[-1])).max())
     if not off <= _ORTHONORMAL:
-        raise FormatError(
+        raise damaged(
             path,
             "orbitals and Gaussians do not belong together",
             where="scf/mo_coeff",
             expected="orthonormal orbitals",
             found=f"a deviation of {off:.1e}",
-            fix=DAMAGED_FIX,
         )
 
 
 def _stacked(path: Path, values: Any, n_k: int, name: str) -> NDArray[Any]:
     """Return (n_spins, n_k, …) of what PySCF stores as an array or as lists of arrays."""
-    wanted = 2 if name == "mo_coeff" else 1
+    n_axes = 2 if name == "mo_coeff" else 1
     try:
         array = np.asarray(values)
-        shape = array.shape[array.ndim - wanted :]
-        stacked = array.reshape(-1, n_k, *shape)
+        stacked = array.reshape(-1, n_k, *array.shape[array.ndim - n_axes :])
     except ValueError as error:
         raise FormatError(
             path,
@@ -177,7 +163,7 @@ def _stacked(path: Path, values: Any, n_k: int, name: str) -> NDArray[Any]:
             fix="Use from_scf on the live object.",
         ) from error
     if array.dtype.kind not in "fc" or not np.all(np.isfinite(array)):
-        raise FormatError(path, "the numbers are not finite", where=f"scf/{name}", fix=DAMAGED_FIX)
+        raise damaged(path, "the numbers are not finite", where=f"scf/{name}")
     return stacked
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dock.converters.pyscf.basis import from_pyscf_order, is_periodic
+from dock.core.arrays import IntArray
 from dock.core.basis import Basis
 from dock.core.interop import orbital_indices
 from dock.core.matrix import AOMatrix
@@ -21,7 +22,7 @@ from dock.core.structure import Structure
 from dock.extras import require
 from dock.units import PYSCF
 
-__all__ = ["INTEGRALS", "integral", "molecule_pairs"]
+__all__ = ["HOME", "INTEGRALS", "all_pairs", "integral"]
 
 INTEGRALS = {
     "overlap": ("int1e_ovlp", 1.0),
@@ -30,43 +31,32 @@ INTEGRALS = {
 }
 """PySCF's name of each integral, and the factor to the units of `dock`."""
 
+HOME = np.zeros((1, 3), dtype=np.int32)  # the lattice vector of a molecule's only cell
 _NEGLIGIBLE = 1e-12  # blocks below this in overlap are not stored
 
 
-def molecule_pairs(n_atoms: int) -> Pairs:
-    """Return all pairs of the home cell."""
-    first, second = np.divmod(np.arange(n_atoms * n_atoms), n_atoms)
-    return Pairs(np.zeros((n_atoms**2, 3), dtype=np.int32), first, second, n_atoms)
+def all_pairs(R: IntArray, n_atoms: int) -> Pairs:
+    """Return all pairs of atoms for each of the (n, 3) lattice vectors."""
+    first, second = np.divmod(np.tile(np.arange(n_atoms**2), len(R)), n_atoms)
+    return Pairs(np.repeat(R, n_atoms**2, axis=0), first, second, n_atoms)
 
 
 def integral(quantity: str, mol: Any, structure: Structure, basis: Basis) -> AOMatrix:
     """Return one operator of `INTEGRALS` on all pairs that overlap.
 
-    Parameters
-    ----------
-    quantity
-        A name of `INTEGRALS`.
-    mol
-        The PySCF ``Mole`` or ``Cell``.
-    structure, basis
-        What `dock.converters.pyscf.basis.atoms_of` made of it.
+    `structure` and `basis` are what `dock.converters.pyscf.basis.atoms_of` made of the ``Mole`` or
+    ``Cell``.
     """
     name, factor = INTEGRALS[quantity]
     order = from_pyscf_order(basis)
     if is_periodic(mol):
         R = _lattice_vectors(mol, structure)
         dense = np.stack([_between_cells(name, mol, vector @ structure.cell) for vector in R])
-        first, second = np.divmod(np.arange(structure.n_atoms**2), structure.n_atoms)
-        pairs = Pairs(
-            np.repeat(R, len(first), axis=0),
-            np.tile(first, len(R)),
-            np.tile(second, len(R)),
-            structure.n_atoms,
-        )
     else:
-        pairs = molecule_pairs(structure.n_atoms)
+        R = HOME
         with mol.with_common_origin((0.0, 0.0, 0.0)):
             dense = np.asarray(mol.intor(name))[None]
+    pairs = all_pairs(R, structure.n_atoms)
     dense = dense.reshape(len(dense), -1, *dense.shape[-2:])
     dense = dense[:, :, order[:, None], order[None, :]] * factor
     row, col = orbital_indices(basis, pairs)

@@ -7,6 +7,7 @@ compiled routines that trust them. Neither is done with a file from elsewhere.
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,14 @@ from numpy.typing import NDArray
 from dock.errors import FormatError
 from dock.extras import require
 
-__all__ = ["DAMAGED_FIX", "stored_molecule"]
+__all__ = ["damaged", "stored_molecule"]
 
-DAMAGED_FIX = (
+_FIX = (
     "The file was cut or damaged, or its run has not finished: run PySCF with mf.chkfile set again."
 )
+damaged = partial(FormatError, fix=_FIX)
+"""The error for a file that is not what a finished run leaves."""
+
 _PLAIN = {"charge": int, "spin": int, "cart": bool, "_atom": list}
 _PLAIN_OF_CELL = {"dimension": int, "precision": float, "_rcut": float}
 _TABLES = {"_atm": (np.int32, 6), "_bas": (np.int32, 8), "_env": (np.float64, None)}
@@ -32,12 +36,7 @@ _SAME_PLACE = 1e-6  # Bohr
 def stored_molecule(path: Path, text: str) -> Any:
     """Return the ``Mole`` or ``Cell`` that a file's JSON text describes, ready for integrals.
 
-    Parameters
-    ----------
-    path
-        The file, for messages.
-    text
-        What ``mol.dumps()`` wrote.
+    The text is what ``mol.dumps()`` wrote; `path` is for messages.
 
     Raises
     ------
@@ -49,9 +48,7 @@ def stored_molecule(path: Path, text: str) -> Any:
     try:
         stored = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise FormatError(
-            path, "the molecule is no JSON text", where="mol", found=error, fix=DAMAGED_FIX
-        ) from error
+        raise damaged(path, "the molecule is no JSON text", where="mol", found=error) from error
     if not isinstance(stored, dict):
         raise _damaged(path, "a JSON object", type(stored).__name__)
     gto = require("pyscf.pbc.gto" if "a" in stored else "pyscf.gto", "pyscf")
@@ -136,11 +133,4 @@ def _check_addresses(path: Path, mol: Any) -> None:
 
 
 def _damaged(path: Path, expected: str, found: str) -> FormatError:
-    return FormatError(
-        path,
-        "the molecule is damaged",
-        where="mol",
-        expected=expected,
-        found=found,
-        fix=DAMAGED_FIX,
-    )
+    return damaged(path, "the molecule is damaged", where="mol", expected=expected, found=found)

@@ -19,9 +19,20 @@ from dock.states.solver import Want
 from dock.states.stream import states
 from dock.units import PYSCF
 
-__all__ = ["density_from_hamiltonian", "density_on_mesh", "initial_density", "to_pyscf"]
+__all__ = [
+    "bloch_matrices",
+    "density_from_hamiltonian",
+    "density_on_mesh",
+    "initial_density",
+    "to_pyscf",
+]
 
-_ENERGIES = {"hamiltonian", "kinetic", "energy_density_matrix"}
+_UNITS = {
+    "hamiltonian": PYSCF.hartree_ev,
+    "kinetic": PYSCF.hartree_ev,
+    "energy_density_matrix": PYSCF.hartree_ev,
+    "position": PYSCF.bohr_angstrom,
+}
 
 
 def to_pyscf(matrix: AOMatrix, mol: Any, kpts: ArrayLike | None = None) -> NDArray[Any]:
@@ -49,21 +60,27 @@ def to_pyscf(matrix: AOMatrix, mol: Any, kpts: ArrayLike | None = None) -> NDArr
     """
     order = require_same_atoms(matrix.structure, matrix.basis, mol)
     matrix = matrix if order is None else matrix.permute_atoms(order)
-    if is_periodic(mol):
-        points = np.zeros((1, 3)) if kpts is None else np.reshape(np.asarray(kpts), (-1, 3))
-        k_frac = np.asarray(mol.get_scaled_kpts(points))
-    else:
-        _require_molecule(matrix)
-        k_frac = np.zeros((1, 3))
+    if not is_periodic(mol) and np.any(matrix.pairs.R != 0):
+        raise LayoutError(
+            f"{matrix.quantity}: a PySCF molecule has one cell, but this matrix reaches into "
+            "others. Use a pyscf.pbc Cell."
+        )
+    result = bloch_matrices(matrix, _k_frac(mol, kpts))
+    return result if is_periodic(mol) else result[..., 0, :, :]
+
+
+def bloch_matrices(matrix: AOMatrix, k_frac: NDArray[np.float64]) -> NDArray[Any]:
+    """Return O(k) of (n_k, 3) fractional k-points in PySCF's orbital order, Hartree and Bohr."""
     builder = KBuilder(matrix)
     bloch = np.stack([np.asarray(builder.dense(k)) for k in k_frac], axis=-3)
-    scale = 1.0
-    if matrix.quantity in _ENERGIES:
-        scale = 1.0 / PYSCF.hartree_ev
-    elif matrix.quantity == "position":
-        scale = 1.0 / PYSCF.bohr_angstrom
-    result = _in_pyscf_order(bloch, matrix) * scale
-    return result if is_periodic(mol) else result[..., 0, :, :]
+    return _in_pyscf_order(bloch, matrix) / _UNITS.get(matrix.quantity, 1.0)
+
+
+def _k_frac(mol: Any, kpts: ArrayLike | None) -> NDArray[np.float64]:
+    """Return PySCF's k-points in fractional coordinates; Γ where none are given."""
+    if not is_periodic(mol) or kpts is None:
+        return np.zeros((1, 3))
+    return np.asarray(mol.get_scaled_kpts(np.reshape(np.asarray(kpts), (-1, 3))))
 
 
 def initial_density(calc: Calculation, mol: Any, kpts: ArrayLike | None = None) -> NDArray[Any]:
@@ -101,36 +118,25 @@ def initial_density(calc: Calculation, mol: Any, kpts: ArrayLike | None = None) 
     """
     order = require_same_atoms(calc.structure, calc.basis, mol)
     calc = calc if order is None else calc.permute_atoms(order)
-    periodic = is_periodic(mol)
-    points = np.zeros((1, 3)) if kpts is None else np.reshape(np.asarray(kpts), (-1, 3))
-    k_frac = np.asarray(mol.get_scaled_kpts(points)) if periodic else np.zeros((1, 3))
+    k_frac = _k_frac(mol, kpts)
     if "density_matrix" in calc.available:
         result = density_on_mesh(calc.require("density_matrix"), k_frac)
     else:
         result = density_from_hamiltonian(calc, k_frac)
-    return result if periodic and kpts is not None else result[..., 0, :, :]
+    return result if is_periodic(mol) and kpts is not None else result[..., 0, :, :]
 
 
 def density_on_mesh(density: AOMatrix, k_frac: ArrayLike) -> NDArray[Any]:
     """Return ρ(k) of a stored density matrix in PySCF's orbital order, spins joined.
 
     A density matrix in real space is periodic with the mesh it was made on, so its images on the
-    wanted mesh are averaged and not added up.
-
-    Parameters
-    ----------
-    density
-        The density matrix; for a molecule all its pairs are in the home cell.
-    k_frac
-        (n_k, 3) a Γ-centred mesh.
+    wanted mesh are averaged and not added up. `k_frac` is (n_k, 3), a Γ-centred mesh.
     """
     mesh, place = mesh_of(k_frac)
     components = to_mesh(density.entries, mesh, density.basis, density.pairs)[:, place]
     if density.spin is Spin.NONCOLLINEAR:
         uu, ud, du, dd = components
-        bloch = np.concatenate(
-            [np.concatenate([uu, ud], axis=-1), np.concatenate([du, dd], axis=-1)], axis=-2
-        )
+        bloch = np.block([[uu, ud], [du, dd]])
     else:
         bloch = components[0] if density.spin is Spin.NONE else components
     if len(place) == 1 and density.spin is not Spin.NONCOLLINEAR:
@@ -179,11 +185,3 @@ def _in_pyscf_order(bloch: NDArray[Any], matrix: AOMatrix) -> NDArray[Any]:
         order = np.concatenate([order, order + len(order)])
     result: NDArray[Any] = bloch[..., order[:, None], order[None, :]]
     return result
-
-
-def _require_molecule(matrix: AOMatrix) -> None:
-    if np.any(matrix.pairs.R != 0):
-        raise LayoutError(
-            f"{matrix.quantity}: a PySCF molecule has one cell, but this matrix reaches into "
-            "others. Use a pyscf.pbc Cell."
-        )

@@ -13,9 +13,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from dock.converters.bloch_mesh import from_mesh, mesh_of, shortest_images
 from dock.converters.pyscf.basis import atoms_of, from_pyscf_order, is_periodic
-from dock.converters.pyscf.integrals import INTEGRALS, integral, molecule_pairs
+from dock.converters.pyscf.integrals import HOME, INTEGRALS, all_pairs, integral
 from dock.core.basis import Basis
-from dock.core.blocks import BlockLayout
 from dock.core.calculation import Calculation, Provenance
 from dock.core.kspace import KBuilder
 from dock.core.matrix import AOMatrix
@@ -145,10 +144,6 @@ class ScfRun:
         )
 
     @cached_property
-    def _order(self) -> NDArray[np.int64]:
-        return from_pyscf_order(self.basis)
-
-    @cached_property
     def _overlap(self) -> AOMatrix:
         return integral("overlap", self.mol, self.structure, self.basis)
 
@@ -159,7 +154,7 @@ class ScfRun:
 
     def _sorted(self, values: NDArray[Any]) -> NDArray[Any]:
         """Bring (…, N, N) into the order of `dock`."""
-        order = self._order
+        order = from_pyscf_order(self.basis)
         return values[..., order[:, None], order[None, :]]
 
     def _density_matrix(self) -> AOMatrix:
@@ -167,8 +162,7 @@ class ScfRun:
         if self.k_frac is None:
             return self._wrap("density_matrix", *self._home(self.density))
         mesh, place = mesh_of(self.k_frac)
-        bloch = np.empty_like(self._sorted(self.density))
-        bloch[:, place] = self._sorted(self.density)
+        bloch = self._sorted(self.density[:, np.argsort(place)])
         pairs = self._overlap.pairs
         return self._wrap("density_matrix", pairs, from_mesh(bloch, mesh, self.basis, pairs))
 
@@ -177,9 +171,7 @@ class ScfRun:
             return self._wrap("hamiltonian", *self._home(self._fock_of_run() * HARTREE))
         if self.fine is None:
             mesh, place = mesh_of(self.k_frac)
-            fock = self._fock_of_run()
-            bloch = np.empty(fock.shape, dtype=np.complex128)
-            bloch[:, place] = fock
+            bloch = self._fock_of_run()[:, np.argsort(place)]
         else:
             mesh, bloch = self.fine, self._fock_on_mesh(self.fine)
         self._warn_of_coarse(mesh)
@@ -199,8 +191,7 @@ class ScfRun:
 
     def _fock_on_mesh(self, mesh: tuple[int, int, int]) -> NDArray[Any]:
         """Build the Fock matrix on a finer mesh; k and −k are conjugate without spin–orbit."""
-        grid = np.stack(np.meshgrid(*(np.arange(n) for n in mesh), indexing="ij"), axis=-1)
-        steps = grid.reshape(-1, 3)
+        steps = np.indices(mesh).reshape(3, -1).T
         minus = np.ravel_multi_index(tuple((-steps % mesh).T), mesh)
         wanted = np.arange(len(steps))
         if self.spin is not Spin.NONCOLLINEAR:
@@ -224,7 +215,7 @@ class ScfRun:
 
     def _home(self, components: NDArray[Any]) -> tuple[Pairs, NDArray[Any]]:
         """Return the pairs of a molecule and the entries of (n_components, 1, N, N)."""
-        pairs = molecule_pairs(self.structure.n_atoms)
+        pairs = all_pairs(HOME, self.structure.n_atoms)
         return pairs, from_mesh(self._sorted(components), (1, 1, 1), self.basis, pairs)
 
     def _wrap(self, quantity: str, pairs: Pairs, entries: NDArray[Any]) -> AOMatrix:
@@ -257,16 +248,9 @@ class ScfRun:
 def band_error(mf: Any, calc: Calculation, k_frac: ArrayLike) -> float:
     """Return the largest error of the interpolated bands at given k-points, eV.
 
-    PySCF's own bands at these k-points, from Fock matrices built there, are the reference.
-
-    Parameters
-    ----------
-    mf
-        The crystal's mean-field object.
-    calc
-        What `from_scf` made of it.
-    k_frac
-        (n, 3) fractional coordinates, preferably between the mesh points.
+    PySCF's own bands at these k-points, from Fock matrices built there, are the reference. `calc`
+    is what `from_scf` made of `mf`; `k_frac` are (n, 3) fractional coordinates, preferably between
+    the mesh points.
 
     Raises
     ------
@@ -287,14 +271,8 @@ def band_error(mf: Any, calc: Calculation, k_frac: ArrayLike) -> float:
 def spin_components(values: Any, n_orbitals: int, *, k_axis: bool) -> NDArray[Any]:
     """Return PySCF matrices as (1, 2 or 4, n_k, N, N); two-component ones are cut into blocks.
 
-    Parameters
-    ----------
-    values
-        (N, N), (2, N, N) or (2N, 2N); with an axis of k-points before the last two for KRHF …
-    n_orbitals
-        N, spin not counted.
-    k_axis
-        Whether there is an axis of k-points.
+    The values are (N, N), (2, N, N) or (2N, 2N); `k_axis` says whether they have an axis of
+    k-points before the last two, as those of KRHF … do.
     """
     array = np.asarray(values)
     if not k_axis:
@@ -348,21 +326,19 @@ def _checked_mesh(mesh: Sequence[int], mol: Any) -> tuple[int, int, int]:
 
 def _flat(values: Any) -> NDArray[np.float64]:
     """Return levels or occupations of all k-points and spins in one row."""
-    parts = values if isinstance(values, (list, tuple)) else [values]
-    return np.concatenate(
-        [_flat(part) if isinstance(part, (list, tuple)) else np.ravel(part) for part in parts]
-    )
+    if isinstance(values, (list, tuple)):
+        return np.concatenate([_flat(part) for part in values])
+    return np.ravel(values)
 
 
 def _aliasing(overlap: AOMatrix, mesh: tuple[int, int, int]) -> float:
     """Return the error of the overlap, interpolated from a mesh, between the mesh points."""
     half = 0.5 / np.array(mesh) * np.array(overlap.pairs.periodic_axes)
-    grid = np.stack(np.meshgrid(*(np.arange(n) / n for n in mesh), indexing="ij"), axis=-1)
+    k_frac = np.indices(mesh).reshape(3, -1).T / np.array(mesh)
     builder = KBuilder(overlap)
-    bloch = np.stack([np.asarray(builder.dense(k)) for k in grid.reshape(-1, 3)])[None]
-    images = shortest_images(overlap.structure, mesh)
+    bloch = np.stack([np.asarray(builder.dense(k)) for k in k_frac])[None]
+    images, counts = shortest_images(overlap.structure, mesh), overlap.basis.counts
     entries = from_mesh(bloch.astype(np.complex128), mesh, overlap.basis, images.pairs).real
-    layout = BlockLayout(overlap.basis.counts[images.pairs.i], overlap.basis.counts[images.pairs.j])
-    entries = entries * np.repeat(images.weights, layout.rows * layout.cols)
+    entries *= np.repeat(images.weights, counts[images.pairs.i] * counts[images.pairs.j])
     coarse = AOMatrix("overlap", overlap.structure, overlap.basis, images.pairs, Spin.NONE, entries)
     return float(np.abs(KBuilder(coarse).dense(half) - builder.dense(half)).max())
