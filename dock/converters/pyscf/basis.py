@@ -99,7 +99,8 @@ def to_pyscf_order(basis: Basis) -> NDArray[np.int64]:
 def _global(basis: Basis, orders: dict[str, Reorder]) -> NDArray[np.int64]:
     """Join the permutations of the atoms; PySCF's harmonics have no minus signs."""
     inside = np.concatenate([orders[label].permutation for label in basis.labels])
-    return np.repeat(basis.offsets[:-1], basis.counts) + inside
+    order: NDArray[np.int64] = np.repeat(basis.offsets[:-1], basis.counts) + inside
+    return order
 
 
 def require_same_atoms(structure: Structure, basis: Basis, mol: Any) -> list[int] | None:
