@@ -17,7 +17,7 @@ from dock.states import lapack
 from dock.states.solver import Certificate, Eigenproblem, Eigenstates, Plan, Want
 from dock.threads import plan_threads
 
-__all__ = ["Dense", "is_positive_definite", "smallest_overlap_eigenvalue", "solve"]
+__all__ = ["Dense", "smallest_overlap_eigenvalue", "solve"]
 
 Matrix = NDArray[Any]
 
@@ -65,10 +65,6 @@ def solve(
     overwrite
         Use the memory of H and S, whose contents are lost, where their type and order allow it.
 
-    Returns
-    -------
-    Eigenstates
-
     Raises
     ------
     LayoutError
@@ -106,27 +102,12 @@ def solve(
 def smallest_overlap_eigenvalue(S: ArrayLike) -> float:
     """Return the smallest eigenvalue of an overlap matrix: positive for a usable basis.
 
-    Raises
-    ------
-    LayoutError, SolverError
-        As `solve`.
+    It raises as `solve`.
     """
     b = _hermitian(S, "S")
     values, info = lapack.eigh(np.array(b, order="F"), "L", vectors=False)
     _check_convergence(info, len(b))
     return float(values[0])
-
-
-def is_positive_definite(S: ArrayLike) -> bool:
-    """Tell whether a matrix has a Cholesky factor, that is, whether `solve` will accept it.
-
-    Examples
-    --------
-    >>> is_positive_definite([[1.0, 0.5], [0.5, 1.0]]), is_positive_definite([[1, 2], [2, 1]])
-    (True, False)
-    """
-    b = _hermitian(S, "S")
-    return lapack.factorise(np.array(b, order="F"), "L") == 0
 
 
 def _is_small_part(want: Want, n: int) -> bool:
@@ -167,15 +148,15 @@ def _solve_some(a: Matrix, b: Matrix, uplo: str, want: Want) -> Eigenstates:
     if lapack.factorise(b, uplo) > 0:
         raise _not_positive(_restored(b, diagonal, uplo))
     lapack.to_standard(a, b, uplo)
-    *reduced, _ = lapack.to_tridiagonal(a, uplo)
-    energies, info = lapack.tridiagonal_values(reduced[0], reduced[1])
+    main, off_diagonal, tau, _ = lapack.to_tridiagonal(a, uplo)
+    energies, info = lapack.tridiagonal_values(main, off_diagonal)
     _check_convergence(info, len(a))
     first, stop = want.within(energies)
     if first == stop:
         nothing = np.empty((len(a), 0), dtype=a.dtype)
         return Eigenstates(np.empty(0), nothing, first, certificate=_COMPLETE)
-    triple = (reduced[0], reduced[1], reduced[2])
-    energies, vectors, info = lapack.tridiagonal_vectors(triple, a, uplo, first, stop)
+    reduced = main, off_diagonal, tau
+    energies, vectors, info = lapack.tridiagonal_vectors(reduced, a, uplo, first, stop)
     _check_convergence(info, len(a))
     lapack.back_substitute(b, uplo, vectors)
     return Eigenstates(energies, vectors, first, certificate=_COMPLETE)

@@ -8,7 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import product
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -19,26 +19,11 @@ from dock.states.choice import choose
 from dock.states.solver import Eigenproblem, Eigenstates, Plan, Solver, Want
 from dock.threads import available_cpus
 
-__all__ = ["Levels", "StatesAtK", "levels", "solve_each", "solve_many", "states"]
-
-Build = Callable[[NDArray[np.float64]], tuple[NDArray[Any], NDArray[Any]]]
-"""Maps a k-point to H(k) and S(k)."""
+__all__ = ["Levels", "StatesAtK", "levels", "states"]
 
 
 class StatesAtK(NamedTuple):
-    """The states of one spin channel at one k-point.
-
-    Attributes
-    ----------
-    channel
-        Spin channel, 0 or 1.
-    number
-        Number of the k-point in the list.
-    k_frac
-        The k-point, fractional.
-    states
-        What the solver found there.
-    """
+    """The states of a spin channel (0 or 1) at one k-point of a list; `k_frac` is fractional."""
 
     channel: int
     number: int
@@ -160,70 +145,6 @@ def levels(
     """Return the energies at many k-points in one array; see `states` for the arguments."""
     stream = states(problem, kpoints, want, solver=solver, jobs=jobs, progress=progress)
     return Levels.gather([at.states for at in stream], problem.n_channels)
-
-
-def solve_many(build: Build, kpoints: ArrayLike, want: Want | None = None, **run: Any) -> Levels:
-    """Return the energies of matrices given as a function of k; see `states` for the arguments.
-
-    Examples
-    --------
-    >>> chain = lambda k: (np.array([[2 * np.cos(2 * np.pi * k[0])]]), np.eye(1))
-    >>> solve_many(chain, [[0, 0, 0], [0.5, 0, 0]], jobs=1).energies.tolist()
-    [[[2.0], [-2.0]]]
-    """
-    return Levels.gather(list(solve_each(build, kpoints, want, **run)))
-
-
-def solve_each(
-    build: Build,
-    kpoints: ArrayLike,
-    want: Want | None = None,
-    *,
-    jobs: int | None = None,
-    progress: Report = None,
-) -> Iterator[Eigenstates]:
-    """Yield the states of matrices given as a function of k; see `states` for the arguments.
-
-    Parameters
-    ----------
-    build
-        Maps a k-point (3,) to H(k) and S(k). Called from several threads at once. The arrays are
-        overwritten.
-    kpoints, want, jobs, progress
-        As in `states`.
-    """
-    given = _Given(build, kpoints)
-    stream = states(given, kpoints, want, solver="dense", jobs=jobs, progress=progress)
-    return (at.states for at in stream)
-
-
-class _Given:
-    """A function of k as a problem; the matrices that told the size are used, not built again."""
-
-    n_channels = 1
-
-    def __init__(self, build: Build, kpoints: ArrayLike) -> None:
-        self._build = build
-        self._first = np.atleast_2d(np.asarray(kpoints, dtype=np.float64))[:1]
-        self._waiting: tuple[NDArray[Any], NDArray[Any]] | None = None
-
-    @property
-    def size(self) -> int:
-        """Rows of the matrices at the first k-point."""
-        if self._waiting is None:
-            self._waiting = self._build(self._first[0])
-        return len(self._waiting[0])
-
-    def dense(
-        self,
-        channel: int,  # noqa: ARG002 - there is one
-        k_frac: NDArray[np.float64],
-    ) -> tuple[NDArray[Any], NDArray[Any]]:
-        """Return H(k) and S(k)."""
-        waiting, self._waiting = self._waiting, None
-        if waiting is not None and np.array_equal(k_frac, self._first[0]):
-            return waiting
-        return self._build(k_frac)
 
 
 def _stream(
