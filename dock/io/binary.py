@@ -38,25 +38,11 @@ _SLICE = 2**15  # numbers of one section in memory at a time; more is slower, as
 
 
 class BinaryReader:
-    """A place in a binary file; it refuses to read past the file's end.
+    """A place in a binary file; it refuses to read past the file's end with a `FormatError`.
 
-    Parameters
-    ----------
-    path
-        The file.
-    stream
-        The file, open for reading.
-    order
-        Byte order: ``"<"`` little-endian, ``">"`` big-endian, ``"="`` this machine's.
-    refusal
-        What is said of a file that is cut or damaged.
-
-    Attributes
-    ----------
-    offset
-        Byte that is read next.
-    state
-        Size and time of the file when it was opened.
+    The byte order is ``"<"`` (little-endian), ``">"`` (big-endian) or ``"="`` (this machine's);
+    `refusal` has what is said of a file that is cut or damaged. `offset` is the byte that is read
+    next, `state` the size and time of the file when it was opened.
     """
 
     def __init__(
@@ -78,17 +64,11 @@ class BinaryReader:
         return self.offset >= self.size
 
     def take(self, kind: str, count: int, what: str) -> NDArray[Any]:
-        """Read `count` numbers (``"i4"``, ``"f8"``, …), in native byte order.
-
-        Raises
-        ------
-        FormatError
-            When the file ends before.
-        """
+        """Read `count` numbers (``"i4"``, ``"f8"``, …), in native byte order."""
         return self.split(self.data(np.dtype(kind).itemsize * count, what), kind)
 
     def data(self, n_bytes: int, what: str) -> bytes:
-        """Read `n_bytes`; raises as `take`."""
+        """Read `n_bytes`."""
         self.require(n_bytes, what)
         self.stream.seek(self.offset)
         data = self.stream.read(n_bytes)
@@ -105,13 +85,7 @@ class BinaryReader:
         return start
 
     def require(self, n_bytes: int, what: str) -> None:
-        """Refuse a file that does not hold `n_bytes` more.
-
-        Raises
-        ------
-        FormatError
-            Saying which size the file would have at least.
-        """
+        """Refuse a file that does not hold `n_bytes` more, saying which size it needs at least."""
         if n_bytes < 0 or self.offset + n_bytes > self.size:
             self.refusal.cut(self.path, what, self.offset + n_bytes, self.size)
 
@@ -129,25 +103,12 @@ class BinaryReader:
 class RecordReader(BinaryReader):
     """A place between two records of Fortran.
 
-    Parameters
-    ----------
-    path, stream, refusal
-        As in `BinaryReader`.
-    order
-        Byte order; default: the one in which the file begins with a whole record.
-
-    Raises
-    ------
-    FormatError
-        When the file begins with no record.
+    The byte order is by default the one in which the file begins with a whole record; `FormatError`
+    where it begins with none.
     """
 
     def __init__(
-        self,
-        path: Path,
-        stream: BinaryIO,
-        order: str | None = None,
-        refusal: Refusal | None = None,
+        self, path: Path, stream: BinaryIO, order: str | None = None, refusal: Refusal | None = None
     ) -> None:
         super().__init__(path, stream, order or "<", refusal)
         self.order = self._byte_order() if order is None else order
@@ -184,17 +145,8 @@ class RecordReader(BinaryReader):
     def record(self, what: str, n_bytes: int | None = None) -> bytes:
         """Read the next record.
 
-        Parameters
-        ----------
-        what
-            What it holds, for messages.
-        n_bytes
-            The length that it must have, where that is known.
-
-        Raises
-        ------
-        FormatError
-            When the file ends before, the length is another, or the two lengths differ.
+        `what` is what it holds, for messages; `n_bytes` the length that it must have, where that is
+        known. `FormatError` where the file ends before, the length is another, or the two differ.
         """
         start, length = self.offset, self.peek(what)
         where = f"record {self.number + 1}, byte {start}"
@@ -226,13 +178,7 @@ class RecordReader(BinaryReader):
 def open_reader(
     path: Path, order: str = "<", refusal: Refusal | None = None
 ) -> Iterator[BinaryReader]:
-    """Open a binary file at its beginning.
-
-    Raises
-    ------
-    MissingDataError
-        When it cannot be read.
-    """
+    """Open a binary file at its beginning; `MissingDataError` where it cannot be read."""
     with readable(path), path.open("rb") as stream:
         yield BinaryReader(path, stream, order, refusal)
 
@@ -241,15 +187,7 @@ def open_reader(
 def open_records(
     path: Path, order: str | None = None, refusal: Refusal | None = None
 ) -> Iterator[RecordReader]:
-    """Open a file of Fortran records at its beginning; see `RecordReader`.
-
-    Raises
-    ------
-    FormatError
-        When its first bytes are no record (of either byte order, where none is given).
-    MissingDataError
-        When it cannot be read.
-    """
+    """Open a file of Fortran records at its beginning; see `RecordReader` and `open_reader`."""
     with readable(path), path.open("rb") as stream:
         yield RecordReader(path, stream, order, refusal)
 
@@ -261,25 +199,15 @@ def numbers_at(
 
     Parameters
     ----------
-    path
-        The file.
-    dtype
-        Their type with its byte order, ``">f8"``.
+    path, dtype
+        The file, and the type of the numbers with its byte order, ``">f8"``.
     place
         Where they begin, in bytes, and how many they are.
     state
-        The file when its header was read.
-    what
-        What they are, for messages.
-    refusal
-        What is said of a file that changed or is cut.
-
-    Raises
-    ------
-    FormatError
-        When the file was written anew meanwhile, or ends before.
-    MissingDataError
-        When it cannot be read.
+        The file when its header was read: one that was written anew meanwhile, or ends before,
+        is a `FormatError`, one that cannot be read a `MissingDataError`.
+    what, refusal
+        What they are, for messages, and what is said of a file that changed or is cut.
     """
     offset, count = place
     with readable(path), path.open("rb") as stream:
@@ -316,26 +244,11 @@ def row_slices(counts: NDArray[np.int64], limit: int = _SLICE) -> Iterator[tuple
 
 @dataclass(frozen=True, eq=False)
 class RowRecords:
-    """One Fortran record per matrix row.
+    """One Fortran record per matrix row of a file in the byte order ``"<"`` or ``">"``.
 
-    Attributes
-    ----------
-    path
-        The file.
-    order
-        ``"<"`` or ``">"``.
-    kind
-        ``"i4"``, ``"f4"`` or ``"f8"``.
-    offset
-        Byte of the first record's length.
-    counts
-        (n_rows,) numbers in each record.
-    what
-        How messages call the section.
-    state
-        The file when it was opened.
-    refusal
-        What is said of a damaged file.
+    The `kind` of the numbers is ``"i4"``, ``"f4"`` or ``"f8"``, `counts` (n_rows,) how many each
+    record has, `offset` the byte of the first record's length. `what` is how messages call the
+    section, `state` the file when it was opened.
     """
 
     path: Path
@@ -361,11 +274,8 @@ class RowRecords:
     def read(self, begin: int, end: int) -> NDArray[Any]:
         """Return the numbers of some rows in native byte order.
 
-        Raises
-        ------
-        FormatError
-            When a record has not the length that the row table says, a number is not finite, or
-            the file was changed since it was opened.
+        `FormatError` where a record has not the length that the row table says, a number is not
+        finite, or the file was changed since it was opened.
         """
         first, last = int(self._words[begin]), int(self._words[end])
         place = (self.offset + first * _WORD, last - first)

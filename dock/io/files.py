@@ -24,18 +24,9 @@ _NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.E
 def atomic_path(target: str | Path, *, overwrite: bool = False) -> Iterator[Path]:
     """Yield a temporary path beside `target`; on success sync it and rename it to `target`.
 
-    Parameters
-    ----------
-    target
-        The final name. Its folder must exist.
-    overwrite
-        Replace an existing file. Without it an existing target is an error.
-
-    Raises
-    ------
-    OutputError
-        When the target exists, the folder cannot be written, or the disk is full. The temporary
-        file is removed; an existing target is left as it was.
+    The folder of the target must exist. `OutputError` where the target exists and `overwrite` is
+    not given, the folder cannot be written, or the disk is full. The temporary file is removed
+    then; an existing target is left as it was.
     """
     target = Path(target)
     with _os_errors_name(target):
@@ -74,21 +65,10 @@ def write_text(target: str | Path, text: str, *, overwrite: bool = False) -> Non
 def folder_transaction(target: str | Path, *, overwrite: bool = False) -> Iterator[Path]:
     """Yield an empty folder beside `target`; on success give its files to `target` at once.
 
-    A target that does not exist yet, or is empty, appears complete by one rename. Into a folder
-    with other content the files are moved one by one; those that exist there already are an error
-    unless `overwrite` is given. When the body fails, nothing of it remains.
-
-    Parameters
-    ----------
-    target
-        The final folder; its parents are made.
-    overwrite
-        Replace files that exist.
-
-    Raises
-    ------
-    OutputError
-        When files exist, the place cannot be written, or the disk is full.
+    A target that does not exist yet, or is empty, appears complete by one rename; its parents are
+    made. Into a folder with other content the files are moved one by one; those that exist there
+    already are an error unless `overwrite` is given. When the body fails, nothing of it remains.
+    `OutputError` where files exist, the place cannot be written, or the disk is full.
     """
     target = Path(target)
     if target.exists() and not target.is_dir():
@@ -114,13 +94,7 @@ def folder_transaction(target: str | Path, *, overwrite: bool = False) -> Iterat
 
 @contextlib.contextmanager
 def readable(path: Path) -> Iterator[None]:
-    """Turn the operating system's refusal to read into a sentence that names the file.
-
-    Raises
-    ------
-    MissingDataError
-        In place of any OSError of the body.
-    """
+    """Turn an OSError of the body into a `MissingDataError`, a sentence that names the file."""
     try:
         yield
     except OSError as error:

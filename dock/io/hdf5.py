@@ -30,21 +30,9 @@ _BROKEN = (KeyError, RuntimeError, TypeError, ValueError, AttributeError, IndexE
 def open_hdf5(path: Path, fix: str, kind: str = "HDF5") -> Iterator[h5py.File]:
     """Open an HDF5 file for reading; all that fails while it is open is a damage of the file.
 
-    Parameters
-    ----------
-    path
-        The file.
-    fix
-        What to do about a file that is damaged.
-    kind
-        What the file is called.
-
-    Raises
-    ------
-    MissingDataError
-        When there is no such file.
-    FormatError
-        When it cannot be opened, or something in it cannot be read.
+    `fix` says what to do about a file that is damaged, `kind` what the file is called.
+    `MissingDataError` where there is no such file, `FormatError` where it cannot be opened, or
+    something in it cannot be read.
     """
     import h5py
 
@@ -67,12 +55,8 @@ def open_hdf5(path: Path, fix: str, kind: str = "HDF5") -> Iterator[h5py.File]:
 def has_names(path: Path, *names: str) -> bool:
     """Say whether a file is HDF5 and has all the given groups or datasets.
 
-    Raises
-    ------
-    MissingDataError
-        When it cannot be read.
-    FormatError
-        When it begins as HDF5 does but cannot be opened: it is damaged.
+    `MissingDataError` where it cannot be read, `FormatError` where it begins as HDF5 does but
+    cannot be opened: it is damaged.
     """
     with readable(path), path.open("rb") as stream:
         if stream.read(4)[1:] != b"HDF":
@@ -85,17 +69,7 @@ def has_names(path: Path, *names: str) -> bool:
 def new_hdf5(path: str | Path, *, overwrite: bool = False) -> Iterator[h5py.File]:
     """Yield an empty HDF5 file that gets its name when the body has succeeded.
 
-    Parameters
-    ----------
-    path
-        The final name. Its folder must exist.
-    overwrite
-        Replace an existing file.
-
-    Raises
-    ------
-    OutputError
-        When the file exists or cannot be written; see `dock.io.files.atomic_path`.
+    Its folder must exist; for `overwrite` and the errors see `dock.io.files.atomic_path`.
 
     Notes
     -----

@@ -21,15 +21,8 @@ Report: TypeAlias = "Progress | Callable[[int, int], None] | None"
 class Progress:
     """Counts finished units of work and reports them; a lock makes it safe for threads.
 
-    Parameters
-    ----------
-    report
-        Called with the units that are done and all units; None says nothing.
-
-    Attributes
-    ----------
-    note
-        What is worth saying beside the numbers, such as the error of a training so far.
+    `report` is called with the units that are done and all units; None says nothing. `note` is what
+    is worth saying beside the numbers, such as the error of a training so far.
 
     Examples
     --------

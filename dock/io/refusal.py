@@ -12,15 +12,7 @@ __all__ = ["FileState", "Refusal"]
 
 
 class FileState(NamedTuple):
-    """How a file was when it was opened.
-
-    Attributes
-    ----------
-    size
-        Bytes.
-    modified_ns
-        Time of the last change.
-    """
+    """How a file was when it was opened: its bytes, and the time of its last change."""
 
     size: int
     modified_ns: int
@@ -36,14 +28,8 @@ class FileState(NamedTuple):
 class Refusal:
     """Refuses the files of one program.
 
-    Parameters
-    ----------
-    code
-        Who writes such files: ``SIESTA``.
-    cut_fix
-        What to do about a file that ends too early.
-    damaged_fix
-        What to do about a file that contradicts itself.
+    `code` is who writes such files (``SIESTA``), `cut_fix` what to do about a file that ends too
+    early, `damaged_fix` about one that contradicts itself.
 
     Examples
     --------
@@ -79,13 +65,8 @@ class Refusal:
 
     def too_long(self, path: Path, expected: int, found: int) -> NoReturn:
         """Refuse a file that goes on behind its end; `expected` and `found` are in bytes."""
-        raise FormatError(
-            path,
-            "the file is longer than its header says",
-            expected=f"{expected} bytes",
-            found=f"{found} bytes",
-            fix=self.damaged_fix,
-        )
+        problem = "the file is longer than its header says"
+        self.damaged(path, problem, f"{expected} bytes", f"{found} bytes")
 
     def damaged(
         self, path: Path, problem: str, expected: object, found: object, where: str | None = None

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import islice
 from pathlib import Path
-from types import TracebackType
 from typing import IO, Any, NoReturn, Self, cast
 
 import numpy as np
@@ -50,15 +49,7 @@ _WHOLE = re.compile(rb"[+-]?\d+")
 
 
 class NotANumber(ValueError):  # noqa: N818 - it is what the word is
-    """A word that stands where a number should.
-
-    Attributes
-    ----------
-    word
-        The word as it stands in the text.
-    index
-        Which of the words it is, from 0.
-    """
+    """A word that stands where a number should: as it stands in the text, and which one, from 0."""
 
     def __init__(self, word: bytes, index: int) -> None:
         self.word, self.index = word, index
@@ -71,14 +62,9 @@ class NotANumber(ValueError):  # noqa: N818 - it is what the word is
 
 
 def parse_number(word: str) -> float:
-    """Return a number as Fortran or C writes it.
+    """Return a number as Fortran or C writes it; a word that is none is a `ValueError`.
 
     The exponent may have the letters D or Q for E, or none where it has three digits.
-
-    Raises
-    ------
-    ValueError
-        When the word is no number.
 
     Examples
     --------
@@ -109,17 +95,8 @@ def finite_numbers(words: Sequence[str], count: int) -> list[float] | None:
 def parse_numbers(text: bytes | str, dtype: DTypeLike = np.float64) -> NDArray[Any]:
     """Return all words of a text as numbers, as many as there are words.
 
-    Parameters
-    ----------
-    text
-        Words separated by blanks and line ends.
-    dtype
-        ``float64`` or an integer type.
-
-    Raises
-    ------
-    NotANumber
-        Naming the first word that is none, or none that the type can hold.
+    `dtype` is ``float64`` or an integer type. `NotANumber` names the first word that is none, or
+    none that the type can hold.
 
     Examples
     --------
@@ -214,10 +191,7 @@ def _require_small(values: NDArray[np.int64], wanted: np.dtype[Any], data: bytes
 def read_text(path: Path) -> str:
     """Return the text of a file; bytes that are no UTF-8 become replacement characters.
 
-    Raises
-    ------
-    MissingDataError
-        When it cannot be read.
+    `MissingDataError` where it cannot be read.
     """
     with readable(path):
         return path.read_text(encoding="utf-8", errors="replace")
@@ -226,17 +200,8 @@ def read_text(path: Path) -> str:
 def read_json(path: Path, fix: str = "Copy it again.") -> dict[str, Any]:
     """Return the content of a JSON file that holds one object.
 
-    Parameters
-    ----------
-    path
-        The file.
-    fix
-        What to do about a file that is damaged.
-
-    Raises
-    ------
-    FormatError
-        When it cannot be read, is no JSON, or holds something else.
+    `FormatError`, with the `fix` for a damaged file, where it cannot be read, is no JSON, or holds
+    something else.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -252,13 +217,7 @@ def load_text(path: str | Path, kind: str, writer: str) -> str:
     """Return the text of a file that must be text; foreign bytes are kept as surrogates.
 
     For messages `kind` says what it should be (``"a PAO file"``) and `writer` whose (``"OpenMX"``).
-
-    Raises
-    ------
-    FormatError
-        When it is binary or empty.
-    MissingDataError
-        When it cannot be read.
+    `FormatError` where it is binary or empty, `MissingDataError` where it cannot be read.
     """
     path = Path(path)
     with readable(path):
@@ -277,19 +236,8 @@ def load_text(path: str | Path, kind: str, writer: str) -> str:
 def read_numbers(path: Path, fix: str = CUT_FIX) -> NDArray[np.float64]:
     """Return all words of a file as numbers.
 
-    Parameters
-    ----------
-    path
-        The file.
-    fix
-        What to do about a file that is damaged.
-
-    Raises
-    ------
-    MissingDataError
-        When it cannot be read.
-    FormatError
-        Naming the line of the first word that is no number.
+    `MissingDataError` where it cannot be read; `FormatError`, with the `fix` for a damaged file,
+    naming the line of the first word that is no number.
     """
     with readable(path):
         data = path.read_bytes()
@@ -317,13 +265,7 @@ def _line_of_word(data: bytes, index: int) -> int:
 
 
 def require_line_end(path: Path, text: str) -> None:
-    """Refuse a text that stops within a line: its last number may lack digits.
-
-    Raises
-    ------
-    FormatError
-        When the text is not empty and its last line has no end.
-    """
+    """Refuse a text that stops within a line (`FormatError`): its last number may lack digits."""
     if text and not text.endswith(("\n", "\r")):
         raise FormatError(
             path,
@@ -344,14 +286,10 @@ class TextNumbers:
     Parameters
     ----------
     path
-        The file; a name that ends in ``.gz`` is decompressed on the fly.
+        The file; a name that ends in ``.gz`` is decompressed on the fly. `MissingDataError` where
+        it cannot be opened.
     offset
         Where to start, in bytes of the text.
-
-    Raises
-    ------
-    MissingDataError
-        When the file cannot be opened.
     """
 
     def __init__(self, path: Path, offset: int = 0) -> None:
@@ -373,23 +311,13 @@ class TextNumbers:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._stream.close()
 
     def line(self) -> bytes | None:
         """Return the next line that is neither empty nor a comment, stripped; None at the end."""
-        self._line_begin = self._tell()
-        while raw := self._next_raw():
-            text = raw.strip()
-            if text and not text.startswith(b"#"):
-                return text
-            self._line_begin = self._tell()
-        return None
+        self._line_begin, raw = self._next_line()
+        return raw.strip() or None
 
     def raw_line(self) -> bytes | None:
         """Return the next line whatever it is, stripped; None at the end."""
@@ -402,14 +330,18 @@ class TextNumbers:
 
     def peek(self) -> bytes:
         """Return the beginning of the line that `line` would return, without reading it."""
-        begin = self._tell()
-        while raw := self._next_raw():
+        begin, raw = self._next_line()
+        if raw:
+            self._peeked = begin, raw
+        return raw.lstrip()[:64]
+
+    def _next_line(self) -> tuple[int, bytes]:
+        """Return the next line that is neither empty nor a comment, after where it begins."""
+        while True:
+            begin, raw = self._tell(), self._next_raw()
             text = raw.lstrip()
-            if text and not text.startswith(b"#"):
-                self._peeked = begin, raw
-                return text[:64]
-            begin = self._tell()
-        return b""
+            if not raw or (text and not text.startswith(b"#")):
+                return begin, raw
 
     def _tell(self) -> int:
         """Return where the next piece begins, in bytes of the text."""
@@ -418,19 +350,8 @@ class TextNumbers:
     def take(self, count: int, dtype: DTypeLike, what: str) -> NDArray[Any]:
         """Read exactly `count` numbers, which end where a line ends.
 
-        Parameters
-        ----------
-        count
-            How many.
-        dtype
-            ``float64``, ``complex128`` or an integer type.
-        what
-            What they are, for the message.
-
-        Raises
-        ------
-        FormatError
-            When the file ends before, the line goes on after them, or something is no number.
+        `dtype` is ``float64``, ``complex128`` or an integer type. `FormatError` where the file ends
+        before, the line goes on after them, or something is no number.
         """
         wanted = np.dtype(dtype)
         if wanted.kind == "c":
@@ -440,12 +361,8 @@ class TextNumbers:
     def take_rest(self, count: int, dtype: DTypeLike, what: str) -> NDArray[Any]:
         """Read exactly `count` numbers, which end where the file ends.
 
-        Faster than `take` for short lines.
-
-        Raises
-        ------
-        FormatError
-            When the file holds fewer or more, or something is no number.
+        Faster than `take` for short lines. `FormatError` where the file holds fewer or more, or
+        something is no number.
         """
         wanted = np.dtype(dtype)
         result = self._allocate(count, wanted, what)
@@ -517,23 +434,20 @@ class TextNumbers:
         return rest + piece
 
     def _next_raw(self) -> bytes:
-        """Read a line or the next piece of a long one; a damaged compressed file is reported."""
+        """Read a line or the next piece of a long one."""
         if self._peeked is not None:
             (_, piece), self._peeked = self._peeked, None
             return piece
-        try:
-            return self._stream.readline(_PIECE)
-        except (OSError, EOFError) as error:
-            raise FormatError(
-                self.path, f"the file cannot be read on ({error})", fix=CUT_FIX
-            ) from error
+        return self._read(self._stream.readline)
 
     def _read_block(self) -> bytes:
         """Return the next piece of the file, wherever its lines end."""
-        if self._peeked is not None:
-            return self._next_raw()
+        return self._next_raw() if self._peeked is not None else self._read(self._stream.read)
+
+    def _read(self, method: Callable[[int], bytes]) -> bytes:
+        """Read by a method of the stream; a damaged compressed file is reported."""
         try:
-            return self._stream.read(_PIECE)
+            return method(_PIECE)
         except (OSError, EOFError) as error:
             raise FormatError(
                 self.path, f"the file cannot be read on ({error})", fix=CUT_FIX
