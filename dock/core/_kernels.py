@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeAlias
 
 import numba
 from numpy.typing import NDArray
 
+Array: TypeAlias = NDArray[Any]
+
 
 @numba.njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
 def fold_dense(
-    entries: NDArray[Any],
-    starts: NDArray[Any],
-    row: NDArray[Any],
-    col: NDArray[Any],
-    n_rows: NDArray[Any],
-    n_cols: NDArray[Any],
-    phases: NDArray[Any],
-    out: NDArray[Any],
+    entries: Array,
+    starts: Array,
+    row: Array,
+    col: Array,
+    n_rows: Array,
+    n_cols: Array,
+    phases: Array,
+    out: Array,
 ) -> None:
     """Add phases[p] · block p to out at (row[p], col[p]), for every block."""
     for p in range(len(row)):
@@ -30,12 +32,7 @@ def fold_dense(
 
 @numba.njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
 def fold_sparse(
-    entries: NDArray[Any],
-    starts: NDArray[Any],
-    place: NDArray[Any],
-    indptr: NDArray[Any],
-    phases: NDArray[Any],
-    data: NDArray[Any],
+    entries: Array, starts: Array, place: Array, indptr: Array, phases: Array, data: Array
 ) -> None:
     """Add phases[p] · block p into the data of a CSR matrix, for every block.
 
@@ -56,9 +53,7 @@ def fold_sparse(
 
 
 @numba.njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
-def fill_columns(
-    place: NDArray[Any], col: NDArray[Any], indptr: NDArray[Any], indices: NDArray[Any]
-) -> None:
+def fill_columns(place: Array, col: Array, indptr: Array, indices: Array) -> None:
     """Write the column numbers of every block of a CSR pattern; `place` as in `fold_sparse`."""
     for p in range(len(place)):
         row, n_rows, n_cols, slot, shrink, half = place[p]

@@ -47,13 +47,9 @@ def frozen(
     """Return `values` as a read-only array of `dtype`, checked against `shape` (None: any length).
 
     An array that can be written to is copied, so that nobody changes a frozen object from
-    outside; one that is read-only and has the type already is taken as it is.
-
-    Raises
-    ------
-    LayoutError
-        Naming the argument and the shape found and expected, the number of values that are not
-        finite, or values that the type cannot hold (1.5 or 2⁴⁰ as int32).
+    outside; one that is read-only and has the type already is taken as it is. `LayoutError` names
+    the argument and the shape found and expected, the number of values that are not finite, or
+    values that the type cannot hold (1.5 or 2⁴⁰ as int32).
     """
     wanted = np.dtype(dtype)
     try:
@@ -77,13 +73,7 @@ def frozen(
 
 
 def atom_list(atoms: ArrayLike, n_atoms: int) -> NDArray[np.int64]:
-    """Return atom numbers as an array; a mask, a fraction or an atom outside the cell is refused.
-
-    Raises
-    ------
-    LayoutError
-        Saying what an atom number must be.
-    """
+    """Return atom numbers as an array; `LayoutError` for masks, fractions and atoms outside."""
     given = np.asarray(atoms)
     chosen: NDArray[np.int64] = given.ravel().astype(np.int64)
     whole = given.dtype.kind in "iuf" and np.array_equal(chosen, given.ravel())

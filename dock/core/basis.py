@@ -75,16 +75,11 @@ class Radial:
     Parameters
     ----------
     r
-        (n,) radii in Å, increasing from 0 or just above it.
+        (n,) radii in Å, increasing from 0 or just above it, else a `LayoutError`.
     values
         (n,) R_l(r) in Å^(−3/2).
     cutoff
         Radius in Å beyond which the function is zero; default the last r.
-
-    Raises
-    ------
-    LayoutError
-        For a mesh that does not increase or values that are not finite.
     """
 
     r: FloatArray
@@ -110,14 +105,8 @@ class Radial:
 class Shell:
     """The 2l + 1 orbitals of one radial function, in the order m = −l … +l.
 
-    Attributes
-    ----------
-    l
-        Angular momentum.
-    label
-        The source's name of the shell (``2p z1``), free text, not compared.
-    radial
-        The radial function where the source gives it.
+    `label` is the source's name of the shell (``2p z1``), free text, not compared; `radial` is
+    there where the source gives it.
     """
 
     l: int
@@ -156,14 +145,10 @@ class Basis:
     Parameters
     ----------
     shells
-        Shells by species label, in the order in which the matrices have them.
+        Shells by species label, in the order in which the matrices have them; each atom's species
+        needs some, else a `LayoutError`.
     labels
         Species label of each atom.
-
-    Raises
-    ------
-    LayoutError
-        When there is no atom, or an atom's species has no shells.
 
     Examples
     --------
@@ -250,15 +235,8 @@ class Basis:
     def pair_kinds(self, i: ArrayLike, j: ArrayLike) -> IntArray:
         """Return the number of each pair of species: that of atom i times n plus that of atom j.
 
-        Parameters
-        ----------
-        i, j
-            (...) atoms.
-
-        Returns
-        -------
-        ndarray
-            (...) from 0 to n² − 1 with n species; `species_of_kind` gives the two back.
+        i and j are atoms (...); the numbers go from 0 to n² − 1 with n species. `species_of_kind`
+        gives the two back.
 
         Examples
         --------

@@ -42,7 +42,8 @@ class BlockMatrix:
     Raises
     ------
     LayoutError
-        When the sizes disagree or the entries are no numbers.
+        When the sizes disagree or the entries are no numbers; from a method, when pairs, bases or
+        components do not fit or a pair that is needed is missing.
 
     Notes
     -----
@@ -106,10 +107,7 @@ class BlockMatrix:
     def astype(self, dtype: DTypeLike) -> Self:
         """Return the matrix in another precision.
 
-        Raises
-        ------
-        LayoutError
-            When complex numbers would lose their imaginary part, or all their fractions.
+        `LayoutError` where complex numbers would lose their imaginary part, or all their fractions.
         """
         wanted = np.dtype(dtype)
         kind = "complex" if self.is_complex else "real"
@@ -118,17 +116,9 @@ class BlockMatrix:
         return self.with_entries(self.entries.astype(wanted, copy=False))
 
     def block(self, R: ArrayLike, i: int, j: int) -> NumberArray:
-        """Return the block of one pair.
+        """Return the block of one pair, which must be in the pattern.
 
-        Returns
-        -------
-        ndarray
-            (rows, cols), or (n_components, rows, cols) where there are several components.
-
-        Raises
-        ------
-        LayoutError
-            When the pattern has no such pair.
+        Its shape is (rows, cols), or (n_components, rows, cols) where there are several components.
         """
         index = int(self.pairs.find(np.asarray(R), np.asarray(i), np.asarray(j)))
         if index < 0:
@@ -147,16 +137,8 @@ class BlockMatrix:
     def channel(self, number: int) -> Self:
         """Return one spin channel as a matrix of its own, without copying its entries.
 
-        Parameters
-        ----------
-        number
-            0 (up) or 1 (down) of collinear spin. Without independent channels 0 is the matrix
-            itself.
-
-        Raises
-        ------
-        LayoutError
-            For a channel that the matrix does not have.
+        Collinear spin has the channels 0 (up) and 1 (down); without independent channels 0 is the
+        matrix itself. `LayoutError` for a channel that the matrix does not have.
         """
         if not 0 <= number < self.n_channels:
             raise LayoutError(
@@ -173,13 +155,7 @@ class BlockMatrix:
         return replace(self, pairs=self.pairs.take(index), entries=chosen)
 
     def on_pairs(self, pairs: Pairs) -> Self:
-        """Return the matrix on another pattern, zero where it had no block.
-
-        Raises
-        ------
-        LayoutError
-            When the new pattern lacks a pair that this one has.
-        """
+        """Return the matrix on a pattern that has all its pairs, zero where it had no block."""
         if self.pairs.is_same(pairs):
             return self
         target = pairs.find(self.pairs.R, self.pairs.i, self.pairs.j)
@@ -201,11 +177,8 @@ class BlockMatrix:
     def adjoint(self) -> Self:
         """Return O†: block (R, i, j) becomes the conjugate transpose of (−R, j, i).
 
-        Raises
-        ------
-        LayoutError
-            When a pair lacks its partner, or for the position operator, whose partner block
-            differs by R times the overlap.
+        `LayoutError` where a pair lacks its partner, and for the position operator, whose partner
+        block differs by R times the overlap.
         """
         partner, result = self._partner(), np.empty_like(self.entries)
         for group in self.layout.groups():
@@ -298,11 +271,6 @@ class BlockMatrix:
         without spin, the spin-diagonal components are summed: ``density.dot(overlap)`` is the
         number of electrons. With the Hamiltonian it is the band energy for every spin, as the
         density matrix of ``Spin.NONE`` holds both spins already. The sum is in double precision.
-
-        Raises
-        ------
-        LayoutError
-            When bases or components do not fit.
         """
         mine, theirs = self.aligned(other)
         mine.assert_same_layout(theirs)

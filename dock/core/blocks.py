@@ -25,14 +25,8 @@ _SLICE = 2**18  # entries of one component handled at once: a temporary is 16 MB
 class BlockGroup(NamedTuple):
     """Some blocks of one shape and kind.
 
-    Attributes
-    ----------
-    index
-        (n,) numbers of the blocks.
-    rows, cols
-        Their common shape.
-    kind
-        The value of the key that the blocks were grouped by.
+    `index` (n,) are the numbers of the blocks, `kind` is the value of the key that they were
+    grouped by.
     """
 
     index: IntArray  # type: ignore[assignment]  # hides tuple.index on purpose
@@ -43,13 +37,7 @@ class BlockGroup(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class BlockLayout:
-    """Where the blocks of a flat matrix stand.
-
-    Parameters
-    ----------
-    rows, cols
-        (n_blocks,) shape of each block, in stored order.
-    """
+    """Where the blocks of a flat matrix stand; `rows` and `cols` (n_blocks,) are their shapes."""
 
     rows: IntArray
     cols: IntArray
@@ -88,12 +76,7 @@ class BlockLayout:
     def place(self, group: BlockGroup, starts: IntArray | None = None) -> IntArray | slice:
         """Return where the entries of a group stand: (n, rows · cols) indices, or a slice.
 
-        Parameters
-        ----------
-        group
-            The blocks.
-        starts
-            First entry of each block of the group; default those of this layout.
+        `starts` is the first entry of each block of the group; default those of this layout.
         """
         first = self.starts[group.index] if starts is None else starts
         size = group.rows * group.cols

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
@@ -92,23 +93,19 @@ class Calculation:
                 f"{self.source}: the structure has {self.structure.n_atoms} atoms, the basis "
                 f"{self.basis.n_atoms}."
             )
-        self._require_same_species()
-        named = {quantity_of(name).name: value for name, value in self.matrices.items()}
-        object.__setattr__(self, "matrices", named)
-        for name, value in named.items():
-            if isinstance(value, AOMatrix):
-                self._require_fitting(name, value)
-
-    def _require_same_species(self) -> None:
-        """Refuse a basis that gives an atom another species than the structure does."""
-        pairs = zip(self.structure.labels, self.basis.labels, strict=True)
-        for atom, (mine, other) in enumerate(pairs):
+        species = zip(self.structure.labels, self.basis.labels, strict=True)
+        for atom, (mine, other) in enumerate(species):
             if mine != other:
                 raise LayoutError(
                     f"{self.source}: atom {atom} is of species '{mine}' in the structure, of "
                     f"'{other}' in the basis. Make the basis with the labels of the structure, or "
                     "relabel the structure."
                 )
+        named = {quantity_of(name).name: value for name, value in self.matrices.items()}
+        object.__setattr__(self, "matrices", named)
+        for name, value in named.items():
+            if isinstance(value, AOMatrix):
+                self._require_fitting(name, value)
 
     @property
     def available(self) -> tuple[str, ...]:
@@ -140,13 +137,7 @@ class Calculation:
             raise LayoutError(f"{self.source}: the matrix given as {name} {problem}.")
 
     def require(self, quantity: str, fix: str = "") -> AOMatrix:
-        """Return a matrix, or raise saying that it is missing and how to get it.
-
-        Raises
-        ------
-        MissingDataError
-            When the calculation has no such matrix.
-        """
+        """Return a matrix, or a `MissingDataError` that says what is missing and how to get it."""
         matrix = self.get(quantity)
         if matrix is None:
             have = ", ".join(self.available) or "none"
@@ -191,24 +182,18 @@ class Calculation:
         provenance: Provenance | None = None,
     ) -> Calculation:
         """Return a calculation with some parts exchanged; `matrices` replaces all of them."""
-        return Calculation(
-            self.structure,
-            self.basis,
-            self.spin,
-            self.matrices if matrices is None else matrices,
-            self.fermi_level if fermi_level is None else fermi_level,
-            self.n_electrons if n_electrons is None else n_electrons,
-            self.provenance if provenance is None else provenance,
-            self.source,
+        return dataclasses.replace(
+            self,
+            matrices=self.matrices if matrices is None else matrices,
+            fermi_level=self.fermi_level if fermi_level is None else fermi_level,
+            n_electrons=self.n_electrons if n_electrons is None else n_electrons,
+            provenance=self.provenance if provenance is None else provenance,
         )
 
     def permute_atoms(self, order: list[int]) -> Calculation:
         """Return the calculation with atom ``order[a]`` as its atom a, in every matrix.
 
-        Raises
-        ------
-        LayoutError
-            When `order` does not have each atom once.
+        `LayoutError` where `order` does not have each atom once.
         """
         if sorted(order) != list(range(self.structure.n_atoms)):
             raise LayoutError(
@@ -219,13 +204,9 @@ class Calculation:
         def permuted(name: str) -> Callable[[], AOMatrix]:
             return lambda: self.require(name).permute_atoms(order)
 
-        return Calculation(
-            self.structure.select(order),
-            self.basis.select(order),
-            self.spin,
-            {name: permuted(name) for name in self.available},
-            self.fermi_level,
-            self.n_electrons,
-            self.provenance,
-            self.source,
+        return dataclasses.replace(
+            self,
+            structure=self.structure.select(order),
+            basis=self.basis.select(order),
+            matrices={name: permuted(name) for name in self.available},
         )

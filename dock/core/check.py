@@ -34,16 +34,9 @@ DENSE_LIMIT = 3000
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was checked.
+    """One thing that was checked, named `what`; the message has the figure.
 
-    Attributes
-    ----------
-    level
-        ``ok``, ``note`` (worth knowing) or ``error`` (the data are wrong).
-    what
-        Name of the check.
-    message
-        What was found, with the figure.
+    The level is ``ok``, ``note`` (worth knowing) or ``error`` (the data are wrong).
     """
 
     level: Literal["ok", "note", "error"]
@@ -54,17 +47,8 @@ class Finding:
 def check_calculation(calc: Calculation) -> list[Finding]:
     """Check pairs, finiteness, Hermiticity, S(k) > 0, Tr(ρS) = N and the Fermi level.
 
-    A matrix that fails its own check is left out of those that follow.
-
-    Parameters
-    ----------
-    calc
-        The calculation. Each matrix is read once.
-
-    Returns
-    -------
-    list of Finding
-        In the order of the checks; the data are sound when none has the level ``error``.
+    Each matrix is read once; one that fails its own check is left out of those that follow. The
+    findings stand in the order of the checks; the data are sound when none is an ``error``.
     """
     findings: list[Finding] = []
     loaded: dict[str, AOMatrix] = {}
@@ -79,7 +63,7 @@ def check_calculation(calc: Calculation) -> list[Finding]:
         findings.append(own)
         if own.level == "error":
             broken.add(name)
-    findings += _check_same_pairs(loaded)
+    findings.append(_check_same_pairs(loaded))
     loaded = {name: matrix for name, matrix in loaded.items() if name not in broken}
     if "overlap" in loaded:
         findings.append(_check_positive(loaded["overlap"]))
@@ -87,6 +71,10 @@ def check_calculation(calc: Calculation) -> list[Finding]:
         findings.append(_check_electrons(calc, loaded["density_matrix"], loaded["overlap"]))
     findings += _check_levels(calc)
     return findings
+
+
+def _judge(name: str, text: str, *, sound: bool) -> Finding:
+    return Finding("ok" if sound else "error", name, text)
 
 
 def _check_matrix(matrix: AOMatrix) -> Finding:
@@ -107,24 +95,23 @@ def _check_matrix(matrix: AOMatrix) -> Finding:
     if limit is None:
         return Finding("ok", name, "finite, every pair has its partner.")
     error = matrix.hermiticity_error()
-    level: Literal["ok", "error"] = "ok" if error <= limit else "error"
     unit = "" if matrix.facts.unit == "1" else f" {matrix.facts.unit}"
     sign = "+" if matrix.facts.parity < 0 else "−"
     text = f"largest |O {sign} O†| is {error:.1e}{unit} (limit {limit:.0e})."
-    return Finding(level, name, text)
+    return _judge(name, text, sound=error <= limit)
 
 
-def _check_same_pairs(loaded: dict[str, AOMatrix]) -> list[Finding]:
+def _check_same_pairs(loaded: dict[str, AOMatrix]) -> Finding:
     """Compare the pairs of H and S, where both are there."""
-    if "hamiltonian" not in loaded or "overlap" not in loaded:
-        missing = "hamiltonian" if "hamiltonian" not in loaded else "overlap"
-        return [Finding("note", "pairs", f"no {missing}: bands cannot be computed.")]
-    hamiltonian, overlap = loaded["hamiltonian"], loaded["overlap"]
-    difference = hamiltonian.pairs.difference(overlap.pairs)
+    for name in ("hamiltonian", "overlap"):
+        if name not in loaded:
+            return Finding("note", "pairs", f"no {name}: bands cannot be computed.")
+    overlap = loaded["overlap"].pairs
+    difference = loaded["hamiltonian"].pairs.difference(overlap)
     if difference:
         text = f"hamiltonian (first) and overlap (second) differ: {difference}."
-        return [Finding("note", "pairs", text)]
-    return [Finding("ok", "pairs", f"{len(overlap.pairs)} pairs, the same in H and S.")]
+        return Finding("note", "pairs", text)
+    return Finding("ok", "pairs", f"{len(overlap)} pairs, the same in H and S.")
 
 
 def _check_positive(overlap: AOMatrix) -> Finding:
@@ -136,13 +123,10 @@ def _check_positive(overlap: AOMatrix) -> Finding:
     k_points = [np.zeros(3), 0.5 * axes, axes / 3]
     smallest = min(float(np.linalg.eigvalsh(builder.dense(k))[0]) for k in k_points)
     if smallest <= 0:
-        return Finding(
-            "error",
-            "S > 0",
-            f"S(k) has the eigenvalue {smallest:.2e}: it is not positive definite.",
-        )
-    level: Literal["ok", "note"] = "ok" if smallest > 1e-6 else "note"
-    return Finding(level, "S > 0", f"smallest eigenvalue of S(k) is {smallest:.2e}.")
+        text = f"S(k) has the eigenvalue {smallest:.2e}: it is not positive definite."
+        return Finding("error", "S > 0", text)
+    text = f"smallest eigenvalue of S(k) is {smallest:.2e}."
+    return Finding("ok" if smallest > 1e-6 else "note", "S > 0", text)
 
 
 def _check_electrons(calc: Calculation, density: AOMatrix, overlap: AOMatrix) -> Finding:
@@ -150,11 +134,8 @@ def _check_electrons(calc: Calculation, density: AOMatrix, overlap: AOMatrix) ->
     count = density.dot(overlap)
     if calc.n_electrons is None:
         return Finding("note", "Tr(ρS)", f"Tr(ρS) = {count:.6f}; no electron count to compare.")
-    level: Literal["ok", "error"] = (
-        "ok" if abs(count - calc.n_electrons) <= ELECTRONS_LIMIT else "error"
-    )
     text = f"Tr(ρS) = {count:.6f}, electrons {calc.n_electrons:g}."
-    return Finding(level, "Tr(ρS)", text)
+    return _judge("Tr(ρS)", text, sound=abs(count - calc.n_electrons) <= ELECTRONS_LIMIT)
 
 
 def _check_levels(calc: Calculation) -> list[Finding]:

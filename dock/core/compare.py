@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dock.core.basis import Basis, shell_letter, shell_numbers, shell_starts
-from dock.core.blocks import BlockGroup
 from dock.core.matrix import AOMatrix
 from dock.errors import LayoutError
 
@@ -17,18 +16,10 @@ __all__ = ["Difference", "ShellPairDifference", "compare"]
 
 @dataclass(frozen=True)
 class ShellPairDifference:
-    """The difference in the blocks of one pair of shells.
+    """The largest and mean |Δ|, in the unit of the quantity, in the blocks of one pair of shells.
 
-    Attributes
-    ----------
-    species
-        Labels of the two species.
-    shells
-        Numbers of the two shells in their species, from 0.
-    names
-        The shells in words, such as ``("Mo s0", "S p1")``.
-    largest, mean
-        Largest and mean |Δ| in the unit of the quantity.
+    The shells are counted from 0 in their species; `names` has them in words, such as
+    ``("Mo s0", "S p1")``.
     """
 
     species: tuple[str, str]
@@ -68,10 +59,7 @@ class Difference:
 def compare(first: AOMatrix, second: AOMatrix) -> Difference:
     """Compare two matrices of one quantity in one basis; a pair that one lacks counts as zero.
 
-    Raises
-    ------
-    LayoutError
-        When quantity, spin or basis differ.
+    `LayoutError` where quantity, spin or basis differ.
     """
     if first.quantity != second.quantity:
         raise LayoutError(f"a {first.quantity} cannot be compared with a {second.quantity}.")
@@ -87,64 +75,59 @@ def compare(first: AOMatrix, second: AOMatrix) -> Difference:
     one, other = first.aligned(second)
     if not one.pairs.is_same(other.pairs):
         other = other.on_pairs(one.pairs)
-    largest, total, count = _reduce(one, other)
-    n_entries = one.entries.size
+    sums = _reduce(one, other)
     return Difference(
         first.quantity,
         first.facts.unit,
-        max((float(part.max(initial=0.0)) for part in largest.values()), default=0.0),
-        sum(float(part.sum()) for part in total.values()) / max(1, n_entries),
+        max((float(part.largest.max(initial=0.0)) for part in sums.values()), default=0.0),
+        sum(float(part.total.sum()) for part in sums.values()) / max(1, one.entries.size),
         words,
         same_order,
-        _by_shell(first, largest, total, count),
+        _by_shell(first.basis, sums),
     )
 
 
-def _reduce(
-    one: AOMatrix, other: AOMatrix
-) -> tuple[dict[int, NDArray[np.float64]], dict[int, NDArray[np.float64]], dict[int, int]]:
-    """Return max and sum of |Δ| and the number of blocks, per pair of species, as matrices."""
+@dataclass
+class _KindSums:
+    """Max and sum of |Δ| over the blocks of one pair of species, as matrices of one block."""
+
+    largest: NDArray[np.float64]
+    total: NDArray[np.float64]
+    n_blocks: int
+
+
+def _reduce(one: AOMatrix, other: AOMatrix) -> dict[int, _KindSums]:
+    """Return what the blocks of each pair of species differ by."""
     basis, pairs, layout = one.basis, one.pairs, one.layout
-    largest: dict[int, NDArray[np.float64]] = {}
-    total: dict[int, NDArray[np.float64]] = {}
-    count: dict[int, int] = {}
-    group: BlockGroup
+    sums: dict[int, _KindSums] = {}
     for group in layout.groups(basis.pair_kinds(pairs.i, pairs.j)):
         delta = np.abs(layout.read(one.entries, group) - layout.read(other.entries, group))
-        peak, summed = delta.max(axis=(0, 1)), delta.sum(axis=(0, 1), dtype=np.float64)
-        if group.kind in largest:
-            np.maximum(largest[group.kind], peak, out=largest[group.kind])
-            total[group.kind] += summed
-        else:
-            largest[group.kind] = peak.astype(np.float64)
-            total[group.kind] = summed
-        count[group.kind] = count.get(group.kind, 0) + delta.shape[0] * delta.shape[1]
-    return largest, total, count
+        if group.kind not in sums:
+            zero = np.zeros((group.rows, group.cols))
+            sums[group.kind] = _KindSums(zero, zero.copy(), 0)
+        kind = sums[group.kind]
+        np.maximum(kind.largest, delta.max(axis=(0, 1)), out=kind.largest)
+        kind.total += delta.sum(axis=(0, 1), dtype=np.float64)
+        kind.n_blocks += delta.shape[0] * delta.shape[1]
+    return sums
 
 
-def _by_shell(
-    matrix: AOMatrix,
-    largest: dict[int, NDArray[np.float64]],
-    total: dict[int, NDArray[np.float64]],
-    count: dict[int, int],
-) -> tuple[ShellPairDifference, ...]:
-    basis = matrix.basis
-    found = []
-    for kind, peak in largest.items():
+def _by_shell(basis: Basis, sums: dict[int, _KindSums]) -> tuple[ShellPairDifference, ...]:
+    shell_pairs = []
+    for kind, blocks in sums.items():
         left, right = basis.species_of_kind(kind)
         rows, cols = shell_starts(basis.ls(left)), shell_starts(basis.ls(right))
-        peaks = np.maximum.reduceat(np.maximum.reduceat(peak, rows, axis=0), cols, axis=1)
-        sums = np.add.reduceat(np.add.reduceat(total[kind], rows, axis=0), cols, axis=1)
+        peaks = np.maximum.reduceat(np.maximum.reduceat(blocks.largest, rows, axis=0), cols, axis=1)
+        totals = np.add.reduceat(np.add.reduceat(blocks.total, rows, axis=0), cols, axis=1)
         row_names, column_names = _shell_names(basis, left), _shell_names(basis, right)
         for a, la in enumerate(basis.ls(left)):
             for b, lb in enumerate(basis.ls(right)):
-                size = (2 * la + 1) * (2 * lb + 1) * count[kind]
                 names = row_names[a], column_names[b]
-                mean = float(sums[a, b]) / size
-                found.append(
+                mean = float(totals[a, b]) / ((2 * la + 1) * (2 * lb + 1) * blocks.n_blocks)
+                shell_pairs.append(
                     ShellPairDifference((left, right), (a, b), names, float(peaks[a, b]), mean)
                 )
-    return tuple(sorted(found, key=lambda item: -item.largest))
+    return tuple(sorted(shell_pairs, key=lambda pair: -pair.largest))
 
 
 def _shell_names(basis: Basis, label: str) -> list[str]:

@@ -25,17 +25,9 @@ _NUMBER |= {f"My{n}": _FIRST_CUSTOM + n - 1 for n in range(1, _N_CUSTOM + 1)}
 
 
 def atomic_number(name: str) -> int:
-    """Return the atomic number of a symbol.
+    """Return the atomic number of a symbol: H … Og, X (no nucleus), or My1 … My6 of DeepH.
 
-    Parameters
-    ----------
-    name
-        ``H`` ... ``Og``, ``X`` (no nucleus) or ``My1`` ... ``My6`` of the DeepH format.
-
-    Raises
-    ------
-    ConventionError
-        When the symbol is none of these.
+    Any other name is a `ConventionError`.
 
     Examples
     --------

@@ -13,13 +13,7 @@ __all__ = ["hamiltonian_difference", "hamiltonian_shift", "require_comparable"]
 
 
 def require_comparable(predicted: AOMatrix, benchmark: AOMatrix) -> None:
-    """Raise where two Hamiltonians do not have the same spin and basis.
-
-    Raises
-    ------
-    LayoutError
-        Saying what differs.
-    """
+    """Raise a `LayoutError` where two Hamiltonians do not have the same spin and basis."""
     if predicted.spin is not benchmark.spin:
         raise LayoutError(
             f"the prediction has spin '{predicted.spin.value}', the reference "
@@ -43,21 +37,8 @@ def hamiltonian_shift(predicted: AOMatrix, benchmark: AOMatrix | None, overlap: 
     """Return the least-squares Δμ = Σ (H_pred − H_bm) S / Σ S² in eV.
 
     The sums go over all matrix elements of all pairs; with spin over both spin-diagonal parts.
-    This is equation (15) of the DeepH-pack paper (arXiv:2601.02938).
-
-    Parameters
-    ----------
-    predicted
-        A Hamiltonian.
-    benchmark
-        The Hamiltonian that it is compared with; None stands for zero.
-    overlap
-        The overlap that both belong to.
-
-    Raises
-    ------
-    LayoutError
-        When the matrices do not have the same spin and basis.
+    This is equation (15) of the DeepH-pack paper (arXiv:2601.02938). A benchmark of None stands for
+    zero. `LayoutError` where the matrices do not have the same spin and basis.
     """
     difference = predicted
     if benchmark is not None:
@@ -73,19 +54,8 @@ def hamiltonian_difference(
     """Return H_pred − H_bm − Δμ S, whose mean absolute entry is equation (11) of that paper.
 
     Pairs that one of the matrices lacks count as zero in it. The mean is over the stored entries:
-    of collinear spin the two spin-diagonal parts, of spinors all four.
-
-    Parameters
-    ----------
-    predicted, benchmark, overlap
-        The two Hamiltonians and the overlap that both belong to.
-    shift
-        Δμ in eV; default `hamiltonian_shift`. 0 leaves the difference as it is.
-
-    Raises
-    ------
-    LayoutError
-        When the matrices do not have the same spin and basis.
+    of collinear spin the two spin-diagonal parts, of spinors all four. `shift` is Δμ in eV; default
+    `hamiltonian_shift`, which has the errors. 0 leaves the difference as it is.
     """
     require_comparable(predicted, benchmark)
     value = hamiltonian_shift(predicted, benchmark, overlap) if shift is None else shift

@@ -32,13 +32,10 @@ __all__ = [
     "LMAX",
     "Convention",
     "ConventionRow",
-    "OrbitalLabel",
-    "Reorder",
     "convention",
     "convention_table",
     "real_harmonics",
     "reorder",
-    "reorder_orbitals",
 ]
 
 LMAX = 6
@@ -54,12 +51,9 @@ _NAMES = (
 
 
 def real_harmonics(
-    l: int,
-    directions: npt.ArrayLike,
-    *,
-    solid: bool = False,
+    l: int, directions: npt.ArrayLike, *, solid: bool = False
 ) -> npt.NDArray[np.float64]:
-    """Evaluate the real spherical harmonics of one l in the dock convention.
+    """Evaluate the real spherical harmonics of one l ≥ 0 in the dock convention.
 
     With M = ``|m|``, Y is N P_l^M(cos θ) times 1 for m = 0, √2 cos(Mφ) for m > 0 and √2 sin(Mφ)
     for m < 0, where P_l^M has no Condon–Shortley phase and N² = (2l+1)/(4π) · (l−M)!/(l+M)!. The
@@ -68,16 +62,11 @@ def real_harmonics(
     Parameters
     ----------
     l
-        Angular momentum, any l ≥ 0.
+        Angular momentum.
     directions
-        Vectors of any length but zero, shape (..., 3).
+        Vectors (..., 3) of any length but zero; the result is (..., 2l+1), m = −l … +l.
     solid
         Give r^l Y_{l,m} of the vectors as they are (zero vectors are then allowed).
-
-    Returns
-    -------
-    numpy.ndarray
-        Float64, shape (..., 2l+1), last axis m = −l … +l.
 
     Raises
     ------
@@ -124,10 +113,7 @@ def real_harmonics(
 
 
 def _legendre(
-    l: int,
-    m: int,
-    z: npt.NDArray[np.float64],
-    r2: npt.NDArray[np.float64],
+    l: int, m: int, z: npt.NDArray[np.float64], r2: npt.NDArray[np.float64]
 ) -> npt.NDArray[np.float64]:
     """Give the normalised Legendre function of (l, m) over sin^m θ, √2 included, times r^(l−m)."""
     seed = (2 * m + 1) / (4 * math.pi) * math.prod((2 * k - 1) / (2 * k) for k in range(1, m + 1))
@@ -149,17 +135,13 @@ class Convention:
     name
         Key in `CONVENTIONS`.
     labels
-        ``labels[l]`` holds the 2l+1 signed labels of a shell in the code's order.
+        ``labels[l]`` holds the 2l+1 signed labels of a shell in the code's order, else a
+        `ConventionError`: that many different functions of that l.
     verified_l
         The l at which overlaps computed by the code confirmed order and signs; the others follow
         from the code's rule.
     rule
         The rule in one sentence.
-
-    Raises
-    ------
-    ConventionError
-        If a shell's labels are not 2l+1 different functions of that l.
     """
 
     name: str
@@ -184,10 +166,7 @@ class Convention:
     def shell(self, l: int) -> tuple[tuple[int, int], ...]:
         """Give (m, sign) of each orbital of a shell, in the code's order.
 
-        Raises
-        ------
-        ConventionError
-            If the convention does not go up to l.
+        `ConventionError` where the convention does not go up to l.
 
         Examples
         --------
@@ -287,10 +266,7 @@ CONVENTIONS: Mapping[str, Convention] = MappingProxyType({c.name: c for c in _RU
 def convention(name: str | Convention) -> Convention:
     """Look a convention up by name; a `Convention` is returned as it is.
 
-    Raises
-    ------
-    ConventionError
-        If the name is not registered.
+    A name that is not registered is a `ConventionError`.
 
     Examples
     --------
@@ -322,12 +298,7 @@ class ConventionRow(NamedTuple):
 
 
 def convention_table(name: str | Convention, lmax: int = LMAX) -> list[ConventionRow]:
-    """Tabulate a convention for l = 0 … `lmax`.
-
-    Raises
-    ------
-    ConventionError
-        If the name is not registered or the convention ends before `lmax`.
+    """Tabulate a convention for l = 0 … `lmax`; raises as `convention` and `Convention.shell`.
 
     Examples
     --------
@@ -358,28 +329,12 @@ def convention_table(name: str | Convention, lmax: int = LMAX) -> list[Conventio
 
 
 def reorder(
-    ls: Sequence[int],
-    source: str | Convention = "openmx",
-    target: str | Convention = "dock",
+    ls: Sequence[int], source: str | Convention = "openmx", target: str | Convention = "dock"
 ) -> Reorder:
-    """Give the change of convention for an atom with the shells `ls`; the shell order is kept.
+    """Give the change of convention for an atom with shells of the given l; their order is kept.
 
-    Parameters
-    ----------
-    ls
-        l of each shell.
-    source, target
-        Conventions by name, or given.
-
-    Returns
-    -------
-    Reorder
-        Acting on all Σ(2l+1) orbitals of the atom.
-
-    Raises
-    ------
-    ConventionError
-        If a convention is not known or does not define one of the l.
+    It acts on all Σ(2l+1) orbitals of the atom. A convention that is not known, or does not define
+    one of the l, is a `ConventionError`.
 
     Examples
     --------

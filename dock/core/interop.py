@@ -22,14 +22,7 @@ __all__ = ["orbital_indices", "to_csr", "to_sisl"]
 
 
 def orbital_indices(basis: Basis, pairs: Pairs) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the row and the column orbital of every entry, (n_entries,) each.
-
-    Parameters
-    ----------
-    basis
-        The orbitals of the atoms.
-    pairs
-        The blocks, in the order of the entries.
+    """Return the row and the column orbital of every entry of blocks on pairs, (n_entries,) each.
 
     Examples
     --------
@@ -50,10 +43,7 @@ def orbital_indices(basis: Basis, pairs: Pairs) -> tuple[NDArray[np.int64], NDAr
 def to_csr(matrix: BlockMatrix, R: ArrayLike, component: int = 0) -> scipy.sparse.csr_array:
     """Return the (N, N) sparse matrix of one lattice vector and one component.
 
-    Raises
-    ------
-    LayoutError
-        When the matrix has no such component, or R is no lattice vector.
+    `LayoutError` where the matrix has no such component, or R is no lattice vector.
     """
     from scipy.sparse import coo_array
 
@@ -77,14 +67,8 @@ def to_sisl(matrix: BlockMatrix, overlap: BlockMatrix | None = None) -> Any:
     in eV, absolute. Collinear spin becomes a polarised sisl matrix, spinors a spin–orbit one whose
     eight real components are Re uu, Re dd, Re ud, ±Im ud, Im uu, Im dd, Re du, Im du; the sign is
     the one that makes sisl's ``Hk`` ours (it changed between sisl's versions). In sisl the two
-    spins of an orbital are neighbours: row 2a is ours a, row 2a + 1 is ours N + a.
-
-    Parameters
-    ----------
-    matrix
-        A Hamiltonian or density matrix.
-    overlap
-        The overlap; without it sisl's object is orthogonal.
+    spins of an orbital are neighbours: row 2a is ours a, row 2a + 1 is ours N + a. Without an
+    overlap sisl's object is orthogonal.
 
     Raises
     ------

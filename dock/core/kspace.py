@@ -57,6 +57,9 @@ class KBuilder:
     LayoutError
         When the matrix cannot be built with or without spin as asked, or the pattern lacks an
         atom pair of the matrix.
+    UsageError
+        From the methods, for a k-point without three finite fractional coordinates, or an unknown
+        gauge, derivative or triangle.
 
     Notes
     -----
@@ -78,7 +81,8 @@ class KBuilder:
             raise LayoutError(
                 f"the {matrix.quantity} with {matrix.spin.value} spin has no spinors."
             )
-        self._pattern_pairs = pattern if pattern is not None else matrix.pairs
+        self._pattern_pairs = matrix.pairs if pattern is None else pattern
+        self._sparse_places: dict[Triangle, tuple[_Pattern, list[IntArray]]] = {}
         if pattern is not None:
             _require_atom_pairs(matrix, pattern)
 
@@ -110,25 +114,13 @@ class KBuilder:
     ) -> NumberArray:
         """Return O(k), or its derivative by one Cartesian component of k.
 
-        Parameters
-        ----------
-        k_frac
-            Three fractional coordinates.
-        gauge
-            See the class.
-        derivative
-            0, 1 or 2: return ∂O/∂k_x, y or z with k in 1/Å (2π included).
+        With `derivative` 0, 1 or 2 it is ∂O/∂k_x, y or z with k in 1/Å (2π included).
 
         Returns
         -------
         ndarray
             (size, size), or (n_channels, size, size) for several channels. Float64 where the
             result is real, else complex128.
-
-        Raises
-        ------
-        UsageError
-            For a k-point without three finite components, or an unknown gauge or derivative.
         """
         k = _checked(k_frac, gauge)
         if derivative not in (None, 0, 1, 2):
@@ -145,20 +137,8 @@ class KBuilder:
     ) -> scipy.sparse.csr_array | list[scipy.sparse.csr_array]:
         """Return O(k) in compressed rows with sorted columns; one matrix per channel.
 
-        Parameters
-        ----------
-        k_frac
-            Three fractional coordinates.
-        triangle
-            ``upper`` keeps the upper triangle with the diagonal, which is all that a Hermitian
-            solver wants; ``full`` keeps everything.
-        gauge
-            See the class.
-
-        Raises
-        ------
-        UsageError
-            For a k-point without three finite components, or an unknown gauge or triangle.
+        The triangle ``upper`` with the diagonal is all that a Hermitian solver wants; ``full``
+        keeps everything.
         """
         from scipy.sparse import csr_array
 
@@ -167,42 +147,35 @@ class KBuilder:
         k = _checked(k_frac, gauge)
         if triangle not in ("upper", "full"):
             raise UsageError(f"a triangle is 'upper' or 'full', found {triangle!r}.")
-        pattern = self._pattern(triangle)
+        pattern, places = self._places(triangle)
         phases = self._phases(k, gauge, None)
         dtype = np.result_type(phases, self.matrix.entries, np.float64)
         data = np.zeros((self.n_channels, len(pattern.indices)), dtype=dtype)
         starts = self.matrix.layout.starts
-        for (component, channel, _, _), place in zip(
-            self._parts, self._places(triangle), strict=True
-        ):
+        for (component, channel, _, _), place in zip(self._parts, places, strict=True):
             entries = self.matrix.entries[component]
             fold_sparse(entries, starts, place, pattern.indptr, phases, data[channel])
         shape = (self.size, self.size)
-        found = [csr_array((row, pattern.indices, pattern.indptr), shape=shape) for row in data]
-        for one in found:
-            one.has_sorted_indices = True
-            one.has_canonical_format = True
-        return found[0] if len(found) == 1 else found
-
-    def _vectors(self, gauge: Gauge) -> NDArray[np.float64]:
-        """(n_pairs, 3) fractional displacements that the phase counts."""
-        pairs = self.matrix.pairs
-        vectors: NDArray[np.float64] = pairs.R.astype(np.float64)
-        if gauge == "atom":
-            fractional = self.matrix.structure.fractional
-            vectors = vectors + fractional[pairs.j] - fractional[pairs.i]
-        return vectors
+        built = [csr_array((row, pattern.indices, pattern.indptr), shape=shape) for row in data]
+        for csr in built:
+            csr.has_sorted_indices = True
+            csr.has_canonical_format = True
+        return built[0] if len(built) == 1 else built
 
     def _phases(
         self, k: NDArray[np.float64], gauge: Gauge, derivative: int | None
     ) -> NDArray[np.float64] | NDArray[np.complex128]:
         """(n_pairs,) phase of each pair, times i · displacement for a derivative."""
+        pairs, structure = self.matrix.pairs, self.matrix.structure
         if derivative is None and gauge == "cell":
-            return _bloch(k, self.matrix.pairs.lattice_vectors)[self.matrix.pairs.lattice_index]
-        vectors = self._vectors(gauge)
+            return _bloch(k, pairs.lattice_vectors)[pairs.lattice_index]
+        vectors: NDArray[np.float64] = pairs.R.astype(np.float64)
+        if gauge == "atom":
+            fractional = structure.fractional
+            vectors = vectors + fractional[pairs.j] - fractional[pairs.i]
         phases: NDArray[np.complex128] = np.exp(2j * np.pi * (vectors @ k))
         if derivative is not None:
-            phases *= 1j * (vectors @ self.matrix.structure.cell[:, derivative])
+            phases *= 1j * (vectors @ structure.cell[:, derivative])
         return phases
 
     @cached_property
@@ -265,21 +238,14 @@ class KBuilder:
             )
         return out
 
-    def _pattern(self, triangle: Triangle) -> _Pattern:
-        """Return the sparse pattern, made once per triangle."""
-        cache: dict[Triangle, _Pattern] = self.__dict__.setdefault("_patterns", {})
-        if triangle not in cache:
+    def _places(self, triangle: Triangle) -> tuple[_Pattern, list[IntArray]]:
+        """Return the sparse pattern and where each part's blocks stand in it, made once."""
+        if triangle not in self._sparse_places:
             spins = [(s, t) for s in (0, 1) for t in (0, 1)] if self.spinor else [(0, 0)]
-            cache[triangle] = _make_pattern(self.matrix, self._pattern_pairs, spins, triangle)
-        return cache[triangle]
-
-    def _places(self, triangle: Triangle) -> list[IntArray]:
-        """Return where each part's blocks stand in the pattern, made once per triangle."""
-        cache: dict[Triangle, list[IntArray]] = self.__dict__.setdefault("_part_places", {})
-        if triangle not in cache:
-            pattern = self._pattern(triangle)
-            cache[triangle] = [pattern.place(self.matrix, s, t) for _, _, s, t in self._parts]
-        return cache[triangle]
+            pattern = _make_pattern(self.matrix, self._pattern_pairs, spins, triangle)
+            places = [pattern.place(self.matrix, s, t) for _, _, s, t in self._parts]
+            self._sparse_places[triangle] = pattern, places
+        return self._sparse_places[triangle]
 
 
 @dataclass(frozen=True, eq=False)

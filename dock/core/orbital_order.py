@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -29,11 +29,6 @@ def shell_orders(basis: Basis, code: str, *, sort_by_l: bool = False) -> dict[st
         Name of the code's convention in `dock.core.harmonics.CONVENTIONS`.
     sort_by_l
         Also bring the shells into ascending l, keeping the order of shells of one l.
-
-    Returns
-    -------
-    dict of str to Reorder
-        ``inverse`` of each goes the other way.
     """
     rule = convention(code)
     orders = {}
@@ -51,21 +46,10 @@ def shell_orders(basis: Basis, code: str, *, sort_by_l: bool = False) -> dict[st
 def reorder_entries(
     entries: NDArray[Any], basis: Basis, pairs: Pairs, orders: Mapping[str, Reorder]
 ) -> NDArray[Any]:
-    """Return flat entries with the orbitals of every atom reordered.
+    """Return flat entries (n_components, n_entries) with the orbitals of every atom reordered.
 
-    Parameters
-    ----------
-    entries
-        (n_components, n_entries) blocks in the source's orbital order.
-    basis, pairs
-        Species of the atoms, and the blocks.
-    orders
-        For each species, from the source's order to the wanted one.
-
-    Raises
-    ------
-    LayoutError
-        When a species has no order, or one of the wrong length.
+    `orders` leads from the source's order of each species to the wanted one; `LayoutError` where a
+    species has none, or one of the wrong length.
     """
     chosen = {label: _order_of(basis, label, orders) for label in basis.species}
     if all(order.is_identity for order in chosen.values()):
@@ -76,7 +60,7 @@ def reorder_entries(
         left, right = (chosen[label] for label in basis.species_of_kind(group.kind))
         blocks = layout.read(entries, group)
         turned = blocks[:, :, left.permutation[:, None], right.permutation[None, :]]
-        if _has_signs((left, right)):
+        if (left.signs < 0).any() or (right.signs < 0).any():
             turned *= left.signs[:, None] * right.signs[None, :]
         layout.write(result, group, turned)
     return result
@@ -91,7 +75,3 @@ def _order_of(basis: Basis, label: str, orders: Mapping[str, Reorder]) -> Reorde
             f"species '{label}': an order of {size} orbitals is needed, found {found}."
         )
     return order
-
-
-def _has_signs(orders: Sequence[Reorder]) -> bool:
-    return any(bool(np.any(order.signs < 0)) for order in orders)

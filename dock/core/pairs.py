@@ -21,6 +21,8 @@ _LARGEST_R = 2**20 - 1  # three of them, with room for both signs, fit into 63 b
 class Pairs:
     """Atom pairs ⟨i, cell 0 | … | j, cell R⟩, in any order, each at most once.
 
+    `LayoutError` where an atom is outside the cell, R lies beyond ±2²⁰, or a pair occurs twice.
+
     Parameters
     ----------
     R
@@ -30,11 +32,6 @@ class Pairs:
         (n,) first and second atom, from 0.
     n_atoms
         Number of atoms of the cell.
-
-    Raises
-    ------
-    LayoutError
-        For atoms outside the cell, lattice vectors beyond ±2²⁰, or a pair that occurs twice.
     """
 
     R: IntArray
@@ -105,17 +102,7 @@ class Pairs:
     def find(self, R: ArrayLike, i: ArrayLike, j: ArrayLike) -> IntArray:
         """Return the index of each queried pair, −1 where it is not in the pattern.
 
-        Parameters
-        ----------
-        R
-            (..., 3) lattice vectors.
-        i, j
-            (...) atoms.
-
-        Raises
-        ------
-        LayoutError
-            When R does not have three components.
+        R has the shape (..., 3), else a `LayoutError`; i and j (...).
         """
         lattice = np.asarray(R, dtype=np.int64)
         first, second = np.asarray(i, dtype=np.int64), np.asarray(j, dtype=np.int64)
@@ -143,13 +130,7 @@ class Pairs:
         return bool(np.all(self.partner >= 0))
 
     def require_closed(self) -> IntArray:
-        """Return `partner`, or raise naming a pair whose partner is missing.
-
-        Raises
-        ------
-        LayoutError
-            When the pattern is not closed.
-        """
+        """Return `partner`, or raise a `LayoutError` naming a pair whose partner is missing."""
         missing = np.flatnonzero(self.partner < 0)
         if len(missing):
             raise LayoutError(
@@ -172,10 +153,7 @@ class Pairs:
     def vectors(self, structure: Structure) -> NDArray[np.float64]:
         """Return the vectors r_j + R − r_i from each first atom to its second, (n, 3) in Å.
 
-        Raises
-        ------
-        LayoutError
-            When the structure has another number of atoms.
+        `LayoutError` where the structure has another number of atoms.
 
         Examples
         --------

@@ -15,10 +15,8 @@ class Quantity:
 
     Attributes
     ----------
-    name
-        Name in the API and in files.
-    letter
-        Short name on the command line.
+    name, letter
+        Name in the API and in files, and on the command line.
     unit
         Unit inside `dock` and in unified folders.
     has_spin
@@ -56,10 +54,7 @@ QUANTITIES: dict[str, Quantity] = {
 def quantity_of(name: str) -> Quantity:
     """Return the quantity of a name (``hamiltonian``) or a letter (``H``).
 
-    Raises
-    ------
-    ConventionError
-        Listing the known ones.
+    For any other name a `ConventionError` lists the known ones.
     """
     if name in QUANTITIES:
         return QUANTITIES[name]

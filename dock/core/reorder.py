@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 import numpy.typing as npt
 
+from dock.core.arrays import read_only
 from dock.errors import ConventionError
 
 __all__ = ["OrbitalLabel", "Reorder", "reorder_orbitals"]
@@ -32,7 +33,8 @@ class Reorder:
     Raises
     ------
     ConventionError
-        If `permutation` is not a permutation of 0 … n−1 or `signs` not n times ±1.
+        If `permutation` is not a permutation of 0 … n−1 or `signs` not n times ±1; from a method,
+        if the data are of another number of orbitals.
 
     Examples
     --------
@@ -58,12 +60,8 @@ class Reorder:
             raise ConventionError(
                 f"The signs {signs.tolist()} are not valid; expected {n} times +1 or -1."
             )
-        for name, array in (
-            ("permutation", permutation.astype(np.int64)),
-            ("signs", signs.astype(np.int8)),
-        ):
-            array.flags.writeable = False
-            object.__setattr__(self, name, array)
+        object.__setattr__(self, "permutation", read_only(permutation.astype(np.int64)))
+        object.__setattr__(self, "signs", read_only(signs.astype(np.int8)))
 
     def __len__(self) -> int:
         return self.permutation.size
@@ -85,13 +83,7 @@ class Reorder:
 
     @classmethod
     def concatenate(cls, parts: Sequence[Reorder]) -> Self:
-        """Put the changes of several atoms one after the other into one.
-
-        Parameters
-        ----------
-        parts
-            One change per atom, in the order of the atoms.
-        """
+        """Put the changes of several atoms, in their order, one after the other into one."""
         if not parts:
             return cls.identity(0)
         sizes = np.array([len(part) for part in parts], dtype=np.int64)
@@ -113,33 +105,14 @@ class Reorder:
         return Reorder(back, self.signs[back])
 
     def then(self, other: Reorder) -> Reorder:
-        """Compose: this change first, `other` after it.
-
-        Raises
-        ------
-        ConventionError
-            If the two act on different numbers of orbitals.
-        """
+        """Compose: this change first, `other` after it."""
         other._check_length(len(self), "the other change")
         return Reorder(
             self.permutation[other.permutation], other.signs * self.signs[other.permutation]
         )
 
     def apply_vector(self, v: npt.NDArray[Any], axis: int = -1) -> npt.NDArray[Any]:
-        """Bring one axis of an array from source to target order; the dtype stays.
-
-        Parameters
-        ----------
-        v
-            Array with n entries along `axis`.
-        axis
-            The axis of the orbitals.
-
-        Raises
-        ------
-        ConventionError
-            If the axis does not have n entries.
-        """
+        """Bring one axis of an array, that of the orbitals, to target order; the dtype stays."""
         self._check_length(v.shape[axis], f"axis {axis} of the array")
         shape = [1] * v.ndim
         shape[axis] = -1
@@ -148,19 +121,9 @@ class Reorder:
     def apply_block(
         self, block: npt.NDArray[Any], columns: Reorder | None = None
     ) -> npt.NDArray[Any]:
-        """Bring matrix elements from source to target order on both sides.
+        """Bring matrix elements (..., n, n') from source to target order on both sides.
 
-        Parameters
-        ----------
-        block
-            Array of shape (..., n, n'): rows of this change's atom, columns of the other atom.
-        columns
-            The change of the columns; this one itself if not given.
-
-        Raises
-        ------
-        ConventionError
-            If the shape does not match the two changes.
+        Rows change as this one; columns as `columns`, or like the rows if it is not given.
         """
         rows = self.apply_vector(block, axis=-2)
         return (self if columns is None else columns).apply_vector(rows, axis=-1)
@@ -191,24 +154,11 @@ class OrbitalLabel(NamedTuple):
 def reorder_orbitals(
     source: Sequence[tuple[int, int, int]], target: Sequence[tuple[int, int, int]] | None = None
 ) -> Reorder:
-    """Give the change between two explicit lists of orbitals of one atom.
+    """Give the change between two explicit lists of orbitals of one atom, `source` and `target`.
 
-    Parameters
-    ----------
-    source
-        (shell, m, sign) of each orbital as the file has it; the shells are any integers.
-    target
-        The same orbitals as wanted; the dock order, by shell and then m, if not given.
-
-    Returns
-    -------
-    Reorder
-        From `source` to `target`.
-
-    Raises
-    ------
-    ConventionError
-        If an orbital occurs twice, or the two lists do not hold the same orbitals.
+    Each has (shell, m, sign) of every orbital; the shells are any integers. Left out, the target is
+    the dock order, by shell and then m. `ConventionError` where an orbital occurs twice, or the two
+    lists do not hold the same orbitals.
 
     Examples
     --------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -107,10 +108,8 @@ class Structure:
     @property
     def formula(self) -> str:
         """Elements in order of first appearance with their counts: ``MoS2``."""
-        counts: dict[str, int] = {}
-        for name in self.symbols:
-            counts[name] = counts.get(name, 0) + 1
-        return "".join(f"{name}{number if number > 1 else ''}" for name, number in counts.items())
+        counts = Counter(self.symbols).items()
+        return "".join(f"{name}{number if number > 1 else ''}" for name, number in counts)
 
     @property
     def element_of(self) -> dict[str, str]:
@@ -153,10 +152,7 @@ class Structure:
     def rotate(self, Q: ArrayLike) -> Structure:
         """Return the structure rotated about the origin: r → Q r for positions and cell.
 
-        Raises
-        ------
-        ConventionError
-            When Q is not an orthogonal (3, 3) matrix.
+        `ConventionError` where Q is not an orthogonal (3, 3) matrix.
         """
         from dock.core.wigner import orthogonal_matrix
 
@@ -166,10 +162,7 @@ class Structure:
     def supercell(self, matrix: ArrayLike) -> Structure:
         """Return the supercell whose lattice vectors are the rows of ``matrix @ cell``.
 
-        Parameters
-        ----------
-        matrix
-            Three integers, or a (3, 3) integer matrix. The atoms of the first copy come first.
+        The matrix is three integers or (3, 3) of them. The atoms of the first copy come first.
         """
         transform = supercell_matrix(matrix)
         shifts = lattice_points(transform) @ self.cell
@@ -216,10 +209,7 @@ class Structure:
     def from_pymatgen(cls, structure: pymatgen.core.Structure) -> Structure:
         """Return the structure of a pymatgen ``Structure``.
 
-        Raises
-        ------
-        LayoutError
-            When a site is shared by several elements or is no element.
+        `LayoutError` where a site is shared by several elements or is no element.
         """
         if not structure.is_ordered or not all(site.specie.symbol in SYMBOLS for site in structure):
             raise LayoutError(
@@ -233,10 +223,7 @@ class Structure:
     def to_pymatgen(self) -> pymatgen.core.Structure:
         """Return a pymatgen ``Structure`` with the same order and positions.
 
-        Raises
-        ------
-        LayoutError
-            When an atom is no element.
+        `LayoutError` where an atom is no element.
         """
         from dock.extras import require
 
@@ -256,10 +243,7 @@ class Structure:
 def supercell_matrix(matrix: ArrayLike) -> IntArray:
     """Return three integers or a (3, 3) integer matrix as the (3, 3) matrix of a supercell.
 
-    Raises
-    ------
-    LayoutError
-        When the numbers are not integers or the determinant is not positive.
+    `LayoutError` where the numbers are not integers or the determinant is not positive.
     """
     values = np.asarray(matrix)
     if values.shape == (3,):

@@ -29,17 +29,8 @@ def rotate(matrix: M, Q: ArrayLike) -> M:
     spinors are rotated with the SU(2) matrix U(Q) as well, and a vector operator as a vector.
     Collinear spin keeps its own axis, which is not bound to the lattice. The precision stays.
 
-    Parameters
-    ----------
-    matrix
-        The operator.
-    Q
-        (3, 3) orthogonal matrix, a reflection allowed.
-
-    Raises
-    ------
-    ConventionError
-        When Q is not orthogonal to 1e-8.
+    Q is a (3, 3) orthogonal matrix, a reflection allowed; `ConventionError` where it is not
+    orthogonal to 1e-8.
     """
     orthogonal = orthogonal_matrix(Q)
     basis = matrix.basis
@@ -69,17 +60,9 @@ def _component_mixing(matrix: BlockMatrix, Q: NDArray[np.float64]) -> NDArray[An
 def supercell(matrix: M, transform: ArrayLike) -> M:
     """Return the operator of a supercell; atoms as in `Structure.supercell`.
 
-    Parameters
-    ----------
-    matrix
-        The operator. A position operator is refused: its origin is not that of the copies.
-    transform
-        Three integers or a (3, 3) integer matrix whose rows times the cell are the new cell.
-
-    Raises
-    ------
-    LayoutError
-        For a position operator, or a transform that is no supercell.
+    `transform` is three integers or a (3, 3) integer matrix whose rows times the cell are the new
+    cell. `LayoutError` for one that is no supercell, and for a position operator: its origin is not
+    that of the copies.
     """
     if matrix.facts.parity == 0:
         raise LayoutError(f"{matrix.quantity}: a supercell of it needs the overlap as well.")
@@ -115,10 +98,7 @@ def supercell(matrix: M, transform: ArrayLike) -> M:
 def select_atoms(matrix: M, atoms: ArrayLike) -> M:
     """Return the blocks among the given atoms (each at most once), renumbered in that order.
 
-    Raises
-    ------
-    LayoutError
-        For atoms outside the cell, an atom named twice, or a mask in place of numbers.
+    `LayoutError` for atoms outside the cell, an atom named twice, or a mask in place of numbers.
     """
     chosen = atom_list(atoms, matrix.basis.n_atoms)
     if len(np.unique(chosen)) != len(chosen):
@@ -141,10 +121,7 @@ def select_atoms(matrix: M, atoms: ArrayLike) -> M:
 def permute_atoms(matrix: M, order: ArrayLike) -> M:
     """Return the matrix whose atom a is the old atom ``order[a]``; the entries stay in place.
 
-    Raises
-    ------
-    LayoutError
-        When `order` does not have each atom once.
+    `LayoutError` where `order` does not have each atom once.
     """
     if np.size(order) != matrix.basis.n_atoms:
         raise LayoutError(

@@ -2,6 +2,10 @@
 
 With r → Q r the functions obey Y_m(Q r̂) = Σ_m' D_{mm'}(Q) Y_m'(r̂). A structure whose positions
 are turned by Q has the blocks H' = D_i H D_jᵀ and, with spin, (U ⊗ D_i) H (U ⊗ D_j)†.
+
+Q is everywhere an orthogonal (3, 3) matrix, a rotation or a rotation with inversion, that acts on
+column vectors; one that is not orthogonal to 1e-8 is a `ConventionError`, a negative l a
+`UsageError`.
 """
 
 from __future__ import annotations
@@ -26,21 +30,9 @@ _HALF_TURN = 1e-10
 def orthogonal_matrix(Q: npt.ArrayLike) -> npt.NDArray[np.float64]:
     """Check that Q is orthogonal to 1e-8 and remove what it lacks.
 
-    Parameters
-    ----------
-    Q
-        Rotation or rotation with inversion, shape (3, 3), acting on column vectors: r → Q r.
-
-    Returns
-    -------
-    numpy.ndarray
-        Float64, (3, 3), orthogonal to rounding: Q after one Newton step to its polar factor, so
-        that a matrix read from a file of ten digits gives exact rotations too.
-
-    Raises
-    ------
-    ConventionError
-        If Q has another shape, is not finite or deviates from orthogonality by more than 1e-8.
+    The result is Q after one Newton step to its polar factor, float64 and orthogonal to rounding,
+    so that a matrix read from a file of ten digits gives exact rotations too. Another shape or a
+    number that is not finite is a `ConventionError` as well.
     """
     q = np.asarray(Q, dtype=np.float64)
     if q.shape != (3, 3):
@@ -63,26 +55,8 @@ def rotation_matrix(Q: npt.ArrayLike, l: int) -> npt.NDArray[np.float64]:
 
     D = ∫ Y(Q r̂) Y(r̂)ᵀ dr̂ by a product quadrature that is exact for polynomials of degree 2l, so
     there is no linear system to solve and no axis at which the angles are undefined. D is
-    orthogonal, D(Q₁Q₂) = D(Q₁) D(Q₂), and an improper Q brings its parity (−1)^l.
-
-    Parameters
-    ----------
-    Q
-        Any orthogonal matrix, shape (3, 3), acting on column vectors.
-    l
-        Angular momentum, l ≥ 0.
-
-    Returns
-    -------
-    numpy.ndarray
-        Float64, shape (2l+1, 2l+1), rows and columns m = −l … +l.
-
-    Raises
-    ------
-    ConventionError
-        If Q is not orthogonal to 1e-8.
-    UsageError
-        If l is negative.
+    orthogonal, D(Q₁Q₂) = D(Q₁) D(Q₂), and an improper Q brings its parity (−1)^l. Its rows and
+    columns, 2l+1 each, are m = −l … +l.
 
     Examples
     --------
@@ -101,26 +75,7 @@ def rotation_matrix(Q: npt.ArrayLike, l: int) -> npt.NDArray[np.float64]:
 
 
 def shell_rotation(Q: npt.ArrayLike, ls: Sequence[int]) -> npt.NDArray[np.float64]:
-    """Give the rotation of all orbitals of an atom: D of each shell on the diagonal.
-
-    Parameters
-    ----------
-    Q
-        Any orthogonal matrix, shape (3, 3), acting on column vectors.
-    ls
-        l of each shell, in the order of the orbitals.
-
-    Returns
-    -------
-    numpy.ndarray
-        Float64, shape (n, n) with n = Σ(2l+1).
-
-    Raises
-    ------
-    ConventionError
-        If Q is not orthogonal to 1e-8.
-    UsageError
-        If an l is negative.
+    """Give the rotation (n, n) of all orbitals of an atom: D of each shell on the diagonal.
 
     Examples
     --------
@@ -144,24 +99,10 @@ def shell_rotation(Q: npt.ArrayLike, ls: Sequence[int]) -> npt.NDArray[np.float6
 def spinor_rotation(Q: npt.ArrayLike) -> npt.NDArray[np.complex128]:
     """Give the SU(2) matrix U of the proper part of Q: U (σ·n) U† = σ·(Q n).
 
-    U = exp(−iθ σ·a/2) for the turn by θ about the unit axis a; an improper Q acts as det(Q)·Q,
-    for inversion leaves spin alone. Of the two signs of U the one with θ in [0, π] is given; at
-    θ = π the first component of a that is not zero is positive. So U(Q₁Q₂) = ±U(Q₁) U(Q₂).
-
-    Parameters
-    ----------
-    Q
-        Any orthogonal matrix, shape (3, 3), acting on column vectors.
-
-    Returns
-    -------
-    numpy.ndarray
-        Complex128, shape (2, 2), in the order up, down.
-
-    Raises
-    ------
-    ConventionError
-        If Q is not orthogonal to 1e-8.
+    U = exp(−iθ σ·a/2) for the turn by θ about the unit axis a, in the order up, down; an improper
+    Q acts as det(Q)·Q, for inversion leaves spin alone. Of the two signs of U the one with θ in
+    [0, π] is given; at θ = π the first component of a that is not zero is positive. So
+    U(Q₁Q₂) = ±U(Q₁) U(Q₂).
 
     Examples
     --------
