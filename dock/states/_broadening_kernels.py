@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, TypeAlias
 
 import numba
 from numpy.typing import NDArray
 
+Array: TypeAlias = NDArray[Any]
+
 
 @numba.njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
 def add_gaussians(
-    centres: NDArray[Any],
-    weights: NDArray[Any],
-    sigma: float,
-    first: float,
-    step: float,
-    out: NDArray[Any],
+    centres: Array, weights: Array, sigma: float, first: float, step: float, out: Array
 ) -> None:
     """Add weight · exp(−(E − centre)²/2σ²)/(σ√2π) on the grid E = first + n·step, out to 9 σ."""
     reach = 9.0 * sigma

@@ -19,19 +19,10 @@ def choose(
     want: Want,  # noqa: ARG001
     name: str | Solver = "auto",
 ) -> Solver:
-    """Return the solver of a name, or the one that fits a problem.
+    """Return the solver that fits a problem and what is asked of it, or the one of a name.
 
-    Parameters
-    ----------
-    problem, want
-        What is to be solved, and what is asked for.
-    name
-        ``auto``, a name of `SOLVERS`, or a solver, which is returned as it is.
-
-    Raises
-    ------
-    UsageError
-        For an unknown name; it lists those that exist.
+    The name is ``auto``, one of `SOLVERS`, or a solver, which is returned as it is. `UsageError`
+    for an unknown one lists those that exist.
     """
     if not isinstance(name, str):
         return name

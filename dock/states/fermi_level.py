@@ -98,12 +98,7 @@ class Filling:
 def occupy(spectrum: Spectrum, electrons: float, method: Method) -> Filling:
     """Fill the states of a spectrum with electrons.
 
-    Raises
-    ------
-    UsageError
-        For an unknown method.
-    ConvergenceError
-        When no Fermi level gives the electrons.
+    `UsageError` for an unknown method, `ConvergenceError` where no Fermi level gives the electrons.
     """
     level, gap = find_level(spectrum, electrons, method)
     occupations = _occupations(spectrum, level, method)

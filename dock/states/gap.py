@@ -15,20 +15,10 @@ _SAME = 1e-6  # eV: levels closer than this to the Fermi level or to an edge cou
 
 @dataclass(frozen=True)
 class Edge:
-    """A band edge.
+    """A band edge: its energy (eV, absolute), and the band, spin and k-point that it is in.
 
-    Attributes
-    ----------
-    energy
-        eV, absolute.
-    k_index
-        Number of the k-point.
-    k_frac
-        Its fractional coordinates.
-    band
-        Number of the band from 1, counted in its spin channel.
-    spin
-        Spin channel, 0 or 1.
+    The band is counted from 1 in its spin channel, which is 0 or 1; `k_index` is the number of the
+    k-point, `k_frac` its fractional coordinates.
     """
 
     energy: float
@@ -124,7 +114,7 @@ def find_gap(
     fermi_level: float | None,
     n_below: int = 0,
 ) -> Gap:
-    """Decide between metal and insulator on the given k-points.
+    """Decide between metal and insulator on the given k-points (a denser mesh may see more).
 
     A Fermi level that is given divides the levels: a band on both sides of it makes a metal. A
     Fermi level on a band edge is moved by nothing; codes place it anywhere in a gap. Without one,
@@ -144,11 +134,6 @@ def find_gap(
         eV, absolute.
     n_below
         Number of bands below the first column's.
-
-    Returns
-    -------
-    Gap
-        Edges as seen on these k-points; those of a denser mesh may lie closer.
     """
     if fermi_level is None:
         fermi_level = _mid_gap(energies, n_filled) if n_below == 0 else None

@@ -58,25 +58,12 @@ class KMesh:
     symmetry: Symmetry | None = field(default=None, repr=False)
 
     @classmethod
-    def full(
-        cls,
-        size: Sequence[int],
-        centring: Centring | Sequence[float] = "gamma",
-    ) -> KMesh:
-        """Return the whole mesh.
+    def full(cls, size: Sequence[int], centring: Centring | Sequence[float] = "gamma") -> KMesh:
+        """Return the whole mesh of three numbers of points.
 
-        Parameters
-        ----------
-        size
-            Three numbers of points.
-        centring
-            ``gamma``; ``monkhorst-pack`` (half a step where the number is even); ``openmx`` (the
-            same with that program's own offset of 1e-6); or three shifts in units of the step.
-
-        Raises
-        ------
-        UsageError
-            For a size without three positive integers, or an unknown centring.
+        The centring is ``gamma``; ``monkhorst-pack`` (half a step where the number is even);
+        ``openmx`` (the same with that program's own offset of 1e-6); or three shifts in units of
+        the step. `UsageError` for another one, or a size without three positive integers.
         """
         numbers = _checked_size(size)
         shift = _shift(numbers, centring)
@@ -200,13 +187,9 @@ def make_mesh(
     if size is not None and spacing is not None:
         raise UsageError("give the size of the mesh or a spacing, not both.")
     if size is None:
-        reaches = tuple(
-            a or b
-            for a, b in zip(
-                hamiltonian.pairs.periodic_axes, overlap.pairs.periodic_axes, strict=True
-            )
-        )
-        size = _size_of_spacing(calc, DEFAULT_SPACING if spacing is None else spacing, reaches)
+        axes = hamiltonian.pairs.periodic_axes, overlap.pairs.periodic_axes
+        spacing = DEFAULT_SPACING if spacing is None else spacing
+        size = _size_of_spacing(calc, spacing, np.any(axes, axis=0))
     mesh = KMesh.full(size, centring)
     if reduction == "none" or mesh.n_full == 1:
         return mesh
@@ -220,7 +203,7 @@ def make_mesh(
     return mesh.reduced(group)
 
 
-def _size_of_spacing(calc: Calculation, spacing: float, reaches: tuple[bool, ...]) -> list[int]:
+def _size_of_spacing(calc: Calculation, spacing: float, reaches: NDArray[np.bool_]) -> list[int]:
     if not 0 < spacing < np.inf:
         raise UsageError(f"the spacing of k-points must be a positive number, found {spacing}.")
     lengths = np.linalg.norm(calc.structure.reciprocal, axis=1)

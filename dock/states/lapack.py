@@ -46,12 +46,7 @@ _INT_MAX = 2**31 - 1
 def eigh(a: Matrix, uplo: str, *, vectors: bool) -> tuple[NDArray[np.float64], int]:
     """Diagonalise `a` (syevd, heevd); its columns become the eigenvectors.
 
-    Returns
-    -------
-    eigenvalues : float64 (n,)
-        Ascending.
-    info
-        Positive: no convergence.
+    Returns the eigenvalues, ascending, and info, which is positive without convergence.
     """
     values = np.empty(len(a))
     head = (_job(vectors), uplo.encode(), len(a), a, _lead(a), values)
@@ -63,12 +58,8 @@ def eigh_generalised(
 ) -> tuple[NDArray[np.float64], int]:
     """Solve a x = e b x completely (sygvd, hegvd); the columns of `a` become the eigenvectors.
 
-    Returns
-    -------
-    eigenvalues : float64 (n,)
-        Ascending.
-    info
-        1 … n: no convergence; n + i: the leading i × i block of `b` is not positive definite.
+    Returns the eigenvalues, ascending, and info, 1 … n: no convergence; n + i: the leading i × i
+    block of `b` is not positive definite.
     """
     values = np.empty(len(a))
     head = (1, _job(vectors), uplo.encode(), len(a), a, _lead(a), b, _lead(b), values)
@@ -91,13 +82,8 @@ def to_tridiagonal(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], Matrix, int]:
     """Reduce `a` to a tridiagonal matrix (sytrd, hetrd); `a` keeps the reflectors.
 
-    Returns
-    -------
-    diagonal, off_diagonal : float64 (n,), (n,)
-        The last element of the second is not used.
-    tau : (n,)
-        The reflectors' factors.
-    info
+    Returns its diagonal and off-diagonal, n numbers each, of which the second's last is not
+    used, the reflectors' factors tau, and info.
     """
     n = len(a)
     diagonal, off_diagonal, tau = np.empty(n), np.zeros(n), np.zeros(n, dtype=a.dtype)
@@ -121,18 +107,10 @@ def tridiagonal_vectors(
     first: int,
     stop: int,
 ) -> tuple[NDArray[np.float64], Matrix, int]:
-    """Return eigenpairs first … stop − 1 of the matrix that `to_tridiagonal` reduced.
+    """Return eigenpairs first … stop − 1, from 0, of what `to_tridiagonal` reduced, and info.
 
-    Parameters
-    ----------
-    reduced
-        Its diagonal, off-diagonal and tau.
-    a
-        Its reflectors.
-    uplo
-        The triangle that holds them.
-    first, stop
-        The eigenpairs, counted from 0 (stemr and ormtr, unmtr).
+    `reduced` is its diagonal, off-diagonal and tau; `a` has its reflectors in the triangle
+    `uplo` (stemr and ormtr, unmtr).
     """
     diagonal, off_diagonal, tau = reduced
     n, count = len(a), stop - first
@@ -205,7 +183,9 @@ def _invoke(
     for space in spaces:
         full += [space, -1 if query else len(space)]
     pointers = [_pointer(argument) for argument in full]
-    _routine(name, len(pointers) + 1)(*pointers, ctypes.byref(info))
+    with _LOADING:
+        routine = _routine(name, len(pointers) + 1)
+    routine(*pointers, ctypes.byref(info))
     if info.value < 0:
         raise SolverError(
             f"LAPACK's {name} refused its argument {-info.value}. This is an error in dock: "
@@ -237,14 +217,10 @@ _LOADING = threading.RLock()  # two threads must not load the extension module a
 
 
 def _routine(name: str, n_arguments: int) -> Callable[..., None]:
-    """Return a LAPACK routine as a function of addresses that releases the interpreter lock."""
-    with _LOADING:
-        return _load_routine(name, n_arguments)
+    """Return a LAPACK routine as a function of addresses that releases the interpreter lock.
 
-
-@cache
-def _load_routine(name: str, n_arguments: int) -> Callable[..., None]:
-    """Look a routine up in SciPy's table and check its interface."""
+    It is looked up in SciPy's table, where its interface is checked.
+    """
     capsule = _cython_lapack().__pyx_capi__[name]
     get_name = ctypes.pythonapi.PyCapsule_GetName
     get_name.restype, get_name.argtypes = ctypes.c_char_p, [ctypes.py_object]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from dock.core.arrays import NumberArray
+from dock.core.arrays import NumberArray, read_only
 from dock.core.matrix import AOMatrix
 from dock.core.spin import Spin
 
@@ -13,25 +13,10 @@ __all__ = ["charge_and_moment", "orbital_populations"]
 
 
 def orbital_populations(density: AOMatrix, overlap: AOMatrix) -> NDArray[np.float64]:
-    """Return q = Σ_R Re (ρ(R) ∘ S(R)*), summed over the second orbital.
+    """Return q = Σ_R Re (ρ(R) ∘ S(R)*), summed over the second orbital, for any treatment of spin.
 
-    Parameters
-    ----------
-    density
-        ρ(R) of any treatment of spin.
-    overlap
-        S(R) of the same structure and basis.
-
-    Returns
-    -------
-    ndarray
-        (n_orbitals, 4) electrons and spin moment (x, y, z; μ_B) of each orbital; collinear spin
-        points along z.
-
-    Raises
-    ------
-    LayoutError
-        When the matrices have other bases.
+    It has the shape (n_orbitals, 4): electrons and spin moment (x, y, z; μ_B) of each orbital;
+    collinear spin points along z. `LayoutError` where the matrices have other bases.
     """
     rho, S = density.aligned(overlap)
     layout, basis, spin = rho.layout, rho.basis, density.spin
@@ -56,5 +41,4 @@ def charge_and_moment(sums: NumberArray, spin: Spin) -> NDArray[np.float64]:
         result[:, 0], result[:, 3] = (uu + dd).real, (uu - dd).real
         result[:, 1] = (ud + du).real
         result[:, 2] = (du - ud).imag
-    result.flags.writeable = False
-    return result
+    return read_only(result)

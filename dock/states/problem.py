@@ -36,17 +36,8 @@ class Channel(NamedTuple):
 class Problem:
     """H and S of a calculation, and the matrices that they make at a k-point.
 
-    Attributes
-    ----------
-    hamiltonian, overlap
-        The operators in real space; both have the partner (−R, j, i) of every pair.
-    source
-        How messages call it.
-
-    Raises
-    ------
-    LayoutError
-        When a pair lacks its partner.
+    The operators must have the partner (−R, j, i) of every pair, else a `LayoutError`; `source` is
+    how messages call the calculation.
 
     Examples
     --------
@@ -70,14 +61,9 @@ class Problem:
 
     @classmethod
     def of(cls, calc: Calculation) -> Problem:
-        """Return the problem of a calculation.
+        """Return the problem of a calculation; raises as the class.
 
-        Raises
-        ------
-        MissingDataError
-            When Hamiltonian or overlap is missing; it says how to get it.
-        LayoutError
-            When a pair lacks its partner.
+        Where Hamiltonian or overlap is missing a `MissingDataError` says how to get it.
         """
         hamiltonian = calc.require("hamiltonian", "It is diagonalised here.")
         overlap = calc.require("overlap", "Compute it with: dock compute-overlap.")

@@ -36,14 +36,9 @@ class Smearing:
     kind
         ``fermi-dirac``, ``gaussian``, ``methfessel-paxton`` or ``cold`` (Marzari–Vanderbilt).
     width
-        σ in eV.
+        σ in eV, positive.
     order
-        Order of Methfessel–Paxton, at least 1.
-
-    Raises
-    ------
-    UsageError
-        For an unknown kind, a width that is not positive, or an order below 1.
+        Order of Methfessel–Paxton, at least 1; anything else is a `UsageError`.
 
     Examples
     --------
@@ -81,18 +76,17 @@ class Smearing:
     def occupation(self, energies: Values, level: float | Values) -> Values:
         """Return the filled fraction of states at the energies (eV) for the Fermi level (eV)."""
         x = np.clip((energies - level) / self.width, -_FAR, _FAR)
+        filled: Values
         if self.kind == "fermi-dirac":
-            filled: Values = 1 / (1 + np.exp(x))
-            return filled
-        if self.kind == "gaussian":
-            plain: Values = 0.5 * _erfc(x)
-            return plain
-        if self.kind == "cold":
+            filled = 1 / (1 + np.exp(x))
+        elif self.kind == "cold":
             u = x + math.sqrt(0.5)
-            cold: Values = 0.5 * _erfc(u) + np.exp(-u * u) / math.sqrt(2 * math.pi)
-            return cold
-        mp: Values = 0.5 * _erfc(x) + self._hermite_sum(x, first=1, odd=True)
-        return mp
+            filled = 0.5 * _erfc(u) + np.exp(-u * u) / math.sqrt(2 * math.pi)
+        else:
+            filled = 0.5 * _erfc(x)
+            if self.kind == "methfessel-paxton":
+                filled = filled + self._hermite_sum(x, odd=True)
+        return filled
 
     def delta(self, energies: Values, level: float | Values) -> Values:
         """Return the broadened δ(ε − level), 1/eV: minus the derivative of the occupation."""
@@ -105,7 +99,7 @@ class Smearing:
         else:
             value = np.exp(-x * x) / math.sqrt(math.pi)
             if self.kind == "methfessel-paxton":
-                value = value + self._hermite_sum(x, first=1, odd=False)
+                value = value + self._hermite_sum(x, odd=False)
         return value / self.width
 
     def entropy(self, energies: Values, level: float | Values) -> Values:
@@ -123,11 +117,11 @@ class Smearing:
         n = self.order
         return 0.5 * _coefficient(n) * _hermite(2 * n, x) * np.exp(-x * x)
 
-    def _hermite_sum(self, x: Values, *, first: int, odd: bool) -> Values:
+    def _hermite_sum(self, x: Values, *, odd: bool) -> Values:
         """Return Σ_n A_n H_2n−1 (or H_2n) exp(−x²) of Methfessel and Paxton."""
         terms = [
             _coefficient(n) * _hermite(2 * n - 1 if odd else 2 * n, x)
-            for n in range(first, self.order + 1)
+            for n in range(1, self.order + 1)
         ]
         total: Values = np.sum(terms, axis=0) * np.exp(-x * x)
         return total

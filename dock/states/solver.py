@@ -21,6 +21,10 @@ __all__ = ["Certificate", "Eigenproblem", "Eigenstates", "Plan", "Solver", "Want
 class Want:
     """What is asked for at each k-point; the default is all energies.
 
+    At most one of `window`, `bands` and `nearest` is given, else a `UsageError`, as for one without
+    meaning. Without `vectors`, a solver may give more than was asked for where that costs nothing;
+    `Eigenstates.n_below` says which states they are.
+
     Attributes
     ----------
     vectors
@@ -34,16 +38,6 @@ class Want:
     s_threshold
         Solve in the span of the eigenvectors of S whose eigenvalue exceeds this, for a basis that
         is nearly linearly dependent.
-
-    Raises
-    ------
-    UsageError
-        When more than one of `window`, `bands` and `nearest` is given, or one has no meaning.
-
-    Notes
-    -----
-    Without `vectors`, a solver may give more than was asked for where that costs nothing;
-    `Eigenstates.n_below` says which states they are.
     """
 
     vectors: bool = False
@@ -90,17 +84,11 @@ class Want:
 
 @dataclass(frozen=True)
 class Certificate:
-    """Why no state is missing, and how exact those given are.
+    """Why no state is missing, in a clause (``all energies by LAPACK``), and how exact they are.
 
-    Attributes
-    ----------
-    reason
-        One clause, such as ``all energies by LAPACK``.
-    counted
-        The number of states in the range by an independent count (inertia), None where the method
-        itself leaves none out.
-    residual_eV
-        Largest ‖H x − e S x‖ of the states, None where it was not measured.
+    `counted` is the number of states in the range by an independent count (inertia), None where
+    the method itself leaves none out; `residual_eV` the largest ‖H x − e S x‖ of the states, None
+    where it was not measured.
     """
 
     reason: str
@@ -158,16 +146,10 @@ class Eigenproblem(Protocol):
 
 @dataclass(frozen=True)
 class Plan:
-    """How a solver will work, known before anything large is allocated.
+    """How a solver, taken for a reason, will work, known before anything large is allocated.
 
-    Attributes
-    ----------
-    solver, reason
-        Its name, and why it was taken.
-    workers, blas_threads
-        Problems solved at once, and threads of BLAS in each.
-    memory_bytes
-        Memory of all workers together.
+    `workers` problems are solved at once, each with `blas_threads` threads of BLAS;
+    `memory_bytes` is the memory of all workers together.
     """
 
     solver: str

@@ -26,7 +26,6 @@ __all__ = [
     "Spectrum",
     "compute_spectrum",
     "electrons_of",
-    "holds",
     "is_kept",
     "load_spectrum",
     "save_spectrum",
@@ -37,18 +36,11 @@ _AGAIN = "Delete it: the eigenvalues are computed again."
 
 @dataclass(frozen=True, eq=False)
 class Spectrum:
-    """All eigenvalues on a mesh.
+    """All eigenvalues of a structure on a mesh.
 
-    Attributes
-    ----------
-    structure, spin, mesh
-        What was computed.
-    energies
-        (n_spin, n_k, n_bands) eV, absolute, ascending, at the irreducible points.
-    fingerprint
-        Hash of H, S, the mesh, and the settings of the solver.
-    n_removed
-        Largest number of states that an ill-conditioned S cost at a k-point.
+    `energies` (n_spin, n_k, n_bands) are in eV, absolute, ascending, at the irreducible points;
+    `fingerprint` is a hash of H, S, the mesh, and the settings of the solver; `n_removed` the
+    largest number of states that an ill-conditioned S cost at a k-point.
     """
 
     structure: Structure
@@ -83,10 +75,8 @@ def compute_spectrum(
 
     Parameters
     ----------
-    calc
-        A calculation with Hamiltonian and overlap.
-    mesh
-        The k-points.
+    calc, mesh
+        A calculation with Hamiltonian and overlap, and the k-points.
     s_threshold
         Leave out combinations of orbitals with an overlap eigenvalue below this.
     jobs
@@ -124,14 +114,9 @@ def compute_spectrum(
 
 
 def electrons_of(calc: Calculation, electrons: float | None, capacity: float) -> float:
-    """Return the electron count, or say how to give it.
+    """Return the electron count, or a `MissingDataError` that says how to give it.
 
-    Raises
-    ------
-    MissingDataError
-        When nobody gave it.
-    UsageError
-        When the states cannot hold that many, or all are filled.
+    `UsageError` where the states cannot hold that many, or all are filled.
     """
     count = calc.n_electrons if electrons is None else electrons
     if count is None:
@@ -156,14 +141,10 @@ def save_spectrum(spectrum: Spectrum, path: Path, *, overwrite: bool = False) ->
     ``eigval_data`` merges and sorts the spin channels at each k-point, as the doubled
     eigenproblem of a spinful folder does. The group ``irreducible`` has what was computed, one
     row per spin channel, and the fingerprint under which it may be used again. A file that holds
-    these very eigenvalues already is left as it is.
-
-    Raises
-    ------
-    OutputError
-        When a file with other eigenvalues exists, or it cannot be written.
+    these very eigenvalues already is left as it is; one with others is an `OutputError` without
+    `overwrite`, as is a place that cannot be written.
     """
-    if holds(path, spectrum.fingerprint):
+    if _holds(path, spectrum.fingerprint):
         return path
     if path.exists() and not overwrite:
         raise OutputError(
@@ -215,13 +196,12 @@ def is_kept(
     calc: Calculation, mesh: KMesh, path: Path, *, s_threshold: float | None = None
 ) -> bool:
     """Say whether a file has the eigenvalues of this calculation on this mesh."""
-    # The fingerprint goes through all of H and S.
-    return path.is_file() and holds(
-        path, Problem.of(calc).fingerprint(mesh, s_threshold=s_threshold)
-    )
+    if not path.is_file():
+        return False  # without the fingerprint, which goes through all of H and S
+    return _holds(path, Problem.of(calc).fingerprint(mesh, s_threshold=s_threshold))
 
 
-def holds(path: Path, mark: str) -> bool:
+def _holds(path: Path, mark: str) -> bool:
     """Say whether a file exists and carries a fingerprint."""
     try:
         with open_hdf5(path, _AGAIN) as file:
@@ -232,10 +212,10 @@ def holds(path: Path, mark: str) -> bool:
 
 def _read(path: Path, mark: str) -> tuple[NDArray[np.float64], int] | None:
     """Return energies and removed states of a file with a fingerprint; None if it has not."""
-    if not holds(path, mark):
-        return None
     try:
         with open_hdf5(path, _AGAIN) as file:
+            if file.attrs.get("fingerprint") != mark:
+                return None
             energies = np.asarray(file["irreducible/energies"], dtype=np.float64)
             # Files of earlier versions have the short name.
             old = "n_removed" in file.attrs

@@ -40,8 +40,6 @@ class Operation:
         i' of each atom i.
     shifts : int (n_atoms, 3)
         n_i of each atom.
-    reverses_time
-        Whether time reversal goes with it.
     """
 
     W: NDArray[np.int64]
@@ -119,7 +117,7 @@ class Symmetry:
 
     def keeping(self, wanted: Sequence[Operation]) -> Symmetry:
         """Return the symmetry with only the given operations."""
-        return Symmetry(tuple(wanted), self.tolerance, self.largest_error, self.n_crystal)
+        return replace(self, operations=tuple(wanted))
 
 
 def identity(structure: Structure) -> Operation:
@@ -142,27 +140,20 @@ def find_symmetry(
 ) -> Symmetry:
     """Return the operations under which the Hamiltonian (and the overlap) do not change.
 
+    Real matrices always have time reversal. Spinors are tested for each rotation with and without
+    it, so that magnetic groups are found as well. A set that does not close (a tolerance in the
+    midst of the deviations) is given up for time reversal alone.
+
     Parameters
     ----------
     hamiltonian, overlap
         The matrices, with closed pairs.
     tolerance
-        Largest change of an entry, eV (of the overlap: the same number). Codes that integrate on
-        a grid break the crystal's symmetry by 1e-6 to 1e-3 eV: what is larger than this is not
-        used.
+        Largest change of an entry, positive, eV (of the overlap: the same number), else a
+        `UsageError`. Codes that integrate on a grid break the crystal's symmetry by 1e-6 to 1e-3
+        eV: what is larger than this is not used.
     point_group
         False: look for time reversal only.
-
-    Raises
-    ------
-    UsageError
-        For a tolerance that is not positive.
-
-    Notes
-    -----
-    Real matrices always have time reversal. Spinors are tested for each rotation with and without
-    it, so that magnetic groups are found as well. A set that does not close (a tolerance in the
-    midst of the deviations) is given up for time reversal alone.
     """
     if not tolerance > 0:
         raise UsageError(f"the symmetry tolerance must be a positive energy, found {tolerance}.")

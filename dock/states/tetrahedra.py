@@ -73,14 +73,8 @@ class Tetrahedra:
     ) -> NDArray[np.float64]:
         """Return the filled weight (n_k, n_bands) of every state; the sum is the states per cell.
 
-        Parameters
-        ----------
-        energies
-            (n_k, n_bands) eV.
-        level
-            Fermi level, eV.
-        corrected
-            Add Blöchl's correction for the curvature of the bands.
+        Energies (n_k, n_bands) and Fermi level are in eV. `corrected` adds Blöchl's correction for
+        the curvature of the bands.
         """
         n_bands = energies.shape[1]
         out = np.zeros(energies.size)
@@ -106,13 +100,9 @@ class Tetrahedra:
     ) -> Callable[[float], float]:
         """Return a function that counts the states per cell below energies within a bracket.
 
-        Parameters
-        ----------
-        parts
-            (n_k, n_bands) eV of each spin channel.
-        bracket
-            Lowest and highest energy that will be asked for: what is full below the one or empty
-            below the other is counted once.
+        `parts` are the energies (n_k, n_bands) of each spin channel, `bracket` the lowest and
+        highest energy that will be asked for, eV: what is full below the one or empty below the
+        other is counted once.
         """
         low, high = bracket
         full, cut, volumes = 0.0, [np.empty((4, 0))], [np.empty(0)]
@@ -153,7 +143,7 @@ class Tetrahedra:
         step: float,
         n_bins: int,
     ) -> NDArray[np.float64]:
-        """Return the number of states, times weights, in each bin; the sum over all k-points.
+        """Return the number of states, times weights, in each bin, (n_names, n_bins).
 
         Parameters
         ----------
@@ -163,10 +153,6 @@ class Tetrahedra:
             (n_k, n_names, n_bands) numbers of each state.
         first, step, n_bins
             Lower edge of the first bin, width and number of all; eV.
-
-        Returns
-        -------
-        (n_names, n_bins)
         """
         out = np.zeros((weights.shape[1], n_bins))
         corners = np.ascontiguousarray(self.corners.T)
@@ -193,7 +179,7 @@ class Tetrahedra:
         length = max(1, _SLAB // (4 * energies.shape[1]))
         for begin in range(0, len(self.corners), length):
             rows = slice(begin, begin + length)
-            yield rows, _at_corners(energies, self.corners[rows])
+            yield rows, energies[self.corners[rows].T].reshape(4, -1)
 
 
 def _six_tetrahedra(steps: NDArray[np.float64]) -> NDArray[np.int64]:
@@ -215,21 +201,10 @@ def _six_tetrahedra(steps: NDArray[np.float64]) -> NDArray[np.int64]:
     return np.where(shortest < 0, 1 - shapes, shapes)
 
 
-def _at_corners(energies: NDArray[np.float64], corners: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Return the energies at the corners, (4, tetrahedra × bands)."""
-    values: NDArray[np.float64] = energies[corners.T].reshape(4, -1)
-    return values
-
-
 def filled_share(energy: Array, e: Array) -> Array:
-    """Return the filled part of each tetrahedron of volume 1.
+    """Return the filled part of each tetrahedron of volume 1, up to an energy (n,) of its own.
 
-    Parameters
-    ----------
-    energy
-        (n,) energies up to which states are filled.
-    e
-        (4, n) energies of the corners, ascending.
+    `e` (4, n) are the energies of the corners, ascending.
     """
     share = np.where(energy >= e[3], 1.0, 0.0)
     for items, rule in zip(_ranges(energy, e), _FILLED, strict=True):
@@ -242,12 +217,7 @@ def filled_share(energy: Array, e: Array) -> Array:
 def corner_shares(energy: Array, e: Array) -> tuple[Array, Array]:
     """Return the share of each corner in the filled part (4, n), and the density of states (n,).
 
-    Parameters
-    ----------
-    energy
-        (n,) energies up to which states are filled.
-    e
-        (4, n) energies of the corners, ascending.
+    The arguments are those of `filled_share`.
     """
     share = np.where(energy >= e[3], 0.25, np.zeros((4, 1)))
     density = np.zeros(len(energy))

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from dock.core.arrays import read_only
 from dock.core.structure import Structure
 from dock.errors import LayoutError, MissingDataError, UsageError
 from dock.states.kpath import text
@@ -60,9 +61,9 @@ class KPath:
     note: str = ""
 
     def __post_init__(self) -> None:
-        counts = _read_only(self.n_points, np.int64, (-1,), "n_points")
-        starts = _read_only(self.starts, np.float64, (len(counts), 3), "starts")
-        ends = _read_only(self.ends, np.float64, (len(counts), 3), "ends")
+        counts = _valid_array(self.n_points, np.int64, (-1,), "n_points")
+        starts = _valid_array(self.starts, np.float64, (len(counts), 3), "starts")
+        ends = _valid_array(self.ends, np.float64, (len(counts), 3), "ends")
         labels = tuple((str(first), str(last)) for first, last in self.labels)
         if len(counts) == 0 or len(labels) != len(counts):
             raise LayoutError(
@@ -88,12 +89,7 @@ class KPath:
     def from_file(cls, path: str | Path, cell: ArrayLike | None = None) -> KPath:
         """Read a ``K_PATH`` file; see `dock.states.kpath.text` for the format and the errors.
 
-        Parameters
-        ----------
-        path
-            The file.
-        cell
-            Lattice vectors as rows in Å, for the lengths.
+        The cell, lattice vectors as rows in Å, is for the lengths.
         """
         rows = text.read_k_path(Path(path))
         return cls(
@@ -107,10 +103,7 @@ class KPath:
     def to_file(self, path: str | Path, *, overwrite: bool = False) -> None:
         """Write a ``K_PATH`` file whose numbers read back exactly.
 
-        Raises
-        ------
-        OutputError
-            When the file exists and `overwrite` is not given, or cannot be written.
+        `OutputError` where the file exists and `overwrite` is not given, or cannot be written.
         """
         rows = [
             text.Row(int(n), start, end, labels)
@@ -136,12 +129,8 @@ class KPath:
         """Make a path from labels: ``GMKG``, ``G-M-K-G``, ``L-G-X|U-G``, ``GAMMA,X_1,M``.
 
         Labels are those of `special_points`; ``G``, ``Γ`` and ``GAMMA`` are the zone centre,
-        and ``X1`` is read as ``X_1``. The other arguments are those of `automatic`.
-
-        Raises
-        ------
-        UsageError
-            For a label that this lattice does not have; the message lists those it has.
+        and ``X1`` is read as ``X_1``. For one that this lattice does not have a `UsageError` lists
+        those it has. The other arguments are those of `automatic`.
         """
         known = special_points(
             cell, positions_frac, numbers, periodic_axes=periodic_axes, symprec=symprec
@@ -211,15 +200,9 @@ class KPath:
     ) -> KPath:
         """Return the path of a structure that is named by a file, by labels, or by nothing.
 
-        Parameters
-        ----------
-        path
-            A ``K_PATH`` file, labels such as ``GMKG``, or None or ``auto`` for the automatic path,
-            the only one that may be a single point.
-        structure
-            The cell and its atoms.
-        periodic_axes, points
-            As in `automatic`; without meaning for a file.
+        `path` is a ``K_PATH`` file, labels such as ``GMKG``, or None or ``auto`` for the automatic
+        path, the only one that may be a single point. `periodic_axes` and `points`, as in
+        `automatic`, are without meaning for a file.
         """
         if path is not None and Path(path).is_file():
             return cls.from_file(path, structure.cell).require_line()
@@ -282,19 +265,19 @@ class KPath:
     @cached_property
     def segment(self) -> NDArray[np.int64]:
         """The segment of each sample, int64 (N_k,)."""
-        return _frozen(np.repeat(np.arange(self.n_segments), self.n_points))
+        return read_only(np.repeat(np.arange(self.n_segments), self.n_points))
 
     @cached_property
     def kpoints_frac(self) -> NDArray[np.float64]:
         """The samples in fractional coordinates, float64 (N_k, 3)."""
         of, step = self.segment, self._step[:, None]
         points = self.starts[of] + (self.ends - self.starts)[of] * step
-        return _frozen(np.where(step == 1.0, self.ends[of], points))
+        return read_only(np.where(step == 1.0, self.ends[of], points))
 
     @cached_property
     def distances(self) -> NDArray[np.float64]:
         """The length of the path up to each sample in 1/Å, without 2π, float64 (N_k,)."""
-        return _frozen(self.hsk_distance[self.segment] + self._lengths[self.segment] * self._step)
+        return read_only(self.hsk_distance[self.segment] + self._lengths[self.segment] * self._step)
 
     @cached_property
     def hsk_distance(self) -> NDArray[np.float64]:
@@ -302,17 +285,17 @@ class KPath:
 
         A jump (the end of one segment is not the start of the next) adds nothing.
         """
-        return _frozen(np.concatenate([[0.0], np.cumsum(self._lengths)]))
+        return read_only(np.concatenate([[0.0], np.cumsum(self._lengths)]))
 
     @cached_property
     def hsk_vectors(self) -> NDArray[np.float64]:
         """The two ends of each segment, fractional, float64 (S, 2, 3)."""
-        return _frozen(np.stack([self.starts, self.ends], axis=1))
+        return read_only(np.stack([self.starts, self.ends], axis=1))
 
     @cached_property
     def reciprocal(self) -> NDArray[np.float64]:
         """The reciprocal vectors as rows in 1/Å, with 2π, float64 (3, 3)."""
-        return _frozen(2 * np.pi * np.linalg.inv(self._needed_cell).T)
+        return read_only(2 * np.pi * np.linalg.inv(self._needed_cell).T)
 
     @cached_property
     def ticks(self) -> tuple[tuple[float, str], ...]:
@@ -353,12 +336,12 @@ class KPath:
         """Each sample's fraction of its segment, p/(n − 1)."""
         first = np.cumsum(self.n_points) - self.n_points
         position = np.arange(self.n_kpoints) - first[self.segment]
-        return _frozen(position / np.maximum(self.n_points - 1, 1)[self.segment])
+        return read_only(position / np.maximum(self.n_points - 1, 1)[self.segment])
 
     @cached_property
     def _lengths(self) -> NDArray[np.float64]:
         cartesian = (self.ends - self.starts) @ np.linalg.inv(self._needed_cell).T
-        return _frozen(np.linalg.norm(cartesian, axis=1))
+        return read_only(np.linalg.norm(cartesian, axis=1))
 
     @property
     def _needed_cell(self) -> NDArray[np.float64]:
@@ -394,13 +377,13 @@ def _samples(
 
 
 def _valid_cell(cell: ArrayLike) -> NDArray[np.float64]:
-    rows = _read_only(cell, np.float64, (3, 3), "cell")
+    rows = _valid_array(cell, np.float64, (3, 3), "cell")
     if abs(np.linalg.det(rows)) < 1e-9:
         raise LayoutError(f"The cell has no volume. Found the lattice vectors {rows.tolist()} Å.")
     return rows
 
 
-def _read_only(value: Any, dtype: type, shape: tuple[int, ...], name: str) -> NDArray[Any]:
+def _valid_array(value: Any, dtype: type, shape: tuple[int, ...], name: str) -> NDArray[Any]:
     """Return a read-only copy of `value` after checking its shape (-1: any) and finiteness."""
     array: NDArray[Any] = np.array(value, dtype=dtype)
     if array.ndim != len(shape) or any(
@@ -409,9 +392,4 @@ def _read_only(value: Any, dtype: type, shape: tuple[int, ...], name: str) -> ND
         raise LayoutError(f"{name} of a k-path: expected the shape {shape}, found {array.shape}.")
     if not np.isfinite(array).all():
         raise LayoutError(f"{name} of a k-path holds NaN or infinite numbers. Check its source.")
-    return _frozen(array)
-
-
-def _frozen(array: NDArray[Any]) -> NDArray[Any]:
-    array.flags.writeable = False
-    return array
+    return read_only(array)

@@ -35,16 +35,9 @@ TOLERANCE = 1e-3
 
 @dataclass(frozen=True, eq=False)
 class PlanePoints:
-    """The points and path of a two-dimensional lattice.
+    """The points and path, unbroken branches of labels, of a two-dimensional lattice.
 
-    Attributes
-    ----------
-    lattice
-        Its name.
-    points
-        Label → float64 (2,): the products k·a₁, k·a₂ (without 2π) with the two given vectors.
-    path
-        Unbroken branches of labels.
+    A point is float64 (2,): the products k·a₁, k·a₂ (without 2π) with the two given vectors.
     """
 
     lattice: str
@@ -53,12 +46,7 @@ class PlanePoints:
 
 
 def plane_points(vectors: NDArray[np.float64]) -> PlanePoints:
-    """Return the points and path of the lattice of two vectors.
-
-    Parameters
-    ----------
-    vectors : float64 (2, 3)
-        The two lattice vectors as rows, in Å, not parallel.
+    """Return the points and path of the lattice of two vectors: rows (2, 3) in Å, not parallel.
 
     Examples
     --------
@@ -66,7 +54,10 @@ def plane_points(vectors: NDArray[np.float64]) -> PlanePoints:
     'rectangular'
     """
     lattice, turn = _recognise(vectors)
-    points, labels = _POINTS[lattice](turn @ vectors)
+    if lattice in _FIXED:
+        points, labels = _FIXED[lattice]
+    else:
+        points, labels = _MEASURED[lattice](turn @ vectors)
     # k·(turn a) = turn (k·a), and `turn` is an integer matrix of determinant ±1
     to_given = np.rint(np.linalg.inv(turn))
     given = {"GAMMA": np.zeros(2)} | {label: to_given @ np.array(k) for label, k in points.items()}
@@ -109,18 +100,12 @@ def _reduction(vectors: NDArray[np.float64]) -> NDArray[np.float64]:
 
 _Points = tuple[dict[str, tuple[float, float]], tuple[str, ...]]
 
-
-def _hexagonal(_: NDArray[np.float64]) -> _Points:
-    corners = {"K": (1 / 3, 1 / 3), "K'": (2 / 3, -1 / 3)}
-    return {"M": (0.5, 0.0)} | corners, ("M", "K")
-
-
-def _square(_: NDArray[np.float64]) -> _Points:
-    return {"X": (0.5, 0.0), "M": (0.5, 0.5)}, ("X", "M")
-
-
-def _rectangular(_: NDArray[np.float64]) -> _Points:
-    return {"X": (0.5, 0.0), "S": (0.5, 0.5), "Y": (0.0, 0.5)}, ("X", "S", "Y")
+_FIXED: dict[str, _Points] = {
+    "hexagonal": ({"M": (0.5, 0.0), "K": (1 / 3, 1 / 3), "K'": (2 / 3, -1 / 3)}, ("M", "K")),
+    "square": ({"X": (0.5, 0.0), "M": (0.5, 0.5)}, ("X", "M")),
+    "rectangular": ({"X": (0.5, 0.0), "S": (0.5, 0.5), "Y": (0.0, 0.5)}, ("X", "S", "Y")),
+}
+"""Points and path of the lattices whose points do not depend on lengths."""
 
 
 def _centred(vectors: NDArray[np.float64]) -> _Points:
@@ -149,10 +134,4 @@ def _corner(
     return float(k[0]), float(k[1])
 
 
-_POINTS = {
-    "hexagonal": _hexagonal,
-    "square": _square,
-    "rectangular": _rectangular,
-    "centred rectangular": _centred,
-    "oblique": _oblique,
-}
+_MEASURED = {"centred rectangular": _centred, "oblique": _oblique}

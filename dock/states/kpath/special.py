@@ -72,15 +72,7 @@ def special_points(
 
     k-vectors lie in the span of the periodic lattice vectors, so that lengths are right where
     the vacuum axis is tilted; its fractional coordinate is then not zero (and has no effect).
-
-    Parameters
-    ----------
-    cell, positions_frac, numbers, periodic_axes, symprec
-        See `KPath.automatic`.
-
-    Returns
-    -------
-    SpecialPoints
+    The arguments are those of `KPath.automatic`.
 
     Examples
     --------
@@ -121,15 +113,9 @@ def vacuum_axes(
 ) -> tuple[int, ...]:
     """Return the axes along which the atoms leave a gap, measured across the other two vectors.
 
-    Parameters
-    ----------
-    cell : (3, 3)
-        Lattice vectors as rows in Å.
-    positions_frac : (N, 3)
-        Fractional positions; they need not lie inside the cell.
-    gap
-        The shortest gap that is vacuum, in Å. The default is longer than the gaps between the
-        layers of a crystal and shorter than what a slab calculation needs.
+    The cell has lattice vectors as rows in Å; the atoms' fractional positions need not lie inside
+    it. The shortest gap that is vacuum, in Å, is by default longer than the gaps between the layers
+    of a crystal and shorter than what a slab calculation needs.
 
     Examples
     --------

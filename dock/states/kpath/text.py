@@ -9,8 +9,9 @@ follows a ``#`` are ignored.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -32,14 +33,8 @@ _EXAMPLE = "For example: 20  0 0 0  0.5 0 0  GAMMA M"
 class Row:
     """One line of a ``K_PATH`` file.
 
-    Attributes
-    ----------
-    n_points
-        Samples of the segment, both ends included.
-    start, end : float64 (3,)
-        Fractional coordinates.
-    labels
-        The names of the two ends.
+    It has a segment's samples, both ends included, its two ends in fractional coordinates (3,),
+    and their names.
     """
 
     n_points: int
@@ -51,12 +46,7 @@ class Row:
 def read_k_path(path: Path) -> list[Row]:
     """Read the segments of a ``K_PATH`` file.
 
-    Raises
-    ------
-    MissingDataError
-        When there is no such file.
-    FormatError
-        For a line that is no segment; the message names it.
+    `MissingDataError` where there is no such file; `FormatError` names a line that is no segment.
     """
     if not path.is_file():
         raise MissingDataError("the k-path file", path, f"Write lines like: {_LINE}. {_EXAMPLE}")
@@ -75,12 +65,9 @@ def read_k_path(path: Path) -> list[Row]:
 
 
 def write_k_path(path: Path, rows: Iterable[Row], *, overwrite: bool = False) -> None:
-    """Write a ``K_PATH`` file; coordinates are written so that they read back exactly.
+    """Write a ``K_PATH`` file, coordinates so that they read back exactly.
 
-    Raises
-    ------
-    OutputError
-        When the file exists and `overwrite` is not given, or cannot be written.
+    It raises as `write_text`.
     """
     lines = [
         f"{row.n_points:5d}  "
@@ -94,21 +81,8 @@ def write_k_path(path: Path, rows: Iterable[Row], *, overwrite: bool = False) ->
 def parse_labels(text: str, known: Iterable[str], lattice: str = "cell") -> list[tuple[str, ...]]:
     """Split a path of labels into unbroken branches of known labels.
 
-    Branches are separated by ``|``; labels by ``-``, ``–``, ``,``, space or nothing.
-
-    Parameters
-    ----------
-    text
-        ``GMKG``, ``L-G-X|U-G`` …
-    known
-        The labels that the lattice has.
-    lattice
-        Its name, for the message.
-
-    Raises
-    ------
-    UsageError
-        For a label that is not in `known`, or text that is no label.
+    Branches are separated by ``|``; labels by ``-``, ``–``, ``,``, space or nothing. Text that is
+    no label, or one that the lattice does not have, is a `UsageError` that names the lattice.
 
     Examples
     --------
@@ -151,41 +125,23 @@ def _key(label: str) -> str:
 
 
 def _read_row(path: Path, number: int, line: str) -> Row:
-    where = f"line {number}"
+    refusal = partial(FormatError, path, where=f"line {number}")
     fields = line.split()
     if len(fields) != 9:
-        raise FormatError(
-            path,
-            f"a segment has 9 fields, not {len(fields)}",
-            where=where,
-            expected=_LINE,
-            found=repr(line),
-            fix=_EXAMPLE,
-        )
-    count, ends = _read_numbers(path, where, fields)
-    if count < 1 or (count == 1 and ends[:3] != ends[3:]):
-        raise FormatError(
-            path,
-            "too few points",
-            where=where,
-            expected="at least 2 (both ends are samples)",
-            found=count,
-        )
-    return Row(count, np.array(ends[:3]), np.array(ends[3:]), (fields[7], fields[8]))
-
-
-def _read_numbers(path: Path, where: str, fields: Sequence[str]) -> tuple[int, list[float]]:
+        problem = f"a segment has 9 fields, not {len(fields)}"
+        raise refusal(problem, expected=_LINE, found=repr(line), fix=_EXAMPLE)
     try:
         count, ends = int(fields[0]), [float(x) for x in fields[1:7]]
     except ValueError:
-        raise FormatError(
-            path,
+        raise refusal(
             "a number cannot be read",
-            where=where,
             expected="an integer and six coordinates before the labels",
             found=repr(" ".join(fields[:7])),
             fix=_EXAMPLE,
         ) from None
     if not np.isfinite(ends).all():
-        raise FormatError(path, "a coordinate is not finite", where=where, found=" ".join(fields))
-    return count, ends
+        raise refusal("a coordinate is not finite", found=" ".join(fields))
+    if count < 1 or (count == 1 and ends[:3] != ends[3:]):
+        expected = "at least 2 (both ends are samples)"
+        raise refusal("too few points", expected=expected, found=count)
+    return Row(count, np.array(ends[:3]), np.array(ends[3:]), (fields[7], fields[8]))

@@ -59,14 +59,10 @@ class Contour:
         depth
             μ minus the lowest eigenvalue, eV.
         poles
-            Number of poles; default the smallest with which f is right to `tolerance`.
+            Number of poles; default the smallest with which f is right to `tolerance`, at most 400,
+            else a `ConvergenceError`.
         tolerance
             Largest error of f.
-
-        Raises
-        ------
-        ConvergenceError
-            When 400 poles are not enough.
         """
         reach = max(depth, 45 * width)
         if poles is not None:

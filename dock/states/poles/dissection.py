@@ -27,8 +27,6 @@ class Node:
 
     Attributes
     ----------
-    atoms
-        The atoms.
     children
         Numbers of the nodes whose elimination fills into this one.
     boundary
@@ -49,14 +47,8 @@ def dissect(
 ) -> list[Node]:
     """Return the nodes of an elimination tree, children before parents.
 
-    Parameters
-    ----------
-    graph
-        (n, n) symmetric pattern of the atoms' couplings.
-    sizes
-        (n,) orbitals of each atom.
-    leaf
-        Orbitals below which a piece is not cut further.
+    `graph` (n, n) is the symmetric pattern of the atoms' couplings, `sizes` (n,) the orbitals of
+    each atom. A piece of less than `leaf` orbitals is not cut further.
 
     Examples
     --------

@@ -51,15 +51,9 @@ class _Front:
 class SelectedInverse:
     """The symbolic part: made once for a pattern, used for every k-point and pole.
 
-    Parameters
-    ----------
-    pattern
-        CSR matrix with a symmetric pattern and sorted columns; its numbers are not used.
-    atom_of
-        (n,) group (atom) of each row; orbitals of one group must be consecutive or, for
-        spinors, form consecutive runs.
-    leaf
-        Orbitals of the smallest pieces.
+    The pattern is a CSR matrix, symmetric and with sorted columns; its numbers are not used.
+    `atom_of` (n,) is the group (atom) of each row; orbitals of one group must be consecutive or,
+    for spinors, form consecutive runs. The smallest pieces have about `leaf` orbitals.
     """
 
     def __init__(
@@ -128,20 +122,11 @@ class SelectedInverse:
         return max(front.n_all for front in self._fronts)
 
     def invert(self, data: Matrix, *, symmetric: bool = False) -> Matrix:
-        """Return the entries of the inverse at the positions of the CSR data.
+        """Return the entries of the inverse at the positions of the CSR data of a matrix.
 
-        Parameters
-        ----------
-        data
-            The matrix's entries.
-        symmetric
-            The matrix equals its transpose (H − zS at a time-reversal-invariant k without
-            spinors): a third of the work is spared.
-
-        Raises
-        ------
-        SolverError
-            When a pivot block is singular.
+        `symmetric` says that the matrix equals its transpose (H − zS at a time-reversal-invariant
+        k without spinors): a third of the work is spared. `SolverError` where a pivot block is
+        singular.
         """
         stored = []
         updates: dict[int, Matrix] = {}

@@ -10,7 +10,7 @@ M. Chen, C. Yang and L. He, J. Phys.: Condens. Matter 25, 295501 (2013).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -54,8 +54,6 @@ class PoleSums:
     ----------
     level
         The chemical potential, eV.
-    contour
-        The poles.
     traces : complex (n_poles,)
         Σ_k w_k Tr(G_j S) of all channels.
     entries
@@ -78,14 +76,7 @@ class PoleSums:
 class PoleSolver:
     """H and S on one sparse pattern, and sums over poles of their Green's functions.
 
-    Parameters
-    ----------
-    problem
-        H and S.
-    mesh
-        The k-points.
-    width
-        k_B T, eV.
+    `width` is k_B T in eV.
     """
 
     def __init__(self, problem: Problem, mesh: KMesh, width: float) -> None:
@@ -114,6 +105,8 @@ class PoleSolver:
     ) -> PoleSums:
         """Find the chemical potential and the sums there.
 
+        `SolverError` where S(k) is not positive definite, or no chemical potential is found.
+
         Parameters
         ----------
         electrons
@@ -126,11 +119,6 @@ class PoleSolver:
             Number of poles; default as many as the spectrum needs.
         progress
             Told of each channel and k-point of each pass.
-
-        Raises
-        ------
-        SolverError
-            When S(k) is not positive definite, or no chemical potential is found.
         """
         steps = Progress.of(progress)
         lowest = self.lowest()
@@ -239,13 +227,7 @@ class PoleSolver:
 
     def _edge(self, low: float, high: float, wanted: float) -> float:
         """Return the energy at which the count passes a number, to a tenth of k_B T."""
-        while high - low > 0.1 * self.width:
-            middle = 0.5 * (low + high)
-            if self.count(middle) < wanted:
-                low = middle
-            else:
-                high = middle
-        return 0.5 * (low + high)
+        return _bisect(self.count, low, high, wanted, resolution=0.1 * self.width)
 
     def _below(self, at: SparseAtK, energy: float) -> int:
         return self.inverse.count_negative(at.H - energy * at.S)
@@ -253,18 +235,11 @@ class PoleSolver:
     def _newton(self, sums: PoleSums, wanted: float) -> float:
         """Return the step of the chemical potential that gives the states, at most k_B T/2."""
         longest = _LONGEST_STEP * self.width
-        low, high = -longest, longest
-        if sums.count(low) >= wanted:
-            return low
-        if sums.count(high) <= wanted:
-            return high
-        for _ in range(60):
-            middle = 0.5 * (low + high)
-            if sums.count(middle) < wanted:
-                low = middle
-            else:
-                high = middle
-        return 0.5 * (low + high)
+        if sums.count(-longest) >= wanted:
+            return -longest
+        if sums.count(longest) <= wanted:
+            return longest
+        return _bisect(sums.count, -longest, longest, wanted, resolution=0.0)
 
     @cached_property
     def _layout(self) -> BlockLayout:
@@ -289,3 +264,18 @@ class PoleSolver:
             values = factors * whole[place]
             row = component if self._spinor else at.channel
             out[row] += values if self._spinor else values.real
+
+
+def _bisect(
+    count: Callable[[float], float], low: float, high: float, wanted: float, resolution: float
+) -> float:
+    """Return where a rising count passes a number, to a resolution or after 60 halvings."""
+    for _ in range(60):
+        if high - low <= resolution:
+            break
+        middle = 0.5 * (low + high)
+        if count(middle) < wanted:
+            low = middle
+        else:
+            high = middle
+    return 0.5 * (low + high)
