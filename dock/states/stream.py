@@ -76,12 +76,12 @@ class Levels:
             at = result.n_below - first
             if len(result.energies):
                 row[at : at + len(result.energies)] = result.energies
-        smallest = [result.smallest_overlap for result in results]
         shape = (n_channels, len(results) // n_channels)
+        smallest = np.array([result.smallest_overlap for result in results], dtype=np.float64)
         return cls(
             energies.reshape(*shape, stop - first),
             first,
-            np.array([np.nan if value is None else value for value in smallest]).reshape(shape),
+            smallest.reshape(shape),  # None became NaN
             np.array([result.n_removed for result in results], dtype=np.int64).reshape(shape),
         )
 

@@ -20,7 +20,7 @@ from dock.core.spin import Spin
 from dock.core.structure import Structure
 from dock.errors import UsageError
 
-__all__ = ["Operation", "Symmetry", "find_symmetry", "identity"]
+__all__ = ["Operation", "Symmetry", "find_symmetry"]
 
 _FEW_ATOMS = 300  # up to which all distances are computed
 _SAME_PLACE = 1e-3  # Å within which spglib takes two atoms for one another
@@ -120,17 +120,6 @@ class Symmetry:
         return replace(self, operations=tuple(wanted))
 
 
-def identity(structure: Structure) -> Operation:
-    """Return the operation that does nothing."""
-    n_atoms = structure.n_atoms
-    return Operation(
-        np.eye(3, dtype=np.int64),
-        np.eye(3),
-        np.arange(n_atoms),
-        np.zeros((n_atoms, 3), dtype=np.int64),
-    )
-
-
 def find_symmetry(
     hamiltonian: AOMatrix,
     overlap: AOMatrix | None = None,
@@ -158,8 +147,9 @@ def find_symmetry(
     if not tolerance > 0:
         raise UsageError(f"the symmetry tolerance must be a positive energy, found {tolerance}.")
     tests = [item for item in (overlap, hamiltonian) if item is not None]
-    unit = identity(hamiltonian.structure)
-    candidates = [[unit]]
+    n_atoms = hamiltonian.structure.n_atoms
+    no_shifts = np.zeros((n_atoms, 3), dtype=np.int64)
+    candidates = [[Operation(np.eye(3, dtype=np.int64), np.eye(3), np.arange(n_atoms), no_shifts)]]
     if point_group:
         candidates = list(_crystal_operations(hamiltonian.structure)) or candidates
     accepted: list[Operation] = []
