@@ -32,7 +32,6 @@ __all__ = [
     "require_absent",
     "require_figure_name",
     "table",
-    "write_datasets",
 ]
 
 KEYS: dict[str, str] = {
@@ -229,8 +228,6 @@ KEYS: dict[str, str] = {
 }
 """What the keys of results mean."""
 
-_STRINGS = "U"
-
 
 class Result(ABC):
     """Base of the results; a subclass is a frozen dataclass with ``eq=False, repr=False``.
@@ -279,13 +276,32 @@ class Result(ABC):
         Raises
         ------
         UsageError
-            For a result without a figure.
+            For a result without a figure, or options without meaning.
         """
         raise UsageError(f"{type(self).__name__} has no figure.")
 
     def write_hdf5(self, file: Any) -> None:
-        """Write `datasets`, and `facts` as attributes, into an open HDF5 file."""
-        write_datasets(file, self.datasets(), self.facts())
+        """Write `datasets`, and `facts` as attributes, into an open HDF5 file.
+
+        Facts that are None, empty, or a dataset already (attributes end at 64 kB) are left out.
+        """
+        import h5py
+
+        datasets = self.datasets()
+        for name, value in datasets.items():
+            array = np.asarray(value)
+            if array.dtype.kind == "U":
+                file.create_dataset(name, data=array.astype(object), dtype=h5py.string_dtype())
+            else:
+                file.create_dataset(name, data=value)
+        for name, value in self.facts().items():
+            if name in datasets or (isinstance(value, list) and not value):
+                continue
+            if isinstance(value, Mapping):
+                file.attrs[name] = json.dumps(plain(value), ensure_ascii=False)
+            elif value is not None:
+                file.attrs[name] = value
+        file.attrs["written_by"] = f"dock {__version__}"
 
     def json(self, *, arrays: bool = True) -> dict[str, Any]:
         """Return the facts, and the arrays unless told otherwise, as plain data; NaN is None."""
@@ -293,6 +309,10 @@ class Result(ABC):
         if arrays or self.BRIEF:
             content.update((name, plain(value)) for name, value in self.arrays().items())
         return content
+
+    def write_json(self, path: Path, *, overwrite: bool = False) -> None:
+        """Write `json` into a file."""
+        write_text(path, json.dumps(self.json(), ensure_ascii=False) + "\n", overwrite=overwrite)
 
     def table(self) -> str:
         """Return the rows as aligned columns."""
@@ -315,20 +335,18 @@ class Result(ABC):
     def save(self, path: str | Path | None = None, *, overwrite: bool = False) -> list[Path]:
         """Write an HDF5 file and a JSON file of the same name beside it; return both.
 
-        The HDF5 file has `datasets`, and `facts` as attributes; the JSON file has `json`.
-
         Raises
         ------
         OutputError
             When a file exists or cannot be written; none is written then.
         UsageError
-            When `path` ends in ``.json``.
+            As `files`.
         """
         path, beside = self.files(self.FILE if path is None else path)
         require_absent([path, beside], overwrite=overwrite)
         with new_hdf5(path, overwrite=overwrite) as file:
             self.write_hdf5(file)
-        write_text(beside, json.dumps(self.json(), ensure_ascii=False) + "\n", overwrite=overwrite)
+        self.write_json(beside, overwrite=overwrite)
         return [path, beside]
 
     def plot(
@@ -339,23 +357,10 @@ class Result(ABC):
         overwrite: bool = False,
         **options: Any,
     ) -> Any:
-        """Draw the result: into a file, into given axes, or into a new figure.
+        """Draw the result into a file (.png, .pdf, .svg), given axes, or a new figure.
 
-        Parameters
-        ----------
-        path
-            A figure file whose ending names the kind (png, pdf, svg).
-        ax
-            Matplotlib axes to draw into; a list of `n_panels` where that is more than one.
-        overwrite
-            Replace an existing file.
-        options
-            See the result's `draw`.
-
-        Returns
-        -------
-        Path or Axes
-            The file where one was asked for, else the axes.
+        `ax` is a list of `n_panels` axes where that is more than one; the options are those of the
+        result's `draw`. The file is returned where one was asked for, else the axes.
 
         Raises
         ------
@@ -403,30 +408,6 @@ class Result(ABC):
         return f"<table><caption>{type(self).__name__}</caption>{rows}</table>"
 
 
-def write_datasets(group: Any, datasets: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
-    """Write arrays into an HDF5 group, and facts as its attributes.
-
-    What is None or empty, and facts that are a dataset already (attributes end at 64 kB), are left
-    out.
-    """
-    import h5py
-
-    for name, value in datasets.items():
-        array = np.asarray(value)
-        if array.dtype.kind == _STRINGS:
-            group.create_dataset(name, data=array.astype(object), dtype=h5py.string_dtype())
-        else:
-            group.create_dataset(name, data=value)
-    for name, value in facts.items():
-        if name in datasets or (isinstance(value, list) and not value):
-            continue
-        if isinstance(value, Mapping):
-            group.attrs[name] = json.dumps(plain(value), ensure_ascii=False)
-        elif value is not None:
-            group.attrs[name] = value
-    group.attrs["written_by"] = f"dock {__version__}"
-
-
 def plain(value: Any) -> Any:
     """Return a value as plain Python data: lists for arrays, None for NaN, which JSON lacks.
 
@@ -461,10 +442,8 @@ def table(rows: Sequence[Sequence[str]], head: Sequence[str] | None = None) -> s
     H        1.5
     overlap  2
     """
-    everything = [*([head] if head else []), *rows]
-    if not everything:
-        return ""
-    widths = [max(len(row[column]) for row in everything) for column in range(len(everything[0]))]
+    everything = [head, *rows] if head else rows
+    widths = [max(map(len, column)) for column in zip(*everything, strict=True)]
     lines = [
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
         for row in everything

@@ -9,10 +9,10 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import pairwise, product
-from typing import Any, NamedTuple, TypeVar
+from itertools import islice, pairwise, product
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +27,7 @@ from dock.threads import available_cpus
 __all__ = ["Block", "GridBlocks"]
 
 T = TypeVar("T")
+Box: TypeAlias = tuple[slice, slice, slice]
 
 _EDGE = 1.0  # Å: blocks about so long touch few orbitals that reach only a part of their points
 _SMALLEST = 4
@@ -49,7 +50,7 @@ class Block(NamedTuple):
         Orbitals at the points, Å^(−3/2).
     """
 
-    place: tuple[slice, slice, slice]
+    place: Box
     points: NDArray[np.float64]
     atoms: IntArray
     lattice: IntArray
@@ -75,16 +76,10 @@ class Block(NamedTuple):
         index: IntArray,
         out: NDArray[np.float64],
     ) -> None:
-        """Set `out` to a matrix between the orbitals of the block, 0 where no pair connects them.
+        """Set `out` (n_rows, n_rows) to a matrix between the orbitals, 0 where no pair connects.
 
-        Parameters
-        ----------
-        entries, starts
-            One component of a matrix and where the entries of each pair begin.
-        index
-            From `pair_index`.
-        out : (n_rows, n_rows)
-            Is overwritten.
+        `entries` is one component of the matrix, `starts` where the entries of each pair begin,
+        `index` from `pair_index`.
         """
         from dock.grid._kernels import fill_local
 
@@ -93,15 +88,7 @@ class Block(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class GridBlocks:
-    """All blocks of a grid.
-
-    Attributes
-    ----------
-    grid, basis
-        Points and orbitals.
-    tables
-        The radial functions.
-    """
+    """All blocks of a grid, and the orbitals with their radial functions."""
 
     grid: Grid
     basis: Basis
@@ -123,61 +110,58 @@ class GridBlocks:
         *,
         jobs: int | None = None,
         progress: Report = None,
-    ) -> Iterator[tuple[tuple[slice, slice, slice], T]]:
+    ) -> Iterator[tuple[Box, T]]:
         """Yield the place of each block that an orbital reaches and what `work` makes of it.
 
-        Parameters
-        ----------
-        work
-            Called in several threads.
-        jobs
-            Threads; default the CPUs that this process may use.
-        progress
-            Told of each finished block.
+        `work` is called in `jobs` threads, by default as many as this process has CPUs; `progress`
+        is told of each finished block.
         """
         from threadpoolctl import threadpool_limits
 
         boxes = self._boxes()
         steps = Progress.of(progress)
         steps.start(len(boxes))
-        near = self._images_near(boxes)
+        places = zip(boxes, self._images_near(boxes), strict=True)
 
-        def work_on(number: int) -> tuple[tuple[slice, slice, slice], T] | None:
-            if len(near[number][0]) == 0:
-                return None
-            block = self._block(boxes[number], *near[number])
-            return block.place, work(block)
+        def work_on(box: Box, near: tuple[IntArray, IntArray]) -> tuple[Box, T] | None:
+            return (box, work(self._block(box, *near))) if len(near[0]) else None
 
         workers = jobs or available_cpus()
-        waiting: deque[Future[tuple[tuple[slice, slice, slice], T] | None]] = deque()
-        submitted = 0
         with (
             threadpool_limits(limits=1, user_api="blas"),
             ThreadPoolExecutor(workers, thread_name_prefix="dock-grid") as pool,
         ):
-            for _ in range(len(boxes)):
-                while submitted < len(boxes) and len(waiting) < 2 * workers:
-                    waiting.append(pool.submit(work_on, submitted))
-                    submitted += 1
+            waiting = deque(pool.submit(work_on, *place) for place in islice(places, 2 * workers))
+            while waiting:
                 result = waiting.popleft().result()
+                waiting.extend(pool.submit(work_on, *place) for place in islice(places, 1))
                 steps.advance()
                 if result is not None:
                     yield result
 
-    def _boxes(self) -> list[tuple[slice, slice, slice]]:
+    def fill(
+        self,
+        values: NDArray[Any],
+        work: Callable[[Block], NDArray[Any]],
+        *,
+        jobs: int | None = None,
+        progress: Report = None,
+    ) -> None:
+        """Set values (n, N_1, N_2, N_3) to the rows (n, points) that `work` makes; see `map`."""
+        for place, rows in self.map(work, jobs=jobs, progress=progress):
+            box = values[(slice(None), *place)]
+            box[...] = rows.reshape(box.shape)
+
+    def _boxes(self) -> list[Box]:
         """Cut the grid into boxes with edges of about 1 Å."""
         cuts = []
-        for axis in range(3):
-            length = float(np.linalg.norm(self.grid.steps[axis]))
-            n = self.grid.shape[axis]
-            size = min(n, max(_SMALLEST, round(_EDGE / length)))
+        for n, step in zip(self.grid.shape, self.grid.steps, strict=True):
+            size = min(n, max(_SMALLEST, round(_EDGE / float(np.linalg.norm(step)))))
             edges = np.linspace(0, n, max(1, round(n / size)) + 1).round().astype(int)
             cuts.append([slice(int(a), int(b)) for a, b in pairwise(edges)])
         return [(a, b, c) for a, b, c in product(*cuts)]
 
-    def _images_near(
-        self, boxes: list[tuple[slice, slice, slice]]
-    ) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    def _images_near(self, boxes: list[Box]) -> list[tuple[IntArray, IntArray]]:
         """Return atoms and lattice vectors of the images that reach each box."""
         from scipy.spatial import cKDTree
 
@@ -201,12 +185,7 @@ class GridBlocks:
             result.append((atoms[images], lattice[images]))
         return result
 
-    def _block(
-        self,
-        box: tuple[slice, slice, slice],
-        atoms: NDArray[np.int64],
-        lattice: NDArray[np.int64],
-    ) -> Block:
+    def _block(self, box: Box, atoms: IntArray, lattice: IntArray) -> Block:
         """Evaluate the orbitals on a box."""
         from dock.grid._kernels import fill_orbitals
 
@@ -236,7 +215,7 @@ class GridBlocks:
 
 def _images(
     fractional: FloatArray, cell: FloatArray, reach: FloatArray
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+) -> tuple[IntArray, IntArray]:
     """Return all images (atom, lattice vector) that reach a point of the cell.
 
     The height of the cell over each face says how many cells an orbital reaches.

@@ -28,20 +28,11 @@ def write_cube(
     comment: str = "",
     overwrite: bool = False,
 ) -> Path:
-    """Write one real function as a Gaussian cube file.
+    """Write one real function as a Gaussian cube file; the comment is its first line.
 
-    Parameters
-    ----------
-    path
-        The file.
-    structure
-        Cell and atoms; lengths go out in Bohr.
-    values
-        (N_1, N_2, N_3) values, written as they are: give a density in electrons per Bohr³.
-    comment
-        First line.
-    overwrite
-        Replace an existing file.
+    Lengths go out in Bohr; the values (N_1, N_2, N_3) as they are: give a density in electrons per
+    Bohr³. The grid begins at the origin and has N points along each lattice vector, the last one
+    step before the next cell. Six numbers with six digits on a line, the third axis fastest.
 
     Raises
     ------
@@ -49,11 +40,6 @@ def write_cube(
         When the file exists or cannot be written.
     UsageError
         For values that are not real on a grid.
-
-    Notes
-    -----
-    The grid begins at the origin and has N points along each lattice vector, the last one step
-    before the next cell. Six numbers with six digits on a line, the third axis fastest.
     """
     _require_grid(values)
     with (
@@ -79,28 +65,10 @@ def write_xsf(
     *,
     overwrite: bool = False,
 ) -> Path:
-    """Write real functions on a grid as one xsf file.
+    """Write real functions (N_1, N_2, N_3) by name as one xsf file; raises as `write_cube`.
 
-    Parameters
-    ----------
-    path
-        The file.
-    structure
-        Cell and atoms, in Å.
-    fields
-        (N_1, N_2, N_3) values by name.
-    overwrite
-        Replace an existing file.
-
-    Raises
-    ------
-    OutputError
-        When the file exists or cannot be written.
-
-    Notes
-    -----
-    A "general grid" of xsf repeats its first point at the end of each axis, and has the first axis
-    fastest.
+    Lengths are in Å. A "general grid" of xsf repeats its first point at the end of each axis, and
+    has the first axis fastest.
     """
     for values in fields.values():
         _require_grid(values)
@@ -144,17 +112,12 @@ def _write_rows(file: IO[str], values: NDArray[np.float64], number: str) -> None
 
 
 def read_cube(path: str | Path) -> tuple[Structure, NDArray[np.float64]]:
-    """Read a cube file with one function.
-
-    Returns
-    -------
-    structure, values
-        The structure in Å and the (N_1, N_2, N_3) values as they stand.
+    """Return the structure (Å) and the values (N_1, N_2, N_3), as they stand, of a cube file.
 
     Raises
     ------
     FormatError
-        When the file is cut, or its grid does not begin at the origin.
+        When the file is cut, has several functions, or its grid does not begin at the origin.
     """
     path = Path(path)
     try:

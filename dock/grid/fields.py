@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -15,7 +14,6 @@ from dock.core.structure import Structure
 from dock.errors import UsageError
 from dock.grid.cube_xsf import write_cube, write_xsf
 from dock.grid.grid import Grid
-from dock.io.files import write_text
 from dock.results import Result, require_absent
 
 __all__ = ["GridFields", "draw_sum"]
@@ -27,13 +25,7 @@ Field = NDArray[np.float64]
 
 
 class GridFields(Result):
-    """Base of results that are functions on a grid; the name of the file chooses its kind.
-
-    Attributes
-    ----------
-    grid
-        The points.
-    """
+    """Base of results that are functions on a grid; the name of the file chooses its kind."""
 
     FIGURE = (5.2, 4.4)
 
@@ -53,13 +45,7 @@ class GridFields(Result):
 
     @classmethod
     def files(cls, path: str | Path) -> list[Path]:
-        """Return the file of a path and the JSON file beside it.
-
-        Raises
-        ------
-        UsageError
-            Where a name does not end in .h5, .cube or .xsf.
-        """
+        """Return the files of a path; raises `UsageError` unless it ends in .h5, .cube or .xsf."""
         path = Path(path)
         if path.suffix.lower() not in _SUFFIXES:
             raise UsageError(f"{path}: a function on a grid is written as .h5, .cube or .xsf.")
@@ -68,14 +54,8 @@ class GridFields(Result):
     def save(self, path: str | Path | None = None, *, overwrite: bool = False) -> list[Path]:
         """Write an HDF5 file, cube files (``.cube``) or one ``.xsf`` file, and a JSON file.
 
-        A cube file has one function: others are written beside it.
-
-        Raises
-        ------
-        OutputError
-            When a file exists or cannot be written.
-        UsageError
-            For another ending.
+        A cube file has one function: others are written beside it. Raises as `Result.save` and,
+        for another ending, `files`.
         """
         path, beside = self.files(self.FILE if path is None else path)
         suffix = path.suffix.lower()
@@ -94,7 +74,7 @@ class GridFields(Result):
                 scaled = values * factor
                 write_cube(target, structure, scaled, comment=comment, overwrite=overwrite)
                 written.append(target)
-        write_text(beside, json.dumps(self.json(), ensure_ascii=False) + "\n", overwrite=overwrite)
+        self.write_json(beside, overwrite=overwrite)
         return [*written, beside]
 
 
@@ -107,22 +87,10 @@ def draw_sum(
     label: str,
     signed: bool = False,
 ) -> None:
-    """Draw a function summed along a lattice vector, in the plane of the other two.
+    """Draw a function summed along lattice vector 0, 1 or 2, in the plane of the other two.
 
-    Parameters
-    ----------
-    axes
-        Matplotlib axes; its figure gets a colour bar.
-    structure
-        The cell.
-    values
-        The function.
-    axis
-        The vector, 0, 1 or 2.
-    label
-        Of the colour bar.
-    signed
-        Whether colours are to tell positive from negative values.
+    The figure gets a colour bar with the label; colours tell positive from negative values where
+    the function is `signed`.
 
     Raises
     ------

@@ -38,12 +38,7 @@ _MOST_POINTS = 2**31
 class Grid:
     """The points n_1 a_1/N_1 + n_2 a_2/N_2 + n_3 a_3/N_3 of a cell, the origin of which is 0.
 
-    Attributes
-    ----------
-    structure
-        The cell and its atoms.
-    shape
-        N_1, N_2, N_3.
+    The structure has the cell and its atoms, `shape` is N_1, N_2, N_3.
     """
 
     structure: Structure
@@ -81,16 +76,9 @@ class Grid:
 def make_grid(
     structure: Structure, shape: Sequence[int] | None = None, *, spacing: float | None = None
 ) -> Grid:
-    """Return the grid of a cell.
+    """Return the grid of a cell with a shape, or with points `spacing` apart (Å; default 0.1).
 
-    Parameters
-    ----------
-    structure
-        The cell.
-    shape
-        Three numbers of points.
-    spacing
-        Largest distance of points along each lattice vector, Å; default 0.1.
+    The spacing is the largest distance of points along each lattice vector.
 
     Raises
     ------
@@ -157,7 +145,7 @@ def orbital_tables(basis: Basis) -> OrbitalTables:
     from dock.overlap.radial import interpolate, radial_of, support
 
     require_radials(basis)
-    values, steps, reach, ls, first, largest = [], [], [], [], [0], []
+    values, steps, reach, ls = [], [], [], []
     for label in basis.species:
         for shell in basis.shells[label]:
             if shell.l > _LARGEST_L:
@@ -165,20 +153,14 @@ def orbital_tables(basis: Basis) -> OrbitalTables:
             radial = radial_of(shell, label)
             end = support(radial)
             r = np.linspace(0.0, end, _TABLE_POINTS)
-            table = interpolate(radial, shell.l, r)[0]
-            values.append(_over_power(r, table, shell.l))
+            values.append(_over_power(r, interpolate(radial, shell.l, r)[0], shell.l))
             steps.append(r[1])
             reach.append(end)
             ls.append(shell.l)
-        first.append(len(ls))
-        largest.append(max(reach[first[-2] :]))
+    first = np.cumsum([0, *(len(basis.shells[label]) for label in basis.species)])
+    largest = np.maximum.reduceat(reach, first[:-1])
     return OrbitalTables(
-        np.array(values),
-        np.array(steps),
-        np.array(reach),
-        np.array(ls, dtype=np.int64),
-        np.array(first, dtype=np.int64),
-        np.array(largest),
+        np.array(values), np.array(steps), np.array(reach), np.array(ls), first, largest
     )
 
 
@@ -196,13 +178,7 @@ def _over_power(r: NDArray[np.float64], values: NDArray[np.float64], l: int) -> 
 
 
 def require_radials(basis: Basis, source: str = "the basis") -> None:
-    """Raise where a species of a basis lacks radial functions.
-
-    Raises
-    ------
-    MissingDataError
-        Saying how to give them.
-    """
+    """Raise `MissingDataError` where a species of a basis lacks radial functions."""
     for label in _without_radials(basis):
         raise MissingDataError(
             f"the table of radial functions of {label}",
@@ -226,19 +202,8 @@ def read_with_radials(
 ) -> Calculation:
     """Read a calculation and, where `basis` is given, the radial functions of its orbitals.
 
-    Parameters
-    ----------
-    path, source
-        As in `dock.read`: a run or folder, and its format.
-    basis
-        The folder with the code's basis files.
-    strings
-        For OpenMX the basis of each species; see `with_radials`.
-
-    Raises
-    ------
-    MissingDataError, LayoutError
-        As in `with_radials`.
+    A run and its format are given as in `dock.read`, the folder with the basis files and their
+    names as in `with_radials`, which says what is raised.
     """
     from dock.converters import read
 
@@ -261,8 +226,6 @@ def with_radials(
 
     Parameters
     ----------
-    calc
-        A calculation.
     folder
         Basis files: ``.ion`` (SIESTA), ``.pao`` (OpenMX), ``.orb`` (ABACUS).
     code
@@ -303,13 +266,4 @@ def with_radials(
     def renewed(name: str) -> Callable[[], AOMatrix]:
         return lambda: replace(calc.require(name), basis=basis)
 
-    return Calculation(
-        calc.structure,
-        basis,
-        calc.spin,
-        {name: renewed(name) for name in calc.available},
-        calc.fermi_level,
-        calc.n_electrons,
-        calc.provenance,
-        calc.source,
-    )
+    return replace(calc, basis=basis, matrices={name: renewed(name) for name in calc.available})

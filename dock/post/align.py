@@ -94,12 +94,9 @@ class Aligned(Result):
         return [Path(path) / RECORD]
 
     def save(self, path: str | Path | None = None, *, overwrite: bool = False) -> list[Path]:
-        """Write a unified folder with ``align.json``; return its files.
+        """Write a unified folder with ``align.json``, not the one that was read; return its files.
 
-        Raises
-        ------
-        OutputError
-            When files exist, or the folder is the one that was read.
+        Raises as `Result.save`.
         """
         from dock.converters import WriteOptions, write
 
@@ -219,12 +216,7 @@ def read_aligned(path: str | Path, source: str | None = None) -> Aligned:
 def read_atoms(folder: str | Path, calc: Calculation) -> dict[str, NDArray[Any]]:
     """Read the on-site block of a free atom of each species, in the spin layout of `calc`.
 
-    Parameters
-    ----------
-    folder
-        Holds one calculation of a single atom for each species, in folders of its name.
-    calc
-        Tells species, shells and spin.
+    The folder holds one calculation of a single atom for each species, in folders of its name.
 
     Raises
     ------
@@ -258,10 +250,8 @@ def read_atoms(folder: str | Path, calc: Calculation) -> dict[str, NDArray[Any]]
 
 
 def _matrices(calc: Calculation) -> tuple[AOMatrix, AOMatrix]:
-    return (
-        calc.require("hamiltonian", "Its zero of energy is moved."),
-        calc.require("overlap", "Compute it with: dock compute-overlap."),
-    )
+    hamiltonian = calc.require("hamiltonian", "Its zero of energy is moved.")
+    return hamiltonian, calc.require("overlap", "Compute it with: dock compute-overlap.")
 
 
 def _shifted(calc: Calculation, shift: float) -> Calculation:
@@ -301,17 +291,16 @@ def _add_onsite(calc: Calculation, atoms: Blocks, sign: int) -> Calculation:
     species = basis.species_index[pairs.i[onsite]]
     for number, block in enumerate(kinds):
         mine = onsite[species == number]
-        size = int(basis.counts[pairs.i[mine[0]]]) ** 2 if len(mine) else 0
-        if len(mine) and block.shape[0] * size != block.size:
+        size = int(basis.counts[pairs.i[mine[0]]]) ** 2
+        if len(block) * size != block.size:
             raise LayoutError(
                 f"{calc.source}: the free atom of {basis.species[number]} has a block of shape "
                 f"{block.shape}, which does not fit. Compute it in the basis of the calculation."
             )
         place = layout.starts[mine][:, None] + np.arange(size)
         entries[:, place] += sign * block.reshape(len(block), 1, -1)
-    return calc.replace(
-        matrices={**calc.matrices, "hamiltonian": hamiltonian.with_entries(entries)}
-    )
+    changed = {**calc.matrices, "hamiltonian": hamiltonian.with_entries(entries)}
+    return calc.replace(matrices=changed)
 
 
 def _in_layout(block: NDArray[Any], spin: Spin, wanted: Spin, place: Path) -> NDArray[Any]:
@@ -325,10 +314,8 @@ def _in_layout(block: NDArray[Any], spin: Spin, wanted: Spin, place: Path) -> ND
             "Compute the atom without spin."
         )
     up, down = parts[0], parts[-1]
-    if wanted is Spin.COLLINEAR:
-        return np.stack([up, down])
     zero = np.zeros_like(up)
-    return np.stack([up, zero, zero, down])
+    return np.stack([up, down] if wanted is Spin.COLLINEAR else [up, zero, zero, down])
 
 
 def _as_json(step: Mapping[str, Any]) -> dict[str, Any]:

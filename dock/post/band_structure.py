@@ -169,13 +169,7 @@ class BandStructure(Result):
         return float(np.nanmax(deviation)), float(np.nanmean(deviation))
 
     def beside(self, other: BandStructure) -> BandStructure:
-        """Return these bands with others on the same path to be compared with.
-
-        Raises
-        ------
-        UsageError
-            When they do not compare; see `difference`.
-        """
+        """Return these bands with others to be shown with; raises as `difference`."""
         self.difference(other)
         return replace(self, compared=other)
 
@@ -256,17 +250,9 @@ class BandStructure(Result):
         other: BandStructure | None = None,
         window: tuple[float, float] | None = None,
     ) -> None:
-        """Draw the bands from their reference energy.
+        """Draw the bands from their reference energy, and `other` (default `compared`) dashed.
 
-        Parameters
-        ----------
-        axes
-            Matplotlib axes.
-        other
-            Bands on the same path, drawn dashed; default `compared`.
-        window
-            Energies shown, eV; default from 6 below to 6 above the Fermi level, or all without
-            one.
+        The window is in eV; default from 6 below to 6 above the Fermi level, or all without one.
         """
         other = self.compared if other is None else other
         self._draw_lines(axes, _COLOURS, "-")
@@ -362,10 +348,11 @@ def bands(
 ) -> BandStructure:
     """Compute a band structure by diagonalisation at each k-point.
 
+    Solves H(k) c = ε S(k) c, equation (3) of the DeepH-pack paper, with
+    H(k) = Σ_R exp(+2πi k·R) H(R).
+
     Parameters
     ----------
-    calc
-        A calculation with Hamiltonian and overlap.
     path
         A `KPath`, labels such as ``"GMKG"``, a ``K_PATH`` file, or None for the automatic path of
         the given cell.
@@ -387,10 +374,6 @@ def bands(
     progress
         Told of each solved k-point and spin channel.
 
-    Returns
-    -------
-    BandStructure
-
     Raises
     ------
     MissingDataError
@@ -399,23 +382,19 @@ def bands(
         When a pair lacks its partner (−R, j, i).
     SolverError
         When S(k) is not positive definite.
-
-    Notes
-    -----
-    Solves H(k) c = ε S(k) c, equation (3) of the DeepH-pack paper, with
-    H(k) = Σ_R exp(+2πi k·R) H(R).
     """
-    chosen = path if isinstance(path, KPath) else make_path(calc, path, points=points)
-    given = selection or Selection()
+    if not isinstance(path, KPath):
+        path = make_path(calc, path, points=points)
+    selection = selection or Selection()
     steps = Progress.of(progress)
     run: dict[str, Any] = {"solver": solver, "s_threshold": s_threshold, "jobs": jobs}
     if compare is None:
-        return _bands(calc, chosen, given, progress=steps, **run)
+        return _bands(calc, path, selection, progress=steps, **run)
     if calc.fermi_level is None:
         calc = calc.replace(fermi_level=compare.fermi_level)
-    steps.start((calc.spin.n_channels + compare.spin.n_channels) * chosen.n_kpoints)
-    mine = _bands(calc, chosen, given, progress=steps.part(), **run)
-    return mine.beside(_bands(compare, chosen, given, progress=steps.part(), **run))
+    steps.start((calc.spin.n_channels + compare.spin.n_channels) * path.n_kpoints)
+    mine = _bands(calc, path, selection, progress=steps.part(), **run)
+    return mine.beside(_bands(compare, path, selection, progress=steps.part(), **run))
 
 
 def _bands(
@@ -433,25 +412,23 @@ def _bands(
     if calc.fermi_level is None and calc.n_electrons is None and not selection.takes_all:
         raise _no_level(calc)
     want = selection.want(calc.fermi_level, s_threshold)
-    found = levels(problem, path.kpoints_frac, want, solver=solver, jobs=jobs, progress=progress)
+    solved = levels(problem, path.kpoints_frac, want, solver=solver, jobs=jobs, progress=progress)
     result = BandStructure(
         calc.structure,
         calc.spin,
         path,
-        found.energies,
-        found.n_below,
+        solved.energies,
+        solved.n_below,
         calc.fermi_level,
         calc.n_electrons,
-        _smallest_overlap(problem.overlap, path, found),
-        int(found.n_removed.max(initial=0)),
+        _smallest_overlap(problem.overlap, path, solved),
+        int(solved.n_removed.max(initial=0)),
     )
     if selection.takes_all:
         return result
     if result.gap.fermi_level is None:
         raise _no_level(calc)
-    if selection.states is not None:
-        return _nearest(result, selection)
-    return result if want.window is not None else _inside(result, selection)
+    return result if want.window is not None else _selected(result, selection)
 
 
 def _no_level(calc: Calculation) -> MissingDataError:
@@ -472,15 +449,15 @@ def make_path(
     Only the automatic path, of a molecule, may be one point.
     """
     structure = calc.structure
-    overlap = calc.get("overlap") or calc.get("hamiltonian")
-    reaches = overlap.pairs.periodic_axes if overlap is not None else structure.pbc
+    matrix = calc.get("overlap") or calc.get("hamiltonian")
+    reaches = structure.pbc if matrix is None else matrix.pairs.periodic_axes
     axes = [axis for axis in range(3) if reaches[axis] and structure.pbc[axis]]
     return KPath.of(path, structure, axes, points=points)
 
 
-def _smallest_overlap(overlap: AOMatrix, path: KPath, found: Levels) -> float:
+def _smallest_overlap(overlap: AOMatrix, path: KPath, solved: Levels) -> float:
     """Return the smallest eigenvalue of S(k): on the whole path if known, else at its corners."""
-    known = found.smallest_overlap
+    known = solved.smallest_overlap
     if np.any(np.isfinite(known)):
         return float(np.nanmin(known))
     if overlap.basis.n_orbitals > CORNER_LIMIT:
@@ -490,25 +467,17 @@ def _smallest_overlap(overlap: AOMatrix, path: KPath, found: Levels) -> float:
     return min(smallest_overlap_eigenvalue(builder.dense(k)) for k in corners)
 
 
-def _inside(result: BandStructure, selection: Selection) -> BandStructure:
-    """Keep the bands that enter the window about a level found from all of them."""
-    low, high = selection.window or (-np.inf, np.inf)
+def _selected(result: BandStructure, selection: Selection) -> BandStructure:
+    """Keep the bands that enter the window, or are among the nearest at some k-point."""
     relative = result.energies - result.reference
-    inside = np.flatnonzero(np.any((relative >= low) & (relative <= high), axis=(0, 1)))
-    first, stop = (int(inside[0]), int(inside[-1]) + 1) if len(inside) else (0, 0)
+    if selection.window is not None:
+        low, high = selection.window
+        kept = np.flatnonzero(np.any((relative >= low) & (relative <= high), axis=(0, 1)))
+    else:
+        distance = np.nan_to_num(np.abs(relative - selection.around), nan=np.inf)
+        kept = np.argsort(distance, axis=2)[..., : selection.states]
+    first, stop = (int(kept.min()), int(kept.max()) + 1) if kept.size else (0, 0)
+    # Without its lowest bands the result can no longer place a Fermi level by counting.
     level = result.gap.fermi_level
     energies = result.energies[..., first:stop]
     return replace(result, energies=energies, n_below=result.n_below + first, fermi_level=level)
-
-
-def _nearest(result: BandStructure, selection: Selection) -> BandStructure:
-    """Keep the bands that are among the nearest to an energy at some k-point."""
-    count = min(selection.states or 1, result.energies.shape[2])
-    distance = np.abs(result.energies - result.reference - selection.around)
-    distance = np.where(np.isnan(distance), np.inf, distance)
-    nearest = np.argsort(distance, axis=2)[..., :count]
-    low, high = int(nearest.min()), int(nearest.max()) + 1
-    # Without its lowest bands the result can no longer place a Fermi level by counting.
-    level = result.gap.fermi_level
-    energies = result.energies[..., low:high]
-    return replace(result, energies=energies, n_below=result.n_below + low, fermi_level=level)

@@ -49,24 +49,22 @@ class Bond:
 
 
 class BondProjector:
-    """Gives each state its overlap or Hamilton population of some bonds.
+    """Gives each state its overlap (``coop``) or Hamilton (``cohp``) population of some bonds.
 
     Parameters
     ----------
     calc
         A calculation with Hamiltonian and overlap.
-    bonds
-        The pairs.
-    kind
-        ``coop`` or ``cohp``.
     zero
-        For COHP: the energy (eV, absolute) that counts as zero; default 0.
+        For COHP: the energy (eV, absolute) that counts as zero.
 
     Raises
     ------
     UsageError
         For atoms that do not exist, pairs without a block, or an unknown kind.
     """
+
+    reduction: Reduction = "time-reversal"  # a single bond has less symmetry than the crystal
 
     def __init__(
         self,
@@ -84,20 +82,8 @@ class BondProjector:
         overlap = problem.overlap
         self._matrix = overlap if kind == "coop" else problem.hamiltonian - overlap * zero
         self._spin, self._basis = calc.spin, calc.basis
-        labels = calc.structure.labels
-        self._pairs = [_pairs_of(bond, self._matrix) for bond in bonds]
-        self._bonds = tuple(bonds)
-        self._names = tuple(_name(bond, labels, kind) for bond in bonds)
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """Name of each bond."""
-        return self._names
-
-    @property
-    def reduction(self) -> Reduction:
-        """A single bond has less symmetry than the crystal."""
-        return "time-reversal"
+        self._bonds = [(bond, _pairs_of(bond, self._matrix)) for bond in bonds]
+        self.names = tuple(_name(bond, calc.structure.labels, kind) for bond in bonds)
 
     def weights(
         self, channel: int, k_frac: NDArray[np.float64], vectors: NDArray[Any]
@@ -110,7 +96,7 @@ class BondProjector:
     ) -> NDArray[np.float64]:
         """Return the weights with an operator on the pairs of the projector's own."""
         rows = []
-        for bond, pairs in zip(self._bonds, self._pairs, strict=True):
+        for bond, pairs in self._bonds:
             left, right = self._part(vectors, bond.i), self._part(vectors, bond.j)
             block = self._block(matrix, pairs, channel, k_frac)
             value = np.einsum("an,an->n", left.conj(), block @ right).real
@@ -152,11 +138,6 @@ class CohpFromLevel(BondProjector):
 
     The parts of H and S are kept apart until the level is known (`LevelProjector`), so that one
     diagonalisation gives the level and the COHP.
-
-    Parameters
-    ----------
-    calc, bonds
-        As for `BondProjector`.
     """
 
     def __init__(self, calc: Calculation, bonds: Sequence[Bond]) -> None:
@@ -185,22 +166,20 @@ def parse_bond(text: str) -> Bond:
     Bond(i=0, j=1, R=(0, 0, 1))
     """
     atoms, at, vector = text.partition("@")
-    first, dash, second = atoms.partition("-")
+    R = None
     try:
-        i, j = int(first) - 1, int(second) - 1
-        lattice = tuple(int(part) for part in vector.split(",")) if at else None
+        i, j = (int(atom) for atom in atoms.split("-"))
+        if at:
+            x, y, z = (int(part) for part in vector.split(","))
+            R = x, y, z
     except ValueError:
-        dash = ""
-        i = j = -1
-        lattice = None
-    if not dash or min(i, j) < 0 or (lattice is not None and len(lattice) != 3):
+        i = j = 0
+    if min(i, j) < 1:
         raise UsageError(
             f"a pair is 1-2 (atoms counted from 1) or 1-2@0,0,1 (with the lattice vector of the "
             f"second); found '{text}'."
         )
-    if lattice is None:
-        return Bond(i, j)
-    return Bond(i, j, (lattice[0], lattice[1], lattice[2]))
+    return Bond(i - 1, j - 1, R)
 
 
 def _pairs_of(bond: Bond, matrix: AOMatrix) -> NDArray[np.int64]:

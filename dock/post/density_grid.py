@@ -7,7 +7,7 @@ that reach r.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import product
@@ -62,10 +62,8 @@ class GridDensity(GridFields):
 
     Attributes
     ----------
-    grid
-        The points.
-    spin
-        The spin treatment.
+    grid, spin
+        The points, and what parts there are.
     values : (n_parts, N_1, N_2, N_3)
         Electrons per Å³ (for a local density of states: of the states in its window): ``total``,
         and the spin density along z, or along x, y, z, in μ_B per Å³.
@@ -213,22 +211,7 @@ class GridDensity(GridFields):
         ]
 
     def draw(self, axes: Any, *, part: str = "total", axis: int = 2) -> None:
-        """Draw one part summed along a lattice vector.
-
-        Parameters
-        ----------
-        axes
-            Matplotlib axes.
-        part
-            Its name; see `names`.
-        axis
-            The vector, 0, 1 or 2.
-
-        Raises
-        ------
-        UsageError
-            For a part or an axis that there is not.
-        """
+        """Draw one part (see `names`) summed along lattice vector 0, 1 or 2."""
         signed = part != "total"
         label = f"{part}, summed ({'μ_B/Å²' if signed else 'electrons/Å²'})"
         structure = self.grid.structure
@@ -273,18 +256,14 @@ def charge_density(
 
     Parameters
     ----------
-    density
-        Density matrix, its basis with radial functions.
-    grid
-        From `dock.grid.grid.make_grid`, for the cell of the density matrix.
+    density, grid
+        The density matrix, its basis with radial functions, and a grid of its cell.
     overlap
         For the number of electrons that must come out.
     kind
         What it is called in files.
-    oversample
-        See above; 1 gives the values at the points themselves.
     jobs, progress
-        Threads; called with the blocks of the grid done and their number.
+        Threads; told of each finished block of the grid.
 
     Raises
     ------
@@ -349,12 +328,21 @@ def _sampled(
     jobs: int | None,
     progress: Report,
 ) -> NDArray[np.float64]:
-    """Return uu, dd, Re ud, Im ud at the points."""
+    """Return uu, dd, Re ud, Im ud at the points: Σ_μν φ_μ P_μν φ_ν of each of the real parts."""
+    pairs, starts = density.pairs, density.layout.starts
+
+    def sums(block: Block) -> NDArray[np.float64]:
+        index = block.pair_index(pairs)
+        size = len(block.values)
+        local = np.empty((size, size))
+        out = np.empty((len(parts), block.values.shape[1]))
+        for number, entries in enumerate(parts):
+            block.fill(entries, starts, index, local)
+            out[number] = np.einsum("ip,ip->p", block.values, local @ block.values)
+        return out
+
     values = np.zeros((len(parts), *blocks.grid.shape))
-    work = _work(density, parts)
-    for place, sums in blocks.map(work, jobs=jobs, progress=progress):
-        shape = tuple(part.stop - part.start for part in place)
-        values[(slice(None), *place)] = sums.reshape(len(parts), *shape)
+    blocks.fill(values, sums, jobs=jobs, progress=progress)
     return values
 
 
@@ -385,28 +373,9 @@ def _to_moments(spin: Spin, values: NDArray[np.float64]) -> NDArray[np.float64]:
     return values
 
 
-def _work(
-    density: AOMatrix, parts: list[NDArray[np.float64]]
-) -> Callable[[Block], NDArray[np.float64]]:
-    """Return what is done with a block: Σ_μν φ_μ P_μν φ_ν at each point."""
-    pairs, starts = density.pairs, density.layout.starts
-
-    def sums(block: Block) -> NDArray[np.float64]:
-        index = block.pair_index(pairs)
-        size = len(block.values)
-        local = np.empty((size, size))
-        out = np.empty((len(parts), block.values.shape[1]))
-        for number, entries in enumerate(parts):
-            block.fill(entries, starts, index, local)
-            out[number] = np.einsum("ip,ip->p", block.values, local @ block.values)
-        return out
-
-    return sums
-
-
 def density_source(
     calc: Calculation,
-    mesh: KMesh | Any = None,
+    mesh: KMesh | Sequence[int] | None = None,
     *,
     window: tuple[float, float] | None = None,
     recompute: bool = False,
@@ -416,21 +385,10 @@ def density_source(
 ) -> AOMatrix:
     """Return the density matrix that a density on a grid is made of.
 
-    It is that of all states in the window where there is one; else that of the calculation; where
-    it has none, or a mesh, electrons or `recompute` are given, it is computed from H and S.
-
-    Parameters
-    ----------
-    calc
-        A calculation with a density matrix, or with Hamiltonian and overlap.
-    mesh
-        As in `dock.post.fermi.fermi_level`.
-    window
-        (lowest, highest) energy, eV, relative to the Fermi level.
-    recompute
-        Compute the density matrix, though there is one.
-    electrons, jobs, progress
-        As in `dock.post.fermi.fermi_level`.
+    It is that of all states in the window (lowest, highest energy, eV, relative to the Fermi
+    level) where there is one; else that of the calculation; where it has none, or a mesh, electrons
+    or `recompute` are given, it is computed from H and S. Other arguments are those of
+    `dock.post.fermi.fermi_level`.
 
     Raises
     ------
@@ -455,7 +413,7 @@ def density_source(
 def window_density_matrix(
     calc: Calculation,
     window: tuple[float, float],
-    mesh: KMesh | Any = None,
+    mesh: KMesh | Sequence[int] | None = None,
     *,
     fermi: FermiResult | None = None,
     s_threshold: float | None = None,
@@ -469,15 +427,11 @@ def window_density_matrix(
 
     Parameters
     ----------
-    calc
-        A calculation with Hamiltonian and overlap.
     window
         (lowest, highest) energy, eV, relative to the Fermi level, or absolute without one.
-    mesh
-        As in `dock.post.fermi.fermi_level`.
     fermi
         Gives the Fermi level and the mesh; default the level of the calculation.
-    s_threshold, jobs, progress
+    mesh, s_threshold, jobs, progress
         As in `dock.post.fermi.fermi_level`.
 
     Raises
@@ -491,11 +445,10 @@ def window_density_matrix(
     if fermi is not None:
         zero, points = fermi.level, fermi.spectrum.mesh
     else:
-        zero = calc.fermi_level or 0.0
-        points = mesh if isinstance(mesh, KMesh) else make_mesh(calc, mesh)
-    low, high = window[0] + zero, window[1] + zero
+        zero, points = calc.fermi_level or 0.0, make_mesh(calc, mesh)
     total = Accumulator(problem.hamiltonian, problem.pairs, ("density_matrix",))
-    want = Want(vectors=True, window=(low, high), s_threshold=s_threshold)
+    absolute = window[0] + zero, window[1] + zero
+    want = Want(vectors=True, window=absolute, s_threshold=s_threshold)
     for at in states(problem, points.points, want, jobs=jobs, progress=progress):
         vectors = at.states.vectors
         if vectors is None or not vectors.shape[1]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,7 +18,6 @@ from dock.core.matrix import AOMatrix
 from dock.core.pairs import Pairs
 from dock.core.spin import Spin
 from dock.errors import UsageError
-from dock.io.files import write_text
 from dock.io.progress import Progress, Report
 from dock.post.fermi import FermiResult, Method, fermi_level
 from dock.results import Result, require_absent
@@ -86,10 +84,7 @@ class DensityMatrix(Result):
 
     def completed(self) -> Calculation:
         """Return the calculation with the density matrices among its matrices."""
-        matrices: dict[str, Any] = {
-            **self.calculation.matrices,
-            "density_matrix": self.density,
-        }
+        matrices: dict[str, Any] = {**self.calculation.matrices, "density_matrix": self.density}
         if self.energy_density is not None:
             matrices["energy_density_matrix"] = self.energy_density
         return self.calculation.replace(matrices=matrices, fermi_level=self.fermi_level)
@@ -141,12 +136,8 @@ class DensityMatrix(Result):
 
         The single file has the atoms in the order of the calculation and belongs beside the
         ``hamiltonian.h5`` that was read; the energy density matrix comes in a file of its own, and
-        a JSON file with the sums goes along. The folder is complete in itself.
-
-        Raises
-        ------
-        OutputError
-            When a file exists or cannot be written.
+        a JSON file with the sums goes along. The folder is complete in itself. Raises as
+        `Result.save`.
         """
         path = Path(self.FILE if path is None else path)
         if path.suffix != ".h5":
@@ -156,7 +147,7 @@ class DensityMatrix(Result):
         for matrix, file in zip((self.density, self.energy_density), files[:-1], strict=False):
             if matrix is not None:
                 _save_matrix(matrix, file, overwrite=overwrite)
-        write_text(files[-1], json.dumps(self.json()) + "\n", overwrite=overwrite)
+        self.write_json(files[-1], overwrite=overwrite)
         return files
 
     def _save_folder(self, path: Path, *, overwrite: bool) -> list[Path]:
@@ -212,25 +203,19 @@ def density_matrix(
 
     Parameters
     ----------
-    calc
-        A calculation with Hamiltonian and overlap.
-    mesh
-        A `KMesh`, three numbers of points (Γ-centred), or None for points 0.2/Å apart.
     method
         ``eigen``: from all eigenvectors. ``poles``: without diagonalisation, from a rational
         approximation of the Fermi function, with one sparse factorisation and selected inverse
         for each pole.
     smearing
-        Occupations; default Fermi–Dirac at 300 K, which ``poles`` always needs (any temperature).
-    electrons
-        Valence electrons per cell; default those of the calculation.
+        As in `fermi_level`; ``poles`` needs Fermi–Dirac (any temperature).
     energy_weighted
         Compute the energy density matrix too.
     fermi
         Occupations found before with `fermi_level`, for ``eigen``; the mesh is then theirs.
     poles
         Number of poles in the upper half plane; default as many as the spectrum needs for 1e-9.
-    s_threshold, jobs, progress
+    mesh, electrons, s_threshold, jobs, progress
         As in `fermi_level`.
 
     Raises
@@ -252,45 +237,30 @@ def density_matrix(
     if method not in ("eigen", "poles"):
         raise UsageError(f"the method is 'eigen' or 'poles', found '{method}'.")
     quantities = ("density_matrix", "energy_density_matrix")[: 2 if energy_weighted else 1]
+    filling: dict[str, Any] = {"electrons": electrons, "smearing": smearing}
     if method == "poles":
         if fermi is not None or s_threshold is not None:
             raise UsageError("method='poles' diagonalises nothing: it takes no S threshold.")
-        points = mesh if isinstance(mesh, KMesh) else make_mesh(calc, mesh)
-        return _by_poles(
-            calc,
-            points,
-            quantities,
-            smearing=smearing,
-            electrons=electrons,
-            poles=poles,
-            progress=progress,
-        )
+        points = make_mesh(calc, mesh)
+        return _by_poles(calc, points, quantities, poles=poles, progress=progress, **filling)
     steps = Progress.of(progress)
     run: dict[str, Any] = {"s_threshold": s_threshold, "jobs": jobs}
     if fermi is None:
-        points = mesh if isinstance(mesh, KMesh) else make_mesh(calc, mesh)
+        points = make_mesh(calc, mesh)
         steps.start(2 * calc.spin.n_channels * points.n_points)
         whole, steps = steps, steps.part()
-        fermi = fermi_level(
-            calc, points, electrons=electrons, smearing=smearing, progress=whole.part(), **run
-        )
+        fermi = fermi_level(calc, points, progress=whole.part(), **filling, **run)
     density, energy = _sum_states(calc, fermi, quantities, progress=steps, **run)
     settings = {"smearing": fermi.method_name}
-    mesh = fermi.spectrum.mesh
-    return DensityMatrix(calc, density, energy, fermi.level, mesh, "eigen", settings)
+    points = fermi.spectrum.mesh
+    return DensityMatrix(calc, density, energy, fermi.level, points, "eigen", settings)
 
 
 class Accumulator:
     """Sums P(k) into real-space matrices on one pattern of pairs.
 
-    Parameters
-    ----------
-    hamiltonian
-        Gives structure, basis and spin.
-    pairs
-        The pattern.
-    quantities
-        ``density_matrix``, ``energy_density_matrix``.
+    The Hamiltonian gives structure, basis and spin; `quantities` are ``density_matrix`` and
+    ``energy_density_matrix``.
     """
 
     def __init__(self, hamiltonian: AOMatrix, pairs: Pairs, quantities: Sequence[str]) -> None:
@@ -303,9 +273,7 @@ class Accumulator:
         self._blocks = (layout.starts, rows, cols, shapes)
         kind = np.complex128 if self.spin is Spin.NONCOLLINEAR else np.float64
         shape = (self.spin.n_components, layout.n_entries)
-        self.entries: dict[str, NDArray[Any]] = {
-            name: np.zeros(shape, dtype=kind) for name in quantities
-        }
+        self.entries: dict[str, NDArray[Any]] = {name: np.zeros(shape, kind) for name in quantities}
         self._like = hamiltonian
 
     def add(

@@ -54,22 +54,14 @@ class DensityOfStates(Result):
         Centres of the bins, eV, absolute.
     total : (n_spin, n)
         States per eV and cell; both spins together for ``Spin.NONE`` and spinors.
-    names
-        Names of the projections.
-    projected : (n_spin, n_names, n)
-        States per eV and cell of each projection; COOP in 1/eV, COHP without unit.
-    fermi_level
-        eV, absolute.
-    n_electrons
-        Electrons per cell.
-    counted
-        ∫ DOS up to the Fermi level, electrons per cell.
-    capacity
-        Electrons that all states hold.
-    method
-        ``tetrahedra``, or the broadening.
-    kind
-        ``insulator`` or ``metal`` on this mesh.
+    names, projected : (n_spin, n_names, n)
+        Projections: states per eV and cell; COOP in 1/eV, COHP without unit.
+    fermi_level, n_electrons
+        eV, absolute; electrons per cell.
+    counted, capacity
+        ∫ DOS up to the Fermi level, and the electrons per cell that all states hold.
+    method, kind
+        ``tetrahedra`` or the broadening; ``insulator`` or ``metal`` on this mesh.
     """
 
     FILE = "dos.h5"
@@ -186,12 +178,7 @@ class DensityOfStates(Result):
     def draw(self, axes: Any, *, window: tuple[float, float] | None = None) -> None:
         """Draw the total and up to ten projections; spin down points downwards.
 
-        Parameters
-        ----------
-        axes
-            Matplotlib axes.
-        window
-            Energies shown, eV from the Fermi level; default 6 on both sides.
+        The window is in eV from the Fermi level; default 6 on both sides.
         """
         x = self.relative
         low, high = window or (max(x[0], -_SHOWN), min(x[-1], _SHOWN))
@@ -248,10 +235,11 @@ def dos(
 ) -> DensityOfStates:
     """Compute a density of states.
 
+    Each k-point is diagonalised once. Eigenvectors are used and dropped one k-point at a time: the
+    memory is that of the eigenvalues, the result, and one number per state and projection.
+
     Parameters
     ----------
-    calc
-        A calculation with Hamiltonian and overlap.
     mesh
         A `KMesh`, three numbers of points (Γ-centred), or None for points 0.1/Å apart. A given
         `KMesh` must not be reduced further than the projections allow.
@@ -265,17 +253,13 @@ def dos(
         Fields such as ``"species,l"`` (`OrbitalProjector`), or any `Projector` (bonds).
     scheme
         ``mulliken`` or ``lowdin``.
-    electrons
-        Valence electrons per cell; default those of the calculation.
     fermi
         A Fermi level found before on the same mesh (`fermi_level`); its eigenvalues are used.
     average
         False: the value of the broadened DOS at the bin's centre in place of the bin's average
         (not for tetrahedra).
-    s_threshold, jobs, progress
-        As in `fermi_level`.
-    cache
-        As in `fermi_level`; projections need the states too and do not look at it.
+    electrons, s_threshold, jobs, progress, cache
+        As in `fermi_level`; projections need the states too and do not look at the cache.
 
     Raises
     ------
@@ -283,11 +267,6 @@ def dos(
         Without an electron count, Hamiltonian or overlap.
     UsageError
         For a step, window, mesh or projection without meaning.
-
-    Notes
-    -----
-    Each k-point is diagonalised once. Eigenvectors are used and dropped one k-point at a time: the
-    memory is that of the eigenvalues, the result, and one number per state and projection.
 
     Examples
     --------
@@ -297,20 +276,29 @@ def dos(
     (20.0, 8.0)
     """
     require_grid(step, window, method, average=average)
-    projector = _projector(calc, project, scheme)
+    projector: Projector | None
+    if isinstance(project, str | Sequence):
+        projector = OrbitalProjector(calc, project, scheme)
+    else:
+        projector = project
+    if fermi is not None:
+        mesh = fermi.spectrum.mesh
+    else:
+        reduction: Reduction = "point-group" if projector is None else projector.reduction
+        spacing = 0.1 if mesh is None else None
+        mesh = make_mesh(calc, mesh, spacing=spacing, reduction=reduction)
     run: dict[str, Any] = {"s_threshold": s_threshold, "jobs": jobs, "progress": progress}
     weights = None
     if projector is not None:
-        kept = _Weights(calc, projector, mesh if fermi is None else fermi.spectrum.mesh)
+        kept = _Weights(calc, projector, mesh)
         if fermi is None:
             electrons_of(calc, electrons, kept.capacity)  # before an hour is spent
-        spectrum = compute_spectrum(calc, kept.mesh, visit=kept.add, **run)
+        spectrum = compute_spectrum(calc, mesh, visit=kept.add, **run)
         if fermi is None:
             fermi = occupy(spectrum, electrons_of(calc, electrons, spectrum.capacity), method)
         weights = kept.at(fermi)
     elif fermi is None:
-        points = _mesh(calc, mesh, "point-group")
-        fermi = fermi_level(calc, points, electrons=electrons, smearing=method, cache=cache, **run)
+        fermi = fermi_level(calc, mesh, electrons=electrons, smearing=method, cache=cache, **run)
     grid = Grid.of(fermi.spectrum, fermi.level, window, step, method)
     bins = make_bins(fermi.spectrum, grid, method, average=average)
     names = () if projector is None else projector.names
@@ -353,16 +341,13 @@ def _spread(
 class _Weights:
     """What a projector says of all states of a mesh, kept until the Fermi level is known."""
 
-    def __init__(
-        self, calc: Calculation, projector: Projector, mesh: KMesh | Sequence[int] | None
-    ) -> None:
-        self.mesh = _mesh(calc, mesh, projector.reduction)
-        _require_points(self.mesh, projector)
+    def __init__(self, calc: Calculation, projector: Projector, mesh: KMesh) -> None:
+        _require_points(mesh, projector)
         self._projector = projector
         self._by_level = projector if isinstance(projector, LevelProjector) else None
         problem = Problem.of(calc)
         self.capacity = problem.capacity
-        shape = (problem.n_channels, self.mesh.n_points, len(projector.names), problem.size)
+        shape = (problem.n_channels, mesh.n_points, len(projector.names), problem.size)
         self._values = np.zeros(shape)
         self._slopes = np.zeros(shape if self._by_level is not None else 0)
 
@@ -380,23 +365,6 @@ class _Weights:
             self._slopes *= fermi.level
             self._values += self._slopes
         return self._values[..., : fermi.spectrum.energies.shape[2]]
-
-
-def _projector(
-    calc: Calculation, project: str | Sequence[str] | Projector | None, scheme: Scheme
-) -> Projector | None:
-    if project is None:
-        return None
-    if isinstance(project, str | Sequence):
-        return OrbitalProjector(calc, project, scheme)
-    return project
-
-
-def _mesh(calc: Calculation, mesh: KMesh | Sequence[int] | None, reduction: Reduction) -> KMesh:
-    if isinstance(mesh, KMesh):
-        return mesh
-    spacing = 0.1 if mesh is None else None
-    return make_mesh(calc, mesh, spacing=spacing, reduction=reduction)
 
 
 def _require_points(mesh: KMesh, projector: Projector) -> None:

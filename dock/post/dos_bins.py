@@ -1,9 +1,12 @@
-"""How states are spread over the bins of an energy grid: tetrahedra or broadening."""
+"""How the states of a spectrum are spread over the bins of an energy grid.
+
+A density of states is made of them (`dock.post.density_of_states`), by tetrahedra or broadening.
+"""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +17,7 @@ from dock.states.smearing import Smearing
 from dock.states.spectrum import Spectrum
 from dock.states.tetrahedra import Tetrahedra
 
-__all__ = ["Bins", "BroadenedBins", "Grid", "TetrahedronBins", "make_bins", "require_grid"]
+__all__ = ["Bins", "Grid", "make_bins", "require_grid"]
 
 _MAX_BINS = 2_000_000
 _SLAB = 32_768  # numbers of one temporary array: a quarter of a megabyte
@@ -30,8 +33,6 @@ class Grid:
         Lower edge of the first bin, eV, absolute.
     step
         Width of a bin, eV.
-    n_bins
-        Number of bins.
     """
 
     first: float
@@ -79,60 +80,56 @@ class Grid:
         return self.first + centres * self.step
 
 
-class Bins(Protocol):
+@dataclass(frozen=True, eq=False)
+class Bins(ABC):
     """A rule that spreads states over bins."""
 
-    @property
-    def grid(self) -> Grid:
-        """The bins."""
+    grid: Grid
 
+    @abstractmethod
     def total(self, energies: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return (n_bins,) states per cell of all k-points and bands."""
 
+    @abstractmethod
     def project(
         self, energies: NDArray[np.float64], weights: NDArray[np.float64]
     ) -> NDArray[np.float64]:
         """Return (n_names, n_bins): all states, times weights (n_k, n_names, n_bands)."""
 
+    @abstractmethod
     def below(self, spectrum: Spectrum, level: float) -> float:
         """Return the number of states per cell below an energy."""
 
 
 @dataclass(frozen=True, eq=False)
-class TetrahedronBins:
+class _TetrahedronBins(Bins):
     """Exact shares of linearly interpolated bands."""
 
     tetrahedra: Tetrahedra
-    grid: Grid
 
     def total(self, energies: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return (n_bins,) states per cell of all k-points and bands."""
         grid = self.grid
         return self.tetrahedra.bin_states(energies, grid.first, grid.step, grid.n_bins)
 
     def project(
         self, energies: NDArray[np.float64], weights: NDArray[np.float64]
     ) -> NDArray[np.float64]:
-        """Return (n_names, n_bins): all states, times weights (n_k, n_names, n_bands)."""
         grid = self.grid
         return self.tetrahedra.project(energies, weights, grid.first, grid.step, grid.n_bins)
 
     def below(self, spectrum: Spectrum, level: float) -> float:
-        """Return the number of states per cell below an energy."""
         return self.tetrahedra.counter(spectrum.energies, (level, level))(level)
 
 
 @dataclass(frozen=True, eq=False)
-class BroadenedBins:
+class _BroadenedBins(Bins):
     """Shares of levels that a smearing broadens."""
 
     weights: NDArray[np.float64]
-    grid: Grid
     smearing: Smearing
     average: bool
 
     def total(self, energies: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return (n_bins,) states per cell of all k-points and bands."""
         counts = np.zeros(self.grid.n_bins)
         step = max(1, _SLAB // (energies.shape[1] * self._width))
         for begin in range(0, len(energies), step):
@@ -147,7 +144,6 @@ class BroadenedBins:
     def project(
         self, energies: NDArray[np.float64], weights: NDArray[np.float64]
     ) -> NDArray[np.float64]:
-        """Return (n_names, n_bins): all states, times weights (n_k, n_names, n_bands)."""
         out = np.zeros((weights.shape[1], self.grid.n_bins))
         for levels, share_of_mesh, rows in zip(energies, self.weights, weights, strict=True):
             place, share = self._spread(levels)
@@ -159,7 +155,6 @@ class BroadenedBins:
         return out
 
     def below(self, spectrum: Spectrum, level: float) -> float:
-        """Return the number of states per cell below an energy."""
         filling = self.smearing.occupation(spectrum.energies, level)
         return float(np.sum(filling * self.weights[None, :, None]))
 
@@ -188,14 +183,7 @@ class BroadenedBins:
 def require_grid(
     step: float, window: tuple[float, float] | None, method: Method, *, average: bool
 ) -> None:
-    """Refuse a step, a window or a kind of value without meaning, before an hour is spent.
-
-    Raises
-    ------
-    UsageError
-        For a step that is not positive, a window without width, or values at the centres of the
-        bins by tetrahedra.
-    """
+    """Raise `UsageError` for a grid that has no meaning, before an hour is spent."""
     if not 0 < step < np.inf:
         raise UsageError(f"the energy step must be a positive number of eV, found {step}.")
     if window is not None and not window[0] < window[1]:
@@ -207,5 +195,5 @@ def require_grid(
 def make_bins(spectrum: Spectrum, grid: Grid, method: Method, *, average: bool) -> Bins:
     """Return the rule of a method; see `dock.post.density_of_states.dos`."""
     if isinstance(method, Smearing):
-        return BroadenedBins(spectrum.mesh.weights, grid, method, average)
-    return TetrahedronBins(Tetrahedra.of(spectrum.mesh, spectrum.structure), grid)
+        return _BroadenedBins(grid, spectrum.mesh.weights, method, average)
+    return _TetrahedronBins(grid, Tetrahedra.of(spectrum.mesh, spectrum.structure))

@@ -29,10 +29,8 @@ class FatBands(Result):
 
     Attributes
     ----------
-    bands
-        The bands.
-    names
-        The groups.
+    bands, names
+        The states and the groups.
     weights : (n_spin, n_k, n_bands, n_names)
         Shares; NaN where a k-point has no such band. Over groups of all orbitals they sum to 1.
     """
@@ -95,30 +93,23 @@ def project_bands(
     jobs: int | None = None,
     progress: Report = None,
 ) -> FatBands:
-    """Project the states of a band structure on groups of orbitals.
+    """Project the states of a calculation's band structure on groups of orbitals.
+
+    States that are degenerate at a k-point share their projections in an arbitrary way; only the
+    sum over them has a meaning.
 
     Parameters
     ----------
-    calc
-        The calculation that the bands belong to.
-    bands
-        Its band structure; only the bands in it are projected.
     by, scheme
         See `dock.post.projections.OrbitalProjector`; or any other projector.
     s_threshold
-        The same as for the bands.
-    jobs, progress
-        As in `dock.post.band_structure.bands`.
+        The same as for the bands; it, `jobs` and `progress` as in
+        `dock.post.band_structure.bands`.
 
     Raises
     ------
     UsageError
         For unknown fields or schemes.
-
-    Notes
-    -----
-    States that are degenerate at a k-point share their projections in an arbitrary way; only the
-    sum over them has a meaning.
 
     Examples
     --------
@@ -130,9 +121,8 @@ def project_bands(
     (('s', 'p'), True)
     """
     projector: Any = by if hasattr(by, "weights") else OrbitalProjector(calc, by, scheme)
-    n_bands = bands.energies.shape[2]
     weights = np.full((*bands.energies.shape, len(projector.names)), np.nan)
-    numbers = (bands.n_below, bands.n_below + n_bands)
+    numbers = (bands.n_below, bands.n_below + bands.energies.shape[2])
     want = Want(vectors=True, bands=numbers, s_threshold=s_threshold)
     points = bands.path.kpoints_frac
     for at in states(Problem.of(calc), points, want, jobs=jobs, progress=progress):

@@ -104,15 +104,10 @@ class FermiResult(Result, Filling):
         return [path, path.with_name(beside)]
 
     def save(self, path: str | Path | None = None, *, overwrite: bool = False) -> list[Path]:
-        """Write ``fermi_energy.json`` (or another name) and the eigenvalues; return both.
+        """Write a JSON file and the eigenvalues; return both; see `files` and `Result.save`.
 
         The JSON file has the facts, and the level as ``fermi_energy_eV`` too, DeepH's name for
         it. An HDF5 file that holds these very eigenvalues already is left as it is.
-
-        Raises
-        ------
-        OutputError
-            When a file exists or cannot be written; none is written then.
         """
         path, cache = self.files(self.FILE if path is None else path)
         require_absent([path], overwrite=overwrite)
@@ -151,8 +146,6 @@ def fermi_level(
 
     Parameters
     ----------
-    calc
-        A calculation with Hamiltonian and overlap.
     mesh
         A `KMesh`, three numbers of points (Γ-centred), or None for points 0.2/Å apart.
     electrons
@@ -161,17 +154,11 @@ def fermi_level(
         A `Smearing`, or ``"tetrahedra"``. Default: Fermi–Dirac at 300 K.
     s_threshold
         Leave out combinations of orbitals with an overlap eigenvalue below this.
-    jobs
-        Threads.
-    progress
-        Told of each finished eigenproblem.
+    jobs, progress
+        Threads; told of each finished eigenproblem.
     cache
         An ``eigval.h5``, or several; the eigenvalues of the first that carries the fingerprint of
         this H, S, mesh and threshold are used, the others are passed over.
-
-    Returns
-    -------
-    FermiResult
 
     Raises
     ------
@@ -190,14 +177,13 @@ def fermi_level(
     ('insulator', 8.0)
     """
     electrons_of(calc, electrons, 2.0 * calc.basis.n_orbitals)  # before an hour is spent
-    points = mesh if isinstance(mesh, KMesh) else make_mesh(calc, mesh)
+    points = make_mesh(calc, mesh)
     spectrum = None
     if cache is not None:
         spectrum = load_spectrum(calc, points, cache, s_threshold=s_threshold)
     if spectrum is None:
-        spectrum = compute_spectrum(
-            calc, points, s_threshold=s_threshold, jobs=jobs, progress=progress
-        )
+        run: dict[str, Any] = {"s_threshold": s_threshold, "jobs": jobs, "progress": progress}
+        spectrum = compute_spectrum(calc, points, **run)
     count = electrons_of(calc, electrons, spectrum.capacity)
     filling = occupy(spectrum, count, Smearing() if smearing is None else smearing)
     return FermiResult(*(getattr(filling, field.name) for field in fields(filling)))

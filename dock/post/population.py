@@ -62,12 +62,12 @@ class Populations(Result):
     scheme: Scheme
     orbitals: NDArray[np.float64]
 
-    @cached_property
+    @property
     def electrons(self) -> NDArray[np.float64]:
         """(n_atoms,) electrons of each atom."""
         return self._of_atoms[:, 0]
 
-    @cached_property
+    @property
     def moments(self) -> NDArray[np.float64]:
         """(n_atoms, 3) spin moment of each atom, μ_B."""
         moments: NDArray[np.float64] = self._of_atoms[:, 1:]
@@ -85,7 +85,7 @@ class Populations(Result):
             for b, row in zip(begins, sums, strict=True)
         ]
 
-    @property
+    @cached_property
     def _of_atoms(self) -> NDArray[np.float64]:
         sums: NDArray[np.float64] = np.add.reduceat(self.orbitals, self.basis.offsets[:-1], axis=0)
         return sums
@@ -108,24 +108,13 @@ class Populations(Result):
 
     def arrays(self) -> dict[str, Any]:
         """Return electrons and moment of each atom and each shell; both are counted from 1."""
-        rows = zip(self.basis.labels, self.electrons, self.moments, strict=True)
+        rows = zip(self.basis.labels, self._of_atoms, strict=True)
         atoms = [
-            {
-                "atom": number,
-                "species": label,
-                "electrons": float(electrons),
-                "moment_muB": moment.tolist(),
-            }
-            for number, (label, electrons, moment) in enumerate(rows, 1)
+            {"atom": number, "species": label, **_sums(values)}
+            for number, (label, values) in enumerate(rows, 1)
         ]
         shells = [
-            {
-                "atom": atom + 1,
-                "shell": shell + 1,
-                "l": l,
-                "electrons": float(values[0]),
-                "moment_muB": values[1:].tolist(),
-            }
+            {"atom": atom + 1, "shell": shell + 1, "l": l, **_sums(values)}
             for atom, shell, l, values in self.shells
         ]
         return {"atoms": atoms, "shells": shells}
@@ -134,7 +123,7 @@ class Populations(Result):
         """Return ``atoms`` and ``orbitals``, (n, 4) each, and the orbitals' quantum numbers."""
         numbers = self.basis.table._asdict().items()
         return {
-            "atoms": np.column_stack([self.electrons, self.moments]),
+            "atoms": self._of_atoms,
             "orbitals": self.orbitals,
             **{f"orbital_{name}": values for name, values in numbers},
         }
@@ -187,6 +176,11 @@ class Populations(Result):
         axes.set_title(f"{self.structure.formula}  {self.scheme}", fontsize="medium")
 
 
+def _sums(values: NDArray[np.float64]) -> dict[str, Any]:
+    """Return electrons and moment (4,) by key."""
+    return {"electrons": float(values[0]), "moment_muB": values[1:].tolist()}
+
+
 def populations(
     calc: Calculation,
     mesh: KMesh | Sequence[int] | None = None,
@@ -206,7 +200,7 @@ def populations(
     ----------
     calc
         A calculation with overlap, and Hamiltonian or density matrix.
-    mesh
+    mesh, electrons, smearing, s_threshold, jobs, progress
         As in `fermi_level`. Löwdin populations use the whole mesh.
     scheme
         ``mulliken``: q = Σ_R Re (ρ(R) ∘ S(R)*). ``lowdin``: the diagonal of S^½ ρ S^½.
@@ -216,8 +210,6 @@ def populations(
     fermi
         Occupations found before; the mesh is then theirs. For Löwdin it must not be reduced by
         a point group.
-    electrons, smearing, s_threshold, jobs, progress
-        As in `fermi_level`.
 
     Raises
     ------
@@ -235,28 +227,18 @@ def populations(
     """
     if scheme not in ("mulliken", "lowdin"):
         raise UsageError(f"a population scheme is 'mulliken' or 'lowdin', found '{scheme}'.")
+    run: dict[str, Any] = {"s_threshold": s_threshold, "jobs": jobs}
+    filling: dict[str, Any] = {"electrons": electrons, "smearing": smearing}
     if scheme == "mulliken":
         if density is None:
-            density = density_matrix(
-                calc,
-                mesh,
-                smearing=smearing,
-                electrons=electrons,
-                fermi=fermi,
-                s_threshold=s_threshold,
-                jobs=jobs,
-                progress=progress,
-            ).density
+            result = density_matrix(calc, mesh, fermi=fermi, progress=progress, **filling, **run)
+            density = result.density
         return mulliken(density, calc.require("overlap", "Populations need it."))
     if density is not None:
         raise UsageError("Löwdin populations are computed from H and S, not from a given ρ(R).")
     if fermi is None:
-        points = mesh
-        if not isinstance(mesh, KMesh):
-            points = make_mesh(calc, mesh, reduction=REDUCTION[scheme])
-        fermi = fermi_level(
-            calc, points, electrons=electrons, smearing=smearing, s_threshold=s_threshold, jobs=jobs
-        )
+        points = make_mesh(calc, mesh, reduction=REDUCTION[scheme])
+        fermi = fermi_level(calc, points, **filling, **run)
     if fermi.spectrum.mesh.n_points != fermi.spectrum.mesh.n_full:
         raise UsageError("Löwdin populations need the whole mesh: use reduction='none'.")
     return _lowdin(calc, fermi, s_threshold, jobs, progress)

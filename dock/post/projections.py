@@ -66,6 +66,7 @@ class OrbitalProjector:
         Fields by which the orbitals are grouped, such as ``"species,l"`` or ``("atom", "shell")``.
         ``shell`` counts the radial functions of one l within an atom (1, 2, …); ``spin`` splits
         spinors into up and down along z (the channels of collinear spin are apart in any case).
+        `names` has the groups in order of first appearance.
     scheme
         ``mulliken`` or ``lowdin``.
 
@@ -90,34 +91,24 @@ class OrbitalProjector:
         by: str | Sequence[str] = "species,l",
         scheme: Scheme = "mulliken",
     ) -> None:
-        fields = parse_fields(by)
+        self.fields = parse_fields(by)
         if scheme not in ("mulliken", "lowdin"):
             raise UsageError(f"projections are 'mulliken' or 'lowdin', found '{scheme}'.")
         overlap = calc.require("overlap", "Projections need it.")
         self.scheme: Scheme = scheme
-        self.fields = fields
         self._builder = KBuilder(overlap)
-        self._spinor = calc.spin is Spin.NONCOLLINEAR
-        by_spin = "spin" in fields and self._spinor
-        labels = _labels(calc.basis, tuple(field for field in fields if field != "spin"))
-        if self._spinor:
-            ends = (" up", " down") if by_spin else ("", "")
+        # Groups that a rotation maps on each other need more k-points than sums over them.
+        turned = _ROTATES & set(self.fields)
+        self.reduction: Reduction = "time-reversal" if turned else "point-group"
+        labels = _labels(calc.basis, self.fields)
+        if calc.spin is Spin.NONCOLLINEAR:
+            ends = ("", "")
+            if "spin" in self.fields:
+                ends, self.reduction = (" up", " down"), "none"
             labels = [f"{label}{end}".strip() for end in ends for label in labels]
-        self._names = tuple(dict.fromkeys(labels))
-        number = {name: index for index, name in enumerate(self._names)}
+        number = {name: index for index, name in enumerate(dict.fromkeys(labels))}
+        self.names = tuple(number)
         self._group = np.array([number[label] for label in labels])
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """Names of the groups in order of first appearance."""
-        return self._names
-
-    @property
-    def reduction(self) -> Reduction:
-        """Groups that a rotation maps on each other need more k-points than sums over them."""
-        if "spin" in self.fields and self._spinor:
-            return "none"
-        return "time-reversal" if _ROTATES & set(self.fields) else "point-group"
 
     def weights(
         self,
@@ -127,20 +118,14 @@ class OrbitalProjector:
     ) -> NDArray[np.float64]:
         """Return the share (n_groups, n_states) of each group in each state."""
         S = self._builder.dense(k_frac)
+        spins = vectors.reshape(-1, len(S), vectors.shape[1])
         if self.scheme == "lowdin":
-            S = root_of_overlap(S)
-        n = len(S)
-        parts = [vectors[begin : begin + n] for begin in range(0, len(vectors), n)]
-        shares = []
-        for part in parts:
-            image = S @ part
-            if self.scheme == "lowdin":
-                shares.append(image.real**2 + image.imag**2)
-            else:
-                shares.append((part.conj() * image).real)
-        rows = np.concatenate(shares)
-        grouped = np.zeros((len(self._names), rows.shape[1]))
-        np.add.at(grouped, self._group, rows)
+            image = root_of_overlap(S) @ spins
+            shares = image.real**2 + image.imag**2
+        else:
+            shares = (spins.conj() * (S @ spins)).real
+        grouped = np.zeros((len(self.names), vectors.shape[1]))
+        np.add.at(grouped, self._group, shares.reshape(vectors.shape))
         return grouped
 
 
@@ -174,13 +159,11 @@ def _labels(basis: Basis, fields: tuple[str, ...]) -> list[str]:
             words.append(f"{basis.labels[atom]}{atom + 1}")
         elif "species" in fields:
             words.append(basis.labels[atom])
-        letter = names[int(l)].letter
-        shell = f"{count[orbital]}" if "shell" in fields else ""
-        if "m" in fields:
-            function = names[int(l)].functions[int(l + m)]
-            words.append(f"{shell}{letter}{'' if l == 0 else f'({function})'}")
-        elif "l" in fields or "shell" in fields:
-            words.append(f"{shell}{letter}")
+        if {"l", "m", "shell"} & set(fields):
+            shell = f"{count[orbital]}" if "shell" in fields else ""
+            row = names[int(l)]
+            function = f"({row.functions[int(l + m)]})" if "m" in fields and l > 0 else ""
+            words.append(f"{shell}{row.letter}{function}")
         labels.append(" ".join(words))
     return labels
 

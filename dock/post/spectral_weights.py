@@ -1,6 +1,7 @@
 """Spectral weights: the share of a supercell's state at a wave vector of the primitive cell.
 
-`BySites` and `ByFunctions` move the orbitals in the two ways that `dock.post.unfold` explains.
+`BySites` and `ByFunctions` move the orbitals in the two ways that `dock.post.unfold` explains; both
+are a `Projector`.
 """
 
 from __future__ import annotations
@@ -27,27 +28,23 @@ __all__ = ["ByFunctions", "BySites", "Projector", "moved_overlap", "orbital_mask
 class Projector(Protocol):
     """Gives the share of each orbital in the weights of states."""
 
-    n_rows: int
-
     def shares(
         self, channel: Channel, q: NDArray[np.float64], vectors: NDArray[Any]
     ) -> NDArray[np.float64]:
-        """Return (n_rows, n_states) shares, one row for each orbital of each spin."""
+        """Return (n_rows, n_states) shares, one row for each orbital of each spin of a spinor."""
 
 
 class BySites:
     """Moves orbitals from atom to atom."""
 
     def __init__(self, calc: Calculation, sites: Sites, atoms: NDArray[np.int64] | None) -> None:
-        spinor = calc.spin is Spin.NONCOLLINEAR
-        self._sites, self._copies = sites, 2 if spinor else 1
-        self.n_rows = calc.basis.n_orbitals * self._copies
-        self._kept = orbital_mask(calc, atoms, self._copies)
-        slots, cells = sites.orbitals(calc.basis)
-        width = int(slots.max()) + 1
-        self._slots = np.concatenate([slots + spin * width for spin in range(self._copies)])
-        self._cells = np.tile(cells, (self._copies, 1))
-        self._n_slots = width * self._copies
+        self._sites = sites
+        self._kept = orbital_mask(calc, atoms)
+        slots, self._cells = sites.orbitals(calc.basis)
+        if calc.spin is Spin.NONCOLLINEAR:
+            slots = np.concatenate([slots, slots + slots.max() + 1])
+            self._cells = np.tile(self._cells, (2, 1))
+        self._slots = slots
 
     def shares(
         self, channel: Channel, q: NDArray[np.float64], vectors: NDArray[Any]
@@ -57,9 +54,8 @@ class BySites:
 
         phase = np.exp(2j * np.pi * (self._cells @ q))[:, None]
         own = vectors * self._kept[:, None]
-        ones = np.ones(self.n_rows)
-        where = (self._slots, np.arange(self.n_rows))
-        collect = csr_array((ones, where), shape=(self._n_slots, self.n_rows))
+        n_rows = len(self._slots)
+        collect = csr_array((np.ones(n_rows), (self._slots, np.arange(n_rows))))
         periodic = (collect @ (phase.conj() * own)) / self._sites.n_cells
         projected = phase * periodic[self._slots] * self._kept[:, None]
         S = channel.overlap.dense(self._sites.transform @ q)
@@ -80,9 +76,7 @@ class ByFunctions:
         spinor = calc.spin is Spin.NONCOLLINEAR
         self._builder = KBuilder(moved_overlap(calc.structure, calc.basis, cell), spinor=spinor)
         self._n_cells = n_cells
-        copies = 2 if spinor else 1
-        self.n_rows = calc.basis.n_orbitals * copies
-        self._kept = orbital_mask(calc, atoms, copies)
+        self._kept = orbital_mask(calc, atoms)
 
     def shares(
         self,
@@ -133,11 +127,9 @@ def moved_overlap(structure: Structure, basis: Basis, cell: NDArray[np.float64])
     return Integrals(dense, basis, pairs).matrix("overlap")
 
 
-def orbital_mask(
-    calc: Calculation, atoms: NDArray[np.int64] | None, copies: int
-) -> NDArray[np.float64]:
-    """Return 1 for each orbital that counts, 0 for the others."""
+def orbital_mask(calc: Calculation, atoms: NDArray[np.int64] | None = None) -> NDArray[np.float64]:
+    """Return 1 for each row of the problem whose orbital is one of the atoms', 0 for the others."""
     mask = np.ones(calc.basis.n_orbitals)
     if atoms is not None:
         mask = np.isin(calc.basis.table.atom, atoms).astype(np.float64)
-    return np.tile(mask, copies)
+    return np.tile(mask, 2 if calc.spin is Spin.NONCOLLINEAR else 1)

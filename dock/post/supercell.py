@@ -100,24 +100,11 @@ def find_sites(
 ) -> Sites:
     """Find the site of each atom.
 
-    An atom belongs to the nearest site of its species within the tolerance. Sites are the atoms
+    An atom belongs to the nearest site of its species within the tolerance (Å). Sites are the atoms
     of the primitive structure where one is given; an atom far from all of them becomes a new
-    site. Of two atoms at one site of one cell, the second becomes a site of its own.
-
-    Parameters
-    ----------
-    structure
-        The supercell.
-    cell
-        Primitive lattice vectors as rows, Å.
-    transform
-        The supercell matrix.
-    primitive
-        Atoms of the primitive cell.
-    tolerance
-        Å.
-    atoms
-        Only these atoms need to be repeated; the others are left out of the note.
+    site. Of two atoms at one site of one cell, the second becomes a site of its own. `cell` and
+    `transform` are those of `supercell_of`. Where `atoms` are given, only these need to be
+    repeated; the others are left out of the note.
     """
     places = _Places(cell, transform)
     if primitive is not None:
@@ -143,15 +130,7 @@ def find_sites(
 
 
 class _Places:
-    """The sites so far, and in which primitive cells of the supercell each has its atom.
-
-    Parameters
-    ----------
-    cell
-        Primitive lattice vectors as rows, Å.
-    transform
-        The supercell matrix.
-    """
+    """The sites so far, and in which primitive cells of the supercell each has its atom."""
 
     def __init__(self, cell: NDArray[np.float64], transform: NDArray[np.int64]) -> None:
         self.where: list[NDArray[np.float64]] = []  # fractional, in the primitive cell
@@ -211,14 +190,8 @@ def _note(site: NDArray[np.int64], n_cells: int, n_given: int) -> str:
 def layers_of(structure: Structure, axis: int = 2, gap: float = 1.5) -> dict[str, list[int]]:
     """Return the layers of a slab from bottom to top: atoms between gaps along the normal.
 
-    Parameters
-    ----------
-    structure
-        The slab.
-    axis
-        The lattice vector across the layers.
-    gap
-        Smallest empty distance between two layers, Å.
+    `axis` is the lattice vector across the layers, `gap` the smallest empty distance between two
+    of them, Å.
 
     Examples
     --------
@@ -226,8 +199,7 @@ def layers_of(structure: Structure, axis: int = 2, gap: float = 1.5) -> dict[str
     >>> layers_of(slab)
     {'layer 1': [0, 2], 'layer 2': [1]}
     """
-    others = [number for number in range(3) if number != axis]
-    normal = np.cross(*structure.cell[others])
+    normal = np.cross(*np.delete(structure.cell, axis, axis=0))
     height = structure.positions @ (normal / np.linalg.norm(normal))
     order = np.argsort(height, kind="stable")
     breaks = np.flatnonzero(np.diff(height[order]) > gap) + 1

@@ -71,17 +71,13 @@ class Unfolded(Result):
         eV, absolute, ascending; NaN where a k-point has fewer states.
     weights : (n_spin, n_k, n_states)
         0 to 1 for perfect crystals; NaN with the energies.
-    group_names
-        Names of parts of the structure.
-    group_weights : (n_groups, n_spin, n_k, n_states)
-        Their shares in the weights (Mulliken); together the weights where the groups hold all
-        atoms.
+    group_names, group_weights : (n_groups, n_spin, n_k, n_states)
+        Parts of the structure and their shares in the weights (Mulliken); together the weights
+        where the groups hold all atoms.
     fermi_level
         eV, absolute, or None.
-    method
-        ``sites`` or ``functions``.
-    note
-        What the map of the atoms has to say.
+    method, note
+        ``sites`` or ``functions``, and what the map of the atoms has to say.
     window
         Energies that the map A(k, E) shows, eV relative to the Fermi level; None for those of all
         states, no more than 6 eV away from a Fermi level.
@@ -126,14 +122,8 @@ class Unfolded(Result):
     ) -> NDArray[np.float64]:
         """Return A(k, E) = Σ_n w_n(k) g(E − ε_n) in 1/eV, (n_spin, n_k, n_energies).
 
-        Parameters
-        ----------
-        energies
-            Evenly spaced energies, eV, absolute.
-        sigma
-            Standard deviation of the Gaussian g, eV; default that of the result.
-        group
-            Take a group's share in the weights.
+        The energies are absolute, in eV and evenly spaced; g is a Gaussian of standard deviation
+        `sigma`, by default the result's; w_n is a group's share where one is named.
 
         Raises
         ------
@@ -164,28 +154,22 @@ class Unfolded(Result):
     def energy_grid(self, window: Window = None, sigma: float | None = None) -> NDArray[np.float64]:
         """Return the absolute energies of the map in even steps of at most σ/2, eV.
 
-        Parameters
-        ----------
-        window, sigma
-            As the attributes, which are the defaults.
-
-        Raises
-        ------
-        UsageError
-            For an empty window.
+        Window and width are by default the result's; an empty window raises `UsageError`.
         """
         window = self.window if window is None else window
         sigma = self.sigma if sigma is None else sigma
         zero = self.reference
         if window is None:
-            low, high = float(np.nanmin(self.energies)), float(np.nanmax(self.energies))
-            window = low - zero - 5 * sigma, high - zero + 5 * sigma
+            low = float(np.nanmin(self.energies)) - zero - 5 * sigma
+            high = float(np.nanmax(self.energies)) - zero + 5 * sigma
             if self.fermi_level is not None:
-                window = max(window[0], -_SHOWN), min(window[1], _SHOWN)
-        if not window[0] < window[1]:
-            raise UsageError(f"the energy window {window[0]:g} … {window[1]:g} eV is empty.")
-        steps = max(2, int(np.ceil((window[1] - window[0]) / (sigma / 2))))
-        grid: NDArray[np.float64] = zero + np.linspace(window[0], window[1], steps + 1)
+                low, high = max(low, -_SHOWN), min(high, _SHOWN)
+        else:
+            low, high = window
+        if not low < high:
+            raise UsageError(f"the energy window {low:g} … {high:g} eV is empty.")
+        steps = max(2, int(np.ceil((high - low) / (sigma / 2))))
+        grid: NDArray[np.float64] = zero + np.linspace(low, high, steps + 1)
         return grid
 
     def facts(self) -> dict[str, Any]:
@@ -253,22 +237,10 @@ class Unfolded(Result):
         sigma: float | None = None,
         overwrite: bool = False,
     ) -> list[Path]:
-        """Write an HDF5 file with A(k, E), and a JSON file beside it; see `Result.save`.
-
-        Parameters
-        ----------
-        path
-            The HDF5 file.
-        window, sigma
-            As the attributes, which are the defaults.
-        overwrite
-            Replace existing files.
-        """
-        if window is None and sigma is None:
-            return super().save(path, overwrite=overwrite)
+        """Save as `Result.save`; window and width of A(k, E) are by default the result's."""
         window = self.window if window is None else window
         sigma = self.sigma if sigma is None else sigma
-        return replace(self, window=window, sigma=sigma).save(path, overwrite=overwrite)
+        return Result.save(replace(self, window=window, sigma=sigma), path, overwrite=overwrite)
 
     def rows(self) -> list[tuple[str, str]]:
         """Return supercell, path, states, groups and notes in words."""
@@ -294,22 +266,7 @@ class Unfolded(Result):
         sigma: float | None = None,
         group: str | None = None,
     ) -> None:
-        """Draw A(k, E).
-
-        Parameters
-        ----------
-        axes
-            Matplotlib axes; a list of two for collinear spin.
-        window, sigma
-            As the attributes, which are the defaults.
-        group
-            Take a group's share in the weights.
-
-        Raises
-        ------
-        UsageError
-            For another number of axes, an empty window, or an unknown group.
-        """
+        """Draw A(k, E), on two axes for collinear spin; see `energy_grid` and `spectral`."""
         panels = [axes] if self.n_panels == 1 and not isinstance(axes, Iterable) else list(axes)
         if len(panels) != self.n_panels:
             raise UsageError(f"expected {self.n_panels} axes, one a spin, found {len(panels)}.")
@@ -367,10 +324,8 @@ def unfold(
     primitive
         A structure whose cell the supercell repeats, or the supercell matrix: three integers, or
         (3, 3) integers whose rows give the supercell's vectors in those of the primitive cell.
-    path
-        A `KPath` of the primitive cell, labels, a ``K_PATH`` file, or None for the automatic one.
-    points
-        Samples on the longest segment.
+    path, points, s_threshold, jobs, progress
+        As in `dock.post.band_structure.bands`; the path is one of the primitive cell.
     method
         ``sites`` or ``functions``; see the module.
     atoms
@@ -379,12 +334,8 @@ def unfold(
         Parts of the structure by name, whose shares in the weights are wanted.
     tolerance
         Distance in Å within which an atom belongs to a site (``sites``).
-    window
-        (lowest, highest) energy in eV, relative to the Fermi level.
-    sigma
-        Standard deviation of the Gaussians of A(k, E), eV.
-    s_threshold, jobs, progress
-        As in `dock.post.band_structure.bands`.
+    window, sigma
+        As in `Unfolded`; states outside the window are left out.
 
     Raises
     ------
@@ -451,18 +402,10 @@ def make_primitive_path(
     points: int | None = None,
     reached: ArrayLike | None = None,
 ) -> KPath:
-    """Return a path of the primitive cell.
+    """Return a path of the primitive cell; see `KPath.of`.
 
-    Parameters
-    ----------
-    primitive
-        Its structure.
-    path
-        A file, labels, or None.
-    points
-        Samples on the longest segment.
-    reached
-        (n, 3) lattice vectors that couple: axes along which none reaches are left out.
+    Axes along which none of the lattice vectors `reached` (n, 3), those that couple, reaches are
+    left out.
     """
     axes = None
     if reached is not None:
@@ -489,14 +432,10 @@ def _groups(
     calc: Calculation, groups: Mapping[str, Sequence[int]] | None
 ) -> tuple[tuple[str, ...], NDArray[np.float64]]:
     """Return names and the (n_groups, n_rows) membership of the orbitals."""
-    copies = 2 if calc.spin is Spin.NONCOLLINEAR else 1
-    names = tuple(groups or ())
-    rows = [
-        orbital_mask(calc, atom_list((groups or {})[name], calc.structure.n_atoms), copies)
-        for name in names
-    ]
-    size = calc.basis.n_orbitals * copies
-    return names, np.array(rows).reshape(len(names), size)
+    groups = groups or {}
+    n_atoms = calc.structure.n_atoms
+    rows = [orbital_mask(calc, atom_list(atoms, n_atoms)) for atoms in groups.values()]
+    return tuple(groups), np.array(rows).reshape(len(rows), len(orbital_mask(calc)))
 
 
 def _gather(

@@ -60,10 +60,8 @@ class Coefficients(Result):
         c_j of each state, complex; of spinors all up orbitals first, then all down.
     bands : (n_bands,)
         Number of each band among all, from 0.
-    size
-        The mesh, or None for a list of points.
-    fermi_level
-        eV, absolute, or None.
+    size, fermi_level
+        The mesh, None for a list of points; eV, absolute, or None.
     """
 
     FILE = "wavefunction.h5"
@@ -144,13 +142,7 @@ class Coefficients(Result):
 
     @classmethod
     def files(cls, path: str | Path) -> list[Path]:
-        """Return the file of a path and the JSON file beside it.
-
-        Raises
-        ------
-        UsageError
-            For a kind of file that holds functions on a grid.
-        """
+        """Return the files of a path; raises for a kind that holds functions on a grid."""
         path = Path(path)
         if path.suffix not in {".h5", ".hdf5", ".json"}:
             raise UsageError(
@@ -177,16 +169,12 @@ class GridStates(GridFields):
 
     Attributes
     ----------
-    grid
-        The points.
-    k_frac
-        The k-point of all of them.
+    grid, k_frac
+        The points, and the k-point of all states.
     energies, bands, channels : (n_states,)
         eV, absolute; number of the band, from 0; spin channel (0 unless the spin is collinear).
     values : (n_states, n_spinor, N_1, N_2, N_3)
         ψ, or u where `periodic`, Å^(−3/2); two components for spinors.
-    periodic
-        Whether the values are the periodic part u.
     fermi_level
         eV, absolute, or None.
     collinear
@@ -210,8 +198,8 @@ class GridStates(GridFields):
     def norms(self) -> NDArray[np.float64]:
         """∫|ψ|² over the cell of each state."""
         flat = self.values.reshape(len(self.values), -1)
-        norms: NDArray[np.float64] = np.einsum("ip,ip->i", flat.real, flat.real)
-        norms = norms + np.einsum("ip,ip->i", flat.imag, flat.imag)
+        a, b = flat.real, flat.imag
+        norms: NDArray[np.float64] = np.einsum("ip,ip->i", a, a) + np.einsum("ip,ip->i", b, b)
         return norms * self.grid.volume_element
 
     @property
@@ -303,22 +291,7 @@ class GridStates(GridFields):
         return rows
 
     def draw(self, axes: Any, *, state: int = 0, axis: int = 2) -> None:
-        """Draw |ψ|² of one state summed along a lattice vector.
-
-        Parameters
-        ----------
-        axes
-            Matplotlib axes.
-        state
-            The state's place here.
-        axis
-            The vector, 0, 1 or 2.
-
-        Raises
-        ------
-        UsageError
-            For an axis that there is not.
-        """
+        """Draw |ψ|² of one state (its place here) summed along lattice vector 0, 1 or 2."""
         structure = self.grid.structure
         label = "total, summed (electrons/Å²)"
         draw_sum(axes, structure, self.density(state), axis, label=label)
@@ -345,17 +318,13 @@ def coefficients(
 
     Parameters
     ----------
-    calc
-        A calculation with Hamiltonian and overlap.
     kpoints
         A mesh, of which all points are computed, or (n_k, 3) fractional coordinates.
     bands
         Numbers of the wanted bands, from 0, of every spin channel; or a text with numbers from 1
         and ``vbm``, ``cbm``, such as ``"vbm,cbm"`` (see Notes); default all.
-    electrons
-        Valence electrons per cell, for ``vbm`` and ``cbm``; default those of the calculation.
-    s_threshold, jobs, progress
-        As in `dock.post.fermi.fermi_level`.
+    electrons, s_threshold, jobs, progress
+        As in `dock.post.fermi.fermi_level`; electrons are for ``vbm`` and ``cbm``.
 
     Raises
     ------
@@ -419,20 +388,9 @@ def states_on_grid(
     jobs: int | None = None,
     progress: Report = None,
 ) -> GridStates:
-    """Put the states of one k-point on a grid.
+    """Put the states of one k-point (its number, from 0) on a grid; u in place of ψ if `periodic`.
 
-    Parameters
-    ----------
-    expansion
-        States, of a basis with radial functions.
-    grid
-        From `dock.grid.grid.make_grid`.
-    kpoint
-        Number of the k-point, from 0.
-    periodic
-        Return u in place of ψ.
-    jobs, progress
-        Threads; called with the blocks of the grid done and their number.
+    `jobs` threads work; `progress` is told of each finished block of the grid.
 
     Raises
     ------
@@ -452,7 +410,6 @@ def states_on_grid(
     _require_room(
         16 * len(flat) * grid.n_points, "Choose fewer states (bands=…), or a wider spacing=X."
     )
-    values = np.zeros((len(flat), *grid.shape), dtype=np.complex128)
     inverse = np.linalg.inv(grid.structure.cell)
 
     def work(block: Block) -> NDArray[np.complex128]:
@@ -466,9 +423,8 @@ def states_on_grid(
             out *= np.exp(-2j * np.pi * (block.points @ inverse @ k))
         return out
 
-    for place, part in GridBlocks.of(grid, basis).map(work, jobs=jobs, progress=progress):
-        shape = tuple(edge.stop - edge.start for edge in place)
-        values[(slice(None), *place)] = part.reshape(len(flat), *shape)
+    values = np.zeros((len(flat), *grid.shape), dtype=np.complex128)
+    GridBlocks.of(grid, basis).fill(values, work, jobs=jobs, progress=progress)
     channels, places = np.nonzero(wanted)
     return GridStates(
         grid,

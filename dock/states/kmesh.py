@@ -150,7 +150,7 @@ class KMesh:
 
 def make_mesh(
     calc: Calculation,
-    size: Sequence[int] | None = None,
+    size: KMesh | Sequence[int] | None = None,
     *,
     spacing: float | None = None,
     centring: Centring | Sequence[float] = "gamma",
@@ -164,7 +164,7 @@ def make_mesh(
     calc
         A calculation with Hamiltonian and overlap.
     size
-        Points along each reciprocal vector; None: from `spacing`.
+        Points along each reciprocal vector; None: from `spacing`. A mesh is returned as it is.
     spacing
         Largest distance of points, 1/Å with 2π; default 0.2. Along lattice vectors without any
         pair that reaches into the next cell there is one point.
@@ -182,6 +182,8 @@ def make_mesh(
     MissingDataError
         When Hamiltonian or overlap is missing.
     """
+    if isinstance(size, KMesh):
+        return size
     hamiltonian = calc.require("hamiltonian", "A k-mesh is reduced by its symmetry.")
     overlap = calc.require("overlap", "Compute it with: dock compute-overlap.")
     if size is not None and spacing is not None:

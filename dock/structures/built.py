@@ -16,11 +16,6 @@ __all__ = ["BuiltStructure"]
 class BuiltStructure(Result):
     """A structure that was made.
 
-    Attributes
-    ----------
-    structure
-        Cell and atoms.
-
     Examples
     --------
     >>> from dock.structures import hexagonal_layer
@@ -48,10 +43,7 @@ class BuiltStructure(Result):
     def save(self, path: str | Path | None = None, *, overwrite: bool = False) -> list[Path]:
         """Write a POSCAR in which each element's atoms stand together; folders are made.
 
-        Raises
-        ------
-        OutputError
-            When the file exists or cannot be written.
+        Raises as `Result.save`.
         """
         from dock.converters.deeph.poscar import format_poscar
         from dock.io.files import prepare_folder, write_text

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from dock.core.arrays import FloatArray
 from dock.core.structure import Structure
 from dock.errors import UsageError
 from dock.structures.built import BuiltStructure
@@ -20,8 +21,6 @@ def perturb(structure: Structure, amplitude: float, *, seed: int, strain: float 
 
     Parameters
     ----------
-    structure
-        What to start from.
     amplitude
         Largest displacement along each axis, Å (uniform between −amplitude and +amplitude).
     seed
@@ -46,13 +45,11 @@ def perturb(structure: Structure, amplitude: float, *, seed: int, strain: float 
     rng = np.random.default_rng(seed)
     shift = rng.uniform(-amplitude, amplitude, structure.positions.shape)
     noise = rng.uniform(-strain, strain, (3, 3))
+    rigid = ~np.array(structure.pbc)
+    noise[rigid, :] = noise[:, rigid] = 0
     deform = np.eye(3) + (noise + noise.T) / 2
-    if not all(structure.pbc):
-        rigid = ~np.array(structure.pbc)
-        deform[rigid, :], deform[:, rigid] = np.eye(3)[rigid, :], np.eye(3)[:, rigid]
-    return replace(
-        structure, cell=structure.cell @ deform, positions=structure.positions @ deform + shift
-    )
+    positions = structure.positions @ deform + shift
+    return replace(structure, cell=structure.cell @ deform, positions=positions)
 
 
 def write_perturbed(
@@ -67,18 +64,8 @@ def write_perturbed(
 ) -> list[Path]:
     """Write perturbed copies as ``000/POSCAR``, ``001/POSCAR``, … into a folder; return the files.
 
-    Parameters
-    ----------
-    structure, amplitude, strain
-        As in `perturb`.
-    folder
-        Is made where it is missing.
-    count
-        Number of copies.
-    seed
-        Of the first copy; each next one has the next seed.
-    overwrite
-        Replace existing files.
+    The folder is made where it is missing. The first copy is `perturb` with the seed, each next one
+    has the next seed.
 
     Raises
     ------
@@ -99,8 +86,7 @@ def find_layers(structure: Structure, gap: float = 2.2) -> NDArray[np.int64]:
     Heights count along the normal of the first two lattice vectors; a periodic structure is cut
     at its largest gap.
     """
-    normal = np.cross(structure.cell[0], structure.cell[1])
-    normal /= np.linalg.norm(normal)
+    normal = _normal(structure)
     period = abs(float(structure.cell[2] @ normal))
     heights = structure.positions @ normal
     if structure.pbc[2]:
@@ -127,15 +113,13 @@ def shift_layers(
 
     Parameters
     ----------
-    structure
-        Layers parallel to the first two lattice vectors.
+    structure, gap
+        Layers parallel to the first two lattice vectors, and the height that parts them, Å.
     shift
         Three numbers: fractions of the first two lattice vectors, and a height in Å along the
         normal.
     layer
         The layer that moves, from 0 at the bottom; −1 is the top one.
-    gap
-        Height difference that separates layers, Å.
 
     Raises
     ------
@@ -153,9 +137,15 @@ def shift_layers(
         raise UsageError(
             f"layer {layer} was asked for, but {count} layer(s) are apart by more than {gap} Å."
         )
-    normal = np.cross(structure.cell[0], structure.cell[1])
-    normal /= np.linalg.norm(normal)
-    move = vector[0] * structure.cell[0] + vector[1] * structure.cell[1] + vector[2] * normal
+    a, b, _ = structure.cell
     positions = np.array(structure.positions)
+    move = vector[0] * a + vector[1] * b + vector[2] * _normal(structure)
     positions[layers == layer % count] += move
     return replace(structure, positions=positions)
+
+
+def _normal(structure: Structure) -> FloatArray:
+    """Return the unit vector along the normal of the first two lattice vectors."""
+    normal: FloatArray = np.cross(structure.cell[0], structure.cell[1])
+    normal /= np.linalg.norm(normal)
+    return normal

@@ -65,19 +65,10 @@ class TwistedBilayer(BuiltStructure):
 
 
 def hexagonal_layer(kind: str, lattice_constant: float | None = None) -> Structure:
-    """Return a monolayer by name: graphene, BN, or a 2H dichalcogenide such as MoS2 or WSe2.
+    """Return a monolayer by name: ``graphene``, ``BN``, or a 2H dichalcogenide such as ``MoS2``.
 
-    Parameters
-    ----------
-    kind
-        ``graphene``, ``BN``, ``MoS2``, ``MoSe2``, ``MoTe2``, ``WS2``, ``WSe2``, ``WTe2``.
-    lattice_constant
-        Å; default the experimental value.
-
-    Returns
-    -------
-    Structure
-        Lattice vectors at 60° in the plane, 20 Å along z.
+    These are of Mo or W with S, Se or Te. The lattice vectors are at 60° in the plane, and 20 Å
+    along z; the lattice constant is in Å, by default the experimental one.
 
     Examples
     --------
@@ -95,12 +86,9 @@ def hexagonal_layer(kind: str, lattice_constant: float | None = None) -> Structu
     cell = np.array([[a, 0, 0], [a / 2, a * np.sqrt(0.75), 0], [0, 0, 20.0]])
     second = (cell[0] + cell[1]) / 3
     up = np.array([0, 0, height])
-    positions = [np.zeros(3), second]
-    if height:
-        positions = [np.zeros(3), second + up, second - up]
-    return Structure(
-        cell, np.array(positions), np.array([atomic_number(name) for name in elements])
-    )
+    others = [second + up, second - up] if height else [second]
+    numbers = np.array([atomic_number(name) for name in elements])
+    return Structure(cell, np.array([np.zeros(3), *others]), numbers)
 
 
 _LAYERS: dict[str, tuple[tuple[str, ...], float, float]] = {
@@ -120,13 +108,8 @@ def commensurate_integers(m: int, n: int | None = None) -> tuple[list[list[int]]
 
     For two equal hexagonal lattices with vectors at 60° the bottom layer's m a₁ + n a₂ and the top
     layer's n a₁ + m a₂ have one length, and the twist is
-    cos θ = (n² + 4nm + m²) / 2(n² + nm + m²).
-
-    Parameters
-    ----------
-    m, n
-        Two different integers ≥ 0; n = m + 1 by default, the family of the magic angle (m = 31
-        or 30: 1.05° and 1.08°).
+    cos θ = (n² + 4nm + m²) / 2(n² + nm + m²). By default n = m + 1, the family of the magic angle
+    (m = 31 or 30: 1.05° and 1.08°).
 
     Examples
     --------
@@ -161,10 +144,9 @@ def twisted_bilayer(
     integers
         For each layer the (2, 2) integer matrix whose rows are the supercell's vectors in its
         lattice; hexagonal lattices given with vectors at 120° are brought to 60° first.
-    distance
-        Height from the highest atom of the bottom to the lowest of the top layer, Å.
-    vacuum
-        Empty height above the bilayer, Å.
+    distance, vacuum
+        Heights from the highest atom of the bottom to the lowest of the top layer, and above the
+        bilayer, Å.
     strain
         The layer that is deformed to fit; ``both`` shares it.
 
