@@ -242,12 +242,15 @@ class Result(ABC):
         Dots per inch of a figure of pixels.
     BRIEF
         Whether its arrays are as short as its facts, so that every JSON has them.
+    CONVENTIONS
+        Units and conventions of its datasets: attributes of its HDF5 file, as (name, text).
     """
 
     FILE: ClassVar[str] = "result.h5"
     FIGURE: ClassVar[tuple[float, float]] = (5.0, 3.6)
     DPI: ClassVar[int] = 200
     BRIEF: ClassVar[bool] = False
+    CONVENTIONS: ClassVar[tuple[tuple[str, str], ...]] = ()
 
     @property
     def n_panels(self) -> int:
@@ -281,7 +284,7 @@ class Result(ABC):
         raise UsageError(f"{type(self).__name__} has no figure.")
 
     def write_hdf5(self, file: Any) -> None:
-        """Write `datasets`, and `facts` as attributes, into an open HDF5 file.
+        """Write `datasets`, and `facts` and `CONVENTIONS` as attributes, into an open HDF5 file.
 
         Facts that are None, empty, or a dataset already (attributes end at 64 kB) are left out.
         """
@@ -302,6 +305,7 @@ class Result(ABC):
             elif value is not None:
                 file.attrs[name] = value
         file.attrs["written_by"] = f"dock {__version__}"
+        file.attrs.update(self.CONVENTIONS)
 
     def json(self, *, arrays: bool = True) -> dict[str, Any]:
         """Return the facts, and the arrays unless told otherwise, as plain data; NaN is None."""
@@ -320,13 +324,7 @@ class Result(ABC):
 
     @classmethod
     def files(cls, path: str | Path) -> list[Path]:
-        """Return the files that `save` writes for a path.
-
-        Raises
-        ------
-        UsageError
-            When `path` ends in ``.json``: that file comes beside.
-        """
+        """Return the files that `save` writes for a path; `UsageError` for one in ``.json``."""
         path = Path(path)
         if path.suffix == ".json":
             raise UsageError(f"{path}: name the HDF5 file; the .json comes beside it.")
@@ -339,8 +337,6 @@ class Result(ABC):
         ------
         OutputError
             When a file exists or cannot be written; none is written then.
-        UsageError
-            As `files`.
         """
         path, beside = self.files(self.FILE if path is None else path)
         require_absent([path, beside], overwrite=overwrite)

@@ -6,23 +6,20 @@ import math
 from typing import Any
 
 import numba
+import numpy as np
 from numpy.typing import NDArray
+
+from dock.grid.grid import OrbitalTables
 
 _compiled = numba.njit(nogil=True, cache=True)
 
 
 @_compiled  # type: ignore[untyped-decorator]
 def _solid_harmonics(
-    lmax: int,
-    x: float,
-    y: float,
-    z: float,
-    up: NDArray[Any],
-    down: NDArray[Any],
-    seed: NDArray[Any],
-    out: NDArray[Any],
+    lmax: int, x: float, y: float, z: float, recurrence: tuple[NDArray[Any], ...], out: NDArray[Any]
 ) -> None:
     """Set r^l Y_lm for l ≤ lmax at out[l² + l + m], in the dock convention."""
+    up, down, seed = recurrence
     r2 = x * x + y * y + z * z
     cosine, sine = 1.0, 0.0
     for m in range(lmax + 1):
@@ -60,21 +57,16 @@ def fill_orbitals(
     centres: NDArray[Any],
     species: NDArray[Any],
     rows: NDArray[Any],
-    first: NDArray[Any],
-    tables: NDArray[Any],
-    steps: NDArray[Any],
-    reach: NDArray[Any],
-    ls: NDArray[Any],
-    up: NDArray[Any],
-    down: NDArray[Any],
-    seed: NDArray[Any],
+    tables: OrbitalTables,
+    recurrence: tuple[NDArray[Any], ...],
     out: NDArray[Any],
 ) -> None:
     """Set out[row, point] to the value of every orbital of every centre at every point.
 
-    `rows` is the first row of each centre; `first` the first shell of each species.
+    `rows` is the first row of each centre.
     """
-    harmonics = seed.repeat(len(seed))
+    first, steps, reach, ls = tables.first, tables.steps, tables.reach, tables.l
+    harmonics = np.empty((ls.max() + 1) ** 2)
     for image in range(len(centres)):
         kind = species[image]
         begin, stop = first[kind], first[kind + 1]
@@ -95,12 +87,12 @@ def fill_orbitals(
                         row += 1
                 continue
             r = math.sqrt(r2)
-            _solid_harmonics(lmax, x, y, z, up, down, seed, harmonics)
+            _solid_harmonics(lmax, x, y, z, recurrence, harmonics)
             for shell in range(begin, stop):
                 l = ls[shell]
                 value = 0.0
                 if r < reach[shell]:
-                    value = _interpolate(tables[shell], r / steps[shell])
+                    value = _interpolate(tables.values[shell], r / steps[shell])
                 for m in range(2 * l + 1):
                     out[row, p] = value * harmonics[l * l + m]
                     row += 1

@@ -190,26 +190,14 @@ class GridBlocks:
         from dock.grid._kernels import fill_orbitals
 
         grid, basis, tables = self.grid, self.basis, self.tables
-        axes = [np.arange(part.start, part.stop) for part in box]
-        index = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)
-        points = index @ grid.steps
+        points = np.moveaxis(np.mgrid[box], 0, -1).reshape(-1, 3) @ grid.steps
         centres = grid.structure.positions[atoms] + lattice @ grid.structure.cell
         counts = basis.counts[atoms]
         rows = np.cumsum(counts) - counts
         values = np.empty((int(counts.sum()), len(points)))
-        fill_orbitals(
-            points,
-            np.ascontiguousarray(centres),
-            basis.species_index[atoms].astype(np.int64),
-            rows,
-            tables.first,
-            tables.values,
-            tables.steps,
-            tables.reach,
-            tables.l,
-            *_recurrence(int(tables.l.max())),
-            values,
-        )
+        species = basis.species_index[atoms].astype(np.int64)
+        recurrence = _recurrence(int(tables.l.max()))
+        fill_orbitals(points, centres, species, rows, tables, recurrence, values)
         return Block(box, points, atoms, lattice, rows, counts, values)
 
 
@@ -225,8 +213,7 @@ def _images(
     for atom, (place, far) in enumerate(zip(fractional, reach, strict=True)):
         low = np.ceil(-place - far / heights).astype(int)
         high = np.floor(1 - place + far / heights).astype(int)
-        axes = [np.arange(a, b + 1) for a, b in zip(low, high, strict=True)]
-        shifts = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)
+        shifts = low + np.moveaxis(np.indices(high - low + 1), 0, -1).reshape(-1, 3)
         atoms.append(np.full(len(shifts), atom, dtype=np.int64))
         lattice.append(shifts)
     return np.concatenate(atoms), np.concatenate(lattice)

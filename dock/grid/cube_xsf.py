@@ -1,4 +1,4 @@
-"""Functions on a grid as Gaussian cube and XCrySDen xsf files."""
+"""The files of other programs that functions on a grid go to: Gaussian cube, XCrySDen xsf."""
 
 from __future__ import annotations
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -105,8 +106,7 @@ def make_grid(
     return Grid(structure, (a, b, c))
 
 
-@dataclass(frozen=True, eq=False)
-class OrbitalTables:
+class OrbitalTables(NamedTuple):
     """Radial functions on even meshes, as the compiled loops take them.
 
     Attributes

@@ -118,12 +118,8 @@ class Aligned(Result):
 def least_squares_shift(calc: Calculation, reference: Calculation | None = None) -> float:
     """Return μ = Σ (H − H_ref) S / Σ S² in eV, with H_ref = 0 without a reference.
 
-    Raises
-    ------
-    MissingDataError
-        When Hamiltonian or overlap is missing.
-    LayoutError
-        When the reference has another spin or basis.
+    Raises `MissingDataError` without Hamiltonian or overlap, `LayoutError` where the reference has
+    another spin or basis.
     """
     hamiltonian, overlap = _matrices(calc)
     other = None
@@ -168,13 +164,7 @@ def plus_atoms(given: Calculation | Aligned, atoms: Blocks) -> Aligned:
 
 
 def undo(aligned: Aligned) -> Aligned:
-    """Take all steps back, the last first.
-
-    Raises
-    ------
-    MissingDataError
-        When there are none.
-    """
+    """Take all steps back, the last first; `MissingDataError` where there are none."""
     calc = aligned.calculation
     if not aligned.steps:
         raise MissingDataError(RECORD, calc.source, "Only a folder written by dock align has it.")
@@ -189,10 +179,7 @@ def undo(aligned: Aligned) -> Aligned:
 def read_aligned(path: str | Path, source: str | None = None) -> Aligned:
     """Read a calculation together with the steps in its ``align.json``, if it has one.
 
-    Raises
-    ------
-    FormatError
-        When that file is damaged.
+    Raises `FormatError` where that file is damaged.
     """
     from dock.converters import read
 
@@ -322,12 +309,10 @@ def _as_json(step: Mapping[str, Any]) -> dict[str, Any]:
     """Return a step as plain data; complex blocks as pairs of real and imaginary part."""
     if "shift_eV" in step:
         return {"shift_eV": float(step["shift_eV"])}
-    atoms = {
-        label: {"real": block.real.tolist(), "imag": block.imag.tolist()}
-        if np.iscomplexobj(block)
-        else {"real": block.tolist()}
-        for label, block in step["atoms"].items()
-    }
+    atoms = {label: {"real": block.real.tolist()} for label, block in step["atoms"].items()}
+    for label, block in step["atoms"].items():
+        if np.iscomplexobj(block):
+            atoms[label]["imag"] = block.imag.tolist()
     return {"atoms": atoms, "sign": int(step["sign"])}
 
 

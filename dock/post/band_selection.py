@@ -38,12 +38,9 @@ class BandSelection:
 
     @classmethod
     def of(cls, bands: Sequence[int] | str | BandSelection | None) -> BandSelection:
-        """Return the selection that numbers from 0, a text (see `parse`) or None (all) stand for.
+        """Return what numbers from 0, a text (see `parse`) or None (all) stand for.
 
-        Raises
-        ------
-        UsageError
-            For anything else.
+        Anything else raises `UsageError`.
         """
         if isinstance(bands, BandSelection):
             return bands
@@ -60,10 +57,7 @@ class BandSelection:
     def parse(cls, text: str) -> BandSelection:
         """Return the selection of a text such as ``4,6-8`` or ``vbm,cbm``, counted from 1.
 
-        Raises
-        ------
-        UsageError
-            For anything else.
+        Anything else raises `UsageError`.
 
         Examples
         --------
@@ -95,26 +89,11 @@ class BandSelection:
         s_threshold: float | None = None,
         jobs: int | None = None,
     ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-        """Return the bands that are wanted at some k-points.
+        """Return the bands (n_bands,), from 0, and in which spin channels (n_spin, n_bands).
 
-        Parameters
-        ----------
-        calc
-            A calculation with Hamiltonian and overlap.
-        kpoints : (n_k, 3)
-            Where the band edges are looked for, fractional.
-        electrons
-            Valence electrons per cell, for the edges. Where given, they decide what is occupied;
-            otherwise the Fermi level of the data comes first, as in a band structure.
-        s_threshold, jobs
-            As in `dock.post.fermi.fermi_level`.
-
-        Returns
-        -------
-        numbers : (n_bands,)
-            From 0.
-        wanted : (n_spin, n_bands)
-            In which spin channels.
+        Band edges are those at the k-points (n_k, 3), fractional. Where `electrons` (valence, per
+        cell) are given, they decide what is occupied; otherwise the Fermi level of the data comes
+        first, as in a band structure. `s_threshold` and `jobs` as in `dock.post.fermi.fermi_level`.
 
         Raises
         ------
@@ -131,7 +110,12 @@ class BandSelection:
             edges = _edges(calc, problem, kpoints, want, electrons=electrons, jobs=jobs)
             places = [edges[name] for name in self.edges]
             numbers = sorted({*numbers, *(band for band, _ in places)})
-        _check(numbers, problem.size)
+        size = problem.size
+        if min(numbers) < 0 or max(numbers) >= size or len(set(numbers)) < len(numbers):
+            raise UsageError(
+                f"bands are different numbers from 1 to {size} (in a list from 0 to {size - 1}), "
+                f"found {[number + 1 for number in numbers]}."
+            )
         wanted = np.ones((problem.n_channels, len(numbers)), dtype=bool)
         if self.edges:
             wanted[:] = np.isin(numbers, self.numbers or ())
@@ -171,10 +155,3 @@ def _edges(
     edges = {"vbm": gap.vbm, "cbm": gap.cbm}
     return {name: (edge.band - 1, edge.spin) for name, edge in edges.items()}
 
-
-def _check(numbers: Sequence[int], size: int) -> None:
-    if min(numbers) < 0 or max(numbers) >= size or len(set(numbers)) < len(numbers):
-        raise UsageError(
-            f"bands are different numbers from 1 to {size} (in a list from 0 to {size - 1}), found "
-            f"{[number + 1 for number in numbers]}."
-        )

@@ -94,10 +94,8 @@ class BandStructure(Result):
         a k-point has fewer states than others.
     n_below
         Number of bands below the first one here (0 unless a part was chosen).
-    fermi_level
-        eV, absolute, as given with the data; None when unknown.
-    n_electrons
-        Electrons per cell, or None.
+    fermi_level, n_electrons
+        eV, absolute, as given with the data; electrons per cell; None when unknown.
     smallest_overlap
         Smallest eigenvalue of S(k): at the corners of the path, or at all its points with a
         threshold; NaN where S is too large for that.
@@ -147,12 +145,8 @@ class BandStructure(Result):
     def difference(self, other: BandStructure) -> tuple[float, float]:
         """Return the largest and the mean |Δ| in eV of bands with the same numbers.
 
-        Both are measured from their own reference (`reference`).
-
-        Raises
-        ------
-        UsageError
-            When k-points or spin channels differ.
+        Both are measured from their own `reference`. Raises `UsageError` where k-points or spin
+        channels differ, or no band has a number in both.
         """
         if (
             self.energies.shape[:2] != other.energies.shape[:2]

@@ -155,10 +155,7 @@ class CohpFromLevel(BondProjector):
 def parse_bond(text: str) -> Bond:
     """Read ``1-2`` (atoms counted from 1, all images) or ``1-2@0,0,1`` (one lattice vector).
 
-    Raises
-    ------
-    UsageError
-        For anything else.
+    Anything else raises `UsageError`.
 
     Examples
     --------

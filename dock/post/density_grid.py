@@ -77,6 +77,7 @@ class GridDensity(GridFields):
     """
 
     FILE = FILES["charge density"]
+    CONVENTIONS = (("unit", _UNIT),)
 
     grid: Grid
     spin: Spin
@@ -91,13 +92,7 @@ class GridDensity(GridFields):
         return _PARTS[self.spin]
 
     def part(self, name: str) -> NDArray[np.float64]:
-        """Return one part, (N_1, N_2, N_3).
-
-        Raises
-        ------
-        UsageError
-            Listing the parts that there are.
-        """
+        """Return one part, (N_1, N_2, N_3); `UsageError` lists the parts that there are."""
         if name not in self.names:
             raise UsageError(f"the density has no part '{name}'. It has: {', '.join(self.names)}.")
         values: NDArray[np.float64] = self.values[self.names.index(name)]
@@ -172,9 +167,8 @@ class GridDensity(GridFields):
         return content
 
     def write_hdf5(self, file: Any) -> None:
-        """Write the datasets, and their unit as readers of the unified folder look for it."""
+        """Write the datasets, and the parts as readers of the unified folder look for them."""
         super().write_hdf5(file)
-        file.attrs["unit"] = _UNIT
         if "magnetization" in file:
             file["magnetization"].attrs["parts"] = ",".join(self.names[1:])
 
@@ -221,10 +215,7 @@ class GridDensity(GridFields):
     def to_pymatgen(self) -> Chgcar:
         """Return pymatgen's ``Chgcar``: density times the cell's volume, spin as ``diff``.
 
-        Raises
-        ------
-        DependencyError
-            Without pymatgen.
+        Raises `DependencyError` without pymatgen.
         """
         vasp = require("pymatgen.io.vasp", "pymatgen")
         volume = self.grid.structure.volume
@@ -278,21 +269,19 @@ def charge_density(
         raise UsageError(f"a density is made of a density matrix, not of the {density.quantity}.")
     require_radials(density.basis)
     parts, blocks = _real_parts(density), GridBlocks.of(grid, density.basis)
-    shifts = list(product(range(oversample), repeat=3))
-
+    first, *others = np.array(list(product(range(oversample), repeat=3))) / oversample
     steps = Progress.of(progress)
-    steps.start(len(shifts) * blocks.n_blocks)
+    steps.start(oversample**3 * blocks.n_blocks)
 
-    def sampled(number: int) -> NDArray[np.float64]:
-        offset = np.array(shifts[number]) / oversample
+    def sampled(offset: NDArray[np.float64]) -> NDArray[np.float64]:
         moved = replace(blocks, grid=_moved(grid, offset))
         return _nearest(_sampled(density, parts, moved, jobs, steps.part()), offset)
 
-    values = sampled(0)
-    for number in range(1, len(shifts)):
-        values += sampled(number)
+    values = sampled(first)
+    for offset in others:
+        values += sampled(offset)
     if oversample > 1:
-        values /= len(shifts)
+        values /= oversample**3
     expected = float("nan") if overlap is None else density.dot(overlap)
     moments = _to_moments(density.spin, values)
     return GridDensity(grid, density.spin, moments, expected, kind, oversample)
@@ -302,10 +291,8 @@ def _moved(grid: Grid, offset: NDArray[np.float64]) -> Grid:
     """Return the grid whose points lie `offset` steps further: the atoms move the other way."""
     if not offset.any():
         return grid
-    structure = grid.structure
-    return replace(
-        grid, structure=replace(structure, positions=structure.positions - offset @ grid.steps)
-    )
+    positions = grid.structure.positions - offset @ grid.steps
+    return replace(grid, structure=replace(grid.structure, positions=positions))
 
 
 def _nearest(values: NDArray[np.float64], offset: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -351,10 +338,9 @@ def _real_parts(density: AOMatrix) -> list[NDArray[np.float64]]:
 
     The imaginary part of uu and dd is antisymmetric and adds nothing.
     """
-    entries = density.entries
-    if density.spin is not Spin.NONCOLLINEAR:
-        return [np.ascontiguousarray(row.real, dtype=np.float64) for row in entries]
-    rows = [entries[0].real, entries[3].real, entries[1].real, entries[1].imag]
+    rows = [row.real for row in density.entries]
+    if density.spin is Spin.NONCOLLINEAR:
+        rows = [rows[0], rows[3], rows[1], density.entries[1].imag]
     return [np.ascontiguousarray(row, dtype=np.float64) for row in rows]
 
 

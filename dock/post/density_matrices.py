@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import product
 from pathlib import Path
 from typing import Any, Literal
 
@@ -52,14 +53,10 @@ class DensityMatrix(Result):
         summed for ``Spin.NONE``.
     energy_density
         The same with f ε in place of f, eV; None unless asked for.
-    fermi_level
-        eV, absolute.
-    mesh
-        The k-points.
-    method
-        ``eigen`` or ``poles``.
-    settings
-        What the method did, for the record.
+    fermi_level, mesh
+        eV, absolute; the k-points.
+    method, settings
+        ``eigen`` or ``poles``, and what it did, for the record.
     """
 
     FILE = "density_matrix.h5"
@@ -286,16 +283,13 @@ class Accumulator:
         """
         from dock.post._density_kernels import add_complex, add_real
 
+        add = add_complex if self.spin is Spin.NONCOLLINEAR else add_real
         lattice = self.pairs.lattice_vectors
         phases = np.exp(-2j * np.pi * (lattice @ k_frac))[self.pairs.lattice_index]
-        entries = self.entries[quantity]
-        if self.spin is not Spin.NONCOLLINEAR:
-            add_real(dense, phases, *self._blocks, entries[channel])
-            return
         n = self.size
-        for component, (s, t) in enumerate(((0, 0), (0, 1), (1, 0), (1, 1))):
+        for s, t in product(range(len(dense) // n), repeat=2):  # the spins of a spinor, else one
             block = dense[s * n : (s + 1) * n, t * n : (t + 1) * n]
-            add_complex(block, phases, *self._blocks, entries[component])
+            add(block, phases, *self._blocks, self.entries[quantity][channel + 2 * s + t])
 
     def matrices(self, mesh: KMesh) -> list[AOMatrix]:
         """Return the sums as matrices, symmetrised over the operations that reduced the mesh."""

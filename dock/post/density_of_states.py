@@ -91,13 +91,7 @@ class DensityOfStates(Result):
         return float(self.total.sum() * self.step)
 
     def projection(self, name: str) -> NDArray[np.float64]:
-        """Return one projection, (n_spin, n).
-
-        Raises
-        ------
-        UsageError
-            Listing the names that exist.
-        """
+        """Return one projection, (n_spin, n); `UsageError` lists the names that exist."""
         if name not in self.names:
             raise UsageError(f"no projection '{name}'. There are: {', '.join(self.names)}.")
         density: NDArray[np.float64] = self.projected[:, self.names.index(name)]
@@ -201,13 +195,7 @@ class DensityOfStates(Result):
             axes.legend(fontsize="small", framealpha=0.9)
 
     def to_pymatgen(self) -> Dos:
-        """Return pymatgen's ``Dos`` with absolute energies.
-
-        Raises
-        ------
-        DependencyError
-            Without pymatgen.
-        """
+        """Return pymatgen's ``Dos`` with absolute energies; `DependencyError` without pymatgen."""
         module = require("pymatgen.electronic_structure.dos", "pymatgen")
         core = require("pymatgen.electronic_structure.core", "pymatgen")
         spins = (core.Spin.up, core.Spin.down)

@@ -50,10 +50,7 @@ class Grid:
     ) -> Grid:
         """Return the grid of a window about the Fermi level, or of all states.
 
-        Raises
-        ------
-        UsageError
-            For too many bins.
+        Raises `UsageError` for too many bins.
         """
         if window is None:
             reach = method.reach if isinstance(method, Smearing) else 0.0

@@ -55,6 +55,7 @@ class Populations(Result):
 
     FILE = "populations.h5"
     BRIEF = True
+    CONVENTIONS = (("columns", "electrons, m_x, m_y, m_z (Bohr magnetons)"),)
 
     structure: Structure
     basis: Basis
@@ -127,11 +128,6 @@ class Populations(Result):
             "orbitals": self.orbitals,
             **{f"orbital_{name}": values for name, values in numbers},
         }
-
-    def write_hdf5(self, file: Any) -> None:
-        """Write the datasets, and what their columns are."""
-        super().write_hdf5(file)
-        file.attrs["columns"] = "electrons, m_x, m_y, m_z (Bohr magnetons)"
 
     def rows(self) -> list[tuple[str, str]]:
         """Return the scheme, and electrons and moment of the cell and of each atom in words."""

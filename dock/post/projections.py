@@ -130,13 +130,7 @@ class OrbitalProjector:
 
 
 def parse_fields(by: str | Sequence[str]) -> tuple[str, ...]:
-    """Return the fields of a projection in the order of `FIELDS`.
-
-    Raises
-    ------
-    UsageError
-        Listing the fields that exist.
-    """
+    """Return the fields of a projection in the order of `FIELDS`; `UsageError` lists these."""
     given = [part.strip() for part in by.split(",")] if isinstance(by, str) else list(by)
     unknown = [part for part in given if part not in FIELDS]
     if unknown or not given:

@@ -16,7 +16,6 @@ from dock.core.basis import Basis
 from dock.core.calculation import Calculation
 from dock.core.kspace import KBuilder
 from dock.core.matrix import AOMatrix
-from dock.core.pairs import Pairs
 from dock.core.spin import Spin
 from dock.core.structure import Structure
 from dock.post.supercell import Sites
@@ -101,30 +100,12 @@ def moved_overlap(structure: Structure, basis: Basis, cell: NDArray[np.float64])
     MissingDataError
         When the basis has no radial functions.
     """
-    import vesin
-
     from dock.overlap.assemble import Integrals
-    from dock.overlap.neighbours import orbital_cutoffs
+    from dock.overlap.neighbours import mixed_pairs, orbital_cutoffs
 
     dense = replace(structure, cell=cell)
     radii = orbital_cutoffs(basis)
-    reach = np.array([radii[label] for label in structure.labels])
-    search = vesin.NeighborList(cutoff=2 * float(reach.max()), full_list=True, n_threads=1)
-    i, j, R, distance = search.compute(
-        np.array(dense.positions),
-        np.array(dense.cell),
-        periodic=np.array(dense.pbc),
-        quantities="ijSd",
-    )
-    near = distance < reach[i] + reach[j]
-    own = np.arange(structure.n_atoms)
-    pairs = Pairs(
-        np.concatenate([np.zeros((len(own), 3)), R[near]]),
-        np.concatenate([own, i[near]]),
-        np.concatenate([own, j[near]]),
-        structure.n_atoms,
-    )
-    return Integrals(dense, basis, pairs).matrix("overlap")
+    return Integrals(dense, basis, mixed_pairs(dense, radii, radii)).matrix("overlap")
 
 
 def orbital_mask(calc: Calculation, atoms: NDArray[np.int64] | None = None) -> NDArray[np.float64]:

@@ -26,10 +26,8 @@ class Sites:
         The primitive cell with one atom for each site.
     transform : (3, 3) int
         The supercell's vectors in those of the primitive cell.
-    site : (n_atoms,) int
-        Site of each atom.
-    cell : (n_atoms, 3) int
-        Primitive lattice vector of each atom.
+    site, cell : (n_atoms,) and (n_atoms, 3) int
+        Site and primitive lattice vector of each atom.
     note
         Atoms that are not repeated, in words.
     """
@@ -60,10 +58,7 @@ def supercell_of(
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """Return the supercell matrix, and the primitive cell that fits the supercell exactly (Å).
 
-    Raises
-    ------
-    UsageError
-        When the supercell does not repeat the primitive cell.
+    Raises `UsageError` where the supercell does not repeat the primitive cell.
     """
     if isinstance(primitive, Structure):
         ratio = structure.cell @ np.linalg.inv(primitive.cell)

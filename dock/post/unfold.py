@@ -123,12 +123,8 @@ class Unfolded(Result):
         """Return A(k, E) = Σ_n w_n(k) g(E − ε_n) in 1/eV, (n_spin, n_k, n_energies).
 
         The energies are absolute, in eV and evenly spaced; g is a Gaussian of standard deviation
-        `sigma`, by default the result's; w_n is a group's share where one is named.
-
-        Raises
-        ------
-        UsageError
-            For a width that is not positive, energies that are not even, or an unknown group.
+        `sigma`, by default the result's; w_n is a group's share where one is named. Raises
+        `UsageError` for a width, energies or a group without meaning.
         """
         sigma = self.sigma if sigma is None else sigma
         grid = np.asarray(energies, dtype=np.float64)

@@ -65,6 +65,10 @@ class Coefficients(Result):
     """
 
     FILE = "wavefunction.h5"
+    CONVENTIONS = (
+        ("unit", "el, efermi: eV, absolute"),
+        ("phase", "psi = sum_R exp(+2 pi i k.R) sum_j c_j phi_j(r - tau_j - R)"),
+    )
 
     structure: Structure
     basis: Basis
@@ -134,12 +138,6 @@ class Coefficients(Result):
             "spin_channel": channels,
         }
 
-    def write_hdf5(self, file: Any) -> None:
-        """Write the datasets, and what unit and phase they have."""
-        super().write_hdf5(file)
-        file.attrs["unit"] = "el, efermi: eV, absolute"
-        file.attrs["phase"] = "psi = sum_R exp(+2 pi i k.R) sum_j c_j phi_j(r - tau_j - R)"
-
     @classmethod
     def files(cls, path: str | Path) -> list[Path]:
         """Return the files of a path; raises for a kind that holds functions on a grid."""
@@ -183,6 +181,7 @@ class GridStates(GridFields):
 
     FILE = "wavefunction.h5"
     BRIEF = True
+    CONVENTIONS = (("unit", "angstrom^(-3/2)"),)
 
     grid: Grid
     k_frac: NDArray[np.float64]
@@ -242,11 +241,6 @@ class GridStates(GridFields):
             "k_frac": self.k_frac,
             "values": self.values,
         }
-
-    def write_hdf5(self, file: Any) -> None:
-        """Write the datasets, and the unit of the values."""
-        super().write_hdf5(file)
-        file.attrs["unit"] = "angstrom^(-3/2)"
 
     def fields(self) -> Iterator[tuple[str, NDArray[np.float64]]]:
         """Yield the real functions that show the states.
