@@ -114,10 +114,8 @@ def _write_rows(file: IO[str], values: NDArray[np.float64], number: str) -> None
 def read_cube(path: str | Path) -> tuple[Structure, NDArray[np.float64]]:
     """Return the structure (Å) and the values (N_1, N_2, N_3), as they stand, of a cube file.
 
-    Raises
-    ------
-    FormatError
-        When the file is cut, has several functions, or its grid does not begin at the origin.
+    Raises `FormatError` where it is cut, has several functions, or its grid does not begin at the
+    origin.
     """
     path = Path(path)
     try:

@@ -90,12 +90,7 @@ def draw_sum(
     """Draw a function summed along lattice vector 0, 1 or 2, in the plane of the other two.
 
     The figure gets a colour bar with the label; colours tell positive from negative values where
-    the function is `signed`.
-
-    Raises
-    ------
-    UsageError
-        For an axis that there is not.
+    the function is `signed`. Another axis raises `UsageError`.
     """
     if axis not in (0, 1, 2):
         raise UsageError(f"the axis is 0, 1 or 2, found {axis}.")

@@ -79,12 +79,8 @@ def make_grid(
 ) -> Grid:
     """Return the grid of a cell with a shape, or with points `spacing` apart (Å; default 0.1).
 
-    The spacing is the largest distance of points along each lattice vector.
-
-    Raises
-    ------
-    UsageError
-        For numbers that are not positive, or both given.
+    The spacing is the largest distance of points along each lattice vector. Raises `UsageError` for
+    numbers that are not positive, or both given.
 
     Examples
     --------
@@ -135,12 +131,7 @@ class OrbitalTables(NamedTuple):
 def orbital_tables(basis: Basis) -> OrbitalTables:
     """Tabulate the radial functions of a basis.
 
-    Raises
-    ------
-    MissingDataError
-        When a shell has none.
-    UsageError
-        For l beyond 6.
+    Raises `MissingDataError` where a shell has none, `UsageError` for l beyond 6.
     """
     from dock.overlap.radial import interpolate, radial_of, support
 

@@ -154,4 +154,3 @@ def _edges(
         )
     edges = {"vbm": gap.vbm, "cbm": gap.cbm}
     return {name: (edge.band - 1, edge.spin) for name, edge in edges.items()}
-

@@ -409,7 +409,7 @@ def window_density_matrix(
     """Return the density matrix of all states in an energy window, filled or not.
 
     On a grid it is the local density of states of the window; with the overlap it has as many
-    electrons as the states hold.
+    electrons as the states hold. An empty window raises `UsageError`.
 
     Parameters
     ----------
@@ -419,11 +419,6 @@ def window_density_matrix(
         Gives the Fermi level and the mesh; default the level of the calculation.
     mesh, s_threshold, jobs, progress
         As in `dock.post.fermi.fermi_level`.
-
-    Raises
-    ------
-    UsageError
-        For an empty window.
     """
     if not window[0] < window[1]:
         raise UsageError(f"the energy window {window[0]:g} … {window[1]:g} eV is empty.")

@@ -72,9 +72,8 @@ class FatBands(Result):
             for channel, energies in enumerate(bands.energies):
                 x = np.broadcast_to(bands.path.distances[:, None], energies.shape)
                 share = np.clip(np.nan_to_num(self.weights[channel, :, :, number]), 0, None)
-                dots = {"color": colours[number], "lw": 0, "alpha": 0.6}
-                if channel == 0:
-                    dots["label"] = name
+                label = name if channel == 0 else None
+                dots = {"color": colours[number], "lw": 0, "alpha": 0.6, "label": label}
                 y = energies - bands.reference
                 axes.scatter(x.ravel(), y.ravel(), s=14 * share.ravel(), **dots)
         axes.legend(loc="upper right", fontsize="small", framealpha=0.9)
@@ -96,7 +95,7 @@ def project_bands(
     """Project the states of a calculation's band structure on groups of orbitals.
 
     States that are degenerate at a k-point share their projections in an arbitrary way; only the
-    sum over them has a meaning.
+    sum over them has a meaning. Unknown fields or schemes raise `UsageError`.
 
     Parameters
     ----------
@@ -105,11 +104,6 @@ def project_bands(
     s_threshold
         The same as for the bands; it, `jobs` and `progress` as in
         `dock.post.band_structure.bands`.
-
-    Raises
-    ------
-    UsageError
-        For unknown fields or schemes.
 
     Examples
     --------

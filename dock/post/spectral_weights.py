@@ -95,10 +95,7 @@ def moved_overlap(structure: Structure, basis: Basis, cell: NDArray[np.float64])
     It is the overlap matrix of a structure that has the atoms of the supercell in the primitive
     cell: atoms that are images of each other coincide there, which no real structure may.
 
-    Raises
-    ------
-    MissingDataError
-        When the basis has no radial functions.
+    Raises `UsageError` where the basis has no radial functions.
     """
     from dock.overlap.assemble import Integrals
     from dock.overlap.neighbours import mixed_pairs, orbital_cutoffs

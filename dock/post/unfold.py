@@ -205,9 +205,7 @@ class Unfolded(Result):
         content: dict[str, Any] = {
             "band_data": self.energies - zero,
             "weights": self.weights,
-            "fermi_energy_before_shift_eV": np.float64(
-                np.nan if self.fermi_level is None else self.fermi_level
-            ),
+            "fermi_energy_before_shift_eV": np.nan if self.fermi_level is None else zero,
             "supercell": self.supercell,
             "primitive_cell": self.primitive.cell,
             **self.path.datasets(),
@@ -337,10 +335,9 @@ def unfold(
     ------
     UsageError
         When the supercell does not repeat the primitive cell, for an unknown method, a width that
-        is not positive, or a window without states.
+        is not positive, a window without states, or without radial functions for ``functions``.
     MissingDataError
-        Without Hamiltonian or overlap, without radial functions for ``functions``, or without
-        a Fermi level for a window.
+        Without Hamiltonian or overlap, or without a Fermi level for a window.
 
     Examples
     --------

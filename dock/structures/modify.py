@@ -65,12 +65,7 @@ def write_perturbed(
     """Write perturbed copies as ``000/POSCAR``, ``001/POSCAR``, … into a folder; return the files.
 
     The folder is made where it is missing. The first copy is `perturb` with the seed, each next one
-    has the next seed.
-
-    Raises
-    ------
-    OutputError
-        When a file exists or cannot be written.
+    has the next seed. A file that exists or cannot be written raises `OutputError`.
     """
     width = max(3, len(str(count - 1)))
     files = []
