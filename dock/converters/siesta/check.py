@@ -9,6 +9,7 @@ import numpy as np
 from dock.converters.format import ReadOptions
 from dock.converters.printed_levels import compare_levels
 from dock.converters.siesta.eig import read_eig, read_kp
+from dock.converters.siesta.matrix_file import MatrixFile
 from dock.converters.siesta.reader import read_calculation
 from dock.converters.siesta.run import RunFiles, open_main
 from dock.core.check import Finding
@@ -21,13 +22,7 @@ _SAME_LEVELS = 5e-3  # eV: KP has six digits, and the constants of old files are
 
 
 def check_run(path: Path) -> list[Finding]:
-    """Look at the log, EIG and KP beside a matrix file: SCF convergence, and whether all fit.
-
-    Parameters
-    ----------
-    path
-        The matrix file, or a folder with one.
-    """
+    """Look at the log, EIG and KP beside a matrix file: SCF convergence, and whether all fit."""
     try:
         main = open_main(path)
         run = RunFiles(main.path)
@@ -35,7 +30,7 @@ def check_run(path: Path) -> list[Finding]:
         findings = [_scf(version, failed=failed)]
         eig = run.beside(".EIG")
         if eig is not None:
-            findings += _against_eig(main.path, run, eig)
+            findings += _against_eig(main, run, eig)
     except DockError as error:
         return [Finding("error", "files", str(error))]
     return findings
@@ -50,13 +45,13 @@ def _scf(version: str, *, failed: bool) -> Finding:
     return Finding("ok", "scf", f"the log of SIESTA {version} reports no failure.")
 
 
-def _against_eig(main: Path, run: RunFiles, eig: Path) -> list[Finding]:
-    calc = read_calculation(main, ReadOptions())
+def _against_eig(main: MatrixFile, run: RunFiles, eig: Path) -> list[Finding]:
+    calc = read_calculation(main.path, ReadOptions())
     printed = read_eig(eig)
     findings = []
     if calc.fermi_level is not None and abs(calc.fermi_level - printed.fermi) > _SAME_FERMI:
         text = (
-            f"{eig.name} has the Fermi level {printed.fermi:.6f} eV, {main.name} "
+            f"{eig.name} has the Fermi level {printed.fermi:.6f} eV, {main.path.name} "
             f"{calc.fermi_level:.6f} eV: they are of different runs."
         )
         findings.append(Finding("error", "files", text))
@@ -65,7 +60,7 @@ def _against_eig(main: Path, run: RunFiles, eig: Path) -> list[Finding]:
         return findings
     k = np.zeros((1, 3))
     if kp is not None:
-        bohr = run.constants(open_main(main))[0].bohr_angstrom
+        bohr = run.constants(main)[0].bohr_angstrom
         k = read_kp(kp).fractional(np.asarray(calc.structure.cell, dtype=np.float64) / bohr)
     if len(k) != len(printed.energies):
         text = f"{eig.name} has {len(printed.energies)} k-points, the KP file {len(k)}."

@@ -6,19 +6,16 @@ from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
-from numpy.typing import NDArray
 
 from dock.converters.siesta.matrix_file import (
     MatrixFile,
-    MatrixReader,
     check_counts,
     check_nsc,
     damaged,
     open_matrix_file,
 )
 from dock.converters.siesta.native import NativeCalculation
-from dock.converters.siesta.sparse_rows import write_record, write_rows
-from dock.io.binary import Rows
+from dock.converters.siesta.sparse_rows import write_record
 
 __all__ = ["read_dm", "write_dm", "write_tsde"]
 
@@ -27,8 +24,7 @@ def read_dm(path: Path) -> MatrixFile:
     """Read everything of a DM or TSDE file but its matrices.
 
     A TSDE file goes on after the density matrix: the energy density matrix, the Fermi level. For
-    spin–orbit runs it has 4 of that matrix's 8 components, which are not enough: then it is left
-    out, and ``extra["incomplete_edm"]`` says so.
+    spin–orbit runs it has 4 of that matrix's 8 components, which are not enough: it is left out.
 
     Raises
     ------
@@ -49,9 +45,15 @@ def read_dm(path: Path) -> MatrixFile:
         counts = reader.counts(n_orbitals)
         columns = reader.rows("i4", counts, "the columns")
         density = reader.components("f8", counts, "the density matrix", n_spin)
-        sections: dict[str, tuple[Rows, ...]] = {"density_matrix": density}
+        sections, fermi = {"density_matrix": density}, None
         is_tsde = not reader.at_end
-        fermi = _read_energy_density(reader, counts, n_spin, sections) if is_tsde else None
+        if is_tsde:
+            name = "the energy density matrix"
+            energy = reader.components("f8", counts, name, min(n_spin, 4))
+            fermi = float(reader.numbers("f8", 1, "the Fermi level")[0])
+            reader.finish()
+            if n_spin <= 4:
+                sections["energy_density_matrix"] = energy
     return MatrixFile(
         path=path,
         kind="TSDE" if is_tsde else "DM",
@@ -60,43 +62,23 @@ def read_dm(path: Path) -> MatrixFile:
         counts=counts,
         columns=columns,
         sections=sections,
-        n_images=int(np.prod(nsc)) if nsc is not None else None,
         nsc=nsc,
         fermi_ry=fermi,
-        extra={"incomplete_edm": True} if is_tsde and n_spin > 4 else {},
+        incomplete_edm=is_tsde and n_spin > 4,
     )
-
-
-def _read_energy_density(
-    reader: MatrixReader,
-    counts: NDArray[np.int64],
-    n_spin: int,
-    sections: dict[str, tuple[Rows, ...]],
-) -> float:
-    """Add the second matrix of a TSDE file, where it is whole, and return the Fermi level, Ry."""
-    energy = reader.components("f8", counts, "the energy density matrix", min(n_spin, 4))
-    fermi = float(reader.numbers("f8", 1, "the Fermi level")[0])
-    if n_spin <= 4:
-        sections["energy_density_matrix"] = energy
-    reader.finish()
-    return fermi
 
 
 def write_dm(stream: BinaryIO, native: NativeCalculation) -> None:
     """Write a DM file, from which a run restarts (``DM.UseSaveDM``)."""
-    rows = native.rows
-    sizes = [native.basis.n_orbitals, native.n_spin, *native.nsc]
+    sizes = [native.calc.basis.n_orbitals, native.n_spin, *native.nsc]
     write_record(stream, np.array(sizes, dtype=np.int32))
-    write_record(stream, rows.counts.astype(np.int32))
-    write_rows(stream, rows.counts, rows.columns(), "<i4")
-    for component in native.components("density_matrix"):
-        write_rows(stream, rows.counts, rows.values(component), "<f8")
+    native.rows.write_pattern(stream)
+    native.rows.write_values(stream, native.components("density_matrix"), "<f8")
 
 
 def write_tsde(stream: BinaryIO, native: NativeCalculation) -> None:
     """Write a TSDE file."""
     write_dm(stream, native)
-    for component in native.components("energy_density_matrix"):
-        write_rows(stream, native.rows.counts, native.rows.values(component), "<f8")
+    native.rows.write_values(stream, native.components("energy_density_matrix"), "<f8")
     fermi = (native.calc.fermi_level or 0.0) / native.constants.rydberg_ev
     write_record(stream, np.array([fermi]))

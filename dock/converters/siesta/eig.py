@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,25 +14,18 @@ from dock.io.files import readable
 __all__ = ["Eigenvalues", "KPoints", "read_eig", "read_fermi", "read_kp"]
 
 
-@dataclass(frozen=True, eq=False)
-class Eigenvalues:
-    """The content of an EIG file.
+class Eigenvalues(NamedTuple):
+    """Fermi level and (n_k, n_channels, n_bands) energies, eV (with that SIESTA's constants).
 
-    Attributes
-    ----------
-    fermi
-        Fermi level, eV (with the constants of that SIESTA).
-    energies
-        (n_k, n_channels, n_bands), eV. Non-collinear and spin–orbit runs have one channel of twice
-        as many levels, whatever the header says.
+    Non-collinear and spin–orbit runs have one channel of twice as many levels, whatever the header
+    says.
     """
 
     fermi: float
     energies: NDArray[np.float64]
 
 
-@dataclass(frozen=True, eq=False)
-class KPoints:
+class KPoints(NamedTuple):
     """The content of a KP file: (n_k, 3) Cartesian k in 1/Bohr with 2π, and the weights."""
 
     cartesian: NDArray[np.float64]
@@ -76,7 +69,6 @@ def read_kp(path: Path) -> KPoints:
     """Read a KP file; raises as `read_eig`."""
     values = file_numbers(path)
     if len(values) < 1 or len(values) != 1 + 5 * int(values[0]):
-        expected = "the number of k-points, then five numbers for each"
-        cut(path, expected, f"{len(values)} numbers")
+        cut(path, "the number of k-points, then five numbers for each", f"{len(values)} numbers")
     rows = values[1:].reshape(-1, 5)
     return KPoints(rows[:, 1:4], rows[:, 4])

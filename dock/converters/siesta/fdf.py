@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NoReturn
+from typing import NamedTuple, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,17 +38,8 @@ def _key(name: str) -> str:
     return name.lower().replace("-", "").replace("_", "").replace(".", "")
 
 
-@dataclass(frozen=True, eq=False)
-class FdfAtoms:
-    """The atoms of an input.
-
-    Attributes
-    ----------
-    cell, positions
-        (3, 3) and (n_atoms, 3), Å.
-    species
-        (n_atoms,) species number, from 0.
-    """
+class FdfAtoms(NamedTuple):
+    """The atoms of an input: (3, 3) and (n_atoms, 3), Å, and each one's species, from 0."""
 
     cell: NDArray[np.float64]
     positions: NDArray[np.float64]
@@ -59,14 +50,7 @@ class FdfAtoms:
 class FdfFile:
     """An fdf file with everything that it includes; the first mention of a keyword counts.
 
-    Attributes
-    ----------
-    path
-        The file.
-    values
-        Keyword, normalised, to the rest of its line.
-    blocks
-        Block name, normalised, to its lines.
+    By keyword, as `_key` writes it, `values` has the rest of its line, `blocks` the lines between.
     """
 
     path: Path
@@ -110,9 +94,8 @@ class FdfFile:
         """
         lines = self.block("ChemicalSpeciesLabel")
         if lines is None:
-            raise MissingDataError(
-                "the block ChemicalSpeciesLabel", self.path, "It names the species of the run."
-            )
+            why = "It names the species of the run."
+            raise MissingDataError("the block ChemicalSpeciesLabel", self.path, why)
         species: dict[int, tuple[int, str]] = {}
         for line in lines:
             words = line.split()
@@ -125,12 +108,7 @@ class FdfFile:
         return tuple(species[index] for index in sorted(species))
 
     def atoms(self, constants: Constants) -> FdfAtoms:
-        """Return the structure.
-
-        Parameters
-        ----------
-        constants
-            Those of the SIESTA version, for lengths in Bohr.
+        """Return the structure; the constants are those of the SIESTA version, for Bohr.
 
         Raises
         ------
@@ -139,61 +117,41 @@ class FdfFile:
         FormatError
             When a block is wrong.
         """
-        lines = self.block("AtomicCoordinatesAndAtomicSpecies")
-        if lines is None or self.block("Zmatrix") is not None:
-            raise MissingDataError(
-                "the block AtomicCoordinatesAndAtomicSpecies",
-                self.path,
-                "Keep the run's .XV file beside it; it holds the structure.",
-            )
-        if self.block("SuperCell") is not None:
-            raise FormatError(
-                self.path,
-                "the block SuperCell is not supported",
-                fix="Keep the run's .XV file beside it; it holds the structure.",
-            )
-        cell, constant = self._cell(constants)
-        rows = [line.split()[:4] for line in lines]
-        words = [word for row in rows for word in row]
         name = "AtomicCoordinatesAndAtomicSpecies"
-        table = np.array(self._numbers(words, 4 * len(rows), name)).reshape(-1, 4)
+        lines, fix = self.block(name), "Keep the run's .XV file beside it; it holds the structure."
+        if lines is None or self.block("Zmatrix") is not None:
+            raise MissingDataError(f"the block {name}", self.path, fix)
+        if self.block("SuperCell") is not None:
+            raise FormatError(self.path, "the block SuperCell is not supported", fix=fix)
+        cell, constant = self._cell(constants)
+        words = [word for line in lines for word in line.split()[:4]]
+        table = np.array(self._numbers(words, 4 * len(lines), name)).reshape(-1, 4)
         count = self.number("NumberOfAtoms")
-        if count is not None and count != len(rows):
-            self._fail(name, f"{int(count)} atoms (NumberOfAtoms)", f"{len(rows)} lines")
-        positions = self._positions(table[:, :3], cell, constant, constants)
+        if count is not None and count != len(lines):
+            self._fail(name, f"{int(count)} atoms (NumberOfAtoms)", f"{len(lines)} lines")
+        lengths = {"ang": 1.0, "bohr": constants.bohr_angstrom, "scaled": constant}
+        positions = self._positions(table[:, :3], cell, lengths)
         return FdfAtoms(cell, positions, table[:, 3].astype(np.int64) - 1)
 
     def _positions(
-        self,
-        given: NDArray[np.float64],
-        cell: NDArray[np.float64],
-        constant: float | None,
-        constants: Constants,
+        self, given: NDArray[np.float64], cell: NDArray[np.float64], lengths: Mapping[str, float]
     ) -> NDArray[np.float64]:
+        """Return positions in Å; `lengths` are the units in which they may be given."""
         word = self.text("AtomicCoordinatesFormat", "Bohr").split()[0]
         kind = _FORMATS.get(_key(word))
         if kind is None:
             self._fail("AtomicCoordinatesFormat", "one of SIESTA's formats", word)
-        if kind == "scaled" and constant is None:
-            self._fail("AtomicCoordinatesFormat", "a LatticeConstant that scales them", "none")
         origin = self.block("AtomicCoordinatesOrigin")
         if origin is not None:
-            shift = np.array(self._numbers(origin[0].split(), 3, "AtomicCoordinatesOrigin"))
-            given = given + shift
-        if kind == "fractional":
-            return given @ cell
-        scale = {"ang": 1.0, "bohr": constants.bohr_angstrom}.get(kind, constant or 1.0)
-        return given * scale
+            given = given + self._numbers(origin[0].split(), 3, "AtomicCoordinatesOrigin")
+        return given @ cell if kind == "fractional" else given * lengths[kind]
 
-    def _cell(self, constants: Constants) -> tuple[NDArray[np.float64], float | None]:
-        """Return the lattice vectors in Å and the lattice constant."""
+    def _cell(self, constants: Constants) -> tuple[NDArray[np.float64], float]:
+        """Return the lattice vectors and the lattice constant, Å."""
         words = self.text("LatticeConstant").split()
         if not words:
-            raise MissingDataError(
-                "LatticeConstant",
-                self.path,
-                "SIESTA then makes a cell around the molecule: keep the run's .XV file beside it.",
-            )
+            fix = "SIESTA then makes a cell around the molecule: keep the run's .XV file beside it."
+            raise MissingDataError("LatticeConstant", self.path, fix)
         constant = self._numbers(words[:1], 1, "LatticeConstant")[0]
         constant *= self._length_unit(words[1] if len(words) > 1 else "Bohr", constants)
         vectors, parameters = self.block("LatticeVectors"), self.block("LatticeParameters")
@@ -339,6 +297,7 @@ def format_fdf(native: NativeCalculation) -> str:
     calc, structure = native.calc, native.calc.structure
     spin = {1: "non-polarized", 2: "polarized", 4: "non-collinear", 8: "spin-orbit"}
     kinds = zip(native.numbers, native.species, strict=True)
+    atoms = zip(structure.positions, native.atom_species, strict=True)
     lines = [
         "# Written by dock: structure and spin of the matrices beside it.",
         f"SystemLabel {native.label}",
@@ -353,16 +312,13 @@ def format_fdf(native: NativeCalculation) -> str:
         "%endblock LatticeVectors",
         "AtomicCoordinatesFormat Ang",
         "%block AtomicCoordinatesAndAtomicSpecies",
-        *(
-            f"{_row(position)} {kind}"
-            for position, kind in zip(structure.positions, native.atom_species, strict=True)
-        ),
+        *(f"{_row(position)} {kind}" for position, kind in atoms),
         "%endblock AtomicCoordinatesAndAtomicSpecies",
         f"Spin {spin[native.n_spin]}",
     ]
     if "density_matrix" in (native.options.quantities or ()):
         lines.append("DM.UseSaveDM true")
-    if calc.spin is Spin.NONE and not any(native.nsc[axis] > 1 for axis in range(3)):
+    if calc.spin is Spin.NONE and native.nsc == (1, 1, 1):
         lines.append("# One cell only: SIESTA folds all images into it at the Gamma point.")
     lines.append(f"Dock.Rydberg {native.constants.rydberg_ev!r} eV")
     if calc.fermi_level is not None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,9 +18,7 @@ from dock.io.refusal import Refusal
 __all__ = [
     "LABEL_BYTES",
     "MAX_IMAGES",
-    "MAX_ORBITALS",
     "SIESTA_FILES",
-    "SPIN_COMPONENTS",
     "KGrid",
     "MatrixFile",
     "MatrixReader",
@@ -33,9 +31,9 @@ __all__ = [
 ]
 
 LABEL_BYTES = 20
-MAX_ORBITALS = 10_000_000
 MAX_IMAGES = 1_000_000
-SPIN_COMPONENTS = (1, 2, 4, 8)
+_MAX_ORBITALS = 10_000_000
+_K_GRID = np.dtype([("matrix", "i4", (3, 3)), ("shift", "f8", (3,))])
 SIESTA_FILES = Refusal("SIESTA")
 damaged = SIESTA_FILES.damaged
 
@@ -68,13 +66,15 @@ class SpeciesTable:
 class KGrid(NamedTuple):
     """Monkhorst–Pack grid: (3, 3) integers and three displacements."""
 
-    matrix: tuple[tuple[int, int, int], ...]
-    shift: tuple[float, float, float]
+    matrix: tuple[tuple[int, ...], ...]
+    shift: tuple[float, ...]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class MatrixFile:
     """A file of SIESTA with matrices: everything but the matrices is in memory.
+
+    What a file does not hold is None.
 
     Attributes
     ----------
@@ -91,29 +91,27 @@ class MatrixFile:
     sections
         Quantity to one `Rows` for each spin component; Ry where they are energies.
     n_images
-        Cells of the auxiliary supercell, None where the file does not say it.
-    images
-        int (n_images, 3) lattice vector of each, None where the file does not hold them.
-    nsc
-        Supercell sizes, or None.
+        Cells of the auxiliary supercell, where the file says no more of it (HSX version 0).
+    nsc, images
+        Supercell sizes, and the (n_images, 3) lattice vectors of its cells.
     cell, positions
-        (3, 3) and (n_atoms, 3) in Bohr, or None.
+        (3, 3) and (n_atoms, 3) in Bohr.
     orbital_offsets
-        (n_atoms + 1,) first orbital of each atom, or None.
+        (n_atoms + 1,) first orbital of each atom, where the species do not say it.
     species, atom_species
-        The species and the index of each atom's, or None.
+        The species and the index of each atom's.
     numbers
-        Atomic number of each species, or None.
+        Atomic number of each species.
     fermi_ry, electrons, temperature_ry
         Fermi level (None also where it is not set), electrons, electronic temperature.
     k_grid
-        k-point grid, or None.
+        k-point grid.
     vectors
         Version 0 of HSX: three numbers an entry, from orbital to orbital, Bohr.
     single
         Whether the matrices are in single precision.
-    spin_of
-        Components of a quantity that has fewer than the others.
+    incomplete_edm
+        Whether an energy density matrix was left out that has 4 of its 8 components.
     """
 
     path: Path
@@ -124,8 +122,8 @@ class MatrixFile:
     columns: Rows
     sections: Mapping[str, tuple[Rows, ...]]
     n_images: int | None = None
-    images: NDArray[np.int32] | None = None
     nsc: tuple[int, int, int] | None = None
+    images: NDArray[np.int32] | None = None
     cell: NDArray[np.float64] | None = None
     positions: NDArray[np.float64] | None = None
     orbital_offsets: NDArray[np.int64] | None = None
@@ -138,12 +136,12 @@ class MatrixFile:
     k_grid: KGrid | None = None
     vectors: Rows | None = None
     single: bool = False
-    extra: Mapping[str, object] = field(default_factory=dict)
+    incomplete_edm: bool = False
 
     @property
     def is_folded(self) -> bool:
         """Whether all images were added up into the home cell (a Γ run without supercell)."""
-        return self.n_images == 1
+        return self.n_images == 1 or self.nsc == (1, 1, 1)
 
 
 def canonical_images(nsc: tuple[int, int, int]) -> NDArray[np.int32]:
@@ -166,28 +164,20 @@ def check_nsc(path: Path, values: NDArray[np.int32]) -> tuple[int, int, int]:
     first, second, third = (int(value) for value in values)
     good = all(n > 0 and n % 2 == 1 for n in (first, second, third))
     if not good or first * second * third > MAX_IMAGES:
-        damaged(
-            path,
-            "the auxiliary supercell cannot be right",
-            f"three odd numbers, together at most {MAX_IMAGES} cells",
-            values.tolist(),
-        )
+        expected = f"three odd numbers, together at most {MAX_IMAGES} cells"
+        damaged(path, "the auxiliary supercell cannot be right", expected, values.tolist())
     return first, second, third
 
 
 def check_counts(path: Path, n_orbitals: int, n_spin: int, n_atoms: int | None = None) -> None:
     """Refuse sizes that no run of SIESTA has."""
-    if not 1 <= n_orbitals <= MAX_ORBITALS:
-        damaged(path, "the number of orbitals cannot be right", f"1 to {MAX_ORBITALS}", n_orbitals)
+    if not 1 <= n_orbitals <= _MAX_ORBITALS:
+        damaged(path, "the number of orbitals cannot be right", f"1 to {_MAX_ORBITALS}", n_orbitals)
     if n_atoms is not None and not 1 <= n_atoms <= n_orbitals:
         damaged(path, "the number of atoms cannot be right", f"1 to {n_orbitals}", n_atoms)
-    if n_spin not in SPIN_COMPONENTS:
-        damaged(
-            path,
-            "the number of spin components cannot be right",
-            "1, 2, 4 (non-collinear) or 8 (spin-orbit)",
-            n_spin,
-        )
+    if n_spin not in (1, 2, 4, 8):
+        expected = "1, 2, 4 (non-collinear) or 8 (spin-orbit)"
+        damaged(path, "the number of spin components cannot be right", expected, n_spin)
 
 
 class MatrixReader(RecordReader):
@@ -212,24 +202,20 @@ class MatrixReader(RecordReader):
             for number in range(1, n_components + 1)
         )
 
+    def fields(self, layout: np.dtype[Any], what: str, count: int = 1) -> NDArray[Any]:
+        """Read one record of `count` structures, in native byte order."""
+        data = self.record(what, count * layout.itemsize)
+        stored = layout.newbyteorder("<" if self.order == "<" else ">")
+        return np.frombuffer(data, stored).astype(layout)
+
     def k_grid(self) -> KGrid:
         """Read the run's k-point grid."""
-        data = self.record("the k-point grid", 9 * 4 + 3 * 8)
-        first, second, third = self.split(data[36:], "f8").tolist()
-        rows = self.split(data[:36], "i4").reshape(3, 3).tolist()
-        return KGrid(tuple((a, b, c) for a, b, c in rows), (first, second, third))
+        (grid,) = self.fields(_K_GRID, "the k-point grid")
+        return KGrid(tuple(map(tuple, grid["matrix"].tolist())), tuple(grid["shift"].tolist()))
 
 
 @contextlib.contextmanager
 def open_matrix_file(path: Path) -> Iterator[MatrixReader]:
-    """Open a file of Fortran records at its beginning.
-
-    Raises
-    ------
-    FormatError
-        When its first bytes are no record of either byte order.
-    MissingDataError
-        When it cannot be read.
-    """
+    """Open a file of Fortran records at its beginning; raises as `dock.io.binary.open_records`."""
     with readable(path), path.open("rb") as stream:
         yield MatrixReader(path, stream, refusal=SIESTA_FILES)

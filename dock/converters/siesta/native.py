@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -12,11 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dock.converters.format import WriteOptions
-from dock.converters.origin import in_source_order, number_of
+from dock.converters.origin import number_of
 from dock.converters.siesta.matrix_file import LABEL_BYTES, KGrid, SpeciesTable
 from dock.converters.siesta.sparse_rows import Component, NewRows
 from dock.converters.siesta.spin import terms_of
-from dock.core.basis import SHELL_LETTERS, Basis, shell_numbers
+from dock.core.basis import Basis, shell_numbers
 from dock.core.calculation import Calculation
 from dock.core.elements import SYMBOLS
 from dock.core.pairs import Pairs
@@ -33,28 +33,10 @@ ROOM_TEMPERATURE_RY = 0.0019
 
 @dataclass(frozen=True, eq=False)
 class NativeCalculation:
-    """A calculation in SIESTA's terms.
-
-    Attributes
-    ----------
-    calc
-        Atoms in the order of the SIESTA run, where it came from one.
-    options
-        What to write and how.
-    """
+    """A calculation, its atoms in the order of the SIESTA run that it came from, if any."""
 
     calc: Calculation
     options: WriteOptions
-
-    @classmethod
-    def of(cls, calc: Calculation, options: WriteOptions) -> NativeCalculation:
-        """Undo the grouping by element of a unified folder that was made from a SIESTA run."""
-        return cls(in_source_order(calc, "SIESTA"), options)
-
-    @property
-    def basis(self) -> Basis:
-        """Shells, as in the calculation."""
-        return self.calc.basis
 
     @cached_property
     def own(self) -> Mapping[str, Any]:
@@ -87,10 +69,8 @@ class NativeCalculation:
         """The run's auxiliary supercell where it holds all pairs, or the smallest that does."""
         least = 2 * np.abs(self.pairs.R).max(axis=0, initial=0) + 1
         known = self.own.get("nsc")
-        if isinstance(known, list) and len(known) == 3:
-            sizes = np.array([int(size) for size in known])
-            if np.all(sizes % 2 == 1):
-                least = np.maximum(least, sizes)
+        if isinstance(known, list) and len(known) == 3 and all(size % 2 == 1 for size in known):
+            least = np.maximum(least, known)
         return int(least[0]), int(least[1]), int(least[2])
 
     @cached_property
@@ -112,16 +92,21 @@ class NativeCalculation:
     def rows(self) -> NewRows:
         """The rows of all files."""
         entries = [self.entries(name) for name in self.options.quantities or ()]
-        return NewRows.of(self.basis, self.pairs, self.nsc, entries)
+        return NewRows.of(self.calc.basis, self.pairs, self.nsc, entries)
 
     def entries(self, quantity: str) -> NDArray[Any]:
         """Return a matrix on the common pairs, eV; refuse what SIESTA cannot hold."""
         matrix = self.calc.require(quantity).on_pairs(self.pairs)
         entries = matrix.entries
-        if self.calc.spin is not Spin.NONCOLLINEAR and matrix.is_complex:
-            _require_small(self.calc, quantity, entries.imag, entries, "imaginary parts")
-            return entries.real
-        return entries
+        if self.calc.spin is Spin.NONCOLLINEAR or not matrix.is_complex:
+            return entries
+        largest = float(np.abs(entries.imag).max(initial=0.0))
+        if largest > _rounding(entries):
+            raise LossError(
+                f"{self.calc.source}: the {quantity} has imaginary parts up to {largest:.1e}, for "
+                f"which SIESTA has no place with {self.calc.spin.value} spin."
+            )
+        return entries.real
 
     @cached_property
     def n_spin(self) -> int:
@@ -136,19 +121,9 @@ class NativeCalculation:
         if self.own.get("n_spin") in (4, 8):
             return int(self.own["n_spin"])
         names = [name for name in self.options.quantities or () if name != "overlap"]
-        fits = all(self._fits_four(self.entries(name)) for name in names)
-        return 4 if fits else 8
+        return 4 if all(_fits_four(self.entries(name)) for name in names) else 8
 
-    @staticmethod
-    def _fits_four(entries: NDArray[Any]) -> bool:
-        uu, ud, du, dd = entries
-        limit = _NOISE * max(1.0, float(np.abs(entries).max(initial=0.0)))
-        worst = max(
-            float(np.abs(part).max(initial=0.0)) for part in (uu.imag, dd.imag, ud - du.conj())
-        )
-        return worst <= limit
-
-    def components(self, quantity: str, n_spin: int | None = None) -> list[Component]:
+    def components(self, quantity: str) -> list[Component]:
         """Return the components of a matrix as SIESTA stores them, Ry where they are energies.
 
         Raises
@@ -159,60 +134,52 @@ class NativeCalculation:
         matrix = self.calc.require(quantity)
         entries = self.entries(quantity)
         unit = 1.0 / self.constants.rydberg_ev if matrix.facts.unit == "eV" else 1.0
-        count = (n_spin or self.n_spin) if matrix.facts.has_spin else 1
-        if count == 4 and not self._fits_four(entries):
+        count = self.n_spin if matrix.facts.has_spin else 1
+        if count == 4 and not _fits_four(entries):
             raise LossError(
                 f"{self.calc.source}: the {quantity} has spin-orbit parts, which 4 components "
                 "cannot hold. Leave out settings={'components': '4'}."
             )
-        components = []
-        for terms in terms_of(quantity, count):
-            first = terms[0]
-            values = entries[first.component]
-            values = values.imag if first.part == "imag" else values.real
-            components.append(Component(values, first.sign * unit))
-        return components
+        return [
+            Component(getattr(entries[first.component], first.part), first.sign * unit)
+            for first, *_ in terms_of(quantity, count)
+        ]
 
     @cached_property
     def species(self) -> tuple[SpeciesTable, ...]:
         """The species in the order of the SIESTA run, or of first appearance."""
-        known = self._known_species()
-        names = [*known, *(label for label in self.basis.species if label not in known)]
-        used = [name for name in names if name in known or name in self.basis.species]
-        tables = []
-        for label in used:
-            encoded = label.encode()
-            if len(encoded) > LABEL_BYTES:
+        known, basis = self._known_species(), self.calc.basis
+        labels = list(dict.fromkeys([*known, *basis.species]))
+        for label in labels:
+            if len(label.encode()) > LABEL_BYTES:
                 raise LossError(
                     f"{self.calc.source}: the species label '{label}' is longer than the "
                     f"{LABEL_BYTES} bytes of SIESTA's files."
                 )
-            tables.append(known.get(label) or _table_of(self.basis, label))
-        return tuple(tables)
+        return tuple(known.get(label) or _table_of(basis, label) for label in labels)
 
     def _known_species(self) -> dict[str, SpeciesTable]:
         """Return the species that the reader kept, where they still describe the basis."""
-        known = {}
+        known: dict[str, SpeciesTable] = {}
+        basis = self.calc.basis
         for item in self.own.get("species") or ():
-            shells = tuple((int(n), int(l), int(z), bool(p)) for n, l, z, p in item["shells"])
             label = str(item["label"])
-            if label in self.basis.species and [shell[1] for shell in shells] != list(
-                self.basis.ls(label)
-            ):
+            shells = tuple((int(n), int(l), int(z), bool(p)) for n, l, z, p in item["shells"])
+            ls = tuple(l for _, l, _, _ in shells)
+            if label in basis.species and ls != basis.ls(label):
                 return {}
             known[label] = SpeciesTable(label, item.get("valence"), shells)
-        return known if set(self.basis.species) <= set(known) else {}
+        return known if set(basis.species) <= set(known) else {}
 
     @cached_property
     def numbers(self) -> tuple[int, ...]:
         """Atomic number of each species as SIESTA has it (negative: a ghost)."""
         kept = {str(item["label"]): int(item["number"]) for item in self.own.get("species") or ()}
-        number_of = self.calc.structure.number_of
         numbers = []
         for kind in self.species:
             number = kept.get(kind.label)
             if number is None:
-                number = number_of[kind.label]
+                number = self.calc.structure.number_of[kind.label]
             if number == 0 or abs(number) >= len(SYMBOLS):
                 raise LossError(
                     f"{self.calc.source}: the species '{kind.label}' is no element; SIESTA needs "
@@ -225,7 +192,7 @@ class NativeCalculation:
     def atom_species(self) -> NDArray[np.int32]:
         """(n_atoms,) species of each atom, from 1."""
         place = {kind.label: index for index, kind in enumerate(self.species, 1)}
-        return np.array([place[label] for label in self.basis.labels], dtype=np.int32)
+        return np.array([place[label] for label in self.calc.basis.labels], dtype=np.int32)
 
     @property
     def temperature_ry(self) -> float:
@@ -237,40 +204,32 @@ class NativeCalculation:
         """The run's k-point grid, or the Γ point."""
         rows, shift = self.own.get("k_grid"), self.own.get("k_shift")
         if isinstance(rows, list) and isinstance(shift, list):
-            first, second, third = (float(value) for value in shift)
-            return KGrid(
-                tuple((int(a), int(b), int(c)) for a, b, c in rows), (first, second, third)
-            )
+            return KGrid(tuple(map(tuple, rows)), tuple(shift))
         return KGrid(((1, 0, 0), (0, 1, 0), (0, 0, 1)), (0.0, 0.0, 0.0))
 
 
 def _table_of(basis: Basis, label: str) -> SpeciesTable:
     """Return a species of another code; n and zeta are counted where the labels do not say them."""
     shells = basis.shells[label]
-    named = [_SHELL.fullmatch(shell.label) for shell in shells]
-    if all(match and match[3] == shell.letter for match, shell in zip(named, shells, strict=True)):
-        return SpeciesTable(
-            label, None, tuple(_quantum_numbers(match) for match in named if match is not None)
-        )
-    ls = [shell.l for shell in shells]
+    ls = basis.ls(label)
+    named = [match for shell in shells if (match := _SHELL.fullmatch(shell.label))]
+    if [match[3] for match in named] == [shell.letter for shell in shells]:
+        given = [
+            (int(match[1]), l, int(match[4]), match[2] == "P")
+            for l, match in zip(ls, named, strict=True)
+        ]
+        return SpeciesTable(label, None, tuple(given))
     counted = tuple((l + 1, l, zeta, False) for l, zeta in zip(ls, shell_numbers(ls), strict=True))
     return SpeciesTable(label, None, counted)
 
 
-def _quantum_numbers(match: re.Match[str]) -> tuple[int, int, int, bool]:
-    return int(match[1]), SHELL_LETTERS.index(match[3]), int(match[4]), match[2] == "P"
+def _rounding(entries: NDArray[Any]) -> float:
+    """Return the size below which a part of some entries is rounding."""
+    return _NOISE * max(1.0, float(np.abs(entries).max(initial=0.0)))
 
 
-def _require_small(
-    calc: Calculation,
-    quantity: str,
-    part: NDArray[Any],
-    whole: Sequence[Any] | NDArray[Any],
-    what: str,
-) -> None:
-    largest = float(np.abs(part).max(initial=0.0))
-    if largest > _NOISE * max(1.0, float(np.abs(whole).max(initial=0.0))):
-        raise LossError(
-            f"{calc.source}: the {quantity} has {what} up to {largest:.1e}, for which SIESTA has "
-            f"no place with {calc.spin.value} spin."
-        )
+def _fits_four(entries: NDArray[Any]) -> bool:
+    """Say whether 4 components hold a matrix: uu and dd are real, du is the conjugate of ud."""
+    uu, ud, du, dd = entries
+    limit = _rounding(entries)
+    return all(np.abs(x).max(initial=0.0) <= limit for x in (uu.imag, dd.imag, ud - du.conj()))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -81,7 +80,7 @@ def _read(path: Path, file: h5py.File) -> MatrixFile:
     sparse = file["SPARSE"]
     counts = np.asarray(sparse["n_col"], dtype=np.int64)
     n_orbitals = len(counts)
-    n_spin = int(sparse["H"].shape[0]) if "H" in sparse else _n_spin(sparse)
+    n_spin = next((int(sparse[name].shape[0]) for name in ("H", "DM") if name in sparse), 1)
     last = np.asarray(file["lasto"], dtype=np.int64)
     check_counts(path, n_orbitals, n_spin, len(last))
     nsc = check_nsc(path, np.asarray(file["nsc"], dtype=np.int32))
@@ -95,7 +94,7 @@ def _read(path: Path, file: h5py.File) -> MatrixFile:
     if last[-1] != n_orbitals or np.any(np.diff(offsets) < 1):
         damaged(path, "lasto is wrong", f"increasing, up to {n_orbitals}", last.tolist()[-3:])
     species, numbers, atom_species = _basis(path, file, len(last))
-    sections, incomplete = _sections(path, sparse, n_spin, starts)
+    sections = _sections(path, sparse, n_spin, starts)
     return MatrixFile(
         path=path,
         kind="SIESTA .nc",
@@ -104,7 +103,6 @@ def _read(path: Path, file: h5py.File) -> MatrixFile:
         counts=counts,
         columns=_NcRows(path, "list_col", None, starts),
         sections=sections,
-        n_images=len(images),
         images=images,
         nsc=nsc,
         cell=np.asarray(file["cell"], dtype=np.float64),
@@ -115,12 +113,8 @@ def _read(path: Path, file: h5py.File) -> MatrixFile:
         numbers=numbers,
         fermi_ry=_scalar(file, "Ef"),
         electrons=_scalar(file, "Qtot"),
-        extra={"incomplete_edm": True} if incomplete else {},
+        incomplete_edm="EDM" in sparse and "energy_density_matrix" not in sections,
     )
-
-
-def _n_spin(sparse: h5py.Group) -> int:
-    return int(sparse["DM"].shape[0]) if "DM" in sparse else 1
 
 
 def _scalar(file: h5py.File, name: str) -> float | None:
@@ -129,10 +123,9 @@ def _scalar(file: h5py.File, name: str) -> float | None:
 
 def _sections(
     path: Path, sparse: h5py.Group, n_spin: int, starts: NDArray[np.int64]
-) -> tuple[Mapping[str, tuple[Rows, ...]], bool]:
+) -> dict[str, tuple[Rows, ...]]:
     """Return the matrices that are there; an incomplete spin–orbit EDM is left out."""
     sections: dict[str, tuple[Rows, ...]] = {}
-    incomplete = False
     for quantity, name in _SECTIONS.items():
         if name not in sparse:
             continue
@@ -141,11 +134,9 @@ def _sections(
             damaged(path, f"{name} has the wrong shape", f"(…, {starts[-1]})", shape)
         if name == "S":
             sections[quantity] = (_NcRows(path, name, None, starts),)
-        elif shape[0] != n_spin:
-            incomplete = incomplete or name == "EDM"
-        else:
+        elif shape[0] == n_spin:
             sections[quantity] = tuple(_NcRows(path, name, k, starts) for k in range(n_spin))
-    return sections, incomplete
+    return sections
 
 
 def _basis(
@@ -162,15 +153,13 @@ def _basis(
             (int(n), int(l), int(zeta), bool(polarised))
             for n, l, zeta, polarised in zip(*columns, strict=True)
         )
-        index = int(np.ravel(item.attrs["ID"])[0])
-        number = int(np.ravel(item.attrs["Atomic_number"])[0])
+        index, number = (int(np.ravel(item.attrs[name])[0]) for name in ("ID", "Atomic_number"))
         species[index] = (SpeciesTable(label, None, shells), number)
     atom_species = np.ravel(group["basis"]).astype(np.int64)
-    if sorted(species) != list(range(1, len(species) + 1)) or len(atom_species) != n_atoms:
-        damaged(
-            path, "the group BASIS is incomplete", f"species 1 to {len(species)}", sorted(species)
-        )
+    known, expected = sorted(species), list(range(1, len(species) + 1))
+    if known != expected or len(atom_species) != n_atoms:
+        damaged(path, "the group BASIS is incomplete", f"species 1 to {len(species)}", known)
     if atom_species.min() < 1 or atom_species.max() > len(species):
         damaged(path, "an atom has no species", f"1 to {len(species)}", atom_species.tolist()[:10])
-    ordered = [species[index] for index in sorted(species)]
-    return tuple(table for table, _ in ordered), tuple(z for _, z in ordered), atom_species - 1
+    tables, numbers = zip(*(species[index] for index in known), strict=True)
+    return tables, numbers, atom_species - 1

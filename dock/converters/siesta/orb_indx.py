@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,23 +16,11 @@ from dock.io.files import readable
 __all__ = ["OrbitalIndex", "read_orb_indx"]
 
 
-@dataclass(frozen=True, eq=False)
-class OrbitalIndex:
-    """The orbitals of the cell from an ORB_INDX file.
-
-    Attributes
-    ----------
-    species
-        Shells of each species; their index is the species number on file from 0.
-    atom_species
-        (n_atoms,) species of each atom.
-    n_supercell
-        Orbitals of the auxiliary supercell.
-    """
+class OrbitalIndex(NamedTuple):
+    """Shells of each species, by its number on file from 0, and the species of each atom."""
 
     species: tuple[SpeciesTable, ...]
     atom_species: NDArray[np.int64]
-    n_supercell: int
 
 
 def read_orb_indx(path: Path) -> OrbitalIndex:
@@ -54,10 +42,10 @@ def read_orb_indx(path: Path) -> OrbitalIndex:
         rows = [line.split() for line in islice(stream, n_orbitals)]
     if len(rows) < n_orbitals or len(rows[-1]) < 16:
         cut(path, f"{n_orbitals} orbitals of 16 columns", f"{len(rows)} rows")
-    return _group_orbitals(path, rows, n_supercell)
+    return _group_orbitals(path, rows)
 
 
-def _group_orbitals(path: Path, rows: list[list[bytes]], n_supercell: int) -> OrbitalIndex:
+def _group_orbitals(path: Path, rows: list[list[bytes]]) -> OrbitalIndex:
     bad = next((k for k, row in enumerate(rows) if len(row) != 16), None)
     if bad is not None:
         damaged(path, "a row is wrong", "16 columns", len(rows[bad]), f"orbital {bad + 1}")
@@ -73,28 +61,17 @@ def _group_orbitals(path: Path, rows: list[list[bytes]], n_supercell: int) -> Or
     species: dict[int, SpeciesTable] = {}
     for atom, (begin, end) in enumerate(zip(first, ends, strict=True)):
         kind = int(atom_species[atom])
-        if kind in species:
-            if end - begin != species[kind].n_orbitals:
-                damaged(
-                    path,
-                    "atoms of one species differ",
-                    f"{species[kind].n_orbitals} orbitals",
-                    end - begin,
-                    f"atom {atom + 1}",
-                )
-            continue
-        species[kind] = _one_species(path, rows[begin:end], table[begin:end])
-    if sorted(species) != list(range(len(species))):
-        known = max(species) + 1
-        empty = SpeciesTable("", None, ())
-        return OrbitalIndex(
-            tuple(species.get(kind, empty) for kind in range(known)), atom_species, n_supercell
-        )
-    ordered = tuple(species[kind] for kind in range(len(species)))
-    return OrbitalIndex(ordered, atom_species, n_supercell)
+        if kind not in species:
+            species[kind] = _species(path, rows[begin:end], table[begin:end])
+        elif end - begin != species[kind].n_orbitals:
+            expected, where = f"{species[kind].n_orbitals} orbitals", f"atom {atom + 1}"
+            damaged(path, "atoms of one species differ", expected, end - begin, where)
+    without_atoms = SpeciesTable("", None, ())
+    ordered = tuple(species.get(kind, without_atoms) for kind in range(max(species) + 1))
+    return OrbitalIndex(ordered, atom_species)
 
 
-def _one_species(path: Path, rows: list[list[bytes]], table: NDArray[np.int64]) -> SpeciesTable:
+def _species(path: Path, rows: list[list[bytes]], table: NDArray[np.int64]) -> SpeciesTable:
     label = rows[0][3].decode("utf-8", "replace")
     shells, place = [], 0
     while place < len(rows):

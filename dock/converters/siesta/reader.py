@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dock.converters.format import ReadOptions
 from dock.converters.siesta.dm import read_dm
-from dock.converters.siesta.images import supercell_of
-from dock.converters.siesta.matrix_file import MatrixFile
+from dock.converters.siesta.images import images_of
+from dock.converters.siesta.matrix_file import MatrixFile, canonical_images
 from dock.converters.siesta.run import RunFiles, open_main
 from dock.converters.siesta.sparse_rows import StoredRows
 from dock.converters.siesta.spin import allocate, parts_of, spin_of
@@ -54,13 +54,9 @@ UNVERIFIED = (
 def read_calculation(path: Path, options: ReadOptions) -> Calculation:
     """Read a run of SIESTA; the matrices are read when asked for.
 
-    Parameters
-    ----------
-    path
-        An HSX, TSHS, onlyS, .nc, DM or TSDE file, or a folder with one. The files of the same
-        label beside it give what it lacks.
-    options
-        ``basis``: a folder of ion files; then the shells carry radial functions.
+    The path is an HSX, TSHS, onlyS, .nc, DM or TSDE file, or a folder with one; the files of the
+    same label beside it give what it lacks. With a folder of ion files as ``options.basis`` the
+    shells carry radial functions.
 
     Raises
     ------
@@ -78,7 +74,7 @@ def read_calculation(path: Path, options: ReadOptions) -> Calculation:
         setting.structure,
         setting.basis,
         spin_of(main.n_spin),
-        opened.readers(),
+        {name: partial(opened.read, name) for name in QUANTITIES if name in opened.sources},
         _fermi_level(main, run, constants),
         main.electrons,
         _provenance(opened, run, how),
@@ -133,45 +129,31 @@ class _Run:
         return sources
 
     @cached_property
-    def nsc(self) -> tuple[int, int, int]:
-        return self._supercell[0]
-
-    @cached_property
-    def _supercell(self) -> tuple[tuple[int, int, int], np.ndarray]:
+    def _main_images(self) -> NDArray[np.int32]:
         bohr = self.constants.bohr_angstrom
-        return supercell_of(self.main, self.setting.structure, self.setting.basis, bohr)
+        return images_of(self.main, self.setting.structure, self.setting.basis, bohr)
 
-    def readers(self) -> dict[str, Callable[[], AOMatrix]]:
-        """Return a function for each matrix that the run has."""
-        return {name: partial(self._make, name) for name in QUANTITIES if name in self.sources}
-
-    def _make(self, quantity: str) -> AOMatrix:
-        file = self.sources[quantity]
-        rows = self._rows(file)
-        sections = file.sections[quantity]
+    def read(self, quantity: str) -> AOMatrix:
+        """Return one matrix, in the order, signs and units of `dock`."""
+        file, facts, setting = self.sources[quantity], QUANTITIES[quantity], self.setting
+        rows, sections = self._rows(file), file.sections[quantity]
         result = allocate(len(sections), rows.layout.n_entries)
-        unit = 1.0
-        if QUANTITIES[quantity].unit == "eV":
-            unit = self.constants.rydberg_ev
+        unit = self.constants.rydberg_ev if facts.unit == "eV" else 1.0
         rows.fill(parts_of(quantity, sections, result, unit))
-        spin = spin_of(len(sections)) if QUANTITIES[quantity].has_spin else Spin.NONE
-        setting = self.setting
+        spin = spin_of(len(sections)) if facts.has_spin else Spin.NONE
         return AOMatrix(quantity, setting.structure, setting.basis, rows.pairs, spin, result)
 
     def _rows(self, file: MatrixFile) -> StoredRows:
         if file.path not in self._patterns:
-            _, images = self._images(file)
+            if file is self.main or file.nsc is None:  # SIESTA before 4.1 does not say it in a DM
+                images = self._main_images
+            else:
+                images = canonical_images(file.nsc)
             known = self._patterns.values()  # files of one run mostly have the same pattern
             alike = next((rows for rows in known if rows.fits(file, images)), None)
             rows = alike or StoredRows.of(file, images, self.setting.basis)
             self._patterns[file.path] = rows
         return self._patterns[file.path]
-
-    def _images(self, file: MatrixFile) -> tuple[tuple[int, int, int], np.ndarray]:
-        if file is self.main or (file.nsc is None and file.images is None):
-            return self._supercell
-        bohr = self.constants.bohr_angstrom
-        return supercell_of(file, self.setting.structure, self.setting.basis, bohr)
 
 
 def _has_unverified_shells(setting: Setting) -> bool:
@@ -182,14 +164,14 @@ def _has_unverified_shells(setting: Setting) -> bool:
 def _fermi_level(main: MatrixFile, run: RunFiles, constants: Constants) -> float | None:
     if main.fermi_ry is not None:
         return main.fermi_ry * constants.rydberg_ev
-    noted = run.fdf.number("Dock.FermiLevel") if run.fdf is not None else None
+    noted = run.noted("Dock.FermiLevel")
     return noted if noted is not None else run.fermi_ev()
 
 
 def _notes(opened: _Run, run: RunFiles, how: str) -> list[str]:
     """Return what the user should know of this run."""
     main, setting = opened.main, opened.setting
-    incomplete = any(file.extra.get("incomplete_edm") for file in (main, *opened.densities))
+    incomplete = any(file.incomplete_edm for file in (main, *opened.densities))
     conditions = (
         (main.is_folded, FOLDED),
         (main.single, SINGLE),

@@ -20,53 +20,37 @@ from dock.units import SIESTA4, SIESTA5, Constants
 
 __all__ = ["RunFiles", "find_main", "input_files", "open_main", "read_version"]
 
-BESIDE = (
-    ".DM",
-    ".TSDE",
-    ".XV",
-    ".STRUCT_OUT",
-    ".EIG",
-    ".ORB_INDX",
-    ".fdf",
-    ".out",
-    ".log",
-)
-_MAIN_SUFFIXES = (".HSX", ".TSHS", ".nc", ".onlyS", ".DM", ".TSDE")
+_READERS = {
+    ".HSX": read_hsx,
+    ".TSHS": read_tshs,
+    ".nc": read_nc,
+    ".onlyS": read_tshs,
+    ".DM": read_dm,
+    ".TSDE": read_dm,
+}
+_BESIDE = (".DM", ".TSDE", ".XV", ".STRUCT_OUT", ".EIG", ".ORB_INDX", ".fdf", ".out", ".log")
 _LOGS = ("SIESTA.log", "siesta.log", "siesta.out", "RUN.out", "OUT")
 _DIFFERENT_FERMI = 1e-4  # relative: both constants of SIESTA lie 8e-6 apart
 
 
 @dataclass(frozen=True, eq=False)
 class RunFiles:
-    """The files of one run, found by the system label in the main file's name.
-
-    Attributes
-    ----------
-    main
-        The file with the matrices.
-    """
+    """The files of one run, found by the system label in the name of the file with the matrices."""
 
     main: Path
 
     @cached_property
     def _stems(self) -> tuple[str, ...]:
         """The name without its endings: ``graphene.v2.HSX`` may be of the label graphene."""
-        name = self.main.name
-        stems = []
-        while "." in name:
-            name = name.rpartition(".")[0]
-            if name:
-                stems.append(name)
-        return tuple(stems) or (self.main.name,)
+        words = self.main.name.split(".")
+        stems = [".".join(words[:end]) for end in range(len(words) - 1, 0, -1)]
+        return tuple(filter(None, stems)) or (self.main.name,)
 
     @cached_property
     def label(self) -> str:
         """The system label: the longest form of the name by which other files are called."""
-        folder = self.main.parent
-        for stem in self._stems:
-            if any((folder / f"{stem}{suffix}").is_file() for suffix in BESIDE):
-                return stem
-        return self._stems[0]
+        called = (stem for stem in self._stems if _is_label(self.main.parent, stem))
+        return next(called, self._stems[0])
 
     def beside(self, suffix: str) -> Path | None:
         """Return the run's file of an ending, or None; never one of another label."""
@@ -95,10 +79,8 @@ class RunFiles:
     @cached_property
     def log(self) -> tuple[str, bool]:
         """The version that the run's log names ("" if none), and whether its SCF failed."""
-        folder = self.main.parent
         own = [self.beside(".out"), self.beside(".log")]
-        others = [folder / name for name in _LOGS]
-        for path in (*own, *others):
+        for path in (*own, *(self.main.parent / name for name in _LOGS)):
             if path is not None and path.is_file():
                 version, failed = read_version(path)
                 if version:
@@ -109,6 +91,10 @@ class RunFiles:
         """Return the Fermi level of the EIG file, eV in the constants of the run."""
         path = self.beside(".EIG")
         return None if path is None else read_fermi(path)
+
+    def noted(self, keyword: str) -> float | None:
+        """Return the number after a keyword by which `dock` keeps something in the fdf."""
+        return None if self.fdf is None else self.fdf.number(keyword)
 
     def constants(self, file: MatrixFile) -> tuple[Constants, str]:
         """Return SIESTA's units for this run, and how they were found.
@@ -122,7 +108,7 @@ class RunFiles:
         FormatError
             When the two Fermi levels cannot be of one run.
         """
-        noted = self.fdf.number("Dock.Rydberg") if self.fdf is not None else None
+        noted = self.noted("Dock.Rydberg")
         if noted is not None:
             return _nearest(noted), "noted in the fdf"
         fermi = self.fermi_ev()
@@ -159,7 +145,8 @@ def find_main(path: Path) -> Path | None:
     """
     try:
         if path.is_dir():
-            return _main_in(path)
+            files = _candidates(path)
+            return path if len(files) > 1 else next(iter(files), None)
         if path.suffix == ".fdf" and path.is_file():
             return _of_input(path)
         return path if _is_main(path) else None
@@ -173,40 +160,28 @@ def _of_input(path: Path) -> Path | None:
         label = read_fdf(path).label
     except DockError:
         label = path.stem
-    for suffix in _MAIN_SUFFIXES:
-        beside = path.parent / f"{label}{suffix}"
-        if _is_main(beside):
-            return beside
-    return None
-
-
-def _main_in(folder: Path) -> Path | None:
-    files = _candidates(folder)
-    if len(files) > 1:
-        return folder
-    return files[0] if files else None
+    beside = (path.parent / f"{label}{suffix}" for suffix in _READERS)
+    return next(filter(_is_main, beside), None)
 
 
 def _candidates(folder: Path) -> list[Path]:
     """Return the matrix files of the best kind there is; one where a single one has a label."""
-    for suffix in _MAIN_SUFFIXES:
+    for suffix in _READERS:
         files = [file for file in sorted(folder.glob(f"*{suffix}")) if _is_main(file)]
-        if len(files) > 1:
-            named = [file for file in files if RunFiles(file).label == file.stem]
-            labelled = [file for file in named if _has_label(file)]
-            files = labelled if len(labelled) == 1 else files
+        labelled = [file for file in files if _is_label(folder, file.stem)]
         if files:
-            return files
+            return labelled if len(labelled) == 1 else files
     return []
 
 
-def _has_label(file: Path) -> bool:
-    return any((file.parent / f"{file.stem}{suffix}").is_file() for suffix in BESIDE)
+def _is_label(folder: Path, stem: str) -> bool:
+    """Say whether other files of a run are called so."""
+    return any((folder / f"{stem}{suffix}").is_file() for suffix in _BESIDE)
 
 
 def _is_main(path: Path) -> bool:
     """Say by the ending and the first bytes whether a file holds SIESTA's matrices."""
-    if path.suffix not in _MAIN_SUFFIXES or not path.is_file():
+    if path.suffix not in _READERS or not path.is_file():
         return False
     if path.suffix == ".HSX":
         return True  # nobody else uses the ending: a damaged one is reported, not passed over
@@ -216,12 +191,7 @@ def _is_main(path: Path) -> bool:
         return not path.name.endswith(".ion.nc") and has_sparse_group(path)
     if path.suffix in (".TSHS", ".onlyS"):
         return is_hsx_head(head)
-    return head[:4] in (
-        bytes([8, 0, 0, 0]),
-        bytes([20, 0, 0, 0]),
-        bytes([0, 0, 0, 8]),
-        bytes([0, 0, 0, 20]),
-    )
+    return head[:4] in (b"\x08\0\0\0", b"\x14\0\0\0", b"\0\0\0\x08", b"\0\0\0\x14")
 
 
 def open_main(path: Path) -> MatrixFile:
@@ -247,23 +217,16 @@ def open_main(path: Path) -> MatrixFile:
                 fix="Give the file itself.",
             )
         path = files[0]
-    readers = {
-        ".TSHS": read_tshs,
-        ".onlyS": read_tshs,
-        ".nc": read_nc,
-        ".DM": read_dm,
-        ".TSDE": read_dm,
-    }
-    return readers.get(path.suffix, read_hsx)(path)
+    return _READERS.get(path.suffix, read_hsx)(path)
 
 
 def input_files(path: Path) -> list[Path]:
     """Return the files that decide whether a run has changed."""
     if path.is_dir():
-        return sorted(file for file in path.iterdir() if file.suffix in (*_MAIN_SUFFIXES, *BESIDE))
+        return sorted(file for file in path.iterdir() if file.suffix in (*_READERS, *_BESIDE))
     run = RunFiles(path)
-    beside = [run.beside(suffix) for suffix in BESIDE]
-    return [path, *(file for file in beside if file is not None)]
+    beside = [run.beside(suffix) for suffix in _BESIDE]
+    return [path, *filter(None, beside)]
 
 
 def read_version(path: Path) -> tuple[str, bool]:

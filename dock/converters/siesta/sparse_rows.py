@@ -11,7 +11,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
-from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
@@ -19,7 +18,7 @@ from numpy.typing import NDArray
 
 from dock.converters.siesta.matrix_file import MatrixFile, canonical_images, damaged
 from dock.converters.sparse_blocks import distinct
-from dock.core.arrays import Float64Array, Int64Array
+from dock.core.arrays import Float64Array, FloatArray, Int64Array
 from dock.core.basis import Basis
 from dock.core.blocks import BlockLayout
 from dock.core.orbital_order import shell_orders
@@ -27,37 +26,20 @@ from dock.core.pairs import Pairs
 from dock.errors import FormatError, LayoutError
 from dock.io.binary import Rows, row_slices
 
-__all__ = [
-    "Component",
-    "NewRows",
-    "OrbitalOrder",
-    "Part",
-    "StoredRows",
-    "write_record",
-    "write_rows",
-]
-
+__all__ = ["Component", "NewRows", "Part", "StoredRows", "write_record"]
 
 _Slice = tuple[int, int, NDArray[np.int64], NDArray[np.float64]]
 
 
 class Part(NamedTuple):
-    """One spin component of a file, and where a multiple of it goes.
-
-    Attributes
-    ----------
-    rows
-        The numbers on file.
-    targets
-        (n_entries,) views of the result, each with a factor.
-    """
+    """One spin component on file, and the (n_entries,) arrays that get it times a factor."""
 
     rows: Rows
     targets: Sequence[tuple[NDArray[Any], float]]
 
 
 @dataclass(frozen=True, eq=False)
-class OrbitalOrder:
+class _OrbitalOrder:
     """Where each orbital of the file stands in its atom, in the order of `dock`, and its sign."""
 
     atom: Int64Array
@@ -65,19 +47,13 @@ class OrbitalOrder:
     sign: Float64Array
 
     @classmethod
-    def of(cls, basis: Basis) -> OrbitalOrder:
+    def of(cls, basis: Basis) -> _OrbitalOrder:
         """Return the order of a basis whose shells stand as in SIESTA."""
         orders = shell_orders(basis, "siesta")
-        places, signs = [], []
-        for label in basis.species:
-            order = orders[label]
-            places.append(order.permutation.astype(np.int64))
-            signs.append(order.signs.astype(np.float64))
-        index = basis.species_index
         return cls(
             np.repeat(np.arange(basis.n_atoms), basis.counts),
-            np.concatenate([places[kind] for kind in index]),
-            np.concatenate([signs[kind] for kind in index]),
+            np.concatenate([orders[label].permutation for label in basis.labels]),
+            np.concatenate([orders[label].signs for label in basis.labels], dtype=np.float64),
         )
 
 
@@ -87,8 +63,6 @@ class StoredRows:
 
     Attributes
     ----------
-    path
-        The file, for messages.
     basis, pairs
         What the blocks refer to; the pairs are closed under (R, i, j) → (−R, j, i).
     counts
@@ -101,7 +75,6 @@ class StoredRows:
         (n_images, 3) lattice vectors of the cells of the supercell.
     """
 
-    path: Path
     basis: Basis
     pairs: Pairs
     counts: Int64Array
@@ -119,19 +92,17 @@ class StoredRows:
             When a column lies outside the supercell or occurs twice in a row, or a pair lacks its
             partner.
         """
-        order = OrbitalOrder.of(basis)
+        order = _OrbitalOrder.of(basis)
         table = _column_keys(order.atom, len(images), basis.n_atoms)
         stride = len(images) * basis.n_atoms
         columns = np.empty(int(file.counts.sum()), dtype=np.int32)
         parts, place = [], 0
         for begin, end in row_slices(file.counts):
-            part = file.columns.read(begin, end)
-            part = part - np.int32(1)
+            part = file.columns.read(begin, end) - np.int32(1)
             _check_columns(file, part, len(table), (begin, end))
             columns[place : place + len(part)] = part
             place += len(part)
-            rows = np.repeat(order.atom[begin:end] * stride, file.counts[begin:end])
-            keys = rows + table[part]
+            keys = np.repeat(order.atom[begin:end] * stride, file.counts[begin:end]) + table[part]
             parts.append(distinct(keys[_heads(keys)]))
         keys = distinct(np.concatenate(parts))
         first, rest = np.divmod(keys, stride)
@@ -143,7 +114,7 @@ class StoredRows:
             raise FormatError(
                 file.path, str(error).rstrip("."), where="the columns, or the table of images"
             ) from error
-        return cls(file.path, basis, pairs, file.counts, columns, keys, images)
+        return cls(basis, pairs, file.counts, columns, keys, images)
 
     def fits(self, file: MatrixFile, images: NDArray[np.int32]) -> bool:
         """Say whether another file of the run has the very same sparse pattern.
@@ -170,15 +141,14 @@ class StoredRows:
         return used
 
     @cached_property
-    def order(self) -> OrbitalOrder:
-        """Where each orbital goes."""
-        return OrbitalOrder.of(self.basis)
+    def order(self) -> _OrbitalOrder:
+        """Place and sign of each orbital."""
+        return _OrbitalOrder.of(self.basis)
 
     @cached_property
     def layout(self) -> BlockLayout:
         """Where each pair's block stands."""
-        counts = self.basis.counts
-        return BlockLayout(counts[self.pairs.i], counts[self.pairs.j])
+        return _layout(self.basis, self.pairs)
 
     def fill(self, parts: Sequence[Part]) -> None:
         """Add the numbers of each part to its targets, in the order and signs of `dock`."""
@@ -219,6 +189,10 @@ class StoredRows:
             base = self.layout.starts[pair] + order.place[rows[heads]] * width[pair]
             where = np.repeat(base, np.diff(heads, append=total)) + local[columns]
             yield begin, end, where, order.sign[rows] * sign[columns]
+
+
+def _layout(basis: Basis, pairs: Pairs) -> BlockLayout:
+    return BlockLayout(basis.counts[pairs.i], basis.counts[pairs.j])
 
 
 def _column_keys(atom: NDArray[np.int64], n_images: int, n_atoms: int) -> NDArray[np.int64]:
@@ -309,23 +283,14 @@ class NewRows:
 
     @classmethod
     def of(
-        cls,
-        basis: Basis,
-        pairs: Pairs,
-        nsc: tuple[int, int, int],
-        entries: Sequence[NDArray[Any]],
+        cls, basis: Basis, pairs: Pairs, nsc: tuple[int, int, int], entries: Sequence[NDArray[Any]]
     ) -> NewRows:
         """Choose the elements that are not zero in any matrix, and their partners.
 
-        Parameters
-        ----------
-        basis, pairs, nsc
-            As the attributes; the pairs must be closed.
-        entries
-            (n_components, n_entries) of every matrix that the files will hold.
+        The pairs must be closed; `entries` are (n_components, n_entries) of every matrix that the
+        files will hold.
         """
-        counts = basis.counts
-        layout = BlockLayout(counts[pairs.i], counts[pairs.j])
+        layout = _layout(basis, pairs)
         mask = np.zeros((1, layout.n_entries), dtype=bool)
         for matrix in entries:
             for row in matrix:
@@ -340,14 +305,14 @@ class NewRows:
         return cls(basis, pairs, nsc, mask[0])
 
     @cached_property
-    def order(self) -> OrbitalOrder:
+    def order(self) -> _OrbitalOrder:
         """Place and sign of each orbital."""
-        return OrbitalOrder.of(self.basis)
+        return _OrbitalOrder.of(self.basis)
 
     @cached_property
     def _slots(self) -> _Slots:
         basis, pairs, order = self.basis, self.pairs, self.order
-        layout = BlockLayout(basis.counts[pairs.i], basis.counts[pairs.j])
+        layout = _layout(basis, pairs)
         images = canonical_images(self.nsc)
         strides = np.array([1, self.nsc[0], self.nsc[0] * self.nsc[1]])
         image = (np.mod(pairs.R, self.nsc) * strides).sum(axis=1)
@@ -373,43 +338,38 @@ class NewRows:
     def counts(self) -> NDArray[np.int64]:
         """(n_orbitals,) elements of each row."""
         counts = np.empty(self.basis.n_orbitals, dtype=np.int64)
-        for begin, end in self._all_slices():
-            row, _, place = self._everything(begin, end)
-            kept = row[self.mask[place]]
-            counts[begin:end] = np.bincount(kept - begin, minlength=end - begin)
+        for begin, end in row_slices(np.diff(self._slots.begin)[self.order.atom]):
+            row, _, _ = self._kept(begin, end)
+            counts[begin:end] = np.bincount(row - begin, minlength=end - begin)
         return counts
 
-    def columns(self) -> Iterator[tuple[slice, NDArray[Any]]]:
-        """Yield rows and their columns, from 1."""
+    def write_pattern(self, stream: BinaryIO) -> None:
+        """Write the entries of each row, then the columns, from 1."""
+        write_record(stream, self.counts.astype(np.int32))
         for begin, end in row_slices(self.counts):
-            _, slot, _ = self._chosen(begin, end)
-            yield slice(begin, end), (self._slots.column[slot] + 1).astype(np.int32)
+            _, slot, _ = self._kept(begin, end)
+            _write_rows(stream, self.counts[begin:end], self._slots.column[slot] + 1, "<i4")
 
-    def values(self, component: Component) -> Iterator[tuple[slice, NDArray[Any]]]:
-        """Yield rows and their numbers in SIESTA's signs."""
+    def write_values(self, stream: BinaryIO, components: Sequence[Component], kind: str) -> None:
+        """Write the numbers of each component as ``"<f4"`` or ``"<f8"``, in SIESTA's signs."""
         sign = self.order.sign
-        for begin, end in row_slices(self.counts):
-            row, slot, place = self._chosen(begin, end)
-            factor = component.factor * sign[row] * self._slots.sign[slot]
-            yield slice(begin, end), component.values[place] * factor
+        for values, unit in components:
+            for begin, end in row_slices(self.counts):
+                row, slot, place = self._kept(begin, end)
+                factor = unit * sign[row] * self._slots.sign[slot]
+                _write_rows(stream, self.counts[begin:end], values[place] * factor, kind)
 
-    def vectors(
-        self, positions: NDArray[np.float64], cell: NDArray[np.float64]
-    ) -> Iterator[tuple[slice, NDArray[Any]]]:
-        """Yield rows and the vectors from orbital to orbital, x fastest."""
+    def write_vectors(self, stream: BinaryIO, positions: FloatArray, cell: FloatArray) -> None:
+        """Write the vectors from orbital to orbital, x fastest, in single precision."""
         pairs = self.pairs
         between = positions[pairs.j] - positions[pairs.i] + pairs.R @ cell
         for begin, end in row_slices(self.counts):
-            _, slot, _ = self._chosen(begin, end)
-            yield slice(begin, end), between[self._slots.pair[slot]].ravel()
+            _, slot, _ = self._kept(begin, end)
+            vectors = between[self._slots.pair[slot]].ravel()
+            _write_rows(stream, 3 * self.counts[begin:end], vectors, "<f4")
 
-    def _all_slices(self) -> Iterator[tuple[int, int]]:
-        return row_slices(np.diff(self._slots.begin)[self.order.atom])
-
-    def _everything(
-        self, begin: int, end: int
-    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-        """Return row, slot and entry of all elements of the blocks in some rows."""
+    def _kept(self, begin: int, end: int) -> tuple[Int64Array, Int64Array, Int64Array]:
+        """Return row, slot and entry of the elements to be written in some rows."""
         slots, order = self._slots, self.order
         atoms = order.atom[begin:end]
         first, last = slots.begin[atoms], slots.begin[atoms + 1]
@@ -417,54 +377,29 @@ class NewRows:
         ends = np.cumsum(lengths)
         row = np.repeat(np.arange(begin, end), lengths)
         slot = np.arange(int(ends[-1])) + np.repeat(first - ends + lengths, lengths)
-        return row, slot, slots.start[slot] + order.place[row] * slots.stride[slot]
-
-    def _chosen(
-        self, begin: int, end: int
-    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-        row, slot, place = self._everything(begin, end)
+        place = slots.start[slot] + order.place[row] * slots.stride[slot]
         kept = self.mask[place]
         return row[kept], slot[kept], place[kept]
 
 
-def write_record(stream: BinaryIO, *parts: NDArray[Any] | bytes) -> None:
+def write_record(stream: BinaryIO, *parts: NDArray[Any]) -> None:
     """Write one Fortran record, little-endian."""
-    data = b"".join(part if isinstance(part, bytes) else _little(part) for part in parts)
+    little = (part.astype(part.dtype.newbyteorder("<"), copy=False) for part in parts)
+    data = b"".join(part.tobytes() for part in little)
     length = np.array([len(data)], dtype="<i4").tobytes()
     stream.write(length + data + length)
 
 
-def write_rows(
-    stream: BinaryIO,
-    counts: NDArray[np.int64],
-    slices: Iterator[tuple[slice, NDArray[Any]]],
-    kind: str,
+def _write_rows(
+    stream: BinaryIO, counts: NDArray[np.int64], values: NDArray[Any], kind: str
 ) -> None:
-    """Write one Fortran record a row.
-
-    Parameters
-    ----------
-    stream
-        Where to.
-    counts
-        (n_rows,) numbers of each row.
-    slices
-        Ranges of rows with their numbers, in order.
-    kind
-        ``"<i4"``, ``"<f4"`` or ``"<f8"``.
-    """
-    width = np.dtype(kind).itemsize // 4
-    for rows, values in slices:
-        words = counts[rows] * width
-        ends = np.cumsum(words + 2)
-        heads = ends - words - 2
-        out = np.empty(int(ends[-1]), dtype="<i4")
-        data = np.ones(len(out), dtype=bool)
-        data[heads] = data[ends - 1] = False
-        out[heads] = out[ends - 1] = 4 * words
-        out[data] = np.ascontiguousarray(values, dtype=kind).view("<i4")
-        stream.write(out.tobytes())
-
-
-def _little(values: NDArray[Any]) -> bytes:
-    return np.ascontiguousarray(values, dtype=values.dtype.newbyteorder("<")).tobytes()
+    """Write one Fortran record a row, of (n_rows,) `counts` numbers each."""
+    words = counts * (np.dtype(kind).itemsize // 4)
+    ends = np.cumsum(words + 2)
+    heads = ends - words - 2
+    out = np.empty(int(ends[-1]), dtype="<i4")
+    data = np.ones(len(out), dtype=bool)
+    data[heads] = data[ends - 1] = False
+    out[heads] = out[ends - 1] = 4 * words
+    out[data] = np.ascontiguousarray(values, dtype=kind).view("<i4")
+    stream.write(out.tobytes())

@@ -8,7 +8,6 @@ and spin: ⟨i|H|j,R⟩ has uu = c1 − i c5, dd = c2 − i c6, ud = c7 − i c8
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,7 +17,7 @@ from dock.converters.siesta.sparse_rows import Part
 from dock.core.spin import Spin
 from dock.io.binary import Rows
 
-__all__ = ["Term", "allocate", "components_of", "parts_of", "spin_of", "terms_of"]
+__all__ = ["Term", "allocate", "parts_of", "spin_of", "terms_of"]
 
 
 class Term(NamedTuple):
@@ -31,37 +30,32 @@ class Term(NamedTuple):
 
 _UU, _UD, _DU, _DD = range(4)
 
-_DENSITY: Mapping[int, tuple[tuple[Term, ...], ...]] = {
-    4: (
-        (Term(_UU, "real", 1),),
-        (Term(_DD, "real", 1),),
-        (Term(_UD, "real", 1), Term(_DU, "real", 1)),
-        (Term(_UD, "imag", -1), Term(_DU, "imag", 1)),
-    ),
-    8: (
-        (Term(_UU, "real", 1),),
-        (Term(_DD, "real", 1),),
-        (Term(_UD, "real", 1),),
-        (Term(_UD, "imag", -1),),
-        (Term(_UU, "imag", 1),),
-        (Term(_DD, "imag", 1),),
-        (Term(_DU, "real", 1),),
-        (Term(_DU, "imag", 1),),
-    ),
-}
-_HAMILTONIAN: Mapping[int, tuple[tuple[Term, ...], ...]] = {
-    4: _DENSITY[4],
-    8: (
-        (Term(_UU, "real", 1),),
-        (Term(_DD, "real", 1),),
-        (Term(_DU, "real", 1),),
-        (Term(_DU, "imag", 1),),
-        (Term(_UU, "imag", -1),),
-        (Term(_DD, "imag", -1),),
-        (Term(_UD, "real", 1),),
-        (Term(_UD, "imag", -1),),
-    ),
-}
+_FOUR = (
+    (Term(_UU, "real", 1),),
+    (Term(_DD, "real", 1),),
+    (Term(_UD, "real", 1), Term(_DU, "real", 1)),
+    (Term(_UD, "imag", -1), Term(_DU, "imag", 1)),
+)
+_EIGHT_OF_DENSITY = (
+    Term(_UU, "real", 1),
+    Term(_DD, "real", 1),
+    Term(_UD, "real", 1),
+    Term(_UD, "imag", -1),
+    Term(_UU, "imag", 1),
+    Term(_DD, "imag", 1),
+    Term(_DU, "real", 1),
+    Term(_DU, "imag", 1),
+)
+_EIGHT_OF_HAMILTONIAN = (
+    Term(_UU, "real", 1),
+    Term(_DD, "real", 1),
+    Term(_DU, "real", 1),
+    Term(_DU, "imag", 1),
+    Term(_UU, "imag", -1),
+    Term(_DD, "imag", -1),
+    Term(_UD, "real", 1),
+    Term(_UD, "imag", -1),
+)
 
 
 def spin_of(n_spin: int) -> Spin:
@@ -79,7 +73,10 @@ def terms_of(quantity: str, n_spin: int) -> tuple[tuple[Term, ...], ...]:
     """
     if n_spin <= 2:
         return tuple((Term(component, "real", 1),) for component in range(n_spin))
-    return (_HAMILTONIAN if quantity == "hamiltonian" else _DENSITY)[n_spin]
+    if n_spin == 4:
+        return _FOUR
+    eight = _EIGHT_OF_HAMILTONIAN if quantity == "hamiltonian" else _EIGHT_OF_DENSITY
+    return tuple((term,) for term in eight)
 
 
 def allocate(n_spin: int, n_entries: int) -> NDArray[Any]:
@@ -99,13 +96,3 @@ def parts_of(
         )
         for rows, terms in zip(sections, terms_of(quantity, len(sections)), strict=True)
     ]
-
-
-def components_of(quantity: str, n_spin: int, entries: NDArray[Any]) -> list[NDArray[Any]]:
-    """Return the real components that SIESTA stores, from the entries of `dock`."""
-    components = []
-    for terms in terms_of(quantity, n_spin):
-        first = terms[0]
-        values = getattr(entries[first.component], first.part)
-        components.append(values if first.sign > 0 else -values)
-    return components

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,8 +39,6 @@ class Setting:
         The species in SIESTA's order.
     numbers
         SIESTA's atomic number of each species (negative: a ghost).
-    atom_species
-        (n_atoms,) species of each atom.
     notes
         What the user should know.
     """
@@ -47,23 +47,13 @@ class Setting:
     basis: Basis
     species: tuple[SpeciesTable, ...]
     numbers: tuple[int, ...]
-    atom_species: NDArray[np.int64]
     notes: tuple[str, ...]
 
 
 def resolve(file: MatrixFile, run: RunFiles, constants: Constants, folder: Path | None) -> Setting:
-    """Find structure and basis.
+    """Find structure and basis; what the main file holds itself comes first.
 
-    Parameters
-    ----------
-    file
-        The main file; what it holds itself comes first.
-    run
-        The files beside it.
-    constants
-        Units of that SIESTA.
-    folder
-        Folder of ion files: then the shells carry radial functions.
+    With a `folder` of ion files the shells carry radial functions.
 
     Raises
     ------
@@ -72,97 +62,166 @@ def resolve(file: MatrixFile, run: RunFiles, constants: Constants, folder: Path 
     FormatError
         When two files contradict each other.
     """
-    table = _atom_table(run)
-    species, atom_species = _species(file, run, table, constants, folder)
-    notes: list[str] = []
-    numbers = _atomic_numbers(file, run, table, (species, atom_species), notes)
-    cell, positions = _geometry(file, run, table, constants, notes)
-    if len(positions) != len(atom_species):
-        raise FormatError(
+    return _Sources(file, run, constants, folder).setting()
+
+
+@dataclass(frozen=True, eq=False)
+class _Sources:
+    """The main file, the files beside it and the ion files, and notes on what was taken whence."""
+
+    file: MatrixFile
+    run: RunFiles
+    constants: Constants
+    folder: Path | None
+    notes: list[str] = field(default_factory=list)
+
+    @cached_property
+    def table(self) -> AtomTable | None:
+        """XV, or STRUCT_OUT where that is missing."""
+        for suffix, reader in ((".XV", read_xv), (".STRUCT_OUT", read_struct_out)):
+            path = self.run.beside(suffix)
+            if path is not None:
+                return reader(path)
+        return None
+
+    def setting(self) -> Setting:
+        species, atom_species = self.species()
+        numbers = self.atomic_numbers(species, atom_species)
+        cell, positions = self.geometry()
+        if len(positions) != len(atom_species):
+            expected = f"{len(atom_species)} atoms, as the orbitals belong to"
+            found = f"{len(positions)} positions"
+            self.refuse("the files of the run have different atoms", expected, found)
+        labels = tuple(species[kind].label for kind in atom_species)
+        of_atom = np.array([max(number, 0) for number in numbers])[atom_species]
+        shells = {entry.label: _shells(entry) for entry in species if entry.label in labels}
+        if self.folder is not None:
+            shells = {
+                label: _with_radials(label, shells[label], self.folder, self.constants)
+                for label in sorted(shells)
+            }
+        try:
+            structure = Structure(cell, positions, of_atom, labels)
+            basis = Basis({label: shells[label] for label in dict.fromkeys(labels)}, labels)
+        except DockError as error:
+            raise FormatError(self.file.path, str(error).rstrip(".")) from error
+        offsets = self.file.orbital_offsets
+        same_offsets = offsets is None or np.array_equal(offsets, basis.offsets)
+        if basis.n_orbitals != self.file.n_orbitals or not same_offsets:
+            expected = f"{self.file.n_orbitals} orbitals"
+            found = f"{basis.n_orbitals} by the species table"
+            self.refuse("the orbitals of the species contradict the matrices", expected, found)
+        return Setting(structure, basis, species, numbers, tuple(self.notes))
+
+    def refuse(self, problem: str, expected: str, found: str) -> NoReturn:
+        fix = "Keep only the files of one run in the folder."
+        raise FormatError(self.file.path, problem, expected=expected, found=found, fix=fix)
+
+    def species(self) -> tuple[tuple[SpeciesTable, ...], NDArray[np.int64]]:
+        """Return the species and that of each atom: from the main file, ORB_INDX, or ion files."""
+        file, run, table = self.file, self.run, self.table
+        if file.species is not None and file.atom_species is not None:
+            atom_species = file.atom_species
+            if table is not None and not np.array_equal(table.species, atom_species):
+                raise FormatError(
+                    table.path,
+                    f"its atoms are not those of {file.path.name}",
+                    expected=f"{len(atom_species)} atoms of the species "
+                    f"{(atom_species[:20] + 1).tolist()}",
+                    found=f"{len(table.species)} of {(table.species[:20] + 1).tolist()}",
+                    fix="The files are of different runs: keep only those of one.",
+                )
+            return file.species, atom_species
+        index = run.beside(".ORB_INDX")
+        if index is not None:
+            return read_orb_indx(index)
+        if run.fdf is not None:
+            labels = [label for _, label in run.fdf.species()]
+            of_atom = table.species if table is not None else run.fdf.atoms(self.constants).species
+            if of_atom.min() >= 0 and of_atom.max() < len(labels):
+                return _species_of_ions(self.folder or file.path.parent, labels), of_atom
+        raise MissingDataError(
+            "the orbitals of each species",
             file.path,
-            "the files of the run have different atoms",
-            expected=f"{len(atom_species)} atoms, as the orbitals belong to",
-            found=f"{len(positions)} positions",
-            fix="Keep only the files of one run in the folder.",
+            f"A {file.kind} file does not hold them: keep {run.label}.ORB_INDX beside it "
+            f"(Write.OrbitalIndex true), or {run.label}.fdf and the species' .ion files.",
         )
-    labels = tuple(species[kind].label for kind in atom_species)
-    of_atom = np.array([max(number, 0) for number in numbers])[atom_species]
-    shells = {entry.label: _shells(entry) for entry in species if entry.shells}
-    if folder is not None:
-        shells = _with_radials(shells, set(labels), folder, constants)
-    try:
-        structure = Structure(cell, positions, of_atom, labels)
-        basis = Basis({label: shells[label] for label in dict.fromkeys(labels)}, labels)
-    except DockError as error:
-        raise FormatError(file.path, str(error).rstrip(".")) from error
-    if basis.n_orbitals != file.n_orbitals or not _same_offsets(file, basis):
-        raise FormatError(
-            file.path,
-            "the orbitals of the species contradict the matrices",
-            expected=f"{file.n_orbitals} orbitals",
-            found=f"{basis.n_orbitals} by the species table",
-            fix="Keep only the files of one run in the folder.",
-        )
-    return Setting(structure, basis, species, numbers, atom_species, tuple(notes))
 
-
-def _same_offsets(file: MatrixFile, basis: Basis) -> bool:
-    return file.orbital_offsets is None or np.array_equal(file.orbital_offsets, basis.offsets)
-
-
-def _atom_table(run: RunFiles) -> AtomTable | None:
-    """Return XV, or STRUCT_OUT where that is missing."""
-    for suffix, reader in ((".XV", read_xv), (".STRUCT_OUT", read_struct_out)):
-        path = run.beside(suffix)
-        if path is not None:
-            return reader(path)
-    return None
-
-
-def _species(
-    file: MatrixFile,
-    run: RunFiles,
-    table: AtomTable | None,
-    constants: Constants,
-    folder: Path | None,
-) -> tuple[tuple[SpeciesTable, ...], NDArray[np.int64]]:
-    """Return the species and that of each atom: from the main file, ORB_INDX, or ion files."""
-    if file.species is not None and file.atom_species is not None:
-        atom_species = file.atom_species
-        if table is not None and not np.array_equal(table.species, atom_species):
+    def atomic_numbers(
+        self, species: Sequence[SpeciesTable], atom_species: NDArray[np.int64]
+    ) -> tuple[int, ...]:
+        """Return the atomic number of each species: main file, XV, fdf, or else from its label."""
+        file, fdf, table = self.file, self.run.fdf, self.table
+        if file.numbers is not None:
+            return file.numbers
+        by_label: dict[str, int] = {}
+        if fdf is not None and fdf.block("ChemicalSpeciesLabel") is not None:
+            by_label = {label: number for number, label in fdf.species()}
+        numbers = []
+        for kind, entry in enumerate(species):
+            here = np.flatnonzero(atom_species == kind)
+            if table is not None and len(table.numbers) == len(atom_species) and len(here):
+                numbers.append(int(table.numbers[here[0]]))
+            elif entry.label in by_label:
+                numbers.append(by_label[entry.label])
+            else:
+                numbers.append(self.number_of_name(entry.label))
+        wrong = [number for number in numbers if abs(number) >= len(SYMBOLS)]
+        if wrong:
             raise FormatError(
-                table.path,
-                f"its atoms are not those of {file.path.name}",
-                expected=f"{len(atom_species)} atoms of the species "
-                f"{(atom_species[:20] + 1).tolist()}",
-                found=f"{len(table.species)} of {(table.species[:20] + 1).tolist()}",
-                fix="The files are of different runs: keep only those of one.",
+                file.path,
+                "a species is no element (SIESTA's synthetic atoms have numbers above 200)",
+                expected=f"atomic numbers up to {len(SYMBOLS) - 1}",
+                found=wrong,
             )
-        return file.species, atom_species
-    index = run.beside(".ORB_INDX")
-    if index is not None:
-        stored = read_orb_indx(index)
-        return stored.species, stored.atom_species
-    if run.fdf is not None:
-        labels = [label for _, label in run.fdf.species()]
-        of_atom = table.species if table is not None else run.fdf.atoms(constants).species
-        if of_atom.min() >= 0 and of_atom.max() < len(labels):
-            return _species_of_ions(folder or run.main.parent, labels), of_atom
-    raise MissingDataError(
-        "the orbitals of each species",
-        file.path,
-        f"A {file.kind} file does not hold them: keep {run.label}.ORB_INDX beside it "
-        f"(Write.OrbitalIndex true), or {run.label}.fdf and the species' .ion files.",
-    )
+        return tuple(numbers)
+
+    def number_of_name(self, label: str) -> int:
+        """Return the atomic number that a species' label begins with, and note it."""
+        element = element_of_label(label)
+        if element is None:
+            what = f"the atomic number of species '{label}'"
+            fix = "Keep the run's .XV or .fdf file beside it."
+            raise MissingDataError(what, self.file.path, fix)
+        number = atomic_number(element)
+        self.notes.append(
+            f"The atomic number {number} of species '{label}' was taken from its name: "
+            "there is no XV and no fdf file."
+        )
+        return number
+
+    def geometry(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return cell and positions in Å: of the main file, XV, STRUCT_OUT or the fdf."""
+        file, run, table = self.file, self.run, self.table
+        bohr = self.constants.bohr_angstrom
+        if file.cell is not None and file.positions is not None:
+            cell, positions = file.cell * bohr, file.positions * bohr
+            if table is not None and len(table.positions) == len(positions):
+                moved = float(np.abs(table.geometry(bohr)[1] - positions).max())
+                if moved > _MOVED:
+                    self.notes.append(
+                        f"{table.path.name} has other positions (up to {moved:.4f} Å): those "
+                        f"stored with the matrices in {file.path.name} are used."
+                    )
+            return cell, positions
+        if table is not None:
+            return table.geometry(bohr)
+        if run.fdf is not None:
+            atoms = run.fdf.atoms(self.constants)
+            return atoms.cell, atoms.positions
+        raise MissingDataError(
+            "the structure",
+            file.path,
+            f"A {file.kind} file does not hold it: keep {run.label}.XV (or .STRUCT_OUT, .fdf) "
+            "beside it.",
+        )
 
 
 def _species_of_ions(folder: Path, labels: Sequence[str]) -> tuple[SpeciesTable, ...]:
     species = []
     for label in labels:
-        ion = read_ion(_ion_path(folder, label))
-        shells = tuple(
-            (orbital.n, orbital.l, orbital.zeta, orbital.polarised) for orbital in ion.orbitals
-        )
+        orbitals = read_ion(_ion_path(folder, label)).orbitals
+        shells = tuple((item.n, item.l, item.zeta, item.polarised) for item in orbitals)
         species.append(SpeciesTable(label, None, shells))
     return tuple(species)
 
@@ -172,97 +231,8 @@ def _ion_path(folder: Path, label: str) -> Path:
         path = folder / f"{label}{ending}"
         if path.is_file():
             return path
-    raise MissingDataError(
-        f"{label}.ion.xml", folder, "SIESTA writes it beside its output: copy it there."
-    )
-
-
-def _atomic_numbers(
-    file: MatrixFile,
-    run: RunFiles,
-    table: AtomTable | None,
-    kinds: tuple[tuple[SpeciesTable, ...], NDArray[np.int64]],
-    notes: list[str],
-) -> tuple[int, ...]:
-    """Return the atomic number of each species: main file, XV, fdf, or else from its label."""
-    if file.numbers is not None:
-        return file.numbers
-    species, atom_species = kinds
-    by_label: dict[str, int] = {}
-    if run.fdf is not None and run.fdf.block("ChemicalSpeciesLabel") is not None:
-        by_label = {label: number for number, label in run.fdf.species()}
-    numbers = []
-    for kind, entry in enumerate(species):
-        here = np.flatnonzero(atom_species == kind)
-        if table is not None and len(table.numbers) == len(atom_species) and len(here):
-            number = int(table.numbers[here[0]])
-        elif entry.label in by_label:
-            number = by_label[entry.label]
-        else:
-            number = _guess(file, entry.label)
-            notes.append(
-                f"The atomic number {number} of species '{entry.label}' was taken from its name: "
-                "there is no XV and no fdf file."
-            )
-        numbers.append(number)
-    _check_numbers(file, numbers)
-    return tuple(numbers)
-
-
-def _guess(file: MatrixFile, label: str) -> int:
-    element = element_of_label(label)
-    if element is None:
-        raise MissingDataError(
-            f"the atomic number of species '{label}'",
-            file.path,
-            "Keep the run's .XV or .fdf file beside it.",
-        )
-    return atomic_number(element)
-
-
-def _check_numbers(file: MatrixFile, numbers: Sequence[int]) -> None:
-    wrong = [number for number in numbers if abs(number) >= len(SYMBOLS)]
-    if wrong:
-        raise FormatError(
-            file.path,
-            "a species is no element (SIESTA's synthetic atoms have numbers above 200)",
-            expected=f"atomic numbers up to {len(SYMBOLS) - 1}",
-            found=wrong,
-        )
-
-
-def _geometry(
-    file: MatrixFile,
-    run: RunFiles,
-    table: AtomTable | None,
-    constants: Constants,
-    notes: list[str],
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return cell and positions in Å: of the main file, XV, STRUCT_OUT or the fdf."""
-    bohr = constants.bohr_angstrom
-    if file.cell is not None and file.positions is not None:
-        cell, positions = file.cell * bohr, file.positions * bohr
-        if table is not None and len(table.positions) == len(positions):
-            unit = bohr if table.unit == "bohr" else 1.0
-            moved = float(np.abs(table.positions * unit - positions).max())
-            if moved > _MOVED:
-                notes.append(
-                    f"{table.path.name} has other positions (up to {moved:.4f} Å): those stored "
-                    f"with the matrices in {file.path.name} are used."
-                )
-        return cell, positions
-    if table is not None:
-        unit = bohr if table.unit == "bohr" else 1.0
-        return table.cell * unit, table.positions * unit
-    if run.fdf is not None:
-        atoms = run.fdf.atoms(constants)
-        return atoms.cell, atoms.positions
-    raise MissingDataError(
-        "the structure",
-        file.path,
-        f"A {file.kind} file does not hold it: keep {run.label}.XV (or .STRUCT_OUT, .fdf) "
-        "beside it.",
-    )
+    fix = "SIESTA writes it beside its output: copy it there."
+    raise MissingDataError(f"{label}.ion.xml", folder, fix)
 
 
 def _shells(entry: SpeciesTable) -> tuple[Shell, ...]:
@@ -273,21 +243,18 @@ def _shells(entry: SpeciesTable) -> tuple[Shell, ...]:
 
 
 def _with_radials(
-    shells: dict[str, tuple[Shell, ...]], used: set[str], folder: Path, constants: Constants
-) -> dict[str, tuple[Shell, ...]]:
-    """Return the shells with the radial functions of ion files."""
-    result = dict(shells)
-    for label in sorted(used & set(shells)):
-        path = _ion_path(folder, label)
-        radial = read_ion(path).shells(constants)
-        mine, theirs = [shell.l for shell in shells[label]], [shell.l for shell in radial]
-        if mine != theirs:
-            raise FormatError(
-                path,
-                f"its orbitals are not those of species '{label}' in the matrices",
-                expected=f"shells of l = {mine}",
-                found=f"l = {theirs}",
-                fix="Pass the folder with the ion files of that run: basis=DIR.",
-            )
-        result[label] = radial
-    return result
+    label: str, shells: Sequence[Shell], folder: Path, constants: Constants
+) -> tuple[Shell, ...]:
+    """Return the shells of a species with the radial functions of its ion file."""
+    path = _ion_path(folder, label)
+    radial = read_ion(path).shells(constants)
+    mine, theirs = [shell.l for shell in shells], [shell.l for shell in radial]
+    if mine != theirs:
+        raise FormatError(
+            path,
+            f"its orbitals are not those of species '{label}' in the matrices",
+            expected=f"shells of l = {mine}",
+            found=f"l = {theirs}",
+            fix="Pass the folder with the ion files of that run: basis=DIR.",
+        )
+    return radial

@@ -31,18 +31,9 @@ def file_numbers(path: Path) -> NDArray[np.float64]:
 def word_numbers(
     path: Path, words: list[bytes], count: int, lines: tuple[int, int]
 ) -> NDArray[Any]:
-    """Return words of a file as finite numbers.
+    """Return `count` words of a file as finite numbers.
 
-    Parameters
-    ----------
-    path
-        The file.
-    words
-        Some of its words.
-    count
-        How many they must be.
-    lines
-        The line of the first word, and how many words of each line these are.
+    `lines` are the line of the first word, and how many words of each line these are.
 
     Raises
     ------

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dock.converters.siesta.matrix_file import (
-    KGrid,
     MatrixFile,
     MatrixReader,
     check_counts,
@@ -20,19 +18,6 @@ from dock.converters.siesta.matrix_file import (
 from dock.io.binary import Rows
 
 __all__ = ["read_tshs"]
-
-
-class _Header(NamedTuple):
-    """What stands before the matrices."""
-
-    n_spin: int
-    n_entries: int
-    nsc: tuple[int, int, int]
-    geometry: NDArray[np.float64]
-    only_overlap: bool
-    k_grid: KGrid
-    levels: NDArray[np.float64]  # Fermi level, electrons, temperature
-    offsets: NDArray[np.int64]
 
 
 def read_tshs(path: Path) -> MatrixFile:
@@ -48,62 +33,67 @@ def read_tshs(path: Path) -> MatrixFile:
         When it cannot be read.
     """
     with open_matrix_file(path) as reader:
-        head = _read_header(reader)
-        n_orbitals, n_images = int(head.offsets[-1]), int(np.prod(head.nsc))
-        counts = reader.counts(n_orbitals, head.n_entries)
+        sizes, nsc = _read_sizes(reader)
+        n_atoms, n_orbitals, n_spin, n_entries = sizes
+        geometry = reader.numbers("f8", 9 + 3 * n_atoms, "the cell and the positions")
+        flags = reader.numbers("i4", 3, "the flags")  # Gamma, Gamma of the electrodes, only overlap
+        k_grid = reader.k_grid()
+        levels = reader.numbers("f8", 3, "the Fermi level")
+        reader.record("the step numbers", 8)
+        offsets = _read_offsets(reader, n_atoms, n_orbitals)
+        if not np.isfinite([*geometry, *levels]).all():
+            damaged(path, "the header is not finite", "finite numbers", "others")
+        counts = reader.counts(n_orbitals, n_entries)
         columns = reader.rows("i4", counts, "the columns")
         overlap = reader.rows("f8", counts, "the overlap")
         sections: dict[str, tuple[Rows, ...]] = {"overlap": (overlap,)}
-        if not head.only_overlap:
+        if not flags[2]:
             name = "the Hamiltonian"
-            sections["hamiltonian"] = reader.components("f8", counts, name, head.n_spin)
+            sections["hamiltonian"] = reader.components("f8", counts, name, n_spin)
         images = np.zeros((1, 3), dtype=np.int32)
-        if n_images > 1:
-            images = reader.numbers("i4", 3 * n_images, "the images").reshape(-1, 3)
+        if nsc != (1, 1, 1):
+            images = reader.numbers("i4", 3 * int(np.prod(nsc)), "the images").reshape(-1, 3)
         reader.finish()
-    fermi, electrons, temperature = (float(value) for value in head.levels)
+    fermi, electrons, temperature = levels.tolist()
     return MatrixFile(
         path=path,
-        kind="onlyS" if head.only_overlap else "TSHS",
+        kind="onlyS" if flags[2] else "TSHS",
         n_orbitals=n_orbitals,
-        n_spin=head.n_spin,
+        n_spin=n_spin,
         counts=counts,
         columns=columns,
         sections=sections,
-        n_images=len(images),
         images=images,
-        nsc=head.nsc,
-        cell=head.geometry[:9].reshape(3, 3),
-        positions=head.geometry[9:].reshape(-1, 3),
-        orbital_offsets=head.offsets,
-        fermi_ry=None if head.only_overlap else fermi,
+        nsc=nsc,
+        cell=geometry[:9].reshape(3, 3),
+        positions=geometry[9:].reshape(-1, 3),
+        orbital_offsets=offsets,
+        fermi_ry=None if flags[2] else fermi,
         electrons=electrons or None,
         temperature_ry=temperature,
-        k_grid=head.k_grid,
+        k_grid=k_grid,
     )
 
 
-def _read_header(reader: MatrixReader) -> _Header:
+def _read_sizes(reader: MatrixReader) -> tuple[list[int], tuple[int, int, int]]:
+    """Return the numbers of atoms, orbitals, spin components and entries; the supercell."""
     path = reader.path
     version = int(reader.numbers("i4", 1, "the version")[0])
     if version != 1:
         damaged(path, "this is no TSHS file that dock knows", "version 1", version)
-    n_atoms, n_orbitals, n_supercell, n_spin, n_entries = (
-        int(value) for value in reader.numbers("i4", 5, "the sizes")
-    )
+    sizes = reader.numbers("i4", 5, "the sizes").tolist()
+    n_atoms, n_orbitals, n_supercell, n_spin, n_entries = sizes
     check_counts(path, n_orbitals, n_spin, n_atoms)
     nsc = check_nsc(path, reader.numbers("i4", 3, "the supercell"))
     if n_supercell != n_orbitals * int(np.prod(nsc)):
         expected = f"{n_orbitals} orbitals times {nsc}"
         damaged(path, "the orbitals of the supercell are wrong", expected, n_supercell)
-    geometry = reader.numbers("f8", 9 + 3 * n_atoms, "the cell and the positions")
-    flags = reader.numbers("i4", 3, "the flags")  # Gamma, Gamma of the electrodes, only overlap
-    k_grid = reader.k_grid()
-    levels = reader.numbers("f8", 3, "the Fermi level")
-    reader.record("the step numbers", 8)
+    return [n_atoms, n_orbitals, n_spin, n_entries], nsc
+
+
+def _read_offsets(reader: MatrixReader, n_atoms: int, n_orbitals: int) -> NDArray[np.int64]:
     offsets = reader.numbers("i4", n_atoms + 1, "the last orbitals").astype(np.int64)
     if offsets[0] != 0 or offsets[-1] != n_orbitals or np.any(np.diff(offsets) < 1):
-        damaged(path, "the last orbitals are wrong", f"0 … {n_orbitals}, increasing", "others")
-    if not np.isfinite([*geometry, *levels]).all():
-        damaged(path, "the header is not finite", "finite numbers", "others")
-    return _Header(n_spin, n_entries, nsc, geometry, bool(flags[2]), k_grid, levels, offsets)
+        problem = "the last orbitals are wrong"
+        damaged(reader.path, problem, f"0 … {n_orbitals}, increasing", "others")
+    return offsets

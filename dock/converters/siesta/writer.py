@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from dock.converters.format import WriteOptions
+from dock.converters.origin import in_source_order
 from dock.converters.siesta.dm import write_dm, write_tsde
 from dock.converters.siesta.fdf import format_fdf
 from dock.converters.siesta.hsx import write_hsx
@@ -44,14 +45,16 @@ def write_calculation(calc: Calculation, folder: Path, options: WriteOptions) ->
     MissingDataError
         When a file would lack one of its matrices.
     """
-    native = NativeCalculation.of(calc, options)
+    native = NativeCalculation(in_source_order(calc, "SIESTA"), options)
     quantities = _writable(native)
-    native = NativeCalculation(native.calc, replace(options, quantities=quantities))
+    native = replace(native, options=replace(options, quantities=quantities))
     _check(native)
-    files = {"hamiltonian": ("HSX", write_hsx), "density_matrix": ("DM", write_dm)}
-    files["energy_density_matrix"] = ("TSDE", write_tsde)
     written = []
-    for quantity, (suffix, write) in files.items():
+    for quantity, suffix, write in (
+        ("hamiltonian", "HSX", write_hsx),
+        ("density_matrix", "DM", write_dm),
+        ("energy_density_matrix", "TSDE", write_tsde),
+    ):
         if quantity in quantities:
             written.append(folder / f"{native.label}.{suffix}")
             with written[-1].open("wb") as stream:
@@ -66,9 +69,8 @@ def _writable(native: NativeCalculation) -> tuple[str, ...]:
     calc, wanted = native.calc, list(native.options.quantities or ())
     lossy = native.options.allow_lossy
     if ("hamiltonian" in wanted) != ("overlap" in wanted):
-        lone, other = ("hamiltonian", "overlap")
-        if "overlap" in wanted:
-            lone, other = other, lone
+        lone = "hamiltonian" if "hamiltonian" in wanted else "overlap"
+        other = "overlap" if lone == "hamiltonian" else "hamiltonian"
         if not lossy:
             raise MissingDataError(
                 f"the {other}",
@@ -95,10 +97,11 @@ def _writable(native: NativeCalculation) -> tuple[str, ...]:
 def _check(native: NativeCalculation) -> None:
     """Compute everything that may refuse before a file is opened; say what is not known."""
     _ = native.label, native.version, native.numbers, native.atom_species
-    for name in native.options.quantities or ():
+    quantities = native.options.quantities or ()
+    for name in quantities:
         native.components(name)
     missing = []
-    if "hamiltonian" in (native.options.quantities or ()):
+    if "hamiltonian" in quantities:
         missing += ["Fermi level"] if native.calc.fermi_level is None else []
         missing += ["number of electrons"] if native.calc.n_electrons is None else []
     if missing:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -24,8 +24,8 @@ class AtomTable:
     ----------
     path
         The file.
-    unit
-        ``"bohr"`` or ``"angstrom"``, of `cell` and `positions`.
+    is_in_bohr
+        Whether `cell` and `positions` are in Bohr, or else in Å.
     cell, positions
         (3, 3) and (n_atoms, 3).
     species
@@ -35,11 +35,16 @@ class AtomTable:
     """
 
     path: Path
-    unit: str
+    is_in_bohr: bool
     cell: Float64Array
     positions: Float64Array
     species: Int64Array
     numbers: Int64Array
+
+    def geometry(self, bohr: float) -> tuple[Float64Array, Float64Array]:
+        """Return cell and positions in Å, where one Bohr is `bohr` Å."""
+        unit = bohr if self.is_in_bohr else 1.0
+        return self.cell * unit, self.positions * unit
 
 
 def read_xv(path: Path) -> AtomTable:
@@ -50,24 +55,19 @@ def read_xv(path: Path) -> AtomTable:
     FormatError
         When it is cut or holds other things than numbers.
     """
-    return _atoms(path, "bohr", 6)
+    return _atoms(path, 6, is_in_bohr=True)
 
 
 def read_struct_out(path: Path) -> AtomTable:
     """Read a STRUCT_OUT file: vectors in Å, fractional positions (returned in Å).
 
-    Raises
-    ------
-    FormatError
-        As `read_xv`.
+    Raises as `read_xv`.
     """
-    table = _atoms(path, "angstrom", 3)
-    return AtomTable(
-        path, table.unit, table.cell, table.positions @ table.cell, table.species, table.numbers
-    )
+    table = _atoms(path, 3, is_in_bohr=False)
+    return replace(table, positions=table.positions @ table.cell)
 
 
-def _atoms(path: Path, unit: str, width: int) -> AtomTable:
+def _atoms(path: Path, width: int, *, is_in_bohr: bool) -> AtomTable:
     values = file_numbers(path)
     header = 3 * width + 1
     if len(values) < header:
@@ -83,6 +83,5 @@ def _atoms(path: Path, unit: str, width: int) -> AtomTable:
     if np.any(kinds < 1) or np.any(kinds != np.rint(kinds)) or np.any(numbers != np.rint(numbers)):
         damaged(path, "a species or atomic number is no whole number", "1, 2, …", "others")
     cell = values[: header - 1].reshape(3, width)[:, :3]
-    return AtomTable(
-        path, unit, cell, rows[:, 2:5], kinds.astype(np.int64) - 1, numbers.astype(np.int64)
-    )
+    species = kinds.astype(np.int64) - 1
+    return AtomTable(path, is_in_bohr, cell, rows[:, 2:5], species, numbers.astype(np.int64))

@@ -100,7 +100,6 @@ class TestOrbitalIndex:
             (3, 2, 1, True),
         )
         assert index.atom_species.tolist() == [0, 1, 1]
-        assert index.n_supercell == 23
 
     def test_cut_in_the_orbitals(self, folder, tmp_path):
         lines = (folder / "h2o" / "h2o.ORB_INDX").read_text().splitlines(keepends=True)
