@@ -7,10 +7,10 @@ the orbitals in the order of SIESTA's matrices, then the Kleinman–Bylander pro
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from dock.core.basis import Radial, Shell, shell_letter
 from dock.errors import FormatError, MissingDataError
 from dock.io.hdf5 import open_hdf5
+from dock.io.refusal import Refusal
 from dock.io.text import NotANumber, parse_number, parse_numbers
 from dock.units import SIESTA5, Constants
 
@@ -26,9 +27,10 @@ __all__ = ["IonFile", "IonOrbital", "read_ion"]
 MAX_L = 6
 _FIX = "The file is cut or edited: copy it again from the SIESTA run."
 _STEP_TOLERANCE = 1e-6  # of the mesh step: the text files print 12 digits
+_fail = Refusal("SIESTA", damaged_fix=_FIX).damaged
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
+@dataclass(frozen=True, eq=False)
 class IonOrbital:
     """One radial function of an ion file, in Bohr.
 
@@ -67,8 +69,6 @@ class IonFile:
 
     Attributes
     ----------
-    path
-        The file.
     symbol, label
         Element and species label.
     number
@@ -81,7 +81,6 @@ class IonFile:
         Valence electrons of the species.
     """
 
-    path: Path
     symbol: str
     label: str
     number: int
@@ -90,13 +89,7 @@ class IonFile:
     valence: float
 
     def shells(self, constants: Constants = SIESTA5) -> tuple[Shell, ...]:
-        """Return the shells in Å.
-
-        Parameters
-        ----------
-        constants
-            Those of the SIESTA version that made the structure: 4.x has 0.529177 Å a Bohr.
-        """
+        """Return the shells in Å of the SIESTA that made the structure: 4.x has 0.529177 a Bohr."""
         return tuple(orbital.shell(constants) for orbital in self.orbitals)
 
 
@@ -117,27 +110,36 @@ def read_ion(path: str | Path) -> IonFile:
         raise MissingDataError(
             f"{path.name} ({error.strerror})", path.parent, "It is a basis file of SIESTA."
         ) from error
-    if head[:3] == b"CDF" or head[1:4] == b"HDF":
-        return _from_netcdf(path, _load_netcdf3(path) if head[:3] == b"CDF" else _load_hdf5(path))
-    try:
-        text = path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise FormatError(
-            path, "this is neither a text nor a NetCDF file", expected="a SIESTA .ion file"
-        ) from error
-    return _from_xml(path, text) if "<ion " in text[:400] else _from_text(path, text)
+    if head[:3] == b"CDF":
+        ion = _from_netcdf(path, _load_netcdf3(path))
+    elif head[1:4] == b"HDF":
+        ion = _from_netcdf(path, _load_hdf5(path))
+    else:
+        try:
+            text = path.read_text(encoding="utf-8")
+        except UnicodeDecodeError as error:
+            raise FormatError(
+                path, "this is neither a text nor a NetCDF file", expected="a SIESTA .ion file"
+            ) from error
+        ion = _from_xml(path, text) if "<ion " in text[:400] else _from_text(path, text)
+    if not ion.orbitals:
+        _fail(path, "there are no orbitals", "at least one", "none")
+    return ion
 
 
-def _fail(path: Path, problem: str, expected: object, found: object, where: str = "") -> NoReturn:
-    raise FormatError(path, problem, expected=expected, found=found, where=where or None, fix=_FIX)
+class _Mesh(NamedTuple):
+    """Number of points, step and cutoff of a radial function, Bohr."""
+
+    n_points: int
+    delta: float
+    cutoff: float
 
 
 def _orbital(
-    path: Path, numbers: tuple[int, int, int, bool], mesh: tuple[int, float, float],
-    values: NDArray[np.float64],
-) -> IonOrbital:  # fmt: skip
+    path: Path, numbers: Sequence[float], mesh: _Mesh, values: NDArray[np.float64]
+) -> IonOrbital:
     """Return one orbital after checking its quantum numbers, mesh and values."""
-    l, n, zeta, polarised = numbers
+    l, n, zeta, polarised = (int(number) for number in numbers)
     count, delta, cutoff = mesh
     where = f"orbital n = {n}, l = {l}, zeta {zeta}"
     if not 0 <= l <= MAX_L:
@@ -148,17 +150,11 @@ def _orbital(
         _fail(path, "numbers are not finite", "finite numbers", "NaN or infinity", where)
     end = delta * (count - 1)
     if delta <= 0 or not 0 < cutoff <= end * (1 + 1e-6) + 1e-6:
-        _fail(
-            path,
-            "the mesh does not fit the cutoff",
-            f"0 < cutoff ≤ (npts − 1) · delta = {end:.6g} Bohr",
-            f"delta {delta:.6g}, cutoff {cutoff:.6g}",
-            where,
-        )
-    return IonOrbital(
-        l=l, n=n, zeta=zeta, polarised=polarised, delta_bohr=delta,
-        cutoff_bohr=min(cutoff, end), values=np.array(values, dtype=np.float64),
-    )  # fmt: skip
+        expected = f"0 < cutoff ≤ (npts − 1) · delta = {end:.6g} Bohr"
+        found = f"delta {delta:.6g}, cutoff {cutoff:.6g}"
+        _fail(path, "the mesh does not fit the cutoff", expected, found, where)
+    values = np.array(values, dtype=np.float64)
+    return IonOrbital(l, n, zeta, bool(polarised), delta, min(cutoff, end), values)
 
 
 def _even(path: Path, table: NDArray[np.float64], delta: float, where: str) -> NDArray[np.float64]:
@@ -167,13 +163,8 @@ def _even(path: Path, table: NDArray[np.float64], delta: float, where: str) -> N
     off = np.abs(table[:, 0] - expected)
     if len(off) and not off.max() <= _STEP_TOLERANCE * abs(delta) * max(1, len(table)):
         bad = int(np.argmax(off))
-        _fail(
-            path,
-            "the radial mesh is not even",
-            f"r = {expected[bad]:.8g} at point {bad + 1} (delta {delta:.8g})",
-            f"r = {table[bad, 0]:.8g}",
-            where,
-        )
+        wanted = f"r = {expected[bad]:.8g} at point {bad + 1} (delta {delta:.8g})"
+        _fail(path, "the radial mesh is not even", wanted, f"r = {table[bad, 0]:.8g}", where)
     return table[:, 1]
 
 
@@ -207,35 +198,27 @@ def _from_xml(path: Path, text: str) -> IonFile:
 
     orbitals = []
     for where, tags, body in _elements(text, "orbital"):
-        wanted = ("l", "n", "z", "ispol")
-        l, n, zeta, polarised = (
-            int(_number(path, tags.get(key, ""), f"attribute {key}", where)) for key in wanted
-        )
+        numbers = [
+            _number(path, tags.get(key, ""), f"attribute {key}", where)
+            for key in ("l", "n", "z", "ispol")
+        ]
         mesh, table = _radfunc(path, body, where)
-        values = _even(path, table, mesh[1], where)
-        orbitals.append(_orbital(path, (l, n, zeta, bool(polarised)), mesh, values))
+        orbitals.append(_orbital(path, numbers, mesh, _even(path, table, mesh.delta, where)))
     projectors = [
-        _radfunc(path, body, where)[0][2] for where, _, body in _elements(text, "projector")
+        _radfunc(path, body, where)[0].cutoff for where, _, body in _elements(text, "projector")
     ]
     for tag, counted in (("norbs_nl", len(orbitals)), ("nprojs_nl", len(projectors))):
         stated = int(_number(path, header(tag), tag, "header"))
         if stated != counted:
             _fail(path, f"{tag} and the tables disagree", f"{stated} tables", counted)
     return IonFile(
-        path=path,
         symbol=header("symbol"),
         label=header("label"),
         number=int(_number(path, header("z"), "the atomic number", "header")),
-        orbitals=_some(path, orbitals),
+        orbitals=tuple(orbitals),
         projector_cutoff_bohr=max(projectors, default=0.0),
         valence=_number(path, header("valence"), "the valence charge", "header"),
     )
-
-
-def _some(path: Path, orbitals: list[IonOrbital]) -> tuple[IonOrbital, ...]:
-    if not orbitals:
-        _fail(path, "there are no orbitals", "at least one", "none")
-    return tuple(orbitals)
 
 
 def _elements(text: str, tag: str) -> Iterator[tuple[str, Mapping[str, str], str]]:
@@ -245,10 +228,8 @@ def _elements(text: str, tag: str) -> Iterator[tuple[str, Mapping[str, str], str
         yield f"{tag} {number}", dict(re.findall(r'(\w+)="([^"]*)"', match[1])), match[2]
 
 
-def _radfunc(
-    path: Path, body: str, where: str
-) -> tuple[tuple[int, float, float], NDArray[np.float64]]:
-    """Return (points, delta, cutoff) and the table of a <radfunc>."""
+def _radfunc(path: Path, body: str, where: str) -> tuple[_Mesh, NDArray[np.float64]]:
+    """Return mesh and table of a <radfunc>."""
     parts = {}
     for tag in ("npts", "delta", "cutoff", "data"):
         match = re.search(rf"<{tag}>(.*?)</{tag}>", body, re.DOTALL)
@@ -256,7 +237,7 @@ def _radfunc(
             _fail(path, f"<{tag}> is missing", f"a tag <{tag}>", "none", where)
         parts[tag] = match[1]
     delta, cutoff = (_number(path, parts[tag], tag, where) for tag in ("delta", "cutoff"))
-    mesh = (int(_number(path, parts["npts"], "npts", where)), delta, cutoff)
+    mesh = _Mesh(int(_number(path, parts["npts"], "npts", where)), delta, cutoff)
     return mesh, _table(path, parts["data"], where)
 
 
@@ -281,10 +262,13 @@ def _from_text(path: Path, text: str) -> IonFile:
     begin = start + (5 if is_short else 9)
     orbitals, projectors = _text_tables(path, lines, begin, (counts[1], counts[2]))
     return IonFile(
-        path=path, symbol=words[0][0], label=words[1][0], number=counts[0],
-        orbitals=_some(path, orbitals), projector_cutoff_bohr=max(projectors, default=0.0),
+        symbol=words[0][0],
+        label=words[1][0],
+        number=counts[0],
+        orbitals=tuple(orbitals),
+        projector_cutoff_bohr=max(projectors, default=0.0),
         valence=valence,
-    )  # fmt: skip
+    )
 
 
 def _text_tables(
@@ -298,25 +282,23 @@ def _text_tables(
             place += 1
         where = f"{kind} at line {place + 1}"
         if place + 2 > len(lines):
-            _fail(
-                path, "the file is cut", f"{counts[0]} orbitals, {counts[1]} projectors", "its end"
-            )
+            expected = f"{counts[0]} orbitals, {counts[1]} projectors"
+            _fail(path, "the file is cut", expected, "its end")
         head, grid = (lines[place + k].split("#")[0].split() for k in (0, 1))
         numbers = [_number(path, word, "a header", where) for word in (head + grid)]
         if len(grid) != 3 or len(head) < (4 if kind == "orbital" else 3):
             expected = "quantum numbers; npts, delta, cutoff"
             _fail(path, "a header is wrong", expected, head + grid, where)
-        mesh = (int(numbers[-3]), numbers[-2], numbers[-1])
-        table = _table(path, "\n".join(lines[place + 2 : place + 2 + mesh[0]]), where)
-        place += 2 + mesh[0]
-        if len(table) != mesh[0]:
-            _fail(path, "a table is cut", f"{mesh[0]} lines", len(table), where)
+        mesh = _Mesh(int(numbers[-3]), numbers[-2], numbers[-1])
+        table = _table(path, "\n".join(lines[place + 2 : place + 2 + mesh.n_points]), where)
+        place += 2 + mesh.n_points
+        if len(table) != mesh.n_points:
+            _fail(path, "a table is cut", f"{mesh.n_points} lines", len(table), where)
         if kind == "projector":
-            projectors.append(mesh[2])
-            continue
-        l, n, zeta, polarised = (int(number) for number in numbers[:4])
-        values = _even(path, table, mesh[1], where)
-        orbitals.append(_orbital(path, (l, n, zeta, bool(polarised)), mesh, values))
+            projectors.append(mesh.cutoff)
+        else:
+            values = _even(path, table, mesh.delta, where)
+            orbitals.append(_orbital(path, numbers[:4], mesh, values))
     return orbitals, projectors
 
 
@@ -330,9 +312,8 @@ def _load_netcdf3(path: Path) -> dict[str, Any]:
             return {**file._attributes, **variables}
     except (TypeError, ValueError, EOFError, IndexError, OSError, AttributeError) as error:
         # scipy has no error class of its own for files that are cut.
-        raise FormatError(
-            path, "the NetCDF file cannot be read", found=str(error), fix=_FIX
-        ) from error
+        problem = "the NetCDF file cannot be read"
+        raise FormatError(path, problem, found=str(error), fix=_FIX) from error
 
 
 def _load_hdf5(path: Path) -> dict[str, Any]:
@@ -344,26 +325,24 @@ def _load_hdf5(path: Path) -> dict[str, Any]:
 def _from_netcdf(path: Path, content: Mapping[str, Any]) -> IonFile:
     """Make the species of a NetCDF file's content."""
     names = ("orbnl_l", "orbnl_n", "orbnl_z", "orbnl_ispol", "cutoff", "delta", "orb")
-    missing = [
-        name for name in (*names, "Element", "Label", "Atomic_number") if name not in content
-    ]
+    wanted = (*names, "Element", "Label", "Atomic_number")
+    missing = [name for name in wanted if name not in content]
     if missing:
         _fail(path, "this is no SIESTA .ion.nc file", "its variables", f"no {', '.join(missing)}")
     columns = [np.atleast_1d(content[name]) for name in names[:6]]
     tables = np.atleast_2d(content["orb"])
     if len({len(column) for column in (*columns, tables)}) != 1:
         _fail(path, "the variables disagree", "one entry for each orbital", "different lengths")
-    orbitals = []
-    for l, n, zeta, polarised, cutoff, delta, table in zip(*columns, tables, strict=True):
-        mesh = (len(table), float(delta), float(cutoff))
-        orbitals.append(_orbital(path, (int(l), int(n), int(zeta), bool(polarised)), mesh, table))
+    orbitals = [
+        _orbital(path, numbers, _Mesh(len(table), float(delta), float(cutoff)), table)
+        for *numbers, cutoff, delta, table in zip(*columns, tables, strict=True)
+    ]
     projectors = np.atleast_1d(content.get("kbcutoff", np.zeros(0)))
     return IonFile(
-        path=path,
         symbol=_text(content["Element"]),
         label=_text(content["Label"]),
         number=int(np.ravel(content["Atomic_number"])[0]),
-        orbitals=_some(path, orbitals),
+        orbitals=tuple(orbitals),
         projector_cutoff_bohr=float(projectors.max(initial=0.0)),
         valence=float(np.ravel(content.get("Valence_charge", np.nan))[0]),
     )
