@@ -48,16 +48,9 @@ __all__ = [
 def read(
     path: str | Path, *, basis: str | Path | None = None, settings: Settings = None
 ) -> Calculation:
-    """Project a pw.x run onto atomic orbitals; without a basis it has no matrices.
+    """Project a pw.x run onto the orbitals of a folder of .ion, .pao or .orb files.
 
-    Parameters
-    ----------
-    path
-        The ``.save`` folder, or the run's folder.
-    basis
-        Folder of basis files: .ion, .pao or .orb.
-    settings
-        Those of the format ``qe-orbitals``.
+    `path` is the ``.save`` folder or the run's folder; the settings are those of ``qe-orbitals``.
 
     Raises
     ------
@@ -83,9 +76,9 @@ def _to_folder(path: Path, folder: Path, options: WriteOptions) -> list[Path]:  
 
 
 def _to_save(path: Path, folder: Path, options: WriteOptions) -> list[Path]:
-    like = options.settings.get("like")
+    like = options.settings.get("like") or None
     cutoff = require_cutoff(options.settings.get("ecutrho_hartree"))
-    return fill_save(path, folder, like=Path(like) if like else None, ecutrho_hartree=cutoff)
+    return fill_save(path, folder, like=like, ecutrho_hartree=cutoff)
 
 
 FORMAT = Format(

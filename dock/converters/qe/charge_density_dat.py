@@ -33,11 +33,6 @@ def read_density(path: str | Path) -> PlaneWaveDensity:
 
     Where a folder has both kinds of file the newer one is taken, as pw.x writes only one of them.
 
-    Parameters
-    ----------
-    path
-        The folder, ``charge-density.dat`` or ``charge-density.hdf5``.
-
     Raises
     ------
     MissingDataError
@@ -56,7 +51,10 @@ def read_density(path: str | Path) -> PlaneWaveDensity:
     if not path.is_file():
         raise MissingDataError(path.name, path.parent, "Give the .save folder of a pw.x run.")
     try:
-        return _read_hdf5(path) if path.suffix == ".hdf5" else _read_dat(path)
+        if path.suffix == ".hdf5":
+            return _read_hdf5(path)
+        with open_records(path, "<", _FILES) as reader:
+            return _read_dat(reader)
     except LayoutError as error:
         raise FormatError(path, str(error).rstrip("."), fix=_FIX) from error
 
@@ -98,12 +96,7 @@ def write_hdf5(path: Path, density: PlaneWaveDensity) -> None:
             file.create_dataset(name, data=component.astype("<c16").view("<f8"))
 
 
-def _read_dat(path: Path) -> PlaneWaveDensity:
-    with open_records(path, "<", _FILES) as reader:
-        return _read_records(reader)
-
-
-def _read_records(reader: RecordReader) -> PlaneWaveDensity:
+def _read_dat(reader: RecordReader) -> PlaneWaveDensity:
     path, head = reader.path, reader.stream.read(16)
     if reader.size < 20 or head[:4] != b"\x0c\0\0\0":
         raise FormatError(
@@ -115,23 +108,14 @@ def _read_records(reader: RecordReader) -> PlaneWaveDensity:
         )
     gamma_only, n_waves, n_components = (int(n) for n in reader.split(head[4:], "i4"))
     if n_components not in _COMPONENTS or n_waves < 1 or gamma_only not in (0, 1, -1):
-        raise FormatError(
-            path,
-            "the header cannot be right",
-            expected="1, 2 or 4 components and a positive number of plane waves",
-            found=f"{n_components} components, {n_waves} plane waves",
-            fix=_FIX,
-        )
+        expected = "1, 2 or 4 components and a positive number of plane waves"
+        found = f"{n_components} components, {n_waves} plane waves"
+        _FILES.damaged(path, "the header cannot be right", expected, found)
     lengths = [12, 72, 12 * n_waves, *[16 * n_waves] * n_components]
-    expected = sum(lengths) + 8 * len(lengths)
-    if reader.size != expected:
-        raise FormatError(
-            path,
-            "the file has the wrong length",
-            expected=f"{expected} bytes for {n_waves} plane waves and {n_components} components",
-            found=f"{reader.size} bytes",
-            fix=_FIX,
-        )
+    n_bytes = sum(lengths) + 8 * len(lengths)
+    if reader.size != n_bytes:
+        expected = f"{n_bytes} bytes for {n_waves} plane waves and {n_components} components"
+        _FILES.damaged(path, "the file has the wrong length", expected, f"{reader.size} bytes")
     reader.record("the header", 12)
     reciprocal = reader.numbers("f8", 9, "the reciprocal vectors").reshape(3, 3)
     miller = reader.numbers("i4", 3 * n_waves, "the Miller indices").reshape(-1, 3)
@@ -154,13 +138,9 @@ def _read_hdf5(path: Path) -> PlaneWaveDensity:
         if names is None or any(
             name not in file or file[name].shape != (2 * n_waves,) for name in names
         ):
-            raise FormatError(
-                path,
-                "the components are not complete",
-                expected=f"{', '.join(names or ('rhotot_g',))} of {2 * n_waves} numbers each",
-                found=", ".join(f"{name} {file[name].shape}" for name in file),
-                fix=_FIX,
-            )
+            expected = f"{', '.join(names or ('rhotot_g',))} of {2 * n_waves} numbers each"
+            found = ", ".join(f"{name} {file[name].shape}" for name in file)
+            _FILES.damaged(path, "the components are not complete", expected, found)
         word = file.attrs.get("gamma_only", b".FALSE.")
         text = word.decode() if isinstance(word, bytes) else str(word)
         reciprocal = np.array([indices.attrs[f"bg{n}"] for n in (1, 2, 3)], dtype=np.float64)
@@ -179,11 +159,7 @@ def _checked(path: Path, miller: NDArray[Any]) -> NDArray[np.int32]:
     codes = ((indices[:, 0] + reach) * width + indices[:, 1] + reach) * width + indices[:, 2]
     twice = len(codes) - len(np.unique(codes))
     if reach > 10**6 or twice or np.any(indices[0]):
-        raise FormatError(
-            path,
-            "the Miller indices cannot be right",
-            expected="each plane wave once, G = 0 first",
-            found=f"indices up to {reach}, {twice} of them twice, first {indices[0].tolist()}",
-            fix=_FIX,
-        )
+        expected = "each plane wave once, G = 0 first"
+        found = f"indices up to {reach}, {twice} of them twice, first {indices[0].tolist()}"
+        _FILES.damaged(path, "the Miller indices cannot be right", expected, found)
     return miller.astype(np.int32)

@@ -20,12 +20,14 @@ from dock.converters.deeph.poscar import read_poscar
 from dock.core.arrays import FloatArray, frozen
 from dock.errors import FormatError, LayoutError, MissingDataError
 from dock.io.hdf5 import new_hdf5, open_hdf5
+from dock.io.refusal import Refusal
 
 __all__ = ["GRID_FILE", "GridDensity", "read_grid", "write_grid"]
 
 GRID_FILE = "charge_density.h5"
 _UNIT = "electrons/angstrom^3"
 _FIX = "The file is damaged or of another program: convert the run again."
+_damaged = Refusal(damaged_fix=_FIX).damaged
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,11 +100,11 @@ def read_grid(path: str | Path) -> GridDensity:
     path = path / GRID_FILE if path.is_dir() else path
     with open_hdf5(path, _FIX) as file:
         shape = _shape(path, file)
-        total = _values(path, file["entries"], (int(np.prod(shape)),))[None]
-        parts = [total]
+        size = int(np.prod(shape))
+        parts = [_values(path, file["entries"], (size,))[None]]
         if "magnetization" in file:
             components = file["magnetization"].shape[0]
-            parts.append(_values(path, file["magnetization"], (components, total.size)))
+            parts.append(_values(path, file["magnetization"], (components, size)))
         unit = file.attrs.get("unit", _UNIT)
         cell = file.attrs.get("cell_angstrom")
         known = ("ecutrho_hartree", "alat_bohr", "gamma_only")
@@ -119,22 +121,16 @@ def read_grid(path: str | Path) -> GridDensity:
 def _shape(path: Path, file: Any) -> tuple[int, int, int]:
     shape = np.ravel(file["shape"][()])
     if shape.dtype.kind not in "iu" or shape.shape != (3,) or shape.min() < 1:
-        raise FormatError(
-            path, "the grid is wrong", where="shape", expected="three counts", found=shape, fix=_FIX
-        )
+        _damaged(path, "the grid is wrong", "three counts", shape, "shape")
     return int(shape[0]), int(shape[1]), int(shape[2])
 
 
 def _values(path: Path, dataset: Any, shape: tuple[int, ...]) -> NDArray[np.float64]:
     if dataset.shape != shape or dataset.dtype.kind != "f":
-        raise FormatError(
-            path,
-            "a dataset has the wrong length or type",
-            where=dataset.name,
-            expected=f"floating-point numbers of shape {shape}",
-            found=f"{dataset.dtype} of shape {dataset.shape}",
-            fix=_FIX,
-        )
+        expected = f"floating-point numbers of shape {shape}"
+        found = f"{dataset.dtype} of shape {dataset.shape}"
+        problem = "a dataset has the wrong length or type"
+        _damaged(path, problem, expected, found, dataset.name)
     return np.asarray(dataset[()], dtype=np.float64)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import xml.etree.ElementTree as ET
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -39,14 +39,11 @@ class PlaneWaveRun:
         eV; for fixed occupations the highest occupied level; None with two Fermi levels.
     n_electrons
         Valence electrons per cell.
-    k_frac
-        (n_k, 3) fractional k-points.
-    k_weights
-        (n_k,) weights that sum to 1.
-    levels
-        (n_channels, n_k, n_bands) eigenvalues, eV; two channels (up, down) for LSDA.
-    occupations
-        Same shape, between 0 and 1 as pw.x has them.
+    k_frac, k_weights
+        (n_k, 3) fractional k-points and their (n_k,) weights, which sum to 1.
+    levels, occupations
+        (n_channels, n_k, n_bands): eigenvalues, eV, and occupations between 0 and 1, as pw.x has
+        them; two channels (up, down) for LSDA.
     ecutrho_hartree, alat_bohr, fft_grid, gamma_only
         What fixes the order of the density's coefficients.
     version, source
@@ -74,17 +71,13 @@ class PlaneWaveRun:
     source: str = "the run"
 
     def __post_init__(self) -> None:
-        k_frac = frozen("k_frac", self.k_frac, np.float64, (None, 3))
-        n_k, channels = len(k_frac), self.spin.n_channels
-        levels = frozen("levels", self.levels, np.float64, (channels, n_k, None))
-        checked = {
-            "k_frac": k_frac,
-            "k_weights": frozen("k_weights", self.k_weights, np.float64, (n_k,)),
-            "levels": levels,
-            "occupations": frozen("occupations", self.occupations, np.float64, levels.shape),
-        }
-        for name, value in checked.items():
-            object.__setattr__(self, name, value)
+        self._freeze("k_frac", None, 3)
+        self._freeze("k_weights", len(self.k_frac))
+        self._freeze("levels", self.spin.n_channels, len(self.k_frac), None)
+        self._freeze("occupations", *self.levels.shape)
+
+    def _freeze(self, name: str, *shape: int | None) -> None:
+        object.__setattr__(self, name, frozen(name, getattr(self, name), np.float64, shape))
 
     def require_cell(self, cell: ArrayLike) -> None:
         """Refuse a density of another cell (3, 3), Å.
@@ -120,12 +113,7 @@ def find_save(path: Path) -> Path | None:
 
 
 def read_run(path: str | Path) -> PlaneWaveRun:
-    """Read a pw.x run from its ``.save`` folder.
-
-    Parameters
-    ----------
-    path
-        The ``.save`` folder, the folder that holds it, or the XML file itself.
+    """Read a pw.x run from its ``.save`` folder, the folder that holds it, or the XML file.
 
     Raises
     ------
@@ -153,14 +141,11 @@ def read_run(path: str | Path) -> PlaneWaveRun:
     if output is None:
         raise FormatError(file, "there is no <output>", expected="a pw.x result", fix=_FIX)
     try:
-        return _Reader(file, output).run(_version(root))
+        creator = root.find("general_info/creator")
+        version = "" if creator is None else str(creator.get("VERSION", ""))
+        return _Reader(file, output).run(version)
     except LayoutError as error:
         raise FormatError(file, str(error).rstrip("."), fix=_FIX) from error
-
-
-def _version(root: ET.Element) -> str:
-    creator = root.find("general_info/creator")
-    return "" if creator is None else str(creator.get("VERSION", ""))
 
 
 @dataclass(frozen=True)
@@ -193,10 +178,15 @@ class _Reader:
             str(self.file),
         )
 
+    def fail(
+        self, problem: str, where: str | None = None, expected: object = None, found: object = None
+    ) -> NoReturn:
+        raise FormatError(self.file, problem, where=where, expected=expected, found=found, fix=_FIX)
+
     def need(self, path: str) -> ET.Element:
         element = self.output.find(path)
         if element is None:
-            raise FormatError(self.file, "a field is missing", where=f"output/{path}", fix=_FIX)
+            self.fail("a field is missing", f"output/{path}")
         return element
 
     def values(self, element: ET.Element, count: int | None, where: str) -> NDArray[np.float64]:
@@ -206,14 +196,8 @@ class _Reader:
             numbers = np.array([np.nan])
         wrong_count = count is not None and len(numbers) != count
         if wrong_count or not len(numbers) or not np.all(np.isfinite(numbers)):
-            raise FormatError(
-                self.file,
-                "numbers cannot be read",
-                where=where,
-                expected=f"{count or 'some'} finite numbers",
-                found=(element.text or "").strip()[:60] or "nothing",
-                fix=_FIX,
-            )
+            found = (element.text or "").strip()[:60] or "nothing"
+            self.fail("numbers cannot be read", where, f"{count or 'some'} finite numbers", found)
         return numbers
 
     def number(self, path: str) -> float:
@@ -226,29 +210,14 @@ class _Reader:
         except ValueError:
             value = np.nan
         if not 0 < value < _LARGEST:
-            raise FormatError(
-                self.file,
-                "a field is wrong",
-                where=f"{name} of output/{path}",
-                expected="a positive number",
-                found=text or "nothing",
-                fix=_FIX,
-            )
+            where = f"{name} of output/{path}"
+            self.fail("a field is wrong", where, "a positive number", text or "nothing")
         return value
 
     def integer(self, where: str, text: str | None) -> int:
         if text is None or not text.strip().isdigit() or not 0 < int(text) < _LARGEST:
-            raise FormatError(
-                self.file, "a field is wrong", where=where, expected="a count", found=text, fix=_FIX
-            )
+            self.fail("a field is wrong", where, "a count", text)
         return int(text)
-
-    def require_count(self, what: str, where: str, expected: int, found: int) -> None:
-        if found != expected:
-            problem = f"{what} are missing"
-            raise FormatError(
-                self.file, problem, where=where, expected=expected, found=found, fix=_FIX
-            )
 
     def flag(self, path: str) -> bool:
         return (self.need(path).text or "").strip().lower() in {"true", ".true.", "t", "1"}
@@ -259,14 +228,12 @@ class _Reader:
         return Spin.COLLINEAR if self.flag("band_structure/lsda") else Spin.NONE
 
     def structure(self) -> Structure:
-        bohr = QE.bohr_angstrom
-        rows = [
-            self.values(self.need(f"atomic_structure/cell/a{n}"), 3, f"cell/a{n}")
-            for n in (1, 2, 3)
-        ]
+        bohr, names = QE.bohr_angstrom, ("cell/a1", "cell/a2", "cell/a3")
+        rows = [self.values(self.need(f"atomic_structure/{name}"), 3, name) for name in names]
         atoms = self.output.findall("atomic_structure/atomic_positions/atom")
         expected = self.integer("nat", self.need("atomic_structure").get("nat"))
-        self.require_count("atoms", "output/atomic_structure", expected, len(atoms))
+        if len(atoms) != expected:
+            self.fail("atoms are missing", "output/atomic_structure", expected, len(atoms))
         positions = [self.values(atom, 3, "atomic_positions") for atom in atoms]
         labels = [str(atom.get("name", "")) for atom in atoms]
         numbers = [self.element(label) for label in labels]
@@ -296,21 +263,22 @@ class _Reader:
         """Return fractional k-points, weights, levels (eV) and occupations."""
         items = self.output.findall("band_structure/ks_energies")
         expected = self.integer("nks", (self.need("band_structure/nks").text or "").strip())
-        self.require_count("k-points", "output/band_structure", expected, len(items))
+        if len(items) != expected:
+            self.fail("k-points are missing", "output/band_structure", expected, len(items))
         k, weights, levels, filling = [], [], [], []
         for number, item in enumerate(items, 1):
             where = f"ks_energies number {number}"
             point = item.find("k_point")
             energies, occupied = item.find("eigenvalues"), item.find("occupations")
             if point is None or energies is None or occupied is None:
-                raise FormatError(self.file, "a field is missing", where=where, fix=_FIX)
+                self.fail("a field is missing", where)
             k.append(self.values(point, 3, where))
             weights.append(parse_number(point.get("weight", "nan")))
             levels.append(self.values(energies, None, where))
             filling.append(self.values(occupied, len(levels[-1]), where))
         channels = self.spin().n_channels
         if len({len(row) for row in levels}) != 1 or len(levels[0]) % channels:
-            raise FormatError(self.file, "the k-points have different numbers of bands", fix=_FIX)
+            self.fail("the k-points have different numbers of bands")
         shape = (len(levels), channels, -1)
         k_cartesian = np.array(k) * (2 * np.pi / (alat * QE.bohr_angstrom))
         k_frac = np.linalg.solve(structure.reciprocal.T, k_cartesian.T).T

@@ -58,12 +58,11 @@ class PlaneWaveDensity:
         values = frozen("values", self.values, np.complex128, (None, len(miller)))
         if len(values) not in (1, 2, 4):
             raise LayoutError(f"a density has 1, 2 or 4 components, found {len(values)}.")
-        object.__setattr__(self, "miller", miller)
-        object.__setattr__(self, "values", values)
         reciprocal = frozen("reciprocal", self.reciprocal, np.float64, (3, 3))
         if not abs(np.linalg.det(reciprocal)) > 0:
             raise LayoutError("the reciprocal lattice vectors span no volume.")
-        object.__setattr__(self, "reciprocal", reciprocal)
+        for name, array in (("miller", miller), ("values", values), ("reciprocal", reciprocal)):
+            object.__setattr__(self, name, array)
 
     @property
     def volume(self) -> float:
@@ -85,12 +84,11 @@ class PlaneWaveDensity:
             When the grid is too coarse for the plane waves.
         """
         n1, n2, n3 = (int(n) for n in np.asarray(shape))
-        size = np.array([n1, n2, n3])
-        reach = np.abs(self.miller).max(axis=0, initial=0)
-        if np.any(2 * reach + 1 > size):
+        size, least = np.array([n1, n2, n3]), _smallest_grid(self.miller)
+        if np.any(least > size):
             raise LayoutError(
                 f"a {n1}×{n2}×{n3} grid cannot hold the density: it needs at least "
-                f"{(2 * reach + 1).tolist()}."
+                f"{least.tolist()}."
             )
         waves = np.zeros((len(self.values), n1, n2, n3), dtype=np.complex128)
         waves[:, *(self.miller % size).T] = self.values
@@ -105,17 +103,9 @@ def density_from_grid(
 ) -> PlaneWaveDensity:
     """Return the plane waves of a density on a real-space grid.
 
-    Parameters
-    ----------
-    grid
-        (n_components, n1, n2, n3), electrons/Bohr³.
-    reciprocal
-        As in `PlaneWaveDensity`.
-    miller
-        The wanted G in the wanted order, from `g_sphere`; those that the grid does not resolve
-        get zero.
-    gamma_only
-        What `miller` was made for.
+    The grid is (n_components, n1, n2, n3), electrons/Bohr³, the rest as in `PlaneWaveDensity`:
+    `miller` are the wanted G in the wanted order, from `g_sphere`. Those that the grid does not
+    resolve get zero.
     """
     shape = np.array(grid.shape[1:])
     waves = np.fft.fftn(grid, axes=(1, 2, 3), norm="forward")
@@ -127,7 +117,7 @@ def density_from_grid(
 def g_sphere(
     reciprocal: NDArray[Any], ecutrho_hartree: float, alat_bohr: float, *, gamma_only: bool
 ) -> NDArray[np.int32]:
-    """Return the G vectors of a density in pw.x's order.
+    """Return the (n, 3) Miller indices of the G vectors of a density in pw.x's order.
 
     pw.x reads coefficients by position and never looks at the Miller indices, so the order is what
     counts: by |G|², and among equal ones by the first, second and third index.
@@ -142,11 +132,6 @@ def g_sphere(
         pw.x's lattice parameter, the unit in which it compares lengths.
     gamma_only
         Keep one of G and −G: the one whose first index that is not zero is positive.
-
-    Returns
-    -------
-    ndarray
-        (n, 3) Miller indices.
 
     Examples
     --------
@@ -177,33 +162,22 @@ def g_sphere(
 
 
 def natural_grid(miller: NDArray[Any]) -> tuple[int, int, int]:
-    """Return a grid with small prime factors that holds all the plane waves."""
-    reach = 2 * np.abs(miller).max(axis=0, initial=0) + 1
-    n1, n2, n3 = (_smooth(int(n)) for n in reach)
+    """Return a grid whose prime factors are 2, 3 and 5 that holds all the plane waves."""
+    from scipy.fft import next_fast_len
+
+    n1, n2, n3 = (next_fast_len(int(n), real=True) for n in _smallest_grid(miller))
     return n1, n2, n3
 
 
-def _smooth(n: int) -> int:
-    """Return the next number whose prime factors are 2, 3 and 5."""
-    while True:
-        rest = n
-        for prime in (2, 3, 5):
-            while rest % prime == 0:
-                rest //= prime
-        if rest == 1:
-            return n
-        n += 1
+def _smallest_grid(miller: NDArray[Any]) -> NDArray[Any]:
+    least: NDArray[Any] = 2 * np.abs(miller).max(axis=0, initial=0) + 1
+    return least
 
 
 def to_grid(density: PlaneWaveDensity, run: PlaneWaveRun | None = None) -> GridDensity:
-    """Return the density on pw.x's own grid, or on the smallest one that holds it.
+    """Return the density on the grid of its run, or on the smallest one that holds it.
 
-    Parameters
-    ----------
-    density
-        What `read_density` gave.
-    run
-        The run it belongs to; without it the cut-off is that of the longest G.
+    Without a run the cut-off is that of the longest G.
 
     Raises
     ------
@@ -236,10 +210,8 @@ def from_grid(
 
     Parameters
     ----------
-    grid
-        The density.
-    run
-        A run with the same cell and cut-off, from which both are taken.
+    grid, run
+        The density, and a run with the same cell and cut-off, from which both are taken.
     ecutrho_hartree
         Cut-off of the density where there is no run; default what the file says.
     gamma_only

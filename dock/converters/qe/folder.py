@@ -3,28 +3,22 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from dock.converters.deeph.poscar import format_poscar, read_poscar
+from dock.converters.format import WriteOptions, hand_over
 from dock.converters.qe.charge_density_dat import DAT, HDF5, read_density
 from dock.converters.qe.charge_density_h5 import GRID_FILE, read_grid, write_grid
 from dock.converters.qe.data_file_schema import PlaneWaveRun, describe_structure, read_run
 from dock.converters.qe.density import to_grid
 from dock.errors import FormatError
-from dock.io.files import folder_transaction, write_text
+from dock.io.files import write_text
 from dock.io.hdf5 import new_hdf5
 from dock.io.text import read_json
 
-__all__ = [
-    "BANDS_FILE",
-    "RUN_FILE",
-    "describe_folder",
-    "fill_folder",
-    "find_folder",
-    "folder_files",
-    "to_folder",
-]
+__all__ = ["describe_folder", "fill_folder", "find_folder", "folder_files", "to_folder"]
 
 RUN_FILE, BANDS_FILE = "plane_wave.json", "eigval.h5"
 
@@ -46,21 +40,10 @@ def to_folder(save: str | Path, folder: str | Path, *, overwrite: bool = False) 
 
     Written are ``POSCAR``, ``plane_wave.json`` (Fermi level, electrons, spin, cut-off),
     ``eigval.h5`` (k-points and bands) and, where the run has a density, ``charge_density.h5``.
-    There are no orbitals, hence no ``info.json`` and no matrices.
-
-    Parameters
-    ----------
-    save
-        The ``.save`` folder of pw.x, or the run folder that holds it.
-    folder
-        Target; made if need be.
-    overwrite
-        Replace files that exist.
+    There are no orbitals, hence no ``info.json`` and no matrices. `save` may also be the run folder
+    that holds the ``.save`` folder; the target is made if need be.
     """
-    target = Path(folder)
-    with folder_transaction(target, overwrite=overwrite) as temporary:
-        written = fill_folder(Path(save), temporary)
-    return [target / file.name for file in written]
+    return hand_over(folder, WriteOptions(overwrite=overwrite), partial(fill_folder, Path(save)))
 
 
 def fill_folder(save: Path, folder: Path) -> list[Path]:
@@ -105,12 +88,9 @@ def _write_bands(path: Path, run: PlaneWaveRun) -> None:
     with new_hdf5(path) as file:
         file.create_dataset("kpoints", data=run.k_frac)
         file.create_dataset("weights", data=run.k_weights)
-        for name, levels in zip(("eigval_data", "eigval_data_down"), run.levels, strict=False):
-            file.create_dataset(name, data=levels)
-        for name, filling in zip(
-            ("occupations", "occupations_down"), run.occupations, strict=False
-        ):
-            file.create_dataset(name, data=filling)
+        for name, channels in (("eigval_data", run.levels), ("occupations", run.occupations)):
+            for suffix, values in zip(("", "_down"), channels, strict=False):
+                file.create_dataset(f"{name}{suffix}", data=values)
         file.attrs["unit"] = "eV"
         file.attrs["spin"] = run.spin.value
 
@@ -143,11 +123,7 @@ def _read_facts(path: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
     content = read_json(path, "Convert again.")
-    wrong = [
-        key
-        for key in ("fermi_energy_eV", "occupation")
-        if not isinstance(content.get(key, 0.0), int | float | None)
-    ]
-    if wrong:
-        raise FormatError(path, "a field is no number", where=wrong[0], fix="Convert again.")
+    for key in ("fermi_energy_eV", "occupation"):
+        if not isinstance(content.get(key, 0.0), int | float | None):
+            raise FormatError(path, "a field is no number", where=key, fix="Convert again.")
     return content

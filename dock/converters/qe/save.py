@@ -73,10 +73,9 @@ def to_save(
 
     Parameters
     ----------
-    folder
-        A folder with ``charge_density.h5``, or the file.
-    save
-        Target ``<outdir>/<prefix>.save``; made if need be.
+    folder, save
+        A folder with ``charge_density.h5``, or the file; and the target
+        ``<outdir>/<prefix>.save``, made if need be.
     like
         ``.save`` folder of a run with the same cell and cut-off. Its XML file is copied along,
         which ``calculation = 'bands'`` and ``'nscf'`` need.
@@ -84,8 +83,6 @@ def to_save(
         Cut-off where neither `like` nor the density file says it.
     kinds
         ``dat`` for a pw.x built without HDF5, ``hdf5`` for one with; each reads only its own.
-    overwrite
-        Replace files that exist.
 
     Raises
     ------
@@ -96,11 +93,7 @@ def to_save(
     target = Path(save)
     with folder_transaction(target, overwrite=overwrite) as temporary:
         written = fill_save(
-            Path(folder),
-            temporary,
-            like=None if like is None else Path(like),
-            ecutrho_hartree=ecutrho_hartree,
-            kinds=kinds,
+            Path(folder), temporary, like=like, ecutrho_hartree=ecutrho_hartree, kinds=kinds
         )
         if find_save(target) is not None:  # its own XML file stays
             written = [file for file in written if file.name != SCHEMA]
@@ -112,8 +105,8 @@ def fill_save(
     grid_file: Path,
     folder: Path,
     *,
-    like: Path | None = None,
-    ecutrho_hartree: float | None = None,
+    like: str | Path | None,
+    ecutrho_hartree: float | None,
     kinds: Sequence[str] = ("dat", "hdf5"),
 ) -> list[Path]:
     """Write what `to_save` describes into an empty folder; the caller hands it over."""
@@ -149,13 +142,7 @@ def _require_complete(grid: GridDensity, run: PlaneWaveRun) -> None:
 
 
 def require_cutoff(text: str | None) -> float | None:
-    """Return the setting ``ecutrho_hartree``; None where it is not given.
-
-    Raises
-    ------
-    UsageError
-        When it is no energy.
-    """
+    """Return the setting ``ecutrho_hartree``; None where it is not given, refused if no energy."""
     if text is None:
         return None
     try:

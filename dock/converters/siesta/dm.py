@@ -21,17 +21,10 @@ __all__ = ["read_dm", "write_dm", "write_tsde"]
 
 
 def read_dm(path: Path) -> MatrixFile:
-    """Read everything of a DM or TSDE file but its matrices.
+    """Read everything of a DM or TSDE file but its matrices; raises as `read_hsx`.
 
     A TSDE file goes on after the density matrix: the energy density matrix, the Fermi level. For
     spin–orbit runs it has 4 of that matrix's 8 components, which are not enough: it is left out.
-
-    Raises
-    ------
-    FormatError
-        When it is cut, damaged or another format.
-    MissingDataError
-        When it cannot be read.
     """
     with open_matrix_file(path) as reader:
         length = reader.peek("the header")

@@ -51,6 +51,7 @@ class FdfFile:
     """An fdf file with everything that it includes; the first mention of a keyword counts.
 
     By keyword, as `_key` writes it, `values` has the rest of its line, `blocks` the lines between.
+    What cannot be understood raises a FormatError when it is asked for.
     """
 
     path: Path
@@ -66,13 +67,7 @@ class FdfFile:
         return self.blocks.get(_key(name))
 
     def number(self, keyword: str) -> float | None:
-        """Return the number after a keyword, without regard to its unit; None if absent.
-
-        Raises
-        ------
-        FormatError
-            When something else stands there.
-        """
+        """Return the number after a keyword, without regard to its unit; None if absent."""
         words = self.text(keyword).split()
         return self._numbers(words[:1], 1, keyword)[0] if words else None
 
@@ -89,8 +84,6 @@ class FdfFile:
         ------
         MissingDataError
             Without a block ChemicalSpeciesLabel.
-        FormatError
-            When the block is wrong.
         """
         lines = self.block("ChemicalSpeciesLabel")
         if lines is None:
@@ -114,8 +107,6 @@ class FdfFile:
         ------
         MissingDataError
             When the input leaves the cell to SIESTA, or takes the atoms from elsewhere.
-        FormatError
-            When a block is wrong.
         """
         name = "AtomicCoordinatesAndAtomicSpecies"
         lines, fix = self.block(name), "Keep the run's .XV file beside it; it holds the structure."

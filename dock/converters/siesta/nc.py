@@ -65,13 +65,7 @@ def has_sparse_group(path: Path) -> bool:
 
 
 def read_nc(path: Path) -> MatrixFile:
-    """Read everything of a SIESTA .nc file but its matrices.
-
-    Raises
-    ------
-    FormatError
-        When it is damaged or lacks the group SPARSE.
-    """
+    """Read everything of a SIESTA .nc file but its matrices; raises as `read_hsx`."""
     with open_hdf5(path, SIESTA_FILES.damaged_fix, "NetCDF") as file:
         return _read(path, file)
 

@@ -197,12 +197,7 @@ def _is_main(path: Path) -> bool:
 def open_main(path: Path) -> MatrixFile:
     """Read the header of a run's main file.
 
-    Raises
-    ------
-    FormatError
-        When the folder has several, or the file is damaged.
-    MissingDataError
-        When there is none.
+    A folder with several is a FormatError, one without a MissingDataError; else as `read_hsx`.
     """
     if path.is_dir():
         files = _candidates(path)

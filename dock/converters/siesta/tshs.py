@@ -21,16 +21,9 @@ __all__ = ["read_tshs"]
 
 
 def read_tshs(path: Path) -> MatrixFile:
-    """Read everything of a TSHS or onlyS file but its matrices.
+    """Read everything of a TSHS or onlyS file but its matrices; raises as `read_hsx`.
 
     The file has no species: their labels and shells come from the run's other files.
-
-    Raises
-    ------
-    FormatError
-        When it is cut, damaged, another format or version.
-    MissingDataError
-        When it cannot be read.
     """
     with open_matrix_file(path) as reader:
         sizes, nsc = _read_sizes(reader)

@@ -44,25 +44,11 @@ def converged(
     """Orthogonalise on finer and finer meshes until the bands are right.
 
     S^(−1/2) reaches further than S, so the mesh that holds all pairs is rarely enough; the error
-    falls exponentially.
+    falls exponentially. It is judged by the levels below the Fermi level (eV; None: by all) and
+    should be at most `tolerance`, eV.
 
-    Parameters
-    ----------
-    hamiltonian, overlap
-        The operators.
-    fermi_level
-        eV: levels below it are judged; None for all.
-    tolerance
-        Largest error of the bands, eV.
-
-    Returns
-    -------
-    matrix : AOMatrix
-        The orthogonalised Hamiltonian.
-    mesh : tuple of int
-        The last mesh, which is the limit of memory where the tolerance was not reached.
-    error : Deviation
-        Its error.
+    Returned are the orthogonalised Hamiltonian, the last mesh, which is the limit of memory where
+    the tolerance was not reached, and its error.
     """
     mesh = smallest_mesh(hamiltonian, overlap)
     per_point = len(hamiltonian.entries) * hamiltonian.basis.n_orbitals**2
@@ -78,11 +64,8 @@ def converged(
 
 def smallest_mesh(hamiltonian: AOMatrix, overlap: AOMatrix) -> tuple[int, int, int]:
     """Return the smallest odd mesh whose cells hold every lattice vector of H and S."""
-    reach = np.maximum(
-        np.abs(hamiltonian.pairs.R).max(axis=0, initial=0),
-        np.abs(overlap.pairs.R).max(axis=0, initial=0),
-    )
-    first, second, third = (2 * int(n) + 1 for n in reach)
+    vectors = np.concatenate([hamiltonian.pairs.lattice_vectors, overlap.pairs.lattice_vectors])
+    first, second, third = (2 * int(n) + 1 for n in np.abs(vectors).max(axis=0, initial=0))
     return first, second, third
 
 
@@ -93,18 +76,6 @@ def orthogonalised(
 
     The spectrum is exact at the points of the Γ-centred mesh and an interpolation elsewhere. Each
     R stands at its shortest image for every atom pair, the weight shared among equal ones.
-
-    Parameters
-    ----------
-    hamiltonian, overlap
-        The operators.
-    mesh
-        Divisions of the mesh.
-
-    Returns
-    -------
-    AOMatrix
-        The Hamiltonian of an orthonormal basis, eV.
 
     Raises
     ------
@@ -136,17 +107,7 @@ def orthogonalised(
 def deviation(
     orthogonal: AOMatrix, hamiltonian: AOMatrix, overlap: AOMatrix, fermi_level: float | None
 ) -> Deviation:
-    """Compare the bands of an orthogonalised Hamiltonian with those of the pair (H, S).
-
-    Parameters
-    ----------
-    orthogonal
-        What `orthogonalised` gave.
-    hamiltonian, overlap
-        The operators that it was made from.
-    fermi_level
-        eV, or None.
-    """
+    """Compare the bands of an orthogonalised Hamiltonian with those of the pair (H, S), in eV."""
     k_points = np.array(_PROBES) * np.array(hamiltonian.pairs.periodic_axes)
     expected = levels(Problem(hamiltonian, overlap), k_points).energies
     build = KBuilder(orthogonal)
