@@ -76,9 +76,7 @@ def write_dat(path: Path, density: PlaneWaveDensity) -> None:
     with atomic_path(path) as temporary, temporary.open("wb") as stream:
         for record in records:
             length = np.array([record.nbytes], dtype="<i4").tobytes()
-            stream.write(length)
-            stream.write(record.tobytes())
-            stream.write(length)
+            stream.writelines((length, record.tobytes(), length))
 
 
 def write_hdf5(path: Path, density: PlaneWaveDensity) -> None:

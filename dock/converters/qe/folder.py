@@ -96,13 +96,7 @@ def _write_bands(path: Path, run: PlaneWaveRun) -> None:
 
 
 def describe_folder(folder: Path) -> dict[str, Any]:
-    """Return structure, Fermi level and density grid of what `to_folder` wrote.
-
-    Raises
-    ------
-    FormatError
-        When ``plane_wave.json`` is damaged.
-    """
+    """Return structure, Fermi level and density grid of what `to_folder` wrote."""
     facts = _read_facts(folder / RUN_FILE)
     described = {
         **describe_structure(read_poscar(folder / "POSCAR")),

@@ -235,12 +235,8 @@ def _block_body(path: Path, name: str, lines: Iterator[str]) -> tuple[str, ...]:
         if line.split()[0].lower() == "%endblock":
             return tuple(body)
         body.append(line)
-    raise FormatError(
-        path,
-        f"the block {name} has no end, or the file is cut",
-        expected=f"%endblock {name}",
-        found="the end of the file",
-    )
+    problem = f"the block {name} has no end, or the file is cut"
+    raise FormatError(path, problem, expected=f"%endblock {name}", found="the end of the file")
 
 
 def _take_block_from(path: Path, name: str, result: FdfFile, depth: int) -> None:

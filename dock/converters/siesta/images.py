@@ -40,11 +40,8 @@ def images_of(
     if file.nsc is not None:
         return canonical_images(file.nsc)
     if file.vectors is None or file.n_images is None:
-        raise MissingDataError(
-            "the size of the auxiliary supercell",
-            file.path,
-            "Files of SIESTA before 4.1 do not hold it: keep the run's HSX file beside it.",
-        )
+        fix = "Files of SIESTA before 4.1 do not hold it: keep the run's HSX file beside it."
+        raise MissingDataError("the size of the auxiliary supercell", file.path, fix)
     images = np.zeros((file.n_images, 3), dtype=np.int32)
     seen = np.zeros(file.n_images, dtype=bool)
     positions, cell = structure.positions / bohr, structure.cell / bohr
@@ -101,10 +98,6 @@ def _sizes(n_images: int, reach: NDArray[np.int32]) -> Iterator[tuple[int, int, 
 
 
 def _foreign(file: MatrixFile, expected: str, found: str) -> NoReturn:
-    raise FormatError(
-        file.path,
-        "the matrices do not belong to the structure found beside them",
-        expected=expected,
-        found=found,
-        fix="Keep the .XV or .STRUCT_OUT of the very step that wrote the HSX file beside it.",
-    )
+    problem = "the matrices do not belong to the structure found beside them"
+    fix = "Keep the .XV or .STRUCT_OUT of the very step that wrote the HSX file beside it."
+    raise FormatError(file.path, problem, expected=expected, found=found, fix=fix)

@@ -16,7 +16,7 @@ from dock.converters.siesta.matrix_file import MatrixFile, canonical_images
 from dock.converters.siesta.run import RunFiles, open_main
 from dock.converters.siesta.sparse_rows import StoredRows
 from dock.converters.siesta.spin import allocate, parts_of, spin_of
-from dock.converters.siesta.structure import Setting, resolve
+from dock.converters.siesta.structure import Setting, Sources
 from dock.core.calculation import Calculation, Provenance
 from dock.core.harmonics import convention
 from dock.core.matrix import AOMatrix
@@ -68,7 +68,7 @@ def read_calculation(path: Path, options: ReadOptions) -> Calculation:
     main = open_main(path)
     run = RunFiles(main.path)
     constants, how = run.constants(main)
-    setting = resolve(main, run, constants, options.basis)
+    setting = Sources(main, run, constants, options.basis).setting()
     opened = _Run(main, _density_files(main, run), setting, constants)
     return Calculation(
         setting.structure,

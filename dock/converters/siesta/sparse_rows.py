@@ -152,16 +152,13 @@ class StoredRows:
 
     def fill(self, parts: Sequence[Part]) -> None:
         """Add the numbers of each part to its targets, in the order and signs of `dock`."""
-        slices = self._only_slice if self._is_one_slice else self._slices()
+        is_one_slice = len(list(islice(row_slices(self.counts), 2))) == 1
+        slices = self._only_slice if is_one_slice else self._slices()
         for begin, end, where, factor in slices:
             for part in parts:
                 values = part.rows.read(begin, end) * factor
                 for target, multiple in part.targets:
                     target[where] += multiple * values
-
-    @property
-    def _is_one_slice(self) -> bool:
-        return len(list(islice(row_slices(self.counts), 2))) == 1
 
     @cached_property
     def _only_slice(self) -> list[_Slice]:

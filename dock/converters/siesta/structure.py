@@ -22,7 +22,7 @@ from dock.core.structure import Structure
 from dock.errors import DockError, FormatError, MissingDataError
 from dock.units import Constants
 
-__all__ = ["Setting", "resolve"]
+__all__ = ["Setting", "Sources"]
 
 _MOVED = 1e-4  # Å between XV and the matrix file above which the user is told
 
@@ -50,24 +50,12 @@ class Setting:
     notes: tuple[str, ...]
 
 
-def resolve(file: MatrixFile, run: RunFiles, constants: Constants, folder: Path | None) -> Setting:
-    """Find structure and basis; what the main file holds itself comes first.
-
-    With a `folder` of ion files the shells carry radial functions.
-
-    Raises
-    ------
-    MissingDataError
-        When no file has the species, or the structure.
-    FormatError
-        When two files contradict each other.
-    """
-    return _Sources(file, run, constants, folder).setting()
-
-
 @dataclass(frozen=True, eq=False)
-class _Sources:
-    """The main file, the files beside it and the ion files, and notes on what was taken whence."""
+class Sources:
+    """The main file, the files beside it and a folder of ion files, where there is one.
+
+    `notes` gathers what the user should know of where things came from.
+    """
 
     file: MatrixFile
     run: RunFiles
@@ -76,7 +64,7 @@ class _Sources:
     notes: list[str] = field(default_factory=list)
 
     @cached_property
-    def table(self) -> AtomTable | None:
+    def _table(self) -> AtomTable | None:
         """XV, or STRUCT_OUT where that is missing."""
         for suffix, reader in ((".XV", read_xv), (".STRUCT_OUT", read_struct_out)):
             path = self.run.beside(suffix)
@@ -85,13 +73,24 @@ class _Sources:
         return None
 
     def setting(self) -> Setting:
-        species, atom_species = self.species()
-        numbers = self.atomic_numbers(species, atom_species)
-        cell, positions = self.geometry()
+        """Find structure and basis; what the main file holds itself comes first.
+
+        With a folder of ion files the shells carry radial functions.
+
+        Raises
+        ------
+        MissingDataError
+            When no file has the species, or the structure.
+        FormatError
+            When two files contradict each other.
+        """
+        species, atom_species = self._species()
+        numbers = self._atomic_numbers(species, atom_species)
+        cell, positions = self._geometry()
         if len(positions) != len(atom_species):
             expected = f"{len(atom_species)} atoms, as the orbitals belong to"
             found = f"{len(positions)} positions"
-            self.refuse("the files of the run have different atoms", expected, found)
+            self._refuse("the files of the run have different atoms", expected, found)
         labels = tuple(species[kind].label for kind in atom_species)
         of_atom = np.array([max(number, 0) for number in numbers])[atom_species]
         shells = {entry.label: _shells(entry) for entry in species if entry.label in labels}
@@ -110,16 +109,16 @@ class _Sources:
         if basis.n_orbitals != self.file.n_orbitals or not same_offsets:
             expected = f"{self.file.n_orbitals} orbitals"
             found = f"{basis.n_orbitals} by the species table"
-            self.refuse("the orbitals of the species contradict the matrices", expected, found)
+            self._refuse("the orbitals of the species contradict the matrices", expected, found)
         return Setting(structure, basis, species, numbers, tuple(self.notes))
 
-    def refuse(self, problem: str, expected: str, found: str) -> NoReturn:
+    def _refuse(self, problem: str, expected: str, found: str) -> NoReturn:
         fix = "Keep only the files of one run in the folder."
         raise FormatError(self.file.path, problem, expected=expected, found=found, fix=fix)
 
-    def species(self) -> tuple[tuple[SpeciesTable, ...], NDArray[np.int64]]:
+    def _species(self) -> tuple[tuple[SpeciesTable, ...], NDArray[np.int64]]:
         """Return the species and that of each atom: from the main file, ORB_INDX, or ion files."""
-        file, run, table = self.file, self.run, self.table
+        file, run, table = self.file, self.run, self._table
         if file.species is not None and file.atom_species is not None:
             atom_species = file.atom_species
             if table is not None and not np.array_equal(table.species, atom_species):
@@ -147,11 +146,11 @@ class _Sources:
             f"(Write.OrbitalIndex true), or {run.label}.fdf and the species' .ion files.",
         )
 
-    def atomic_numbers(
+    def _atomic_numbers(
         self, species: Sequence[SpeciesTable], atom_species: NDArray[np.int64]
     ) -> tuple[int, ...]:
         """Return the atomic number of each species: main file, XV, fdf, or else from its label."""
-        file, fdf, table = self.file, self.run.fdf, self.table
+        file, fdf, table = self.file, self.run.fdf, self._table
         if file.numbers is not None:
             return file.numbers
         by_label: dict[str, int] = {}
@@ -165,7 +164,7 @@ class _Sources:
             elif entry.label in by_label:
                 numbers.append(by_label[entry.label])
             else:
-                numbers.append(self.number_of_name(entry.label))
+                numbers.append(self._number_of_name(entry.label))
         wrong = [number for number in numbers if abs(number) >= len(SYMBOLS)]
         if wrong:
             raise FormatError(
@@ -176,7 +175,7 @@ class _Sources:
             )
         return tuple(numbers)
 
-    def number_of_name(self, label: str) -> int:
+    def _number_of_name(self, label: str) -> int:
         """Return the atomic number that a species' label begins with, and note it."""
         element = element_of_label(label)
         if element is None:
@@ -190,9 +189,9 @@ class _Sources:
         )
         return number
 
-    def geometry(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    def _geometry(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return cell and positions in Å: of the main file, XV, STRUCT_OUT or the fdf."""
-        file, run, table = self.file, self.run, self.table
+        file, run, table = self.file, self.run, self._table
         bohr = self.constants.bohr_angstrom
         if file.cell is not None and file.positions is not None:
             cell, positions = file.cell * bohr, file.positions * bohr

@@ -58,10 +58,5 @@ def _finite(path: Path, values: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def cut(path: Path, expected: object, found: object) -> NoReturn:
     """Refuse a text that ends too early or too late."""
-    raise FormatError(
-        path,
-        "the file is cut, or longer than it says",
-        expected=expected,
-        found=found,
-        fix=SIESTA_FILES.cut_fix,
-    )
+    problem, fix = "the file is cut, or longer than it says", SIESTA_FILES.cut_fix
+    raise FormatError(path, problem, expected=expected, found=found, fix=fix)
