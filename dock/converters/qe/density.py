@@ -65,11 +65,15 @@ class PlaneWaveDensity:
             object.__setattr__(self, name, array)
 
     @property
+    def volume(self) -> float:
+        """Volume of the cell, Bohr³."""
+        return float((2 * np.pi) ** 3 / abs(np.linalg.det(self.reciprocal)))
+
+    @property
     def n_electrons(self) -> float:
-        """ρ(G = 0) times the volume of the cell."""
+        """ρ(G = 0) times the volume."""
         origin = np.flatnonzero(~np.any(self.miller, axis=1))
-        volume = float((2 * np.pi) ** 3 / abs(np.linalg.det(self.reciprocal)))
-        return float(self.values[0, origin].real.sum()) * volume
+        return float(self.values[0, origin].real.sum()) * self.volume
 
     def grid(self, shape: ArrayLike) -> NDArray[np.float64]:
         """Return (n_components, n1, n2, n3) values on a real-space grid, electrons/Bohr³.
