@@ -156,11 +156,6 @@ class _Run:
         return self._patterns[file.path]
 
 
-def _has_unverified_shells(setting: Setting) -> bool:
-    used = {l for label in setting.basis.species for l in setting.basis.ls(label)}
-    return bool(convention("siesta").unverified(sorted(used)))
-
-
 def _fermi_level(main: MatrixFile, run: RunFiles, constants: Constants) -> float | None:
     if main.fermi_ry is not None:
         return main.fermi_ry * constants.rydberg_ev
@@ -171,6 +166,7 @@ def _fermi_level(main: MatrixFile, run: RunFiles, constants: Constants) -> float
 def _notes(opened: _Run, run: RunFiles, how: str) -> list[str]:
     """Return what the user should know of this run."""
     main, setting = opened.main, opened.setting
+    used_ls = {l for label in setting.basis.species for l in setting.basis.ls(label)}
     incomplete = any(file.incomplete_edm for file in (main, *opened.densities))
     conditions = (
         (main.is_folded, FOLDED),
@@ -178,7 +174,7 @@ def _notes(opened: _Run, run: RunFiles, how: str) -> list[str]:
         (incomplete, INCOMPLETE_EDM),
         (run.log[1], UNCONVERGED),
         (how.startswith("assumed"), OLD_UNITS),
-        (_has_unverified_shells(setting), UNVERIFIED),
+        (bool(convention("siesta").unverified(sorted(used_ls))), UNVERIFIED),
     )
     return [*setting.notes, *(text for met, text in conditions if met)]
 

@@ -1,4 +1,8 @@
-"""Numbers in SIESTA's text files, and what is said where they are missing or wrong."""
+"""Numbers in SIESTA's text files, and what is said where they are missing or wrong.
+
+What is no finite number is a FormatError that names its line; a file that cannot be read is a
+MissingDataError.
+"""
 
 from __future__ import annotations
 
@@ -16,15 +20,7 @@ __all__ = ["cut", "file_numbers", "word_numbers"]
 
 
 def file_numbers(path: Path) -> NDArray[np.float64]:
-    """Return all words of a file as finite numbers.
-
-    Raises
-    ------
-    FormatError
-        Naming the line of the first word that is none.
-    MissingDataError
-        When it cannot be read.
-    """
+    """Return all words of a file as finite numbers."""
     return _finite(path, read_numbers(path, SIESTA_FILES.damaged_fix))
 
 
@@ -34,11 +30,6 @@ def word_numbers(
     """Return `count` words of a file as finite numbers.
 
     `lines` are the line of the first word, and how many words of each line these are.
-
-    Raises
-    ------
-    FormatError
-        Naming the line of the first word that is no number.
     """
     try:
         values = parse_numbers(b" ".join(words))
