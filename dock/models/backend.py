@@ -50,15 +50,7 @@ class Pattern(Protocol):
 
 @dataclass(frozen=True)
 class PairsOfBasis:
-    """The pattern of an overlap without its numbers.
-
-    Attributes
-    ----------
-    basis
-        The orbitals of the atoms.
-    pairs
-        The pairs of atoms that have blocks.
-    """
+    """The pattern of an overlap without its numbers."""
 
     basis: Basis
     pairs: Pairs
@@ -102,16 +94,9 @@ class Model(Protocol):
     def predict(
         self, structure: Structure, overlap: Pattern, moments: ArrayLike | None = None
     ) -> AOMatrix:
-        """Return the matrix of a structure on the pattern of its overlap.
+        """Return the matrix of a structure: the overlap has its basis and the pairs of its blocks.
 
-        Parameters
-        ----------
-        structure
-            Atoms and cell.
-        overlap
-            Gives the basis, and the pairs that get blocks.
-        moments
-            (n_atoms, 3) spin moments in μ_B, for models that take them.
+        `moments` are (n_atoms, 3) spin moments in μ_B, for models that take them.
         """
 
     def describe(self) -> dict[str, Any]:

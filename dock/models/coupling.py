@@ -8,11 +8,12 @@ determine each other exactly, and under a rotation h_L turns with the Wigner mat
 from __future__ import annotations
 
 from functools import lru_cache
-from math import factorial, sqrt
+from math import factorial, prod, sqrt
 
 import numpy as np
 
 from dock.core.arrays import FloatArray, read_only
+from dock.core.basis import shell_starts
 from dock.errors import UsageError
 
 __all__ = ["clebsch_gordan", "shell_product", "spin_product"]
@@ -97,10 +98,8 @@ def spin_product(l1: int, l2: int) -> tuple[tuple[int, ...], FloatArray]:
     size = orbital.shape[0]
     Js: list[int] = []
     columns = []
-    begin = 0
-    for L in Ls:
+    for L, begin in zip(Ls, shell_starts(Ls), strict=True):
         part = orbital[:, begin : begin + 2 * L + 1]
-        begin += 2 * L + 1
         for J in range(abs(L - 1), L + 2):
             Js.append(J)
             both = np.einsum("pa,asb->spb", part, clebsch_gordan(L, 1, J))
@@ -127,10 +126,7 @@ def _racah(first: tuple[int, int], second: tuple[int, int], L: int) -> float:
     for k in range(l1 + l2 - L + 1):
         terms = (l1 + l2 - L - k, l1 - m1 - k, l2 + m2 - k, L - l2 + m1 + k, L - l1 - m2 + k)
         if min(terms) >= 0:
-            denominator = factorial(k)
-            for term in terms:
-                denominator *= factorial(term)
-            total += (-1) ** k / denominator
+            total += (-1) ** k / prod(factorial(term) for term in (k, *terms))
     triangle = (
         (2 * L + 1)
         * factorial(L + l1 - l2)
@@ -139,7 +135,5 @@ def _racah(first: tuple[int, int], second: tuple[int, int], L: int) -> float:
         / factorial(l1 + l2 + L + 1)
     )
     numbers = (L + M, L - M, l1 - m1, l1 + m1, l2 - m2, l2 + m2)
-    product = 1
-    for number in numbers:
-        product *= factorial(number)
+    product = prod(factorial(number) for number in numbers)
     return sqrt(triangle) * sqrt(product) * total

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import product
 from typing import NamedTuple
 
 import numpy as np
@@ -59,14 +60,7 @@ class Coverage(NamedTuple):
 def cover(scope: Scope, structure: Structure, pattern: Pattern) -> Coverage:
     """Compare the pairs of a structure with those that a model was trained on.
 
-    Parameters
-    ----------
-    scope
-        That of the model; one that does not know its longest pairs leaves the pattern as it is.
-    structure
-        The atoms.
-    pattern
-        The overlap, or its pairs and basis.
+    A scope that does not know its longest pairs leaves the pattern as it is.
 
     Raises
     ------
@@ -92,25 +86,20 @@ def cover(scope: Scope, structure: Structure, pattern: Pattern) -> Coverage:
     length = pairs.lengths(structure)[offsite]
     known = longest[kind] > 0
     beyond = int(np.count_nonzero(length[known] > _SLACK * longest[kind[known]]))
-    names = [
-        f"{layout.species[number // layout.n_species]}-{layout.species[number % layout.n_species]}"
-        for number in np.unique(kind[~known]).tolist()
-    ]
-    return Coverage(PairsOfBasis(pattern.basis, pairs), len(added), beyond, tuple(names))
+    names = ["-".join(ends) for ends in product(layout.species, repeat=2)]
+    unseen = tuple(names[number] for number in np.unique(kind[~known]).tolist())
+    return Coverage(PairsOfBasis(pattern.basis, pairs), len(added), beyond, unseen)
 
 
 def _absent(structure: Structure, pairs: Pairs, species: np.ndarray, sure: np.ndarray) -> Pairs:
     """Return the pairs within the sure distance of their kind that are not there."""
     from dock.overlap.neighbours import orbital_pairs
 
-    n_atoms, n_species = structure.n_atoms, round(len(sure) ** 0.5)
     reach = float(sure.max(initial=0.0))
     if reach == 0.0:
         return pairs.take(np.zeros(0, dtype=np.int64))
-    radii = dict.fromkeys(dict.fromkeys(structure.labels), reach / 2)
-    near = orbital_pairs(structure, radii)
-    kind = species[near.i] * n_species + species[near.j]
+    near = orbital_pairs(structure, dict.fromkeys(structure.labels, reach / 2))
+    kind = species[near.i] * round(len(sure) ** 0.5) + species[near.j]
     inside = near.lengths(structure) <= sure[kind]
     inside &= pairs.find(near.R, near.i, near.j) < 0
-    new = np.flatnonzero(inside)
-    return Pairs(near.R[new], near.i[new], near.j[new], n_atoms)
+    return near.take(np.flatnonzero(inside))

@@ -157,21 +157,19 @@ class GraphPart(NamedTuple):
         return len(self.receiver)
 
 
-def parts_of(graph: Graph, n_edges: int, n_atoms: int | None = None) -> Iterator[GraphPart]:
-    """Cut a graph into parts of at most so many edges (and atoms); a part has at least one atom."""
+def parts_of(graph: Graph, n_edges: int) -> Iterator[GraphPart]:
+    """Cut a graph into parts of at most so many edges; a part has at least one atom."""
     ends = np.searchsorted(graph.receiver, np.arange(graph.n_atoms), side="right")
     first = begin = 0
     while first < graph.n_atoms:
         last = int(np.searchsorted(ends, begin + n_edges, side="right"))
         last = max(last, first + 1)
-        if n_atoms is not None:
-            last = min(last, first + n_atoms)
         stop = int(ends[last - 1])
-        own = slice(begin, stop)
+        atoms, own = slice(first, last), slice(begin, stop)
         yield GraphPart(
-            slice(first, last),
+            atoms,
             own,
-            graph.species[first:last],
+            graph.species[atoms],
             graph.n_species,
             graph.receiver[own] - first,
             graph.sender[own],

@@ -21,6 +21,7 @@ __all__ = ["Statistics", "StatisticsBuilder", "find_cutoffs"]
 _ZERO = 1e-9  # eV; parts that never exceed it are exact zeros of symmetry
 _LOOK_BEYOND = 1.2  # times the longest edge: is there a pair without a block?
 _LOOKED_AT = 16  # structures are enough to see where blocks end
+_AXES = {"node_shift": 2, "node_scale": 2, "edge_scale": 2, "longest": 1}  # of the arrays
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,10 +50,9 @@ class Statistics:
     longest: FloatArray
 
     def __post_init__(self) -> None:
-        for name in ("node_shift", "node_scale", "edge_scale"):
-            found = frozen(name, getattr(self, name), np.float64, (None, None))
-            object.__setattr__(self, name, found)
-        object.__setattr__(self, "longest", frozen("longest", self.longest, np.float64, (None,)))
+        for name, n_axes in _AXES.items():
+            array = frozen(name, getattr(self, name), np.float64, (None,) * n_axes)
+            object.__setattr__(self, name, array)
 
     @classmethod
     def of(cls, items: Iterable[Item], layout: TargetLayout) -> Statistics:
@@ -64,35 +64,18 @@ class Statistics:
 
     def to_arrays(self) -> dict[str, Any]:
         """Return the arrays by name, for a file."""
-        return {
-            "node_shift": self.node_shift,
-            "node_scale": self.node_scale,
-            "edge_scale": self.edge_scale,
-            "mean_degree": np.float64(self.mean_degree),
-            "longest": self.longest,
-        }
+        arrays = {name: getattr(self, name) for name in _AXES}
+        return {**arrays, "mean_degree": np.float64(self.mean_degree)}
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, Any]) -> Statistics:
         """Make statistics from what `to_arrays` returned."""
-        parts = {name: np.asarray(arrays[name]) for name in ("node_shift", "node_scale")}
-        return cls(
-            parts["node_shift"],
-            parts["node_scale"],
-            np.asarray(arrays["edge_scale"]),
-            float(arrays["mean_degree"]),
-            np.asarray(arrays["longest"]),
-        )
+        parts = {name: np.asarray(arrays[name]) for name in _AXES}
+        return cls(**parts, mean_degree=float(arrays["mean_degree"]))
 
 
 class StatisticsBuilder:
-    """Collects statistics structure by structure, in memory that does not grow.
-
-    Parameters
-    ----------
-    layout
-        The targets.
-    """
+    """Collects statistics structure by structure, in memory that does not grow."""
 
     def __init__(self, layout: TargetLayout) -> None:
         self._layout = layout
@@ -125,7 +108,7 @@ class StatisticsBuilder:
         is_scalar = np.zeros(self._layout.n_block, dtype=bool)
         first = self._layout.irreps[0]
         if first.J == 0 and first.natural:
-            is_scalar[: first.multiplicity] = True
+            is_scalar[first.place] = True
         shift = np.where(is_scalar, self._sum / count, 0.0)
         # Σ(x − s)² = Σx² − 2sΣx + ns²
         centred = self._squares - 2 * shift * self._sum + count * shift**2
@@ -142,14 +125,11 @@ class StatisticsBuilder:
     def _rms(self, squares: FloatArray) -> FloatArray:
         """Average mean squares over the M of each part; vanishing parts give 0."""
         result = np.empty_like(squares)
-        begin = 0
         for irrep in self._layout.irreps:
             width = 2 * irrep.J + 1
-            end = begin + irrep.multiplicity * width
-            part = squares[:, begin:end].reshape(len(squares), irrep.multiplicity, width)
+            part = squares[:, irrep.place].reshape(len(squares), irrep.multiplicity, width)
             mean = np.sqrt(np.maximum(part.mean(axis=2), 0.0))
-            result[:, begin:end] = np.repeat(np.where(mean < _ZERO, 0.0, mean), width, axis=1)
-            begin = end
+            result[:, irrep.place] = np.repeat(np.where(mean < _ZERO, 0.0, mean), width, axis=1)
         return result
 
 

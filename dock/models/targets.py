@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -32,7 +32,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from dock.core.arrays import FloatArray, IntArray, read_only
-from dock.core.basis import Basis
+from dock.core.basis import Basis, shell_numbers, shell_starts
 from dock.core.blocks import BlockLayout
 from dock.core.matrix import AOMatrix
 from dock.core.quantity import quantity_of
@@ -44,14 +44,21 @@ from dock.models.graph import Graph
 __all__ = ["Irrep", "ProductGroup", "TargetLayout"]
 
 _SLAB = 20_000  # pairs of a matrix made at a time, which bounds the memory
+_EVEN_UNDER_TIME_REVERSAL = (0, 5, 6, 7)  # of the eight channels of spinors
 
 
 class Irrep(NamedTuple):
-    """One kind of irreducible part: how often it occurs among the outputs of a block."""
+    """One kind of irreducible part: how often it occurs in a block, and where it begins there."""
 
     J: int
     natural: bool
     multiplicity: int
+    begin: int
+
+    @property
+    def place(self) -> slice:
+        """Where its multiplicity · (2J + 1) numbers stand among the coupled ones."""
+        return slice(self.begin, self.begin + self.multiplicity * (2 * self.J + 1))
 
 
 class ProductGroup(NamedTuple):
@@ -177,12 +184,12 @@ class TargetLayout:
         )
 
     def fingerprint(self) -> str:
-        """Return a hash of everything above."""
+        """Return a hash of `to_dict`."""
         text = json.dumps(self.to_dict(), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def require_basis(self, basis: Basis) -> None:
-        """Refuse a structure with unknown species or other shells, naming them.
+        """Refuse a structure with unknown species or other shells.
 
         Raises
         ------
@@ -190,12 +197,12 @@ class TargetLayout:
             Saying which species or shell does not fit.
         """
         for label in basis.species:
-            if label not in self.species:
+            wanted = self._shells.get(label)
+            if wanted is None:
                 raise LayoutError(
                     f"the model was not made for species '{label}'; it knows "
                     f"{', '.join(self.species)}."
                 )
-            wanted = self.ls[self.species.index(label)]
             if basis.ls(label) != wanted:
                 raise LayoutError(
                     f"species '{label}' has shells l = {list(basis.ls(label))}; the model was "
@@ -219,14 +226,18 @@ class TargetLayout:
                     f"the model was made for {name} '{mine}', the data have '{found}'. Use data of "
                     "the same kind, or train anew."
                 )
-        for label, shells in zip(other.species, other.ls, strict=True):
-            known = dict(zip(self.species, self.ls, strict=True))
-            if known.get(label) != shells:
+        for label, shells in other._shells.items():
+            if self._shells.get(label) != shells:
+                known = {name: list(ls) for name, ls in self._shells.items()}
                 raise LayoutError(
                     f"the data have species '{label}' with the shells {list(shells)}; the model "
-                    f"knows { ({name: list(ls) for name, ls in known.items()}) }. Train anew with "
-                    "all species."
+                    f"knows {known}. Train anew with all species."
                 )
+
+    @cached_property
+    def _shells(self) -> dict[str, tuple[int, ...]]:
+        """The l of the shells of each species."""
+        return dict(zip(self.species, self.ls, strict=True))
 
     # ------------------------------------------------------------------ sizes
 
@@ -250,9 +261,7 @@ class TargetLayout:
     @property
     def n_channels(self) -> int:
         """Number of real squares that make up a block: 1, 2, 4 or 8."""
-        if self.spin is Spin.NONCOLLINEAR:
-            return 4 if self.time_reversal else 8
-        return self.spin.n_components
+        return len(self.channel_signs)
 
     @property
     def n_block(self) -> int:
@@ -263,26 +272,26 @@ class TargetLayout:
     def channel_signs(self) -> FloatArray:
         """(n_channels,) sign of each channel under (R, i, j) → (−R, j, i) with transposition."""
         if self.spin is not Spin.NONCOLLINEAR:
-            return read_only(np.ones(self.n_channels))
-        if self.time_reversal:
-            return read_only(np.array([1.0, -1.0, -1.0, -1.0]))
-        return read_only(np.array([1.0] * 4 + [-1.0] * 4))
+            return read_only(np.ones(self.spin.n_components))
+        return read_only(np.repeat([1.0, -1.0], 4)[list(self._kept)])
+
+    @property
+    def _kept(self) -> Sequence[int]:
+        """Which of the eight channels of spinors there are."""
+        return _EVEN_UNDER_TIME_REVERSAL if self.time_reversal else range(8)
 
     @cached_property
     def slots(self) -> tuple[IntArray, ...]:
         """For each species, where its orbitals stand in the common basis."""
-        starts = np.concatenate([[0], np.cumsum([2 * l + 1 for l in self.common_ls])])
-        first = {l: self.common_ls.index(l) for l in set(self.common_ls)}
-        found = []
-        for group in self.ls:
-            seen: dict[int, int] = {}
+        starts = shell_starts(self.common_ls)
+        slots = []
+        for ls in self.ls:
             places = []
-            for l in group:
-                shell = first[l] + seen.get(l, 0)
-                seen[l] = seen.get(l, 0) + 1
-                places.append(np.arange(starts[shell], starts[shell] + 2 * l + 1))
-            found.append(read_only(np.concatenate(places)))
-        return tuple(found)
+            for l, number in zip(ls, shell_numbers(ls), strict=True):
+                begin = starts[self.common_ls.index(l) + number - 1]
+                places.append(np.arange(begin, begin + 2 * l + 1))
+            slots.append(read_only(np.concatenate(places)))
+        return tuple(slots)
 
     @cached_property
     def node_mask(self) -> NDArray[np.bool_]:
@@ -303,29 +312,22 @@ class TargetLayout:
     @cached_property
     def groups(self) -> tuple[ProductGroup, ...]:
         """The shell pairs by (l₁, l₂) and kind of spin channel."""
-        starts = np.concatenate([[0], np.cumsum([2 * l + 1 for l in self.common_ls])])
-        kinds: list[tuple[int, bool]] = []  # first channel, whether it is the first of a vector
-        for channel in range(self.n_channels):
-            if self.spin is not Spin.NONCOLLINEAR or channel % 4 == 0:
-                kinds.append((channel, False))
-            elif channel % 4 == 1:
-                kinds.append((channel, True))
-        found = []
-        values = sorted(set(self.common_ls))
-        for channel, is_vector in kinds:
-            found += [
-                self._group(starts, (l1, l2), channel, is_vector=is_vector)
-                for l1 in values
-                for l2 in values
+        channels = [(channel, False) for channel in range(self.n_channels)]
+        if self.spin is Spin.NONCOLLINEAR:  # a scalar, then the three channels of a vector
+            channels = [
+                (first + own, own == 1) for first in range(0, self.n_channels, 4) for own in (0, 1)
             ]
-        return tuple(found)
+        values = sorted(set(self.common_ls))
+        return tuple(
+            self._group(l1, l2, channel, is_vector=is_vector)
+            for channel, is_vector in channels
+            for l1 in values
+            for l2 in values
+        )
 
-    def _group(
-        self, starts: IntArray, ls: tuple[int, int], channel: int, *, is_vector: bool
-    ) -> ProductGroup:
-        """Return one group of shell pairs."""
-        l1, l2 = ls
-        n = self.n_common
+    def _group(self, l1: int, l2: int, channel: int, *, is_vector: bool) -> ProductGroup:
+        """Return one group of shell pairs; of a vector `channel` is the first of three."""
+        n, starts = self.n_common, np.array(shell_starts(self.common_ls))
         first = [shell for shell, l in enumerate(self.common_ls) if l == l1]
         second = [shell for shell, l in enumerate(self.common_ls) if l == l2]
         shells = np.array([(a, b) for a in first for b in second])
@@ -347,8 +349,11 @@ class TargetLayout:
             for J, natural in zip(group.Js, group.natural, strict=True):
                 key = (J, natural)
                 counts[key] = counts.get(key, 0) + len(group.place)
-        keys = sorted(counts, key=lambda key: (key[0], not key[1]))
-        return tuple(Irrep(J, natural, counts[J, natural]) for J, natural in keys)
+        irreps, begin = [], 0
+        for J, natural in sorted(counts, key=lambda key: (key[0], not key[1])):
+            irreps.append(Irrep(J, natural, counts[J, natural], begin))
+            begin = irreps[-1].place.stop
+        return tuple(irreps)
 
     @property
     def max_J(self) -> int:
@@ -358,11 +363,7 @@ class TargetLayout:
     @cached_property
     def _coupled_places(self) -> tuple[IntArray, ...]:
         """For each group, (n_pairs, d) where its parts stand in the coupled order."""
-        begin: dict[tuple[int, bool], int] = {}
-        total = 0
-        for irrep in self.irreps:
-            begin[irrep.J, irrep.natural] = total
-            total += irrep.multiplicity * (2 * irrep.J + 1)
+        begin = {(irrep.J, irrep.natural): irrep.begin for irrep in self.irreps}
         found = []
         for group in self.groups:
             columns = []
@@ -411,14 +412,7 @@ class TargetLayout:
     # ------------------------------------------------------------------ matrices
 
     def labels(self, matrix: AOMatrix, graph: Graph) -> tuple[FloatArray, FloatArray]:
-        """Return the padded blocks of a matrix on a graph.
-
-        Parameters
-        ----------
-        matrix
-            The operator; pairs that it lacks give zeros.
-        graph
-            Atoms and edges.
+        """Return the padded blocks of a matrix on a graph; pairs that it lacks give zeros.
 
         Returns
         -------
@@ -454,24 +448,22 @@ class TargetLayout:
 
     def _padded(self, matrix: AOMatrix, graph: Graph, found: IntArray) -> FloatArray:
         """Return all blocks of the graph's full pattern; `found` is −1 where there is none."""
-        n = self.n_common
-        entries = self._to_channels(matrix)
-        result = np.zeros((len(found), len(entries), n, n))
-        flat = result.reshape(len(found), len(entries), n * n)
-        starts = matrix.layout.starts
-        for members, cells in self._kinds(graph):
+        entries, starts = self._to_channels(matrix), matrix.layout.starts
+        shape = len(found), len(entries), self.n_common
+        flat = np.zeros((*shape[:2], self.n_common**2))
+        for members, cells in self._kinds(graph, slice(None)):
             have = members[found[members] >= 0]
-            begin = starts[found[have]]
-            source = begin[:, None] + np.arange(len(cells))[None, :]
+            source = starts[found[have]][:, None] + np.arange(len(cells))
             values = entries[:, source].transpose(1, 0, 2)
             flat[have[:, None, None], np.arange(len(entries))[None, :, None], cells] = values
-        return result
+        return flat.reshape(*shape, self.n_common)
 
-    def _kinds(self, graph: Graph) -> list[tuple[IntArray, IntArray]]:
-        """Return for each pair of species its pairs of the full pattern and its cells."""
-        pairs, cells = graph.full_pairs, self._cells()
-        code = graph.species[pairs.i] * self.n_species + graph.species[pairs.j]
-        return [(np.flatnonzero(code == kind), cells[kind]) for kind in np.unique(code).tolist()]
+    def _kinds(self, graph: Graph, slab: slice) -> Iterator[tuple[IntArray, IntArray]]:
+        """Yield for each pair of species its pairs in a slab of the full pattern, and its cells."""
+        pairs = graph.full_pairs
+        code = graph.species[pairs.i[slab]] * self.n_species + graph.species[pairs.j[slab]]
+        for kind in np.unique(code).tolist():
+            yield np.flatnonzero(code == kind), self._cells[kind]
 
     def _to_channels(self, matrix: AOMatrix) -> FloatArray:
         """Return the entries as real channels (n_channels, n_entries)."""
@@ -479,67 +471,54 @@ class TargetLayout:
         if not matrix.facts.has_spin or self.spin is not Spin.NONCOLLINEAR:
             return entries.astype(np.float64, copy=False)
         uu, ud, du, dd = entries.astype(np.complex128, copy=False)
-        scalar, along_z = (uu + dd) / 2, (uu - dd) / 2
-        along_x, along_y = (ud + du) / 2, 1j * (ud - du) / 2
-        if self.time_reversal:
-            return np.stack([scalar.real, along_y.imag, along_z.imag, along_x.imag])
-        parts = [scalar, along_y, along_z, along_x]
-        return np.stack([part.real for part in parts] + [part.imag for part in parts])
+        parts = [(uu + dd) / 2, 1j * (ud - du) / 2, (uu - dd) / 2, (ud + du) / 2]
+        channels = [part.real for part in parts] + [part.imag for part in parts]
+        return np.stack([channels[number] for number in self._kept])
 
     def matrix(
         self, node: FloatArray, edge: FloatArray, graph: Graph, dtype: DTypeLike = np.float64
     ) -> AOMatrix:
-        """Return the matrix of padded blocks, exactly Hermitian.
+        """Return the matrix of padded blocks, on `Graph.full_pairs`.
+
+        Each pair of partners is averaged once, so that Hermiticity holds bit by bit.
 
         Parameters
         ----------
         node, edge
             As `labels` returns them; what lies in the padding is ignored.
-        graph
-            Atoms and edges.
         dtype
             Real type of the entries; spinors get the complex type of the same precision.
-
-        Returns
-        -------
-        AOMatrix
-            On `Graph.full_pairs`. Each pair of partners is averaged once, so that Hermiticity
-            holds bit by bit.
         """
         pairs, counts = graph.full_pairs, graph.basis.counts
         layout = BlockLayout(counts[pairs.i], counts[pairs.j])
-        real = np.dtype(dtype)
-        spinor = self.spin is Spin.NONCOLLINEAR
-        kind = (np.complex64 if real == np.float32 else np.complex128) if spinor else real
-        count = 4 if spinor else self.n_channels
-        final = np.empty((count, layout.n_entries), dtype=kind)
-        cells = self._cells()
-        code = graph.species[pairs.i] * self.n_species + graph.species[pairs.j]
+        kind = np.dtype(dtype)
+        if self.spin is Spin.NONCOLLINEAR:
+            kind = np.result_type(kind, np.complex64)
+        final = np.empty((self.spin.n_components, layout.n_entries), dtype=kind)
         for begin in range(0, len(pairs), _SLAB):
-            stop = min(begin + _SLAB, len(pairs))
-            blocks = self._averaged(node, edge, graph, (begin, stop))
-            for one in np.unique(code[begin:stop]).tolist():
-                here = np.flatnonzero(code[begin:stop] == one)
-                target = layout.starts[begin + here][:, None] + np.arange(len(cells[one]))
-                values = blocks[here][:, :, cells[one]].transpose(1, 0, 2)
-                final[:, target] = self._from_channels(values, real)
+            slab = slice(begin, min(begin + _SLAB, len(pairs)))
+            blocks = self._averaged(node, edge, graph, slab)
+            for members, cells in self._kinds(graph, slab):
+                target = layout.starts[begin + members][:, None] + np.arange(len(cells))
+                values = blocks[members][:, :, cells].transpose(1, 0, 2)
+                final[:, target] = self._from_channels(values)
         return AOMatrix(self.quantity, graph.structure, graph.basis, pairs, self.spin, final)
 
     def _averaged(
-        self, node: FloatArray, edge: FloatArray, graph: Graph, bounds: tuple[int, int]
+        self, node: FloatArray, edge: FloatArray, graph: Graph, slab: slice
     ) -> FloatArray:
         """Return flat float64 blocks of some of the full pattern, averaged with the adjoints."""
-        begin, stop = bounds
         n = graph.n_atoms
-        atoms = slice(min(begin, n), min(stop, n))
-        edges = slice(max(begin - n, 0), max(stop - n, 0))
+        atoms = slice(min(slab.start, n), min(slab.stop, n))
+        edges = slice(max(slab.start - n, 0), max(slab.stop - n, 0))
         own = np.concatenate([node[atoms], edge[edges]]).astype(np.float64)
         other = np.concatenate([node[atoms], edge[graph.reverse[edges]]]).astype(np.float64)
         blocks = 0.5 * (own + self.channel_signs[:, None, None] * other.swapaxes(-1, -2))
-        return blocks.reshape(stop - begin, self.n_channels, self.n_common**2)
+        return blocks.reshape(len(own), self.n_channels, self.n_common**2)
 
+    @cached_property
     def _cells(self) -> list[IntArray]:
-        """Return for each ordered pair of species which cells of the flat square it fills."""
+        """For each ordered pair of species, which cells of the flat square it fills."""
         n = self.n_common
         return [
             (rows[:, None] * n + cols[None, :]).reshape(-1)
@@ -547,17 +526,18 @@ class TargetLayout:
             for cols in self.slots
         ]
 
-    def _from_channels(self, entries: FloatArray, dtype: np.dtype[Any]) -> NDArray[Any]:
+    def _from_channels(self, entries: FloatArray) -> NDArray[Any]:
         """Return stored components from real channels (n_channels, …)."""
         if self.spin is not Spin.NONCOLLINEAR:
-            return entries.astype(dtype, copy=False)
-        if self.time_reversal:
-            scalar = entries[0] + 0j
-            along_y, along_z, along_x = 1j * entries[1], 1j * entries[2], 1j * entries[3]
-        else:
-            scalar, along_y, along_z, along_x = entries[:4] + 1j * entries[4:]
-        kind = np.complex64 if dtype == np.float32 else np.complex128
-        result = np.empty((4, *entries.shape[1:]), dtype=kind)
-        result[0], result[3] = scalar + along_z, scalar - along_z
-        result[1], result[2] = along_x - 1j * along_y, along_x + 1j * along_y
-        return result
+            return entries
+        channels = np.zeros((8, *entries.shape[1:]))
+        channels[list(self._kept)] = entries
+        scalar, along_y, along_z, along_x = channels[:4] + 1j * channels[4:]
+        return np.stack(
+            [
+                scalar + along_z,
+                along_x - 1j * along_y,
+                along_x + 1j * along_y,
+                scalar - along_z,
+            ]
+        )

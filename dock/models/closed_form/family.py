@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
 from dock.core.arrays import FloatArray
 from dock.errors import UsageError
@@ -16,24 +16,38 @@ from dock.models.targets import TargetLayout
 
 __all__ = ["KINDS", "closed_form_of", "fit_closed_form", "read_closed_form"]
 
-KINDS = (ThreeCentre.kind, TwoCentre.kind)
+_Fit: TypeAlias = Callable[[Callable[[], Iterable[Item]], TargetLayout, FloatArray], ClosedForm]
+_FORMS: dict[str, tuple[type[ClosedForm], _Fit]] = {
+    ThreeCentre.kind: (ThreeCentre, fit_three_centre),
+    TwoCentre.kind: (TwoCentre, fit_two_centre),
+}
+KINDS = tuple(_FORMS)
 
 
 def fit_closed_form(
     kind: str, items: Callable[[], Iterable[Item]], layout: TargetLayout, cutoffs: FloatArray
 ) -> ClosedForm:
-    """Fit a closed form; see `fit_two_centre` and `fit_three_centre`.
+    """Fit a closed form to labels.
+
+    Parameters
+    ----------
+    kind
+        One of `KINDS`.
+    items
+        Returns the structures, one after another; called twice, so that only one of them
+        need be in memory.
+    layout
+        The targets.
+    cutoffs
+        (n_species²,) where edges end, Å, 0 where nothing was cut off (`find_cutoffs`).
 
     Raises
     ------
     UsageError
         For an unknown kind.
     """
-    if kind == ThreeCentre.kind:
-        return fit_three_centre(items, layout, cutoffs)
-    if kind == TwoCentre.kind:
-        return fit_two_centre(items, layout, cutoffs)
-    raise _unknown(kind)
+    _, fit = _form(kind)
+    return fit(items, layout, cutoffs)
 
 
 def read_closed_form(kind: str, layout: TargetLayout, arrays: Mapping[str, Any]) -> ClosedForm:
@@ -44,11 +58,8 @@ def read_closed_form(kind: str, layout: TargetLayout, arrays: Mapping[str, Any])
     UsageError
         For an unknown kind.
     """
-    if kind == ThreeCentre.kind:
-        return ThreeCentre.from_arrays(layout, arrays)
-    if kind == TwoCentre.kind:
-        return TwoCentre.from_arrays(layout, arrays)
-    raise _unknown(kind)
+    form, _ = _form(kind)
+    return form.from_arrays(layout, arrays)
 
 
 def closed_form_of(file: ModelFile) -> ClosedForm | None:
@@ -65,5 +76,7 @@ def closed_form_of(file: ModelFile) -> ClosedForm | None:
     return file.decoded(lambda: read_closed_form(stored.facts, file.layout, stored.arrays))
 
 
-def _unknown(kind: str) -> UsageError:
-    return UsageError(f"there is no closed-form model '{kind}'; there are {', '.join(KINDS)}.")
+def _form(kind: str) -> tuple[type[ClosedForm], _Fit]:
+    if kind not in _FORMS:
+        raise UsageError(f"there is no closed-form model '{kind}'; there are {', '.join(KINDS)}.")
+    return _FORMS[kind]

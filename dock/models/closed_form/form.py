@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from functools import lru_cache
-from typing import Any, ClassVar, NamedTuple, Self
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
@@ -14,27 +13,7 @@ from dock.models.graph import Graph, GraphPart, parts_of
 from dock.models.modelfile import Stored
 from dock.models.targets import TargetLayout
 
-__all__ = ["ClosedForm", "Part", "parts_of_layout"]
-
-
-class Part(NamedTuple):
-    """One kind of irreducible part among the coupled numbers of a block."""
-
-    J: int
-    natural: bool
-    place: slice
-    multiplicity: int
-
-
-@lru_cache(maxsize=16)
-def parts_of_layout(layout: TargetLayout) -> tuple[Part, ...]:
-    """Return the kinds of parts in the order of the coupled numbers."""
-    parts, begin = [], 0
-    for irrep in layout.irreps:
-        end = begin + irrep.multiplicity * (2 * irrep.J + 1)
-        parts.append(Part(irrep.J, irrep.natural, slice(begin, end), irrep.multiplicity))
-        begin = end
-    return tuple(parts)
+__all__ = ["ClosedForm", "named_weights", "weights_by_name"]
 
 
 class ClosedForm(ABC):
@@ -99,3 +78,23 @@ class ClosedForm(ABC):
     def stored(self) -> Stored:
         """Return the form as a part of a model file."""
         return Stored(self.kind, self.to_arrays())
+
+
+def weights_by_name(**groups: Sequence[Sequence[FloatArray]]) -> dict[str, FloatArray]:
+    """Return the coefficients of each kind and part by name, such as ``site_0_3``, for a file."""
+    return {
+        f"{name}_{kind}_{number}": weights
+        for name, kinds in groups.items()
+        for kind, parts in enumerate(kinds)
+        for number, weights in enumerate(parts)
+    }
+
+
+def named_weights(
+    arrays: Mapping[str, Any], name: str, n_kinds: int, n_parts: int
+) -> tuple[tuple[FloatArray, ...], ...]:
+    """Return the coefficients of one of the groups that `weights_by_name` named."""
+    return tuple(
+        tuple(np.asarray(arrays[f"{name}_{kind}_{number}"]) for number in range(n_parts))
+        for kind in range(n_kinds)
+    )

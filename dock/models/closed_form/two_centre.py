@@ -10,7 +10,7 @@ network need not learn.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
@@ -18,10 +18,10 @@ import numpy as np
 
 from dock.core.arrays import FloatArray, IntArray
 from dock.core.harmonics import real_harmonics
-from dock.models.closed_form.form import ClosedForm, parts_of_layout
+from dock.models.closed_form.form import ClosedForm, named_weights, weights_by_name
 from dock.models.data.samples import Item
 from dock.models.graph import Graph, GraphPart
-from dock.models.targets import TargetLayout
+from dock.models.targets import Irrep, TargetLayout
 
 __all__ = ["TwoCentre", "fit_two_centre"]
 
@@ -81,35 +81,28 @@ class TwoCentre(ClosedForm):
         layout = self.layout
         features = _features(part, self.spans)
         harmonics = _harmonics(part, layout)
+        groups = _natural(layout)
         edge = np.zeros((part.n_edges, layout.n_block))
         for kind in np.unique(part.edge_type).tolist():
             here = np.flatnonzero(part.edge_type == kind)
             radial = features[kind] @ self.edge_weights[kind]
-            for place, columns, J in _natural(layout):
-                own = radial[:, columns, None] * harmonics[J][here][:, None, :]
-                edge[here[:, None], np.arange(place.start, place.stop)] = own.reshape(len(here), -1)
+            for irrep, columns in groups:
+                own = radial[:, columns, None] * harmonics[irrep.J][here][:, None, :]
+                edge[here, irrep.place] = own.reshape(len(here), -1)
         node = np.zeros((part.n_atoms, layout.n_block))
         for kind in np.unique(part.species).tolist():
             atoms = np.flatnonzero(part.species == kind)
-            for (place, _, J), weights in zip(
-                _natural(layout), self.node_weights[kind], strict=True
-            ):
-                design = _site_design(part, atoms, self.spans, features, harmonics[J])
+            for (irrep, _), weights in zip(groups, self.node_weights[kind], strict=True):
+                design = _site_design(part, atoms, self.spans, features, harmonics[irrep.J])
                 own = np.einsum("amf,fc->acm", design, weights)
-                node[atoms[:, None], np.arange(place.start, place.stop)] = own.reshape(
-                    len(atoms), -1
-                )
+                node[atoms, irrep.place] = own.reshape(len(atoms), -1)
         return layout.uncouple(node), layout.uncouple(edge)
 
     def to_arrays(self) -> dict[str, Any]:
         """Return everything but the layout as arrays by name, for a file."""
-        found: dict[str, Any] = {"spans": np.array(self.spans, dtype=np.float64)}
-        for kind, weights in enumerate(self.edge_weights):
-            found[f"edge_{kind}"] = weights
-        for kind, groups in enumerate(self.node_weights):
-            for number, weights in enumerate(groups):
-                found[f"node_{kind}_{number}"] = weights
-        return found
+        spans = np.array(self.spans, dtype=np.float64)
+        edges = {f"edge_{kind}": weights for kind, weights in enumerate(self.edge_weights)}
+        return {"spans": spans, **edges, **weights_by_name(node=self.node_weights)}
 
     @classmethod
     def from_arrays(cls, layout: TargetLayout, arrays: Mapping[str, Any]) -> TwoCentre:
@@ -117,80 +110,86 @@ class TwoCentre(ClosedForm):
         rows = np.asarray(arrays["spans"])
         spans = tuple(_Span(float(a), float(b), float(c), int(n)) for a, b, c, n in rows)
         edges = tuple(np.asarray(arrays[f"edge_{kind}"]) for kind in range(len(spans)))
-        count = len(_natural(layout))
-        nodes = tuple(
-            tuple(np.asarray(arrays[f"node_{kind}_{number}"]) for number in range(count))
-            for kind in range(layout.n_species)
-        )
+        nodes = named_weights(arrays, "node", layout.n_species, len(_natural(layout)))
         return cls(layout, spans, edges, nodes)
+
+
+class _Equations:
+    """Normal equations of radial functions: a constant or none, then the splines of spans."""
+
+    def __init__(self, spans: Sequence[_Span], n_constants: int, n_channels: int) -> None:
+        self._spans, self._n_constants = spans, n_constants
+        size = n_constants + sum(span.n_functions for span in spans)
+        self.gram: FloatArray = np.zeros((size, size))
+        self.side: FloatArray = np.zeros((size, n_channels))
+
+    def solve(self) -> FloatArray:
+        """Solve with a penalty on second differences of the coefficients."""
+        from scipy.linalg import lstsq
+
+        n = len(self.gram)
+        if n == 0 or not self.gram.any():
+            return np.zeros_like(self.side)
+        scale = float(np.trace(self.gram)) / n
+        matrix = self.gram + _RIDGE * scale * np.eye(n)
+        begin = self._n_constants
+        for span in self._spans:
+            size = span.n_functions
+            if size > 2:
+                bend = np.diff(np.eye(size), 2, axis=0)
+                own = slice(begin, begin + size)
+                matrix[own, own] += _SMOOTH * scale * bend.T @ bend
+            begin += size
+        return np.asarray(lstsq(matrix, self.side, cond=1e-14)[0])
 
 
 def fit_two_centre(
     items: Callable[[], Iterable[Item]], layout: TargetLayout, cutoffs: FloatArray
 ) -> TwoCentre:
-    """Fit the radial functions to labels.
-
-    Parameters
-    ----------
-    items
-        Returns the structures, one after another; called twice, so that only one of them
-        need be in memory.
-    layout
-        The targets.
-    cutoffs
-        (n_species²,) where edges end, Å, 0 where nothing was cut off (`find_cutoffs`).
-    """
+    """Fit the radial functions to labels; the parameters are those of `fit_closed_form`."""
     spans = _find_spans(items(), layout, cutoffs)
-    n_kinds, groups = layout.n_species**2, _natural(layout)
-    n_channels = sum(columns.stop - columns.start for _, columns, _ in groups)
-    grams = [np.zeros((span.n_functions,) * 2) for span in spans]
-    sides = [np.zeros((span.n_functions, n_channels)) for span in spans]
-    site_sizes = [_site_size(layout, spans, kind) for kind in range(layout.n_species)]
-    site_grams = [[np.zeros((n, n)) for _ in groups] for n in site_sizes]
-    site_sides = [
-        [np.zeros((n, columns.stop - columns.start)) for _, columns, _ in groups]
-        for n in site_sizes
+    n_species, groups = layout.n_species, _natural(layout)
+    n_channels = sum(irrep.multiplicity for irrep, _ in groups)
+    edges = [_Equations([span], 0, n_channels) for span in spans]
+    sites = [
+        [_Equations(spans[begin : begin + n_species], 1, irrep.multiplicity) for irrep, _ in groups]
+        for begin in range(0, n_species**2, n_species)
     ]
     for item in items():
         graph = item.graph
         features, harmonics = _features(graph, spans), _harmonics(graph, layout)
         parts = layout.couple(item.edge)
         for kind in np.unique(graph.edge_type).tolist():
-            here = graph.edge_type == kind
-            grams[kind] += features[kind].T @ features[kind]
-            for place, columns, J in groups:
-                own = parts[here, place].reshape(int(here.sum()), -1, 2 * J + 1)
-                along = np.einsum("ecm,em->ec", own, harmonics[J][here]) / (2 * J + 1)
-                sides[kind][:, columns] += features[kind].T @ along
+            here = np.flatnonzero(graph.edge_type == kind)
+            edges[kind].gram += features[kind].T @ features[kind]
+            for irrep, columns in groups:
+                width = 2 * irrep.J + 1
+                own = parts[here, irrep.place].reshape(len(here), -1, width)
+                along = np.einsum("ecm,em->ec", own, harmonics[irrep.J][here]) / width
+                edges[kind].side[:, columns] += features[kind].T @ along
         parts = layout.couple(item.node)
         for kind in np.unique(graph.species).tolist():
             atoms = np.flatnonzero(graph.species == kind)
-            for number, (place, _, J) in enumerate(groups):
-                design = _site_design(graph, atoms, spans, features, harmonics[J])
-                own = parts[atoms, place].reshape(len(atoms), -1, 2 * J + 1)
-                site_grams[kind][number] += np.einsum("amf,amg->fg", design, design)
-                site_sides[kind][number] += np.einsum("amf,acm->fc", design, own)
-    edges = [_solve(grams[kind], sides[kind], [spans[kind]], 0) for kind in range(n_kinds)]
-    nodes = []
-    for kind in range(layout.n_species):
-        around = [spans[kind * layout.n_species + other] for other in range(layout.n_species)]
-        nodes.append(
-            tuple(
-                _solve(gram, side, around, 1)
-                for gram, side in zip(site_grams[kind], site_sides[kind], strict=True)
-            )
-        )
-    return TwoCentre(layout, spans, tuple(edges), tuple(nodes))
+            for (irrep, _), equations in zip(groups, sites[kind], strict=True):
+                design = _site_design(graph, atoms, spans, features, harmonics[irrep.J])
+                own = parts[atoms, irrep.place].reshape(len(atoms), -1, 2 * irrep.J + 1)
+                equations.gram += np.einsum("amf,amg->fg", design, design)
+                equations.side += np.einsum("amf,acm->fc", design, own)
+    return TwoCentre(
+        layout,
+        spans,
+        tuple(equations.solve() for equations in edges),
+        tuple(tuple(equations.solve() for equations in row) for row in sites),
+    )
 
 
-def _natural(layout: TargetLayout) -> list[tuple[slice, slice, int]]:
-    """Return the places of the natural parts among the coupled numbers, their columns, and J."""
+def _natural(layout: TargetLayout) -> list[tuple[Irrep, slice]]:
+    """Return the natural parts, and which columns of the edges' coefficients are theirs."""
     natural, column = [], 0
-    for part in parts_of_layout(layout):
-        if part.natural:
-            columns = slice(column, column + part.multiplicity)
-            natural.append((part.place, columns, part.J))
-            column = columns.stop
+    for irrep in layout.irreps:
+        if irrep.natural:
+            natural.append((irrep, slice(column, column + irrep.multiplicity)))
+            column += irrep.multiplicity
     return natural
 
 
@@ -260,12 +259,6 @@ def _harmonics(graph: Graph | GraphPart, layout: TargetLayout) -> dict[int, Floa
     }
 
 
-def _site_size(layout: TargetLayout, spans: tuple[_Span, ...], kind: int) -> int:
-    """Return the number of functions on site: a constant, and those of each neighbour species."""
-    begin = kind * layout.n_species
-    return 1 + sum(span.n_functions for span in spans[begin : begin + layout.n_species])
-
-
 def _site_design(
     graph: Graph | GraphPart,
     atoms: IntArray,
@@ -276,10 +269,7 @@ def _site_design(
     """Return (atoms, 2J+1, functions): the constant, then Σ_j B(r_j) Y(r̂_j) by species."""
     n_species, kind = graph.n_species, int(graph.species[atoms[0]])
     width = harmonics.shape[1]
-    constant = np.zeros((len(atoms), width, 1))
-    if width == 1:
-        constant[:] = 1.0
-    columns = [constant]
+    columns = [np.full((len(atoms), width, 1), float(width == 1))]
     place = np.full(graph.n_atoms, -1)
     place[atoms] = np.arange(len(atoms))
     for other in range(n_species):
@@ -294,25 +284,6 @@ def _site_design(
             sums[rows[starts]] = np.add.reduceat(terms, starts, axis=0)
         columns.append(sums)
     return np.concatenate(columns, axis=2)
-
-
-def _solve(gram: FloatArray, side: FloatArray, spans: list[_Span], constants: int) -> FloatArray:
-    """Solve the normal equations with a penalty on second differences of the coefficients."""
-    from scipy.linalg import lstsq
-
-    n = len(gram)
-    if n == 0 or not gram.any():
-        return np.zeros_like(side)
-    scale = float(np.trace(gram)) / n
-    matrix = gram + _RIDGE * scale * np.eye(n)
-    begin = constants
-    for span in spans:
-        size = span.n_functions
-        if size > 2:
-            bend = np.diff(np.eye(size), 2, axis=0)
-            matrix[begin : begin + size, begin : begin + size] += _SMOOTH * scale * bend.T @ bend
-        begin += size
-    return np.asarray(lstsq(matrix, side, cond=1e-14)[0])
 
 
 Baseline, fit_baseline = TwoCentre, fit_two_centre  # names of earlier versions

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeAlias
 
 import numba
 import numpy as np
 from numpy.typing import NDArray
 
+Array: TypeAlias = NDArray[Any]
+Table: TypeAlias = tuple[Array, Array, Array, Array]
+
 _compiled = numba.njit(nogil=True, cache=True)
 
 
 @_compiled  # type: ignore[untyped-decorator]
-def fill_harmonics(out: NDArray[Any], directions: NDArray[Any], l_max: int) -> None:
+def fill_harmonics(out: Array, directions: Array, l_max: int) -> None:
     """Set √(4π / (2l+1)) Y_lm of unit vectors at out[:, l² + l + m], in the dock convention."""
     for e in range(len(out)):
         x, y, z = directions[e]
@@ -35,7 +38,7 @@ def fill_harmonics(out: NDArray[Any], directions: NDArray[Any], l_max: int) -> N
 
 @_compiled  # type: ignore[untyped-decorator]
 def fill_polynomials(
-    out: NDArray[Any], r: NDArray[Any], ends: tuple[float, float, float], straight: float
+    out: Array, r: Array, ends: tuple[float, float, float], straight: float
 ) -> None:
     """Set Chebyshev polynomials of r; ends = low, high, cutoff (0 for none).
 
@@ -63,11 +66,7 @@ def fill_polynomials(
 
 @_compiled  # type: ignore[untyped-decorator]
 def add_surroundings(
-    around: NDArray[Any],
-    receiver: NDArray[Any],
-    kinds: NDArray[Any],
-    radial: NDArray[Any],
-    harmonics: NDArray[Any],
+    around: Array, receiver: Array, kinds: Array, radial: Array, harmonics: Array
 ) -> None:
     """Add T_n(r) Y_lm of each edge to its receiver: around (atoms, species, n, lm)."""
     n_radial, n_lm = around.shape[2], around.shape[3]
@@ -82,13 +81,7 @@ def add_surroundings(
 
 @_compiled  # type: ignore[untyped-decorator]
 def _couple(
-    begin: int,
-    end: int,
-    places: NDArray[Any],
-    factors: NDArray[Any],
-    left: NDArray[Any],
-    right: NDArray[Any],
-    out: NDArray[Any],
+    begin: int, end: int, places: Array, factors: Array, left: Array, right: Array, out: Array
 ) -> None:
     """Set out[M] to the sum of C(m1, m2, M) left[m1] right[m2]."""
     for M in range(len(out)):
@@ -98,9 +91,7 @@ def _couple(
 
 
 @_compiled  # type: ignore[untyped-decorator]
-def _others(
-    own: NDArray[Any], harmonics: NDArray[Any], l: int, value: float, out: NDArray[Any]
-) -> None:
+def _others(own: Array, harmonics: Array, l: int, value: float, out: Array) -> None:
     """Set out[m] to the surroundings less what the bond itself adds."""
     for m in range(2 * l + 1):
         out[m] = own[l * l + m] - value * harmonics[l * l + m]
@@ -108,14 +99,14 @@ def _others(
 
 @_compiled  # type: ignore[untyped-decorator]
 def fill_bonds(
-    out: NDArray[Any],
+    out: Array,
     sizes: tuple[int, int, int],
-    table: tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any]],
-    bond: NDArray[Any],
-    harmonics: NDArray[Any],
-    around: NDArray[Any],
-    ends: NDArray[Any],
-    own: tuple[NDArray[Any], NDArray[Any]],
+    table: Table,
+    bond: Array,
+    harmonics: Array,
+    around: Array,
+    ends: Array,
+    own: tuple[Array, Array],
 ) -> None:
     """Evaluate the functions of one part for bonds of one kind.
 
@@ -152,11 +143,7 @@ def fill_bonds(
 
 @_compiled  # type: ignore[untyped-decorator]
 def fill_sites(
-    out: NDArray[Any],
-    sizes: tuple[int, int, int],
-    singles: NDArray[Any],
-    table: tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any]],
-    around: NDArray[Any],
+    out: Array, sizes: tuple[int, int, int], singles: Array, table: Table, around: Array
 ) -> None:
     """Evaluate the functions of one part for atoms of one kind.
 

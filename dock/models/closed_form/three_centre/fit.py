@@ -2,35 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import Any, Generic, NamedTuple, TypeVar
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dock.core.arrays import FloatArray, IntArray
-from dock.models.closed_form.form import Part, parts_of_layout
 from dock.models.closed_form.three_centre.model import (
     REACH,
     Bonds,
+    Sites,
     Span,
-    Surroundings,
     ThreeCentre,
-    bond_neighbours,
-    chunk_of,
-    site_functions,
-    site_neighbours,
+    surroundings,
+    terms_of_bonds,
+    terms_of_sites,
 )
-from dock.models.closed_form.three_centre.terms import (
-    L_MAX,
-    BondTerms,
-    SiteTerms,
-    bond_terms,
-    site_terms,
-)
+from dock.models.closed_form.three_centre.terms import L_MAX, Terms
 from dock.models.data.samples import Item
 from dock.models.graph import Graph, parts_of
-from dock.models.targets import TargetLayout
+from dock.models.targets import Irrep, TargetLayout
 
 __all__ = ["fit_three_centre"]
 
@@ -45,16 +37,12 @@ _PENALTIES = (1e-14, 1e-12, 1e-10, 1e-8, 1e-6)
 _AS_GOOD = 1.1  # of the smallest squared error: the smoothest such penalty is taken
 
 
-Terms = TypeVar("Terms", BondTerms, SiteTerms)
-
-
-class _Problem(Generic[Terms]):
+class _Problem:
     """Normal equations of one kind of part, of the kept and of the held-out structures."""
 
-    def __init__(self, terms: Terms, part: Part) -> None:
-        self.terms: Terms = terms
-        self.part = part
-        n, m = terms.n_functions, part.multiplicity
+    def __init__(self, terms: Terms, irrep: Irrep) -> None:
+        self.terms, self.irrep = terms, irrep
+        n, m = terms.n_functions, irrep.multiplicity
         self.gram: FloatArray = np.zeros((2, n, n))
         self.side: FloatArray = np.zeros((2, n, m))
         self.square = np.zeros(2)
@@ -62,14 +50,18 @@ class _Problem(Generic[Terms]):
 
     def add(self, fold: int, functions: FloatArray, parts: FloatArray) -> None:
         """Add rows: (n, 2J + 1, functions), and (n, multiplicity · (2J + 1)) coupled labels."""
-        width = 2 * self.part.J + 1
+        count, width = self.irrep.multiplicity, 2 * self.irrep.J + 1
         table = functions.reshape(-1, functions.shape[-1])
-        by_width = parts.reshape(len(parts), self.part.multiplicity, width).transpose(0, 2, 1)
-        labels = by_width.reshape(-1, self.part.multiplicity)
+        labels = parts.reshape(-1, count, width).transpose(0, 2, 1).reshape(-1, count)
         self.gram[fold] += table.T @ table
         self.side[fold] += table.T @ labels
         self.square[fold] += float((labels**2).sum())
         self.n_labels += labels.size
+
+    @property
+    def is_zero(self) -> bool:
+        """Whether the labels vanish, by a symmetry of all structures."""
+        return bool(self.square.sum() <= self.n_labels * _ZERO**2)
 
     def solve(self) -> FloatArray:
         """Return the coefficients (functions, multiplicity)."""
@@ -121,50 +113,65 @@ class _Counts(NamedTuple):
 def fit_three_centre(
     items: Callable[[], Iterable[Item]], layout: TargetLayout, cutoffs: FloatArray
 ) -> ThreeCentre:
-    """Fit the coefficients to labels.
-
-    Parameters
-    ----------
-    items
-        Returns the structures, one after another; called twice, so that only one of them
-        need be in memory.
-    layout
-        The targets.
-    cutoffs
-        (n_species²,) where edges end, Å, 0 where nothing was cut off (`find_cutoffs`).
-    """
+    """Fit the coefficients to labels; the parameters are those of `fit_closed_form`."""
     counts = _first_pass(items(), layout, cutoffs)
-    parts, n_species = parts_of_layout(layout), layout.n_species
-    n_kinds = n_species**2
-    bonds = [[_bond_problem(counts, kind, one) for one in parts] for kind in range(n_kinds)]
-    sites = [[_site_problem(counts, kind, one) for one in parts] for kind in range(n_species)]
+    bonds = [
+        _problems(terms_of_bonds(counts.neighbours, kind), int(count), layout)
+        for kind, count in enumerate(counts.bonds)
+    ]
+    sites = [
+        _problems(terms_of_sites(counts.spans, kind), int(count), layout)
+        for kind, count in enumerate(counts.sites)
+    ]
     for number, item in enumerate(items()):
         fold = int(number % _HELD_OUT == _HELD_OUT - 1)
-        around = Surroundings.of(item.graph, counts.spans)
+        around = surroundings(item.graph, counts.spans)
         _add_bonds(item, layout, bonds, counts, around, fold)
         _add_sites(item, layout, sites, around, fold)
-    bonds = [[_unless_zero(problem) for problem in row] for row in bonds]
-    sites = [[_unless_zero(problem) for problem in row] for row in sites]
+    bond_degrees, bond_weights = _solved(bonds)
+    site_degrees, site_weights = _solved(sites)
     return ThreeCentre(
         layout,
         counts.spans,
         counts.neighbours,
-        np.array([[-2 if p is None else p.terms.degree for p in row] for row in bonds]),
-        np.array([[-2 if p is None else p.terms.degree for p in row] for row in sites]),
-        tuple(tuple(_solved(p) for p in row) for row in bonds),
-        tuple(tuple(_solved(p) for p in row) for row in sites),
+        bond_degrees,
+        site_degrees,
+        bond_weights,
+        site_weights,
     )
 
 
-def _unless_zero(problem: _Problem[Terms] | None) -> _Problem[Terms] | None:
-    """Return the problem unless its labels vanish, by a symmetry of all structures."""
-    if problem is None or problem.square.sum() <= problem.n_labels * _ZERO**2:
-        return None
-    return problem
+def _problems(
+    terms_of: Callable[..., Terms], count: int, layout: TargetLayout
+) -> list[_Problem | None]:
+    """Return the problem of each part of so many bonds or atoms, of a degree that they can bear."""
+    if count == 0:
+        return [None] * len(layout.irreps)
+    problems: list[_Problem | None] = []
+    for irrep in layout.irreps:
+        rows = count * (2 * irrep.J + 1)
+        for degree in range(_MAX_DEGREE, -2, -1):
+            terms = terms_of(irrep.J, degree, natural=irrep.natural)
+            if terms.n_functions <= min(_MAX_FUNCTIONS, rows / _ROWS_PER_FUNCTION):
+                break
+        problems.append(_Problem(terms, irrep) if terms.n_functions else None)
+    return problems
 
 
-def _solved(problem: _Problem[Any] | None) -> FloatArray:
-    return np.zeros((0, 0)) if problem is None else problem.solve()
+def _solved(
+    problems: list[list[_Problem | None]],
+) -> tuple[IntArray, tuple[tuple[FloatArray, ...], ...]]:
+    """Return degrees, −2 where there is nothing to fit, and coefficients by kind and part."""
+    degrees = np.full((len(problems), len(problems[0])), -2)
+    weights = []
+    for kind, row in enumerate(problems):
+        solutions = [np.zeros((0, 0))] * len(row)
+        for number, problem in enumerate(row):
+            if problem is not None and not problem.is_zero:
+                degrees[kind, number] = problem.terms.degree
+                solutions[number] = problem.solve()
+        weights.append(tuple(solutions))
+    return degrees, tuple(weights)
 
 
 def _first_pass(items: Iterable[Item], layout: TargetLayout, cutoffs: FloatArray) -> _Counts:
@@ -206,74 +213,44 @@ def _note_neighbours(graph: Graph, found: NDArray[np.bool_]) -> None:
             found[kind, end] |= most > 0
 
 
-def _bond_problem(counts: _Counts, kind: int, one: Part) -> _Problem[BondTerms] | None:
-    """Return the problem of one part of one kind of bond, of a degree that the data can bear."""
-    rows = int(counts.bonds[kind]) * (2 * one.J + 1)
-    if rows == 0:
-        return None
-    beside = bond_neighbours(counts.neighbours, kind)
-    for degree in range(_MAX_DEGREE, -2, -1):
-        terms = bond_terms(beside, one.J, degree, natural=one.natural)
-        if terms.n_functions <= min(_MAX_FUNCTIONS, rows / _ROWS_PER_FUNCTION):
-            break
-    return _Problem(terms, one) if terms.n_functions else None
-
-
-def _site_problem(counts: _Counts, kind: int, one: Part) -> _Problem[SiteTerms] | None:
-    """Return the same for one kind of atom."""
-    rows = int(counts.sites[kind]) * (2 * one.J + 1)
-    if rows == 0:
-        return None
-    beside = site_neighbours(counts.spans, kind)
-    for degree in range(_MAX_DEGREE, -2, -1):
-        terms = site_terms(beside, one.J, degree, natural=one.natural)
-        if terms.n_functions <= min(_MAX_FUNCTIONS, rows / _ROWS_PER_FUNCTION):
-            break
-    return _Problem(terms, one) if terms.n_functions else None
-
-
 def _add_bonds(
     item: Item,
     layout: TargetLayout,
-    problems: list[list[_Problem[BondTerms] | None]],
+    problems: list[list[_Problem | None]],
     counts: _Counts,
-    around: Surroundings,
+    around: FloatArray,
     fold: int,
 ) -> None:
     """Add the bonds of a structure; of very many, evenly spread ones."""
-    for part in parts_of(item.graph, 20_000):
+    for part in parts_of(item.graph, ThreeCentre.part_edges):
         for kind in np.unique(part.edge_type).tolist():
-            known = [problem for problem in problems[kind] if problem is not None]
-            most = max(problem.terms.n_functions for problem in known)
+            most = max(problem.terms.n_functions for problem in problems[kind] if problem)
             stride = max(1, int(counts.bonds[kind] // (_ENOUGH_ROWS * most)))
             here = np.flatnonzero(part.edge_type == kind)[::stride]
-            bonds = Bonds(part, here, kind, counts.spans, layout.max_J + L_MAX)
-            labels = layout.couple(item.edge[part.edges][here])
-            for problem in known:
-                size = chunk_of(problem.terms)
-                for begin in range(0, len(here), size):
-                    chosen = slice(begin, min(begin + size, len(here)))
-                    table = bonds.functions(problem.terms, around, chosen)
-                    problem.add(fold, table, labels[chosen, problem.part.place])
+            bonds = Bonds(part, here, kind, counts.spans, around, layout.max_J + L_MAX)
+            _add(problems[kind], bonds, layout.couple(item.edge[part.edges][here]), fold)
 
 
 def _add_sites(
     item: Item,
     layout: TargetLayout,
-    problems: list[list[_Problem[SiteTerms] | None]],
-    around: Surroundings,
+    problems: list[list[_Problem | None]],
+    around: FloatArray,
     fold: int,
 ) -> None:
     """Add the atoms of a structure."""
-    species = item.graph.species
-    labels = layout.couple(item.node)
+    species, labels = item.graph.species, layout.couple(item.node)
     for kind in np.unique(species).tolist():
         atoms = np.flatnonzero(species == kind)
-        for problem in problems[kind]:
-            if problem is None:
-                continue
-            size = chunk_of(problem.terms)
-            for begin in range(0, len(atoms), size):
-                chosen = atoms[begin : begin + size]
-                table = site_functions(problem.terms, around.around[chosen])
-                problem.add(fold, table, labels[chosen][:, problem.part.place])
+        _add(problems[kind], Sites(atoms, around[atoms]), labels[atoms], fold)
+
+
+def _add(
+    problems: Sequence[_Problem | None], blocks: Bonds | Sites, labels: FloatArray, fold: int
+) -> None:
+    """Add blocks of one kind to the problems of their parts."""
+    for problem in problems:
+        if problem is not None:
+            for chosen in problem.terms.chunks(len(blocks.rows)):
+                functions = blocks.functions(problem.terms, chosen)
+                problem.add(fold, functions, labels[chosen, problem.irrep.place])

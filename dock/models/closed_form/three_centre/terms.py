@@ -12,6 +12,7 @@ and a part of the on-site block of i is a sum of a constant, of A_i,nJ, and of
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -20,28 +21,32 @@ import numpy as np
 from dock.core.arrays import FloatArray, IntArray
 from dock.models.coupling import clebsch_gordan
 
-__all__ = ["L_MAX", "N_MAX", "BondTerms", "SiteTerms", "bond_terms", "site_terms"]
+__all__ = ["L_MAX", "N_MAX", "Terms", "bond_terms", "site_terms"]
 
 N_MAX = 6  # of the surroundings' polynomials
 L_MAX = 5  # of the surroundings' harmonics
 PAIR_DEGREE = 12  # of the polynomials of two centres
 _PAIR_WEIGHT = 0.67  # what one degree of those counts in the penalty
+_CHUNK = 2**21  # numbers of a table of functions
 
 
 @dataclass(frozen=True, eq=False)
-class BondTerms:
-    """The functions of one kind of part of off-site blocks.
+class Terms:
+    """The functions of one kind of part of the blocks of bonds, or of atoms.
 
     Attributes
     ----------
     J
         Which part.
     degree
-        Largest total degree with three centres; −1 for none.
-    n_pair
-        Functions with two centres, which come first.
+        Largest total degree of products with the surroundings; −1 for none.
+    n_first
+        Functions that come first: of bonds those with two centres, of atoms 1 for a constant.
+    singles
+        Of atoms: species of the functions linear in the surroundings, which come next.
     couplings
-        (n, 4) end (0 receiver, 1 sender), species of the neighbour, l1, l2.
+        (n, 4) the products. Of bonds: end (0 receiver, 1 sender), species of the neighbour, l1,
+        l2; of atoms: species and l of the first factor, then of the second.
     starts, places, factors
         Clebsch–Gordan coefficients of coupling q: entries starts[q] … starts[q + 1], each with
         (m1, m2, M) and a number.
@@ -51,42 +56,7 @@ class BondTerms:
 
     J: int
     degree: int
-    n_pair: int
-    couplings: IntArray
-    starts: IntArray
-    places: IntArray
-    factors: FloatArray
-    degrees: FloatArray
-
-    @property
-    def n_functions(self) -> int:
-        """Number of functions."""
-        return len(self.degrees)
-
-
-@dataclass(frozen=True, eq=False)
-class SiteTerms:
-    """The functions of one kind of part of on-site blocks.
-
-    Attributes
-    ----------
-    J
-        Which part.
-    degree
-        Largest total degree.
-    constant
-        1 where a constant comes first.
-    singles
-        Species of the functions linear in the surroundings, which come next.
-    couplings
-        (n, 4) species and l of the first factor, then of the second.
-    starts, places, factors, degrees
-        As for `BondTerms`.
-    """
-
-    J: int
-    degree: int
-    constant: int
+    n_first: int
     singles: IntArray
     couplings: IntArray
     starts: IntArray
@@ -99,6 +69,22 @@ class SiteTerms:
         """Number of functions."""
         return len(self.degrees)
 
+    @property
+    def sizes(self) -> tuple[int, int, int]:
+        """J, degree and n_first, as the kernels take them."""
+        return self.J, self.degree, self.n_first
+
+    @property
+    def table(self) -> tuple[IntArray, IntArray, IntArray, FloatArray]:
+        """The products and their coefficients, as the kernels take them."""
+        return self.couplings, self.starts, self.places, self.factors
+
+    def chunks(self, count: int) -> Iterator[slice]:
+        """Yield which of so many bonds or atoms to do at a time."""
+        size = max(16, _CHUNK // (max(self.n_functions, 1) * (2 * self.J + 1)))
+        for begin in range(0, count, size):
+            yield slice(begin, min(begin + size, count))
+
 
 @lru_cache(maxsize=512)
 def _sparse_coupling(l1: int, l2: int, J: int) -> tuple[IntArray, FloatArray]:
@@ -109,13 +95,13 @@ def _sparse_coupling(l1: int, l2: int, J: int) -> tuple[IntArray, FloatArray]:
 
 
 def _collected(
-    couplings: list[tuple[int, int, int, int]], ls: list[tuple[int, int]], J: int
+    couplings: list[tuple[int, int, int, int]], ls: tuple[int, int], J: int
 ) -> tuple[IntArray, IntArray, IntArray, FloatArray]:
-    """Return the arrays of couplings and their coefficients."""
-    found = [_sparse_coupling(l1, l2, J) for l1, l2 in ls]
-    starts = np.concatenate([[0], np.cumsum([len(values) for _, values in found])])
-    places = np.concatenate([place for place, _ in found] or [np.zeros((0, 3), np.int64)])
-    factors = np.concatenate([values for _, values in found] or [np.zeros(0)])
+    """Return couplings with their coefficients as arrays; `ls`: in which columns l1 and l2 are."""
+    sparse = [_sparse_coupling(row[ls[0]], row[ls[1]], J) for row in couplings]
+    starts = np.concatenate([[0], np.cumsum([len(values) for _, values in sparse])])
+    places = np.concatenate([np.zeros((0, 3), np.int64), *(place for place, _ in sparse)])
+    factors = np.concatenate([np.zeros(0), *(values for _, values in sparse)])
     table = np.array(couplings, dtype=np.int64).reshape(-1, 4)
     return table, starts.astype(np.int64), places, factors
 
@@ -123,19 +109,13 @@ def _collected(
 @lru_cache(maxsize=512)
 def bond_terms(
     around: tuple[tuple[int, ...], tuple[int, ...]], J: int, degree: int, *, natural: bool
-) -> BondTerms:
+) -> Terms:
     """Return the functions of a part of the off-site blocks up to a total degree.
 
-    Parameters
-    ----------
-    around
-        Species of other neighbours of the receiver and of the sender.
-    J, natural
-        Which part.
-    degree
-        Largest total degree; −1 for two centres only.
+    `around` has the species of other neighbours of the receiver and of the sender; the degree −1
+    leaves those with two centres.
     """
-    couplings, ls, degrees = [], [], []
+    couplings, degrees = [], []
     n_pair = PAIR_DEGREE + 1 if natural else 0
     pairs = list(_PAIR_WEIGHT * np.arange(n_pair))
     for end in (0, 1):
@@ -145,28 +125,20 @@ def bond_terms(
                     if ((l1 + l2 + J) % 2 == 0) is not natural:
                         continue
                     couplings.append((end, species, l1, l2))
-                    ls.append((l1, l2))
                     for n in range(min(N_MAX, degree - l2) + 1):
                         degrees += [a + n + l2 for a in range(degree - l2 - n + 1)]
-    table, starts, places, factors = _collected(couplings, ls, J)
+    table = _collected(couplings, (2, 3), J)
     weights = np.array([*pairs, *degrees], dtype=np.float64)
-    return BondTerms(J, degree, n_pair, table, starts, places, factors, weights)
+    return Terms(J, degree, n_pair, np.zeros(0, np.int64), *table, weights)
 
 
 @lru_cache(maxsize=512)
-def site_terms(around: tuple[int, ...], J: int, degree: int, *, natural: bool) -> SiteTerms:
+def site_terms(around: tuple[int, ...], J: int, degree: int, *, natural: bool) -> Terms:
     """Return the functions of a part of the on-site blocks up to a total degree.
 
-    Parameters
-    ----------
-    around
-        Species of the neighbours.
-    J, natural
-        Which part.
-    degree
-        Largest total degree of products; −1 for none.
+    `around` has the species of the neighbours; the degree −1 leaves out products.
     """
-    couplings, ls, degrees = [], [], []
+    couplings, degrees = [], []
     constant = int(natural and J == 0)
     singles = around if natural and J <= L_MAX else ()
     first = [0.0] * constant + [float(n) for _ in singles for n in range(N_MAX + 1)]
@@ -177,7 +149,6 @@ def site_terms(around: tuple[int, ...], J: int, degree: int, *, natural: bool) -
             if not allowed or (l1 + l2) / 2 > degree:
                 continue
             couplings.append((s1, l1, s2, l2))
-            ls.append((l1, l2))
             same = (s1, l1) == (s2, l2)
             degrees += [
                 n1 + n2 + (l1 + l2) / 2
@@ -185,7 +156,6 @@ def site_terms(around: tuple[int, ...], J: int, degree: int, *, natural: bool) -
                 for n2 in range(n1 if same else 0, N_MAX + 1)
                 if n1 + n2 + (l1 + l2) / 2 <= degree
             ]
-    table, starts, places, factors = _collected(couplings, ls, J)
+    table = _collected(couplings, (1, 3), J)
     weights = np.array([*first, *degrees], dtype=np.float64)
-    alone = np.array(singles, dtype=np.int64)
-    return SiteTerms(J, degree, constant, alone, table, starts, places, factors, weights)
+    return Terms(J, degree, constant, np.array(singles, dtype=np.int64), *table, weights)
