@@ -22,7 +22,7 @@ _SAMPLE = 4000  # entries of one structure that go into the parity plot
 _SAMPLE_ALL = 200_000  # entries above which every second one is dropped
 
 
-@dataclass(eq=False)
+@dataclass(frozen=True, eq=False)
 class PairErrors:
     """Sums over all blocks of one ordered pair of elements.
 
@@ -40,32 +40,30 @@ class PairErrors:
     square: NDArray[np.float64]
     largest: NDArray[np.float64]
     onsite: NDArray[np.float64]
-    n_blocks: int = 0
-    n_onsite: int = 0
+    n_blocks: int
+    n_onsite: int
 
     @classmethod
-    def empty(cls, rows: int, cols: int) -> PairErrors:
-        """Return sums over nothing."""
-        total, square, largest, onsite = np.zeros((4, rows, cols))
-        return cls(total, square, largest, onsite)
+    def of(cls, blocks: NDArray[np.float64], onsite: NDArray[np.bool_]) -> PairErrors:
+        """Sum |Δ| of (n_components, n, rows, cols) blocks; `onsite` says which of the n are."""
+        return cls(
+            blocks.sum(axis=(0, 1)),
+            (blocks**2).sum(axis=(0, 1)),
+            blocks.max(axis=(0, 1)),
+            blocks[:, onsite].sum(axis=(0, 1)),
+            blocks.shape[0] * blocks.shape[1],
+            blocks.shape[0] * int(np.count_nonzero(onsite)),
+        )
 
-    def add(self, blocks: NDArray[np.float64], onsite: NDArray[np.bool_]) -> None:
-        """Add |Δ| of (n_components, n, rows, cols) blocks."""
-        self.total += blocks.sum(axis=(0, 1))
-        self.square += (blocks**2).sum(axis=(0, 1))
-        np.maximum(self.largest, blocks.max(axis=(0, 1)), out=self.largest)
-        self.onsite += blocks[:, onsite].sum(axis=(0, 1))
-        self.n_blocks += blocks.shape[0] * blocks.shape[1]
-        self.n_onsite += blocks.shape[0] * int(np.count_nonzero(onsite))
-
-    def merge(self, other: PairErrors) -> None:
-        """Add the sums of another structure."""
-        self.total += other.total
-        self.square += other.square
-        np.maximum(self.largest, other.largest, out=self.largest)
-        self.onsite += other.onsite
-        self.n_blocks += other.n_blocks
-        self.n_onsite += other.n_onsite
+    def __add__(self, other: PairErrors) -> PairErrors:
+        return PairErrors(
+            self.total + other.total,
+            self.square + other.square,
+            np.maximum(self.largest, other.largest),
+            self.onsite + other.onsite,
+            self.n_blocks + other.n_blocks,
+            self.n_onsite + other.n_onsite,
+        )
 
     @property
     def n_entries(self) -> int:
@@ -103,24 +101,18 @@ class BlockErrors:
 
     @classmethod
     def of(cls, difference: AOMatrix, benchmark: AOMatrix) -> BlockErrors:
-        """Sum the entries of H_pred − H_bm − Δμ S of one structure.
+        """Sum the entries of the difference H_pred − H_bm − Δμ S of one structure, eV.
 
-        Parameters
-        ----------
-        difference
-            From `dock.evaluate.metrics.hamiltonian_difference`.
-        benchmark
-            The reference Hamiltonian, for the parity plot.
+        The benchmark H_bm is for the parity plot.
         """
         basis, pairs, layout = difference.basis, difference.pairs, difference.layout
         names = _elements(difference.structure)
         result = cls({name: basis.ls(label) for label, name in names.items()})
         for group in layout.groups(basis.pair_kinds(pairs.i, pairs.j)):
             left, right = basis.species_of_kind(group.kind)
-            key = names[left], names[right]
-            sums = result.pairs.setdefault(key, PairErrors.empty(group.rows, group.cols))
             blocks = np.abs(layout.read(difference.entries, group)).astype(np.float64)
-            sums.add(blocks, pairs.is_onsite[group.index])
+            sums = PairErrors.of(blocks, pairs.is_onsite[group.index])
+            result._add((names[left], names[right]), sums)
             result.histogram += _histogram(blocks)
         result.sample = _sample(difference, benchmark)
         return result
@@ -140,13 +132,14 @@ class BlockErrors:
                     f"and {list(ls)} in another: evaluate them apart."
                 )
         for key, sums in other.pairs.items():
-            if key not in self.pairs:
-                self.pairs[key] = PairErrors.empty(*sums.total.shape)
-            self.pairs[key].merge(sums)
+            self._add(key, sums)
         self.histogram = self.histogram + other.histogram
         self.sample = np.concatenate([self.sample, other.sample])
         if len(self.sample) > _SAMPLE_ALL:
             self.sample = self.sample[::2]
+
+    def _add(self, key: tuple[str, str], sums: PairErrors) -> None:
+        self.pairs[key] = self.pairs[key] + sums if key in self.pairs else sums
 
     @property
     def elements(self) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,10 @@ from typing import Any
 import numpy as np
 
 from dock._version import __version__
+from dock.converters.deeph import read
+from dock.converters.deeph.blockfile import read_pairs
 from dock.converters.deeph.dataset import Split, find_structures, split
+from dock.converters.deeph.info import read_info
 from dock.core.calculation import Calculation
 from dock.errors import DockError, FormatError, MissingDataError
 from dock.evaluate.records import Records
@@ -62,8 +66,10 @@ class DatasetStats(Result):
 
     def facts(self) -> dict[str, Any]:
         """Return sums, means and extremes over the structures."""
-        counted = len(self.structures), len(self.failures)
-        facts: dict[str, Any] = {"n_structures": counted[0], "n_failed": counted[1]}
+        facts: dict[str, Any] = {
+            "n_structures": len(self.structures),
+            "n_failed": len(self.failures),
+        }
         for key in ("n_atoms", "n_orbitals", "n_edges", "n_entries", "edges_per_atom"):
             values = [row[key] for row in self.structures]
             facts[key] = {
@@ -75,11 +81,10 @@ class DatasetStats(Result):
         facts["longest_pair_angstrom"] = max(
             (row["longest_pair_angstrom"] for row in self.structures), default=0.0
         )
-        elements: dict[str, int] = {}
+        elements: Counter[str] = Counter()
         for row in self.structures:
-            for name, count in row["elements"].items():
-                elements[name] = elements.get(name, 0) + count
-        facts["atoms_by_element"] = elements
+            elements.update(row["elements"])
+        facts["atoms_by_element"] = dict(elements)
         return facts
 
     def json(self, *, arrays: bool = True) -> dict[str, Any]:
@@ -96,16 +101,11 @@ class DatasetStats(Result):
 
     def datasets(self) -> dict[str, Any]:
         """Return names and counts of the structures, by DeepH's names."""
-        names = {
-            "n_edges": "edges_quantity",
-            "n_atoms": "atoms_quantity",
-            "n_orbitals": "orbits_quantity",
-        }
-        counts = {
-            name: np.array([row[key] for row in self.structures], dtype=np.int64)
-            for key, name in names.items()
-        }
-        return {"name": np.array([row["name"] for row in self.structures], dtype=str), **counts}
+        datasets = {"name": np.array([row["name"] for row in self.structures], dtype=str)}
+        for name, key in (("edges", "n_edges"), ("atoms", "n_atoms"), ("orbits", "n_orbitals")):
+            counts = [row[key] for row in self.structures]
+            datasets[f"{name}_quantity"] = np.array(counts, dtype=np.int64)
+        return datasets
 
     @classmethod
     def files(cls, path: str | Path) -> list[Path]:
@@ -153,19 +153,7 @@ def split_folder(
     seed: int = 137,
     by_formula: bool = False,
 ) -> Split:
-    """Divide the structures of a data set at random into training, validation and test.
-
-    Parameters
-    ----------
-    folder
-        See `find_structures`.
-    ratios, seed
-        See `split`.
-    by_formula
-        Keep structures of one formula together.
-    """
-    from dock.converters.deeph import read
-
+    """Divide the structures of a folder as `split` does; `by_formula` keeps formulas together."""
     root, names = find_structures(folder)
 
     def formula(name: str) -> str:
@@ -178,14 +166,8 @@ def stats(folder: str | Path, *, progress: Report = None) -> DatasetStats:
     """Count atoms, orbitals and edges of every structure of a data set.
 
     An edge is an atom pair (R, i, j) of the overlap, or of the Hamiltonian where there is none;
-    each direction counts, and an atom with itself. Only the pattern of a file is read.
-
-    Parameters
-    ----------
-    folder
-        See `find_structures`.
-    progress
-        Told of each structure.
+    each direction counts, and an atom with itself. Only the pattern of a file is read. `folder` is
+    that of `find_structures`, and `progress` is told of each structure.
     """
     root, names = find_structures(folder)
     steps = Progress.of(progress)
@@ -202,9 +184,6 @@ def stats(folder: str | Path, *, progress: Report = None) -> DatasetStats:
 
 def _numbers(folder: Path, name: str) -> dict[str, Any]:
     """Return the numbers of one structure."""
-    from dock.converters.deeph import read
-    from dock.converters.deeph.blockfile import read_pairs
-
     calc = read(folder)
     structure, basis = calc.structure, calc.basis
     files = [f"{kind}.h5" for kind in ("overlap", "hamiltonian", "hamiltonian_pred")]
@@ -239,8 +218,6 @@ def features(folder: str | Path, *, progress: Report = None) -> dict[str, Any]:
     FormatError
         When two structures have different bases for an element, or only some carry spin.
     """
-    from dock.converters.deeph import read
-
     root, names = find_structures(folder)
     steps = Progress.of(progress)
     steps.start(len(names))
@@ -248,7 +225,7 @@ def features(folder: str | Path, *, progress: Report = None) -> dict[str, Any]:
     spinful: bool | None = None
     for name in names:
         calc = read(root / name)
-        carries = _carries_spin(root / name)
+        carries = read_info(root / name / "info.json").spinful
         if spinful not in (None, carries):
             raise FormatError(
                 root / name / "info.json",
@@ -278,12 +255,6 @@ def features(folder: str | Path, *, progress: Report = None) -> dict[str, Any]:
         "max_Vr_size": None,
         "dft_dirname_list": names,
     }
-
-
-def _carries_spin(folder: Path) -> bool:
-    from dock.converters.deeph.info import read_info
-
-    return read_info(folder / "info.json").spinful
 
 
 def _add_shells(shells: dict[str, tuple[int, ...]], calc: Calculation, folder: Path) -> None:

@@ -7,13 +7,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dock.converters import WriteOptions, write
+from dock.converters.deeph import read
+from dock.converters.deeph.dataset import find_structures
+from dock.converters.deeph.folder import FILES, PREDICTION
 from dock.core.calculation import Calculation
 from dock.core.matrix import AOMatrix
 from dock.core.structure import Structure
@@ -135,16 +139,9 @@ class Equivariance(Result):
 
 
 def random_rotations(count: int, *, seed: int = 137, improper: bool = False) -> list[Any]:
-    """Return rotation matrices (3, 3), evenly distributed over all orientations.
+    """Return so many rotation matrices (3, 3), evenly distributed over all orientations.
 
-    Parameters
-    ----------
-    count
-        How many.
-    seed
-        Of the random numbers.
-    improper
-        Let every second one go with an inversion.
+    With `improper` every second one goes with an inversion.
 
     Raises
     ------
@@ -162,7 +159,7 @@ def random_rotations(count: int, *, seed: int = 137, improper: bool = False) -> 
     rng = np.random.default_rng(seed)
     rotations = []
     for number in range(count):
-        w, x, y, z = quaternion = rng.normal(size=4)
+        quaternion = rng.normal(size=4)
         w, x, y, z = quaternion / np.linalg.norm(quaternion)
         Q = np.array(
             [
@@ -184,15 +181,11 @@ def rotate_calculation(calc: Calculation, Q: NDArray[np.float64]) -> Calculation
     def rotated(name: str) -> Callable[[], AOMatrix]:
         return lambda: calc.require(name).rotate(Q)
 
-    return Calculation(
-        calc.structure.rotate(Q),
-        calc.basis,
-        calc.spin,
-        {name: rotated(name) for name in calc.available},
-        calc.fermi_level,
-        calc.n_electrons,
-        calc.provenance,
-        f"{calc.source}, rotated",
+    return replace(
+        calc,
+        structure=calc.structure.rotate(Q),
+        matrices={name: rotated(name) for name in calc.available},
+        source=f"{calc.source}, rotated",
     )
 
 
@@ -214,8 +207,6 @@ def write_rotated(
     OutputError
         When a folder has such files already.
     """
-    from dock.converters import WriteOptions, write
-
     options = WriteOptions(overwrite=overwrite)
     written = []
     everything = [np.eye(3), *rotations]
@@ -264,8 +255,6 @@ def measure(
     The rotation is that of ``rotation.json``, or else is found from the atoms' positions. A
     constant that differs between the two (Δμ S) is not removed.
     """
-    from dock.evaluate.dataset import find_structures
-
     root, names = find_structures(folder)
     first = names[0] if original is None else original
     if first not in names or len(names) < 2:
@@ -274,15 +263,17 @@ def measure(
             root,
             f"Found: {', '.join(names[:10])}. Make copies with: dock equivariance generate.",
         )
-    hamiltonian = file or _common_file(root, names)
-    base = _read(root / first, hamiltonian)
+    if not file:
+        predicted = all((root / name / PREDICTION).is_file() for name in names)
+        file = PREDICTION if predicted else FILES["hamiltonian"]
+    base = _read(root / first, file)
     turned_base = _stored_rotation(root / first)
     others = [name for name in names if name != first]
     steps = Progress.of(progress)
     steps.start(len(others))
     errors = []
     for name in others:
-        copy = _read(root / name, hamiltonian)
+        copy = _read(root / name, file)
         stored = _stored_rotation(root / name)
         if stored is None or turned_base is None:
             Q = find_rotation(base.structure, copy.structure)
@@ -337,9 +328,8 @@ def find_rotation(original: Structure, copy: Structure) -> NDArray[np.float64]:
         raise LayoutError("the copy has other atoms, or in another order, than the original.")
     atoms = original.positions - original.positions.mean(axis=0)
     turned = copy.positions - copy.positions.mean(axis=0)
-    candidates = [(np.concatenate([atoms, original.cell]), np.concatenate([turned, copy.cell]))]
-    candidates.append((atoms, turned))
-    for before, after in candidates:
+    with_cell = np.concatenate([atoms, original.cell]), np.concatenate([turned, copy.cell])
+    for before, after in (with_cell, (atoms, turned)):
         left, _, right = np.linalg.svd(after.T @ before)
         for sign in (1.0, -1.0):
             flip = np.diag([1.0, 1.0, sign * np.sign(np.linalg.det(left @ right))])
@@ -352,15 +342,8 @@ def find_rotation(original: Structure, copy: Structure) -> NDArray[np.float64]:
     )
 
 
-def _common_file(root: Path, names: list[str]) -> str:
-    predicted = "hamiltonian_pred.h5"
-    return predicted if all((root / name / predicted).is_file() for name in names) else ""
-
-
 def _read(folder: Path, file: str) -> Calculation:
-    from dock.converters.deeph import read
-
-    path = folder / (file or "hamiltonian.h5")
+    path = folder / file
     if not path.is_file():
         raise MissingDataError(path.name, folder, "Each copy needs its own Hamiltonian.")
     return read(path)
