@@ -11,6 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dock._version import __version__
+from dock.converters import read
+from dock.converters.deeph.blockfile import read_matrix
+from dock.converters.deeph.folder import PREDICTION
 from dock.core.calculation import Calculation
 from dock.core.matrix import AOMatrix
 from dock.errors import DockError, LayoutError, MissingDataError, UsageError
@@ -34,7 +37,6 @@ __all__ = [
     "read_item",
 ]
 
-PREDICTED = "hamiltonian_pred.h5"
 _MEASURES = {
     "mae_hamiltonian_eV": (1e3, "MAE of H (meV)"),
     "mae_band_eV": (1e3, "MAE of bands (meV)"),
@@ -271,12 +273,7 @@ class EvaluationSet(Result):
     ) -> Any:
         """Draw heat maps, histograms and the parity plot into a folder, or the last into axes.
 
-        Parameters
-        ----------
-        path
-            A folder, which gets a PNG file of each of `FIGURES`.
-        ax, overwrite, options
-            See `Result.plot`.
+        A folder gets a PNG file of each of `FIGURES`; the others are the options of `Result.plot`.
 
         Returns
         -------
@@ -339,28 +336,25 @@ def find_items(
         When there is no prediction, or none of them has a reference.
     """
     guess = Path(prediction)
-    if not guess.exists():
-        raise MissingDataError("the prediction", guess, "There is no such file or folder.")
+    _require_there("the prediction", guess)
     truth = Path(reference) if reference is not None else guess.parent if guess.is_file() else guess
-    if not truth.exists():
-        raise MissingDataError("the reference", truth, "There is no such file or folder.")
+    _require_there("the reference", truth)
     if guess.is_file():
         return [Item(guess.resolve().parent.name, guess, truth)], []
-    single = _prediction_in(guess)
-    if single is not None:
-        return [Item(guess.resolve().name, single, truth)], []
+    for file in (guess / PREDICTION, guess / "hamiltonian.h5"):
+        if file.is_file():
+            return [Item(guess.resolve().name, file, truth)], []
     predictions = {
         str(file.parent.relative_to(guess)): file
-        for pattern in ("hamiltonian.h5", PREDICTED)  # the second replaces the first
+        for pattern in ("hamiltonian.h5", PREDICTION)  # the second replaces the first
         for file in sorted(guess.rglob(pattern))
     }
     if not predictions:
         raise MissingDataError(
-            PREDICTED, guess, "Neither this folder nor one below it has a Hamiltonian."
+            PREDICTION, guess, "Neither this folder nor one below it has a Hamiltonian."
         )
     known = {str(file.parent.relative_to(truth)) for file in sorted(truth.rglob("info.json"))}
-    matched = [name for name in sorted(predictions) if name in known]
-    if not matched:
+    if known.isdisjoint(predictions):
         raise MissingDataError(
             f"the reference of {min(predictions)}",
             truth,
@@ -371,11 +365,9 @@ def find_items(
     return items, sorted(known - set(predictions))
 
 
-def _prediction_in(folder: Path) -> Path | None:
-    for name in (PREDICTED, "hamiltonian.h5"):
-        if (folder / name).is_file():
-            return folder / name
-    return None
+def _require_there(what: str, path: Path) -> None:
+    if not path.exists():
+        raise MissingDataError(what, path, "There is no such file or folder.")
 
 
 def read_item(item: Item) -> tuple[AOMatrix, Calculation]:
@@ -390,15 +382,11 @@ def read_item(item: Item) -> tuple[AOMatrix, Calculation]:
     LayoutError
         When both have a structure and they differ.
     """
-    from dock.converters import read
-    from dock.converters.deeph.blockfile import read_matrix
-
     place = item.reference
-    if not place.exists():
-        raise MissingDataError("the reference", place, "There is no such file or folder.")
+    _require_there("the reference", place)
     if (place / "hamiltonian.h5").is_file():
         place = place / "hamiltonian.h5"
-    elif (place / PREDICTED).is_file():
+    elif (place / PREDICTION).is_file():
         raise MissingDataError(
             "hamiltonian.h5", place, "The reference has a prediction only: give the DFT result."
         )
@@ -432,16 +420,8 @@ def evaluate_set(
 ) -> EvaluationSet:
     """Evaluate one prediction or all of a folder; one that fails does not stop the others.
 
-    Parameters
-    ----------
-    prediction, reference
-        As in `find_items`.
-    options
-        How errors are measured.
-    jobs
-        Threads for the k-points of each structure.
-    progress
-        Told of each structure.
+    `prediction` and `reference` are those of `find_items`; `jobs` threads share the k-points of
+    each structure, and `progress` is told of each.
     """
     options = options or EvaluateOptions()
     items, unpredicted = find_items(prediction, reference)
@@ -476,12 +456,8 @@ def band_overlay(
 ) -> tuple[BandStructure, BandStructure]:
     """Return the bands of reference and prediction along one path, on one scale of energy.
 
-    Parameters
-    ----------
-    item, row
-        A pair and its errors; the prediction is shifted by −Δμ_band.
-    path
-        As in `dock.post.band_structure.bands`.
+    The prediction of `item` is shifted by −Δμ_band of its errors `row`; `path` is that of
+    `dock.post.band_structure.bands`.
     """
     predicted, reference = read_item(item)
     k_path = make_path(reference, path)

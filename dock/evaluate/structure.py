@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -239,12 +240,8 @@ def evaluate(
         The Hamiltonian, eV.
     reference
         The benchmark: Hamiltonian and overlap, and a Fermi level or an electron count.
-    options
-        See `EvaluateOptions`.
     name
         How the structure is called.
-    jobs
-        Threads.
     progress
         Called with the number of finished eigenproblems and of all.
 
@@ -337,13 +334,14 @@ def _bands(
         window = metrics.adaptive_window(
             benchmark, fermi, half_width=options.half_width, min_bands=options.min_bands
         )
-    mask = _chosen(benchmark, window, n_filled, options)
+    chosen = partial(_chosen, window=window, n_filled=n_filled, options=options)
+    mask = chosen(benchmark)
     shift = metrics.band_shift(guessed, benchmark, mask)
     deviation = np.abs((guessed - benchmark)[mask] - shift)
     dos = None
     if window is not None:
         dos = metrics.dos_error(guessed, benchmark, window, shift=shift, sigma=options.sigma)
-    errors = _state_errors(predicted, reference, window, n_filled, options)
+    errors = _state_errors(predicted, reference, chosen, options)
     state = None if len(errors) == 0 else math.sqrt(max(0.0, float(errors.mean())))
     return BandErrors(
         fermi,
@@ -361,16 +359,9 @@ def _bands(
 
 def _mesh(reference: Calculation, options: EvaluateOptions) -> KMesh:
     """Return the mesh; only time reversal may reduce it, for the prediction obeys no more."""
-    real = reference.spin is not Spin.NONCOLLINEAR
-    spacing = options.spacing
-    if options.mesh is None and spacing is None:
-        spacing = SPACING
-    return make_mesh(
-        reference,
-        options.mesh,
-        spacing=spacing,
-        reduction="time-reversal" if real else "none",
-    )
+    spacing = SPACING if options.mesh is None and options.spacing is None else options.spacing
+    reduction = "none" if reference.spin is Spin.NONCOLLINEAR else "time-reversal"
+    return make_mesh(reference, options.mesh, spacing=spacing, reduction=reduction)
 
 
 def _fermi(
@@ -423,8 +414,7 @@ def _chosen(
 def _state_errors(
     predicted: AOMatrix,
     reference: Calculation,
-    window: metrics.Window | None,
-    n_filled: float | None,
+    chosen: Callable[[NDArray[np.float64]], NDArray[np.bool_]],
     options: EvaluateOptions,
 ) -> NDArray[np.float64]:
     """Return 1 − Σ |⟨ψ_bm|ψ_pred⟩|² of the chosen states at Γ, all spin channels."""
@@ -441,6 +431,5 @@ def _state_errors(
         groups = metrics.degenerate_groups(own.energies, options.degenerate)
         S = exact.channels[channel].overlap.dense(gamma)
         values = metrics.state_error(other.vectors, own.vectors, S, groups)
-        levels = own.energies[None, None, :]
-        errors.append(values[_chosen(levels, window, n_filled, options)[0, 0]])
+        errors.append(values[chosen(own.energies[None, None, :])[0, 0]])
     return np.concatenate(errors)
