@@ -170,15 +170,12 @@ def stats(folder: str | Path, *, progress: Report = None) -> DatasetStats:
     that of `find_structures`, and `progress` is told of each structure.
     """
     root, names = find_structures(folder)
-    steps = Progress.of(progress)
-    steps.start(len(names))
     structures, failures = [], []
-    for name in names:
+    for name in Progress.of(progress).each(names):
         try:
             structures.append(_numbers(root / name, name))
         except DockError as error:
             failures.append((name, str(error)))
-        steps.advance()
     return DatasetStats(tuple(structures), tuple(failures))
 
 
@@ -219,11 +216,9 @@ def features(folder: str | Path, *, progress: Report = None) -> dict[str, Any]:
         When two structures have different bases for an element, or only some carry spin.
     """
     root, names = find_structures(folder)
-    steps = Progress.of(progress)
-    steps.start(len(names))
     shells: dict[str, tuple[int, ...]] = {}
     spinful: bool | None = None
-    for name in names:
+    for name in Progress.of(progress).each(names):
         calc = read(root / name)
         carries = read_info(root / name / "info.json").spinful
         if spinful not in (None, carries):
@@ -237,7 +232,6 @@ def features(folder: str | Path, *, progress: Report = None) -> dict[str, Any]:
             )
         spinful = carries
         _add_shells(shells, calc, root / name)
-        steps.advance()
     most: dict[int, int] = {}
     for ls in shells.values():
         for l in set(ls):

@@ -209,16 +209,12 @@ def write_rotated(
     """
     options = WriteOptions(overwrite=overwrite)
     written = []
-    everything = [np.eye(3), *rotations]
-    steps = Progress.of(progress)
-    steps.start(len(everything))
-    for number, Q in enumerate(everything):
+    for number, Q in enumerate(Progress.of(progress).each([np.eye(3), *rotations])):
         target = Path(folder) / str(number)
         write(calc if number == 0 else rotate_calculation(calc, Q), target, "deeph", options)
         content = {"Q": Q.tolist(), "original": "../0"}
         write_text(target / ROTATION, json.dumps(content) + "\n", overwrite=overwrite)
         written.append(target)
-        steps.advance()
     return written
 
 
@@ -268,11 +264,8 @@ def measure(
         file = PREDICTION if predicted else FILES["hamiltonian"]
     base = _read(root / first, file)
     turned_base = _stored_rotation(root / first)
-    others = [name for name in names if name != first]
-    steps = Progress.of(progress)
-    steps.start(len(others))
     errors = []
-    for name in others:
+    for name in Progress.of(progress).each([name for name in names if name != first]):
         copy = _read(root / name, file)
         stored = _stored_rotation(root / name)
         if stored is None or turned_base is None:
@@ -280,7 +273,6 @@ def measure(
         else:
             Q = stored @ turned_base.T
         errors.append(_compare(name, base, copy, Q))
-        steps.advance()
     return Equivariance(tuple(errors))
 
 

@@ -425,10 +425,8 @@ def evaluate_set(
     """
     options = options or EvaluateOptions()
     items, unpredicted = find_items(prediction, reference)
-    steps = Progress.of(progress)
-    steps.start(len(items))
     rows, done, failures, blocks = [], [], [], BlockErrors()
-    for item in items:
+    for item in Progress.of(progress).each(items):
         try:
             guess, truth = read_item(item)
             errors = evaluate(guess, truth, options, name=item.name, jobs=jobs)
@@ -440,7 +438,6 @@ def evaluate_set(
         else:
             rows.append(errors.facts())
             done.append(item)
-        steps.advance()
     return EvaluationSet(
         tuple(rows), blocks, tuple(failures), tuple(unpredicted), options, tuple(done)
     )

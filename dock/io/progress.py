@@ -9,10 +9,12 @@ himself and hands each of them a `Progress.part`.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
-from typing import TypeAlias
+from collections.abc import Callable, Collection, Iterator
+from typing import TypeAlias, TypeVar
 
 __all__ = ["Progress", "Report"]
+
+T = TypeVar("T")
 
 Report: TypeAlias = "Progress | Callable[[int, int], None] | None"
 """What the argument ``progress`` of a function may be."""
@@ -59,6 +61,13 @@ class Progress:
             self.done += count
             if self._report is not None:
                 self._report(self.done, self.total)
+
+    def each(self, items: Collection[T]) -> Iterator[T]:
+        """Announce items and yield them; one is done when the next is asked for."""
+        self.start(len(items))
+        for item in items:
+            yield item
+            self.advance()
 
     def say(self, note: str) -> None:
         """Change the note; it is shown with the next step."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -105,15 +106,17 @@ class ModelFile:
         FormatError
             When it cannot: the file is damaged.
         """
-        try:
+        with _intact(self.path or Path("model file")):
             return make()
-        except (KeyError, TypeError, ValueError, IndexError, DockError) as error:
-            raise _damaged(self.path, error) from error
 
 
-def _damaged(path: Path | None, error: Exception) -> FormatError:
-    place = Path("model file") if path is None else path
-    return FormatError(place, "the model file is damaged", found=repr(error), fix=_FIX)
+@contextmanager
+def _intact(path: Path) -> Iterator[None]:
+    """Say of a file whose content cannot be made sense of that it is damaged."""
+    try:
+        yield
+    except (KeyError, TypeError, ValueError, IndexError, DockError) as error:
+        raise FormatError(path, "the model file is damaged", found=repr(error), fix=_FIX) from error
 
 
 def flatten(tree: Any, prefix: str = "") -> dict[str, Any]:
@@ -225,7 +228,7 @@ def read_model(path: str | Path) -> ModelFile:
             for name in ("statistics", "baseline", "params")
             if name in file
         }
-    try:
+    with _intact(path):
         layout = TargetLayout.from_dict(head["layout"])
         statistics = Statistics.from_arrays(groups["statistics"])
         stated, sizes = head["baseline"], head["network"]
@@ -235,8 +238,6 @@ def read_model(path: str | Path) -> ModelFile:
             network = Stored({"cutoffs": limits} | sizes, unflatten(groups["params"]))
         belongs = layout.fingerprint() == head["fingerprint"]
         backend, summary = str(head["backend"]), dict(head["summary"])
-    except (KeyError, TypeError, ValueError, DockError) as error:
-        raise _damaged(path, error) from error
     if not belongs or (sizes is None) != ("params" not in groups):
         raise FormatError(path, "the parts of the model file do not belong together", fix=_FIX)
     return ModelFile(

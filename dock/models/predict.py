@@ -46,15 +46,7 @@ REPORT = "prediction.json"
 
 
 class Target(NamedTuple):
-    """One structure and where its prediction goes.
-
-    Attributes
-    ----------
-    source
-        A unified folder or a structure file.
-    folder
-        Where the prediction is written.
-    """
+    """One structure, a unified folder or a structure file, and the folder of its prediction."""
 
     source: Path
     folder: Path
@@ -120,20 +112,20 @@ def find_targets(inputs: Sequence[str | Path], output: str | Path | None = None)
             root, names = find_structures(path)
             sources += [(root / name, name) for name in names]
     if output is None:
-        found = [Target(path, path if path.is_dir() else path.parent) for path, _ in sources]
+        targets = [Target(path, path if path.is_dir() else path.parent) for path, _ in sources]
     elif len(sources) == 1:
-        found = [Target(sources[0][0], Path(output))]
+        targets = [Target(sources[0][0], Path(output))]
     else:
-        found = [Target(path, Path(output) / name) for path, name in sources]
+        targets = [Target(path, Path(output) / name) for path, name in sources]
     places: dict[Path, Path] = {}
-    for target in found:
+    for target in targets:
         other = places.setdefault(target.folder.resolve(), target.source)
         if other != target.source:
             raise UsageError(
                 f"{other} and {target.source} would both be written to {target.folder}: give them "
                 "different names, or predict them one by one into folders of their own."
             )
-    return found
+    return targets
 
 
 def prediction_file(model: Model) -> str:
@@ -148,7 +140,7 @@ def predict(
     job: PredictionJob | None = None,
     progress: Report = None,
 ) -> BatchReport:
-    """Predict the matrices of many structures and write them.
+    """Predict the matrices of many structures and write them; one that fails stops no other.
 
     Parameters
     ----------
@@ -157,15 +149,6 @@ def predict(
         ``uncertainty.h5``.
     targets
         From `find_targets`.
-    job
-        Details.
-    progress
-        Told the structures done and their number.
-
-    Returns
-    -------
-    Report
-        A structure that fails does not stop the others.
 
     Raises
     ------
@@ -174,17 +157,14 @@ def predict(
     """
     job = job or PredictionJob()
     _require_alike(models)
-    steps = Progress.of(progress)
-    steps.start(len(targets))
     outcomes = []
-    for target in targets:
+    for target in Progress.of(progress).each(targets):
         begin = time.monotonic()
         try:
             outcome = _predicted(models, target, job)
         except DockError as error:
             outcome = Outcome(str(target.source), str(target.folder), "failed", str(error), 2)
         outcomes.append(replace(outcome, seconds=time.monotonic() - begin))
-        steps.advance()
     return BatchReport(tuple(outcomes))
 
 
