@@ -81,13 +81,7 @@ class EquivarianceError:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Equivariance(Result):
-    """How far rotated copies are from the rotated original; a sequence of `EquivarianceError`.
-
-    Attributes
-    ----------
-    copies
-        The errors of each copy.
-    """
+    """How far rotated copies are from the rotated original; a sequence of `EquivarianceError`."""
 
     FILE = "equivariance.h5"
 
@@ -236,8 +230,6 @@ def measure(
     file
         Which Hamiltonian: default ``hamiltonian_pred.h5`` where all have it, else
         ``hamiltonian.h5``.
-    progress
-        Told of each copy.
 
     Raises
     ------

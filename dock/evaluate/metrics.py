@@ -76,13 +76,8 @@ def adaptive_window(
     Parameters
     ----------
     energies
-        (..., n_k, n_bands) levels of the benchmark, eV, absolute; spin channels come first.
-    fermi_level
-        eV, absolute.
-    half_width
-        Half the first width, eV.
-    min_bands
-        Bands that must be inside.
+        (..., n_k, n_bands) levels of the benchmark; spin channels come first. They and the Fermi
+        level are absolute, all in eV.
 
     Raises
     ------
@@ -153,12 +148,8 @@ def band_shift(predicted: Values, benchmark: Values, mask: NDArray[np.bool_]) ->
 def band_error(predicted: Values, benchmark: Values, mask: NDArray[np.bool_]) -> float:
     """Return the mean |ε_pred − ε_bm − Δμ_band| of the chosen levels in eV, equation (12).
 
-    Parameters
-    ----------
-    predicted, benchmark
-        Levels in eV at the points of a whole, evenly spaced mesh, in one order.
-    mask
-        The levels that count, chosen from the benchmark.
+    The levels (eV) are those at the points of a whole, evenly spaced mesh, in one order; the mask
+    is chosen from the benchmark.
     """
     shift = band_shift(predicted, benchmark, mask)
     return float(np.abs((predicted - benchmark)[mask] - shift).mean())
@@ -173,8 +164,6 @@ def dos_error(
     ----------
     predicted, benchmark
         All levels in eV at the points of a whole mesh.
-    window
-        Limits of the integrals.
     shift
         Δμ_band in eV.
     sigma
@@ -194,8 +183,7 @@ def dos_error(
     for levels in (predicted - shift, benchmark):
         density = np.zeros(n_steps + 1)
         centres = np.ascontiguousarray(levels, dtype=np.float64).ravel()
-        weights = np.full(len(centres), 1.0)
-        add_gaussians(centres, weights, sigma, window.low, step, density)
+        add_gaussians(centres, np.ones(len(centres)), sigma, window.low, step, density)
         densities.append(density)
     total = np.trapezoid(densities[1])
     return float(np.trapezoid(np.abs(densities[0] - densities[1])) / total)

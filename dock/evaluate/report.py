@@ -51,12 +51,7 @@ _MAX_PANELS = 36
 class Item(NamedTuple):
     """A prediction and its reference.
 
-    Attributes
-    ----------
-    name
-        The folder below the two that were given; that folder's own name for a single pair.
-    prediction, reference
-        Paths.
+    The name is the folder below the two that were given; that folder's own for a single pair.
     """
 
     name: str

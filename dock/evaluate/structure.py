@@ -240,10 +240,8 @@ def evaluate(
         The Hamiltonian, eV.
     reference
         The benchmark: Hamiltonian and overlap, and a Fermi level or an electron count.
-    name
-        How the structure is called.
     progress
-        Called with the number of finished eigenproblems and of all.
+        Told the number of finished eigenproblems and of all.
 
     Raises
     ------

@@ -21,20 +21,10 @@ __all__ = ["Model", "ModelBackend", "backend", "backend_names", "load", "train"]
 
 
 def train(options: TrainOptions | str | Path, progress: Report = None) -> dict[str, Any]:
-    """Train a model.
+    """Train a model by options, or the path of a ``train.toml``; ``best`` is the model file.
 
-    Parameters
-    ----------
-    options
-        The options, or the path of a ``train.toml``.
-    progress
-        Told the steps done and their number; the note of a `dock.io.progress.Progress` has the
-        error of the last validation.
-
-    Returns
-    -------
-    dict
-        ``best`` is the model file.
+    `progress` is told the steps done and their number; the note of a
+    `dock.io.progress.Progress` has the error of the last validation.
     """
     from dock.models.options.train import TrainOptions, read_train
 
@@ -47,8 +37,6 @@ def load(path: str | Path, **options: Any) -> Model:
 
     Parameters
     ----------
-    path
-        The file or the folder.
     options
         What the backend's ``load`` takes (its ``load_options``); for ``jax`` the device, precision
         and part_edges of `dock.models.network.inference.model.NetworkModel`.

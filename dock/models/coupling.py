@@ -21,12 +21,7 @@ __all__ = ["clebsch_gordan", "shell_product", "spin_product"]
 
 @lru_cache(maxsize=4096)
 def clebsch_gordan(l1: int, l2: int, L: int) -> FloatArray:
-    """Return the real Clebsch–Gordan coefficients of l₁ ⊗ l₂ → L.
-
-    Parameters
-    ----------
-    l1, l2, L
-        Angular momenta with |l₁−l₂| ≤ L ≤ l₁+l₂.
+    """Return the real Clebsch–Gordan coefficients of l₁ ⊗ l₂ → L, |l₁−l₂| ≤ L ≤ l₁+l₂.
 
     Returns
     -------

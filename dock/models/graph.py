@@ -187,19 +187,10 @@ def build_graph(
     species: tuple[str, ...],
     moments: ArrayLike | None = None,
 ) -> Graph:
-    """Make the graph of a structure from a pattern of atom pairs.
+    """Make the graph of a structure from any pattern of pairs, such as the union of H's and S's.
 
-    Parameters
-    ----------
-    structure, basis
-        The atoms and their orbitals.
-    pairs
-        Any pattern, such as the union of those of H and S; missing partners are added and on-site
-        pairs left out.
-    species
-        The species that the model knows.
-    moments
-        (n_atoms, 3) spin moments, μ_B.
+    Missing partners are added and on-site pairs left out. `species` are those that the model
+    knows, `moments` (n_atoms, 3) spin moments in μ_B.
 
     Raises
     ------

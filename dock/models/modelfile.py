@@ -43,12 +43,8 @@ T = TypeVar("T")
 class Stored(NamedTuple):
     """A part of a model as it stands in a file; the package that the part belongs to makes it.
 
-    Attributes
-    ----------
-    facts
-        Plain data: the kind of a closed form, the sizes of a network.
-    arrays
-        Nested dicts and lists of arrays.
+    Its facts are plain data (the kind of a closed form, the sizes of a network), its arrays stand
+    in nested dicts and lists.
     """
 
     facts: Any

@@ -283,12 +283,7 @@ def _refuse_other_spin(head: Head, folder: Path, spin: Spin) -> None:
 def _with_overlap(scope: Scope, target: Target, job: PredictionJob) -> tuple[Head, Pairs, bool]:
     """Compute the overlap of a structure into the target folder, unless it was left there before.
 
-    Returns
-    -------
-    head, pairs
-        Of the target folder.
-    is_new
-        Whether its info.json was written now, and knows nothing of the prediction.
+    The third is whether its info.json was written now, and knows nothing of the prediction.
     """
     source = target.source
     if job.basis is None:

@@ -45,12 +45,7 @@ def mean_absolute_error(form: ClosedForm, items: Iterable[Item]) -> float | None
 
 
 class ClosedFormModel:
-    """A fitted closed form.
-
-    Parameters
-    ----------
-    file
-        What `read_model` returned.
+    """The closed form of a model file.
 
     Raises
     ------
@@ -90,13 +85,7 @@ class ClosedFormModel:
 
 
 class ClosedFormBackend:
-    """Fits a closed form by linear least squares.
-
-    Parameters
-    ----------
-    kind
-        ``three-centre`` or ``two-centre``.
-    """
+    """Fits a closed form of one kind by linear least squares."""
 
     load_options: tuple[str, ...] = ()
 
@@ -129,13 +118,10 @@ class ClosedFormBackend:
         layout, split = data.layout, data.split
         cutoffs = find_cutoffs((item.graph for item in data.items(split.train)), layout.n_species)
         form = fit_closed_form(self._kind, lambda: data.items(split.train), layout, cutoffs)
+        parts = {"train": split.train, "validation": split.validate, "test": split.test}
         errors = {
-            f"{kind}_mae": mean_absolute_error(form, data.items(names))
-            for kind, names in (
-                ("train", split.train),
-                ("validation", split.validate),
-                ("test", split.test),
-            )
+            f"{part}_mae": mean_absolute_error(form, data.items(names))
+            for part, names in parts.items()
         }
         statistics = Statistics.of(data.items(split.train), layout)
         summary = {**errors, "options": options.to_dict(), "training_set": data.provenance}

@@ -31,20 +31,16 @@ def fit_closed_form(
 
     Parameters
     ----------
-    kind
-        One of `KINDS`.
     items
         Returns the structures, one after another; called twice, so that only one of them
         need be in memory.
-    layout
-        The targets.
     cutoffs
         (n_species²,) where edges end, Å, 0 where nothing was cut off (`find_cutoffs`).
 
     Raises
     ------
     UsageError
-        For an unknown kind.
+        For a kind that is none of `KINDS`.
     """
     _, fit = _form(kind)
     return fit(items, layout, cutoffs)
