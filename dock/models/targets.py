@@ -23,9 +23,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import product
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -75,15 +77,12 @@ class ProductGroup(NamedTuple):
         J of each part.
     natural
         Whether each part has the parity (−1)^J.
-    shells
-        (n_pairs, 2) shell numbers in the common basis.
     """
 
     place: IntArray
     matrix: FloatArray
     Js: tuple[int, ...]
     natural: tuple[bool, ...]
-    shells: IntArray
 
 
 @dataclass(frozen=True)
@@ -217,14 +216,12 @@ class TargetLayout:
         LayoutError
             Saying what differs.
         """
-        for name, mine, found in (
-            ("quantity", self.quantity, other.quantity),
-            ("spin", self.spin.value, other.spin.value),
-        ):
-            if mine != found:
+        mine, theirs = self.to_dict(), other.to_dict()
+        for name in ("quantity", "spin"):
+            if mine[name] != theirs[name]:
                 raise LayoutError(
-                    f"the model was made for {name} '{mine}', the data have '{found}'. Use data of "
-                    "the same kind, or train anew."
+                    f"the model was made for {name} '{mine[name]}', the data have "
+                    f"'{theirs[name]}'. Use data of the same kind, or train anew."
                 )
         for label, shells in other._shells.items():
             if self._shells.get(label) != shells:
@@ -317,38 +314,33 @@ class TargetLayout:
             channels = [
                 (first + own, own == 1) for first in range(0, self.n_channels, 4) for own in (0, 1)
             ]
-        values = sorted(set(self.common_ls))
+        both = list(product(sorted(set(self.common_ls)), repeat=2))
         return tuple(
             self._group(l1, l2, channel, is_vector=is_vector)
             for channel, is_vector in channels
-            for l1 in values
-            for l2 in values
+            for l1, l2 in both
         )
 
     def _group(self, l1: int, l2: int, channel: int, *, is_vector: bool) -> ProductGroup:
         """Return one group of shell pairs; of a vector `channel` is the first of three."""
-        n, starts = self.n_common, np.array(shell_starts(self.common_ls))
-        first = [shell for shell, l in enumerate(self.common_ls) if l == l1]
-        second = [shell for shell, l in enumerate(self.common_ls) if l == l2]
-        shells = np.array([(a, b) for a in first for b in second])
         Js, matrix = spin_product(l1, l2) if is_vector else shell_product(l1, l2)
-        rows = starts[shells[:, 0], None] + np.arange(2 * l1 + 1)
-        cols = starts[shells[:, 1], None] + np.arange(2 * l2 + 1)
-        flat = (rows[:, :, None] * n + cols[:, None, :]).reshape(len(shells), -1)
-        count = 3 if is_vector else 1
-        squares = (channel + np.arange(count)) * n * n
-        place = (squares[None, :, None] + flat[:, None, :]).reshape(len(shells), -1)
+        n, starts = self.n_common, np.array(shell_starts(self.common_ls))
+        rows, cols = (
+            starts[np.equal(self.common_ls, l), None] + np.arange(2 * l + 1) for l in (l1, l2)
+        )
+        flat = rows[:, None, :, None] * n + cols[None, :, None, :]
+        squares = (channel + np.arange(3 if is_vector else 1)) * n * n
+        place = squares[:, None] + flat.reshape(-1, 1, (2 * l1 + 1) * (2 * l2 + 1))
         natural = tuple((J + l1 + l2) % 2 == 0 for J in Js)
-        return ProductGroup(place, matrix, Js, natural, shells)
+        return ProductGroup(place.reshape(len(place), -1), matrix, Js, natural)
 
     @cached_property
     def irreps(self) -> tuple[Irrep, ...]:
         """The kinds of parts in the order in which coupled numbers stand: by J, natural first."""
-        counts: dict[tuple[int, bool], int] = {}
+        counts: Counter[tuple[int, bool]] = Counter()
         for group in self.groups:
-            for J, natural in zip(group.Js, group.natural, strict=True):
-                key = (J, natural)
-                counts[key] = counts.get(key, 0) + len(group.place)
+            for kind in zip(group.Js, group.natural, strict=True):
+                counts[kind] += len(group.place)
         irreps, begin = [], 0
         for J, natural in sorted(counts, key=lambda key: (key[0], not key[1])):
             irreps.append(Irrep(J, natural, counts[J, natural], begin))
@@ -388,14 +380,11 @@ class TargetLayout:
         """
         before = np.concatenate([place.reshape(-1) for place in self._coupled_places])
         order = np.concatenate([group.place.reshape(-1) for group in self.groups])
-        after = np.empty_like(order)
-        after[order] = np.arange(len(order))
-        return read_only(before), read_only(after)
+        return read_only(before), read_only(np.argsort(order))
 
     def couple(self, blocks: FloatArray) -> FloatArray:
         """Turn padded blocks (..., n_channels, n_common, n_common) into parts (..., n_block)."""
-        lead = blocks.shape[:-3]
-        flat = blocks.reshape(*lead, self.n_block)
+        flat = blocks.reshape(*blocks.shape[:-3], self.n_block)
         result = np.empty(flat.shape)
         for group, place in zip(self.groups, self._coupled_places, strict=True):
             result[..., place] = flat[..., group.place] @ group.matrix
