@@ -179,20 +179,19 @@ def write_model(path: str | Path, model: ModelFile, *, overwrite: bool = False) 
         "network": sizes or None,
         "summary": dict(model.summary),
     }
-    groups: dict[str, Mapping[str, Any]] = {"statistics": model.statistics.to_arrays()}
-    if closed_form is not None:
-        groups["baseline"] = closed_form.arrays
-    if network is not None:
-        groups["params"] = flatten(network.arrays)
+    parts = {
+        "cutoffs": model.cutoffs,
+        "network_cutoffs": np.asarray(limits),
+        "program": None if model.program is None else np.frombuffer(model.program, dtype=np.uint8),
+        "statistics": model.statistics.to_arrays(),
+        "baseline": None if closed_form is None else closed_form.arrays,
+        "params": None if network is None else network.arrays,
+    }
     with new_hdf5(path, overwrite=overwrite) as file:
         file.attrs["head"] = json.dumps(head)
-        file["cutoffs"], file["network_cutoffs"] = np.asarray(model.cutoffs), np.asarray(limits)
-        if model.program is not None:
-            file["program"] = np.frombuffer(model.program, dtype=np.uint8)
-        for name, arrays in groups.items():
-            group = file.create_group(name)
-            for key, value in arrays.items():
-                group[key] = np.asarray(value)
+        for name, value in flatten(parts).items():
+            if value is not None:
+                file[name] = np.asarray(value)
         file.attrs["complete"] = True
 
 
@@ -217,24 +216,21 @@ def read_model(path: str | Path) -> ModelFile:
         if not bool(file.attrs.get("complete", False)):
             raise FormatError(path, "the model file is not complete", fix=_FIX)
         cutoffs = np.asarray(file["cutoffs"][()])
-        limits = file["network_cutoffs"][()].tolist() if "network_cutoffs" in file else []
-        program = file["program"][()].tobytes() if "program" in file else None
-        groups = {
-            name: _arrays(file[name])
-            for name in ("statistics", "baseline", "params")
-            if name in file
-        }
+        arrays = _arrays(file)
     with _intact(path):
+        parts = unflatten(arrays)
         layout = TargetLayout.from_dict(head["layout"])
-        statistics = Statistics.from_arrays(groups["statistics"])
+        statistics = Statistics.from_arrays(parts["statistics"])
         stated, sizes = head["baseline"], head["network"]
-        closed_form = Stored(stated, groups["baseline"]) if "baseline" in groups else None
+        closed_form = Stored(stated, parts["baseline"]) if "baseline" in parts else None
         network = None
-        if "params" in groups and sizes is not None:
-            network = Stored({"cutoffs": limits} | sizes, unflatten(groups["params"]))
+        if "params" in parts and sizes is not None:
+            limits = np.asarray(parts.get("network_cutoffs", [])).tolist()
+            network = Stored({"cutoffs": limits} | sizes, parts["params"])
+        program = np.asarray(parts["program"]).tobytes() if "program" in parts else None
         belongs = layout.fingerprint() == head["fingerprint"]
         backend, summary = str(head["backend"]), dict(head["summary"])
-    if not belongs or (sizes is None) != ("params" not in groups):
+    if not belongs or (sizes is None) != ("params" not in parts):
         raise FormatError(path, "the parts of the model file do not belong together", fix=_FIX)
     return ModelFile(
         backend,
