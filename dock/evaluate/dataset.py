@@ -20,15 +20,7 @@ from dock.evaluate.records import Records
 from dock.io.progress import Progress, Report
 from dock.results import Result, table
 
-__all__ = [
-    "DatasetStats",
-    "Split",
-    "features",
-    "find_structures",
-    "split",
-    "split_folder",
-    "stats",
-]
+__all__ = ["DatasetStats", "Split", "features", "find_structures", "split", "split_folder", "stats"]
 
 
 @dataclass(frozen=True, eq=False, repr=False)

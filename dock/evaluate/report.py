@@ -246,10 +246,7 @@ class EvaluationSet(Result):
             [name, milli(own["mae_eV"]), milli(own["onsite_mae_eV"]), str(own["n_structures"])]
             for name, own in self.elements().items()
         ]
-        parts = [
-            table(lines, head),
-            table(elements, ["element", "MAE H", "on site", "structures"]),
-        ]
+        parts = [table(lines, head), table(elements, ["element", "MAE H", "on site", "structures"])]
         noted = [row for row in self.structures if row["pairs_note"]]
         if noted:
             first = f"{noted[0]['name']}: {noted[0]['pairs_note']}"

@@ -358,8 +358,10 @@ def _bands(
 def _mesh(reference: Calculation, options: EvaluateOptions) -> KMesh:
     """Return the mesh; only time reversal may reduce it, for the prediction obeys no more."""
     spacing = SPACING if options.mesh is None and options.spacing is None else options.spacing
-    reduction = "none" if reference.spin is Spin.NONCOLLINEAR else "time-reversal"
-    return make_mesh(reference, options.mesh, spacing=spacing, reduction=reduction)
+    spinors = reference.spin is Spin.NONCOLLINEAR
+    return make_mesh(
+        reference, options.mesh, spacing=spacing, reduction="none" if spinors else "time-reversal"
+    )
 
 
 def _fermi(

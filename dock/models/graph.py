@@ -16,7 +16,7 @@ from dock.core.pairs import Pairs
 from dock.core.structure import Structure
 from dock.errors import LayoutError
 
-__all__ = ["Graph", "GraphPart", "build_graph", "parts_of"]
+__all__ = ["Graph", "GraphPart", "build_graph", "by_kind", "parts_of"]
 
 _TOUCHING = 1e-3  # Å; nearer atoms have no direction between them
 
@@ -178,6 +178,12 @@ def parts_of(graph: Graph, n_edges: int) -> Iterator[GraphPart]:
             graph.lengths[own],
         )
         first, begin = last, stop
+
+
+def by_kind(kinds: IntArray) -> Iterator[tuple[int, IntArray]]:
+    """Yield each kind that occurs, of edges or of atoms, and the indices where it does."""
+    for kind in np.unique(kinds).tolist():
+        yield kind, np.flatnonzero(kinds == kind)
 
 
 def build_graph(

@@ -33,14 +33,7 @@ from dock.models.coverage import cover
 from dock.models.data.moments import MOMENTS_FILE, moments_of
 from dock.overlap_folder import OverlapJob, OverlapTarget
 
-__all__ = [
-    "PredictionJob",
-    "Target",
-    "failures",
-    "find_targets",
-    "predict",
-    "prediction_file",
-]
+__all__ = ["PredictionJob", "Target", "failures", "find_targets", "predict", "prediction_file"]
 
 REPORT = "prediction.json"
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from dock.core.arrays import FloatArray, frozen
 from dock.models.data.samples import Item
-from dock.models.graph import Graph
+from dock.models.graph import Graph, by_kind
 from dock.models.targets import TargetLayout
 
 __all__ = ["Statistics", "StatisticsBuilder", "find_cutoffs"]
@@ -90,15 +90,13 @@ class StatisticsBuilder:
     def add(self, graph: Graph, node: FloatArray, edge: FloatArray) -> None:
         """Count the blocks of one structure, as `TargetLayout.labels` gives them."""
         parts = self._layout.couple(node)
-        for kind in np.unique(graph.species).tolist():
-            chosen = parts[graph.species == kind]
-            self._count[kind] += len(chosen)
-            self._sum[kind] += chosen.sum(axis=0)
-            self._squares[kind] += (chosen**2).sum(axis=0)
+        for kind, atoms in by_kind(graph.species):
+            self._count[kind] += len(atoms)
+            self._sum[kind] += parts[atoms].sum(axis=0)
+            self._squares[kind] += (parts[atoms] ** 2).sum(axis=0)
         parts = self._layout.couple(edge)
-        for kind in np.unique(graph.edge_type).tolist():
-            here = graph.edge_type == kind
-            self._edge_count[kind] += int(here.sum())
+        for kind, here in by_kind(graph.edge_type):
+            self._edge_count[kind] += len(here)
             self._edge_squares[kind] += (parts[here] ** 2).sum(axis=0)
             self._longest[kind] = max(self._longest[kind], float(graph.lengths[here].max()))
 

@@ -41,7 +41,7 @@ from dock.core.quantity import quantity_of
 from dock.core.spin import Spin
 from dock.errors import LayoutError, UsageError
 from dock.models.coupling import shell_product, spin_product
-from dock.models.graph import Graph
+from dock.models.graph import Graph, by_kind
 
 __all__ = ["Irrep", "ProductGroup", "TargetLayout"]
 
@@ -451,8 +451,8 @@ class TargetLayout:
         """Yield for each pair of species its pairs in a slab of the full pattern, and its cells."""
         pairs = graph.full_pairs
         code = graph.species[pairs.i[slab]] * self.n_species + graph.species[pairs.j[slab]]
-        for kind in np.unique(code).tolist():
-            yield np.flatnonzero(code == kind), self._cells[kind]
+        for kind, members in by_kind(code):
+            yield members, self._cells[kind]
 
     def _to_channels(self, matrix: AOMatrix) -> FloatArray:
         """Return the entries as real channels (n_channels, n_entries)."""
@@ -523,10 +523,5 @@ class TargetLayout:
         channels[list(self._kept)] = entries
         scalar, along_y, along_z, along_x = channels[:4] + 1j * channels[4:]
         return np.stack(
-            [
-                scalar + along_z,
-                along_x - 1j * along_y,
-                along_x + 1j * along_y,
-                scalar - along_z,
-            ]
+            [scalar + along_z, along_x - 1j * along_y, along_x + 1j * along_y, scalar - along_z]
         )

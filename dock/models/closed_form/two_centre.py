@@ -20,7 +20,7 @@ from dock.core.arrays import FloatArray, IntArray
 from dock.core.harmonics import real_harmonics
 from dock.models.closed_form.form import ClosedForm, named_weights, weights_by_name
 from dock.models.data.samples import Item
-from dock.models.graph import Graph, GraphPart
+from dock.models.graph import Graph, GraphPart, by_kind
 from dock.models.targets import Irrep, TargetLayout
 
 __all__ = ["TwoCentre", "fit_two_centre"]
@@ -83,15 +83,13 @@ class TwoCentre(ClosedForm):
         harmonics = _harmonics(part, layout)
         groups = _natural(layout)
         edge = np.zeros((part.n_edges, layout.n_block))
-        for kind in np.unique(part.edge_type).tolist():
-            here = np.flatnonzero(part.edge_type == kind)
+        for kind, here in by_kind(part.edge_type):
             radial = features[kind] @ self.edge_weights[kind]
             for irrep, columns in groups:
                 own = radial[:, columns, None] * harmonics[irrep.J][here][:, None, :]
                 edge[here, irrep.place] = own.reshape(len(here), -1)
         node = np.zeros((part.n_atoms, layout.n_block))
-        for kind in np.unique(part.species).tolist():
-            atoms = np.flatnonzero(part.species == kind)
+        for kind, atoms in by_kind(part.species):
             for (irrep, _), weights in zip(groups, self.node_weights[kind], strict=True):
                 design = _site_design(part, atoms, self.spans, features, harmonics[irrep.J])
                 own = np.einsum("amf,fc->acm", design, weights)
@@ -159,8 +157,7 @@ def fit_two_centre(
         graph = item.graph
         features, harmonics = _features(graph, spans), _harmonics(graph, layout)
         parts = layout.couple(item.edge)
-        for kind in np.unique(graph.edge_type).tolist():
-            here = np.flatnonzero(graph.edge_type == kind)
+        for kind, here in by_kind(graph.edge_type):
             edges[kind].gram += features[kind].T @ features[kind]
             for irrep, columns in groups:
                 width = 2 * irrep.J + 1
@@ -168,8 +165,7 @@ def fit_two_centre(
                 along = np.einsum("ecm,em->ec", own, harmonics[irrep.J][here]) / width
                 edges[kind].side[:, columns] += features[kind].T @ along
         parts = layout.couple(item.node)
-        for kind in np.unique(graph.species).tolist():
-            atoms = np.flatnonzero(graph.species == kind)
+        for kind, atoms in by_kind(graph.species):
             for (irrep, _), equations in zip(groups, sites[kind], strict=True):
                 design = _site_design(graph, atoms, spans, features, harmonics[irrep.J])
                 own = parts[atoms, irrep.place].reshape(len(atoms), -1, 2 * irrep.J + 1)
@@ -204,10 +200,9 @@ def _find_spans(
         graph = item.graph
         np.minimum.at(shortest, graph.edge_type, graph.lengths)
         np.maximum.at(longest, graph.edge_type, graph.lengths)
-        for kind in np.unique(graph.edge_type).tolist():
+        for kind, here in by_kind(graph.edge_type):
             if len(distinct[kind]) < 200:
-                own = graph.lengths[graph.edge_type == kind]
-                distinct[kind] |= set(np.round(own / 0.02).astype(int).tolist())
+                distinct[kind].update(np.round(graph.lengths[here] / 0.02).astype(int).tolist())
     found = []
     for kind in range(n_kinds):
         if not distinct[kind]:
@@ -225,6 +220,8 @@ def _splines(r: FloatArray, span: _Span) -> FloatArray:
     """Return cubic B-splines (n, n_functions), straight lines outside the span."""
     from scipy.interpolate import BSpline
 
+    if not span.intervals:
+        return np.zeros((len(r), 0))
     low, high = span.shortest, span.longest
     step = (high - low) / span.intervals
     knots = low + step * np.arange(-3, span.intervals + 4)
@@ -242,12 +239,9 @@ def _splines(r: FloatArray, span: _Span) -> FloatArray:
 
 def _features(graph: Graph | GraphPart, spans: tuple[_Span, ...]) -> dict[int, FloatArray]:
     """Return the splines at the edges of each kind."""
-    found = {}
-    for kind in np.unique(graph.edge_type).tolist():
-        lengths = graph.lengths[graph.edge_type == kind]
-        span = spans[kind]
-        found[kind] = _splines(lengths, span) if span.intervals else np.zeros((len(lengths), 0))
-    return found
+    return {
+        kind: _splines(graph.lengths[here], spans[kind]) for kind, here in by_kind(graph.edge_type)
+    }
 
 
 def _harmonics(graph: Graph | GraphPart, layout: TargetLayout) -> dict[int, FloatArray]:

@@ -21,7 +21,7 @@ from dock.models.closed_form.three_centre.model import (
 )
 from dock.models.closed_form.three_centre.terms import L_MAX, Terms
 from dock.models.data.samples import Item
-from dock.models.graph import Graph, parts_of
+from dock.models.graph import Graph, by_kind, parts_of
 from dock.models.targets import Irrep, TargetLayout
 
 __all__ = ["fit_three_centre"]
@@ -165,7 +165,7 @@ def _solved(
     degrees = np.full((len(problems), len(problems[0])), -2)
     weights = []
     for kind, row in enumerate(problems):
-        solutions = [np.zeros((0, 0))] * len(row)
+        solutions: list[FloatArray] = [np.zeros((0, 0))] * len(row)
         for number, problem in enumerate(row):
             if problem is not None and not problem.is_zero:
                 degrees[kind, number] = problem.terms.degree
@@ -202,13 +202,11 @@ def _note_neighbours(graph: Graph, found: NDArray[np.bool_]) -> None:
     near = graph.lengths < REACH
     code = graph.receiver[near] * n + graph.edge_type[near] % n
     counts = np.bincount(code, minlength=graph.n_atoms * n).reshape(graph.n_atoms, n)
-    for kind in np.unique(graph.edge_type).tolist():
-        here = graph.edge_type == kind
-        first, second = kind // n, kind % n
-        for end, (atoms, other) in enumerate(
-            ((graph.receiver[here], second), (graph.sender[here], first))
-        ):
-            most = counts[atoms].max(axis=0)
+    for kind, here in by_kind(graph.edge_type):
+        first, second = divmod(kind, n)
+        ends = (graph.receiver, second), (graph.sender, first)
+        for end, (atoms, other) in enumerate(ends):
+            most = counts[atoms[here]].max(axis=0)
             most[other] -= 1
             found[kind, end] |= most > 0
 
@@ -223,12 +221,12 @@ def _add_bonds(
 ) -> None:
     """Add the bonds of a structure; of very many, evenly spread ones."""
     for part in parts_of(item.graph, ThreeCentre.part_edges):
-        for kind in np.unique(part.edge_type).tolist():
+        for kind, here in by_kind(part.edge_type):
             most = max(problem.terms.n_functions for problem in problems[kind] if problem)
             stride = max(1, int(counts.bonds[kind] // (_ENOUGH_ROWS * most)))
-            here = np.flatnonzero(part.edge_type == kind)[::stride]
-            bonds = Bonds(part, here, kind, counts.spans, around, layout.max_J + L_MAX)
-            _add(problems[kind], bonds, layout.couple(item.edge[part.edges][here]), fold)
+            rows = here[::stride]
+            bonds = Bonds(part, rows, kind, counts.spans, around, layout.max_J + L_MAX)
+            _add(problems[kind], bonds, layout.couple(item.edge[part.edges][rows]), fold)
 
 
 def _add_sites(
@@ -239,9 +237,8 @@ def _add_sites(
     fold: int,
 ) -> None:
     """Add the atoms of a structure."""
-    species, labels = item.graph.species, layout.couple(item.node)
-    for kind in np.unique(species).tolist():
-        atoms = np.flatnonzero(species == kind)
+    labels = layout.couple(item.node)
+    for kind, atoms in by_kind(item.graph.species):
         _add(problems[kind], Sites(atoms, around[atoms]), labels[atoms], fold)
 
 

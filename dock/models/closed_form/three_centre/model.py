@@ -26,7 +26,7 @@ from dock.models.closed_form.three_centre.terms import (
     bond_terms,
     site_terms,
 )
-from dock.models.graph import Graph, GraphPart, parts_of
+from dock.models.graph import Graph, GraphPart, by_kind, parts_of
 from dock.models.targets import TargetLayout
 
 __all__ = ["REACH", "Bonds", "Sites", "Span", "ThreeCentre", "surroundings"]
@@ -83,8 +83,8 @@ def surroundings(graph: Graph, spans: Sequence[Span]) -> FloatArray:
         near = np.flatnonzero((part.lengths < REACH) | ends_near[part.edge_type])
         kinds, lengths = part.edge_type[near], part.lengths[near]
         radial = np.zeros((len(near), N_MAX + 1))
-        for kind in np.unique(kinds).tolist():
-            radial[kinds == kind] = spans[kind].around(lengths[kinds == kind])
+        for kind, here in by_kind(kinds):
+            radial[here] = spans[kind].around(lengths[here])
         add_surroundings(
             around,
             part.receiver[near] + part.atoms.start,
@@ -105,18 +105,9 @@ def harmonics_up_to(l_max: int, directions: FloatArray) -> FloatArray:
 
 
 class Bonds:
-    """Bonds of one kind among those of a part of a graph, ready for the functions of any part.
+    """Bonds of one kind, which are rows of a part of a graph, among the surroundings of all atoms.
 
-    Parameters
-    ----------
-    part, rows
-        The edges: numbers in the part.
-    kind, spans
-        Which kind, of which list.
-    around
-        What `surroundings` returned.
-    l_max
-        Largest l of a bond's own harmonics.
+    `l_max` is the largest l of a bond's own harmonics.
     """
 
     def __init__(
@@ -224,15 +215,13 @@ class ThreeCentre(ClosedForm):
         """Return padded blocks of some atoms and their edges, not averaged with the adjoints."""
         layout, l_max = self.layout, self.layout.max_J + L_MAX
         edge = np.zeros((part.n_edges, layout.n_block))
-        for kind in np.unique(part.edge_type).tolist():
+        for kind, here in by_kind(part.edge_type):
             if self.spans[kind].is_known:
-                here = np.flatnonzero(part.edge_type == kind)
                 bonds = Bonds(part, here, kind, self.spans, around, l_max)
                 terms = terms_of_bonds(self.neighbours, kind)
                 self._fill(edge, bonds, terms, self.bond_degrees[kind], self.bond_weights[kind])
         node = np.zeros((part.n_atoms, layout.n_block))
-        for kind in np.unique(part.species).tolist():
-            atoms = np.flatnonzero(part.species == kind)
+        for kind, atoms in by_kind(part.species):
             sites = Sites(atoms, around[part.atoms][atoms])
             terms = terms_of_sites(self.spans, kind)
             self._fill(node, sites, terms, self.site_degrees[kind], self.site_weights[kind])
