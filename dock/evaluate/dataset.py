@@ -25,14 +25,9 @@ __all__ = ["DatasetStats", "Split", "features", "find_structures", "split", "spl
 
 @dataclass(frozen=True, eq=False, repr=False)
 class DatasetStats(Result):
-    """What a data set holds.
+    """What a data set holds: a dictionary of numbers per structure.
 
-    Attributes
-    ----------
-    structures
-        One dictionary of numbers per structure.
-    failures
-        (name, reason) of what could not be read.
+    Its failures are (name, reason) of what could not be read.
     """
 
     FILE = "dataset_stats.json"

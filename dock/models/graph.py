@@ -125,9 +125,7 @@ class GraphPart(NamedTuple):
     atoms, edges
         Which ones, of the whole graph.
     species
-        (n,) of these atoms.
-    n_species
-        Number of species of the model.
+        (n,) of these atoms, of the model's n_species.
     receiver
         (e,) counted from the first of these atoms.
     sender

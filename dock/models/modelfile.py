@@ -196,12 +196,7 @@ def write_model(path: str | Path, model: ModelFile, *, overwrite: bool = False) 
 
 
 def read_model(path: str | Path) -> ModelFile:
-    """Read a model file, or the best model of a run folder.
-
-    Parameters
-    ----------
-    path
-        ``best.h5``, or a folder that has it, or has it in ``model/``.
+    """Read a model file, or the best model of a folder, which may be in its ``model/``.
 
     Raises
     ------
@@ -271,14 +266,9 @@ def file_fingerprint(path: str | Path) -> str:
 
 
 def find_model(path: str | Path, kind: str = "best") -> Path:
-    """Return the model file that a path means.
+    """Return the model file that a path means: itself, or that of a run folder.
 
-    Parameters
-    ----------
-    path
-        The file itself, or a run folder.
-    kind
-        ``best`` (else the latest), or ``latest``.
+    Its kind is ``best`` (else the latest), or ``latest``.
 
     Raises
     ------

@@ -369,14 +369,10 @@ class TargetLayout:
 
     @cached_property
     def uncoupling(self) -> tuple[IntArray, IntArray]:
-        """Permutations around the small products that turn parts into blocks.
+        """Permutations (n_block,) before and after the small products that turn parts into blocks.
 
-        Returns
-        -------
-        before : ndarray
-            (n_block,) takes the coupled numbers into the order of `groups` (pair by pair).
-        after : ndarray
-            (n_block,) takes the products, group behind group, into the flat padded block.
+        The first takes the coupled numbers into the order of `groups` (pair by pair), the second
+        the products, group behind group, into the flat padded block.
         """
         before = np.concatenate([place.reshape(-1) for place in self._coupled_places])
         order = np.concatenate([group.place.reshape(-1) for group in self.groups])

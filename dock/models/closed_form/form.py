@@ -52,15 +52,7 @@ class ClosedForm(ABC):
         """Make a form from what `to_arrays` returned."""
 
     def predict(self, graph: Graph) -> tuple[FloatArray, FloatArray]:
-        """Return padded, Hermitian blocks of a graph.
-
-        Returns
-        -------
-        node : ndarray
-            (n_atoms, n_channels, n_common, n_common) float64.
-        edge : ndarray
-            (n_edges, n_channels, n_common, n_common).
-        """
+        """Return padded, Hermitian blocks of atoms and edges, as `TargetLayout.labels` does."""
         layout = self.layout
         side = (layout.n_channels, layout.n_common, layout.n_common)
         node, edge = np.empty((graph.n_atoms, *side)), np.empty((graph.n_edges, *side))
