@@ -174,13 +174,8 @@ class TargetLayout:
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> TargetLayout:
         """Make a layout from what `to_dict` returned."""
-        return cls(
-            tuple(data["species"]),
-            tuple(tuple(group) for group in data["ls"]),
-            Spin(data["spin"]),
-            data["quantity"],
-            bool(data["time_reversal"]),
-        )
+        spin, reversal = Spin(data["spin"]), bool(data["time_reversal"])
+        return cls(data["species"], data["ls"], spin, data["quantity"], reversal)
 
     def fingerprint(self) -> str:
         """Return a hash of `to_dict`."""

@@ -123,11 +123,18 @@ def fit_three_centre(
         _problems(terms_of_sites(counts.spans, kind), int(count), layout)
         for kind, count in enumerate(counts.sites)
     ]
+    strides = [_stride(row, int(count)) for row, count in zip(bonds, counts.bonds, strict=True)]
     for number, item in enumerate(items()):
         fold = int(number % _HELD_OUT == _HELD_OUT - 1)
         around = surroundings(item.graph, counts.spans)
-        _add_bonds(item, layout, bonds, counts, around, fold)
-        _add_sites(item, layout, sites, around, fold)
+        for part in parts_of(item.graph, ThreeCentre.part_edges):
+            for kind, here in by_kind(part.edge_type):
+                rows = here[:: strides[kind]]
+                blocks = Bonds(part, rows, kind, counts.spans, around, layout.max_J + L_MAX)
+                _add(bonds[kind], blocks, layout.couple(item.edge[part.edges][rows]), fold)
+        labels = layout.couple(item.node)
+        for kind, atoms in by_kind(item.graph.species):
+            _add(sites[kind], Sites(atoms, around[atoms]), labels[atoms], fold)
     bond_degrees, bond_weights = _solved(bonds)
     site_degrees, site_weights = _solved(sites)
     return ThreeCentre(
@@ -156,6 +163,12 @@ def _problems(
                 break
         problems.append(_Problem(terms, irrep) if terms.n_functions else None)
     return problems
+
+
+def _stride(problems: list[_Problem | None], count: int) -> int:
+    """Return how many bonds of a kind to step on: of very many, evenly spread ones are taken."""
+    most = max((problem.terms.n_functions for problem in problems if problem), default=1)
+    return max(1, count // (_ENOUGH_ROWS * most))
 
 
 def _solved(
@@ -209,37 +222,6 @@ def _note_neighbours(graph: Graph, found: NDArray[np.bool_]) -> None:
             most = counts[atoms[here]].max(axis=0)
             most[other] -= 1
             found[kind, end] |= most > 0
-
-
-def _add_bonds(
-    item: Item,
-    layout: TargetLayout,
-    problems: list[list[_Problem | None]],
-    counts: _Counts,
-    around: FloatArray,
-    fold: int,
-) -> None:
-    """Add the bonds of a structure; of very many, evenly spread ones."""
-    for part in parts_of(item.graph, ThreeCentre.part_edges):
-        for kind, here in by_kind(part.edge_type):
-            most = max(problem.terms.n_functions for problem in problems[kind] if problem)
-            stride = max(1, int(counts.bonds[kind] // (_ENOUGH_ROWS * most)))
-            rows = here[::stride]
-            bonds = Bonds(part, rows, kind, counts.spans, around, layout.max_J + L_MAX)
-            _add(problems[kind], bonds, layout.couple(item.edge[part.edges][rows]), fold)
-
-
-def _add_sites(
-    item: Item,
-    layout: TargetLayout,
-    problems: list[list[_Problem | None]],
-    around: FloatArray,
-    fold: int,
-) -> None:
-    """Add the atoms of a structure."""
-    labels = layout.couple(item.node)
-    for kind, atoms in by_kind(item.graph.species):
-        _add(problems[kind], Sites(atoms, around[atoms]), labels[atoms], fold)
 
 
 def _add(
