@@ -63,7 +63,15 @@ class Progress:
                 self._report(self.done, self.total)
 
     def each(self, items: Collection[T]) -> Iterator[T]:
-        """Announce items and yield them; one is done when the next is asked for."""
+        """Announce items and yield them; one is done when the next is asked for.
+
+        Examples
+        --------
+        >>> [item for item in Progress(print).each("ab")]
+        1 2
+        2 2
+        ['a', 'b']
+        """
         self.start(len(items))
         for item in items:
             yield item
