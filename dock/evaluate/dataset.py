@@ -65,9 +65,8 @@ class DatasetStats(Result):
                 "max": max(values, default=0),
                 "sum": sum(values),
             }
-        facts["longest_pair_angstrom"] = max(
-            (row["longest_pair_angstrom"] for row in self.structures), default=0.0
-        )
+        lengths = [row["longest_pair_angstrom"] for row in self.structures]
+        facts["longest_pair_angstrom"] = max(lengths, default=0.0)
         elements: Counter[str] = Counter()
         for row in self.structures:
             elements.update(row["elements"])

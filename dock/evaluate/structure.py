@@ -335,24 +335,15 @@ def _bands(
     chosen = partial(_chosen, window=window, n_filled=n_filled, options=options)
     mask = chosen(benchmark)
     shift = metrics.band_shift(guessed, benchmark, mask)
-    deviation = np.abs((guessed - benchmark)[mask] - shift)
+    mae = metrics.band_error(guessed, benchmark, mask)
+    largest = float(np.abs((guessed - benchmark)[mask] - shift).max())
     dos = None
     if window is not None:
         dos = metrics.dos_error(guessed, benchmark, window, shift=shift, sigma=options.sigma)
     errors = _state_errors(predicted, reference, chosen, options)
     state = None if len(errors) == 0 else math.sqrt(max(0.0, float(errors.mean())))
-    return BandErrors(
-        fermi,
-        window,
-        mesh.size,
-        int(mask.sum()),
-        shift,
-        metrics.band_error(guessed, benchmark, mask),
-        float(deviation.max()),
-        dos,
-        state,
-        len(errors),
-    )
+    n_levels, n_states = int(mask.sum()), len(errors)
+    return BandErrors(fermi, window, mesh.size, n_levels, shift, mae, largest, dos, state, n_states)
 
 
 def _mesh(reference: Calculation, options: EvaluateOptions) -> KMesh:

@@ -227,17 +227,9 @@ def read_model(path: str | Path) -> ModelFile:
         backend, summary = str(head["backend"]), dict(head["summary"])
     if not belongs or (sizes is None) != ("params" not in parts):
         raise FormatError(path, "the parts of the model file do not belong together", fix=_FIX)
+    mark = file_fingerprint(path)
     return ModelFile(
-        backend,
-        layout,
-        cutoffs,
-        statistics,
-        closed_form,
-        network,
-        summary,
-        program,
-        path,
-        file_fingerprint(path),
+        backend, layout, cutoffs, statistics, closed_form, network, summary, program, path, mark
     )
 
 

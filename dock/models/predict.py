@@ -290,13 +290,8 @@ def _with_overlap(scope: Scope, target: Target, job: PredictionJob) -> tuple[Hea
         head = read_head(target.folder)
         return head, read_pairs(place.file("overlap"), head.structure.n_atoms), False
     had_info = (target.folder / "info.json").is_file()
-    overlap = OverlapJob.prepare(
-        source / "POSCAR" if source.is_dir() else source,
-        job.basis,
-        place,
-        code=job.code,
-        strings=job.species,
-    )
+    file = source / "POSCAR" if source.is_dir() else source
+    overlap = OverlapJob.prepare(file, job.basis, place, code=job.code, strings=job.species)
     if overlap.has_projectors and _reaches_further(scope, overlap):
         overlap = overlap.through_projectors()
     overlap.write(place, overwrite=job.overwrite, jobs=job.jobs)

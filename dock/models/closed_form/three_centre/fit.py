@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -101,36 +100,26 @@ def _decomposed(gram: FloatArray, scale: FloatArray) -> tuple[FloatArray, FloatA
     return np.maximum(values, 1e-17 * max(float(values[-1]), 1e-300)), vectors
 
 
-class _Counts(NamedTuple):
-    """What the first pass over the structures finds."""
-
-    spans: tuple[Span, ...]
-    bonds: IntArray
-    sites: IntArray
-    neighbours: NDArray[np.bool_]
-
-
 def fit_three_centre(
     items: Callable[[], Iterable[Item]], layout: TargetLayout, cutoffs: FloatArray
 ) -> ThreeCentre:
     """Fit the coefficients to labels; the parameters are those of `fit_closed_form`."""
-    counts = _first_pass(items(), layout, cutoffs)
+    spans, neighbours, n_bonds, n_sites = _first_pass(items(), layout, cutoffs)
     bonds = [
-        _problems(terms_of_bonds(counts.neighbours, kind), int(count), layout)
-        for kind, count in enumerate(counts.bonds)
+        _problems(terms_of_bonds(neighbours, kind), count, layout)
+        for kind, count in enumerate(n_bonds)
     ]
     sites = [
-        _problems(terms_of_sites(counts.spans, kind), int(count), layout)
-        for kind, count in enumerate(counts.sites)
+        _problems(terms_of_sites(spans, kind), count, layout) for kind, count in enumerate(n_sites)
     ]
-    strides = [_stride(row, int(count)) for row, count in zip(bonds, counts.bonds, strict=True)]
+    strides = [_stride(row, count) for row, count in zip(bonds, n_bonds, strict=True)]
     for number, item in enumerate(items()):
         fold = int(number % _HELD_OUT == _HELD_OUT - 1)
-        around = surroundings(item.graph, counts.spans)
+        around = surroundings(item.graph, spans)
         for part in parts_of(item.graph, ThreeCentre.part_edges):
             for kind, here in by_kind(part.edge_type):
                 rows = here[:: strides[kind]]
-                blocks = Bonds(part, rows, kind, counts.spans, around, layout.max_J + L_MAX)
+                blocks = Bonds(part, rows, kind, spans, around, layout.max_J + L_MAX)
                 _add(bonds[kind], blocks, layout.couple(item.edge[part.edges][rows]), fold)
         labels = layout.couple(item.node)
         for kind, atoms in by_kind(item.graph.species):
@@ -138,13 +127,7 @@ def fit_three_centre(
     bond_degrees, bond_weights = _solved(bonds)
     site_degrees, site_weights = _solved(sites)
     return ThreeCentre(
-        layout,
-        counts.spans,
-        counts.neighbours,
-        bond_degrees,
-        site_degrees,
-        bond_weights,
-        site_weights,
+        layout, spans, neighbours, bond_degrees, site_degrees, bond_weights, site_weights
     )
 
 
@@ -187,15 +170,17 @@ def _solved(
     return degrees, tuple(weights)
 
 
-def _first_pass(items: Iterable[Item], layout: TargetLayout, cutoffs: FloatArray) -> _Counts:
-    """Return the distances of each kind of edge, and how many edges and atoms there are."""
+def _first_pass(
+    items: Iterable[Item], layout: TargetLayout, cutoffs: FloatArray
+) -> tuple[tuple[Span, ...], NDArray[np.bool_], list[int], list[int]]:
+    """Return of each kind of edge the distances and neighbours, and how many edges and atoms."""
     n_kinds = layout.n_species**2
     shortest, longest = np.full(n_kinds, np.inf), np.zeros(n_kinds)
     bonds = np.zeros(n_kinds, dtype=np.int64)
     sites = np.zeros(layout.n_species, dtype=np.int64)
     neighbours = np.zeros((n_kinds, 2, layout.n_species), dtype=bool)
     for item in items:
-        graph: Graph = item.graph
+        graph = item.graph
         np.minimum.at(shortest, graph.edge_type, graph.lengths)
         np.maximum.at(longest, graph.edge_type, graph.lengths)
         bonds += np.bincount(graph.edge_type, minlength=n_kinds)
@@ -206,7 +191,7 @@ def _first_pass(items: Iterable[Item], layout: TargetLayout, cutoffs: FloatArray
         Span(float(a), float(b), float(c))
         for a, b, c in zip(shortest, longest, cutoffs, strict=True)
     )
-    return _Counts(spans, bonds, sites, neighbours)
+    return spans, neighbours, bonds.tolist(), sites.tolist()
 
 
 def _note_neighbours(graph: Graph, found: NDArray[np.bool_]) -> None:
