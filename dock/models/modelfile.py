@@ -286,13 +286,10 @@ def _head(path: Path, text: Any) -> dict[str, Any]:
         head = {}
     if not isinstance(head, dict) or head.get("format") != FORMAT:
         raise FormatError(path, "this is no model file", expected=FORMAT, fix=_FIX)
-    if head.get("version") != VERSION:
+    version = head.get("version")
+    if version != VERSION:
         raise FormatError(
-            path,
-            "the model file has another version",
-            expected=VERSION,
-            found=head.get("version"),
-            fix=_FIX,
+            path, "the model file has another version", expected=VERSION, found=version, fix=_FIX
         )
     return head
 

@@ -119,7 +119,7 @@ def fit_three_centre(
         for part in parts_of(item.graph, ThreeCentre.part_edges):
             for kind, here in by_kind(part.edge_type):
                 rows = here[:: strides[kind]]
-                blocks = Bonds(part, rows, kind, spans, around, layout.max_J + L_MAX)
+                blocks = Bonds(part, rows, kind, spans, around, l_max=layout.max_J + L_MAX)
                 _add(bonds[kind], blocks, layout.couple(item.edge[part.edges][rows]), fold)
         labels = layout.couple(item.node)
         for kind, atoms in by_kind(item.graph.species):

@@ -117,6 +117,7 @@ class Bonds:
         kind: int,
         spans: Sequence[Span],
         around: FloatArray,
+        *,
         l_max: int,
     ) -> None:
         lengths = part.lengths[rows]
@@ -217,7 +218,7 @@ class ThreeCentre(ClosedForm):
         edge = np.zeros((part.n_edges, layout.n_block))
         for kind, here in by_kind(part.edge_type):
             if self.spans[kind].is_known:
-                bonds = Bonds(part, here, kind, self.spans, around, l_max)
+                bonds = Bonds(part, here, kind, self.spans, around, l_max=l_max)
                 terms = terms_of_bonds(self.neighbours, kind)
                 self._fill(edge, bonds, terms, self.bond_degrees[kind], self.bond_weights[kind])
         node = np.zeros((part.n_atoms, layout.n_block))
