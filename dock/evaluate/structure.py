@@ -268,26 +268,16 @@ def evaluate(
     _require_finite(predicted, "prediction")
     _require_finite(benchmark, "reference")
     words = benchmark.pairs.difference(predicted.pairs)
-    blocks, shift = _matrix(
-        predicted, benchmark, overlap, only_overlapping=options.only_overlapping
-    )
+    H, H_bm, S = predicted, benchmark, overlap
+    if options.only_overlapping:
+        H, H_bm, S = (_overlapping(matrix, overlap) for matrix in (H, H_bm, S))
+    shift = metrics.hamiltonian_shift(H, H_bm, S)
+    blocks = BlockErrors.of(metrics.hamiltonian_difference(H, H_bm, S, shift), H_bm)
     bands = None
     if not options.matrix_only:
         bands = _bands(predicted, reference, options, jobs, progress)
     structure = reference.structure
     return StructureErrors(name, structure.formula, structure.n_atoms, shift, blocks, bands, words)
-
-
-def _matrix(
-    predicted: AOMatrix, benchmark: AOMatrix, overlap: AOMatrix, *, only_overlapping: bool
-) -> tuple[BlockErrors, float]:
-    """Return the errors of the matrix elements and Δμ_H."""
-    if only_overlapping:
-        predicted, benchmark = (_overlapping(part, overlap) for part in (predicted, benchmark))
-        overlap = _overlapping(overlap, overlap)
-    shift = metrics.hamiltonian_shift(predicted, benchmark, overlap)
-    difference = metrics.hamiltonian_difference(predicted, benchmark, overlap, shift)
-    return BlockErrors.of(difference, benchmark), shift
 
 
 def _require_finite(matrix: AOMatrix, which: str) -> None:

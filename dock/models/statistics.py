@@ -81,8 +81,7 @@ class StatisticsBuilder:
         self._layout = layout
         n_kinds, n = layout.n_species**2, layout.n_block
         self._count = np.zeros(layout.n_species)
-        self._sum = np.zeros((layout.n_species, n))
-        self._squares = np.zeros((layout.n_species, n))
+        self._sum, self._squares = np.zeros((2, layout.n_species, n))
         self._edge_count = np.zeros(n_kinds)
         self._edge_squares = np.zeros((n_kinds, n))
         self._longest = np.zeros(n_kinds)
