@@ -429,14 +429,14 @@ class TargetLayout:
     def _padded(self, matrix: AOMatrix, graph: Graph, found: IntArray) -> FloatArray:
         """Return all blocks of the graph's full pattern; `found` is −1 where there is none."""
         entries, starts = self._to_channels(matrix), matrix.layout.starts
-        shape = len(found), len(entries), self.n_common
-        flat = np.zeros((*shape[:2], self.n_common**2))
+        size, n_channels, n = len(found), len(entries), self.n_common
+        flat = np.zeros((size, n_channels, n * n))
         for members, cells in self._kinds(graph, slice(None)):
             have = members[found[members] >= 0]
             source = starts[found[have]][:, None] + np.arange(len(cells))
             values = entries[:, source].transpose(1, 0, 2)
-            flat[have[:, None, None], np.arange(len(entries))[None, :, None], cells] = values
-        return flat.reshape(*shape, self.n_common)
+            flat[have[:, None, None], np.arange(n_channels)[None, :, None], cells] = values
+        return flat.reshape(size, n_channels, n, n)
 
     def _kinds(self, graph: Graph, slab: slice) -> Iterator[tuple[IntArray, IntArray]]:
         """Yield for each pair of species its pairs in a slab of the full pattern, and its cells."""
