@@ -60,15 +60,12 @@ class OverlapJob:
         The prepared engine; its structure has each element's atoms together.
     species
         What the basis files say of each species.
-    source
-        The structure file.
     source_order
-        Which atom of the source stands where, None for the same order.
+        Which atom of the structure file stands where, None for the same order.
     """
 
     integrals: Integrals
     species: Mapping[str, SpeciesBasis]
-    source: Path
     source_order: list[int] | None
 
     @classmethod
@@ -88,14 +85,11 @@ class OverlapJob:
         ----------
         path
             The structure: a unified folder, or any file that `read_structure` takes.
-        folder
-            The basis files; None for the folder of the structure.
+        folder, code, strings
+            The basis files, None for the folder of the structure; whose they are, recognised by
+            default; for OpenMX, the basis of each species.
         target
             Must not hold another structure or other orbitals.
-        code
-            Whose basis files; recognised by default.
-        strings
-            OpenMX: the basis of each species.
         pattern
             ``orbital``, ``kb`` (also through projectors), or a matrix file.
 
@@ -116,7 +110,7 @@ class OverlapJob:
         integrals = Integrals.prepare(
             structure, basis, pairs=pairs, projectors=_projectors(basis, species)
         )
-        return cls(integrals, species, source.path, order)
+        return cls(integrals, species, order)
 
     def through_projectors(self) -> OverlapJob:
         """Return the same with pairs that meet through projectors too; nothing is read again."""
@@ -144,18 +138,10 @@ class OverlapJob:
     ) -> list[dict[str, Any]]:
         """Write the matrices, then POSCAR and info.json where they are missing.
 
-        Returns
-        -------
-        list of dict
-            ``quantity``, ``pairs``, ``entries``, ``path`` of each file.
-
-        Raises
-        ------
-        OutputError
-            When a file is there already; nothing was changed.
+        Return quantity, numbers of pairs and entries, and path of each file. Where one is there
+        already, nothing is changed: an OutputError.
         """
         from dock.converters.deeph.blockfile import write_slabs
-        from dock.core.quantity import quantity_of
         from dock.io.files import prepare_folder
         from dock.overlap.assemble import two_centre_name
 
@@ -168,26 +154,76 @@ class OverlapJob:
         prepare_folder(target.folder)
         integrals, rows = self.integrals, []
         for name in names:
+            path = target.file(name)
             count = write_slabs(
-                target.file(name),
+                path,
                 name,
                 integrals.basis,
                 integrals.pairs,
                 integrals.slabs(name, jobs=jobs, dtype=dtype),
-                attributes=_attributes(name, quantity_of(name).unit, self),
+                attributes=self._attributes(name),
                 single_precision=single_precision,
                 overwrite=overwrite,
             )
-            path = str(target.file(name))
-            row = {
-                "quantity": name,
-                "n_pairs": len(integrals.pairs),
-                "n_entries": count,
-                "path": path,
-            }
-            rows.append(row)
-        _write_missing(self, target.folder)
+            counts = {"n_pairs": len(integrals.pairs), "n_entries": count}
+            rows.append({"quantity": name, **counts, "path": str(path)})
+        self._write_missing(target.folder)
         return rows
+
+    def _attributes(self, name: str) -> dict[str, Any]:
+        """Return the attributes of a quantity's file."""
+        from dock.converters.deeph.info import FORMAT_VERSION
+        from dock.core.quantity import quantity_of
+
+        return {
+            "dock_format_version": FORMAT_VERSION,
+            "quantity": name,
+            "unit": quantity_of(name).unit,
+            "spin": "none",
+            "source_code": f"dock two-centre integrals of {', '.join(self._basis_files())}",
+            "written_by": f"dock {__version__}",
+        }
+
+    def _write_missing(self, folder: Path) -> None:
+        """Write POSCAR and info.json unless they are there."""
+        from dock.converters.deeph.info import FORMAT_VERSION, Info
+        from dock.converters.deeph.poscar import format_poscar
+        from dock.io.files import write_text
+
+        structure, basis = self.integrals.structure, self.integrals.basis
+        if not (folder / "POSCAR").exists():
+            write_text(folder / "POSCAR", format_poscar(structure))
+        if (folder / "info.json").exists():
+            return
+        shells = {symbol: basis.ls(label) for label, symbol in structure.element_of.items()}
+        own: dict[str, Any] = {
+            "format_version": FORMAT_VERSION,
+            "dock_version": __version__,
+            "spin": "none",
+            "pbc": list(structure.pbc),
+            "provenance": {
+                "code": "dock",
+                "version": __version__,
+                "files": self._basis_files(),
+                "command": "dock compute-overlap",
+                "extra": {},
+            },
+        }
+        if self.source_order is not None:
+            own["source_order"] = self.source_order
+        info = Info(shells, spinful=False, n_electrons=self._electrons(), own=own)
+        write_text(folder / "info.json", info.to_json(structure, basis))
+
+    def _basis_files(self) -> list[str]:
+        return sorted(item.path.name for item in self.species.values())
+
+    def _electrons(self) -> float | None:
+        """Return the valence electrons of the cell where every basis file says them."""
+        basis = self.integrals.basis
+        by_shells = {id(item.shells): item.valence for item in self.species.values()}
+        each = [by_shells.get(id(basis.shells[label])) for label in basis.labels]
+        known = [value for value in each if value is not None and np.isfinite(value)]
+        return float(sum(known)) if len(known) == len(each) else None
 
 
 def _basis_beside(path: Path, source: Path) -> Path:
@@ -258,57 +294,3 @@ def _check_folder(folder: Path, structure: Structure, basis: Basis) -> None:
                 "changed.",
             )
     check_counts(info_path, info, structure, basis)
-
-
-def _attributes(name: str, unit: str, job: OverlapJob) -> dict[str, Any]:
-    from dock.converters.deeph.info import FORMAT_VERSION
-
-    return {
-        "dock_format_version": FORMAT_VERSION,
-        "quantity": name,
-        "unit": unit,
-        "spin": "none",
-        "source_code": "dock two-centre integrals of "
-        + ", ".join(sorted(item.path.name for item in job.species.values())),
-        "written_by": f"dock {__version__}",
-    }
-
-
-def _write_missing(job: OverlapJob, folder: Path) -> None:
-    """Write POSCAR and info.json unless they are there."""
-    from dock.converters.deeph.info import FORMAT_VERSION, Info
-    from dock.converters.deeph.poscar import format_poscar
-    from dock.io.files import write_text
-
-    structure, basis = job.integrals.structure, job.integrals.basis
-    if not (folder / "POSCAR").exists():
-        write_text(folder / "POSCAR", format_poscar(structure))
-    if (folder / "info.json").exists():
-        return
-    shells = {symbol: basis.ls(label) for label, symbol in structure.element_of.items()}
-    own: dict[str, Any] = {
-        "format_version": FORMAT_VERSION,
-        "dock_version": __version__,
-        "spin": "none",
-        "pbc": list(structure.pbc),
-        "provenance": {
-            "code": "dock",
-            "version": __version__,
-            "files": sorted(item.path.name for item in job.species.values()),
-            "command": "dock compute-overlap",
-            "extra": {},
-        },
-    }
-    if job.source_order is not None:
-        own["source_order"] = job.source_order
-    info = Info(shells, spinful=False, n_electrons=_electrons(job), own=own)
-    write_text(folder / "info.json", info.to_json(structure, basis))
-
-
-def _electrons(job: OverlapJob) -> float | None:
-    """Return the valence electrons of the cell where every basis file says them."""
-    basis = job.integrals.basis
-    by_shells = {id(item.shells): item.valence for item in job.species.values()}
-    each = [by_shells.get(id(basis.shells[label])) for label in basis.labels]
-    known = [value for value in each if value is not None and np.isfinite(value)]
-    return float(sum(known)) if len(known) == len(each) else None

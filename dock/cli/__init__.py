@@ -17,57 +17,32 @@ from dock.errors import DockError
 __all__ = ["cli", "main"]
 
 _COMMANDS = {
-    "convert": ("dock.cli.convert", "convert", "Convert the runs of any code, one or thousands."),
-    "info": ("dock.cli.inspect", "info", "Show what a run or folder holds: orbitals, spin, units."),
-    "check": (
-        "dock.cli.inspect",
-        "check",
-        "Check the physics of folders: pairs, S > 0, electrons.",
-    ),
-    "diff": ("dock.cli.inspect", "diff", "Compare two folders, matrix by matrix."),
-    "formats": ("dock.cli.inspect", "formats", "List the formats that are read and written."),
-    "compute-overlap": (
-        "dock.cli.overlap",
-        "compute_overlap",
-        "Compute overlaps (and T, r, gradients) from structure and basis.",
-    ),
-    "build": ("dock.cli.build", "build", "Make structures: twisted bilayers, perturbed copies."),
-    "bands": ("dock.cli.bands", "bands", "Compute, save and draw a band structure."),
-    "fermi": ("dock.cli.fermi", "fermi", "Find the Fermi level and gap by counting electrons."),
-    "dos": ("dock.cli.dos", "dos", "Density of states, projections, COOP and COHP."),
-    "density-matrix": (
-        "dock.cli.density_matrix",
-        "density_matrix",
-        "Density matrix by diagonalisation or by poles.",
-    ),
-    "populations": (
-        "dock.cli.populations",
-        "populations",
-        "Mulliken and Löwdin charges and spin moments.",
-    ),
-    "charge-density": (
-        "dock.cli.charge_density",
-        "charge_density",
-        "Charge, spin density or local density of states on a grid.",
-    ),
-    "wavefunction": (
-        "dock.cli.wavefunction",
-        "wavefunction",
-        "States as coefficients or on a grid.",
-    ),
-    "unfold": ("dock.cli.unfold", "unfold", "Unfold the bands of a supercell."),
-    "train": ("dock.cli.train", "train", "Train a model: structure in, Hamiltonian out."),
-    "infer": ("dock.cli.infer", "infer", "Predict Hamiltonians with a trained model."),
-    "model": ("dock.cli.model", "model", "Show or export a trained model."),
-    "evaluate": ("dock.cli.evaluate", "evaluate", "Measure how good predicted Hamiltonians are."),
-    "align": ("dock.cli.align", "align", "Set the zero of energy; take free atoms off H."),
-    "dataset": ("dock.cli.dataset", "dataset", "Split, count and describe a data set."),
-    "equivariance": (
-        "dock.cli.equivariance",
-        "equivariance",
-        "Rotate structures and test their Hamiltonians.",
-    ),
+    "convert": "Convert the runs of any code, one or thousands.",
+    "info": "Show what a run or folder holds: orbitals, spin, units.",
+    "check": "Check the physics of folders: pairs, S > 0, electrons.",
+    "diff": "Compare two folders, matrix by matrix.",
+    "formats": "List the formats that are read and written.",
+    "compute-overlap": "Compute overlaps (and T, r, gradients) from structure and basis.",
+    "build": "Make structures: twisted bilayers, perturbed copies.",
+    "bands": "Compute, save and draw a band structure.",
+    "fermi": "Find the Fermi level and gap by counting electrons.",
+    "dos": "Density of states, projections, COOP and COHP.",
+    "density-matrix": "Density matrix by diagonalisation or by poles.",
+    "populations": "Mulliken and Löwdin charges and spin moments.",
+    "charge-density": "Charge, spin density or local density of states on a grid.",
+    "wavefunction": "States as coefficients or on a grid.",
+    "unfold": "Unfold the bands of a supercell.",
+    "train": "Train a model: structure in, Hamiltonian out.",
+    "infer": "Predict Hamiltonians with a trained model.",
+    "model": "Show or export a trained model.",
+    "evaluate": "Measure how good predicted Hamiltonians are.",
+    "align": "Set the zero of energy; take free atoms off H.",
+    "dataset": "Split, count and describe a data set.",
+    "equivariance": "Rotate structures and test their Hamiltonians.",
 }
+_MODULES = dict.fromkeys(("info", "check", "diff", "formats"), "inspect")
+_MODULES["compute-overlap"] = "overlap"
+"""Modules of the commands that are named otherwise."""
 
 _EPILOG = """\b
 Examples:
@@ -95,8 +70,9 @@ class LazyGroup(click.Group):
         """Import one command."""
         if name not in _COMMANDS:
             return None
-        module, attribute, _ = _COMMANDS[name]
-        command: click.Command = getattr(importlib.import_module(module), attribute)
+        function = name.replace("-", "_")
+        module = importlib.import_module(f"dock.cli.{_MODULES.get(name, function)}")
+        command: click.Command = getattr(module, function)
         return command
 
     def format_commands(
@@ -106,7 +82,7 @@ class LazyGroup(click.Group):
     ) -> None:
         """Write the list of commands without importing them."""
         with formatter.section("Commands"):
-            formatter.write_dl([(name, entry[2]) for name, entry in _COMMANDS.items()])
+            formatter.write_dl(list(_COMMANDS.items()))
 
 
 @click.group(

@@ -6,11 +6,9 @@ from pathlib import Path
 
 import click
 
-from dock.cli.options import from_option, path_argument, run_options
+from dock.cli import options
 from dock.cli.runner import Run, folder_of
 from dock.errors import UsageError
-
-__all__ = ["align"]
 
 
 @click.command(
@@ -22,15 +20,13 @@ More examples:
   dock align small --undo -o dft_again           all steps taken back
 """
 )
-@path_argument
-@from_option
-@click.option("--to", "reference", type=click.Path(path_type=Path), help="Align to this one.")
-@click.option(
-    "--minus-core", "minus", type=click.Path(path_type=Path), help="Take free atoms off H."
-)
-@click.option("--plus-core", "plus", type=click.Path(path_type=Path), help="Add free atoms to H.")
+@options.path_argument
+@options.from_option
+@click.option("--to", "reference", type=options.PATH, help="Align to this one.")
+@click.option("--minus-core", "minus", type=options.PATH, help="Take free atoms off H.")
+@click.option("--plus-core", "plus", type=options.PATH, help="Add free atoms to H.")
 @click.option("--undo", "back", is_flag=True, help="Take all steps of dock align back.")
-@run_options("aligned beside PATH", figure=False, jobs=False)
+@options.run_options("aligned beside PATH", figure=False, jobs=False)
 def align(
     path: Path,
     source: str | None,

@@ -6,21 +6,8 @@ from pathlib import Path
 
 import click
 
-from dock.cli.options import (
-    Projection,
-    electrons_option,
-    fermi_option,
-    from_option,
-    k_path_options,
-    path_argument,
-    projection_options,
-    run_options,
-    threshold_option,
-    window_option,
-)
+from dock.cli import options
 from dock.cli.runner import Run
-
-__all__ = ["bands"]
 
 
 @click.command(
@@ -32,22 +19,20 @@ More examples:
   dock bands predicted/hamiltonian_pred.h5 --compare dft --plot both.png
 """
 )
-@path_argument
-@from_option
-@k_path_options
-@window_option("Only these energies, eV.")
+@options.path_argument
+@options.from_option
+@options.k_path_options
+@options.window_option("Only these energies, eV.")
 @click.option("--states", type=int, metavar="N", help="Only the N states nearest to --around.")
 @click.option(
     "--around", type=float, default=0.0, metavar="E", help="Energy for --states [default: 0]."
 )
-@fermi_option
-@electrons_option
-@threshold_option
-@click.option(
-    "--compare", type=click.Path(path_type=Path), metavar="OTHER", help="Overlay another run."
-)
-@projection_options("Fat bands by species,atom,shell,l,m,spin.")
-@run_options("band.h5 beside PATH")
+@options.fermi_option
+@options.electrons_option
+@options.threshold_option
+@click.option("--compare", type=options.PATH, metavar="OTHER", help="Overlay another run.")
+@options.projection_options("Fat bands by species,atom,shell,l,m,spin.")
+@options.run_options("band.h5 beside PATH")
 def bands(
     path: Path,
     source: str | None,
@@ -60,7 +45,7 @@ def bands(
     electrons: float | None,
     s_threshold: float | None,
     compare: Path | None,
-    project: Projection,
+    project: options.Projection,
     run: Run,
 ) -> None:
     """Compute a band structure; write band.h5 and band.json, and a figure if asked.

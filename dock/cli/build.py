@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from dock.cli.options import run_options
+from dock.cli import options
 from dock.cli.runner import Run, print_json
 from dock.errors import UsageError
 
@@ -15,9 +15,7 @@ if TYPE_CHECKING:
     from dock.core.structure import Structure
     from dock.structures.built import BuiltStructure
 
-__all__ = ["build"]
-
-_output = run_options("POSCAR", figure=False, jobs=False)
+_output = options.run_options("POSCAR", figure=False, jobs=False)
 
 
 @click.group(
@@ -40,8 +38,8 @@ More examples:
 """,
 )
 @click.option("--layer", metavar="NAME", help="Both layers: graphene, BN, MoS2, WSe2, ...")
-@click.option("--bottom", type=click.Path(path_type=Path), metavar="POSCAR", help="Bottom layer.")
-@click.option("--top", type=click.Path(path_type=Path), metavar="POSCAR", help="[default: bottom]")
+@click.option("--bottom", type=options.PATH, metavar="POSCAR", help="Bottom layer.")
+@click.option("--top", type=options.PATH, metavar="POSCAR", help="[default: bottom]")
 @click.option("--m", type=int, metavar="M", help="Commensurate family (m, n) of hexagonal layers.")
 @click.option("--n", type=int, metavar="N", help="[default: m + 1]")
 @click.option(
@@ -87,12 +85,12 @@ def twisted(
 @build.command(
     epilog="\b\nExample:\n  dock build perturb POSCAR --amplitude 0.1 --count 100 -o set"
 )
-@click.argument("structure", type=click.Path(path_type=Path))
+@click.argument("structure", type=options.PATH)
 @click.option("--amplitude", type=float, required=True, metavar="Å", help="Largest displacement.")
 @click.option("--strain", type=float, default=0.0, show_default=True, help="Largest random strain.")
 @click.option("--count", type=click.IntRange(min=1), default=1, show_default=True)
 @click.option("--seed", type=int, default=0, show_default=True, help="Same seed, same structures.")
-@run_options("folder perturbed, with 000/POSCAR, 001/POSCAR, ...", figure=False, jobs=False)
+@options.run_options("folder perturbed, with 000/POSCAR, 001/POSCAR, ...", figure=False, jobs=False)
 def perturb(
     structure: Path, amplitude: float, strain: float, count: int, seed: int, run: Run
 ) -> None:
@@ -117,7 +115,7 @@ def perturb(
 
 
 @build.command(epilog="\b\nExample:\n  dock build supercell POSCAR 3 3 1 -o super/POSCAR")
-@click.argument("structure", type=click.Path(path_type=Path))
+@click.argument("structure", type=options.PATH)
 @click.argument("repeat", type=int, nargs=-1, metavar="N1 N2 N3 | NINE INTEGERS")
 @_output
 def supercell(structure: Path, repeat: tuple[int, ...], run: Run) -> None:
@@ -142,7 +140,7 @@ def supercell(structure: Path, repeat: tuple[int, ...], run: Run) -> None:
     "shift-layers",
     epilog="\b\nExample:\n  dock build shift-layers POSCAR 0.333 0.333 0 -o shifted/POSCAR",
 )
-@click.argument("structure", type=click.Path(path_type=Path))
+@click.argument("structure", type=options.PATH)
 @click.argument("shift", type=float, nargs=3, metavar="F1 F2 Å")
 @click.option("--layer", type=int, default=-1, show_default=True, help="From 0; -1 is the top one.")
 @click.option(

@@ -6,18 +6,8 @@ from pathlib import Path
 
 import click
 
-from dock.cli.options import (
-    GridOptions,
-    electrons_option,
-    from_option,
-    grid_options,
-    path_argument,
-    run_options,
-    window_option,
-)
+from dock.cli import options
 from dock.cli.runner import Run, folder_of
-
-__all__ = ["charge_density"]
 
 
 @click.command(
@@ -29,9 +19,9 @@ More examples:
   dock charge-density si_deeph --basis pao --species Si=Si7.0-s2p2d1 --mesh 8 8 8
 """,
 )
-@path_argument
-@from_option
-@grid_options
+@options.path_argument
+@options.from_option
+@options.grid_options
 @click.option(
     "--oversample",
     type=click.IntRange(1, 8),
@@ -41,15 +31,15 @@ More examples:
     help="Means over the box around each point, from N points along each axis, not values at "
     "the points: right integrals where orbitals are steep.",
 )
-@window_option("Local density of states of these energies, eV from the Fermi level.")
+@options.window_option("Local density of states of these energies, eV from the Fermi level.")
 @click.option("--recompute", is_flag=True, help="Compute the density matrix, though there is one.")
 @click.option("--mesh", type=int, nargs=3, metavar="N1 N2 N3", help="k-points for that.")
-@electrons_option
-@run_options("charge_density.h5 beside PATH", kinds=".h5, .cube or .xsf")
+@options.electrons_option
+@options.run_options("charge_density.h5 beside PATH", kinds=".h5, .cube or .xsf")
 def charge_density(
     path: Path,
     source: str | None,
-    grid: GridOptions,
+    grid: options.GridOptions,
     oversample: int,
     window: tuple[float, float] | None,
     recompute: bool,

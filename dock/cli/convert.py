@@ -8,13 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from dock.cli.options import (
-    batch_options,
-    from_option,
-    run_options,
-    to_option,
-    writing_options,
-)
+from dock.cli import options
 from dock.cli.runner import Run, in_options, print_json
 from dock.results import table
 
@@ -22,8 +16,6 @@ if TYPE_CHECKING:
     from dock.converters.batch import BatchOptions, Outcome, Report
     from dock.converters.format import WriteOptions
     from dock.converters.plan import Task
-
-__all__ = ["convert"]
 
 
 @click.command(
@@ -37,13 +29,13 @@ More examples:
 """
 )
 @click.argument("runs", nargs=-1, metavar="[RUN]...")
-@from_option
-@to_option
-@writing_options
+@options.from_option
+@options.to_option
+@options.writing_options
 @click.option("--resume/--no-resume", default=True, help="Skip what is done already [default].")
 @click.option("--dry-run", is_flag=True, help="Print the plan and stop.")
-@batch_options
-@run_options("the target's name", figure=False, jobs=False)
+@options.batch_options
+@options.run_options("the target's name", figure=False, jobs=False)
 def convert(
     runs: tuple[str, ...],
     source: str | None,

@@ -7,12 +7,10 @@ from pathlib import Path
 
 import click
 
-from dock.cli.options import run_options
+from dock.cli import options
 from dock.cli.runner import Run, print_json
 
-__all__ = ["dataset"]
-
-_folder = click.argument("folder", default=".", type=click.Path(path_type=Path))
+_folder = click.argument("folder", default=".", type=options.PATH)
 
 
 @click.group()
@@ -39,7 +37,7 @@ def dataset() -> None:
 )
 @click.option("--seed", type=int, default=137, show_default=True, help="Of the random order.")
 @click.option("--by-formula", is_flag=True, help="Keep structures of one formula together.")
-@run_options("dataset_split.json in FOLDER", figure=False, jobs=False)
+@options.run_options("dataset_split.json in FOLDER", figure=False, jobs=False)
 def split(
     folder: Path, ratios: tuple[float, float, float], seed: int, by_formula: bool, run: Run
 ) -> None:
@@ -64,7 +62,7 @@ def split(
 
 @dataset.command()
 @_folder
-@run_options("dataset_stats.json in FOLDER, and .h5 beside it", jobs=False)
+@options.run_options("dataset_stats.json in FOLDER, and .h5 beside it", jobs=False)
 def stats(folder: Path, run: Run) -> int:
     """Count atoms, orbitals and edges; write dataset_stats.json and .h5.
 
@@ -85,7 +83,7 @@ def stats(folder: Path, run: Run) -> int:
 
 @dataset.command()
 @_folder
-@run_options("features.json in FOLDER", figure=False, jobs=False)
+@options.run_options("features.json in FOLDER", figure=False, jobs=False)
 def features(folder: Path, run: Run) -> None:
     """Write features.json: bases, spin and the names of the structures.
 

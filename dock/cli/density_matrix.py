@@ -7,22 +7,11 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from dock.cli.options import (
-    MeshOptions,
-    electrons_option,
-    filling_options,
-    from_option,
-    mesh_options,
-    path_argument,
-    run_options,
-    threshold_option,
-)
+from dock.cli import options
 from dock.cli.runner import Run, folder_of
 
 if TYPE_CHECKING:
     from dock.states.fermi_level import Method
-
-__all__ = ["density_matrix"]
 
 
 @click.command(
@@ -34,10 +23,10 @@ More examples:
   dock density-matrix moire --method poles --mesh 1 1 1
 """,
 )
-@path_argument
-@from_option
-@mesh_options
-@filling_options("fermi-dirac")
+@options.path_argument
+@options.from_option
+@options.mesh_options
+@options.filling_options("fermi-dirac")
 @click.option(
     "--method",
     type=click.Choice(["eigen", "poles"]),
@@ -47,15 +36,15 @@ More examples:
 )
 @click.option("--poles", type=int, metavar="N", help="Number of poles [default: for 1e-9].")
 @click.option("--energy-weighted", is_flag=True, help="The energy density matrix too.")
-@electrons_option
-@threshold_option
-@run_options(
+@options.electrons_option
+@options.threshold_option
+@options.run_options(
     "density_matrix.h5 beside PATH", kinds="A file .h5, or a new unified folder", figure=False
 )
 def density_matrix(
     path: Path,
     source: str | None,
-    mesh: MeshOptions,
+    mesh: options.MeshOptions,
     filling: Method,
     method: Literal["eigen", "poles"],
     poles: int | None,

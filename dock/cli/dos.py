@@ -7,19 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from dock.cli.options import (
-    MeshOptions,
-    Projection,
-    electrons_option,
-    filling_options,
-    from_option,
-    mesh_options,
-    path_argument,
-    projection_options,
-    run_options,
-    threshold_option,
-    window_option,
-)
+from dock.cli import options
 from dock.cli.runner import Run
 from dock.errors import UsageError
 
@@ -27,8 +15,6 @@ if TYPE_CHECKING:
     from dock.core.calculation import Calculation
     from dock.post.projections import Projector
     from dock.states.fermi_level import Method
-
-__all__ = ["dos"]
 
 
 @click.command(
@@ -40,26 +26,26 @@ More examples:
   dock dos si_deeph --cohp 1-2@0,0,0 --window -14 6
 """
 )
-@path_argument
-@from_option
-@mesh_options
-@filling_options("tetrahedra")
+@options.path_argument
+@options.from_option
+@options.mesh_options
+@options.filling_options("tetrahedra")
 @click.option("--step", type=float, default=0.01, show_default=True, help="Energy step, eV.")
-@window_option()
-@projection_options("Resolve by any of species,atom,shell,l,m,spin.")
+@options.window_option()
+@options.projection_options("Resolve by any of species,atom,shell,l,m,spin.")
 @click.option("--coop", multiple=True, metavar="I-J[@R]", help="Overlap population of a pair.")
 @click.option("--cohp", multiple=True, metavar="I-J[@R]", help="Hamilton population of a pair.")
-@electrons_option
-@threshold_option
-@run_options("dos.h5 beside PATH")
+@options.electrons_option
+@options.threshold_option
+@options.run_options("dos.h5 beside PATH")
 def dos(
     path: Path,
     source: str | None,
-    mesh: MeshOptions,
+    mesh: options.MeshOptions,
     filling: Method,
     step: float,
     window: tuple[float, float] | None,
-    project: Projection,
+    project: options.Projection,
     coop: tuple[str, ...],
     cohp: tuple[str, ...],
     electrons: float | None,
@@ -99,7 +85,7 @@ def dos(
 
 
 def _projector(
-    calc: Calculation, project: Projection, coop: tuple[str, ...], cohp: tuple[str, ...]
+    calc: Calculation, project: options.Projection, coop: tuple[str, ...], cohp: tuple[str, ...]
 ) -> Projector | None:
     """Return the projector of the options, None for a total DOS alone."""
     from dock.post.bonds import BondProjector, CohpFromLevel, parse_bond

@@ -6,10 +6,8 @@ from pathlib import Path
 
 import click
 
-from dock.cli.options import from_option, path_argument, run_options
+from dock.cli import options
 from dock.cli.runner import Run, folder_of, print_json
-
-__all__ = ["equivariance"]
 
 
 @click.group()
@@ -23,12 +21,12 @@ def equivariance() -> None:
 
 
 @equivariance.command()
-@path_argument
-@from_option
+@options.path_argument
+@options.from_option
 @click.option("--count", type=int, default=4, show_default=True, help="Number of copies.")
 @click.option("--seed", type=int, default=137, show_default=True, help="Of the rotations.")
 @click.option("--improper", is_flag=True, help="Invert every second copy as well.")
-@run_options("rotated beside PATH", figure=False, jobs=False)
+@options.run_options("rotated beside PATH", figure=False, jobs=False)
 def generate(
     path: Path, source: str | None, count: int, seed: int, improper: bool, run: Run
 ) -> None:
@@ -58,7 +56,7 @@ def generate(
 
 
 @equivariance.command(name="test")
-@click.argument("folder", default=".", type=click.Path(path_type=Path))
+@click.argument("folder", default=".", type=options.PATH)
 @click.option("--original", metavar="NAME", help="The folder compared with [default: the first].")
 @click.option(
     "--file",
@@ -66,7 +64,7 @@ def generate(
     help="Which Hamiltonian [default: hamiltonian_pred.h5 if all have it].",
 )
 @click.option("--tolerance", type=float, metavar="E", help="Exit with 1 above this error, eV.")
-@run_options(None, figure=False, jobs=False)
+@options.run_options(None, figure=False, jobs=False)
 def compare(
     folder: Path, original: str | None, file: str | None, tolerance: float | None, run: Run
 ) -> int:

@@ -3,20 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
-from dock.cli.options import (
-    electrons_option,
-    fermi_option,
-    mesh_option,
-    run_options,
-    spacing_option,
-    threshold_option,
-)
+from dock.cli import options
 from dock.cli.runner import Run, folder_of, print_json
-
-__all__ = ["evaluate"]
 
 
 @click.command(
@@ -28,12 +20,12 @@ More examples:
   dock evaluate out dft --matrix-only                     no diagonalisation
 """
 )
-@click.argument("prediction", metavar="PRED", type=click.Path(path_type=Path))
-@click.argument("reference", metavar="[REF]", required=False, type=click.Path(path_type=Path))
-@mesh_option
-@spacing_option("0.07")
-@fermi_option
-@electrons_option
+@click.argument("prediction", metavar="PRED", type=options.PATH)
+@click.argument("reference", metavar="[REF]", required=False, type=options.PATH)
+@options.mesh_option
+@options.spacing_option("0.07")
+@options.fermi_option
+@options.electrons_option
 @click.option(
     "--width", type=float, default=6.0, show_default=True, metavar="E", help="First window, eV."
 )
@@ -52,25 +44,11 @@ More examples:
 )
 @click.option("--only-overlapping", is_flag=True, help="Leave out pairs without overlap.")
 @click.option("--matrix-only", is_flag=True, help="Only the error of H: nothing is diagonalised.")
-@threshold_option
+@options.threshold_option
 @click.option("--plot", is_flag=True, help="Draw heat maps, histograms, parity and bands.")
-@run_options("folder PRED/evaluation", figure=False)
+@options.run_options("folder PRED/evaluation", figure=False)
 def evaluate(
-    prediction: Path,
-    reference: Path | None,
-    mesh: tuple[int, int, int] | None,
-    spacing: float | None,
-    fermi: float | None,
-    electrons: float | None,
-    width: float,
-    min_bands: int,
-    states: tuple[int, int] | None,
-    sigma: float,
-    only_overlapping: bool,
-    matrix_only: bool,
-    s_threshold: float | None,
-    plot: bool,
-    run: Run,
+    prediction: Path, reference: Path | None, plot: bool, run: Run, *, width: float, **given: Any
 ) -> int:
     """Measure how good predicted Hamiltonians are.
 
@@ -86,24 +64,12 @@ def evaluate(
     from dock.evaluate.report import EvaluationSet, evaluate_set
     from dock.evaluate.structure import EvaluateOptions
 
-    options = EvaluateOptions(
-        mesh or None,
-        spacing,
-        fermi,
-        electrons,
-        width / 2,
-        min_bands,
-        states or None,
-        sigma,
-        only_overlapping=only_overlapping,
-        matrix_only=matrix_only,
-        s_threshold=s_threshold,
-    )
+    measured = EvaluateOptions(half_width=width / 2, **given)
     folder = run.output or folder_of(prediction) / EvaluationSet.FILE
     if folder.is_dir():
         run.require_free(*EvaluationSet.files(folder))
     progress = run.progress("structures")
-    result = evaluate_set(prediction, reference, options, jobs=run.jobs, progress=progress)
+    result = evaluate_set(prediction, reference, measured, jobs=run.jobs, progress=progress)
     files = result.save(folder, overwrite=run.overwrite) if result.structures else []
     if files and plot:
         files += result.plot(folder, overwrite=run.overwrite)

@@ -7,22 +7,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from dock.cli.options import (
-    MeshOptions,
-    electrons_option,
-    filling_options,
-    from_option,
-    mesh_options,
-    path_argument,
-    run_options,
-    threshold_option,
-)
+from dock.cli import options
 from dock.cli.runner import Run, folder_of
 
 if TYPE_CHECKING:
     from dock.states.fermi_level import Method
-
-__all__ = ["fermi"]
 
 
 @click.command(
@@ -33,17 +22,17 @@ More examples:
   dock fermi moire/hamiltonian_pred.h5 --electrons 44656
 """
 )
-@path_argument
-@from_option
-@mesh_options
-@filling_options("fermi-dirac")
-@electrons_option
-@threshold_option
-@run_options("fermi_energy.json beside PATH")
+@options.path_argument
+@options.from_option
+@options.mesh_options
+@options.filling_options("fermi-dirac")
+@options.electrons_option
+@options.threshold_option
+@options.run_options("fermi_energy.json beside PATH")
 def fermi(
     path: Path,
     source: str | None,
-    mesh: MeshOptions,
+    mesh: options.MeshOptions,
     filling: Method,
     electrons: float | None,
     s_threshold: float | None,

@@ -10,23 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from dock.cli.options import (
-    basis_option,
-    jobs_option,
-    json_option,
-    overwrite_option,
-    parse_settings,
-    quiet_option,
-    species_option,
-)
-from dock.cli.runner import Bar, in_options, print_json, show_log
+from dock.cli import options
+from dock.cli.runner import Bar, Run, in_options, print_json
 from dock.errors import UsageError
 
 if TYPE_CHECKING:
     from dock.models.backend import Model
     from dock.models.options.infer import InferOptions
-
-__all__ = ["infer"]
 
 
 @click.command(
@@ -38,30 +28,21 @@ More examples:
   dock infer infer.toml                           everything from a file
 """
 )
-@click.argument("model", type=click.Path(path_type=Path))
-@click.argument("structures", nargs=-1, type=click.Path(path_type=Path))
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="[default: beside each S]")
-@basis_option
+@click.argument("model", type=options.PATH)
+@click.argument("structures", nargs=-1, type=options.PATH)
+@click.option("-o", "--output", type=options.PATH, help="[default: beside each S]")
+@options.basis_option
 @click.option("--code", default="auto", metavar="siesta|openmx|abacus", help="Whose basis files.")
-@species_option
+@options.species_option
 @click.option("--ensemble", multiple=True, type=click.Path(), help="A further model; repeat.")
 @click.option("--device", default="cpu", show_default=True, help="cpu, cpu*2, gpu, gpu*4, …")
 @click.option("--precision", default="auto", metavar="fp32|fp64", help="[default: the training's]")
 @click.option("--part-edges", default=8192, show_default=True, help="Pairs computed at a time.")
 @click.option("--single-precision", is_flag=True, help="Store 32-bit numbers (half the size).")
-@overwrite_option
-@jobs_option
-@json_option
-@quiet_option
+@options.overwrite_option
+@options.run_options(None, figure=False)
 def infer(
-    model: Path,
-    structures: tuple[Path, ...],
-    output: Path | None,
-    jobs: int | None,
-    *,
-    as_json: bool,
-    quiet: bool,
-    **given: Any,
+    model: Path, structures: tuple[Path, ...], output: Path | None, run: Run, **given: Any
 ) -> int:
     """Predict the Hamiltonian of structures with a trained model.
 
@@ -76,20 +57,19 @@ def infer(
     """
     from dock.models.options.infer import read_infer
 
-    show_log(quiet=quiet)
     if model.suffix == ".toml":
         if structures:
             raise UsageError("infer.toml names the structures itself: data.inputs_dir.")
-        options = read_infer(model)
-        inputs, output = _paths(options)
+        settings = read_infer(model)
+        inputs, output = _paths(settings)
     else:
         if not structures:
             raise UsageError("give at least one structure behind the model.")
-        options, inputs = _options(model, **given), list(structures)
-    return _run(options, inputs, output, jobs, as_json=as_json, quiet=quiet)
+        settings, inputs = _settings(model, **given), list(structures)
+    return _run(settings, inputs, output, run)
 
 
-def _options(
+def _settings(
     model: Path,
     *,
     basis: Path | None,
@@ -117,46 +97,38 @@ def _options(
     )
 
 
-def _paths(options: InferOptions) -> tuple[list[Path], Path | None]:
+def _paths(settings: InferOptions) -> tuple[list[Path], Path | None]:
     """Return inputs and output of ``infer.toml``."""
-    to_output = options.process.infer.output_into != "to_input" and options.data.outputs_dir
-    return [Path(options.data.inputs_dir)], Path(options.data.outputs_dir) if to_output else None
+    to_output = settings.process.infer.output_into != "to_input" and settings.data.outputs_dir
+    return [Path(settings.data.inputs_dir)], Path(settings.data.outputs_dir) if to_output else None
 
 
-def _run(
-    options: InferOptions,
-    inputs: list[Path],
-    output: Path | None,
-    jobs: int | None,
-    *,
-    as_json: bool,
-    quiet: bool,
-) -> int:
+def _run(settings: InferOptions, inputs: list[Path], output: Path | None, run: Run) -> int:
     from dock.io.progress import Progress
     from dock.models.predict import PredictionJob, failures, find_targets, predict
 
-    logging.getLogger("dock").setLevel(options.system.log_level.upper())
+    logging.getLogger("dock").setLevel(settings.system.log_level.upper())
     targets = find_targets(inputs, output)
-    models = _load(options)
-    work = options.process.infer
+    models = _load(settings)
+    work = settings.process.infer
     job = PredictionJob(
-        Path(options.data.basis) if options.data.basis else None,
-        options.data.basis_code,
-        parse_settings(options.data.basis_species),
+        Path(settings.data.basis) if settings.data.basis else None,
+        settings.data.basis_code,
+        options.parse_settings(settings.data.basis_species),
         work.single_precision,
         work.overwrite,
-        jobs,
+        run.jobs,
         "dock " + " ".join(sys.argv[1:]),
-        options.system.note,
+        settings.system.note,
     )
-    silent = quiet or not options.system.show_infer_process_bar
+    silent = run.quiet or not settings.system.show_infer_process_bar
     report = predict(models, targets, job, Progress(Bar("structures", quiet=silent)))
-    if as_json:
+    if run.as_json:
         for outcome in report.outcomes:
             print_json(dataclasses.asdict(outcome))
     for sentence in failures(report):
         click.echo(f"dock: error: {in_options(sentence)}", err=True)
-    if not as_json:
+    if not run.as_json:
         for outcome in report.outcomes:
             if outcome.status == "done":
                 click.echo(outcome.files[-2])
@@ -165,20 +137,20 @@ def _run(
     return report.exit_code
 
 
-def _load(options: InferOptions) -> list[Model]:
+def _load(settings: InferOptions) -> list[Model]:
     """Load all models of an ensemble, usually one, each with what its backend takes."""
     from dock.models import backend, load
     from dock.models.modelfile import find_model, read_backend_name
 
     asked = {
-        "device": options.system.device,
-        "precision": options.system.float_type,
-        "part_edges": options.process.infer.part_edges,
-        "preallocate": options.system.jax_memory_preallocate,
+        "device": settings.system.device,
+        "precision": settings.system.float_type,
+        "part_edges": settings.process.infer.part_edges,
+        "preallocate": settings.system.jax_memory_preallocate,
     }
     models = []
-    for name in (options.model.model_dir, *options.model.ensemble):
-        path = find_model(name, options.model.load_model_type)
+    for name in (settings.model.model_dir, *settings.model.ensemble):
+        path = find_model(name, settings.model.load_model_type)
         takes = backend(read_backend_name(path)).load_options
         models.append(load(path, **{key: asked[key] for key in takes if key in asked}))
     return models

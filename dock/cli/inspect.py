@@ -7,21 +7,19 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from dock.cli.options import from_option, json_option, path_argument, quiet_option
-from dock.cli.runner import Bar, print_json, show_log
+from dock.cli import options
+from dock.cli.runner import Bar, Run, print_json, show_log
 from dock.results import table
 
 if TYPE_CHECKING:
     from dock.core.check import Finding
     from dock.core.compare import Difference
 
-__all__ = ["check", "diff", "formats", "info"]
-
 
 @click.command()
-@path_argument
-@from_option
-@json_option
+@options.path_argument
+@options.from_option
+@options.json_option
 def info(path: Path, source: str | None, as_json: bool) -> None:
     """Show structure, basis, spin, Fermi level, matrices, conventions and origin of one run.
 
@@ -45,10 +43,9 @@ def info(path: Path, source: str | None, as_json: bool) -> None:
 
 @click.command()
 @click.argument("paths", nargs=-1, metavar="[PATH]...")
-@from_option
-@json_option
-@quiet_option
-def check(paths: tuple[str, ...], source: str | None, as_json: bool, quiet: bool) -> int:
+@options.from_option
+@options.run_options(None, figure=False, jobs=False)
+def check(paths: tuple[str, ...], source: str | None, run: Run) -> int:
     """Check the physics of folders, runs, or a whole dataset; exit code 2 when something is wrong.
 
     \b
@@ -62,21 +59,20 @@ def check(paths: tuple[str, ...], source: str | None, as_json: bool, quiet: bool
     from dock.converters.inspection import findings_of
     from dock.converters.plan import find_runs
 
-    show_log(quiet=quiet)
     runs = find_runs(paths or (".",), source=source)
-    bar = Bar("folders", quiet=quiet)
+    bar = Bar("folders", quiet=run.quiet)
     n_bad = 0
     for done, (name, main, _) in enumerate(runs, 1):
         findings = findings_of(get_format(name), main)
         bad = any(finding.level == "error" for finding in findings)
         n_bad += bad
-        if as_json:
+        if run.as_json:
             items = [vars(finding) for finding in findings]
             print_json({"path": str(main), "format": name, "ok": not bad, "findings": items})
         elif bad or len(runs) == 1:
             _print_findings(main, findings, alone=len(runs) == 1)
         bar(done, len(runs), f", {n_bad} with errors" if n_bad else "")
-    if not as_json:
+    if not run.as_json:
         click.echo(f"{len(runs) - n_bad} sound, {n_bad} with errors")
     return 2 if n_bad else 0
 
@@ -92,10 +88,10 @@ def _print_findings(main: Path, findings: list[Finding], *, alone: bool) -> None
 
 
 @click.command()
-@click.argument("first", type=click.Path(path_type=Path))
-@click.argument("second", type=click.Path(path_type=Path))
+@click.argument("first", type=options.PATH)
+@click.argument("second", type=options.PATH)
 @click.option("--rows", default=10, show_default=True, help="Shell pairs shown for each matrix.")
-@json_option
+@options.json_option
 def diff(first: Path, second: Path, rows: int, as_json: bool) -> None:
     """Compare two runs or folders: layout, then max and mean |Δ| of each matrix.
 
@@ -123,7 +119,7 @@ def diff(first: Path, second: Path, rows: int, as_json: bool) -> None:
 
 
 @click.command()
-@json_option
+@options.json_option
 def formats(as_json: bool) -> None:
     """List the formats: what is read and written, which spins, which versions.
 

@@ -7,11 +7,9 @@ from typing import Any
 
 import click
 
-from dock.cli.options import json_option, overwrite_option
+from dock.cli import options
 from dock.cli.runner import print_json
 from dock.results import table
-
-__all__ = ["model"]
 
 
 @click.group(
@@ -26,8 +24,8 @@ def model() -> None:
 
 
 @model.command()
-@click.argument("path", metavar="MODEL", type=click.Path(path_type=Path))
-@json_option
+@click.argument("path", metavar="MODEL", type=options.PATH)
+@options.json_option
 def info(path: Path, *, as_json: bool) -> None:
     """Show species, shells, spin, errors, data and options of a model.
 
@@ -72,9 +70,9 @@ def _rows(facts: dict[str, Any]) -> list[list[str]]:
 
 
 @model.command()
-@click.argument("path", metavar="MODEL", type=click.Path(path_type=Path))
-@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="The file.")
-@overwrite_option
+@click.argument("path", metavar="MODEL", type=options.PATH)
+@click.option("-o", "--output", required=True, type=options.PATH, help="The file.")
+@options.overwrite_option
 def export(path: Path, output: Path, *, overwrite: bool) -> None:
     """Write a network as a StableHLO program for any number of atoms.
 

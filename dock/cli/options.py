@@ -22,43 +22,10 @@ if TYPE_CHECKING:
     from dock.states.fermi_level import Method
     from dock.states.kmesh import KMesh, Reduction
 
-__all__ = [
-    "GridOptions",
-    "MeshOptions",
-    "Projection",
-    "basis_option",
-    "batch_options",
-    "electrons_option",
-    "fermi_option",
-    "filling_options",
-    "from_option",
-    "grid_options",
-    "json_option",
-    "k_path_options",
-    "mesh_option",
-    "mesh_options",
-    "overwrite_option",
-    "parse_atoms",
-    "parse_settings",
-    "parse_shard",
-    "path_argument",
-    "projection_options",
-    "quiet_option",
-    "run_options",
-    "scheme_option",
-    "settings_option",
-    "spacing_option",
-    "species_option",
-    "species_or_set_option",
-    "threshold_option",
-    "to_option",
-    "window_option",
-    "writing_options",
-]
-
 Command = TypeVar("Command", bound=Callable[..., Any])
 
-path_argument = click.argument("path", default=".", type=click.Path(path_type=Path))
+PATH = click.Path(path_type=Path)
+path_argument = click.argument("path", default=".", type=PATH)
 from_option = click.option(
     "--from", "source", metavar="FORMAT", help="Format; default: recognised."
 )
@@ -67,7 +34,7 @@ to_option = click.option(
 )
 basis_option = click.option(
     "--basis",
-    type=click.Path(path_type=Path),
+    type=PATH,
     metavar="DIR",
     help="Folder of the code's basis files: .ion, .pao or .orb.",
 )
@@ -138,18 +105,20 @@ def k_path_options(command: Command) -> Command:
 
 
 def _grouped(
-    name: str, keys: Sequence[str], make: Callable[..., Any], options: Sequence[Any]
+    name: str, make: Callable[..., Any], *options: Callable[..., Any]
 ) -> Callable[[Command], Command]:
     """Return a decorator: the values of some options reach the command as one argument."""
 
     def decorate(command: Command) -> Command:
         @wraps(command)
         def wrapped(*args: Any, **kwargs: Any) -> Any:
-            values = [kwargs.pop(key) for key in keys]
-            return command(*args, **{name: make(*values)}, **kwargs)
+            values = {key: kwargs.pop(key) for key in keys}
+            return command(*args, **{name: make(**values)}, **kwargs)
 
+        n_before = len(getattr(command, "__click_params__", ()))
         for option in reversed(options):
             wrapped = option(wrapped)
+        keys = [option.name for option in wrapped.__click_params__[n_before:]]
         return wrapped  # type: ignore[return-value]
 
     return decorate
@@ -166,82 +135,59 @@ def run_options(
         The default of ``-o`` in words; None for a command that saves nothing.
     kinds
         What else may be named with ``-o``, in words.
-    figure
-        Whether the command draws.
-    jobs
-        Whether it has threads.
+    figure, jobs
+        Whether the command draws, and whether it has threads.
     """
-    keys, options = [], []
+    options = []
     if output is not None:
-        keys.append("output")
-        place = click.Path(path_type=Path)
         text = f"{kinds} [default: {output}]".lstrip()
-        options.append(click.option("-o", "--output", type=place, help=text))
+        options.append(click.option("-o", "--output", type=PATH, help=text))
     if figure:
-        keys.append("plot")
-        place = click.Path(path_type=Path)
         text = "Figure: .png .pdf .svg"
-        options.append(click.option("--plot", type=place, metavar="FILE", help=text))
-    if output is not None or figure:
-        keys.append("overwrite")
+        options.append(click.option("--plot", type=PATH, metavar="FILE", help=text))
+    if options:
         options.append(overwrite_option)
     if jobs:
-        keys.append("jobs")
         options.append(jobs_option)
-    keys += ["as_json", "quiet"]
-    options += [json_option, quiet_option]
 
-    def make(*values: Any) -> Run:
-        run = Run(**dict(zip(keys, values, strict=True)))
+    def make(**values: Any) -> Run:
+        run = Run(**values)
         show_log(quiet=run.quiet)
         return run
 
-    return _grouped("run", keys, make, options)
+    return _grouped("run", make, *options, json_option, quiet_option)
 
 
 @dataclass(frozen=True)
 class Projection:
-    """What states are resolved by, as it was asked for on the command line.
-
-    Attributes
-    ----------
-    fields
-        Such as ``species,l``; None where nothing was asked for.
-    scheme
-        ``mulliken`` or ``lowdin``.
-    """
+    """What states are resolved by, as it was asked for: fields such as ``species,l``, or None."""
 
     fields: str | None
     scheme: Any
 
+    def __post_init__(self) -> None:
+        if self.fields is not None:
+            from dock.post.projections import parse_fields
+
+            parse_fields(self.fields)
+
 
 def projection_options(text: str) -> Callable[[Command], Command]:
     """Return a decorator that adds ``--project`` and ``--scheme``, as ``project``."""
-
-    def make(fields: str | None, scheme: str) -> Projection:
-        if fields is not None:
-            from dock.post.projections import parse_fields
-
-            parse_fields(fields)
-        return Projection(fields, scheme)
-
-    options = [
-        click.option("--project", metavar="FIELDS", help=text),
-        scheme_option,
-    ]
-    return _grouped("project", ("project", "scheme"), make, options)
+    fields = click.option("--project", "fields", metavar="FIELDS", help=text)
+    return _grouped("project", Projection, fields, scheme_option)
 
 
 @dataclass(frozen=True)
 class MeshOptions:
     """A k-mesh as it was asked for on the command line."""
 
-    size: tuple[int, int, int] | None
+    mesh: tuple[int, int, int] | None
     spacing: float | None
     centring: str
     shift: tuple[float, float, float] | None
     symmetry: Reduction
-    tolerance: float
+    symmetry_tolerance: float
 
     def make(
         self,
@@ -254,50 +200,47 @@ class MeshOptions:
         from dock.states.kmesh import make_mesh
 
         ranks: tuple[Reduction, ...] = ("none", "time-reversal", "point-group")
-        asked = self.spacing is not None or self.size is not None
+        asked = self.spacing is not None or self.mesh is not None
         return make_mesh(
             calc,
-            self.size,
+            self.mesh,
             spacing=self.spacing if asked else spacing,
             centring=self.shift or self.centring,  # type: ignore[arg-type]
             reduction=min(self.symmetry, at_most, key=ranks.index),
-            tolerance=self.tolerance,
+            tolerance=self.symmetry_tolerance,
         )
 
 
 mesh_options = _grouped(
     "mesh",
-    ("mesh", "spacing", "centring", "shift", "symmetry", "symmetry_tolerance"),
     MeshOptions,
-    [
-        mesh_option,
-        spacing_option(),
-        click.option(
-            "--centring",
-            type=click.Choice(["gamma", "monkhorst-pack", "openmx"]),
-            default="gamma",
-            show_default=True,
-            help="Where the mesh lies.",
-        ),
-        click.option(
-            "--shift", type=float, nargs=3, metavar="S1 S2 S3", help="Shift in mesh steps instead."
-        ),
-        click.option(
-            "--symmetry",
-            type=click.Choice(["point-group", "time-reversal", "none"]),
-            default="point-group",
-            show_default=True,
-            help="Symmetry that may reduce the mesh; it is checked on H.",
-        ),
-        click.option(
-            "--symmetry-tolerance",
-            type=float,
-            default=1e-5,
-            show_default=True,
-            metavar="X",
-            help="Deviation of H that still counts as symmetric, eV.",
-        ),
-    ],
+    mesh_option,
+    spacing_option(),
+    click.option(
+        "--centring",
+        type=click.Choice(["gamma", "monkhorst-pack", "openmx"]),
+        default="gamma",
+        show_default=True,
+        help="Where the mesh lies.",
+    ),
+    click.option(
+        "--shift", type=float, nargs=3, metavar="S1 S2 S3", help="Shift in mesh steps instead."
+    ),
+    click.option(
+        "--symmetry",
+        type=click.Choice(["point-group", "time-reversal", "none"]),
+        default="point-group",
+        show_default=True,
+        help="Symmetry that may reduce the mesh; it is checked on H.",
+    ),
+    click.option(
+        "--symmetry-tolerance",
+        type=float,
+        default=1e-5,
+        show_default=True,
+        metavar="X",
+        help="Deviation of H that still counts as symmetric, eV.",
+    ),
 )
 """Adds the options of a k-mesh; the command gets them as one `MeshOptions` named ``mesh``."""
 
@@ -307,7 +250,7 @@ class GridOptions:
     """A grid in space as it was asked for on the command line, and the basis on it."""
 
     basis: Path | None
-    strings: dict[str, str]
+    species: tuple[str, ...]
     shape: tuple[int, int, int] | None
     spacing: float | None
 
@@ -320,7 +263,8 @@ class GridOptions:
         """Return a calculation with the radial functions of its orbitals where a basis is given."""
         from dock.grid.grid import read_with_radials
 
-        return read_with_radials(path, source, basis=self.basis, strings=self.strings)
+        strings = parse_settings(self.species, "--species")
+        return read_with_radials(path, source, basis=self.basis, strings=strings)
 
     def make(self, calc: Calculation) -> Grid:
         """Return the grid of a calculation's cell; its basis must have radial functions."""
@@ -330,29 +274,15 @@ class GridOptions:
         return make_grid(calc.structure, self.shape, spacing=self.spacing)
 
 
-def _grid(
-    basis: Path | None,
-    species: Sequence[str],
-    shape: tuple[int, int, int] | None,
-    spacing: float | None,
-) -> GridOptions:
-    return GridOptions(basis, parse_settings(species, "--species"), shape or None, spacing)
-
-
 grid_options = _grouped(
     "grid",
-    ("basis", "species", "grid", "spacing"),
-    _grid,
-    [
-        basis_option,
-        species_or_set_option,
-        click.option(
-            "--grid", type=int, nargs=3, metavar="N1 N2 N3", help="Numbers of grid points."
-        ),
-        click.option(
-            "--spacing", type=float, metavar="X", help="Distance of grid points, Å [0.1]."
-        ),
-    ],
+    GridOptions,
+    basis_option,
+    species_or_set_option,
+    click.option(
+        "--grid", "shape", type=int, nargs=3, metavar="N1 N2 N3", help="Numbers of grid points."
+    ),
+    click.option("--spacing", type=float, metavar="X", help="Distance of grid points, Å [0.1]."),
 )
 """Adds the options of a grid in space; the command gets them as one `GridOptions`, ``grid``."""
 
@@ -362,12 +292,11 @@ _KINDS = ("fermi-dirac", "gaussian", "methfessel-paxton", "cold", "tetrahedra")
 def filling_options(default: str) -> Callable[[Command], Command]:
     """Return a decorator that adds the options of occupations, given to the command as ``filling``.
 
-    Parameters
-    ----------
-    default
-        The kind when none is named.
+    `default` is the kind when none is named.
     """
-    options = [
+    return _grouped(
+        "filling",
+        _filling,
         click.option(
             "--smearing",
             type=click.Choice(_KINDS),
@@ -382,24 +311,23 @@ def filling_options(default: str) -> Callable[[Command], Command]:
         click.option(
             "--order", type=int, default=1, show_default=True, help="Of Methfessel–Paxton."
         ),
-    ]
-    return _grouped("filling", ("smearing", "width", "temperature", "order"), _filling, options)
+    )
 
 
-def _filling(kind: str, width: float | None, temperature: float | None, order: int) -> Method:
+def _filling(smearing: str, width: float | None, temperature: float | None, order: int) -> Method:
     from dock.states.smearing import BOLTZMANN_EV, Smearing
 
     if width is not None and temperature is not None:
         raise UsageError("give --width or --temperature, not both.")
-    if kind == "tetrahedra":
+    if smearing == "tetrahedra":
         if width is not None or temperature is not None:
             raise UsageError("tetrahedra have no width: leave out --width and --temperature.")
         return "tetrahedra"
     if width is None:
         kelvin = temperature if temperature is not None else 300.0
-        broad = 0.1 if kind != "fermi-dirac" and temperature is None else kelvin * BOLTZMANN_EV
-        width = broad
-    return Smearing(kind, width, order)  # type: ignore[arg-type]
+        thermal = smearing == "fermi-dirac" or temperature is not None
+        width = kelvin * BOLTZMANN_EV if thermal else 0.1
+    return Smearing(smearing, width, order)  # type: ignore[arg-type]
 
 
 def parse_shard(text: str | None) -> tuple[int, int] | None:
@@ -477,31 +405,21 @@ def _writing(
 
 writing_options = _grouped(
     "writing",
-    (
-        *("matrices", "single_precision", "basis", "species"),
-        *("potential", "quality", "settings", "allow_lossy"),
-    ),
     _writing,
-    [
-        click.option(
-            "--matrices", metavar="H,S,…", help="Only these matrices: H, S, DM, EDM, T, r, grad."
-        ),
-        click.option(
-            "--single-precision", is_flag=True, help="Store 32-bit numbers (half the size)."
-        ),
-        basis_option,
-        species_option,
-        click.option(
-            "--potential", metavar="WHAT", help="Plane waves: vsc (or its path), or density."
-        ),
-        click.option(
-            "--quality", is_flag=True, help="Plane waves: also the spillage of the run's states."
-        ),
-        settings_option,
-        click.option(
-            "--allow-lossy", is_flag=True, help="Write even what the target cannot hold fully."
-        ),
-    ],
+    click.option(
+        "--matrices", metavar="H,S,…", help="Only these matrices: H, S, DM, EDM, T, r, grad."
+    ),
+    click.option("--single-precision", is_flag=True, help="Store 32-bit numbers (half the size)."),
+    basis_option,
+    species_option,
+    click.option("--potential", metavar="WHAT", help="Plane waves: vsc (or its path), or density."),
+    click.option(
+        "--quality", is_flag=True, help="Plane waves: also the spillage of the run's states."
+    ),
+    settings_option,
+    click.option(
+        "--allow-lossy", is_flag=True, help="Write even what the target cannot hold fully."
+    ),
 )
 """Adds what is written and how; the command gets it as one `WriteOptions` named ``writing``."""
 
@@ -514,16 +432,11 @@ def _batch(jobs: int | None, mpi: bool, shard: str | None) -> BatchOptions:
 
 batch_options = _grouped(
     "batch",
-    ("jobs", "mpi", "shard"),
     _batch,
-    [
-        click.option(
-            "-j", "--jobs", type=int, help="Worker processes [default: as the data need]."
-        ),
-        click.option(
-            "--mpi", is_flag=True, help="Share the work among the processes of mpirun or srun."
-        ),
-        click.option("--shard", metavar="I/N", help="Do only part I (from 0) of N parts."),
-    ],
+    click.option("-j", "--jobs", type=int, help="Worker processes [default: as the data need]."),
+    click.option(
+        "--mpi", is_flag=True, help="Share the work among the processes of mpirun or srun."
+    ),
+    click.option("--shard", metavar="I/N", help="Do only part I (from 0) of N parts."),
 )
 """Adds how many runs are gone about; the command gets it as `BatchOptions` named ``batch``."""

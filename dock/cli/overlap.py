@@ -6,11 +6,9 @@ from pathlib import Path
 
 import click
 
-from dock.cli.options import basis_option, parse_settings, run_options, species_option
+from dock.cli import options
 from dock.cli.runner import Run, print_json
 from dock.results import table
-
-__all__ = ["compute_overlap"]
 
 
 @click.command(
@@ -22,10 +20,10 @@ More examples:
   dock compute-overlap run --basis ions --quantities S,T,r,dS --pairs run/hamiltonian.h5
 """,
 )
-@click.argument("structure", default=".", type=click.Path(path_type=Path))
-@basis_option
+@click.argument("structure", default=".", type=options.PATH)
+@options.basis_option
 @click.option("--code", default="auto", metavar="siesta|openmx|abacus", help="Whose basis files.")
-@species_option
+@options.species_option
 @click.option(
     "--quantities", default="S", show_default=True, metavar="S,T,r,dS,dT", help="What to compute."
 )
@@ -37,7 +35,7 @@ More examples:
     help="Pairs of atoms: orbitals touch; also through projectors; those of a matrix.",
 )
 @click.option("--single-precision", is_flag=True, help="Store 32-bit numbers.")
-@run_options("overlap.h5 beside STRUCTURE", figure=False)
+@options.run_options("overlap.h5 beside STRUCTURE", figure=False)
 def compute_overlap(
     structure: Path,
     basis: Path | None,
@@ -68,7 +66,7 @@ def compute_overlap(
         basis,
         target,
         code=code,
-        strings=parse_settings(species, "--species"),
+        strings=options.parse_settings(species, "--species"),
         pattern=pairs,
     )
     rows = job.write(

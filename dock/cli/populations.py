@@ -7,24 +7,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from dock.cli.options import (
-    MeshOptions,
-    electrons_option,
-    filling_options,
-    from_option,
-    mesh_options,
-    path_argument,
-    run_options,
-    scheme_option,
-    threshold_option,
-)
+from dock.cli import options
 from dock.cli.runner import Run
 
 if TYPE_CHECKING:
     from dock.post.population import Scheme
     from dock.states.fermi_level import Method
-
-__all__ = ["populations"]
 
 
 @click.command(
@@ -34,19 +22,19 @@ More examples:
   dock populations RUN --from openmx --stored
 """
 )
-@path_argument
-@from_option
-@mesh_options
-@filling_options("fermi-dirac")
-@scheme_option
+@options.path_argument
+@options.from_option
+@options.mesh_options
+@options.filling_options("fermi-dirac")
+@options.scheme_option
 @click.option("--stored", is_flag=True, help="Analyse the density matrix that PATH has.")
-@electrons_option
-@threshold_option
-@run_options("populations.h5 beside PATH")
+@options.electrons_option
+@options.threshold_option
+@options.run_options("populations.h5 beside PATH")
 def populations(
     path: Path,
     source: str | None,
-    mesh: MeshOptions,
+    mesh: options.MeshOptions,
     filling: Method,
     scheme: Scheme,
     stored: bool,

@@ -20,35 +20,17 @@ from dock.io.progress import Progress
 if TYPE_CHECKING:
     from dock.results import Result
 
-__all__ = ["Bar", "Run", "folder_of", "in_options", "print_json", "show_log"]
-
-_OPTIONS = {
-    "allow_lossy": "--allow-lossy",
-    "bands": "--bands",
-    "basis": "--basis",
-    "code": "--code",
-    "electrons": "--electrons",
-    "fermi": "--fermi",
+_SAME = (
+    "allow_lossy bands basis code electrons fermi jobs matrix_only mesh method mpi "
+    "oversample overwrite pairs part_edges s_threshold spacing states step window"
+)
+_OPTIONS = {name: f"--{name.replace('_', '-')}" for name in _SAME.split()} | {
     "fermi_level": "--fermi",
     "format": "--from",
-    "jobs": "--jobs",
-    "matrix_only": "--matrix-only",
-    "mesh": "--mesh",
-    "method": "--method",
-    "mpi": "--mpi",
     "output": "-o",
-    "oversample": "--oversample",
-    "overwrite": "--overwrite",
-    "pairs": "--pairs",
-    "part_edges": "--part-edges",
     "quantities": "--matrices",
-    "s_threshold": "--s-threshold",
     "source": "--from",
-    "spacing": "--spacing",
-    "states": "--states",
-    "step": "--step",
     "target": "--to",
-    "window": "--window",
 }
 """What the library calls an argument and the command line an option."""
 
@@ -91,14 +73,9 @@ def _give(found: re.Match[str]) -> str:
 
 @dataclass(frozen=True)
 class Run:
-    """How a command runs and where its result goes; made by `dock.cli.options.run_options`.
+    """How a command runs and where its result goes: the options of these names.
 
-    Attributes
-    ----------
-    output, plot
-        The names given with ``-o`` and ``--plot``, or None.
-    overwrite, jobs, as_json, quiet
-        The options of these names.
+    `dock.cli.options.run_options` makes it.
     """
 
     output: Path | None = None
@@ -164,12 +141,7 @@ class Run:
 class Bar:
     """Progress on stderr: a bar on a terminal, a line every few percent elsewhere.
 
-    Parameters
-    ----------
-    what
-        What is counted, in the plural.
-    quiet
-        Say nothing.
+    `what` is counted, in the plural.
     """
 
     def __init__(self, what: str, *, quiet: bool) -> None:

@@ -8,19 +8,16 @@ from typing import Any
 
 import click
 
-from dock.cli.options import json_option, quiet_option
-from dock.cli.runner import Bar, print_json, show_log
+from dock.cli import options
+from dock.cli.runner import Bar, Run, print_json
 from dock.errors import UsageError
-
-__all__ = ["train"]
 
 
 @click.command()
-@click.argument("options_file", metavar="TRAIN.TOML", type=click.Path(path_type=Path))
+@click.argument("options_file", metavar="TRAIN.TOML", type=options.PATH)
 @click.option("--check", is_flag=True, help="Read and check options and data; train nothing.")
-@json_option
-@quiet_option
-def train(options_file: Path, *, check: bool, as_json: bool, quiet: bool) -> None:
+@options.run_options(None, figure=False, jobs=False)
+def train(options_file: Path, check: bool, run: Run) -> None:
     """Train a model of Hamiltonians: structure in, matrix out.
 
     \b
@@ -45,19 +42,18 @@ def train(options_file: Path, *, check: bool, as_json: bool, quiet: bool) -> Non
     from dock.models.backend import backend
     from dock.models.options import read_train
 
-    show_log(quiet=quiet)
-    options = read_train(options_file)
-    logging.getLogger("dock").setLevel(options.system.log_level.upper())
-    engine = backend(options.model.backend)
-    if check or options.data.graph.only_save_graph:
-        _report(engine.check(options), as_json=as_json)
+    settings = read_train(options_file)
+    logging.getLogger("dock").setLevel(settings.system.log_level.upper())
+    engine = backend(settings.model.backend)
+    if check or settings.data.graph.only_save_graph:
+        _report(engine.check(settings), as_json=run.as_json)
         return
-    bar = Bar("steps", quiet=quiet or not options.system.show_train_process_bar)
+    bar = Bar("steps", quiet=run.quiet or not settings.system.show_train_process_bar)
     steps = Progress(lambda done, total: bar(done, total, steps.note))
-    result = engine.fit(options, steps)
+    result = engine.fit(settings, steps)
     if not isinstance(result, dict):
-        raise UsageError(f"the backend '{options.model.backend}' returned no result.")
-    if as_json:
+        raise UsageError(f"the backend '{settings.model.backend}' returned no result.")
+    if run.as_json:
         print_json(result)
         return
     click.echo(f"{result['best']}: {result['reason']}")

@@ -7,23 +7,9 @@ from typing import Any
 
 import click
 
-from dock.cli.options import (
-    basis_option,
-    fermi_option,
-    from_option,
-    k_path_options,
-    parse_atoms,
-    parse_settings,
-    path_argument,
-    run_options,
-    species_or_set_option,
-    threshold_option,
-    window_option,
-)
+from dock.cli import options
 from dock.cli.runner import Run
 from dock.errors import UsageError
-
-__all__ = ["unfold"]
 
 
 @click.command(
@@ -34,18 +20,18 @@ More examples:
   dock unfold run --primitive POSCAR --method functions --basis ions
 """
 )
-@path_argument
-@from_option
+@options.path_argument
+@options.from_option
 @click.option(
     "--primitive",
-    type=click.Path(path_type=Path),
+    type=options.PATH,
     metavar="FILE",
     help="Structure of the primitive cell, oriented as in the supercell.",
 )
 @click.option(
     "--supercell", metavar="N...", help="Or: three numbers, or nine for a matrix, as 'N1 N2 N3'."
 )
-@k_path_options
+@options.k_path_options
 @click.option(
     "--method",
     type=click.Choice(["sites", "functions"]),
@@ -53,16 +39,16 @@ More examples:
     show_default=True,
     help="Map atoms on sites, or move the orbitals in space, with --basis.",
 )
-@basis_option
-@species_or_set_option
+@options.basis_option
+@options.species_or_set_option
 @click.option("--atoms", metavar="1-12,15", help="Project on these atoms alone, from 1.")
 @click.option("--layers", is_flag=True, help="Give the share of each layer along the third axis.")
 @click.option("--tolerance", type=float, default=0.5, show_default=True, help="Reach of a site, Å.")
-@window_option("Only these energies, eV.")
+@options.window_option("Only these energies, eV.")
 @click.option("--sigma", type=float, default=0.05, show_default=True, help="Width of A(k, E), eV.")
-@fermi_option
-@threshold_option
-@run_options("unfold.h5 beside PATH")
+@options.fermi_option
+@options.threshold_option
+@options.run_options("unfold.h5 beside PATH")
 def unfold(
     path: Path,
     source: str | None,
@@ -96,7 +82,7 @@ def unfold(
     from dock.post.unfold import Unfolded, unfold as compute
 
     target = run.target(path, Unfolded)
-    strings = parse_settings(species, "--species")
+    strings = options.parse_settings(species, "--species")
     calc = read_with_radials(path, source, basis=basis, strings=strings).replace(fermi_level=fermi)
     result = compute(
         calc,
@@ -104,7 +90,7 @@ def unfold(
         k_path,
         points=points,
         method=method,
-        atoms=None if atoms is None else parse_atoms(atoms, calc.structure.n_atoms),
+        atoms=None if atoms is None else options.parse_atoms(atoms, calc.structure.n_atoms),
         groups=layers_of(calc.structure) if layers else None,
         tolerance=tolerance,
         window=window or None,

@@ -6,18 +6,9 @@ from pathlib import Path
 
 import click
 
-from dock.cli.options import (
-    GridOptions,
-    electrons_option,
-    from_option,
-    grid_options,
-    path_argument,
-    run_options,
-)
+from dock.cli import options
 from dock.cli.runner import Run
 from dock.errors import UsageError
-
-__all__ = ["wavefunction"]
 
 
 @click.command(
@@ -28,8 +19,8 @@ More examples:
   dock wavefunction run --bands vbm,cbm --basis ions -o psi.xsf --spacing 0.15
 """
 )
-@path_argument
-@from_option
+@options.path_argument
+@options.from_option
 @click.option(
     "--k", "k_frac", type=float, nargs=3, default=(0, 0, 0), show_default=True, help="k-point."
 )
@@ -37,17 +28,19 @@ More examples:
 @click.option(
     "--bands", metavar="4,6-8|vbm,cbm", help="States, from 1 [default: all; on a grid vbm,cbm]."
 )
-@grid_options
+@options.grid_options
 @click.option("--periodic", is_flag=True, help="The periodic part u in place of ψ.")
-@electrons_option
-@run_options("wavefunction.h5 beside PATH", kinds=".h5; on a grid also .cube, .xsf", figure=False)
+@options.electrons_option
+@options.run_options(
+    "wavefunction.h5 beside PATH", kinds=".h5; on a grid also .cube, .xsf", figure=False
+)
 def wavefunction(
     path: Path,
     source: str | None,
     k_frac: tuple[float, float, float],
     mesh: tuple[int, int, int] | None,
     bands: str | None,
-    grid: GridOptions,
+    grid: options.GridOptions,
     periodic: bool,
     electrons: float | None,
     run: Run,

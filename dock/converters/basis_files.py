@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,14 +27,10 @@ class SpeciesBasis:
 
     Attributes
     ----------
-    label
-        Species label of the file.
-    number
-        Atomic number.
+    label, number
+        Species label of the file, and atomic number.
     shells
         Shells with radial functions in Å.
-    path
-        The file.
     projector_cutoff
         Radius of the longest projector, Å; None where the files of the code hold none.
     valence
@@ -56,10 +52,11 @@ def _siesta(folder: Path, strings: Mapping[str, str]) -> list[SpeciesBasis]:  # 
     from dock.converters.siesta.ion import read_ion
     from dock.units import SIESTA5
 
-    ions: dict[str, Path] = {}
-    for suffix in (".ion", ".ion.nc", ".ion.xml"):  # the last one wins
-        for path in sorted(folder.glob(f"*{suffix}")):
-            ions[path.name.removesuffix(suffix)] = path
+    ions = {
+        path.name.removesuffix(suffix): path
+        for suffix in (".ion", ".ion.nc", ".ion.xml")  # the last one wins
+        for path in sorted(folder.glob(f"*{suffix}"))
+    }
     result = []
     for path in ions.values():
         ion = read_ion(path)
@@ -75,7 +72,11 @@ def _abacus(folder: Path, strings: Mapping[str, str]) -> list[SpeciesBasis]:  # 
     for path in sorted(folder.glob("*.orb")):
         orb = read_orb(path)
         symbol = orb.symbol or path.name.split("_")[0]
-        result.append(SpeciesBasis(symbol, _number(path, symbol), orb.shells(), path))
+        try:
+            number = atomic_number(symbol)
+        except ConventionError as error:
+            raise FormatError(path, str(error).rstrip("."), where="Element") from error
+        result.append(SpeciesBasis(symbol, number, orb.shells(), path))
     return result
 
 
@@ -92,13 +93,6 @@ def _openmx(folder: Path, strings: Mapping[str, str]) -> list[SpeciesBasis]:
     return result
 
 
-def _number(path: Path, symbol: str) -> int:
-    try:
-        return atomic_number(symbol)
-    except ConventionError as error:
-        raise FormatError(path, str(error).rstrip("."), where="Element") from error
-
-
 _READERS: dict[str, tuple[str, Callable[[Path, Mapping[str, str]], list[SpeciesBasis]]]] = {
     "siesta": ("*.ion*", _siesta),
     "openmx": ("*.pao", _openmx),
@@ -109,9 +103,13 @@ CODES = tuple(_READERS)
 """Codes whose basis files are read."""
 
 
+def _codes_in(folder: Path) -> list[str]:
+    return [code for code, (pattern, _) in _READERS.items() if any(folder.glob(pattern))]
+
+
 def has_basis_files(folder: Path) -> bool:
     """Say whether a folder holds basis files of any code."""
-    return any(any(folder.glob(pattern)) for pattern, _ in _READERS.values())
+    return bool(_codes_in(folder))
 
 
 def detect_code(folder: str | Path) -> str:
@@ -127,7 +125,7 @@ def detect_code(folder: str | Path) -> str:
     folder = Path(folder)
     if not folder.is_dir():
         raise MissingDataError("the folder of basis files", folder, "Check the path of basis=DIR.")
-    codes = [code for code, (pattern, _) in _READERS.items() if any(folder.glob(pattern))]
+    codes = _codes_in(folder)
     if not codes:
         patterns = ", ".join(f"{pattern} ({code})" for code, (pattern, _) in _READERS.items())
         raise MissingDataError("a basis file", folder, f"Expected one of: {patterns}.")
@@ -170,7 +168,7 @@ def read_basis_folder(
     code = detect_code(folder) if code == "auto" else code
     if code not in _READERS:
         raise UsageError(f"there are no basis files of '{code}'. Known codes: {', '.join(CODES)}.")
-    if not folder.is_dir() or not any(folder.glob(_READERS[code][0])):
+    if code not in _codes_in(folder):
         raise MissingDataError(
             f"a basis file {_READERS[code][0]}", folder, "Check the path of basis=DIR."
         )
@@ -199,12 +197,9 @@ def basis_for(structure: Structure, species: Mapping[str, SpeciesBasis]) -> Basi
     MissingDataError
         When a species has no basis.
     """
-    by_number: dict[int, list[SpeciesBasis]] = {}
-    for item in species.values():
-        by_number.setdefault(item.number, []).append(item)
-    shells: dict[str, Sequence[Shell]] = {}
+    shells: dict[str, tuple[Shell, ...]] = {}
     for label, number in structure.number_of.items():
-        same = by_number.get(number, [])
+        same = [item for item in species.values() if item.number == number]
         if label in species:
             shells[label] = species[label].shells
         elif len(same) == 1:
@@ -218,4 +213,4 @@ def basis_for(structure: Structure, species: Mapping[str, SpeciesBasis]) -> Basi
                 f"They hold: {known}."
                 + (f" Of its element there are several ({several})." if same else ""),
             )
-    return Basis({label: tuple(group) for label, group in shells.items()}, structure.labels)
+    return Basis(shells, structure.labels)

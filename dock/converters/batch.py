@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
@@ -113,19 +114,15 @@ def convert(
         Run folders, their main files, globs, or folders that hold runs.
     output
         Target folder: one run is written to it, many below it. Default: the target format's name.
-    source
-        Source format; recognised by content when left out.
-    target
-        Target format.
+    source, target
+        Formats; the source's is recognised by content when left out.
     basis
         Folder of the code's basis files, where the runs lack them. Plane-wave runs are projected
         onto that basis.
     settings
         What only the two formats understand, for reading and for writing.
-    overwrite, allow_lossy
-        Short for these fields of `WriteOptions`.
     options
-        How to write.
+        How to write; `overwrite` and `allow_lossy` are short for these fields.
     batch
         Workers, MPI and sharding; `jobs` alone is short for ``BatchOptions(jobs=…)``.
 
@@ -153,17 +150,7 @@ def run_plan(
     batch: BatchOptions | None = None,
     progress: ProgressReport = None,
 ) -> Report:
-    """Do the tasks; see `convert`.
-
-    Parameters
-    ----------
-    tasks
-        From `plan`.
-    batch
-        Workers, MPI and sharding.
-    progress
-        Counts finished tasks.
-    """
+    """Do the tasks of a `plan`; see `convert`. The progress counts finished ones."""
     batch = batch or BatchOptions()
     if batch.shard is not None:
         part, parts = batch.shard
@@ -194,14 +181,14 @@ def _run(tasks: Sequence[Task], batch: BatchOptions) -> Iterator[tuple[int, Outc
         pending: dict[Future[Outcome], int] = {}
         queue = iter(enumerate(tasks))
         try:
-            for index, task in _first(queue, 4 * getattr(executor, "num_workers", jobs)):
+            for index, task in islice(queue, 4 * getattr(executor, "num_workers", jobs)):
                 pending[executor.submit(convert_one, task)] = index
             while pending:
                 finished, _ = wait(pending, return_when=FIRST_COMPLETED)
                 for future in finished:
                     outcome = future.result()
                     yield pending.pop(future), outcome
-                    for index, task in _first(queue, 1):
+                    for index, task in islice(queue, 1):
                         pending[executor.submit(convert_one, task)] = index
         except BrokenExecutor:
             left = sorted([*pending.values(), *(index for index, _ in queue)])
@@ -215,14 +202,6 @@ def _lost(task: Task) -> Outcome:
         "of memory. Do the same again with a smaller jobs=N."
     )
     return Outcome(str(task.source), str(task.target), "failed", reason, 2)
-
-
-def _first(queue: Iterator[tuple[int, Task]], count: int) -> Iterator[tuple[int, Task]]:
-    for _ in range(count):
-        item = next(queue, None)
-        if item is None:
-            return
-        yield item
 
 
 def _executor(jobs: int, *, mpi: bool) -> AbstractContextManager[Executor | None]:
@@ -248,7 +227,6 @@ _PARALLEL_ABOVE = 64 * 2**20  # bytes of input below which starting workers cost
 
 
 def _n_workers(tasks: Sequence[Task], batch: BatchOptions) -> int:
-    cpus = available_cpus()
     if batch.jobs is not None:
         if batch.jobs < 1:
             raise UsageError(f"jobs=N must be at least 1, found {batch.jobs}.")
@@ -257,11 +235,10 @@ def _n_workers(tasks: Sequence[Task], batch: BatchOptions) -> int:
         return 1
     size = 0
     for task in tasks:
-        size += sum(
-            size_and_date(file)[0] for file in get_format(task.source_format).inputs(task.source)
-        )
+        files = get_format(task.source_format).inputs(task.source)
+        size += sum(size_and_date(file)[0] for file in files)
         if size > _PARALLEL_ABOVE:
-            return min(cpus or 1, len(tasks))
+            return min(available_cpus(), len(tasks))
     return 1
 
 
@@ -288,8 +265,7 @@ def convert_one(task: Task) -> Outcome:
         if str(task.source) not in reason and str(task.target) not in reason:
             reason = f"{task.source}: {reason}"
         code = getattr(error, "exit_code", 2)
-        seconds = time.perf_counter() - begin
-        return Outcome(source, target, "failed", reason, code, seconds)
+        return Outcome(source, target, "failed", reason, code, time.perf_counter() - begin)
     seconds = time.perf_counter() - begin
     return Outcome(source, target, "done", "", 0, seconds, tuple(str(file) for file in written))
 
@@ -338,10 +314,8 @@ def _write_failures(
         if _is_own(path):
             path.unlink(missing_ok=True)
         return None
-    lines = [
-        json.dumps({"run": item.source, "target": item.target, "reason": item.reason})
-        for item in failed
-    ]
+    facts = [{"run": item.source, "target": item.target, "reason": item.reason} for item in failed]
+    lines = [json.dumps(fact) for fact in facts]
     with contextlib.suppress(OutputError):  # the messages on stderr say it all the same
         prepare_folder(folder)
         write_text(path, "\n".join(lines) + "\n", overwrite=_is_own(path))

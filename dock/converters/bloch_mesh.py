@@ -33,19 +33,9 @@ class Images(NamedTuple):
 
 
 def mesh_of(k_frac: ArrayLike) -> tuple[tuple[int, int, int], NDArray[np.int64]]:
-    """Return the Γ-centred mesh of k-points, and where each k-point stands in it.
+    """Return the Γ-centred mesh of k-points, and the number, last axis fastest, of each in it.
 
-    Parameters
-    ----------
-    k_frac
-        (n, 3) fractional coordinates, in any order and any cell of reciprocal space.
-
-    Returns
-    -------
-    mesh : tuple of int
-        Divisions along each reciprocal vector.
-    place : ndarray
-        (n,) number of each k-point in the mesh, last axis fastest.
+    `k_frac` is (n, 3) fractional, in any order and any cell of reciprocal space.
 
     Raises
     ------
@@ -108,22 +98,21 @@ def from_mesh(
 ) -> NDArray[Any]:
     """Return X(R) on given pairs, without weights, (n_components, n_entries), complex.
 
-    Parameters
-    ----------
-    bloch
-        (n_components, n_k, N, N) in the order of the mesh, orbitals as in `basis`.
-    mesh, basis, pairs
-        What the entries refer to.
+    `bloch` is (n_components, n_k, N, N) in the order of the mesh, orbitals as in `basis`.
     """
-    n_components, n_k, size, _ = bloch.shape
-    folded = np.fft.fftn(
-        bloch.reshape(n_components, *mesh, size * size), axes=(1, 2, 3), norm="forward"
-    ).reshape(n_components, n_k, size * size)
-    row, col = orbital_indices(basis, pairs)
-    place = np.ravel_multi_index(tuple((pairs.R % mesh).T), mesh)
-    sizes = basis.counts[pairs.i] * basis.counts[pairs.j]
-    result: NDArray[Any] = folded[:, np.repeat(place, sizes), row * size + col]
+    grid = bloch.reshape(len(bloch), *mesh, -1)
+    folded = np.fft.fftn(grid, axes=(1, 2, 3), norm="forward").reshape(len(bloch), -1)
+    result: NDArray[Any] = folded[:, _places(mesh, basis, pairs)]
     return result
+
+
+def _places(mesh: tuple[int, int, int], basis: Basis, pairs: Pairs) -> NDArray[np.int64]:
+    """Return where each entry of the pairs stands in the flat (n_k, N, N) of a mesh."""
+    size = basis.n_orbitals
+    row, col = orbital_indices(basis, pairs)
+    cell = np.ravel_multi_index(tuple((pairs.R % mesh).T), mesh)
+    sizes = basis.counts[pairs.i] * basis.counts[pairs.j]
+    return (np.repeat(cell, sizes) * size + row) * size + col
 
 
 def to_mesh(
@@ -131,19 +120,11 @@ def to_mesh(
 ) -> NDArray[Any]:
     """Return Bloch matrices of a quantity that is periodic in R; the inverse of `from_mesh`.
 
-    Images of one R on the mesh are averaged, as they hold the same numbers; an R of the mesh that
-    no pair has counts as zero.
-
-    Returns
-    -------
-    ndarray
-        (n_components, n_k, N, N) complex, in the order of the mesh.
+    They are (n_components, n_k, N, N) complex, in the order of the mesh. Images of one R on the
+    mesh are averaged, as they hold the same numbers; an R that no pair has counts as zero.
     """
     size, n_k = basis.n_orbitals, int(np.prod(mesh))
-    row, col = orbital_indices(basis, pairs)
-    place = np.ravel_multi_index(tuple((pairs.R % mesh).T), mesh)
-    sizes = basis.counts[pairs.i] * basis.counts[pairs.j]
-    index = (np.repeat(place, sizes) * size + row) * size + col
+    index = _places(mesh, basis, pairs)
     length = n_k * size * size
     share = np.maximum(np.bincount(index, minlength=length), 1)
     folded = np.empty((len(entries), length), dtype=np.complex128)

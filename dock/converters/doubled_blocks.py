@@ -39,21 +39,9 @@ def collinear_content(raw: NDArray[Any], stored: BlockLayout) -> bool:
 
 
 def real_part(path: Path, raw: NDArray[Any], what: str, key: str) -> NDArray[Any]:
-    """Return entries that must be real.
+    """Return entries without their imaginary parts, which must be zero: else a FormatError.
 
-    Parameters
-    ----------
-    path, what
-        The file, and what the entries are, for the message.
-    raw
-        The entries.
-    key
-        What says in info.json whether blocks are doubled.
-
-    Raises
-    ------
-    FormatError
-        When imaginary parts are not zero.
+    It names the file, what the entries are, and the key of info.json that doubles blocks.
     """
     if not np.iscomplexobj(raw):
         return raw

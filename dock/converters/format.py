@@ -33,14 +33,9 @@ ALL_SPINS = (Spin.NONE, Spin.COLLINEAR, Spin.NONCOLLINEAR)
 
 @dataclass(frozen=True)
 class ReadOptions:
-    """How to read.
+    """How to read: a folder of basis files, for formats whose output lacks the basis, and settings.
 
-    Attributes
-    ----------
-    basis
-        Folder with the code's basis files, for formats whose output lacks the basis.
-    settings
-        What only the source format understands; see `Format.read_settings`.
+    The settings are what only the source format understands; see `Format.read_settings`.
     """
 
     basis: Path | None = None
@@ -92,12 +87,7 @@ class WriteOptions:
         )
 
     def choice(self, name: str, allowed: Sequence[str], default: str) -> str:
-        """Return a setting that is one of some words.
-
-        Raises
-        ------
-        UsageError
-            When it is another.
+        """Return a setting that is one of some words; any other is a UsageError.
 
         Examples
         --------
@@ -111,17 +101,17 @@ class WriteOptions:
         return value
 
     def counts(self, name: str) -> tuple[int, int, int] | None:
-        """Return a setting of three counts, such as ``9,9,9``; None where it is not given.
+        """Return a setting of three counts, such as ``9,9,9``; None where it is not given."""
+        return self.require_counts(name, "") if name in self.settings else None
+
+    def require_counts(self, name: str, why: str) -> tuple[int, int, int]:
+        """Return a setting of three counts that is needed; `why` is a sentence for the message.
 
         Raises
         ------
         UsageError
             When it is something else.
         """
-        return self.require_counts(name, "") if name in self.settings else None
-
-    def require_counts(self, name: str, why: str) -> tuple[int, int, int]:
-        """Return a setting of three counts that is needed; `why` is a sentence for the message."""
         text = self.settings.get(name)
         words = (text or "").replace(",", " ").split()
         if len(words) != 3 or not all(word.isdecimal() and int(word) > 0 for word in words):
@@ -261,14 +251,9 @@ class Format:
     def load(
         self, path: str | Path, *, basis: str | Path | None = None, settings: Settings = None
     ) -> Calculation:
-        """Read one run of this format.
+        """Read one run of this format; see `dock.read` for the arguments.
 
-        Parameters
-        ----------
-        path, basis
-            As in `dock.read`. With a basis the shells carry their radial functions.
-        settings
-            What only this format's reader understands; see `read_settings`.
+        With a basis the shells carry their radial functions.
 
         Raises
         ------
@@ -386,23 +371,12 @@ def hand_over(
     fill: Callable[[Path], list[Path]],
     marker: Marker | None = None,
 ) -> list[Path]:
-    """Have an empty folder filled, add the marker, and give all to the target at once.
-
-    Parameters
-    ----------
-    path
-        Target folder; made if need be.
-    options
-        Whether files that exist are replaced.
-    fill
-        Writes into the folder that it is given and returns the files.
-    marker
-        A small file that goes along.
+    """Have an empty folder filled, add the marker, and give all to the target folder at once.
 
     Returns
     -------
     list of Path
-        The files under their final names.
+        The files, which `fill` has returned, under their final names.
 
     Raises
     ------

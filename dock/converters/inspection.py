@@ -22,20 +22,8 @@ _SAME_PLACE = 1e-3  # Å: cells and positions of one structure never differ by m
 def describe(entry: Format, main: Path) -> dict[str, Any]:
     """Return what a run holds: structure, basis, levels, matrices, conventions and origin.
 
-    Parameters
-    ----------
-    entry, main
-        Format and main path of the run, from `dock.converters.resolve`.
-
-    Returns
-    -------
-    dict
-        Plain data; a run without orbitals has its own keys, see `Format.describe`.
-
-    Raises
-    ------
-    DockError
-        When the run cannot be read.
+    Format and main path are those of `dock.converters.resolve`. A run without orbitals has its own
+    keys, see `Format.describe`; one that cannot be read is a DockError.
     """
     content: dict[str, Any] = {"path": str(main), "format": entry.name}
     if entry.describe is not None:
@@ -96,13 +84,7 @@ def _sparsity(calc: Calculation) -> dict[str, Any]:
 
 
 def describe_format(name: str) -> dict[str, Any]:
-    """Return what a format reads and writes, with letters for the matrices.
-
-    Raises
-    ------
-    DockError
-        When its plug-in is broken.
-    """
+    """Return what a format reads and writes, letters for matrices; DockError: a broken plug-in."""
     entry = get_format(name)
     return {
         "name": name,
@@ -135,15 +117,7 @@ def findings_of(entry: Format, main: Path) -> list[Finding]:
 
 
 class Comparison(NamedTuple):
-    """How two calculations differ.
-
-    Attributes
-    ----------
-    differences
-        One for each matrix that both have.
-    only_first, only_second
-        Names of the matrices that only one has.
-    """
+    """How the matrices of two calculations differ, and the names of those that only one has."""
 
     differences: tuple[Difference, ...]
     only_first: tuple[str, ...]
@@ -151,13 +125,9 @@ class Comparison(NamedTuple):
 
 
 def compare_runs(first: Calculation, second: Calculation) -> Comparison:
-    """Compare two calculations of one structure, matrix by matrix.
+    """Compare two calculations of one structure, atoms in the same order, matrix by matrix.
 
-    Parameters
-    ----------
-    first, second
-        With the same atoms in the same order and the same basis. A pair that only one of them has
-        counts as zero in the other.
+    A pair that only one of them has counts as zero in the other.
 
     Raises
     ------

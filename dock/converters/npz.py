@@ -20,7 +20,6 @@ from dock.io.files import write_text
 __all__ = ["FORMAT", "INDEX", "write", "write_calculation"]
 
 INDEX = "matrices.json"
-_AXES = ("x", "y", "z")
 
 
 def write_calculation(calc: Calculation, folder: Path, options: WriteOptions) -> list[Path]:
@@ -66,7 +65,7 @@ def _write_matrix(matrix: AOMatrix, folder: Path) -> list[dict[str, Any]]:
 
 def _component_names(matrix: AOMatrix) -> tuple[str, ...]:
     if matrix.facts.n_vector == 3:
-        return _AXES
+        return ("x", "y", "z")
     return matrix.spin.component_names if matrix.facts.has_spin else Spin.NONE.component_names
 
 
@@ -88,14 +87,11 @@ def _describe(calc: Calculation, listing: list[dict[str, Any]]) -> dict[str, Any
     }
 
 
-_VERSIONS = "scipy.sparse.load_npz"
-_NOTES = "matrices.json says which file holds what."
-
 FORMAT = Format(
     "npz",
     "scipy.sparse matrices (.npz), one for each lattice vector",
-    versions=_VERSIONS,
-    notes=_NOTES,
+    versions="scipy.sparse.load_npz",
+    notes="matrices.json says which file holds what.",
 ).writing(tuple(QUANTITIES), write_calculation)
 
 write = FORMAT.save

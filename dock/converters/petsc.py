@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -54,20 +53,12 @@ def _write_matrix(path: Path, matrix: AOMatrix, *, doubled: bool) -> int:
     with atomic_path(path) as temporary, temporary.open("wb") as stream:
         indices = np.tile(np.arange(3), len(vectors))
         _write_aij(stream, (len(vectors), 3), np.full(len(vectors), 3), indices, vectors.ravel())
-        for row_lengths, columns, values, size in _rows(matrix, doubled=doubled):
-            _write_aij(stream, (size, size), row_lengths, columns, values)
+        for _, (part,) in csr_by_lattice_vector(matrix, doubled=doubled):
+            part.data[np.abs(part.data) < _NEGLIGIBLE] = 0
+            part.eliminate_zeros()
+            part.sort_indices()
+            _write_aij(stream, part.shape, np.diff(part.indptr), part.indices, part.data)
     return len(vectors)
-
-
-def _rows(
-    matrix: AOMatrix, *, doubled: bool
-) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.complex128], int]]:
-    """Yield row lengths, columns, values and size of each lattice vector's matrix."""
-    for _, (part,) in csr_by_lattice_vector(matrix, doubled=doubled):
-        part.data[np.abs(part.data) < _NEGLIGIBLE] = 0
-        part.eliminate_zeros()
-        part.sort_indices()
-        yield np.diff(part.indptr), part.indices, part.data, part.shape[0]
 
 
 def _write_aij(
@@ -79,23 +70,14 @@ def _write_aij(
 ) -> None:
     """Write one matrix: header, row lengths, columns, complex values, all big-endian."""
     header = np.array([_MATRIX, *shape, len(values)], dtype=">i4")
-    stream.writelines(
-        part.tobytes()
-        for part in (
-            header,
-            row_lengths.astype(">i4"),
-            columns.astype(">i4"),
-            values.astype(">c16"),
-        )
-    )
+    stream.writelines(part.astype(">i4").tobytes() for part in (header, row_lengths, columns))
+    stream.write(values.astype(">c16").tobytes())
 
 
 def _misc(calc: Calculation, n_vectors: int, *, doubled: bool) -> str:
     """Return the text of misc.toml."""
-    shells = " ".join(
-        "{ " + " ".join(f"{l}," for l in calc.basis.ls(label)) + " },"
-        for label in calc.basis.labels
-    )
+    atoms = [" ".join(f"{l}," for l in calc.basis.ls(label)) for label in calc.basis.labels]
+    shells = " ".join(f"{{ {ls} }}," for ls in atoms)
     size = calc.basis.n_orbitals * (2 if doubled else 1)
     lines = [
         "[misc]",
@@ -123,11 +105,11 @@ def _poscar(structure: Structure) -> str:
     return "\n".join(lines) + "\n"
 
 
-_VERSIONS = "PETSc 3.x with complex scalars and 32-bit indices"
-_NOTES = "SR.petsc, HR.petsc: MatLoad the lattice vectors first, then one matrix for each."
-
 FORMAT = Format(
-    "petsc", "PETSc binary matrices, one for each lattice vector", versions=_VERSIONS, notes=_NOTES
+    "petsc",
+    "PETSc binary matrices, one for each lattice vector",
+    versions="PETSc 3.x with complex scalars and 32-bit indices",
+    notes="SR.petsc, HR.petsc: MatLoad the lattice vectors first, then one matrix for each.",
 ).writing(tuple(FILES), write_calculation)
 
 write = FORMAT.save

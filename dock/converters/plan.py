@@ -19,22 +19,9 @@ __all__ = ["Task", "find_runs", "plan", "size_and_date"]
 
 @dataclass(frozen=True)
 class Task:
-    """One conversion.
+    """One conversion: main path of a run, folder to write, how to write and how to read.
 
-    Attributes
-    ----------
-    source, source_format
-        Main path of the run and its format.
-    target, target_format
-        Folder to write and its format.
-    options
-        How to write.
-    basis
-        Folder of basis files for the reader.
-    read_settings
-        Settings of the source format's reader.
-    resume
-        Skip the task when its target was made from the same input with the same options.
+    With `resume` it is skipped when its target was made from the same input with the same options.
     """
 
     source: Path
@@ -109,14 +96,9 @@ def _split_settings(
     options: WriteOptions, source: str, target: str
 ) -> tuple[WriteOptions, dict[str, str]]:
     """Return the writer's options and the reader's settings; refuse what neither knows."""
-    known_to_reader = get_format(source).read_settings
-    reading = {name: value for name, value in options.settings.items() if name in known_to_reader}
-    writer = get_format(target)
-    rest = {
-        name: value
-        for name, value in options.settings.items()
-        if name in writer.settings or name not in reading
-    }
+    given, writer = options.settings, get_format(target)
+    reading = {name: given[name] for name in given if name in get_format(source).read_settings}
+    rest = {name: given[name] for name in given if name in writer.settings or name not in reading}
     writer.check_settings(rest, writer.settings)
     return replace(options, settings=rest), reading
 
@@ -128,16 +110,9 @@ def find_runs(
     target: str | None = None,
     out: Path | None = None,
 ) -> list[tuple[str, Path, Path | None]]:
-    """Find the runs among the inputs.
+    """Find the runs of one format, or any, among run folders, main files, globs, folders of runs.
 
-    Parameters
-    ----------
-    inputs
-        Run folders, main files, globs, or folders of runs.
-    source
-        Format to look for; any when left out.
-    target, out
-        Format and folder that a search through folders passes over.
+    A search through folders passes over the format `target` and the folder `out`.
 
     Returns
     -------
@@ -202,12 +177,7 @@ def _walk(
 
 
 def _recognise(path: Path, source: str | None) -> tuple[str, Path] | None:
-    if source is not None:
-        entry = get_format(source)
-        entry.require_reader()
-        main = entry.detect(path)
-        return None if main is None else (entry.name, main)
-    recognised = detect(path)
+    recognised = detect(path, source)
     return None if recognised is None else (recognised[0].name, recognised[1])
 
 

@@ -95,9 +95,14 @@ def get_format(name: str) -> Format:
     return loaded
 
 
-def detect(path: str | Path) -> tuple[Format, Path] | None:
-    """Return the format that recognises a path by its content, with the run's main path."""
+def detect(path: str | Path, format: str | None = None) -> tuple[Format, Path] | None:  # noqa: A002
+    """Return the format, of all or the given one, that recognises a path, with its main path."""
     path = Path(path)
+    if format is not None:
+        entry = get_format(format)
+        entry.require_reader()
+        main = entry.detect(path)
+        return None if main is None else (entry, main)
     for name in format_names():
         try:
             candidate = get_format(name)
@@ -123,14 +128,10 @@ def resolve(path: str | Path, format: str | None = None) -> tuple[Format, Path]:
     path = Path(path)
     if not path.exists():
         raise MissingDataError("the input", path, "There is no such file or folder.")
-    if format is not None:
+    recognised = detect(path, format)
+    if recognised is None and format is not None:
         entry = get_format(format)
-        entry.require_reader()
-        main = entry.detect(path)
-        if main is None:
-            raise FormatError(path, f"no {entry.title} is recognised here", fix=entry.notes or None)
-        return entry, main
-    recognised = detect(path)
+        raise FormatError(path, f"no {entry.title} is recognised here", fix=entry.notes or None)
     if recognised is None:
         known = ", ".join(format_names())
         raise FormatError(
@@ -190,22 +191,10 @@ def write(
     allow_lossy: bool = False,
     marker: Marker | None = None,
 ) -> list[Path]:
-    """Write a calculation in any format and return the files written.
+    """Write a calculation in any format into a folder, made if need be; return the files written.
 
-    Parameters
-    ----------
-    calc
-        What to write.
-    path
-        Target folder; made if need be.
-    format
-        Name of the format; the unified folder when left out.
-    options
-        Which matrices, precision, and all that follows.
-    settings, overwrite, allow_lossy
-        Short for these fields of `WriteOptions`.
-    marker
-        A small file that goes along.
+    `settings`, `overwrite` and `allow_lossy` are short for these fields of the `options`; the
+    `marker` is a small file that goes along.
 
     Raises
     ------
@@ -234,14 +223,9 @@ def transfer(
     *,
     marker: Marker | None = None,
 ) -> list[Path]:
-    """Write what a run without orbitals has straight into another format; see `write`.
+    """Write what a run without orbitals has, given by its main path, into another format.
 
-    Parameters
-    ----------
-    source, source_format
-        Main path of the run, and its format.
-    path, format, options, marker
-        As for `write`.
+    The rest is as for `write`.
 
     Raises
     ------

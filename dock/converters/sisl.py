@@ -54,11 +54,11 @@ def write_calculation(calc: Calculation, folder: Path, options: WriteOptions) ->
     return [target, folder / "sisl.json"]
 
 
-_VERSIONS = "sisl 0.15 and later"
-_NOTES = "In Python, calc.hamiltonian.to_sisl(calc.overlap) gives the object itself."
-
-FORMAT = Format("sisl", "sisl file (.TSHS, .HSX or .nc)", versions=_VERSIONS, notes=_NOTES).writing(
-    ("overlap", "hamiltonian"), write_calculation, SETTINGS
-)
+FORMAT = Format(
+    "sisl",
+    "sisl file (.TSHS, .HSX or .nc)",
+    versions="sisl 0.15 and later",
+    notes="In Python, calc.hamiltonian.to_sisl(calc.overlap) gives the object itself.",
+).writing(("overlap", "hamiltonian"), write_calculation, SETTINGS)
 
 write = FORMAT.save

@@ -46,17 +46,7 @@ class _Part(NamedTuple):
 def orbital_targets(basis: Basis, code: str) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """Return, for each orbital of a code's matrices, its place on the atom in `dock`, and its sign.
 
-    Parameters
-    ----------
-    basis
-        The basis, shells in the code's order.
-    code
-        Name of the code's convention.
-
-    Returns
-    -------
-    place, sign : ndarray
-        (n_orbitals,) each.
+    The basis has its shells in the code's order; `code` names the code's convention.
 
     Examples
     --------
@@ -79,10 +69,8 @@ class BlockCollector:
         Which orbital belongs to which atom.
     code
         Name of the convention that the entries come in; ``dock`` leaves them as they are.
-    n_components
-        Components of the matrix.
-    dtype
-        Type of the entries.
+    n_components, dtype
+        Of the matrix.
 
     Examples
     --------
@@ -114,18 +102,10 @@ class BlockCollector:
         values: NDArray[Any],
         components: IntArray | None = None,
     ) -> None:
-        """Add all entries of one lattice vector.
+        """Add all entries of one lattice vector, each of which is added once.
 
-        Parameters
-        ----------
-        R
-            The lattice vector; each is added once.
-        rows, cols
-            (n,) orbitals, from 0.
-        values
-            (n,) entries.
-        components
-            (n,) component of each entry; None where all are of the first.
+        Orbitals of rows and columns, counted from 0, values, and components, None where all are
+        of the first, are (n,).
         """
         n_atoms, counts = self._basis.n_atoms, self._basis.counts
         slices = [slice(begin, begin + _SLICE) for begin in range(0, len(rows), _SLICE)]
@@ -190,11 +170,10 @@ class BlockCollector:
         onsite = Pairs(np.zeros((n_atoms, 3), dtype=np.int32), atoms, atoms, n_atoms)
         if not self._parts:
             return onsite
-        lengths = [len(part.i) for part in self._parts]
-        lattice = np.repeat(np.array([part.R for part in self._parts]), lengths, axis=0)
-        first = np.concatenate([part.i for part in self._parts])
-        second = np.concatenate([part.j for part in self._parts])
-        pairs = Pairs(lattice, first, second, n_atoms).union(onsite)
+        vectors, first, second = zip(*self._parts, strict=True)
+        lattice = np.repeat(np.array(vectors), [len(atoms) for atoms in first], axis=0)
+        collected = Pairs(lattice, np.concatenate(first), np.concatenate(second), n_atoms)
+        pairs = collected.union(onsite)
         alone = np.flatnonzero(pairs.partner < 0)
         if len(alone) == 0:
             return pairs

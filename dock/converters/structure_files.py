@@ -17,16 +17,9 @@ __all__ = ["StructureFile", "read_structure"]
 
 @dataclass(frozen=True)
 class StructureFile:
-    """A structure and where it comes from.
+    """A structure, atoms unwrapped as the file has them, and where it comes from.
 
-    Attributes
-    ----------
-    structure
-        Atoms, unwrapped as the file has them.
-    path
-        The file.
-    basis_strings
-        OpenMX's basis of each species label, where the file is an OpenMX input.
+    An OpenMX input also says its basis of each species label.
     """
 
     structure: Structure
@@ -134,12 +127,8 @@ def _stru(path: Path) -> StructureFile:
         kind.label: element_number(kind.label, kind.pseudo, kind.orbital) for kind in stru.species
     }
     positions = stru.fractional(stru.cell) @ stru.cell
-    return StructureFile(
-        Structure(
-            stru.cell, positions, np.array([numbers[label] for label in stru.labels]), stru.labels
-        ),
-        path,
-    )
+    atoms = np.array([numbers[label] for label in stru.labels])
+    return StructureFile(Structure(stru.cell, positions, atoms, stru.labels), path)
 
 
 def _openmx(path: Path) -> StructureFile:

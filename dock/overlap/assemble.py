@@ -27,6 +27,7 @@ from dock.overlap.neighbours import (
     orbital_cutoffs,
     orbital_pairs,
     projector_pairs,
+    require_species,
 )
 from dock.overlap.radial import QGrid, basis_notes
 from dock.overlap.twocenter import (
@@ -192,7 +193,8 @@ class Integrals:
     ) -> Integrals:
         """Check the basis and find the pairs; see `compute_overlap` for arguments and errors."""
         if basis.labels != structure.labels:
-            basis = _same_atoms(structure, basis)
+            require_species(structure, basis.shells)
+            basis = Basis(basis.shells, structure.labels)
         notes = basis_notes(basis)
         for note in notes:
             _log.warning(note)
@@ -369,12 +371,3 @@ class Integrals:
                 scalars(plan, *columns[:-1], columns[-1][0])
 
         return fill
-
-
-def _same_atoms(structure: Structure, basis: Basis) -> Basis:
-    """Return the basis for the atoms of the structure, with its labels."""
-    missing = sorted(set(structure.labels) - set(basis.shells))
-    if missing:
-        known = ", ".join(basis.shells) or "none"
-        raise UsageError(f"the basis lacks the species {', '.join(missing)}. It has: {known}.")
-    return Basis(basis.shells, structure.labels)

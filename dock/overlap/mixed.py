@@ -15,7 +15,7 @@ from dock.core.pairs import Pairs
 from dock.core.structure import Structure
 from dock.errors import LayoutError
 from dock.overlap.neighbours import mixed_pairs, orbital_cutoffs
-from dock.overlap.radial import Function, choose_q_grid, radial_of
+from dock.overlap.radial import choose_q_grid
 from dock.overlap.twocenter import Side, make_plan
 
 __all__ = ["MixedOverlap", "compute_mixed_overlap"]
@@ -57,16 +57,8 @@ def compute_mixed_overlap(
 ) -> MixedOverlap:
     """Compute the overlaps between the functions of two bases on the same atoms.
 
-    The functions of `ket` need not be normalised.
-
-    Parameters
-    ----------
-    structure
-        Atoms; R of the pairs counts from their positions as they are.
-    bra, ket
-        Shells with radial functions for the structure's species labels.
-    q_last
-        Momentum beyond which the functions' waves are left out, 1/Å.
+    The functions of `ket` need not be normalised. R of the pairs counts from the atoms' positions
+    as they are; `q_last` is the momentum beyond which waves are left out, 1/Å.
 
     Raises
     ------
@@ -90,11 +82,10 @@ def compute_mixed_overlap(
 
     if not bra.labels == ket.labels == structure.labels:
         raise LayoutError("the two bases and the structure have different atoms.")
-    bases = (bra, ket)
-    shells = [shell for one in bases for label in one.species for shell in one.shells[label]]
+    shells = [s for basis in (bra, ket) for label in basis.species for s in basis.shells[label]]
     grid, transforms = choose_q_grid(shells, q_last=q_last)
     split = sum(len(bra.shells[label]) for label in bra.species)
-    sides = (_side(bra, transforms[:split]), _side(ket, transforms[split:]))
+    sides = (Side.of(bra, transforms[:split]), Side.of(ket, transforms[split:]))
     pairs = mixed_pairs(structure, orbital_cutoffs(bra), orbital_cutoffs(ket))
     plan = make_plan(structure, bra, sides, grid, kinetic=False)
     layout = BlockLayout(bra.counts[pairs.i], ket.counts[pairs.j])
@@ -106,13 +97,3 @@ def compute_mixed_overlap(
     i, j, R, first = (np.ascontiguousarray(column[order]) for column in columns)
     fill_blocks(plan, kinds[order], i, j, R, first, np.full(len(order), -1), 0, len(order), out)
     return MixedOverlap(bra, ket, pairs, out)
-
-
-def _side(basis: Basis, transforms: NDArray[np.float64]) -> Side:
-    """Return the functions of one basis, species by species."""
-    sizes = [len(basis.shells[label]) for label in basis.species]
-    functions = tuple(
-        tuple(Function(radial_of(s, label), s.l, s.l, 0) for s in basis.shells[label])
-        for label in basis.species
-    )
-    return Side(functions, tuple(np.split(transforms, np.cumsum(sizes)[:-1])))

@@ -64,13 +64,9 @@ def orbital_cutoffs(basis: Basis) -> dict[str, float]:
 def orbital_pairs(structure: Structure, cutoffs: Mapping[str, float]) -> Pairs:
     """Return all pairs whose orbitals overlap, sorted by first atom, second atom, R.
 
-    Parameters
-    ----------
-    structure
-        Atoms; lattice vectors count from their positions as they are.
-    cutoffs
-        Radius of each species' longest orbital, Å: a pair belongs to the pattern when the atoms
-        are nearer than the sum of their radii.
+    Lattice vectors count from the atoms' positions as they are. The cutoff is the radius of each
+    species' longest orbital, Å: a pair belongs to the pattern when the atoms are nearer than the
+    sum of theirs.
 
     Raises
     ------
@@ -115,14 +111,8 @@ def projector_pairs(
     """Return the pairs of `orbital_pairs` and those that meet through a projector only.
 
     Orbitals of i and j that both reach a projector of some atom k have a matrix element of the
-    Hamiltonian, though their overlap is zero. It is the pattern that SIESTA stores.
-
-    Parameters
-    ----------
-    structure, cutoffs
-        As in `orbital_pairs`.
-    projectors
-        Radius of each species' longest projector, Å; 0 or absent for none.
+    Hamiltonian, though their overlap is zero. It is the pattern that SIESTA stores. `projectors`
+    has the radius of each species' longest projector, Å; 0 or absent for none.
     """
     direct = orbital_pairs(structure, cutoffs)
     to_projector = _bonds(
@@ -138,10 +128,9 @@ def projector_pairs(
     order = np.argsort(center, kind="stable")
     atom, shift = atom[order], shift[order]
     count = np.bincount(center, minlength=structure.n_atoms)
-    found = [np.column_stack([direct.i, direct.j, direct.R])]
-    for begin, end in _slabs(count):
-        found.append(_through(atom, shift, count, begin, end))
-    table = np.unique(np.concatenate(found), axis=0)
+    parts = [_through(atom, shift, count, begin, end) for begin, end in _slabs(count)]
+    parts.append(np.column_stack([direct.i, direct.j, direct.R]))
+    table = np.unique(np.concatenate(parts), axis=0)
     return Pairs(table[:, 2:], table[:, 0], table[:, 1], structure.n_atoms)
 
 
@@ -150,12 +139,7 @@ def mixed_pairs(
 ) -> Pairs:
     """Return the pairs ⟨orbital of i, cell 0 | other function of j, cell R⟩ that overlap.
 
-    Parameters
-    ----------
-    structure, cutoffs
-        As in `orbital_pairs`.
-    others
-        Radius of each species' longest other function, Å.
+    `cutoffs` and `others` are the radii of each species' longest functions of both kinds, Å.
     """
     bonds = _bonds(structure, _radii(structure, cutoffs), _radii(structure, others))
     return _sorted_pairs(structure.n_atoms, bonds.i, bonds.j, bonds.R)
@@ -184,13 +168,17 @@ def _through(
     return np.unique(rows.astype(np.int32), axis=0)
 
 
-def _radii(structure: Structure, cutoffs: Mapping[str, float]) -> NDArray[np.float64]:
-    missing = sorted(set(structure.labels) - set(cutoffs))
+def require_species(structure: Structure, given: Mapping[str, object]) -> None:
+    """Raise where a basis, or what is known of it by species, lacks some of a structure."""
+    missing = sorted(set(structure.labels) - set(given))
     if missing:
-        known = ", ".join(cutoffs) or "none"
+        known = ", ".join(given) or "none"
         raise UsageError(f"the basis lacks the species {', '.join(missing)}. It has: {known}.")
-    table = {label: float(cutoffs[label]) for label in set(structure.labels)}
-    return np.array([table[label] for label in structure.labels])
+
+
+def _radii(structure: Structure, cutoffs: Mapping[str, float]) -> NDArray[np.float64]:
+    require_species(structure, cutoffs)
+    return np.array([cutoffs[label] for label in structure.labels], dtype=np.float64)
 
 
 def _bonds(structure: Structure, first: NDArray[np.float64], second: NDArray[np.float64]) -> _Bonds:
@@ -198,15 +186,11 @@ def _bonds(structure: Structure, first: NDArray[np.float64], second: NDArray[np.
     reach = float(first.max() + second.max())
     _check_images(structure, reach)
     try:
-        import vesin  # noqa: F401 - its absence chooses the other way
+        found = _search_vesin(structure, reach)
     except ImportError:
         found = _search_tree(structure, reach)
-    else:
-        found = _search_vesin(structure, reach)
     keep = found.distance < first[found.i] + second[found.j]
-    if keep.all():
-        return found
-    return _Bonds(found.i[keep], found.j[keep], found.R[keep], found.distance[keep])
+    return found if keep.all() else _Bonds(*(column[keep] for column in found))
 
 
 def _check_images(structure: Structure, reach: float) -> None:

@@ -57,18 +57,20 @@ KINETIC_FACTOR = 0.5 * CODATA2018.hartree_ev * CODATA2018.bohr_angstrom**2
 
 @dataclass(frozen=True)
 class Side:
-    """The functions on one side of the integrals, for each species.
-
-    Attributes
-    ----------
-    functions
-        For each species, its functions.
-    transforms
-        For each species, (n_functions, n_q) Bessel transforms.
-    """
+    """The functions of each species on one side, and their (n_functions, n_q) transforms."""
 
     functions: tuple[tuple[Function, ...], ...]
     transforms: tuple[NDArray[np.float64], ...]
+
+    @classmethod
+    def of(cls, basis: Basis, transforms: NDArray[np.float64]) -> Side:
+        """Return the orbitals of a basis, whose transforms stand species by species."""
+        functions = tuple(
+            tuple(Function(radial_of(s, label), s.l, s.l, 0) for s in basis.shells[label])
+            for label in basis.species
+        )
+        ends = np.cumsum([len(group) for group in functions])
+        return cls(functions, tuple(np.split(transforms, ends[:-1])))
 
     @property
     def ls(self) -> list[list[int]]:
@@ -92,13 +94,7 @@ def orbital_side(basis: Basis, *, q_last: float | None = None) -> tuple[QGrid, S
     """
     shells = [shell for label in basis.species for shell in basis.shells[label]]
     grid, transforms = choose_q_grid(shells, q_last=q_last)
-    sizes = [len(basis.shells[label]) for label in basis.species]
-    parts = np.split(transforms, np.cumsum(sizes)[:-1])
-    functions = [
-        tuple(Function(radial_of(s, label), s.l, s.l, 0) for s in basis.shells[label])
-        for label in basis.species
-    ]
-    return grid, Side(tuple(functions), tuple(parts))
+    return grid, Side.of(basis, transforms)
 
 
 def position_side(basis: Basis, grid: QGrid) -> Side:
@@ -129,13 +125,23 @@ def _channels(l1: int, l2: int) -> range:
     return range(abs(l1 - l2), l1 + l2 + 1, 2)
 
 
+def _rows(left: Sequence[int], right: Sequence[int]) -> list[tuple[int, int, int]]:
+    """Return L, left and right function of each channel of a pair of species."""
+    return [
+        (L, a, b)
+        for a, l1 in enumerate(left)
+        for b, l2 in enumerate(right)
+        for L in _channels(l1, l2)
+    ]
+
+
 def _bessel_tables(
-    grid: QGrid, n_nodes: int, orders: Iterable[int]
+    grid: QGrid, n_nodes: int, orders: set[int]
 ) -> Mapping[int, NDArray[np.float64]]:
     """Return, by L, the (3, n_q, n_nodes) tables of j_L(q d), step · slope, step² · curvature."""
     from dock.overlap._radial_kernels import bessel_table
 
-    wanted = np.array(sorted(set(orders)), dtype=np.int64)
+    wanted = np.array(sorted(orders), dtype=np.int64)
     tables = np.empty((len(wanted), 3, grid.n, n_nodes))
     bessel_table(wanted, grid.q, TABLE_STEP, tables)
     tables[:, 1] *= TABLE_STEP
@@ -150,20 +156,14 @@ def _fill_tables(first: Side, second: Side, grid: QGrid, *, kinetic: bool) -> _T
     # The table ends with a node at or beyond the reach, where everything is zero.
     n_nodes = np.array([int(np.ceil(r / TABLE_STEP)) + 1 for r in reach], dtype=np.int64)
     distances = TABLE_STEP * np.arange(n_nodes.max())
-    pairs = [(l1, l2) for a, b in kinds for l1 in first.ls[a] for l2 in second.ls[b]]
-    orders = (L for pair in pairs for L in _channels(*pair))
+    channels_of = [_rows(first.ls[a], second.ls[b]) for a, b in kinds]
+    orders = {L for rows in channels_of for L, _, _ in rows}
     bessel = _bessel_tables(grid, len(distances), orders)
     weight = grid.step * grid.q**2
     if kinetic:
         weight = weight * KINETIC_FACTOR * grid.q**2
     blocks = []
-    for (a, b), n in zip(kinds, n_nodes, strict=True):
-        rows = [
-            (L, left, right)
-            for left, l1 in enumerate(first.ls[a])
-            for right, l2 in enumerate(second.ls[b])
-            for L in _channels(l1, l2)
-        ]
+    for (a, b), n, rows in zip(kinds, n_nodes, channels_of, strict=True):
         block = np.empty((n, 3, len(rows)))
         for L in {row[0] for row in rows}:
             channels = [c for c, row in enumerate(rows) if row[0] == L]
@@ -197,18 +197,10 @@ def _put_same_centre(
 def make_plan(
     structure: Structure, basis: Basis, sides: tuple[Side, Side], grid: QGrid, *, kinetic: bool
 ) -> Plan:
-    """Return everything that the kernels need for one operator.
+    """Return everything that the kernels need for the overlap, or the kinetic energy.
 
-    Parameters
-    ----------
-    structure, basis
-        The atoms and their species.
-    sides
-        Functions of the first and of the second centre.
-    grid
-        The q-grid of their transforms.
-    kinetic
-        Make the kinetic energy instead of the overlap.
+    `sides` are the functions of the first and of the second centre, `grid` that of their
+    transforms.
     """
     first, second = sides
     tables = _fill_tables(first, second, grid, kinetic=kinetic)
@@ -222,7 +214,7 @@ def make_plan(
     products = [_products(left, right, terms) for left, right in kinds]
     counts = [sum(map(len, part)) for part in products]
     flat = [entry for part in products for entry in part]
-    orders = [_orders(left, right) for left, right in kinds]
+    orders = [[L for L, _, _ in _rows(left, right)] for left, right in kinds]
     lmax = [max(left) + max(right) for left, right in kinds]
     up, down = legendre_factors(max(lmax))
     turn_start, turn_lm, turn_weight = sphere_gradient(max(lmax))
@@ -264,11 +256,6 @@ def make_plan(
 def _starts(counts: Iterable[int]) -> NDArray[np.int64]:
     """Return the running sums of counts, from 0."""
     return np.concatenate([[0], np.cumsum(list(counts), dtype=np.int64)])
-
-
-def _orders(left: Sequence[int], right: Sequence[int]) -> list[int]:
-    """Return L of each channel of a pair of species."""
-    return [L for l1 in left for l2 in right for L in _channels(l1, l2)]
 
 
 def _product_starts(

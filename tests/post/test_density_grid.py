@@ -12,7 +12,6 @@ from samples import OPENMX, cli, refused
 from synthetic import neighbour_pairs, random_hermitian, random_structure
 
 import dock
-import dock.cli
 from dock.core.spin import Spin
 from dock.errors import LayoutError, MissingDataError, OutputError, UsageError
 from dock.grid.cube_xsf import read_cube
@@ -27,12 +26,6 @@ from dock.post.density_matrices import density_matrix
 from dock.post.wavefunction import coefficients, states_on_grid
 from dock.states.kmesh import KMesh
 from dock.states.smearing import Smearing
-
-
-@pytest.fixture(autouse=True)
-def command(monkeypatch):
-    entry = ("dock.cli.charge_density", "charge_density", "Densities.")
-    monkeypatch.setitem(dock.cli._COMMANDS, "charge-density", entry)
 
 
 def written_out(density, points):

@@ -11,7 +11,6 @@ from gaussian_model import images, model, orbitals_at
 from samples import OPENMX, ROOT, cli, refused
 
 import dock
-import dock.cli
 from dock.core.spin import Spin
 from dock.errors import MissingDataError, UsageError
 from dock.grid.grid import make_grid
@@ -19,13 +18,6 @@ from dock.post import bands
 from dock.post.band_selection import BandSelection
 from dock.post.wavefunction import coefficients, states_on_grid
 from dock.states.kmesh import KMesh
-
-
-@pytest.fixture(autouse=True)
-def command(monkeypatch):
-    entry = ("dock.cli.wavefunction", "wavefunction", "States.")
-    monkeypatch.setitem(dock.cli._COMMANDS, "wavefunction", entry)
-
 
 K = [0.13, 0.25, -0.41]
 
