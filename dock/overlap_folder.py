@@ -10,12 +10,7 @@ from typing import Any
 import numpy as np
 
 from dock._version import __version__
-from dock.converters.basis_files import (
-    SpeciesBasis,
-    basis_for,
-    has_basis_files,
-    read_basis_folder,
-)
+from dock.converters.basis_files import SpeciesBasis, basis_for, has_basis_files, read_basis_folder
 from dock.converters.structure_files import read_structure
 from dock.core.basis import Basis
 from dock.core.pairs import Pairs

@@ -148,11 +148,7 @@ def supercell(structure: Path, repeat: tuple[int, ...], run: Run) -> None:
 )
 @_output
 def shift(
-    structure: Path,
-    shift: tuple[float, float, float],
-    layer: int,
-    gap: float,
-    run: Run,
+    structure: Path, shift: tuple[float, float, float], layer: int, gap: float, run: Run
 ) -> None:
     """Shift one layer: fractions of the first two lattice vectors, and a height in Å.
 

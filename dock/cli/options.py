@@ -190,11 +190,7 @@ class MeshOptions:
     symmetry_tolerance: float
 
     def make(
-        self,
-        calc: Calculation,
-        *,
-        at_most: Reduction = "point-group",
-        spacing: float | None = None,
+        self, calc: Calculation, *, at_most: Reduction = "point-group", spacing: float | None = None
     ) -> KMesh:
         """Return the mesh, reduced no further than `at_most`; `spacing` is for none asked for."""
         from dock.states.kmesh import make_mesh

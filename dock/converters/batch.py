@@ -146,9 +146,7 @@ def convert(
 
 
 def run_plan(
-    tasks: Sequence[Task],
-    batch: BatchOptions | None = None,
-    progress: ProgressReport = None,
+    tasks: Sequence[Task], batch: BatchOptions | None = None, progress: ProgressReport = None
 ) -> Report:
     """Do the tasks of a `plan`; see `convert`. The progress counts finished ones."""
     batch = batch or BatchOptions()

@@ -28,11 +28,8 @@ _ZERO = 1e-13  # Gaunt coefficients are 0 or above 1e-3; quadrature errs by 1e-1
 def gaunt(l1: int, l2: int, l3: int) -> NDArray[np.float64]:
     """Integrate three real harmonics (dock convention) over the sphere.
 
-    Returns
-    -------
-    ndarray
-        Float64, read-only, (2 l1 + 1, 2 l2 + 1, 2 l3 + 1): ∫ Y_{l1 m1} Y_{l2 m2} Y_{l3 m3} dΩ,
-        each m from −l to l; exact zeros where the integral vanishes.
+    ∫ Y_{l1 m1} Y_{l2 m2} Y_{l3 m3} dΩ, each m from −l to l, is float64, read-only,
+    (2 l1 + 1, 2 l2 + 1, 2 l3 + 1), with exact zeros where the integral vanishes.
 
     Examples
     --------
@@ -79,23 +76,19 @@ def sphere_gradient(lmax: int) -> tuple[NDArray[np.int64], NDArray[np.int64], ND
         for l in range(lmax + 1):
             for m in range(-l, l + 1):
                 if l:
-                    row = _along(l, direction)[:, m + l] * (2 * l + 1)
-                    chosen = np.flatnonzero(row)
-                    places += [int((l - 1) ** 2 + k) for k in chosen]
-                    factors += [float(row[k]) for k in chosen]
+                    row = position_terms(l, l - 1, direction)[:, m + l] * (2 * l + 1)
+                    nonzero = np.flatnonzero(row)
+                    places += ((l - 1) ** 2 + nonzero).tolist()
+                    factors += row[nonzero].tolist()
                 starts.append(len(places))
     return np.array(starts), np.array(places, dtype=np.int64), np.array(factors, dtype=np.float64)
 
 
-def _along(l: int, direction: int) -> NDArray[np.float64]:
-    """Return ⟨Y_{l−1,m'} | n_α | Y_lm⟩, (2l − 1, 2l + 1)."""
-    table = gaunt(1, l - 1, l)[direction + 1]
-    along: NDArray[np.float64] = math.sqrt(4 * math.pi / 3) * table
-    return along
-
-
 def position_terms(l: int, other: int, direction: int) -> NDArray[np.float64]:
-    """Return c with n_α Y_lm = Σ_l' Σ_m' c[m', m] Y_l'm' for l' = `other` = l ± 1."""
+    """Return c with n_α Y_lm = Σ_l' Σ_m' c[m', m] Y_l'm' for l' = `other` = l ± 1.
+
+    That is c[m', m] = ⟨Y_l'm' | n_α | Y_lm⟩.
+    """
     table: NDArray[np.float64] = math.sqrt(4 * math.pi / 3) * gaunt(1, other, l)[direction + 1]
     return table
 
@@ -107,9 +100,8 @@ class AngularTerms(NamedTuple):
     ----------
     groups
         Number of each (l₁, l₂).
-    factor_start
-        (n_groups + 1,) first factor of each group: [channel][m₁][m₂], channel L = |l₁ − l₂|, +2 …
-    term_start
+    factor_start, term_start
+        (n_groups + 1,) first factor of each group: [channel][m₁][m₂], channel L = |l₁ − l₂|, +2 …;
         (n_factors + 1,) first term of each factor.
     lm, weight
         (n_terms,) the harmonic L² + L + M of each term, and its coefficient.

@@ -30,13 +30,7 @@ from dock.overlap.neighbours import (
     require_species,
 )
 from dock.overlap.radial import QGrid, basis_notes
-from dock.overlap.twocenter import (
-    Side,
-    make_plan,
-    make_raising,
-    orbital_side,
-    position_side,
-)
+from dock.overlap.twocenter import Side, make_plan, make_raising, orbital_side, position_side
 
 if TYPE_CHECKING:
     from dock.overlap._plan import Plan
@@ -117,26 +111,11 @@ def compute_integrals(
     jobs: int = 1,
     projectors: Mapping[str, float] | None = None,
 ) -> dict[str, AOMatrix]:
-    """Compute several two-centre operators on the same pairs.
+    """Compute several two-centre operators on the same pairs, by name; else as `compute_overlap`.
 
-    Parameters
-    ----------
-    structure, basis, pairs, jobs, projectors
-        As in `compute_overlap`.
-    quantities
-        Names or letters: ``overlap`` (S), ``kinetic`` (T, eV), ``position`` (r, Å: ⟨i|r|j⟩ about
-        the global origin), ``gradient`` (dS, 1/Å: ⟨i|∇|j⟩ = −∂S/∂r_j = ∂S/∂r_i) and
-        ``kinetic_gradient`` (dT, eV/Å: −∂T/∂r_j).
-
-    Returns
-    -------
-    dict
-        Each matrix by its name.
-
-    Raises
-    ------
-    ConventionError
-        For an unknown quantity; else as `compute_overlap`.
+    The quantities are names or letters: ``overlap`` (S), ``kinetic`` (T, eV), ``position`` (r, Å:
+    ⟨i|r|j⟩ about the global origin), ``gradient`` (dS, 1/Å: ⟨i|∇|j⟩ = −∂S/∂r_j = ∂S/∂r_i) and
+    ``kinetic_gradient`` (dT, eV/Å: −∂T/∂r_j). An unknown one is a ConventionError.
     """
     names = [two_centre_name(name) for name in quantities]
     integrals = Integrals.prepare(structure, basis, pairs=pairs, projectors=projectors)
@@ -166,14 +145,8 @@ def two_centre_name(name: str) -> str:
 class Integrals:
     """The tables and pairs of one structure, from which operators are made.
 
-    Attributes
-    ----------
-    structure, basis, pairs
-        What the blocks refer to.
-    notes
-        What the check of the radial functions found worth saying.
-    q_last
-        Momentum beyond which the orbitals' waves are left out, 1/Å; None for none.
+    The notes are what the check of the radial functions found worth saying; `q_last` is the
+    momentum beyond which the orbitals' waves are left out, 1/Å.
     """
 
     structure: Structure
@@ -195,7 +168,7 @@ class Integrals:
         if basis.labels != structure.labels:
             require_species(structure, basis.shells)
             basis = Basis(basis.shells, structure.labels)
-        notes = basis_notes(basis)
+        notes = tuple(basis_notes(basis))
         for note in notes:
             _log.warning(note)
         if isinstance(pairs, Pairs):
@@ -205,20 +178,19 @@ class Integrals:
                     f"{structure.n_atoms}."
                 )
             check_distances(structure)
-            return cls(structure, basis, pairs, tuple(notes))
-        cutoffs = orbital_cutoffs(basis)
-        if pairs == "orbital":
-            return cls(structure, basis, orbital_pairs(structure, cutoffs), tuple(notes))
-        if pairs != "kb":
+        elif pairs == "orbital":
+            pairs = orbital_pairs(structure, orbital_cutoffs(basis))
+        elif pairs != "kb":
             raise UsageError(f"pairs: expected orbital, kb or a pattern, found {pairs!r}.")
-        if projectors is None:
+        elif projectors is None:
             raise MissingDataError(
                 "the radius of the projectors",
                 "basis",
                 "Only SIESTA's .ion files hold projectors: use --pairs orbital, or a file.",
             )
-        found = projector_pairs(structure, cutoffs, projectors)
-        return cls(structure, basis, found, tuple(notes))
+        else:
+            pairs = projector_pairs(structure, orbital_cutoffs(basis), projectors)
+        return cls(structure, basis, pairs, notes)
 
     @cached_property
     def layout(self) -> BlockLayout:
@@ -253,12 +225,12 @@ class Integrals:
         out = np.empty((n_vector, self.layout.n_entries))
         first = self.layout.starts[:-1]
         chosen: NDArray[Any] | slice = slice(None)
-        places = (first, np.full(len(first), -1))
+        mirror = np.full(len(first), -1)
         if n_vector == 1 and self.pairs.is_closed:
             order, partner = np.arange(len(first)), self.pairs.partner
             chosen = np.flatnonzero(order <= partner)
             mirror = np.where(partner > order, first[partner], -1)
-            places = (first[chosen], mirror[chosen])
+        places = (first[chosen], mirror[chosen])
         self._fill(name, chosen, places, out, jobs)
         return AOMatrix(name, self.structure, self.basis, self.pairs, Spin.NONE, out)
 
@@ -331,12 +303,7 @@ class Integrals:
             return
         marks = np.linspace(0, n, jobs * _CHUNKS + 1).astype(np.int64)
         with ThreadPoolExecutor(jobs) as pool:
-            tasks = [
-                pool.submit(work, *columns, int(low), int(high), out)
-                for low, high in pairwise(marks)
-            ]
-            for task in tasks:
-                task.result()
+            list(pool.map(lambda ends: work(*columns, *ends, out), pairwise(marks.tolist())))
 
     def _by_kind(self, i: NDArray[Any], j: NDArray[Any], *columns: Any) -> tuple[Any, ...]:
         """Return the kind of each pair before the columns, all sorted by it for the kernels.

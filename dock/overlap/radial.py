@@ -74,16 +74,9 @@ class QGrid:
 
 
 def gaussian_radial(l: int, exponent: float, *, cutoff: float | None = None) -> Radial:
-    """Return a normalised Gaussian N r^l exp(−α r²) as a table.
+    """Return a normalised Gaussian N r^l exp(−α r²), α in 1/Å², as a table.
 
-    Parameters
-    ----------
-    l
-        Angular momentum.
-    exponent
-        α in 1/Å².
-    cutoff
-        Radius in Å at which the table ends; default where the function has fallen to 1e-17.
+    It ends at the radius `cutoff`, Å; by default where the function has fallen to 1e-17.
 
     Examples
     --------
@@ -115,12 +108,8 @@ def interpolate(
     """Evaluate R and dR/dr at any radii.
 
     Between the points of the table it is a cubic spline, whose slopes at both ends are those of
-    the cubic through four points; below the table r^l; 0 beyond `support`.
-
-    Returns
-    -------
-    values, slopes
-        Å^(−3/2) and Å^(−5/2), each of the shape of `r`.
+    the cubic through four points; below the table r^l; 0 beyond `support`. Values and slopes are in
+    Å^(−3/2) and Å^(−5/2), each of the shape of `r`.
     """
     from dock.overlap._radial_kernels import spline_slopes
 
@@ -201,16 +190,7 @@ def shell_norm(shell: Shell) -> float:
 class Function(NamedTuple):
     """One function on a centre: r^power R(r) Y_{order, m}; R belongs to a shell of that l.
 
-    Attributes
-    ----------
-    radial
-        R(r).
-    l
-        Angular momentum of the shell that R belongs to.
-    order
-        Angular momentum of the function.
-    power
-        0, or 1 for the functions that r acting on an orbital is made of.
+    The power is 0, or 1 for the functions that r acting on an orbital is made of.
     """
 
     radial: Radial
@@ -222,11 +202,8 @@ class Function(NamedTuple):
 def same_centre(first: Function, second: Function, *, kinetic: bool) -> float:
     """Integrate the product of two functions of one order on one atom, in real space.
 
-    Returns
-    -------
-    float
-        ∫ r² f g dr, or ∫ (r² f' g' + l(l+1) f g) dr, which is twice the kinetic energy in units
-        of ħ²/m: exact even where a cutoff leaves a kink, whose waves never end.
+    It is ∫ r² f g dr, or ∫ (r² f' g' + l(l+1) f g) dr, which is twice the kinetic energy in units
+    of ħ²/m: exact even where a cutoff leaves a kink, whose waves never end.
     """
     inner = min(first, second, key=lambda item: support(item.radial))
     r, w = quadrature(inner.radial, _Q_FIRST)
@@ -239,17 +216,7 @@ def same_centre(first: Function, second: Function, *, kinetic: bool) -> float:
 def transform(functions: Sequence[Function], grid: QGrid) -> NDArray[np.float64]:
     """Return F(q) = ∫ r^(2+p) R(r) j_L(q r) dr of several functions, L their order, p their power.
 
-    Parameters
-    ----------
-    functions
-        What to transform.
-    grid
-        The momenta.
-
-    Returns
-    -------
-    ndarray
-        Float64, (n_functions, n_q), Å^(3/2 + p).
+    It is float64, (n_functions, n_q), Å^(3/2 + p).
     """
     from dock.overlap._radial_kernels import bessel_transform
 
@@ -275,21 +242,11 @@ def transform(functions: Sequence[Function], grid: QGrid) -> NDArray[np.float64]
 def choose_q_grid(
     shells: Sequence[Shell], *, q_last: float | None = None
 ) -> tuple[QGrid, NDArray[np.float64]]:
-    """Return a grid that keeps all but 2e-8 of every norm, or ends at 480 /Å.
+    """Return a grid that keeps all but 2e-8 of every norm, or ends at 480 /Å, and what is on it.
 
-    By Parseval's theorem ∫ R² r² dr = (2/π) ∫ q² F² dq, so that what a grid misses is known.
-
-    Parameters
-    ----------
-    shells
-        The functions.
-    q_last
-        Cut the functions' waves off there instead, 1/Å.
-
-    Returns
-    -------
-    grid, transforms
-        The grid, and the Bessel transforms of the shells on it, (n_shells, n_q).
+    By Parseval's theorem ∫ R² r² dr = (2/π) ∫ q² F² dq, so that what a grid misses is known. With
+    `q_last`, 1/Å, the functions' waves are cut off there instead. The Bessel transforms of the
+    shells on the grid are (n_shells, n_q).
     """
     radials = [radial_of(shell, "the basis") for shell in shells]
     step = 0.45 * np.pi / max(support(radial) for radial in radials)
@@ -310,14 +267,10 @@ def choose_q_grid(
 
 
 def basis_notes(basis: Basis) -> list[str]:
-    """Check the radial functions of a basis; return what is worth saying about them.
+    """Check the radial functions of a basis; return a sentence for each whose norm is off.
 
-    Nothing is normalised: the codes use their functions as tabulated, and so does `dock`.
-
-    Returns
-    -------
-    list of str
-        One sentence for each shell whose norm is off by more than `NORM_NOTE`.
+    That is by more than `NORM_NOTE`. Nothing is normalised: the codes use their functions as
+    tabulated, and so does `dock`.
 
     Raises
     ------
@@ -329,10 +282,10 @@ def basis_notes(basis: Basis) -> list[str]:
     """
     notes = []
     for label in basis.species:
-        for number, shell in enumerate(basis.shells[label]):
+        for number, shell in enumerate(basis.shells[label], 1):
             radial_of(shell, label)
             norm = shell_norm(shell)
-            name = f"species {label}, shell {number + 1} (l = {shell.l} {shell.label}".rstrip()
+            name = f"species {label}, shell {number} (l = {shell.l} {shell.label}".rstrip()
             if not abs(norm - 1) <= NORM_LIMIT:
                 raise UsageError(
                     f"{name}): ∫R²r²dr is {norm:.6g} where 1 is expected. The table is in another "

@@ -28,14 +28,7 @@ from dock.overlap.angular import (
     position_terms,
     sphere_gradient,
 )
-from dock.overlap.radial import (
-    Function,
-    QGrid,
-    choose_q_grid,
-    radial_of,
-    same_centre,
-    transform,
-)
+from dock.overlap.radial import Function, QGrid, choose_q_grid, radial_of, same_centre, transform
 from dock.units import CODATA2018
 
 __all__ = [

@@ -18,8 +18,6 @@ from dock.planewave.upf import Pseudopotential, read_upf
 
 __all__ = ["RunFacts", "read_facts", "read_pseudos", "require_local_density", "require_supported"]
 
-_ON = {"true", ".true.", "t"}
-
 
 @dataclass(frozen=True)
 class RunFacts:
@@ -27,16 +25,12 @@ class RunFacts:
 
     Attributes
     ----------
-    run
-        Structure, levels, Fermi level.
     functional
         Exchange and correlation, in pw.x's words.
     ecutwfc_rydberg
         Cut-off of the wave functions, Ry.
-    pseudo_files
-        File name of each species label.
-    pseudo_dir
-        Where the run took them from.
+    pseudo_files, pseudo_dir
+        File name of each species label, and where the run took them from.
     has_spin_orbit, has_magnetization
         Of a non-collinear run.
     moment_axis
@@ -82,14 +76,18 @@ def read_facts(path: str | Path) -> RunFacts:
             file, "a species has no pseudopotential", where="output/atomic_species", found=missing
         )
     head = root.find("output/atomic_species")
-    magnetic = run.spin is Spin.COLLINEAR or _flag(root, "output/magnetization/do_magnetization")
+
+    def flag(name: str) -> bool:
+        return _text(root, f"output/magnetization/{name}").lower() in {"true", ".true.", "t"}
+
+    magnetic = run.spin is Spin.COLLINEAR or flag("do_magnetization")
     return RunFacts(
         run,
         _text(root, "output/dft/functional"),
         2 * _number(file, root, "output/basis_set/ecutwfc"),
         files,
         "" if head is None else str(head.get("pseudo_dir", "")),
-        _flag(root, "output/magnetization/spinorbit"),
+        flag("spinorbit"),
         magnetic,
         _axis(species) if magnetic else None,
         tuple(_specialities(root)),
@@ -97,12 +95,7 @@ def read_facts(path: str | Path) -> RunFacts:
 
 
 def _text(element: ET.Element, path: str) -> str:
-    found = element.find(path)
-    return "" if found is None else (found.text or "").strip()
-
-
-def _flag(root: ET.Element, path: str) -> bool:
-    return _text(root, path).lower() in _ON
+    return (element.findtext(path) or "").strip()
 
 
 def _number(file: Path, root: ET.Element, path: str) -> float:
@@ -164,13 +157,7 @@ def _local_specialities(facts: RunFacts) -> list[str]:
 
 
 def require_supported(facts: RunFacts) -> None:
-    """Refuse a run whose Hamiltonian has terms that no local potential holds.
-
-    Raises
-    ------
-    UsageError
-        Naming them.
-    """
+    """Refuse a run whose Hamiltonian has terms that no local potential holds, naming them."""
     if facts.specialities:
         raise UsageError(
             f"{facts.run.source}: the run has {' and '.join(facts.specialities)}, which is no part "
@@ -179,17 +166,11 @@ def require_supported(facts: RunFacts) -> None:
 
 
 def require_local_density(facts: RunFacts) -> None:
-    """Refuse a run whose potential is more than that of its density in a periodic cell.
-
-    Raises
-    ------
-    UsageError
-        Naming what it is.
-    """
-    found = _local_specialities(facts)
-    if found:
+    """Refuse a run whose potential is more than that of its density in a periodic cell."""
+    extra = _local_specialities(facts)
+    if extra:
         raise UsageError(
-            f"{facts.run.source}: the run has {' and '.join(found)}: its potential is not that of "
+            f"{facts.run.source}: the run has {' and '.join(extra)}: its potential is not that of "
             "the density alone. Give pw2bgw.x's VSC: --potential vsc."
         )
 
@@ -197,13 +178,8 @@ def require_local_density(facts: RunFacts) -> None:
 def read_pseudos(facts: RunFacts, folder: Path | None = None) -> dict[str, Pseudopotential]:
     """Read the pseudopotential of each species of a run.
 
-    Parameters
-    ----------
-    facts
-        The run.
-    folder
-        Where they are; default the ``.save`` folder, the folder that it is in, or the run's
-        ``pseudo_dir``.
+    They are in `folder`; by default in the ``.save`` folder, the one that it is in, or the run's
+    ``pseudo_dir``.
 
     Raises
     ------

@@ -21,6 +21,8 @@ _log = logging.getLogger("dock")
 
 def _read(path: Path, options: ReadOptions) -> Calculation:
     """Project a run onto the basis of a folder, and say how good that basis is."""
+    import multiprocessing
+
     from dock.planewave.projection import Request, project
 
     settings = options.settings
@@ -31,9 +33,8 @@ def _read(path: Path, options: ReadOptions) -> Calculation:
     structure = read_run(path).structure
     strings = _strings(settings)
     if not strings and detect_code(options.basis) == "openmx":
-        example = ",".join(
-            f"{label}={label}7.0-s2p2d1" for label in dict.fromkeys(structure.labels)
-        )
+        labels = dict.fromkeys(structure.labels)
+        example = ",".join(f"{label}={label}7.0-s2p2d1" for label in labels)
         raise MissingDataError(
             "the choice of orbitals",
             options.basis,
@@ -46,14 +47,14 @@ def _read(path: Path, options: ReadOptions) -> Calculation:
         pseudo=Path(settings["pseudo"]) if "pseudo" in settings else None,
         cutoff_rydberg=_cutoff(settings.get("cutoff")),
         quality=settings.get("quality", "auto"),
-        jobs=_jobs(),
+        # In a worker process of a batch one thread, else as many as there are CPUs.
+        jobs=1 if multiprocessing.parent_process() is not None else None,
     )
-    found = project(path, basis, request)
-    if found.quality is not None:
-        _log.warning("%s: %s", path, found.quality)
-        for doubt in found.quality.doubts:
-            _log.warning("%s: %s", path, doubt)
-    return found.calculation
+    projection = project(path, basis, request)
+    if projection.quality is not None:
+        for sentence in (projection.quality, *projection.quality.doubts):
+            _log.warning("%s: %s", path, sentence)
+    return projection.calculation
 
 
 def _strings(settings: Mapping[str, str]) -> dict[str, str]:
@@ -80,13 +81,6 @@ def _cutoff(text: str | None) -> float | None:
     if not 0 < value < float("inf"):
         raise UsageError(f"the setting cutoff is an energy in Ry, or none; found '{text}'.")
     return value
-
-
-def _jobs() -> int | None:
-    """Return one thread in a worker process of a batch, else as many as there are CPUs."""
-    import multiprocessing
-
-    return 1 if multiprocessing.parent_process() is not None else None
 
 
 def _inputs(path: Path) -> list[Path]:

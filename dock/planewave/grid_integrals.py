@@ -33,23 +33,10 @@ def integrate_potential(
     *,
     jobs: int | None = None,
 ) -> NDArray[np.float64]:
-    """Integrate φ_i V φ_j for all pairs.
+    """Integrate φ_i V φ_j for all pairs: (n_components, n_entries), eV.
 
-    Parameters
-    ----------
-    structure, basis
-        Atoms, and orbitals with radial functions.
-    pairs
-        Blocks wanted; they must include all pairs of atoms whose orbitals overlap.
-    potential
-        (n_components, N_1, N_2, N_3) potentials on a grid of the cell, eV, real.
-    jobs
-        Threads; default the CPUs that this process may use.
-
-    Returns
-    -------
-    ndarray
-        (n_components, n_entries), eV.
+    The pairs must include all of atoms whose orbitals overlap. The potentials are
+    (n_components, N_1, N_2, N_3) on a grid of the cell, eV, real.
     """
     from dock.planewave._kernels import add_half
 
@@ -60,10 +47,8 @@ def integrate_potential(
 
     def work(block: Block) -> _Part:
         block = _touching(block)
-        parts: list[NDArray[np.float64]] = []
-        for component in potential:
-            weight = component[block.place].ravel() * grid.volume_element
-            parts.append(_weighted_square(block.values, weight))
+        weights = (component[block.place].ravel() * grid.volume_element for component in potential)
+        parts = [_weighted_square(block.values, weight) for weight in weights]
         return block, block.pair_index(pairs), parts
 
     for _, (block, index, parts) in GridBlocks.of(grid, basis).map(work, jobs=jobs):
@@ -101,7 +86,7 @@ def _weighted_square(
     """
     from scipy.linalg.blas import dsyrk
 
-    out = np.zeros((len(values), len(values)), order="F")
+    out: NDArray[np.float64] = np.zeros((len(values), len(values)), order="F")
     for sign in (-1.0, 1.0):
         chosen = np.flatnonzero(sign * weight > 0)
         if len(chosen) and len(values):
@@ -109,5 +94,4 @@ def _weighted_square(
             factor = some * np.sqrt(sign * weight[chosen])
             # In Fortran's order the transpose is the matrix as it stands.
             out = dsyrk(sign, factor.T, beta=1.0, c=out, trans=1, overwrite_c=1)
-    found: NDArray[np.float64] = out.T
-    return found
+    return out.T

@@ -108,47 +108,36 @@ class Waves:
 
 
 def require_matching(density: PlaneWaveDensity, facts: RunFacts) -> None:
-    """Refuse a density that is not this run's.
+    """Refuse with a FormatError a density of another cell, cut-off, spin or number of electrons."""
+    run = facts.run
 
-    Raises
-    ------
-    FormatError
-        For another cell, cut-off, number of components or of electrons.
-    """
-    run, source = facts.run, facts.folder
-    bohr = QE.bohr_angstrom
-    fix = "Copy the density of this very run."
-    expected = run.structure.reciprocal * bohr
-    if not np.allclose(density.reciprocal, expected, rtol=0, atol=1e-6):
-        raise FormatError(
-            source, "density and XML have different cells", expected=expected.tolist(),
-            found=density.reciprocal.tolist(), fix=fix,
-        )  # fmt: skip
+    def require(fits: bool, problem: str, expected: object, found: object) -> None:
+        if not fits:
+            fix = "Copy the density of this very run."
+            raise FormatError(facts.folder, problem, expected=expected, found=found, fix=fix)
+
+    cell = run.structure.reciprocal * QE.bohr_angstrom
+    same_cell = np.allclose(density.reciprocal, cell, rtol=0, atol=1e-6)
+    own_cell = density.reciprocal.tolist()
+    require(same_cell, "density and XML have different cells", cell.tolist(), own_cell)
     longest = float(np.sum((density.miller @ density.reciprocal) ** 2, axis=1).max()) / 2
     waves = len(density.miller) * (2 if density.gamma_only else 1)
     wanted = density.volume * (2 * run.ecutrho_hartree) ** 1.5 / (6 * np.pi**2)
-    if longest > run.ecutrho_hartree * (1 + 1e-6) or abs(waves / wanted - 1) > _WAVES:
-        raise FormatError(
-            source,
-            "the density has another cut-off than the run",
-            expected=f"ecutrho of {run.ecutrho_hartree:g} Ha, about {wanted:.0f} plane waves",
-            found=f"{waves} plane waves up to {longest:.4g} Ha",
-            fix=fix,
-        )
-    counts = {Spin.NONE: 1, Spin.COLLINEAR: 2, Spin.NONCOLLINEAR: 1}
-    components = counts[run.spin]
+    require(
+        longest <= run.ecutrho_hartree * (1 + 1e-6) and abs(waves / wanted - 1) <= _WAVES,
+        "the density has another cut-off than the run",
+        f"ecutrho of {run.ecutrho_hartree:g} Ha, about {wanted:.0f} plane waves",
+        f"{waves} plane waves up to {longest:.4g} Ha",
+    )
+    components = 2 if run.spin is Spin.COLLINEAR else 1
     if run.spin is Spin.NONCOLLINEAR and facts.has_magnetization:
         components = 4
-    if len(density.values) != components:
-        raise FormatError(
-            source, "the density has other spin components than the run", expected=components,
-            found=len(density.values), fix=fix,
-        )  # fmt: skip
-    if abs(density.n_electrons - run.n_electrons) > 1e-4 * run.n_electrons:
-        raise FormatError(
-            source, "the density has another number of electrons than the run",
-            expected=run.n_electrons, found=f"{density.n_electrons:.6f}", fix=fix,
-        )  # fmt: skip
+    n_found = len(density.values)
+    problem = "the density has other spin components than the run"
+    require(n_found == components, problem, components, n_found)
+    same_count = abs(density.n_electrons - run.n_electrons) <= 1e-4 * run.n_electrons
+    problem = "the density has another number of electrons than the run"
+    require(same_count, problem, run.n_electrons, f"{density.n_electrons:.6f}")
 
 
 def run_density(facts: RunFacts) -> PlaneWaveDensity:
@@ -180,13 +169,6 @@ def density_potential(
     facts: RunFacts, density: PlaneWaveDensity, pseudos: Mapping[str, Pseudopotential]
 ) -> NDArray[np.float64]:
     """Return the local potential on the run's grid, eV.
-
-    Parameters
-    ----------
-    facts, density
-        The run and its density.
-    pseudos
-        Pseudopotential of each species label.
 
     Returns
     -------
@@ -225,9 +207,7 @@ def density_potential(
 
 
 def _spin_densities(
-    total: NDArray[np.float64],
-    magnetization: NDArray[np.float64],
-    axis: NDArray[np.float64] | None,
+    total: NDArray[np.float64], magnetization: NDArray[np.float64], axis: NDArray[np.float64] | None
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """Return the density of each spin along the local moment, the moment's sign and size.
 
@@ -247,10 +227,7 @@ def _spin_densities(
 
 
 def _ionic(
-    waves: Waves,
-    structure: Structure,
-    pseudos: Mapping[str, Pseudopotential],
-    volume: float,
+    waves: Waves, structure: Structure, pseudos: Mapping[str, Pseudopotential], volume: float
 ) -> tuple[NDArray[np.complex128], NDArray[np.complex128] | None]:
     """Return the plane waves of Σ V_local, Hartree, and of the core charges."""
     local = np.zeros(waves.square.shape, dtype=np.complex128)
@@ -263,7 +240,8 @@ def _ionic(
         factor = _structure_factor(waves, fractional[labels == label])[waves.inside]
         local[waves.inside] += 0.5 * _local_table(pseudo, length) * factor / volume
         if core is not None and pseudo.core is not None:
-            core[waves.inside] += _core_table(pseudo, length) * factor / volume
+            table = _transform(pseudo.r, _simpson(pseudo) * pseudo.r * pseudo.core, length)
+            core[waves.inside] += table * factor / volume
     return local, core
 
 
@@ -307,14 +285,6 @@ def _local_table(pseudo: Pseudopotential, length: NDArray[np.float64]) -> NDArra
     result = short - 8 * np.pi * Z * np.exp(-square / 4) / square
     result[length == 0] = alpha
     return result
-
-
-def _core_table(pseudo: Pseudopotential, length: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the Fourier integral of an atom's core charge, electrons."""
-    if pseudo.core is None:
-        return np.zeros_like(length)
-    weights = _simpson(pseudo)
-    return _transform(pseudo.r, weights * pseudo.r * pseudo.core, length)
 
 
 def _transform(

@@ -87,16 +87,9 @@ class Request:
 
 @dataclass(frozen=True, eq=False)
 class Projection:
-    """A Hamiltonian in atomic orbitals, and how well its bands are those of the run.
+    """A Hamiltonian in atomic orbitals, and how well its bands are those of the run, where asked.
 
-    Attributes
-    ----------
-    calculation
-        H and S on the same pairs: all that overlap or meet through a projector.
-    facts
-        The run.
-    quality
-        None where it was not asked for.
+    The calculation has H and S on the same pairs: all that overlap or meet through a projector.
     """
 
     calculation: Calculation
@@ -105,16 +98,7 @@ class Projection:
 
 
 def project(path: str | Path, basis: Basis, request: Request | None = None) -> Projection:
-    """Build the Hamiltonian of a pw.x run in a basis of atomic orbitals.
-
-    Parameters
-    ----------
-    path
-        ``.save`` folder of the run.
-    basis
-        Orbitals with radial functions for the run's species labels.
-    request
-        Options.
+    """Build the Hamiltonian of a pw.x run, by its ``.save`` folder, in a basis of atomic orbitals.
 
     Raises
     ------
@@ -171,14 +155,13 @@ def _vsc_path(facts: RunFacts, choice: str) -> Path | None:
         return None
     if choice and choice.lower() != "vsc":
         return Path(choice)
-    for folder in (facts.folder, facts.folder.parent):
-        if (folder / VSC).is_file():
-            return folder / VSC
-    if choice:
+    places = (facts.folder / VSC, facts.folder.parent / VSC)
+    path = next((place for place in places if place.is_file()), None)
+    if choice and path is None:
         raise MissingDataError(
             VSC, facts.folder.parent, "Give its path: --potential FILE, or --potential density."
         )
-    return None
+    return path
 
 
 def _require_fitting(waves: PlaneWaveDensity, facts: RunFacts, path: Path) -> None:
@@ -217,8 +200,8 @@ def _matrices(
     """Return H and S."""
     run = facts.run
     structure, spin = run.structure, run.spin
-    integrals = Integrals.prepare(structure, basis, pairs="kb", projectors=_reach(pseudos))
     q_last = _last_momentum(facts, request)
+    integrals = Integrals.prepare(structure, basis, pairs="kb", projectors=_reach(pseudos))
     integrals = replace(integrals, q_last=q_last)
     pairs, jobs = integrals.pairs, request.jobs
     overlap = integrals.matrix("overlap", jobs=jobs or 1)

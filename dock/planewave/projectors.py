@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -15,7 +14,7 @@ from dock.core.blocks import BlockLayout
 from dock.core.pairs import Pairs
 from dock.core.spin import Spin
 from dock.core.structure import Structure
-from dock.overlap.mixed import MixedOverlap, compute_mixed_overlap
+from dock.overlap.mixed import compute_mixed_overlap
 from dock.overlap.radial import gaussian_radial
 from dock.planewave.upf import Projector, Pseudopotential
 from dock.units import QE
@@ -52,10 +51,7 @@ def _radial(pseudo: Pseudopotential, projector: Projector) -> Radial:
 def angular_momentum(l: int) -> NDArray[np.complex128]:
     """Return L_x, L_y, L_z between the real harmonics of l in the dock order, in units of ħ.
 
-    Returns
-    -------
-    ndarray
-        (3, 2 l + 1, 2 l + 1), Hermitian and purely imaginary.
+    They are (3, 2 l + 1, 2 l + 1), Hermitian and purely imaginary.
 
     Examples
     --------
@@ -81,13 +77,9 @@ def angular_momentum(l: int) -> NDArray[np.complex128]:
 def strengths(pseudo: Pseudopotential, *, spinors: bool) -> NDArray[np.complex128]:
     """Return D between all projector functions (shells with their m), eV.
 
-    With j, ``Σ |l j m_j⟩⟨l j m_j|`` is (l + 1 + L·σ)/(2l + 1) for j = l + 1/2 and
+    It is (4, n, n) for uu, ud, du, dd with `spinors`, else (1, n, n). With j,
+    ``Σ |l j m_j⟩⟨l j m_j|`` is (l + 1 + L·σ)/(2l + 1) for j = l + 1/2 and
     (l − L·σ)/(2l + 1) for j = l − 1/2.
-
-    Returns
-    -------
-    ndarray
-        (4, n, n) for uu, ud, du, dd with `spinors`, else (1, n, n).
     """
     group = pseudo.projectors
     if not group:
@@ -121,23 +113,10 @@ def _spin_angle(l: int, j: float | None) -> NDArray[np.complex128]:
     return result / (2 * l + 1)
 
 
-@dataclass(frozen=True, eq=False)
-class _Centres:
-    """The blocks ⟨orbital|projector⟩ sorted by the projectors' atom."""
-
-    overlap: MixedOverlap
-    order: NDArray[np.int64]
-    first: NDArray[np.int64]
-
-    @classmethod
-    def of(cls, overlap: MixedOverlap) -> _Centres:
-        order = np.argsort(overlap.pairs.j, kind="stable")
-        count = np.bincount(overlap.pairs.j, minlength=overlap.pairs.n_atoms)
-        return cls(overlap, order, np.concatenate([[0], np.cumsum(count)]))
-
-    def around(self, atom: int) -> NDArray[np.int64]:
-        """Return the numbers of the pairs whose projectors are those of an atom."""
-        return self.order[self.first[atom] : self.first[atom + 1]]
+def _by_projector(pairs: Pairs) -> list[NDArray[np.int64]]:
+    """Return, for each atom, the numbers of the pairs whose projectors it has."""
+    ends = np.cumsum(np.bincount(pairs.j, minlength=pairs.n_atoms))
+    return np.split(np.argsort(pairs.j, kind="stable"), ends[:-1])
 
 
 def nonlocal_entries(
@@ -149,26 +128,11 @@ def nonlocal_entries(
     *,
     q_last: float | None = None,
 ) -> NDArray[np.float64] | NDArray[np.complex128]:
-    """Return Σ ⟨i|β⟩ D ⟨β|j⟩ on the given pairs.
+    """Return Σ ⟨i|β⟩ D ⟨β|j⟩ on the given pairs, (n_components, n_entries), eV.
 
-    Parameters
-    ----------
-    structure, basis
-        Atoms, and orbitals with radial functions.
-    pairs
-        Blocks wanted: those of `dock.overlap.neighbours.projector_pairs`, or nothing is lost but
-        what meets through a projector only.
-    pseudos
-        Pseudopotential of each species label.
-    spin
-        Four complex components for non-collinear spin, else one real.
-    q_last
-        Momentum beyond which the functions' waves are left out, 1/Å.
-
-    Returns
-    -------
-    ndarray
-        (n_components, n_entries), eV.
+    There are four complex components for non-collinear spin, else one real. The pairs are those of
+    `dock.overlap.neighbours.projector_pairs`, or nothing is lost but what meets through a projector
+    only. `q_last` is the momentum beyond which the functions' waves are left out, 1/Å.
     """
     from dock.planewave._kernels import add_blocks
 
@@ -178,9 +142,7 @@ def nonlocal_entries(
     layout = BlockLayout(basis.counts[pairs.i], basis.counts[pairs.j])
     table = {label: strengths(pseudos[label], spinors=spinors) for label in basis.species}
     entries = np.zeros((4 if spinors else 1, layout.n_entries), np.complex128 if spinors else float)
-    centres = _Centres.of(overlap)
-    for atom, label in enumerate(basis.labels):
-        chosen = centres.around(atom)
+    for label, chosen in zip(basis.labels, _by_projector(overlap.pairs), strict=True):
         # Seen from the projectors, orbital atom i stands in cell −R.
         atoms, cells = overlap.pairs.i[chosen], -overlap.pairs.R[chosen]
         B = np.concatenate([overlap.block(int(number)) for number in chosen])

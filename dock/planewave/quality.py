@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -102,15 +101,6 @@ def compare_bands(
 
     Both share the zero of the potential; nothing is aligned.
 
-    Parameters
-    ----------
-    hamiltonian, overlap
-        What `dock.planewave.project` made.
-    run
-        The run.
-    jobs
-        Threads.
-
     Raises
     ------
     SolverError
@@ -118,10 +108,10 @@ def compare_bands(
     """
     bands = levels(Problem(hamiltonian, overlap), run.k_frac, jobs=jobs).energies
     n = min(bands.shape[2], run.n_bands)
-    mine: NDArray[np.float64] = bands[:, :, :n]
+    mine = bands[:, :, :n]
     theirs = np.asarray(run.levels[:, :, :n], dtype=np.float64)
     occupied = run.occupations[:, :, :n] > _OCCUPIED
-    difference: NDArray[np.float64] = mine - theirs
+    difference = mine - theirs
     filled, empty = difference[occupied], difference[~occupied]
     return BandQuality(
         len(run.k_frac),
@@ -158,11 +148,13 @@ def with_spillage(
     """Return the report with the spillage of `dock.planewave.wavefunctions.spillage`."""
     occupied = run.occupations > _OCCUPIED
     weights = np.broadcast_to(run.k_weights[None, :, None], spilled.shape)
-    facts: Mapping[str, Any] = quality.as_dict() | {
-        "occupied_spillage": float(np.average(spilled[occupied], weights=weights[occupied])),
-        "largest_spillage": float(spilled[occupied].max()),
-        "empty_spillage": None
-        if occupied.all()
-        else float(np.average(spilled[~occupied], weights=weights[~occupied])),
-    }
-    return BandQuality(**facts)
+
+    def mean(states: NDArray[np.bool_]) -> float:
+        return float(np.average(spilled[states], weights=weights[states]))
+
+    return replace(
+        quality,
+        occupied_spillage=mean(occupied),
+        largest_spillage=float(spilled[occupied].max()),
+        empty_spillage=None if occupied.all() else mean(~occupied),
+    )

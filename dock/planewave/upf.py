@@ -20,7 +20,6 @@ __all__ = ["Projector", "Pseudopotential", "read_upf"]
 
 _FIX = "The file was cut or edited: copy it again from the run."
 _INFO = re.compile(r"<PP_INFO>.*?</PP_INFO>|<!--.*?-->", re.DOTALL)
-_TRUE = {"t", "true", ".true.", "1"}
 _FAMILIES = {
     "PAW": "a PAW data set",
     "US": "an ultrasoft pseudopotential",
@@ -111,12 +110,7 @@ class Pseudopotential:
 
 
 def read_upf(path: str | Path) -> Pseudopotential:
-    """Read a norm-conserving pseudopotential.
-
-    Parameters
-    ----------
-    path
-        A file in UPF version 2, scalar- or full-relativistic.
+    """Read a norm-conserving pseudopotential in UPF version 2, scalar- or full-relativistic.
 
     Raises
     ------
@@ -154,6 +148,10 @@ def read_upf(path: str | Path) -> Pseudopotential:
         raise FormatError(path, str(error).rstrip("."), fix=_FIX) from error
 
 
+def _is_set(header: Mapping[str, str], flag: str) -> bool:
+    return header.get(flag, "f").strip().lower() in {"t", "true", ".true.", "1"}
+
+
 @dataclass(frozen=True)
 class _Reader:
     """The tree of a file, with checked access to its fields."""
@@ -166,7 +164,7 @@ class _Reader:
         self.require_norm_conserving(header)
         r = self.values("PP_MESH/PP_R")
         n = len(r)
-        with_core = header.get("core_correction", "f").strip().lower() in _TRUE
+        with_core = _is_set(header, "core_correction")
         projectors = self.projectors(header, r)
         size = len(projectors)
         strengths = self.values("PP_NONLOCAL/PP_DIJ", size * size) if size else np.zeros(0)
@@ -186,7 +184,7 @@ class _Reader:
     def require_norm_conserving(self, header: Mapping[str, str]) -> None:
         kind = header.get("pseudo_type", "").strip().upper()
         for flag, name in (("is_ultrasoft", "US"), ("is_paw", "PAW"), ("is_coulomb", "1/R")):
-            if header.get(flag, "f").strip().lower() in _TRUE:
+            if _is_set(header, flag):
                 kind = name
         if kind in ("NC", "SL"):
             return
@@ -252,7 +250,7 @@ class _Reader:
     ) -> tuple[Projector, ...]:
         """Return the projectors, all up to the radius of the longest, as pw.x takes them."""
         count = int(self.number(header, "number_of_proj"))
-        spin_orbit = header.get("has_so", "f").strip().lower() in _TRUE
+        spin_orbit = _is_set(header, "has_so")
         found, ends = [], []
         for number in range(1, count + 1):
             name = f"PP_NONLOCAL/PP_BETA.{number}"

@@ -23,15 +23,8 @@ _LARGEST = 10**9
 def read_vsc(path: str | Path) -> PlaneWaveDensity:
     """Read the plane waves of a local potential, V(r) = Σ_G V(G) exp(iG·r).
 
-    Parameters
-    ----------
-    path
-        ``VSC``, written with ``vscg_flag = .true.`` and ``real_or_complex = 2``.
-
-    Returns
-    -------
-    PlaneWaveDensity
-        V(G) in Ry instead of a density: one component, or spin up and spin down.
+    ``VSC`` is written with ``vscg_flag = .true.`` and ``real_or_complex = 2``. Instead of a density
+    V(G), in Ry, is returned: one component, or spin up and spin down.
 
     Raises
     ------

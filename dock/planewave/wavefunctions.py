@@ -18,7 +18,7 @@ from dock.core.matrix import AOMatrix
 from dock.core.spin import Spin
 from dock.core.structure import Structure
 from dock.errors import FormatError, LayoutError, MissingDataError, SolverError
-from dock.io.binary import RecordReader, open_records
+from dock.io.binary import open_records
 from dock.io.hdf5 import open_hdf5
 from dock.io.refusal import Refusal
 from dock.overlap.radial import Function, QGrid, radial_of, transform
@@ -79,16 +79,9 @@ class PlaneWaveStates:
 
 
 def read_states(save: Path, spin: Spin, number: int, channel: int = 0) -> PlaneWaveStates:
-    """Read the states of one k-point.
+    """Read the states of one k-point, by its number from 0, of a ``.save`` folder.
 
-    Parameters
-    ----------
-    save
-        The ``.save`` folder.
-    spin, channel
-        Spin of the run; 1 for the states of spin down.
-    number
-        k-point, from 0.
+    `spin` is that of the run; channel 1 has the states of spin down.
 
     Raises
     ------
@@ -121,20 +114,16 @@ def read_states(save: Path, spin: Spin, number: int, channel: int = 0) -> PlaneW
 
 def _from_dat(path: Path) -> PlaneWaveStates:
     with open_records(path, "<", Refusal("pw.x", _FIX, _FIX)) as records:
-        return _from_records(records)
-
-
-def _from_records(records: RecordReader) -> PlaneWaveStates:
-    path, head = records.path, records.record("the k-point", 44)
-    k, gamma_only = records.split(head[4:28], "f8"), bool(records.split(head[32:36], "i4")[0])
-    _, n_waves, n_components, n_bands = records.numbers("i4", 4, "the sizes").tolist()
-    reciprocal = records.numbers("f8", 9, "the reciprocal vectors").reshape(3, 3)
-    counts = {"components": n_components, "plane waves": n_waves, "bands": n_bands}
-    if n_components not in (1, 2) or min(n_waves, n_bands) < 1 or n_waves > _LARGEST:
-        raise FormatError(path, "the header cannot be right", found=counts, fix=_FIX)
-    miller = records.numbers("i4", 3 * n_waves, "the Miller indices").reshape(-1, 3)
-    length = n_waves * n_components
-    states = np.stack([records.numbers("c16", length, f"band {n + 1}") for n in range(n_bands)])
+        head = records.record("the k-point", 44)
+        k, gamma_only = records.split(head[4:28], "f8"), bool(records.split(head[32:36], "i4")[0])
+        _, n_waves, n_components, n_bands = records.numbers("i4", 4, "the sizes").tolist()
+        reciprocal = records.numbers("f8", 9, "the reciprocal vectors").reshape(3, 3)
+        counts = {"components": n_components, "plane waves": n_waves, "bands": n_bands}
+        if n_components not in (1, 2) or min(n_waves, n_bands) < 1 or n_waves > _LARGEST:
+            raise FormatError(path, "the header cannot be right", found=counts, fix=_FIX)
+        miller = records.numbers("i4", 3 * n_waves, "the Miller indices").reshape(-1, 3)
+        length = n_waves * n_components
+        states = np.stack([records.numbers("c16", length, f"band {n + 1}") for n in range(n_bands)])
     shape = (n_bands, n_components, n_waves)
     return _both_halves(k, reciprocal, miller, states.reshape(shape), gamma_only)
 
@@ -178,21 +167,10 @@ def _both_halves(
 def basis_waves(
     structure: Structure, basis: Basis, vectors: NDArray[np.float64]
 ) -> NDArray[np.complex128]:
-    """Return ⟨φ_i|exp(iq·r)⟩ of every orbital of the cell.
+    """Return ⟨φ_i|exp(iq·r)⟩ of every orbital of the cell, (n_orbitals, n), Å^(3/2).
 
-    It is 4π i^l F(q) Y_lm(q̂) exp(iq·τ), F the Bessel transform of the radial function.
-
-    Parameters
-    ----------
-    structure, basis
-        Atoms, and orbitals with radial functions.
-    vectors
-        (n, 3) q, 1/Å.
-
-    Returns
-    -------
-    ndarray
-        (n_orbitals, n), Å^(3/2).
+    It is 4π i^l F(q) Y_lm(q̂) exp(iq·τ), F the Bessel transform of the radial function; `vectors`
+    are the (n, 3) q, 1/Å.
     """
     from scipy.interpolate import CubicSpline
 
@@ -217,20 +195,9 @@ def basis_waves(
 def spillage(run: PlaneWaveRun, overlap: AOMatrix) -> NDArray[np.float64]:
     """Return the part of every state of a run that its atomic orbitals cannot hold.
 
-    ``1 − ⟨ψ|P|ψ⟩`` with ``P = Σ |φ_i⟩ S⁻¹_ij ⟨φ_j|``, the projector on the basis: 0 where it is
-    complete.
-
-    Parameters
-    ----------
-    run
-        The run; its ``wfc`` files are read one k-point at a time.
-    overlap
-        Overlap of the basis, whose radial functions are used.
-
-    Returns
-    -------
-    ndarray
-        (n_channels, n_k, n_bands).
+    ``1 − ⟨ψ|P|ψ⟩`` with ``P = Σ |φ_i⟩ S⁻¹_ij ⟨φ_j|``, the projector on the basis of `overlap`: 0
+    where it is complete; (n_channels, n_k, n_bands). The ``wfc`` files are read one k-point at a
+    time.
 
     Raises
     ------

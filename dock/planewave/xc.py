@@ -82,23 +82,11 @@ def xc_potential(
     gradient: Callable[[FloatGrid], FloatGrid],
     divergence: Callable[[FloatGrid], FloatGrid],
 ) -> FloatGrid:
-    """Return the potential of each spin.
+    """Return the potential of each spin, Hartree, of the shape of the densities.
 
-    Parameters
-    ----------
-    functional
-        From `functional_of`.
-    densities
-        (1, …) the density, or (2, …) those of spin up and down, with the core's, electrons/Bohr³.
-    gradient
-        ∇ of a field on the grid, (3, …).
-    divergence
-        ∇· of a vector field.
-
-    Returns
-    -------
-    ndarray
-        Of the shape of `densities`, Hartree.
+    They are (1, …) the density, or (2, …) those of spin up and down, with the core's,
+    electrons/Bohr³. `gradient` gives ∇ of a field on the grid, (3, …), `divergence` ∇· of a vector
+    field.
     """
     shape = densities.shape
     rho = np.maximum(densities, 0.0) if len(densities) == 2 else np.abs(densities)
@@ -121,9 +109,8 @@ def xc_potential(
 
 
 def _local(name: str, rho: FloatGrid) -> FloatGrid:
-    return np.concatenate(
-        [_evaluate(name, rho[:, piece])[0] for piece in _pieces(rho.shape[1])], axis=1
-    )
+    parts = [_evaluate(name, rho[:, piece])[0] for piece in _pieces(rho.shape[1])]
+    return np.concatenate(parts, axis=1)
 
 
 def _pieces(n: int) -> list[slice]:
