@@ -72,16 +72,9 @@ class FormatError(DockError, ValueError):
 
 
 class MissingDataError(DockError, LookupError):
-    """Something that the computation needs is not there.
+    """Something that the computation needs, such as ``"the overlap matrix"``, is not there.
 
-    Parameters
-    ----------
-    what
-        The missing thing: ``"the overlap matrix"``.
-    where
-        Where it was looked for.
-    fix
-        How to get it.
+    `where` is where it was looked for, `fix` a sentence on how to get it.
     """
 
     def __init__(self, what: str, where: str | Path, fix: str) -> None:

@@ -12,13 +12,7 @@ __all__ = ["lazy_names", "require"]
 
 
 def require(module: str, extra: str) -> Any:
-    """Import an optional package, or say which extra brings it.
-
-    Raises
-    ------
-    DependencyError
-        With the ``pip install`` line.
-    """
+    """Import an optional package, or raise a DependencyError that says which extra brings it."""
     try:
         return importlib.import_module(module)
     except ImportError as error:
@@ -33,14 +27,8 @@ def lazy_names(
 ) -> tuple[Callable[[str], Any], Callable[[], list[str]], list[str]]:
     """Return ``__getattr__``, ``__dir__`` and ``__all__`` of a package whose names are lazy.
 
-    A name is imported when it is first used, so that ``dock --help`` loads no numpy.
-
-    Parameters
-    ----------
-    package
-        Its ``__name__``.
-    homes
-        The names, separated by spaces, by the module that they come from.
+    A name is imported when it is first used, so that ``dock --help`` loads no numpy. `homes` are
+    the names, separated by spaces, by the module that they come from.
     """
     home = {name: module for module, names in homes.items() for name in names.split()}
 

@@ -234,12 +234,8 @@ def _basis_beside(path: Path, source: Path) -> Path:
 
 def _grouped(structure: Structure) -> tuple[Structure, list[int] | None]:
     """Return the structure with each element's atoms together, as the unified folder has them."""
-    rank = {name: index for index, name in enumerate(dict.fromkeys(structure.symbols))}
-    ranks = np.array([rank[name] for name in structure.symbols])
-    if np.all(np.diff(ranks) >= 0):
-        return structure, None
-    order = np.argsort(ranks, kind="stable")
-    return structure.select(order), [int(atom) for atom in order]
+    order = structure.element_order
+    return (structure, None) if order == sorted(order) else (structure.select(order), order)
 
 
 def _pattern(path: Path, n_atoms: int, order: list[int] | None) -> Pairs:

@@ -23,17 +23,7 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Constants:
-    """The energy and length units of one code.
-
-    Attributes
-    ----------
-    hartree_ev
-        One Hartree in eV.
-    bohr_angstrom
-        One Bohr radius in Å.
-    source
-        Where the figures come from.
-    """
+    """One Hartree in eV and one Bohr radius in Å, as one code has them, and their source."""
 
     hartree_ev: float
     bohr_angstrom: float

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from dock.cli import options
-from dock.cli.runner import Run, print_json
+from dock.cli.runner import Run
 from dock.errors import UsageError
 
 if TYPE_CHECKING:
@@ -107,11 +107,9 @@ def perturb(
     folder = run.output or Path("perturbed")
     several: dict[str, Any] = {"count": count, "seed": seed, "strain": strain}
     files = write_perturbed(start, folder, amplitude, **several, overwrite=run.overwrite)
-    if not run.as_json:
-        click.echo(f"{folder}: {count} structures of {start.n_atoms} atoms, seeds from {seed}")
-        return
-    for number, file in enumerate(files):
-        print_json({"seed": seed + number, "files": [str(file)]})
+    contents = [{"seed": seed + n, "files": [str(file)]} for n, file in enumerate(files)]
+    text = f"{folder}: {count} structures of {start.n_atoms} atoms, seeds from {seed}"
+    run.tell(text, *contents)
 
 
 @build.command(epilog="\b\nExample:\n  dock build supercell POSCAR 3 3 1 -o super/POSCAR")

@@ -73,7 +73,9 @@ def convert(
         names = ", ".join(dict.fromkeys(task.source_format for task in tasks))
         click.echo(f"dock: recognised: {names}", err=True)
     if dry_run:
-        _print_plan(tasks, as_json=run.as_json)
+        rows = [_plan_row(task) for task in tasks]
+        head = ["run", "from", "to", "target"]
+        run.tell(table([list(row.values()) for row in rows], head), *rows)
         return 0
     report = run_plan(tasks, batch, run.progress("runs"))
     if report.outcomes or not batch.mpi:  # under MPI the first process has them all
@@ -92,21 +94,13 @@ def _inputs(runs: tuple[str, ...]) -> list[str]:
     return inputs
 
 
-def _print_plan(tasks: list[Task], *, as_json: bool) -> None:
-    rows = [
-        {
-            "run": str(task.source),
-            "from": task.source_format,
-            "to": task.target_format,
-            "target": str(task.target),
-        }
-        for task in tasks
-    ]
-    if as_json:
-        for row in rows:
-            print_json(row)
-    else:
-        click.echo(table([list(row.values()) for row in rows], ["run", "from", "to", "target"]))
+def _plan_row(task: Task) -> dict[str, str]:
+    return {
+        "run": str(task.source),
+        "from": task.source_format,
+        "to": task.target_format,
+        "target": str(task.target),
+    }
 
 
 def _print_report(report: Report, *, as_json: bool, quiet: bool) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from dock.cli import options
-from dock.cli.runner import Run, print_json
+from dock.cli.runner import Run
 
 _folder = click.argument("folder", default=".", type=options.PATH)
 
@@ -53,11 +53,8 @@ def split(
     divided = split_folder(folder, ratios, seed=seed, by_formula=by_formula)
     path = divided.save(run.output or folder / "dataset_split.json", overwrite=run.overwrite)
     counts = {part: len(getattr(divided, part)) for part in ("train", "validate", "test")}
-    if run.as_json:
-        print_json({**counts, "files": [str(path)]})
-        return
-    click.echo(table([[part, str(count)] for part, count in counts.items()]))
-    click.echo(path)
+    text = table([[part, str(count)] for part, count in counts.items()])
+    run.tell(f"{text}\n{path}", {**counts, "files": [str(path)]})
 
 
 @dataset.command()
@@ -98,11 +95,8 @@ def features(folder: Path, run: Run) -> None:
     content = collect(folder, progress=run.progress("structures"))
     path = run.output or folder / "features.json"
     write_text(path, json.dumps(content) + "\n", overwrite=run.overwrite)
-    if run.as_json:
-        print_json({**content, "files": [str(path)]})
-        return
     rows = [[name, str(ls)] for name, ls in content["elements_orbital_map"].items()]
     rows.append(["common", str(content["common_orbital_types"])])
-    click.echo(table(rows, ["element", "l of the shells"]))
-    click.echo(f"\n{content['dft_data_num']} structures, spinful: {content['spinful']}")
-    click.echo(path)
+    text = table(rows, ["element", "l of the shells"])
+    counts = f"{content['dft_data_num']} structures, spinful: {content['spinful']}"
+    run.tell(f"{text}\n\n{counts}\n{path}", {**content, "files": [str(path)]})

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import click
 
 from dock.cli import options
 from dock.cli.runner import Run, folder_of
-
-if TYPE_CHECKING:
-    from dock.states.fermi_level import Method
 
 
 @click.command(
@@ -45,7 +42,7 @@ def density_matrix(
     path: Path,
     source: str | None,
     mesh: options.MeshOptions,
-    filling: Method,
+    filling: options.Method,
     method: Literal["eigen", "poles"],
     poles: int | None,
     energy_weighted: bool,

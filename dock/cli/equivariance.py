@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from dock.cli import options
-from dock.cli.runner import Run, folder_of, print_json
+from dock.cli.runner import Run, folder_of
 
 
 @click.group()
@@ -48,11 +48,8 @@ def generate(
         overwrite=run.overwrite,
         progress=run.progress("structures"),
     )
-    if run.as_json:
-        print_json({"files": [str(folder) for folder in folders]})
-        return
-    for folder in folders:
-        click.echo(folder)
+    files = [str(folder) for folder in folders]
+    run.tell("\n".join(files), {"files": files})
 
 
 @equivariance.command(name="test")
@@ -77,9 +74,5 @@ def compare(
     from dock.evaluate.equivariance import measure
 
     result = measure(folder, original=original, file=file, progress=run.progress("copies"))
-    if run.as_json:
-        for copy in result:
-            print_json(copy.facts())
-    else:
-        click.echo(result.table())
+    run.tell(result.table(), *(copy.facts() for copy in result))
     return 1 if tolerance is not None and result.largest > tolerance else 0

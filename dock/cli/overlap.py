@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from dock.cli import options
-from dock.cli.runner import Run, print_json
+from dock.cli.runner import Run
 from dock.results import table
 
 
@@ -76,11 +76,6 @@ def compute_overlap(
         overwrite=run.overwrite,
         jobs=run.jobs,
     )
-    if run.as_json:
-        for row in rows:
-            print_json(row)
-        return
-    cells = [
-        [row["quantity"], f"{row['n_pairs']}", f"{row['n_entries']}", row["path"]] for row in rows
-    ]
-    click.echo(table(cells, ["quantity", "pairs", "entries", "file"]))
+    keys = ("quantity", "n_pairs", "n_entries", "path")
+    cells = [[str(row[key]) for key in keys] for row in rows]
+    run.tell(table(cells, ["quantity", "pairs", "entries", "file"]), *rows)

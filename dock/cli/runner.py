@@ -128,6 +128,14 @@ class Run:
             written.append(result.plot(self.plot, overwrite=self.overwrite, **drawn))
         self.show(result, written)
 
+    def tell(self, text: str, *contents: Any) -> None:
+        """Print a text, or with ``--json`` what it says: one object a line."""
+        if not self.as_json:
+            click.echo(text)
+            return
+        for content in contents:
+            print_json(content)
+
     def show(self, result: Result, files: Sequence[Path]) -> None:
         """Print a result and the files that it went to."""
         if self.as_json:

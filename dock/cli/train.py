@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -46,7 +45,8 @@ def train(options_file: Path, check: bool, run: Run) -> None:
     logging.getLogger("dock").setLevel(settings.system.log_level.upper())
     engine = backend(settings.model.backend)
     if check or settings.data.graph.only_save_graph:
-        _report(engine.check(settings), as_json=run.as_json)
+        facts = engine.check(settings)
+        run.tell("\n".join(f"{name}: {value}" for name, value in facts.items()), facts)
         return
     bar = Bar("steps", quiet=run.quiet or not settings.system.show_train_process_bar)
     steps = Progress(lambda done, total: bar(done, total, steps.note))
@@ -63,12 +63,3 @@ def train(options_file: Path, check: bool, run: Run) -> None:
         error = result.get(f"{name}_mae")
         if error is not None:
             click.echo(f"{name} MAE {scale * error:.4g} {unit}")
-
-
-def _report(found: dict[str, Any], *, as_json: bool) -> None:
-    """Print what a check of the data found."""
-    if as_json:
-        print_json(found)
-        return
-    for name, value in found.items():
-        click.echo(f"{name}: {value}")

@@ -32,16 +32,9 @@ FAILURES = "failed.jsonl"
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one task.
+    """What became of one task: done, skipped (made before from the same input) or failed.
 
-    Attributes
-    ----------
-    status
-        ``done``, ``skipped`` (made before from the same input) or ``failed``.
-    reason
-        Why it failed, as a sentence.
-    seconds
-        Wall time.
+    The reason of a failure is a sentence, the time is that on the wall.
     """
 
     source: str

@@ -35,14 +35,7 @@ def numbered_labels(
 ) -> tuple[str, ...]:
     """Return a species label for each atom: its name, numbered where atoms of one name differ.
 
-    Parameters
-    ----------
-    names
-        Name of each atom.
-    shells
-        The l of its shells.
-    mark
-        What stands between name and number.
+    They differ in the l of their shells; `mark` stands between name and number.
 
     Examples
     --------

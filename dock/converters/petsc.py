@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import groupby
 from pathlib import Path
 from typing import BinaryIO
 
@@ -93,10 +94,7 @@ def _misc(calc: Calculation, n_vectors: int, *, doubled: bool) -> str:
 
 def _poscar(structure: Structure) -> str:
     """Return a POSCAR in direct coordinates, elements repeated where atoms are not grouped."""
-    runs: list[tuple[str, int]] = []
-    for name in structure.symbols:
-        count = runs.pop()[1] if runs and runs[-1][0] == name else 0
-        runs.append((name, count + 1))
+    runs = [(name, len(list(atoms))) for name, atoms in groupby(structure.symbols)]
     lines = ["written by dock", "1.0"]
     lines += ["  " + " ".join(map(repr, row)) for row in structure.cell.tolist()]
     lines += [" ".join(name for name, _ in runs), " ".join(str(count) for _, count in runs)]

@@ -17,8 +17,6 @@ class RunLog:
 
     Attributes
     ----------
-    path
-        The file.
     version
         Of the code, ``3.8.1``; empty where it is not said.
     n_electrons

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -104,16 +105,6 @@ def position_side(basis: Basis, grid: QGrid) -> Side:
     return Side(tuple(functions), tuple(transform(group, grid) for group in functions))
 
 
-@dataclass(frozen=True)
-class _Tables:
-    """Flat radial tables of all species pairs; see `Plan`."""
-
-    values: NDArray[np.float64]
-    start: NDArray[np.int64]
-    n_nodes: NDArray[np.int64]
-    n_channels: NDArray[np.int64]
-
-
 def _channels(l1: int, l2: int) -> range:
     return range(abs(l1 - l2), l1 + l2 + 1, 2)
 
@@ -142,8 +133,8 @@ def _bessel_tables(
     return dict(zip(wanted.tolist(), tables, strict=True))
 
 
-def _fill_tables(first: Side, second: Side, grid: QGrid, *, kinetic: bool) -> _Tables:
-    """Integrate every shell pair and channel of every species pair."""
+def _tables(first: Side, second: Side, grid: QGrid, *, kinetic: bool) -> dict[str, NDArray[Any]]:
+    """Integrate every shell pair and channel of every species pair; see `Plan` for the arrays."""
     kinds = [(a, b) for a in range(len(first.ls)) for b in range(len(second.ls))]
     reach = [max(first.cutoffs[a]) + max(second.cutoffs[b]) for a, b in kinds]
     # The table ends with a node at or beyond the reach, where everything is zero.
@@ -169,8 +160,12 @@ def _fill_tables(first: Side, second: Side, grid: QGrid, *, kinetic: bool) -> _T
         block[(distances[:n, None] >= np.array(ends))[:, None, :].repeat(3, axis=1)] = 0.0
         blocks.append(block.ravel())
     sizes = np.array([len(block) for block in blocks])
-    counts = sizes // (3 * n_nodes)
-    return _Tables(np.concatenate(blocks), np.cumsum(sizes) - sizes, n_nodes, counts)
+    return {
+        "table": np.concatenate(blocks),
+        "table_start": np.cumsum(sizes) - sizes,
+        "n_nodes": n_nodes,
+        "n_channels": sizes // (3 * n_nodes),
+    }
 
 
 def _put_same_centre(
@@ -196,7 +191,6 @@ def make_plan(
     transforms.
     """
     first, second = sides
-    tables = _fill_tables(first, second, grid, kinetic=kinetic)
     terms = angular_terms(
         (l1, l2) for left in first.ls for right in second.ls for l1 in left for l2 in right
     )
@@ -221,10 +215,7 @@ def make_plan(
         n_rows=first.counts(),
         n_cols=second.counts(),
         step=TABLE_STEP,
-        table=tables.values,
-        table_start=tables.start,
-        n_nodes=tables.n_nodes,
-        n_channels=tables.n_channels,
+        **_tables(first, second, grid, kinetic=kinetic),
         channel_start=_starts(len(part) for part in orders),
         channel_order=np.array([order for part in orders for order in part], dtype=np.int64),
         lmax=np.array(lmax),

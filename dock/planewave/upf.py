@@ -123,11 +123,8 @@ def read_upf(path: str | Path) -> Pseudopotential:
     try:
         text = path.read_text(encoding="utf-8", errors="replace")
     except OSError as error:
-        raise MissingDataError(
-            f"the pseudopotential {path.name}",
-            path.parent,
-            f"It cannot be read ({error.strerror}). Copy it from the run's pseudo_dir.",
-        ) from error
+        fix = f"It cannot be read ({error.strerror}). Copy it from the run's pseudo_dir."
+        raise MissingDataError(f"the pseudopotential {path.name}", path.parent, fix) from error
     if "<UPF" not in text:
         version_1 = "<PP_HEADER>" in text
         raise FormatError(
@@ -198,10 +195,10 @@ class _Reader:
         )
 
     def need(self, name: str) -> ET.Element:
-        found = self.root.find(name)
-        if found is None:
+        section = self.root.find(name)
+        if section is None:
             raise FormatError(self.path, "a section is missing", where=name, fix=_FIX)
-        return found
+        return section
 
     def values(self, name: str, count: int | None = None) -> NDArray[np.float64]:
         return self.numbers(self.need(name), name, count)
@@ -241,9 +238,8 @@ class _Reader:
         try:
             return atomic_number(name[:1].upper() + name[1:].lower())
         except ConventionError as error:
-            raise FormatError(
-                self.path, str(error).rstrip("."), where="element of PP_HEADER"
-            ) from error
+            problem = str(error).rstrip(".")
+            raise FormatError(self.path, problem, where="element of PP_HEADER") from error
 
     def projectors(
         self, header: Mapping[str, str], r: NDArray[np.float64]

@@ -54,12 +54,7 @@ _WORDS = {
 
 
 def functional_of(name: str) -> Functional:
-    """Return a functional by pw.x's name, short or in four words.
-
-    Raises
-    ------
-    UsageError
-        For one that is not known here.
+    """Return a functional by pw.x's name, short or in four words, or raise a UsageError.
 
     Examples
     --------
@@ -67,13 +62,13 @@ def functional_of(name: str) -> Functional:
     True
     """
     words = " ".join(name.upper().replace("+", " ").replace("-", " ").split())
-    found = FUNCTIONALS.get(_WORDS.get(words, words))
-    if found is None:
+    functional = FUNCTIONALS.get(_WORDS.get(words, words))
+    if functional is None:
         raise UsageError(
             f"the exchange and correlation of the run, '{name}', is not among those known: "
             f"{', '.join(FUNCTIONALS)}. Give pw2bgw.x's VSC: --potential vsc."
         )
-    return found
+    return functional
 
 
 def xc_potential(
