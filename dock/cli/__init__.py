@@ -106,7 +106,7 @@ def main(arguments: list[str] | None = None) -> None:
 def _run(arguments: list[str] | None) -> int:
     try:
         result: Any = cli.main(args=arguments, prog_name="dock", standalone_mode=False)
-    except click.exceptions.Abort:
+    except (click.exceptions.Abort, KeyboardInterrupt):
         click.echo("dock: interrupted", err=True)
         return 130
     except click.ClickException as error:
@@ -120,9 +120,6 @@ def _run(arguments: list[str] | None) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except KeyboardInterrupt:
-        click.echo("dock: interrupted", err=True)
-        return 130
     except OSError as error:  # a path that cannot even be looked at
         name = "" if error.filename is None else f"{str(error.filename)[:200]}: "
         click.echo(f"dock: {name}{error.strerror or error}", err=True)

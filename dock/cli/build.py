@@ -51,10 +51,7 @@ More examples:
     help="From the highest atom of the bottom to the lowest of the top layer.",
 )  # fmt: skip
 @click.option("--vacuum", type=float, default=20.0, show_default=True, metavar="Å")
-@click.option(
-    "--strain", type=click.Choice(["top", "bottom", "both"]), default="top", show_default=True,
-    help="The layer that is deformed to fit.",
-)  # fmt: skip
+@options.choice("--strain", ["top", "bottom", "both"], "top", "The layer that is deformed to fit.")
 @_output
 def twisted(
     layer: str | None,

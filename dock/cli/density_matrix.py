@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import click
 
 from dock.cli import options
 from dock.cli.runner import Run, folder_of
+
+if TYPE_CHECKING:
+    from dock.states.fermi_level import Method
 
 
 @click.command(
@@ -24,12 +27,11 @@ More examples:
 @options.from_option
 @options.mesh_options
 @options.filling_options("fermi-dirac")
-@click.option(
+@options.choice(
     "--method",
-    type=click.Choice(["eigen", "poles"]),
-    default="eigen",
-    show_default=True,
-    help="Diagonalisation, or pole expansion of the Fermi function.",
+    ["eigen", "poles"],
+    "eigen",
+    "Diagonalisation, or pole expansion of the Fermi function.",
 )
 @click.option("--poles", type=int, metavar="N", help="Number of poles [default: for 1e-9].")
 @click.option("--energy-weighted", is_flag=True, help="The energy density matrix too.")
@@ -42,7 +44,7 @@ def density_matrix(
     path: Path,
     source: str | None,
     mesh: options.MeshOptions,
-    filling: options.Method,
+    filling: Method,
     method: Literal["eigen", "poles"],
     poles: int | None,
     energy_weighted: bool,

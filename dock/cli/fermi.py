@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from dock.cli import options
 from dock.cli.runner import Run, folder_of
+
+if TYPE_CHECKING:
+    from dock.states.fermi_level import Method
 
 
 @click.command(
@@ -29,7 +33,7 @@ def fermi(
     path: Path,
     source: str | None,
     mesh: options.MeshOptions,
-    filling: options.Method,
+    filling: Method,
     electrons: float | None,
     s_threshold: float | None,
     run: Run,

@@ -12,7 +12,6 @@ from dock.cli.runner import Bar, Run, print_json, show_log
 from dock.results import table
 
 if TYPE_CHECKING:
-    from dock.core.check import Finding
     from dock.core.compare import Difference
 
 
@@ -69,22 +68,15 @@ def check(paths: tuple[str, ...], source: str | None, run: Run) -> int:
         if run.as_json:
             items = [vars(finding) for finding in findings]
             print_json({"path": str(main), "format": name, "ok": not bad, "findings": items})
-        elif bad or len(runs) == 1:
-            _print_findings(main, findings, alone=len(runs) == 1)
+        elif bad or len(runs) == 1:  # all of a single run, of one among many what is wrong
+            shown = [item for item in findings if len(runs) == 1 or item.level == "error"]
+            click.echo(
+                f"{main}\n{table([[item.level, item.what, item.message] for item in shown])}"
+            )
         bar(done, len(runs), f", {n_bad} with errors" if n_bad else "")
     if not run.as_json:
         click.echo(f"{len(runs) - n_bad} sound, {n_bad} with errors")
     return 2 if n_bad else 0
-
-
-def _print_findings(main: Path, findings: list[Finding], *, alone: bool) -> None:
-    """Print all findings of a single run, of one among many what is wrong."""
-    rows = [
-        [finding.level, finding.what, finding.message]
-        for finding in findings
-        if alone or finding.level == "error"
-    ]
-    click.echo(f"{main}\n{table(rows)}")
 
 
 @click.command()
@@ -151,10 +143,9 @@ def _brief_text(content: dict[str, Any]) -> str:
     rows = _common_rows(content)
     shown = {"path", "format", "formula", "n_atoms", "cell_angstrom", "pbc", "spin"}
     shown |= {"fermi_level_eV", "n_electrons"}
-    rest = {key: value for key, value in content.items() if key not in shown}
-    rows += [
-        [key.removeprefix("n_").replace("_", " "), _plain(value)] for key, value in rest.items()
-    ]
+    for key, value in content.items():
+        if key not in shown:
+            rows.append([key.removeprefix("n_").replace("_", " "), _plain(value)])
     return table(rows)
 
 

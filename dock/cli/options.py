@@ -25,6 +25,16 @@ if TYPE_CHECKING:
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 PATH = click.Path(path_type=Path)
+
+
+def choice(
+    name: str, words: Sequence[str], default: str, text: str
+) -> Callable[[Command], Command]:
+    """Return an option that is one of some words."""
+    kinds = click.Choice(words)
+    return click.option(name, type=kinds, default=default, show_default=True, help=text)
+
+
 path_argument = click.argument("path", default=".", type=PATH)
 from_option = click.option(
     "--from", "source", metavar="FORMAT", help="Format; default: recognised."
@@ -61,12 +71,8 @@ electrons_option = click.option(
     "--electrons", type=float, metavar="N", help="Electrons per cell, where unknown."
 )
 fermi_option = click.option("--fermi", type=float, metavar="E", help="Fermi level in eV, absolute.")
-scheme_option = click.option(
-    "--scheme",
-    type=click.Choice(["mulliken", "lowdin"]),
-    default="mulliken",
-    show_default=True,
-    help="How the charge of two orbitals is divided.",
+scheme_option = choice(
+    "--scheme", ["mulliken", "lowdin"], "mulliken", "How the charge of two orbitals is divided."
 )
 mesh_option = click.option(
     "--mesh", type=int, nargs=3, metavar="N1 N2 N3", help="Size of the k-mesh."
@@ -115,10 +121,10 @@ def _grouped(
             values = {key: kwargs.pop(key) for key in keys}
             return command(*args, **{name: make(**values)}, **kwargs)
 
-        n_before = len(getattr(command, "__click_params__", ()))
         for option in reversed(options):
             wrapped = option(wrapped)
-        keys = [option.name for option in wrapped.__click_params__[n_before:]]
+        declared: list[click.Parameter] = wrapped.__click_params__  # type: ignore[attr-defined]
+        keys = [option.name for option in declared[-len(options) :]]
         return wrapped  # type: ignore[return-value]
 
     return decorate
@@ -212,22 +218,15 @@ mesh_options = _grouped(
     MeshOptions,
     mesh_option,
     spacing_option(),
-    click.option(
-        "--centring",
-        type=click.Choice(["gamma", "monkhorst-pack", "openmx"]),
-        default="gamma",
-        show_default=True,
-        help="Where the mesh lies.",
-    ),
+    choice("--centring", ["gamma", "monkhorst-pack", "openmx"], "gamma", "Where the mesh lies."),
     click.option(
         "--shift", type=float, nargs=3, metavar="S1 S2 S3", help="Shift in mesh steps instead."
     ),
-    click.option(
+    choice(
         "--symmetry",
-        type=click.Choice(["point-group", "time-reversal", "none"]),
-        default="point-group",
-        show_default=True,
-        help="Symmetry that may reduce the mesh; it is checked on H.",
+        ["point-group", "time-reversal", "none"],
+        "point-group",
+        "Symmetry that may reduce the mesh; it is checked on H.",
     ),
     click.option(
         "--symmetry-tolerance",
@@ -293,13 +292,7 @@ def filling_options(default: str) -> Callable[[Command], Command]:
     return _grouped(
         "filling",
         _filling,
-        click.option(
-            "--smearing",
-            type=click.Choice(_KINDS),
-            default=default,
-            show_default=True,
-            help="How levels are filled and broadened.",
-        ),
+        choice("--smearing", _KINDS, default, "How levels are filled and broadened."),
         click.option("--width", type=float, metavar="EV", help="Width of the smearing, eV."),
         click.option(
             "--temperature", type=float, metavar="K", help="The same as k_B T [default: 300]."

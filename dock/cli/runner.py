@@ -64,11 +64,9 @@ def in_options(message: str) -> str:
 
     message = _SETTING.sub(r"--set \1=\2", _ARGUMENT.sub(option, message))
     message = re.sub(r"(?<=hoose another place)(?=\.)", " with -o", message)
-    return re.sub(r"\b([Pp])ass (?=((a|an) )?(\w+ )?--?\w)", _give, message)
-
-
-def _give(found: re.Match[str]) -> str:
-    return "Give " if found[1] == "P" else "give "
+    for verb, ours in (("Pass", "Give"), ("pass", "give")):
+        message = re.sub(rf"\b{verb} (?=((a|an) )?(\w+ )?--?\w)", f"{ours} ", message)
+    return message
 
 
 @dataclass(frozen=True)

@@ -32,12 +32,11 @@ More examples:
     "--supercell", metavar="N...", help="Or: three numbers, or nine for a matrix, as 'N1 N2 N3'."
 )
 @options.k_path_options
-@click.option(
+@options.choice(
     "--method",
-    type=click.Choice(["sites", "functions"]),
-    default="sites",
-    show_default=True,
-    help="Map atoms on sites, or move the orbitals in space, with --basis.",
+    ["sites", "functions"],
+    "sites",
+    "Map atoms on sites, or move the orbitals in space, with --basis.",
 )
 @options.basis_option
 @options.species_or_set_option

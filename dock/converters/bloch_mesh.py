@@ -102,8 +102,7 @@ def from_mesh(
     """
     grid = bloch.reshape(len(bloch), *mesh, -1)
     folded = np.fft.fftn(grid, axes=(1, 2, 3), norm="forward").reshape(len(bloch), -1)
-    result: NDArray[Any] = folded[:, _places(mesh, basis, pairs)]
-    return result
+    return folded[:, _places(mesh, basis, pairs)]
 
 
 def _places(mesh: tuple[int, int, int], basis: Basis, pairs: Pairs) -> NDArray[np.int64]:

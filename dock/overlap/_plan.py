@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+import numpy as np
 from numpy.typing import NDArray
+
+from dock.core.basis import Basis
 
 
 class Plan(NamedTuple):
@@ -69,6 +72,21 @@ class Plan(NamedTuple):
     turn_weight: NDArray[Any]
     up: NDArray[Any]
     down: NDArray[Any]
+
+
+def by_kind(
+    basis: Basis, i: NDArray[Any], j: NDArray[Any], *columns: NDArray[Any]
+) -> tuple[NDArray[Any], ...]:
+    """Return the kind of each pair before the columns, all sorted by it for the kernels.
+
+    All are copies: the loops would be compiled once more for views that cannot be written.
+    """
+    species = basis.species_index.astype(np.int64)
+    kind = species[i] * len(basis.species) + species[j]
+    if len(basis.species) == 1:
+        return tuple(np.array(column) for column in (kind, i, j, *columns))
+    order = np.argsort(kind, kind="stable")
+    return tuple(column[order] for column in (kind, i, j, *columns))
 
 
 class Raising(NamedTuple):

@@ -9,7 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -22,6 +22,7 @@ from dock.core.quantity import quantity_of
 from dock.core.spin import Spin
 from dock.core.structure import Structure
 from dock.errors import LayoutError, MissingDataError, UsageError
+from dock.overlap._plan import Plan, by_kind
 from dock.overlap.neighbours import (
     check_distances,
     orbital_cutoffs,
@@ -31,9 +32,6 @@ from dock.overlap.neighbours import (
 )
 from dock.overlap.radial import QGrid, basis_notes
 from dock.overlap.twocenter import Side, make_plan, make_raising, orbital_side, position_side
-
-if TYPE_CHECKING:
-    from dock.overlap._plan import Plan
 
 __all__ = ["QUANTITIES", "Integrals", "compute_integrals", "compute_overlap"]
 
@@ -295,7 +293,8 @@ class Integrals:
         `places` are the first entry of each chosen block and of its transpose, −1 for none.
         """
         pairs = self.pairs
-        columns = self._by_kind(pairs.i[chosen], pairs.j[chosen], pairs.R[chosen], *places)
+        atoms = pairs.i[chosen], pairs.j[chosen]
+        columns = by_kind(self.basis, *atoms, pairs.R[chosen], *places)
         work = self._kernel(name)
         n = len(places[0])
         if jobs <= 1 or n < 2 * jobs:
@@ -304,19 +303,6 @@ class Integrals:
         marks = np.linspace(0, n, jobs * _CHUNKS + 1).astype(np.int64)
         with ThreadPoolExecutor(jobs) as pool:
             list(pool.map(lambda ends: work(*columns, *ends, out), pairwise(marks.tolist())))
-
-    def _by_kind(self, i: NDArray[Any], j: NDArray[Any], *columns: Any) -> tuple[Any, ...]:
-        """Return the kind of each pair before the columns, all sorted by it for the kernels.
-
-        All are copies: the loops would be compiled once more for views that cannot be written.
-        """
-        species = self.basis.species_index.astype(np.int64)
-        kind = species[i] * len(self.basis.species) + species[j]
-        columns = (kind, i, j, *columns)
-        if len(self.basis.species) == 1:
-            return tuple(np.array(column) for column in columns)
-        order = np.argsort(kind, kind="stable")
-        return tuple(column[order] for column in columns)
 
     def _kernel(self, name: str) -> Callable[..., None]:
         """Return the compiled loop of a quantity, with its plan bound."""

@@ -14,6 +14,7 @@ from dock.core.blocks import BlockLayout
 from dock.core.pairs import Pairs
 from dock.core.structure import Structure
 from dock.errors import LayoutError
+from dock.overlap._plan import by_kind
 from dock.overlap.neighbours import mixed_pairs, orbital_cutoffs
 from dock.overlap.radial import choose_q_grid
 from dock.overlap.twocenter import Side, make_plan
@@ -90,10 +91,7 @@ def compute_mixed_overlap(
     plan = make_plan(structure, bra, sides, grid, kinetic=False)
     layout = BlockLayout(bra.counts[pairs.i], ket.counts[pairs.j])
     out = np.empty(layout.n_entries)
-    species = bra.species_index.astype(np.int64)
-    kinds = species[pairs.i] * len(bra.species) + species[pairs.j]
-    order = np.argsort(kinds, kind="stable")
-    columns = (pairs.i, pairs.j, pairs.R, layout.starts[:-1])
-    i, j, R, first = (np.ascontiguousarray(column[order]) for column in columns)
-    fill_blocks(plan, kinds[order], i, j, R, first, np.full(len(order), -1), 0, len(order), out)
+    places = (layout.starts[:-1], np.full(len(pairs), -1))
+    columns = by_kind(bra, pairs.i, pairs.j, pairs.R, *places)
+    fill_blocks(plan, *columns, 0, len(pairs), out)
     return MixedOverlap(bra, ket, pairs, out)

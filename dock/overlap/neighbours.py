@@ -190,7 +190,9 @@ def _bonds(structure: Structure, first: NDArray[np.float64], second: NDArray[np.
     except ImportError:
         found = _search_tree(structure, reach)
     keep = found.distance < first[found.i] + second[found.j]
-    return found if keep.all() else _Bonds(*(column[keep] for column in found))
+    if keep.all():
+        return found
+    return _Bonds(found.i[keep], found.j[keep], found.R[keep], found.distance[keep])
 
 
 def _check_images(structure: Structure, reach: float) -> None:

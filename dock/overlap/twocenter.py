@@ -12,7 +12,7 @@ are as many as the bond channels m = 0 … min(l₁, l₂) of Slater and Koster.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -195,18 +195,13 @@ def make_plan(
         (l1, l2) for left in first.ls for right in second.ls for l1 in left for l2 in right
     )
     kinds = [(left, right) for left in first.ls for right in second.ls]
-    groups = [
-        sorted({terms.groups[l1, l2] for l1 in left for l2 in right}) for left, right in kinds
-    ]
-    products = [_products(left, right, terms) for left, right in kinds]
-    counts = [sum(map(len, part)) for part in products]
-    flat = [entry for part in products for entry in part]
-    orders = [[L for L, _, _ in _rows(left, right)] for left, right in kinds]
+    group_start, group = _flat(
+        [sorted({terms.groups[l1, l2] for l1 in left for l2 in right}) for left, right in kinds]
+    )
+    channel_start, channel_order = _flat([[L for L, _, _ in _rows(*kind)] for kind in kinds])
     lmax = [max(left) + max(right) for left, right in kinds]
     up, down = legendre_factors(max(lmax))
     turn_start, turn_lm, turn_weight = sphere_gradient(max(lmax))
-    pairs = np.array([item for entry in flat for item in entry], dtype=np.int64).reshape(-1, 2)
-    product_start, sum_start = _product_starts(products, counts)
     return Plan(
         positions=np.array(structure.positions),
         cell=np.array(structure.cell),
@@ -216,19 +211,16 @@ def make_plan(
         n_cols=second.counts(),
         step=TABLE_STEP,
         **_tables(first, second, grid, kinetic=kinetic),
-        channel_start=_starts(len(part) for part in orders),
-        channel_order=np.array([order for part in orders for order in part], dtype=np.int64),
+        channel_start=channel_start,
+        channel_order=channel_order,
         lmax=np.array(lmax),
-        group_start=_starts(len(part) for part in groups),
-        group=np.array([number for part in groups for number in part], dtype=np.int64),
+        group_start=group_start,
+        group=group,
         factor_start=terms.factor_start,
         term_start=terms.term_start,
         term_lm=terms.lm,
         term_weight=terms.weight,
-        sum_start=sum_start,
-        product_start=product_start,
-        product_channel=np.ascontiguousarray(pairs[:, 0]),
-        product_factor=np.ascontiguousarray(pairs[:, 1]),
+        **_sums(kinds, terms),
         turn_start=turn_start,
         turn_lm=turn_lm,
         turn_weight=turn_weight,
@@ -237,24 +229,34 @@ def make_plan(
     )
 
 
-def _starts(counts: Iterable[int]) -> NDArray[np.int64]:
-    """Return the running sums of counts, from 0."""
-    return np.concatenate([[0], np.cumsum(list(counts), dtype=np.int64)])
+def _flat(parts: Sequence[Sequence[int]]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return where each part begins in the list of all, and that list."""
+    starts = np.cumsum([0, *map(len, parts)], dtype=np.int64)
+    return starts, np.array([item for part in parts for item in part], dtype=np.int64)
 
 
-def _product_starts(
-    products: Sequence[Sequence[Sequence[tuple[int, int]]]], counts: Sequence[int]
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the first product of each entry, and the first entry of each kind in that list.
+def _sums(
+    kinds: Sequence[tuple[Sequence[int], Sequence[int]]], terms: AngularTerms
+) -> dict[str, NDArray[Any]]:
+    """Return the products that the entries of each kind's blocks are sums of; see `Plan`.
 
     Each kind has one mark more than entries, the end of its last entry.
     """
-    ends = np.cumsum(counts) - counts
-    marks = [
-        end + _starts(len(entry) for entry in part)
-        for end, part in zip(ends, products, strict=True)
-    ]
-    return np.concatenate(marks), _starts(len(part) for part in marks)
+    products: list[tuple[int, int]] = []
+    marks, sum_start = [], [0]
+    for left, right in kinds:
+        for entry in _products(left, right, terms):
+            marks.append(len(products))
+            products += entry
+        marks.append(len(products))
+        sum_start.append(len(marks))
+    channel, factor = np.array(products, dtype=np.int64).reshape(-1, 2).T
+    return {
+        "sum_start": np.array(sum_start, dtype=np.int64),
+        "product_start": np.array(marks, dtype=np.int64),
+        "product_channel": np.ascontiguousarray(channel),
+        "product_factor": np.ascontiguousarray(factor),
+    }
 
 
 def _products(

@@ -62,24 +62,17 @@ class Waves:
         """Return G_x, G_y or G_z on the half box, 1/Bohr."""
         first, second, third = self.indices
         b = self.reciprocal[:, axis]
-        result: NDArray[np.float64] = (
-            first[:, None, None] * b[0] + second[:, None] * b[1] + third * b[2]
-        )
-        return result
+        return np.asarray(first[:, None, None] * b[0] + second[:, None] * b[1] + third * b[2])
 
     @cached_property
     def square(self) -> NDArray[np.float64]:
         """|G|² on the half box, 1/Bohr²."""
-        result: NDArray[np.float64] = sum(
-            (self.component(axis) ** 2 for axis in range(3)), np.zeros(())
-        )
-        return result
+        return sum((self.component(axis) ** 2 for axis in range(3)), np.zeros(()))
 
     @cached_property
     def inside(self) -> NDArray[np.bool_]:
         """Which plane waves are kept."""
-        result: NDArray[np.bool_] = self.square <= 2 * self.cutoff_hartree * (1 + 1e-10)
-        return result
+        return self.square <= 2 * self.cutoff_hartree * (1 + 1e-10)
 
     def waves(self, values: NDArray[np.float64]) -> NDArray[np.complex128]:
         """Return the plane waves of a field, those outside the sphere zero."""
@@ -93,8 +86,7 @@ class Waves:
         """Return the field of some plane waves."""
         from scipy.fft import irfftn
 
-        field: NDArray[np.float64] = irfftn(waves, self.shape, norm="forward")
-        return field
+        return np.asarray(irfftn(waves, self.shape, norm="forward"))
 
     def gradient(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return ∇ of a field, (3, …), 1/Bohr."""
@@ -301,5 +293,4 @@ def _transform(
     for begin in range(1, len(q), 512):
         part = q[begin : begin + 512]
         table[begin : begin + 512] = np.sin(part[:, None] * r) @ weighted / part
-    values: NDArray[np.float64] = 4 * np.pi * CubicSpline(q, table)(length)
-    return values
+    return np.asarray(4 * np.pi * CubicSpline(q, table)(length))

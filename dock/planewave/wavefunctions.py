@@ -74,8 +74,7 @@ class PlaneWaveStates:
     @property
     def vectors(self) -> NDArray[np.float64]:
         """(n, 3) k + G, 1/Bohr."""
-        found: NDArray[np.float64] = self.k + self.miller @ self.reciprocal
-        return found
+        return self.k + self.miller @ self.reciprocal
 
 
 def read_states(save: Path, spin: Spin, number: int, channel: int = 0) -> PlaneWaveStates:
