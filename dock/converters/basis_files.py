@@ -139,21 +139,14 @@ def detect_code(folder: str | Path) -> str:
 def read_basis_folder(
     folder: str | Path, code: str = "auto", *, strings: Mapping[str, str] | None = None
 ) -> dict[str, SpeciesBasis]:
-    """Read all basis files of a folder.
+    """Read all basis files of a folder; return the species by label.
 
     Parameters
     ----------
-    folder
-        The code's basis files.
     code
         ``siesta`` (.ion.xml, .ion.nc, .ion), ``openmx`` (.pao), ``abacus`` (.orb), or ``auto``.
     strings
         For OpenMX, the basis string of each species label: ``{"C": "C6.0-s2p2d1"}``.
-
-    Returns
-    -------
-    dict
-        The species by label.
 
     Raises
     ------

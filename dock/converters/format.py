@@ -57,10 +57,8 @@ class WriteOptions:
         Matrices to write, by name; None for all that are there.
     single_precision
         Store floating-point numbers in 32 bits, where the format can.
-    overwrite
-        Replace existing files.
-    allow_lossy
-        Write even where the target cannot hold everything.
+    overwrite, allow_lossy
+        Replace existing files; write even where the target cannot hold everything.
     basis
         Folder with the target code's basis files, for formats that need them.
     command
@@ -153,14 +151,10 @@ class Format:
 
     Attributes
     ----------
-    name
-        Name on the command line.
-    title
-        What it is, in a few words.
-    reads, writes
-        Quantities that are read and written.
-    read_spins, write_spins
-        Spin treatments that are read and written.
+    name, title
+        Name on the command line, and what it is in a few words.
+    reads, writes, read_spins, write_spins
+        Quantities and spin treatments that are read and written.
     versions
         Versions of the code that were tested.
     detect

@@ -62,8 +62,6 @@ def compute_overlap(
     pairs
         ``"orbital"``: the pairs of atoms whose orbitals touch; ``"kb"``: also those that meet
         through a projector, with zero blocks; or a pattern.
-    jobs
-        Number of threads.
     projectors
         Radius of each species' longest projector, Å, for ``"kb"``.
 

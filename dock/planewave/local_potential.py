@@ -38,14 +38,8 @@ _REACH = 10.0  # Bohr; pw.x ends the integrals over the local potential there
 class Waves:
     """Real fields on a grid and their plane waves in the half box of a real FFT.
 
-    Attributes
-    ----------
-    reciprocal
-        (3, 3) reciprocal lattice vectors as rows, with 2π, 1/Bohr.
-    shape
-        Grid.
-    cutoff_hartree
-        Plane waves kept: |G|²/2 up to this.
+    The reciprocal lattice vectors are (3, 3), rows, with 2π, 1/Bohr; plane waves are kept with
+    |G|²/2 up to the cut-off.
     """
 
     reciprocal: FloatArray

@@ -34,8 +34,6 @@ class Projector:
 
     Attributes
     ----------
-    l
-        Angular momentum.
     j
         Total angular momentum l ± 1/2; None in a scalar-relativistic pseudopotential.
     r_beta
@@ -61,14 +59,10 @@ class Pseudopotential:
         (n,) mesh, Bohr, and its derivative by the index.
     local
         (n,) local potential, Ry.
-    projectors
-        Kleinman–Bylander functions.
     strengths
         (n_projectors, n_projectors) D, Ry.
     core
         (n,) density of the nonlinear core correction, electrons/Bohr³; None without one.
-    source
-        The file.
 
     Raises
     ------
