@@ -34,7 +34,7 @@ FAILURES = "failed.jsonl"
 class Outcome:
     """What became of one task: done, skipped (made before from the same input) or failed.
 
-    The reason of a failure is a sentence, the time is that on the wall.
+    `reason` says in a sentence why it failed; `seconds` is the wall time.
     """
 
     source: str

@@ -84,7 +84,7 @@ def _sparsity(calc: Calculation) -> dict[str, Any]:
 
 
 def describe_format(name: str) -> dict[str, Any]:
-    """Return what a format reads and writes, letters for matrices; DockError: a broken plug-in."""
+    """Return what a format reads and writes, matrices by letter; a broken one is a DockError."""
     entry = get_format(name)
     return {
         "name": name,

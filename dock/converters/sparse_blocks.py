@@ -102,10 +102,10 @@ class BlockCollector:
         values: NDArray[Any],
         components: IntArray | None = None,
     ) -> None:
-        """Add all entries of one lattice vector, each of which is added once.
+        """Add all entries of one lattice vector; each vector comes once.
 
-        Orbitals of rows and columns, counted from 0, values, and components, None where all are
-        of the first, are (n,).
+        All arrays are (n,); rows and columns are orbitals, counted from 0. Components are None
+        where all entries are of the first.
         """
         n_atoms, counts = self._basis.n_atoms, self._basis.counts
         slices = [slice(begin, begin + _SLICE) for begin in range(0, len(rows), _SLICE)]

@@ -92,6 +92,6 @@ def compute_mixed_overlap(
     layout = BlockLayout(bra.counts[pairs.i], ket.counts[pairs.j])
     out = np.empty(layout.n_entries)
     places = (layout.starts[:-1], np.full(len(pairs), -1))
-    columns = by_kind(bra, pairs.i, pairs.j, pairs.R, *places)
-    fill_blocks(plan, *columns, 0, len(pairs), out)
+    kinds, i, j, R, first, mirror = by_kind(bra, pairs.i, pairs.j, pairs.R, *places)
+    fill_blocks(plan, kinds, i, j, R, first, mirror, 0, len(pairs), out)
     return MixedOverlap(bra, ket, pairs, out)

@@ -269,7 +269,7 @@ def choose_q_grid(
 def basis_notes(basis: Basis) -> list[str]:
     """Check the radial functions of a basis; return a sentence for each whose norm is off.
 
-    That is by more than `NORM_NOTE`. Nothing is normalised: the codes use their functions as
+    Off means by more than `NORM_NOTE`. Nothing is normalised: the codes use their functions as
     tabulated, and so does `dock`.
 
     Raises
