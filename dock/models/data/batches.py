@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from dock.models.data.samples import Item
+from dock.models.graph import Graph
 
-__all__ = ["Batch", "Batcher", "ItemSource", "choose_shapes", "make_batch"]
+__all__ = ["Batch", "Batcher", "choose_shapes", "join_graphs", "make_batch", "padded"]
 
 Batch = dict[str, NDArray[Any]]
 Shape = tuple[int, int]
@@ -30,70 +31,68 @@ class ItemSource(Protocol):
         """Return one structure."""
 
 
-def make_batch(items: Sequence[Item], shape: Shape | None, dtype: DTypeLike) -> Batch:
-    """Join structures into one graph of fixed size.
+def padded(parts: Sequence[NDArray[Any]], size: int, fill: float, dtype: DTypeLike) -> NDArray[Any]:
+    """Return arrays one behind another, and the fill value after them."""
+    result = np.full((size, *parts[0].shape[1:]), fill, dtype)
+    np.concatenate(parts, out=result[: sum(map(len, parts))], casting="unsafe")
+    return result
 
-    Parameters
-    ----------
-    items
-        Structures with labels.
-    shape
-        (atoms, edges) of the padded batch; None for no padding. Padded edges have mask 0 and lie
-        on the last atom, which then is padding too.
-    dtype
-        Float32 or float64.
 
-    Returns
-    -------
-    dict
-        See `dock.models.network.model.apply`, with ``node_label``, ``edge_label``, ``atom_mask``,
-        ``structure`` and ``edge_structure``; ``moments`` and overlaps where the items have them.
+def join_graphs(graphs: Sequence[Graph], shape: Shape, dtype: DTypeLike) -> Batch:
+    """Return the arrays that `dock.models.network.model.apply` takes, of graphs side by side.
+
+    `shape` is (atoms, edges) with padding. Padded edges have mask 0 and lie on the last atom, which
+    then is padding too. Moments are there where all graphs have them.
     """
-    graphs = [item.graph for item in items]
+    n_atoms, n_edges = shape
     atoms = np.cumsum([0] + [graph.n_atoms for graph in graphs])
     edges = np.cumsum([0] + [graph.n_edges for graph in graphs])
-    n_atoms, n_edges = (int(atoms[-1]), int(edges[-1])) if shape is None else shape
-    last = n_atoms - 1
-
-    def joined(parts: list[Any], size: int, fill: float, kind: DTypeLike) -> NDArray[Any]:
-        first = np.asarray(parts[0])
-        result = np.full((size, *first.shape[1:]), fill, dtype=kind)
-        begin = 0
-        for part in parts:
-            result[begin : begin + len(part)] = part
-            begin += len(part)
-        return result
+    end = int(edges[-1])
 
     def shifted(name: str, offsets: NDArray[Any]) -> list[Any]:
         return [getattr(g, name) + offset for g, offset in zip(graphs, offsets, strict=False)]
 
-    vectors = joined([graph.vectors for graph in graphs], n_edges, 0.0, dtype)
-    vectors[edges[-1] :, 2] = 1.0
-    reverse = joined(shifted("reverse", edges), n_edges, 0, np.int32)
-    reverse[edges[-1] :] = np.arange(edges[-1], n_edges)
-    count = range(len(graphs))
-    batch: Batch = {
-        "species": joined([graph.species for graph in graphs], n_atoms, 0, np.int32),
-        "atom_mask": joined([np.ones(graph.n_atoms) for graph in graphs], n_atoms, 0, dtype),
-        "structure": joined([np.full(graphs[k].n_atoms, k) for k in count], n_atoms, 0, np.int32),
-        "receiver": joined(shifted("receiver", atoms), n_edges, last, np.int32),
-        "sender": joined(shifted("sender", atoms), n_edges, last, np.int32),
-        "reverse": reverse,
-        "edge_type": joined([graph.edge_type for graph in graphs], n_edges, 0, np.int32),
-        "vector": vectors,
-        "edge_mask": joined([np.ones(graph.n_edges) for graph in graphs], n_edges, 0, dtype),
-        "edge_structure": joined(
-            [np.full(graphs[k].n_edges, k) for k in count], n_edges, 0, np.int32
-        ),
-        "node_label": joined([item.node for item in items], n_atoms, 0.0, dtype),
-        "edge_label": joined([item.edge for item in items], n_edges, 0.0, dtype),
+    reverse = [*shifted("reverse", edges), np.arange(end, n_edges)]
+    arrays: Batch = {
+        "species": padded([graph.species for graph in graphs], n_atoms, 0, np.int32),
+        "receiver": padded(shifted("receiver", atoms), n_edges, n_atoms - 1, np.int32),
+        "sender": padded(shifted("sender", atoms), n_edges, n_atoms - 1, np.int32),
+        "reverse": padded(reverse, n_edges, 0, np.int32),
+        "edge_type": padded([graph.edge_type for graph in graphs], n_edges, 0, np.int32),
+        "vector": padded([graph.vectors for graph in graphs], n_edges, 0, dtype),
+        "edge_mask": padded([np.ones(end)], n_edges, 0, dtype),
     }
-    if graphs[0].moments is not None:
-        batch["moments"] = joined([graph.moments for graph in graphs], n_atoms, 0.0, dtype)
+    arrays["vector"][end:, 2] = 1.0
+    moments = [graph.moments for graph in graphs if graph.moments is not None]
+    if len(moments) == len(graphs):
+        arrays["moments"] = padded(moments, n_atoms, 0, dtype)
+    return arrays
+
+
+def make_batch(items: Sequence[Item], shape: Shape | None, dtype: DTypeLike) -> Batch:
+    """Join structures with labels into one graph of fixed size; without a shape none is padded.
+
+    Returns
+    -------
+    dict
+        See `join_graphs`, with ``node_label``, ``edge_label``, ``atom_mask``, ``structure`` and
+        ``edge_structure``; overlaps where the items have them.
+    """
+    graphs = [item.graph for item in items]
+    atoms, edges = [graph.n_atoms for graph in graphs], [graph.n_edges for graph in graphs]
+    n_atoms, n_edges = (sum(atoms), sum(edges)) if shape is None else shape
+    numbers = np.arange(len(items))
+    batch = join_graphs(graphs, (n_atoms, n_edges), dtype) | {
+        "atom_mask": padded([np.ones(sum(atoms))], n_atoms, 0, dtype),
+        "structure": padded([np.repeat(numbers, atoms)], n_atoms, 0, np.int32),
+        "edge_structure": padded([np.repeat(numbers, edges)], n_edges, 0, np.int32),
+        "node_label": padded([item.node for item in items], n_atoms, 0, dtype),
+        "edge_label": padded([item.edge for item in items], n_edges, 0, dtype),
+    }
     overlaps = [item.overlap for item in items if item.overlap is not None]
     if len(overlaps) == len(items):
-        batch["overlap_node"] = joined([pair[0] for pair in overlaps], n_atoms, 0.0, dtype)
-        batch["overlap_edge"] = joined([pair[1] for pair in overlaps], n_edges, 0.0, dtype)
+        batch["overlap_node"] = padded([node for node, _ in overlaps], n_atoms, 0, dtype)
+        batch["overlap_edge"] = padded([edge for _, edge in overlaps], n_edges, 0, dtype)
     return batch
 
 
@@ -105,14 +104,11 @@ def choose_shapes(sizes: NDArray[np.int64], max_shapes: int) -> list[int]:
     >>> choose_shapes(np.array([10, 11, 50, 52, 52]), 2)
     [11, 52]
     """
-    distinct, found_counts = np.unique(sizes, return_counts=True)
-    values = distinct.astype(np.float64)
-    counts = found_counts.astype(np.float64)
+    values, counts = (part.astype(np.float64) for part in np.unique(sizes, return_counts=True))
     if len(values) > 256:  # rounding up to 256 quantiles keeps the search short
         cut = np.unique(np.quantile(values, np.linspace(0, 1, 256), method="higher"))
-        place = np.searchsorted(cut, values)
-        counts = np.bincount(place, weights=counts, minlength=len(cut)).astype(np.float64)
-        values = np.asarray(cut, dtype=np.float64)
+        counts = np.bincount(np.searchsorted(cut, values), weights=counts, minlength=len(cut))
+        values = cut
     n = len(values)
     total = np.concatenate([[0.0], np.cumsum(counts)])
     mass = np.concatenate([[0.0], np.cumsum(counts * values)])
@@ -128,13 +124,13 @@ def choose_shapes(sizes: NDArray[np.int64], max_shapes: int) -> list[int]:
         table = best[:, None] + cost
         choices.append(np.argmin(table, axis=0))
         best = np.minimum(np.min(table, axis=0), np.inf)
-    found, end = [], n
+    shapes, end = [], n
     for choice in reversed(choices):
-        found.append(int(values[end - 1]))
+        shapes.append(int(values[end - 1]))
         end = int(choice[end])
         if end == 0:
             break
-    return sorted(found)
+    return sorted(shapes)
 
 
 class Batcher:
@@ -145,20 +141,16 @@ class Batcher:
 
     Parameters
     ----------
-    source
-        The structures.
-    indices
-        Which of them.
+    source, indices
+        The structures, and which of them.
     batch_size
         Structures in a batch (on average, for uneven ones).
-    seed
-        Of the order.
+    seed, shuffle
+        Of the order, which is another one in each epoch; without shuffling always the given one.
     dtype
         Float32 or float64.
     max_shapes
         Largest number of padded shapes, each of which is compiled once.
-    shuffle
-        Another order in each epoch; else always the given one.
     parts
         Number of devices that share a batch. The batches do not depend on it; more than one gives
         arrays with a leading axis of that length.
@@ -244,13 +236,13 @@ class Batcher:
         last = (atoms + extra, edges)
         if max_shapes == 1 or not padded:
             return [last]
-        found = []
+        shapes = []
         low = -1
         for size in choose_shapes(totals[:, 1], max_shapes - 1):
             inside = (totals[:, 1] > low) & (totals[:, 1] <= size)
-            found.append((int(totals[inside, 0].max()) + extra, size))
+            shapes.append((int(totals[inside, 0].max()) + extra, size))
             low = size
-        return found if last in found else [*found, last]
+        return shapes if last in shapes else [*shapes, last]
 
     def _bounds(self) -> Shape:
         """Return more atoms and edges than any batch gives to one device."""
@@ -283,28 +275,25 @@ class Batcher:
 
     def batch(self, epoch: int, step: int) -> Batch:
         """Return one batch, or one for each device on a leading axis."""
-        chosen = self.plan(epoch)[step]
-        shape = self._shape(self._size(chosen))
+        places = self.plan(epoch)[step]
+        shape = self._shape(self._size(places))
         groups = [
             [self.source.item(int(self.indices[place])) for place in share]
-            for share in self._shares(chosen)
+            for share in self._shares(places)
         ]
-        made = [make_batch(group, shape, self.dtype) for group in groups if group]
+        shares = [make_batch(group, shape, self.dtype) for group in groups if group]
         if self.parts == 1:
-            return made[0]
-        empty = {name: np.zeros_like(value) for name, value in made[0].items()}
+            return shares[0]
+        empty = {name: np.zeros_like(value) for name, value in shares[0].items()}
         empty["vector"][:, 2] = 1.0
-        made += [empty] * (self.parts - len(made))
-        return {name: np.stack([one[name] for one in made]) for name in empty}
+        shares += [empty] * (self.parts - len(shares))
+        return {name: np.stack([share[name] for share in shares]) for name in empty}
 
     def examples(self) -> Iterator[Batch]:
         """Yield one batch of each padded shape of the first epoch."""
-        seen: set[Shape] = set()
-        for step, chosen in enumerate(self.plan(0)):
-            shape = self._shape(self._size(chosen))
-            if shape not in seen:
-                seen.add(shape)
-                yield self.batch(0, step)
+        shapes = [self._shape(self._size(places)) for places in self.plan(0)]
+        for shape in dict.fromkeys(shapes):
+            yield self.batch(0, shapes.index(shape))
 
     def members(self, epoch: int, step: int) -> list[int]:
         """Return which structures (of the source) a batch holds."""
@@ -312,13 +301,13 @@ class Batcher:
 
     def prefetch(self, epoch: int, start: int = 0, depth: int = 4) -> Iterator[Batch]:
         """Yield the batches of an epoch from a step on, made in a thread ahead of their use."""
-        found: queue.Queue[Batch | BaseException | None] = queue.Queue(depth)
+        ready: queue.Queue[Batch | BaseException | None] = queue.Queue(depth)
         stop = threading.Event()
 
         def put(value: Batch | BaseException | None) -> None:
             while not stop.is_set():
                 try:
-                    found.put(value, timeout=0.2)
+                    ready.put(value, timeout=0.2)
                 except queue.Full:
                     continue
                 return
@@ -336,7 +325,7 @@ class Batcher:
         thread = threading.Thread(target=work, daemon=True)
         thread.start()
         try:
-            while (value := found.get()) is not None:
+            while (value := ready.get()) is not None:
                 if isinstance(value, BaseException):
                     raise value
                 yield value

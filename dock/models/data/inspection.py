@@ -1,15 +1,9 @@
-"""The checks of a data set before a GPU hour is spent, with every file read once.
-
-First the heads of all structures are read: they say spin and bases, from which the targets follow.
-Then matrices are read one after another, checked and labelled on the way, and forgotten.
-"""
+"""The checks of a data set before a GPU hour is spent, with every file read once."""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
@@ -21,61 +15,30 @@ from dock.core.matrix import AOMatrix
 from dock.core.quantity import quantity_of
 from dock.core.spin import Spin
 from dock.errors import DockError, UsageError
-from dock.io.progress import Progress, Report
 from dock.models.data.samples import Item, Sample, label
 from dock.models.targets import TargetLayout
 
-__all__ = ["DatasetReport", "Inspection", "inspect_samples"]
+__all__ = ["Inspection"]
 
 _HERMITIAN = 1e-3  # eV; beyond this an SCF run is not converged or a file is damaged
 _OUTLIER = 12.0  # times the spread of the other structures
 
 
-@dataclass
-class DatasetReport:
-    """What the checks found.
-
-    Attributes
-    ----------
-    errors, warnings
-        Sentences, each beginning with the name of a structure.
-    spin
-        Spin treatment of the set.
-    bases
-        Calculations' bases, one for each structure, for `TargetLayout.from_bases`.
-    """
-
-    errors: list[str] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
-    spin: Spin | None = None
-    bases: list[Any] = field(default_factory=list)
-
-    def require_good(self) -> None:
-        """Refuse a set with errors, listing the first of them.
-
-        Raises
-        ------
-        UsageError
-            Always when there are errors.
-        """
-        if self.errors:
-            shown = "\n  ".join(self.errors[:5])
-            more = f"\n  … and {len(self.errors) - 5} more" if len(self.errors) > 5 else ""
-            raise UsageError(
-                f"the data set has faults in {len(self.errors)} of its structures:\n  "
-                f"{shown}{more}\nMend or remove these structures; nothing was trained."
-            )
-
-
 class Inspection:
     """The structures of a data set on their way from the files to the labels.
 
+    First the heads of all are read: they say spin and bases, from which the targets follow. Then
+    matrices are read one after another, checked and labelled on the way, and forgotten.
+
+    Errors: unreadable or incomplete folders, another spin treatment or another basis of a species
+    than in the first structure, entries that are not finite. Warnings: blocks that are far from
+    Hermitian, on-site blocks far from those of the same species elsewhere in the set (an
+    unconverged run shows like this), and structures without an overlap.
+
     Parameters
     ----------
-    samples
-        The structures; their heads are read at once.
-    quantity
-        What is learned.
+    samples, quantity
+        The structures, and what is learned.
     deep
         Check the matrices of all of them; else only what says their spin and basis.
     needs_overlap
@@ -108,9 +71,15 @@ class Inspection:
         return [(self.samples[number], calc) for number, calc in self._calcs.items()]
 
     @property
-    def is_faultless(self) -> bool:
-        """Whether no structure had a fault so far."""
-        return not self._errors
+    def errors(self) -> list[str]:
+        """What is wrong so far, each beginning with the name of a structure."""
+        return [f"{self.samples[n].name}: {text}" for n, text in sorted(self._errors.items())]
+
+    @property
+    def warnings(self) -> list[str]:
+        """What is doubtful so far, each beginning with the name of a structure."""
+        deviations = [text for _, text in sorted(self._warnings.items())]
+        return [*deviations, *self._outliers(), *self._alone()]
 
     def item(
         self, sample: Sample, layout: TargetLayout, *, with_moments: bool, with_overlap: bool
@@ -120,7 +89,7 @@ class Inspection:
         Raises
         ------
         DockError
-            For faults of the matrices, which `report` lists too, and labels that do not fit.
+            For faults of the matrices, which `errors` lists too, and labels that do not fit.
         """
         number = self._number[sample.name]
         calc = self._calcs[number]
@@ -131,22 +100,32 @@ class Inspection:
         finally:
             calc.release()
 
-    def report(self, progress: Report = None) -> DatasetReport:
-        """Check the matrices that were not read yet, and return what was found in all."""
-        steps = Progress.of(progress)
-        steps.start(len(self.samples))
-        for number in range(len(self.samples)):
+    def finish(self) -> None:
+        """Check the matrices that nobody asked the labels of."""
+        for number, calc in self._calcs.items():
             unread = number not in self._errors and number not in self._diagonals
             if self.deep and unread:
-                self._check_alone(number)
-            steps.advance()
-        warned = [text for _, text in sorted(self._warnings.items())]
-        return DatasetReport(
-            [f"{self.samples[n].name}: {text}" for n, text in sorted(self._errors.items())],
-            [*warned, *self._outliers(), *self._alone()],
-            self.spin,
-            [calc.basis for calc in self._calcs.values()],
-        )
+                with contextlib.suppress(DockError):  # it stands among the errors
+                    self._check(number, calc)
+                calc.release()
+
+    def require_good(self) -> None:
+        """Check what is left, and refuse a set with errors, listing the first of them.
+
+        Raises
+        ------
+        UsageError
+            Always when there are errors.
+        """
+        self.finish()
+        errors = self.errors
+        if errors:
+            shown = "\n  ".join(errors[:5])
+            more = f"\n  … and {len(errors) - 5} more" if len(errors) > 5 else ""
+            raise UsageError(
+                f"the data set has faults in {len(errors)} of its structures:\n  "
+                f"{shown}{more}\nMend or remove these structures; nothing was trained."
+            )
 
     def _read_head(self, number: int) -> None:
         """Read what says spin and basis of a structure, and look for the files it must have."""
@@ -185,13 +164,6 @@ class Inspection:
         if self._needs_overlap and not _has_overlap(sample):
             return f"{FILES['overlap']} is missing, which standardize_gauge needs."
         return ""
-
-    def _check_alone(self, number: int) -> None:
-        """Check a structure whose labels nobody asked for."""
-        calc = self._calcs[number]
-        with contextlib.suppress(DockError):  # it stands among the errors
-            self._check(number, calc)
-        calc.release()
 
     def _check(self, number: int, calc: Calculation) -> None:
         """Note what the entries of one structure say about its run."""
@@ -237,31 +209,6 @@ class Inspection:
             f"{self.quantity} has blocks, while predictions are made where S has."
         )
         return [sentence]
-
-
-def inspect_samples(
-    samples: Sequence[Sample],
-    quantity: str,
-    *,
-    deep: bool = True,
-    needs_overlap: bool = False,
-    progress: Report = None,
-) -> DatasetReport:
-    """Check that structures belong together, and read every matrix once.
-
-    Errors: unreadable or incomplete folders, another spin treatment or another basis of a
-    species than in the first structure, entries that are not finite. Warnings: blocks that are
-    far from Hermitian, on-site blocks far from those of the same species elsewhere in the set
-    (an unconverged run shows like this), and structures without an overlap.
-
-    Parameters
-    ----------
-    samples, quantity, deep, needs_overlap
-        As in `Inspection`.
-    progress
-        Told the structures done and their number.
-    """
-    return Inspection(samples, quantity, deep=deep, needs_overlap=needs_overlap).report(progress)
 
 
 def _has_overlap(sample: Sample) -> bool:

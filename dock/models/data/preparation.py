@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 
 from dock.converters.deeph.dataset import Split, split
-from dock.core.basis import Basis
 from dock.core.calculation import Calculation
 from dock.core.spin import Spin
 from dock.errors import DockError, FormatError, MissingDataError, UsageError
@@ -24,14 +23,7 @@ from dock.models.data.store import GraphStore, read_shards, write_shards
 from dock.models.options.train import TrainOptions
 from dock.models.targets import TargetLayout
 
-__all__ = [
-    "DataParts",
-    "check_data",
-    "choose_layout",
-    "choose_split",
-    "prepare_data",
-    "record",
-]
+__all__ = ["DataParts", "check_data", "choose_layout", "choose_split", "prepare_data", "record"]
 
 _LOG = logging.getLogger(__name__)
 _REVERSAL = 1e-5  # eV
@@ -70,12 +62,7 @@ class DataParts:
 def prepare_data(options: TrainOptions, layout: TargetLayout | None = None) -> DataParts:
     """Find, check, divide and read the structures; every file is read once.
 
-    Parameters
-    ----------
-    options
-        What ``train.toml`` says.
-    layout
-        Targets that the structures must fit; None to take them from the data.
+    The targets are taken from the data, or have to fit `layout` where there is one.
 
     Raises
     ------
@@ -88,55 +75,46 @@ def prepare_data(options: TrainOptions, layout: TargetLayout | None = None) -> D
         deep=options.data.dft.validation_check,
         needs_overlap=options.model.advanced.standardize_gauge,
     )
-    if not inspection.is_faultless:
-        inspection.report().require_good()
+    if inspection.errors:
+        inspection.require_good()
     own = choose_layout(options, inspection.calculations, inspection.spin)
     if layout is not None:
         layout.require_same_kind(own)
     layout = own if layout is None else layout
-    chosen = choose_split(options, [sample.name for sample in inspection.samples])
-    wanted = {name for part in (chosen.train, chosen.validate, chosen.test) for name in part}
+    division = choose_split(options, [sample.name for sample in inspection.samples])
+    wanted = {*division.train, *division.validate, *division.test}
     used = [sample for sample in inspection.samples if sample.name in wanted]
     try:
         store = _stored(options, used, layout, inspection)
     except DockError:
-        inspection.report().require_good()  # names all structures with faults, not the first alone
+        inspection.require_good()  # names all structures with faults, not the first alone
         raise
-    report = inspection.report()
-    report.require_good()
-    for warning in report.warnings:
+    inspection.require_good()
+    for warning in inspection.warnings:
         _LOG.warning("%s", warning)
     provenance = {
         "n_structures": len(used),
-        "n_train": len(chosen.train),
-        "n_validate": len(chosen.validate),
-        "n_test": len(chosen.test),
+        "n_train": len(division.train),
+        "n_validate": len(division.validate),
+        "n_test": len(division.test),
         "folder": Path(options.data.inputs_dir).name,
         "fingerprint": store.fingerprint(),
         "shells": {name: list(ls) for name, ls in zip(layout.species, layout.ls, strict=True)},
     }
-    return DataParts(store, chosen, layout, provenance)
+    return DataParts(store, division, layout, provenance)
 
 
 def _stored(
     options: TrainOptions, used: Sequence[Sample], layout: TargetLayout, inspection: Inspection
 ) -> GraphStore:
     """Return the labels of structures, in memory or on disk as the options say."""
-    graph = options.data.graph
+    graph, item = options.data.graph, inspection.item
     moments, overlap = options.data.moments, options.model.advanced.standardize_gauge
+    wanted = {"with_moments": moments, "with_overlap": overlap}
     if graph.storage_type != "disk" and not graph.only_save_graph:
-        return GraphStore.from_samples(
-            used, layout, with_moments=moments, with_overlap=overlap, read=inspection.item
-        )
-    paths = write_shards(
-        used,
-        layout,
-        Path(options.data.outputs_dir) / graph.dataset_name,
-        shards=graph.disk_shards_num,
-        with_moments=moments,
-        with_overlap=overlap,
-        read=inspection.item,
-    )
+        return GraphStore.from_samples(used, layout, read=item, **wanted)
+    folder = Path(options.data.outputs_dir) / graph.dataset_name
+    paths = write_shards(used, layout, folder, shards=graph.disk_shards_num, read=item, **wanted)
     return read_shards(paths, layout, capacity=graph.disk_mem_buffer_size)
 
 
@@ -146,27 +124,26 @@ def check_data(options: TrainOptions) -> dict[str, Any]:
     Nothing is written, unless the options ask for shards.
     """
     parts = prepare_data(options)
-    sizes = parts.store.sizes
-    layout = parts.layout
+    atoms, edges = parts.store.sizes.T
     irreps = "+".join(
         f"{irrep.multiplicity}x{irrep.J}{'eo'[(irrep.J + (not irrep.natural)) % 2]}"
-        for irrep in layout.irreps
+        for irrep in parts.layout.irreps
     )
     return {
         **parts.provenance,
-        "atoms": [int(sizes[:, 0].min()), int(sizes[:, 0].max())],
-        "edges": [int(sizes[:, 1].min()), int(sizes[:, 1].max())],
-        **layout.to_dict(),
+        "atoms": [int(atoms.min()), int(atoms.max())],
+        "edges": [int(edges.min()), int(edges.max())],
+        **parts.layout.to_dict(),
         "irreps": irreps,
     }
 
 
-def record(options: TrainOptions, chosen: Split) -> None:
+def record(options: TrainOptions, division: Split) -> None:
     """Write ``train.json`` and ``dataset_split.json`` into the run folder."""
     folder = Path(options.data.outputs_dir)
     text = json.dumps(options.to_dict(), indent=1) + "\n"
     write_text(folder / "train.json", text, overwrite=True)
-    chosen.save(folder / "dataset_split.json", overwrite=True)
+    division.save(folder / "dataset_split.json", overwrite=True)
 
 
 def choose_layout(
@@ -174,19 +151,12 @@ def choose_layout(
     calculations: Sequence[tuple[Sample, Calculation]],
     spin: Spin | None = None,
 ) -> TargetLayout:
-    """Return the targets; whether time reversal holds is looked up in the first structures.
+    """Return the targets of structures (see `Inspection.calculations`) with one treatment of spin.
 
-    Parameters
-    ----------
-    options
-        The quantity, and whether time reversal holds.
-    calculations
-        The structures; see `Inspection.calculations`.
-    spin
-        Treatment of spin of all of them.
+    Whether time reversal holds is looked up in the first of them, unless the options say it.
     """
-    bases: list[Basis] = [calc.basis for _, calc in calculations]
     spin = Spin.NONE if spin is None else spin
+    bases = [calc.basis for _, calc in calculations]
     layout = TargetLayout.from_bases(bases, spin, quantity=options.quantity)
     wanted = options.model.time_reversal
     if spin is not Spin.NONCOLLINEAR or wanted == "off":
@@ -200,13 +170,12 @@ def choose_layout(
 
 def _breaks_time_reversal(calc: Calculation, sample: Sample, layout: TargetLayout) -> bool:
     """Whether channels that time reversal forbids occur: Im O⁰ and Re of the spin vector."""
-    forbidden = slice(1, 5)
     try:
         item = label(calc, sample, layout)
     except DockError:
         return False  # it will be met again where the labels are read, and said there
-    parts = (item.node[:, forbidden], item.edge[:, forbidden])
-    return max(float(np.abs(part).max(initial=0.0)) for part in parts) > _REVERSAL
+    forbidden = (item.node[:, 1:5], item.edge[:, 1:5])
+    return max(float(np.abs(part).max(initial=0.0)) for part in forbidden) > _REVERSAL
 
 
 def choose_split(options: TrainOptions, names: list[str]) -> Split:
@@ -225,11 +194,10 @@ def choose_split(options: TrainOptions, names: list[str]) -> Split:
     if continued.enable and not continued.new_training_data:
         return _read_split(Path(continued.previous_output_dir) / "dataset_split.json", names)
     n = len(names)
-    fifth = n // 5
-    validate = fifth if loader.validate_size < 0 else loader.validate_size
+    validate = n // 5 if loader.validate_size < 0 else loader.validate_size
     if loader.only_use_train_loss:
         validate = 0
-    test = fifth if loader.test_size < 0 else loader.test_size
+    test = n // 5 if loader.test_size < 0 else loader.test_size
     train = n - validate - test if loader.train_size < 0 else loader.train_size
     if train < 1 or train + validate + test > n:
         raise UsageError(
@@ -237,8 +205,8 @@ def choose_split(options: TrainOptions, names: list[str]) -> Split:
             f"{test} for test do not fit. Change the sizes in [process.train.dataloader]."
         )
     order = split(names, (1.0, 0.0, 0.0), seed=options.system.random_seed).train
-    parts = (order[:train], order[train : train + validate])
-    return Split(parts[0], parts[1], order[train + validate : train + validate + test])
+    rest = order[train:]
+    return Split(order[:train], rest[:validate], rest[validate : validate + test])
 
 
 def _read_split(path: Path, names: list[str]) -> Split:
@@ -256,4 +224,4 @@ def _read_split(path: Path, names: list[str]) -> Split:
         problem = f"{unknown[0]} is not in the data set" if unknown else "a name occurs twice"
         problem = problem if parts["train"] else "it has nothing to train on"
         raise FormatError(path, f"the split does not fit: {problem}", fix=fix)
-    return Split(parts["train"], parts["validate"], parts["test"])
+    return Split(**parts)

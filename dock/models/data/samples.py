@@ -17,9 +17,10 @@ from dock.models.data.moments import moments_of
 from dock.models.graph import Graph, build_graph
 from dock.models.targets import TargetLayout
 
-__all__ = ["Item", "Sample", "find_samples", "label", "load_item"]
+__all__ = ["HEADS", "Item", "Sample", "find_samples", "label", "load_item"]
 
-_HEADS = ("POSCAR", "info.json")
+HEADS = ("POSCAR", "info.json")
+"""Files that a unified folder has beside its matrices."""
 
 
 class Sample(NamedTuple):
@@ -61,30 +62,20 @@ def find_samples(folder: str | Path) -> list[Sample]:
     for file in root.rglob("*.h5"):
         name = str(file.parent.relative_to(root))
         if file.name in matrices and name not in known:
-            lacking = next(one for one in _HEADS if not (file.parent / one).is_file())
+            lacking = next(head for head in HEADS if not (file.parent / head).is_file())
             raise MissingDataError(
                 lacking,
                 file.parent,
-                f"Beside {file.name} a unified folder has {' and '.join(_HEADS)}: convert the run "
+                f"Beside {file.name} a unified folder has {' and '.join(HEADS)}: convert the run "
                 "again, or take the folder out of the set.",
             )
     return [Sample(name, root / name) for name in names]
 
 
 def load_item(
-    sample: Sample,
-    layout: TargetLayout,
-    *,
-    with_moments: bool = False,
-    with_overlap: bool = False,
+    sample: Sample, layout: TargetLayout, *, with_moments: bool = False, with_overlap: bool = False
 ) -> Item:
-    """Read one structure and its labels; see `label`.
-
-    Raises
-    ------
-    DockError
-        When something is missing or does not fit the layout, naming the folder.
-    """
+    """Read one structure and its labels; see `label`."""
     calc = read(sample.folder, format="deeph")
     return label(calc, sample, layout, with_moments=with_moments, with_overlap=with_overlap)
 
@@ -97,21 +88,11 @@ def label(
     with_moments: bool = False,
     with_overlap: bool = False,
 ) -> Item:
-    """Return what a network sees of a calculation.
+    """Return what a network sees of a calculation, whose matrices are read now.
 
-    Parameters
-    ----------
-    calc
-        The calculation; its matrices are read now.
-    sample
-        Where it was read from.
-    layout
-        The targets.
-    with_moments
-        Give the graph the spin moments.
-    with_overlap
-        Keep the overlap, for a loss that is blind to multiples of S; the labels are then given
-        the gauge ⟨H, S⟩ = 0, so that no constant of a run gets into closed form and statistics.
+    `with_moments` gives the graph the spin moments. `with_overlap` keeps the overlap, for a loss
+    that is blind to multiples of S; the labels are then given the gauge ⟨H, S⟩ = 0, so that no
+    constant of a run gets into closed form and statistics.
 
     Raises
     ------

@@ -20,18 +20,16 @@ from dock.core.basis import Basis
 from dock.core.pairs import Pairs
 from dock.core.structure import Structure
 from dock.errors import FormatError
-from dock.io.hdf5 import new_hdf5
-from dock.io.progress import Progress, Report
+from dock.io.hdf5 import new_hdf5, open_hdf5
 from dock.models.data.moments import MOMENTS_FILE
-from dock.models.data.samples import Item, Sample, load_item
+from dock.models.data.samples import HEADS, Item, Sample, load_item
 from dock.models.graph import Graph
 from dock.models.targets import TargetLayout
 
 __all__ = ["GraphStore", "read_shards", "write_shards"]
 
 _FORMAT = "dock graph store 2"
-_HEADS = ("POSCAR", "info.json")
-_SHARD = "shard_{:05d}.h5"
+_FIX = "Delete it; it is made again from the unified folders."
 
 
 class Baseline(Protocol):
@@ -55,12 +53,10 @@ class GraphStore:
 
     Parameters
     ----------
-    names
-        Their names.
-    load
-        Returns one of them.
+    names, raw
+        Their names, and what returns one of them with its labels as they were read.
     sizes
-        (n, 2) atoms and directed edges.
+        (n, 2) atoms and directed edges of each.
     digests
         A number for each structure that changes with its labels.
     capacity
@@ -70,7 +66,7 @@ class GraphStore:
     def __init__(
         self,
         names: Sequence[str],
-        load: Callable[[int], Item],
+        raw: Callable[[int], Item],
         sizes: NDArray[np.int64],
         digests: Sequence[int] = (),
         *,
@@ -78,7 +74,7 @@ class GraphStore:
     ) -> None:
         self.names, self._digests = tuple(names), tuple(digests)
         self._lock = threading.Lock()  # a thread makes batches while another validates
-        self._load, self._sizes, self._capacity = load, sizes, capacity
+        self.raw, self.sizes, self._capacity = raw, sizes, capacity
         self._kept: OrderedDict[int, Item] = OrderedDict()
         self._baseline: Baseline | None = None
 
@@ -91,27 +87,12 @@ class GraphStore:
         with_moments: bool = False,
         with_overlap: bool = False,
         read: Read = load_item,
-        progress: Report = None,
     ) -> GraphStore:
-        """Read unified folders into memory.
-
-        Parameters
-        ----------
-        samples, layout
-            The structures, and their targets.
-        with_moments, with_overlap
-            As in `dock.models.data.samples.label`.
-        read
-            Returns the item of a sample.
-        progress
-            Told the structures done and their number.
-        """
-        steps = Progress.of(progress)
-        steps.start(len(samples))
-        items = []
-        for sample in samples:
-            items.append(read(sample, layout, with_moments=with_moments, with_overlap=with_overlap))
-            steps.advance()
+        """Read unified folders into memory, see `dock.models.data.samples.label`."""
+        items = [
+            read(sample, layout, with_moments=with_moments, with_overlap=with_overlap)
+            for sample in samples
+        ]
         sizes = np.array([[item.graph.n_atoms, item.graph.n_edges] for item in items])
         names = [sample.name for sample in samples]
         digests = [_digest(item) for item in items]
@@ -119,11 +100,6 @@ class GraphStore:
 
     def __len__(self) -> int:
         return len(self.names)
-
-    @property
-    def sizes(self) -> NDArray[np.int64]:
-        """(n, 2) atoms and directed edges of each structure."""
-        return self._sizes
 
     def set_baseline(self, baseline: Baseline | None) -> None:
         """Subtract a baseline's prediction from all labels from now on."""
@@ -136,7 +112,7 @@ class GraphStore:
             if index in self._kept:
                 self._kept.move_to_end(index)
                 return self._kept[index]
-        item = self._load(index)
+        item = self.raw(index)
         if self._baseline is not None:
             node, edge = self._baseline.predict(item.graph)
             item = item._replace(node=item.node - node, edge=item.edge - edge)
@@ -146,13 +122,9 @@ class GraphStore:
                 self._kept.popitem(last=False)
         return item
 
-    def raw(self, index: int) -> Item:
-        """Return one structure with its labels as they were read."""
-        return self._load(index)
-
     def fingerprint(self) -> str:
         """Return a hash of names, sizes and labels."""
-        text = json.dumps([list(self.names), self._sizes.tolist(), list(self._digests)])
+        text = json.dumps([list(self.names), self.sizes.tolist(), list(self._digests)])
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
@@ -165,37 +137,26 @@ def write_shards(
     with_moments: bool = False,
     with_overlap: bool = False,
     read: Read = load_item,
-    progress: Report = None,
 ) -> list[Path]:
-    """Write a data set as HDF5 shards that are read structure by structure.
+    """Write a data set as HDF5 shards, ``shard_00000.h5`` …, that are read structure by structure.
 
-    A shard that exists is kept when it was made from the same files for the same layout. The other
-    parameters are those of `GraphStore.from_samples`.
-
-    Returns
-    -------
-    list of Path
-        ``shard_00000.h5`` … in `folder`.
+    A shard that exists is kept when it was made from the same files for the same layout.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    steps = Progress.of(progress)
-    steps.start(len(samples))
     written = []
     parts = np.array_split(np.arange(len(samples)), max(1, min(shards, len(samples))))
     for number, part in enumerate(parts):
-        path = folder / _SHARD.format(number)
+        path = folder / f"shard_{number:05d}.h5"
         own = [samples[index] for index in part]
         head = _head(own, layout, with_moments=with_moments, with_overlap=with_overlap)
         written.append(path)
         if path.is_file() and _head_of(path) == head:
-            steps.advance(len(own))
             continue
         with new_hdf5(path, overwrite=True) as file:
             file["head"] = head  # no attribute: those end at 64 kB
             for place, sample in enumerate(own):
                 item = read(sample, layout, with_moments=with_moments, with_overlap=with_overlap)
                 _write_item(file.create_group(f"{place:07d}"), item)
-                steps.advance()
     return written
 
 
@@ -221,9 +182,9 @@ def read_shards(
                 "this is no graph shard for these targets",
                 expected=f"{_FORMAT}, layout {layout.fingerprint()}",
                 found=f"{head.get('format')}, layout {head.get('layout')}",
-                fix="Delete it; it is made again from the unified folders.",
+                fix=_FIX,
             )
-        with _open(path) as file:
+        with open_hdf5(path, _FIX) as file:
             for place, name in enumerate(head["names"]):
                 group = file[f"{place:07d}"]
                 sizes.append((len(group["numbers"]), len(group["pairs"])))
@@ -233,7 +194,7 @@ def read_shards(
 
     def load(index: int) -> Item:
         path, key = places[index]
-        with _open(path) as file:
+        with open_hdf5(path, _FIX) as file:
             return _read_item(file[key], layout)
 
     table = np.array(sizes, dtype=np.int64).reshape(-1, 2)
@@ -252,33 +213,23 @@ def _head(samples: Sequence[Sample], layout: TargetLayout, **switches: bool) -> 
 
 def _stamp(folder: Path, quantity: str) -> list[int]:
     """Return sizes and times of the files that a structure is read from."""
-    found = []
-    for name in (*_HEADS, MOMENTS_FILE, FILES[quantity], FILES["overlap"]):
-        file = folder / name
-        if file.is_file():
-            facts = file.stat()
-            found += [facts.st_size, facts.st_mtime_ns]
-    return found
+    names = (*HEADS, MOMENTS_FILE, FILES[quantity], FILES["overlap"])
+    facts = [(folder / name).stat() for name in names if (folder / name).is_file()]
+    return [number for fact in facts for number in (fact.st_size, fact.st_mtime_ns)]
 
 
 def _digest(item: Item) -> int:
     """Return a check sum of positions and labels."""
-    found = 0
+    check_sum = 0
     for array in (item.graph.structure.positions, item.node, item.edge):
-        found = zlib.crc32(np.ascontiguousarray(array).data, found)
-    return found
-
-
-def _open(path: Path) -> Any:
-    from dock.io.hdf5 import open_hdf5
-
-    return open_hdf5(path, "Delete it; it is made again from the unified folders.")
+        check_sum = zlib.crc32(np.ascontiguousarray(array).data, check_sum)
+    return check_sum
 
 
 def _head_of(path: Path) -> str:
     """Return the head of a shard, empty where the file cannot be read."""
     try:
-        with _open(path) as file:
+        with open_hdf5(path, _FIX) as file:
             return file["head"].asstr()[()] if "head" in file else ""
     except FormatError:
         return ""
@@ -303,22 +254,16 @@ def _write_item(group: Any, item: Item) -> None:
 def _read_item(group: Any, layout: TargetLayout) -> Item:
     """Return one structure of a shard."""
     labels = tuple(json.loads(group.attrs["labels"]))
-    axes = group["pbc"][()]
-    structure = Structure(
-        group["cell"][()],
-        group["positions"][()],
-        group["numbers"][()],
-        labels,
-        (bool(axes[0]), bool(axes[1]), bool(axes[2])),
-    )
+    stored = {name: dataset[()] for name, dataset in group.items()}
+    cell, positions, numbers = (stored[name] for name in ("cell", "positions", "numbers"))
+    structure = Structure(cell, positions, numbers, labels, stored["pbc"])
     shells = dict(zip(layout.species, layout.ls, strict=True))
     basis = Basis.from_ls({name: shells[name] for name in dict.fromkeys(labels)}, labels)
-    table = group["pairs"][()]
+    table = stored["pairs"]
     pairs = Pairs(table[:, :3], table[:, 3], table[:, 4], len(labels))
     species = np.array([layout.species.index(label) for label in labels], dtype=np.int32)
-    moments = group["moments"][()] if "moments" in group else None
-    graph = Graph(structure, basis, pairs, species, layout.n_species, moments)
+    graph = Graph(structure, basis, pairs, species, layout.n_species, stored.get("moments"))
     overlap = None
-    if "overlap_node" in group:
-        overlap = (group["overlap_node"][()], group["overlap_edge"][()])
-    return Item(graph, group["node"][()], group["edge"][()], overlap)
+    if "overlap_node" in stored:
+        overlap = stored["overlap_node"], stored["overlap_edge"]
+    return Item(graph, stored["node"], stored["edge"], overlap)

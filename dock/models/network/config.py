@@ -23,25 +23,19 @@ class NetworkConfig:
         Largest l of the features; at least the largest J of the targets.
     channels, pseudo_channels
         Features of each l on an atom with parity (−1)^l, and with the other parity.
-    edge_channels, edge_pseudo_channels
-        The same on an edge.
-    hidden, hidden_pseudo
-        The same inside a convolution.
+    edge_channels, edge_pseudo_channels, hidden, hidden_pseudo
+        The same on an edge, and inside a convolution.
     n_blocks
         Number of interactions.
-    n_radial
-        Gaussians that describe a distance.
+    n_radial, radial_reach
+        Gaussians that describe a distance, and the distance of the last one, Å.
     radial_hidden
         Width of the networks of distances.
-    radial_reach
-        Distance of the last Gaussian, Å.
     n_heads
         Heads of the attention over neighbours; 0 for a plain weighted sum.
-    self_product
-        Channels of the products of an atom's features with themselves before the output; 0 for
-        none.
-    self_product_lmax
-        Largest l of the factors of that product.
+    self_product, self_product_lmax
+        Channels of the products of an atom's features with themselves before the output, 0 for
+        none, and the largest l of the factors.
     cutoffs
         For each ordered pair of species the distance, Å, at which edges end in the training data
         and where messages go to zero smoothly; 0 where nothing was cut off.
@@ -141,7 +135,7 @@ class NetworkConfig:
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> NetworkConfig:
         """Make a configuration from what `to_dict` returned."""
-        return cls(**dict(data))
+        return cls(**data)
 
 
 def _parse(text: str) -> tuple[dict[int, int], dict[int, int]]:
@@ -149,14 +143,14 @@ def _parse(text: str) -> tuple[dict[int, int], dict[int, int]]:
     natural: dict[int, int] = {}
     pseudo: dict[int, int] = {}
     for term in text.replace(" ", "").split("+"):
-        found = re.fullmatch(r"(?:(\d+)x)?(\d+)([eo])", term)
-        if found is None:
+        part = re.fullmatch(r"(?:(\d+)x)?(\d+)([eo])", term)
+        if part is None:
             raise UsageError(
                 f"net_irreps '{text}': '{term}' is no part such as '32x1o' (multiplicity, l, "
                 "parity e or o)."
             )
-        count, l = int(found[1] or 1), int(found[2])
-        kind = natural if found[3] == "eo"[l % 2] else pseudo
+        count, l = int(part[1] or 1), int(part[2])
+        kind = natural if part[3] == "eo"[l % 2] else pseudo
         kind[l] = kind.get(l, 0) + count
     return natural, pseudo
 

@@ -26,14 +26,18 @@ __all__ = ["frame_matrices", "local_order", "m_starts", "to_frame", "to_lab"]
 _DENSE_LMAX = 4  # up to here one (K, K) matrix per edge is quicker than one for each l
 
 
+def _m_major(lmax: int) -> list[tuple[int, int]]:
+    """Return l and m of the coefficients in the frame."""
+    places = [(l, 0) for l in range(lmax + 1)]
+    for m in range(1, lmax + 1):
+        places += [(l, sign * m) for sign in (1, -1) for l in range(m, lmax + 1)]
+    return places
+
+
 @lru_cache(maxsize=32)
 def local_order(lmax: int) -> IntArray:
     """Return for each m-major place its index l² + l + m among the l-major coefficients."""
-    found = [l * l + l for l in range(lmax + 1)]
-    for m in range(1, lmax + 1):
-        found += [l * l + l + m for l in range(m, lmax + 1)]
-        found += [l * l + l - m for l in range(m, lmax + 1)]
-    return np.array(found)
+    return np.array([l * l + l + m for l, m in _m_major(lmax)])
 
 
 @lru_cache(maxsize=32)
@@ -115,12 +119,7 @@ def _angles(vectors: jax.Array) -> tuple[jax.Array, ...]:
 def frame_matrices(vectors: jax.Array, lmax: int) -> Any:
     """Return D of each edge's frame: lab coefficients (l-major) = D · local ones (m-major).
 
-    Parameters
-    ----------
-    vectors
-        (n, 3) edge vectors of any length but 0.
-    lmax
-        Largest l.
+    `vectors` (n, 3) may have any length but 0.
 
     Returns
     -------
@@ -141,15 +140,15 @@ def frame_matrices(vectors: jax.Array, lmax: int) -> Any:
         ls = np.repeat(np.arange(lmax + 1), 2 * np.arange(lmax + 1) + 1)
         ms = np.arange(K) - ls * ls - ls
         return _turn(tilted, cos_ma, sin_ma, ms, ls * ls + ls - ms)
-    found = []
+    matrices = []
     for l in range(lmax + 1):
         width = 2 * l + 1
         table = jnp.asarray(_polar_table(l).reshape(width + 2, width * width), vectors.dtype)
         terms = jnp.concatenate([polar[:, :width], ends], axis=1)
         tilted = (terms @ table).reshape(-1, width, width)
         ms = np.arange(-l, l + 1)
-        found.append(_turn(tilted, cos_ma, sin_ma, ms, np.arange(width)[::-1]))
-    return tuple(found)
+        matrices.append(_turn(tilted, cos_ma, sin_ma, ms, np.arange(width)[::-1]))
+    return tuple(matrices)
 
 
 def _turn(
@@ -165,39 +164,21 @@ def to_frame(frames: Any, features: jax.Array) -> jax.Array:
     """Turn lab features (n, K, C), l-major, into the frames, m-major."""
     if not isinstance(frames, tuple):
         return jnp.einsum("nkp,nkc->npc", frames, features)
-    lmax = len(frames) - 1
     parts = [
         jnp.einsum("nkp,nkc->npc", matrix, features[:, l * l : (l + 1) ** 2])
         for l, matrix in enumerate(frames)
     ]
-    return _reordered(parts, lmax)
+    rows = [parts[l][:, l + m : l + m + 1] for l, m in _m_major(len(frames) - 1)]
+    return jnp.concatenate(rows, axis=1)
 
 
 def to_lab(frames: Any, features: jax.Array) -> jax.Array:
     """Turn features of the frames (n, K, C), m-major, into the lab, l-major."""
     if not isinstance(frames, tuple):
         return jnp.einsum("nkp,npc->nkc", frames, features)
-    lmax = len(frames) - 1
+    places = np.argsort(local_order(len(frames) - 1)).tolist()
     parts = []
     for l, matrix in enumerate(frames):
-        rows = [_place(lmax, l, m) for m in range(-l, l + 1)]
-        local = jnp.concatenate([features[:, row : row + 1] for row in rows], axis=1)
-        parts.append(jnp.einsum("nkp,npc->nkc", matrix, local))
+        rows = [features[:, row : row + 1] for row in places[l * l : (l + 1) ** 2]]
+        parts.append(jnp.einsum("nkp,npc->nkc", matrix, jnp.concatenate(rows, axis=1)))
     return jnp.concatenate(parts, axis=1)
-
-
-def _reordered(parts: list[jax.Array], lmax: int) -> jax.Array:
-    """Return per-l local features (columns m = −l … l) in m-major order."""
-    rows = [parts[l][:, l : l + 1] for l in range(lmax + 1)]
-    for m in range(1, lmax + 1):
-        rows += [parts[l][:, l + m : l + m + 1] for l in range(m, lmax + 1)]
-        rows += [parts[l][:, l - m : l - m + 1] for l in range(m, lmax + 1)]
-    return jnp.concatenate(rows, axis=1)
-
-
-def _place(lmax: int, l: int, m: int) -> int:
-    """Return the m-major place of (l, m)."""
-    if m == 0:
-        return l
-    width = lmax + 1 - abs(m)
-    return m_starts(lmax)[abs(m)] + (0 if m > 0 else width) + l - abs(m)

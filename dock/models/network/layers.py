@@ -6,6 +6,9 @@ the other. In the frame of an edge the pseudo channels are stored multiplied by 
 matrix may then mix all channels, for m = 0 the two kinds stay apart. This is the most general
 linear map that commutes with rotations and reflections about the edge, so the network is
 equivariant under O(3), not only under rotations.
+
+Local features are (n, K, c) with K = (lmax + 1)², m-major; lab features the same, l-major. Natural
+channels come first; `sizes` are the natural channels of the input and of the output.
 """
 
 from __future__ import annotations
@@ -17,13 +20,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dock.models.network.frames import m_starts
+from dock.core.arrays import IntArray
+from dock.models.network.frames import local_order, m_starts
 
 __all__ = [
     "Params",
     "dense",
     "envelope",
     "gate_factors",
+    "lab_ls",
     "mix_channels",
     "norm_lab",
     "norm_local",
@@ -81,18 +86,12 @@ def so2_linear(
     lmax: int,
     factors: jax.Array | None = None,
 ) -> jax.Array:
-    """Apply the general O(2)-equivariant linear map of each |m|.
+    """Apply the general O(2)-equivariant linear map of each |m| to local features.
 
     Parameters
     ----------
     params
         ``m0``, ``p0`` for m = 0 of natural and pseudo channels, ``m1`` … for the rest.
-    x
-        (n, K, c) local features, m-major, natural channels first.
-    sizes
-        Natural channels of the input and of the output.
-    lmax
-        Largest l.
     factors
         (n, lmax + 1, c) numbers that multiply each l and channel of the input first. Given here,
         they are applied while the parts are cut out, without arrays of their own.
@@ -104,30 +103,25 @@ def so2_linear(
     if factors is not None:
         first = first * factors
     own, pseudo = jnp.split(first, [c_in], axis=2)
-    found = [(own.reshape(n, rows * c_in) @ params["m0"]).reshape(n, rows, c_out)]
+    first = (own.reshape(n, rows * c_in) @ params["m0"]).reshape(n, rows, c_out)
     if "p0" in params:
         mixed = pseudo.reshape(n, rows * (channels - c_in)) @ params["p0"]
-        found = [jnp.concatenate([found[0], mixed.reshape(n, rows, -1)], axis=-1)]
+        first = jnp.concatenate([first, mixed.reshape(n, rows, -1)], axis=-1)
+    mapped = [first]
     for m, part in enumerate(others, 1):
         rows = lmax + 1 - m
         if factors is not None:
             part = part.reshape(n, 2, rows, channels) * factors[:, None, m:]
         both = part.reshape(2 * n, rows * channels) @ params[f"m{m}"]
-        found.append(both.reshape(n, 2 * rows, -1))
-    return jnp.concatenate(found, axis=1)
+        mapped.append(both.reshape(n, 2 * rows, -1))
+    return jnp.concatenate(mapped, axis=1)
 
 
 def gate_factors(scalars: jax.Array, gates: jax.Array, lmax: int) -> jax.Array:
     """Return factors (n, lmax + 1, c) that pass natural scalars through SiLU and gate the rest.
 
-    Parameters
-    ----------
-    scalars
-        (n, natural channels) the part of l = 0.
-    gates
-        (n, (lmax + 1) · c) numbers made of scalars; those of l = 0 act on pseudo-scalars only.
-    lmax
-        Largest l.
+    `scalars` (n, natural channels) is the part of l = 0. `gates` (n, (lmax + 1) · c) are made of
+    scalars; those of l = 0 act on pseudo-scalars only.
     """
     n, natural = scalars.shape
     factor = jax.nn.sigmoid(gates.reshape(n, lmax + 1, -1)) * _SIGMOID
@@ -136,62 +130,50 @@ def gate_factors(scalars: jax.Array, gates: jax.Array, lmax: int) -> jax.Array:
     return jnp.concatenate([first, factor[:, 1:]], axis=1)
 
 
-def _normalised(scalars: jax.Array, rest: jax.Array, weights: np.ndarray) -> tuple[Any, Any]:
-    """Return layer-normalised scalars, and the rest divided by its root mean square."""
-    scalars = scalars - scalars.mean(-1, keepdims=True)
-    scalars = scalars * jax.lax.rsqrt((scalars**2).mean((-1, -2), keepdims=True) + _EPSILON)
-    squares = jnp.einsum("nkc,k->n", rest**2, jnp.asarray(weights, rest.dtype))
-    scale = jax.lax.rsqrt(squares / rest.shape[-1] + _EPSILON)
-    return scalars, rest * scale[:, None, None]
+def _rms_normalised(x: jax.Array) -> jax.Array:
+    return x * jax.lax.rsqrt((x**2).mean((-1, -2), keepdims=True) + _EPSILON)
 
 
 def _norm(params: Params, x: jax.Array, natural: int, ls: np.ndarray) -> jax.Array:
-    """Normalise scalars apart from everything else."""
-    weights = 1.0 / ((2 * ls[1:] + 1) * max(ls.max(), 1))
+    """Normalise scalars apart from everything else; weights of each l and channel follow."""
     first, rest = jnp.split(x, [1], axis=1)
     own, pseudo = jnp.split(first, [natural], axis=2)
-    scalars, rest = _normalised(own, rest, weights)
+    scalars = _rms_normalised(own - own.mean(-1, keepdims=True))
+    weights = 1.0 / ((2 * ls[1:] + 1) * max(ls.max(), 1))
+    squares = jnp.einsum("nkc,k->n", rest**2, jnp.asarray(weights, rest.dtype))
+    scale = jax.lax.rsqrt(squares / rest.shape[-1] + _EPSILON)
     scalars = scalars + params["b"]
     if x.shape[-1] > natural:
-        pseudo = pseudo * jax.lax.rsqrt((pseudo**2).mean((-1, -2), keepdims=True) + _EPSILON)
-        scalars = jnp.concatenate([scalars, pseudo], axis=-1)
-    return jnp.concatenate([scalars, rest], axis=1)
+        scalars = jnp.concatenate([scalars, _rms_normalised(pseudo)], axis=-1)
+    normed = jnp.concatenate([scalars, rest * scale[:, None, None]], axis=1)
+    return normed * jnp.asarray(params["w"])[ls]
 
 
 def norm_local(params: Params, x: jax.Array, natural: int, lmax: int) -> jax.Array:
-    """Normalise local features (n, K, c); weights of each l and channel follow."""
-    ls = np.concatenate(
-        [np.arange(lmax + 1)] + [np.tile(np.arange(m, lmax + 1), 2) for m in range(1, lmax + 1)]
-    )
-    return _norm(params, x, natural, ls) * jnp.asarray(params["w"])[ls]
+    """Normalise local features."""
+    return _norm(params, x, natural, lab_ls(lmax)[local_order(lmax)])
 
 
 def norm_lab(params: Params, x: jax.Array, natural: int, lmax: int) -> jax.Array:
-    """Normalise lab features (n, K, c)."""
-    repeats = 2 * np.arange(lmax + 1) + 1
-    ls = np.repeat(np.arange(lmax + 1), repeats)
-    return _norm(params, x, natural, ls) * jnp.asarray(params["w"])[ls]
+    """Normalise lab features."""
+    return _norm(params, x, natural, lab_ls(lmax))
+
+
+def lab_ls(lmax: int) -> IntArray:
+    """Return the l of each lab coefficient."""
+    return np.repeat(np.arange(lmax + 1), 2 * np.arange(lmax + 1) + 1)
 
 
 def mix_channels(params: Params, x: jax.Array, sizes: tuple[int, int], lmax: int) -> jax.Array:
     """Mix the channels of each l of lab features, natural and pseudo apart, with a bias on scalars.
 
-    Parameters
-    ----------
-    params
-        ``n`` (lmax + 1, c, c′), ``b`` (c′,), and ``p`` for pseudo channels.
-    x
-        (n, K, c).
-    sizes
-        Natural channels of the input and of the output.
-    lmax
-        Largest l.
+    `params` has ``n`` (lmax + 1, c, c′), ``b`` (c′,), and ``p`` for pseudo channels.
     """
     natural, pseudo = jnp.split(x, [sizes[0]], axis=-1)
-    found = [_mix(params["n"], natural, lmax, params["b"])]
-    if "p" in params:
-        found.append(_mix(params["p"], pseudo, lmax, None))
-    return found[0] if len(found) == 1 else jnp.concatenate(found, axis=-1)
+    mixed = _mix(params["n"], natural, lmax, params["b"])
+    if "p" not in params:
+        return mixed
+    return jnp.concatenate([mixed, _mix(params["p"], pseudo, lmax, None)], axis=-1)
 
 
 def _mix(weights: jax.Array, x: jax.Array, lmax: int, bias: jax.Array | None) -> jax.Array:

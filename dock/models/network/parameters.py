@@ -65,10 +65,7 @@ class _Maker:
 
     def mix(self, inputs: tuple[int, int], outputs: tuple[int, int], lmax: int) -> dict[str, Any]:
         """Return the matrices of `mix_channels`."""
-        found = {
-            "n": self.normal(lmax + 1, inputs[0], outputs[0]),
-            "b": self.zeros(outputs[0]),
-        }
+        found = {"n": self.normal(lmax + 1, inputs[0], outputs[0]), "b": self.zeros(outputs[0])}
         if inputs[1] and outputs[1]:
             found["p"] = self.normal(lmax + 1, inputs[1], outputs[1])
         return found
@@ -187,9 +184,7 @@ def _node_head(make: _Maker, c: NetworkConfig, layout: TargetLayout) -> dict[str
         found["right"] = make.mix(node, (extra, 0), c.lmax)
     found["out"] = [
         make.normal(
-            layout.n_species,
-            (node[0] if irrep.natural else node[1]) + extra,
-            irrep.multiplicity,
+            layout.n_species, (node[0] if irrep.natural else node[1]) + extra, irrep.multiplicity
         )
         for irrep in layout.irreps
     ]

@@ -102,25 +102,13 @@ def read_infer(path: str | Path) -> InferOptions:
     path = Path(path)
     options = build(InferOptions, read_toml(path), path, _REFUSED)
     require_device(options.system.device, path)
-    wanted = {
-        "model.model_dir": options.model.model_dir,
-        "data.inputs_dir": options.data.inputs_dir,
-    }
+    data, model = options.data, options.model
+    wanted = {"model.model_dir": model.model_dir, "data.inputs_dir": data.inputs_dir}
+    if options.process.infer.output_into == "to_output":
+        wanted["data.outputs_dir"] = data.outputs_dir
     for name, value in wanted.items():
         if not value:
             raise FormatError(path, "a key is missing", where=name, fix="Add it.")
-    if options.process.infer.output_into == "to_output" and not options.data.outputs_dir:
-        raise FormatError(path, "a key is missing", where="data.outputs_dir", fix="Add it.")
-    base = path.resolve().parent
-    data = dataclasses.replace(
-        options.data,
-        inputs_dir=absolute(base, options.data.inputs_dir),
-        outputs_dir=absolute(base, options.data.outputs_dir),
-        basis=absolute(base, options.data.basis),
-    )
-    model = dataclasses.replace(
-        options.model,
-        model_dir=absolute(base, options.model.model_dir),
-        ensemble=tuple(absolute(base, name) for name in options.model.ensemble),
-    )
+    data = absolute(path, data, "inputs_dir", "outputs_dir", "basis")
+    model = absolute(path, model, "model_dir", "ensemble")
     return dataclasses.replace(options, data=data, model=model)

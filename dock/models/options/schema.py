@@ -33,28 +33,18 @@ def key(
 
     Parameters
     ----------
-    default
-        The value when the key is absent.
-    doc
-        One line: meaning and unit.
+    default, doc
+        The value when the key is absent; meaning and unit in one line.
     choices
         The only values allowed.
-    low, high
-        Smallest and largest number allowed; of a list, each of its numbers.
-    length
-        Number of items of a list.
+    low, high, length
+        Smallest and largest number allowed; of a list, each of its numbers, and how many.
     instead
         Values that are known from elsewhere and not taken, with a sentence about what to write.
     """
-    metadata = {
-        "doc": doc,
-        "choices": choices,
-        "low": low,
-        "high": high,
-        "length": length,
-        "instead": instead or {},
-    }
-    return dataclasses.field(default=default, metadata=metadata)
+    limits = {"choices": choices, "low": low, "high": high, "length": length}
+    about = {"doc": doc, "instead": instead or {}}
+    return dataclasses.field(default=default, metadata=limits | about)
 
 
 def read_toml(path: str | Path) -> dict[str, Any]:
@@ -92,16 +82,12 @@ def build(
     ----------
     cls
         A dataclass whose fields come from `key`, or are dataclasses themselves (sub-tables).
-    data
-        The table.
-    path
-        The file, for messages.
+    data, path
+        The table, and the file that messages name.
     refused
         Sentences by full key (``model.net_type``) about keys that are known and not taken.
-    where
-        Full name of this table, ending in a dot; empty at the top.
-    known
-        Full names of all keys of the file; found at the top.
+    where, known
+        Of a sub-table: its full name, ending in a dot, and the full names of all keys of the file.
 
     Raises
     ------
@@ -137,10 +123,9 @@ def _refuse_unknown(
         raise FormatError(path, "this key cannot be honoured", where=full, fix=refused[full])
     name = full.rsplit(".", 1)[-1]
     near = difflib.get_close_matches(name, names, 1, 0.5)
-    elsewhere = [other for other in known if other.rsplit(".", 1)[-1] == name]
-    if elsewhere:
-        hint = " or ".join(f"[{other.rpartition('.')[0]}]" for other in elsewhere)
-        hint = f"It stands in {hint}."
+    tables = [f"[{other.rpartition('.')[0]}]" for other in known if other.split(".")[-1] == name]
+    if tables:
+        hint = f"It stands in {' or '.join(tables)}."
     elif near:
         hint = f"Did you mean '{near[0]}'?"
     else:
@@ -150,25 +135,15 @@ def _refuse_unknown(
 
 def _checked(value: Any, kind: Any, field: Any, path: Path, full: str) -> Any:
     """Return a value of the right type and range, or refuse it."""
-    options = typing.get_args(kind) if isinstance(kind, types.UnionType) else (kind,)
-    for option in options:
-        if _fits(value, option):
-            result = _converted(value, option)
-            break
-    else:
-        names = " or ".join(_name(option) for option in options if option is not type(None))
-        raise FormatError(path, "wrong type", where=full, expected=names, found=repr(value))
-    meta = field.metadata
+    option = next((option for option in _alternatives(kind) if _fits(value, option)), None)
+    if option is None:
+        raise FormatError(path, "wrong type", where=full, expected=_name(kind), found=repr(value))
+    result, meta = _converted(value, option), field.metadata
     if meta["choices"] and result not in meta["choices"]:
         _refuse_value(value, meta, path, full)
     if meta["length"] is not None and len(result) != meta["length"]:
-        raise FormatError(
-            path,
-            "wrong number of items",
-            where=full,
-            expected=f"{meta['length']} items",
-            found=repr(value),
-        )
+        items, problem = f"{meta['length']} items", "wrong number of items"
+        raise FormatError(path, problem, where=full, expected=items, found=repr(value))
     low, high = meta["low"], meta["high"]
     for number in result if isinstance(result, tuple) else (result,):
         if not isinstance(number, (int, float)) or isinstance(number, bool):
@@ -184,12 +159,9 @@ def _refuse_value(value: Any, meta: Mapping[str, Any], path: Path, full: str) ->
     """Refuse a value that is not among the choices, naming what to write instead."""
     allowed = ", ".join(f"'{choice}'" for choice in meta["choices"])
     near = difflib.get_close_matches(str(value), [str(c) for c in meta["choices"]], 1, 0.5)
-    fix = meta["instead"].get(str(value))
-    if fix is None:
-        fix = f"Did you mean '{near[0]}'?" if near else "Write one of these."
-    raise FormatError(
-        path, "unknown value", where=full, expected=allowed, found=repr(value), fix=fix
-    )
+    fix = f"Did you mean '{near[0]}'?" if near else "Write one of these."
+    fix, found = meta["instead"].get(str(value), fix), repr(value)
+    raise FormatError(path, "unknown value", where=full, expected=allowed, found=found, fix=fix)
 
 
 def _converted(value: Any, kind: Any) -> Any:
@@ -203,24 +175,25 @@ def _converted(value: Any, kind: Any) -> Any:
 
 
 def _fits(value: Any, kind: Any) -> bool:
-    if kind is float:
-        return isinstance(value, (int, float)) and not isinstance(value, bool)
-    if kind is int:
-        return isinstance(value, int) and not isinstance(value, bool)
-    if kind is type(None):
-        return value is None
-    origin = typing.get_origin(kind)
-    if origin is tuple:
+    if typing.get_origin(kind) is tuple:
         inner = typing.get_args(kind)[0]
         return isinstance(value, list) and all(_fits(item, inner) for item in value)
-    return isinstance(value, kind)
+    is_flag = isinstance(value, bool)  # which Python counts among the integers
+    accepted = (int, float) if kind is float else kind
+    return isinstance(value, accepted) and is_flag == (kind is bool)
+
+
+def _alternatives(kind: Any) -> tuple[Any, ...]:
+    return typing.get_args(kind) if isinstance(kind, types.UnionType) else (kind,)
 
 
 def _name(kind: Any) -> str:
+    """Return a type in words; None, an absent key, needs none."""
     if typing.get_origin(kind) is tuple:
         return f"a list of {_name(typing.get_args(kind)[0])}"
     names = {str: "text", bool: "true or false", int: "a whole number", float: "a number"}
-    return names.get(kind, str(kind))
+    options = [option for option in _alternatives(kind) if option is not type(None)]
+    return " or ".join(names.get(option, str(option)) for option in options)
 
 
 def table_of(cls: type[Any], where: str = "") -> list[tuple[str, str, str, str]]:
@@ -234,16 +207,11 @@ def table_of(cls: type[Any], where: str = "") -> list[tuple[str, str, str, str]]
             nested.append((item.name, kind))
             continue
         choices = item.metadata["choices"]
-        shown = " | ".join(str(choice) for choice in choices) if choices else _type_text(kind)
+        shown = " | ".join(str(choice) for choice in choices) if choices else _name(kind)
         rows.append((where + item.name, shown, _toml(item.default), item.metadata["doc"]))
     for name, kind in nested:
         rows += table_of(kind, f"{where}{name}.")
     return rows
-
-
-def _type_text(kind: Any) -> str:
-    options = typing.get_args(kind) if isinstance(kind, types.UnionType) else (kind,)
-    return " or ".join(_name(option) for option in options if option is not type(None))
 
 
 def _toml(value: Any) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from dock.errors import FormatError, UsageError
-from dock.models.options.schema import build, key, read_toml
+from dock.models.options.schema import T, build, key, read_toml
 
 __all__ = [
     "Advanced",
@@ -259,10 +259,7 @@ class Process:
 
 @dataclass(frozen=True)
 class TrainOptions:
-    """Everything in ``train.toml``.
-
-    Relative paths count from the folder of the file.
-    """
+    """Everything in ``train.toml``; relative paths count from the folder of the file."""
 
     system: System = field(default_factory=System)
     data: Data = field(default_factory=Data)
@@ -324,17 +321,12 @@ def read_train(path: str | Path) -> TrainOptions:
         For invalid TOML, unknown or refused keys, wrong types and values.
     """
     path = Path(path)
-    data = read_toml(path)
-    options = build(TrainOptions, data, path, _REFUSED)
+    options = build(TrainOptions, read_toml(path), path, _REFUSED)
     require_device(options.system.device, path)
-    base = path.resolve().parent
+    data = absolute(path, options.data, "inputs_dir", "outputs_dir")
     train = options.process.train
-    loader = dataclasses.replace(
-        train.dataloader, dataset_split_json=absolute(base, train.dataloader.dataset_split_json)
-    )
-    continued = dataclasses.replace(
-        train.continued, previous_output_dir=absolute(base, train.continued.previous_output_dir)
-    )
+    loader = absolute(path, train.dataloader, "dataset_split_json")
+    continued = absolute(path, train.continued, "previous_output_dir")
     if continued.enable and not continued.previous_output_dir:
         raise FormatError(
             path,
@@ -342,13 +334,8 @@ def read_train(path: str | Path) -> TrainOptions:
             where="process.train.continued.previous_output_dir",
             fix="Give its folder.",
         )
-    paths = dataclasses.replace(
-        options.data,
-        inputs_dir=absolute(base, options.data.inputs_dir),
-        outputs_dir=absolute(base, options.data.outputs_dir),
-    )
     process = Process(dataclasses.replace(train, dataloader=loader, continued=continued))
-    return dataclasses.replace(options, data=paths, process=process)
+    return dataclasses.replace(options, data=data, process=process)
 
 
 def parse_device(text: str) -> tuple[str, int, list[int]]:
@@ -362,9 +349,9 @@ def parse_device(text: str) -> tuple[str, int, list[int]]:
     head, _, tail = text.partition(":")
     kind, star, count = head.partition("*")
     ids = [part.strip() for part in tail.split(",")] if tail else []
-    good = kind in ("cpu", "gpu", "cuda", "rocm", "dcu", "tpu")
-    good = good and (count.isdecimal() and int(count) > 0 if star else not count)
-    if not good or not all(part.isdecimal() for part in ids):
+    known = kind in ("cpu", "gpu", "cuda", "rocm", "dcu", "tpu")
+    numbers = [count, *ids] if star else ids
+    if not known or not all(part.isdecimal() for part in numbers) or (star and int(count) < 1):
         raise UsageError(
             f"'{text}' is no device: there are cpu, gpu, cuda, rocm, dcu and tpu, with *NUMBER and "
             ":IDS if wanted. Write for example cpu, cpu*4, gpu or gpu*2:0,1."
@@ -374,13 +361,7 @@ def parse_device(text: str) -> tuple[str, int, list[int]]:
 
 
 def require_device(text: str, path: Path) -> None:
-    """Refuse a file whose ``system.device`` is none.
-
-    Raises
-    ------
-    FormatError
-        Naming the key.
-    """
+    """Raise a `FormatError` that names the key for a file whose ``system.device`` is none."""
     try:
         parse_device(text)
     except UsageError as error:
@@ -394,6 +375,14 @@ def require_device(text: str, path: Path) -> None:
         ) from error
 
 
-def absolute(base: Path, text: str) -> str:
-    """Return a path that counts from a folder; empty stays empty."""
-    return os.path.normpath(base / text) if text else ""
+def absolute(file: Path, table: T, *names: str) -> T:
+    """Return a table of options whose paths count from the folder of the file; empty ones stay."""
+    base = file.resolve().parent
+
+    def resolved(value: Any) -> Any:
+        if isinstance(value, tuple):
+            return tuple(map(resolved, value))
+        return os.path.normpath(base / value) if value else ""
+
+    paths = {name: resolved(getattr(table, name)) for name in names}
+    return dataclasses.replace(table, **paths)  # type: ignore[type-var]

@@ -17,7 +17,7 @@ from dock.errors import UsageError
 from dock.models.closed_form import fit_closed_form, read_closed_form
 from dock.models.closed_form.two_centre import TwoCentre, fit_two_centre
 from dock.models.data.batches import Batcher
-from dock.models.data.inspection import inspect_samples
+from dock.models.data.inspection import Inspection
 from dock.models.data.samples import Item, find_samples
 from dock.models.data.store import GraphStore
 from dock.models.graph import build_graph, parts_of
@@ -150,9 +150,9 @@ def test_a_periodic_set(shared, tmp_path):
             dock.Calculation(calc.structure, calc.basis, calc.spin, matrices), tmp_path / name
         )
     samples = find_samples(tmp_path)
-    report = inspect_samples(samples, "hamiltonian")
-    report.require_good()
-    layout = TargetLayout.from_bases(report.bases, report.spin)
+    seen = Inspection(samples, "hamiltonian")
+    seen.require_good()
+    layout = TargetLayout.from_bases([calc.basis for _, calc in seen.calculations], seen.spin)
     store = GraphStore.from_samples(samples, layout)
     assert Batcher(store, range(6), 2).padding_waste < 0.05
     items = [store.item(index) for index in range(5)]

@@ -12,7 +12,7 @@ import dock
 from dock.core.pairs import Pairs
 from dock.core.spin import Spin
 from dock.errors import LayoutError, MissingDataError
-from dock.models.data.inspection import inspect_samples
+from dock.models.data.inspection import Inspection
 from dock.models.data.samples import find_samples, load_item
 from dock.models.targets import TargetLayout
 
@@ -25,8 +25,9 @@ def folder(tmp_path):
 
 
 def layout_of(folder, **options):
-    report = inspect_samples(find_samples(folder), "hamiltonian")
-    return TargetLayout.from_bases(report.bases, report.spin, **options)
+    seen = Inspection(find_samples(folder), "hamiltonian")
+    bases = [calc.basis for _, calc in seen.calculations]
+    return TargetLayout.from_bases(bases, seen.spin, **options)
 
 
 class TestFinding:

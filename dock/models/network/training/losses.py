@@ -78,10 +78,7 @@ def _penalty(d: jax.Array, kind: str, delta: float) -> jax.Array:
 
 
 def _by_kind(
-    values: Sequence[jax.Array],
-    masks: Prediction,
-    layout: TargetLayout,
-    batch: Mapping[str, Any],
+    values: Sequence[jax.Array], masks: Prediction, layout: TargetLayout, batch: Mapping[str, Any]
 ) -> tuple[Sums, Sums]:
     """Return sums and numbers of entries by species on site, and by pair of species."""
     found = []
@@ -134,11 +131,6 @@ def make_errors(
         masks = _masks(layout, batch)
         sizes = [jnp.abs(d) * m for d, m in zip(deviation, masks, strict=True)]
         node, edge = _by_kind(sizes, masks, layout, batch)
-        return {
-            "node": node[0],
-            "node_count": node[1],
-            "edge": edge[0],
-            "edge_count": edge[1],
-        }
+        return {"node": node[0], "node_count": node[1], "edge": edge[0], "edge_count": edge[1]}
 
     return errors

@@ -68,12 +68,7 @@ def make_optimiser(
         rule = optax.adam(1.0, b1=beta1, b2=beta2, eps=options.eps)
     else:
         rule = optax.adamw(
-            1.0,
-            b1=beta1,
-            b2=beta2,
-            eps=options.eps,
-            weight_decay=options.weight,
-            mask=decayed,
+            1.0, b1=beta1, b2=beta2, eps=options.eps, weight_decay=options.weight, mask=decayed
         )
     if moving is None or all(jax.tree.leaves(moving)):
         return rule
