@@ -107,7 +107,8 @@ def choose_shapes(sizes: NDArray[np.int64], max_shapes: int) -> list[int]:
     values, counts = (part.astype(np.float64) for part in np.unique(sizes, return_counts=True))
     if len(values) > 256:  # rounding up to 256 quantiles keeps the search short
         cut = np.unique(np.quantile(values, np.linspace(0, 1, 256), method="higher"))
-        counts = np.bincount(np.searchsorted(cut, values), weights=counts, minlength=len(cut))
+        place = np.searchsorted(cut, values)
+        counts = np.bincount(place, weights=counts, minlength=len(cut)).astype(np.float64)
         values = cut
     n = len(values)
     total = np.concatenate([[0.0], np.cumsum(counts)])

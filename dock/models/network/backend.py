@@ -47,18 +47,10 @@ class JaxBackend:
     def load(
         self, path: str | Path, *, device: str = "cpu", preallocate: bool = False, **options: Any
     ) -> NetworkModel:
-        """Load a model file.
+        """Load a model file or that of a run folder.
 
-        Parameters
-        ----------
-        path
-            The file or the run folder.
-        device
-            Where it runs, as in ``train.toml``.
-        preallocate
-            Let JAX take the memory of a GPU at once.
-        options
-            The others of `NetworkModel`.
+        With `preallocate` JAX takes the memory of a GPU at once; the others are the options of
+        `NetworkModel`.
         """
         _prepare(device, preallocate=preallocate)
         from dock.models.network.inference.model import NetworkModel
@@ -77,45 +69,21 @@ class ExportBackend:
 
     load_options: tuple[str, ...] = ("device", "preallocate")
 
-    def fit(
-        self,
-        options: TrainOptions,  # noqa: ARG002
-        progress: Report = None,  # noqa: ARG002
-    ) -> dict[str, Any]:
-        """Refuse: a program is fixed.
-
-        Raises
-        ------
-        UsageError
-            Always.
-        """
+    def fit(self, options: TrainOptions, progress: Report = None) -> dict[str, Any]:  # noqa: ARG002
+        """Raise a `UsageError`: a program is fixed."""
         raise UsageError('an exported program cannot be trained: use backend = "jax".')
 
     def load(
         self, path: str | Path, *, device: str = "cpu", preallocate: bool = False
     ) -> ExportedModel:
-        """Load a program.
-
-        Parameters
-        ----------
-        path
-            The file.
-        device, preallocate
-            As for networks.
-        """
+        """Load a program; the options are as for networks."""
         _prepare(device, preallocate=preallocate)
         from dock.models.network.inference.export import ExportedModel
 
         return ExportedModel(read_model(path), device=device)
 
     def check(self, options: TrainOptions) -> dict[str, Any]:
-        """Refuse: a program is fixed.
-
-        Raises
-        ------
-        UsageError
-            Always.
-        """
+        """Refuse as `fit` does."""
         return self.fit(options)
 
 

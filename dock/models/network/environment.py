@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 from pathlib import Path
@@ -18,22 +19,15 @@ _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # malloc.h of glibc
 
 def cache_folder() -> Path:
     """Return the folder of compiled programs (``DOCK_JAX_CACHE`` overrides it)."""
-    given = os.environ.get("DOCK_JAX_CACHE")
-    if given:
-        return Path(given)
-    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    return Path(base) / "dock" / "jax"
+    given, base = os.environ.get("DOCK_JAX_CACHE"), os.environ.get("XDG_CACHE_HOME")
+    return Path(given) if given else Path(base or Path.home() / ".cache") / "dock" / "jax"
 
 
 def prepare_process(device: str, *, preallocate: bool = True) -> None:
     """Set the environment that JAX reads when it is imported; called before that.
 
-    Parameters
-    ----------
-    device
-        As in ``train.toml``. ``cpu*4`` gives four virtual devices.
-    preallocate
-        Let JAX take the memory of a GPU at once.
+    `device` is as in ``train.toml``; ``cpu*4`` gives four virtual devices. `preallocate` lets JAX
+    take the memory of a GPU at once.
     """
     kind, number, ids = parse_device(device)
     flags = os.environ.get("XLA_FLAGS", "")
@@ -65,25 +59,20 @@ def keep_freed_memory() -> None:
     mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
 
 
-def start_jax(*, multi_host: bool = False, cache: bool = True) -> Any:
+def start_jax(*, multi_host: bool = False) -> Any:
     """Import JAX and return it, with full precision of matrix products and the cache on disk.
 
     Raises
     ------
-    DependencyError
-        When JAX is not installed.
-    UsageError
-        When the other hosts cannot be found.
+    DependencyError, UsageError
+        When JAX is not installed; when the other hosts cannot be found.
     """
     jax = require("jax", "models")
     # TF32 on recent GPUs would cost three digits silently.
     jax.config.update("jax_default_matmul_precision", "highest")
-    if cache:
+    with contextlib.suppress(OSError):  # a home that cannot be written: compile anew each time
         folder = cache_folder()
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError:
-            return jax  # a home that cannot be written: compile anew each time
+        folder.mkdir(parents=True, exist_ok=True)
         jax.config.update("jax_compilation_cache_dir", str(folder))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
     if multi_host and not jax.distributed.is_initialized():
@@ -130,7 +119,7 @@ def choose_devices(device: str) -> list[Any]:
     groups: dict[int, list[Any]] = {}
     for item in devices:
         groups.setdefault(item.process_index, []).append(item)
-    fewest = min(len(group) for group in groups.values())
+    fewest = min(map(len, groups.values()))
     if number > fewest:
         raise UsageError(f"device '{device}': {number} wanted, {fewest} there. Lower the number.")
     return [item for process in sorted(groups) for item in groups[process][:number]]

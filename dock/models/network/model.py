@@ -1,4 +1,9 @@
-"""The network: from the graph of a structure to padded blocks."""
+"""The network: from the graph of a structure to padded blocks.
+
+Features of atoms are (n_atoms, K, c), those of edges (n_edges, K, c_e) in the frames, with
+K = (lmax + 1)² and natural channels first. `block` and `head` are the parameters of one
+interaction and of one output.
+"""
 
 from __future__ import annotations
 
@@ -20,6 +25,7 @@ from dock.models.network.layers import (
     dense,
     envelope,
     gate_factors,
+    lab_ls,
     mix_channels,
     norm_lab,
     norm_local,
@@ -33,7 +39,6 @@ __all__ = [
     "EdgeGeometry",
     "Edges",
     "apply",
-    "attention_weights",
     "edge_geometry",
     "edge_head",
     "edge_update",
@@ -54,12 +59,18 @@ class Edges(NamedTuple):
     sender: jax.Array
     edge_type: jax.Array
     vector: jax.Array
-    mask: jax.Array
+    edge_mask: jax.Array
+
+    @classmethod
+    def of(cls, arrays: Mapping[str, Any]) -> Edges:
+        """Return the edges of a batch."""
+        return cls(*(arrays[name] for name in cls._fields))
 
 
 class EdgeGeometry(NamedTuple):
-    """What depends on the edges alone: frames, radial features, envelopes."""
+    """Edges, and what depends on them alone: frames, radial features, envelopes."""
 
+    edges: Edges
     frames: Any
     radial: jax.Array
     envelope: jax.Array
@@ -71,12 +82,12 @@ def edge_geometry(params: Params, config: NetworkConfig, edges: Edges) -> EdgeGe
     lengths = jnp.sqrt((edges.vector**2).sum(-1))
     gaussians = radial_features(lengths, config.n_radial, config.radial_reach)
     radial = jnp.concatenate([gaussians, params["pair"][edges.edge_type]], axis=-1)
-    fade, late = edges.mask, edges.mask
+    fade = late = edges.edge_mask
     if any(config.cutoffs):
         cutoffs = jnp.asarray(config.cutoffs, lengths.dtype)[edges.edge_type]
         fade = fade * envelope(lengths, cutoffs)
         late = late * envelope(lengths, cutoffs, _BLOCK_POWER)
-    return EdgeGeometry(frame_matrices(edges.vector, config.lmax), radial, fade, late)
+    return EdgeGeometry(edges, frame_matrices(edges.vector, config.lmax), radial, fade, late)
 
 
 def start_nodes(
@@ -126,36 +137,19 @@ def _out_of_frame(geometry: EdgeGeometry, x: jax.Array, natural: int, lmax: int)
 
 
 def edge_update(
-    block: Params,
-    config: NetworkConfig,
-    x: jax.Array,
-    e: jax.Array,
-    parts: tuple[Edges, EdgeGeometry],
+    block: Params, config: NetworkConfig, x: jax.Array, e: jax.Array, geometry: EdgeGeometry
 ) -> tuple[jax.Array, jax.Array, jax.Array | None]:
-    """Convolve: new edge features, messages in the lab, and the logits of the attention.
-
-    Parameters
-    ----------
-    block
-        Parameters of this interaction.
-    config
-        Sizes.
-    x
-        (n_atoms, K, c) normalised features of the atoms (`norm_lab` with ``norm_x``).
-    e
-        (n_edges, K, c_e) features of the edges.
-    parts
-        The edges and their geometry.
+    """Convolve atoms `x`, normalised by `norm_lab` with ``norm_x``, and edges `e`.
 
     Returns
     -------
     e, message, logits
-        (n_edges, K, c_e), (n_edges, K, c), and (n_edges, heads) or None.
+        New features of the edges, messages (n_edges, K, c) in the lab, and the logits of the
+        attention (n_edges, heads) or None.
     """
-    edges, geometry = parts
     lmax, c = config.lmax, config
-    n_i, p_i = _into_frame(geometry, x[edges.receiver], c.channels, lmax)
-    n_j, p_j = _into_frame(geometry, x[edges.sender], c.channels, lmax)
+    n_i, p_i = _into_frame(geometry, x[geometry.edges.receiver], c.channels, lmax)
+    n_j, p_j = _into_frame(geometry, x[geometry.edges.sender], c.channels, lmax)
     own = norm_local(block["norm_e"], e, c.edge_channels, lmax)
     n_e, p_e = jnp.split(own, [c.edge_channels], axis=-1)
     h = jnp.concatenate([n_i, n_j, n_e, p_i, p_j, p_e], axis=-1)
@@ -183,16 +177,7 @@ def node_update(
 ) -> jax.Array:
     """Add the sum of the messages to the atoms and let each atom's features react.
 
-    Parameters
-    ----------
-    block, config
-        Parameters of this interaction, and sizes.
-    x
-        (n_atoms, K, c) features of the atoms.
-    summed
-        (n_atoms, K, c) messages summed over the neighbours (attention included).
-    species
-        (n_atoms,) index of the species.
+    `summed` (n_atoms, K, c) are messages summed over the neighbours, attention included.
     """
     c, lmax = config, config.lmax
     sizes = (c.channels, c.channels)
@@ -200,32 +185,31 @@ def node_update(
     y = mix_channels(block["f_in"], norm_lab(block["norm_f"], x, c.channels, lmax), sizes, lmax)
     scalars = jnp.concatenate([y[:, 0, : c.channels], block["f_species"][species]], axis=-1)
     factor = gate_factors(y[:, 0, : c.channels], dense(block["f_gate"], scalars), lmax)
-    ls = np.repeat(np.arange(lmax + 1), 2 * np.arange(lmax + 1) + 1)
-    return x + mix_channels(block["f_out"], y * factor[:, ls], sizes, lmax)
+    return x + mix_channels(block["f_out"], y * factor[:, lab_ls(lmax)], sizes, lmax)
 
 
 def summed_messages(
     config: NetworkConfig,
     message: jax.Array,
     logits: jax.Array | None,
-    parts: tuple[Edges, EdgeGeometry],
+    geometry: EdgeGeometry,
     n_atoms: int,
 ) -> jax.Array:
     """Return the messages that each atom gets, divided by the root of the mean degree."""
-    edges, geometry = parts
+    receiver = geometry.edges.receiver
     scale = max(config.mean_degree, 1.0) ** -0.5
     if logits is not None:
-        weights = attention_weights(logits, geometry.envelope, edges.receiver, n_atoms)
+        weights = _attention_weights(logits, geometry.envelope, receiver, n_atoms)
         heads = jnp.repeat(weights, config.channels // config.n_heads, axis=-1)
         if config.pseudo_channels:
             share = config.pseudo_channels // config.n_heads
             heads = jnp.concatenate([heads, jnp.repeat(weights, share, axis=-1)], axis=-1)
         message = message * heads[:, None] * max(config.mean_degree, 1.0)
-    summed: jax.Array = jax.ops.segment_sum(message, edges.receiver, n_atoms) * scale
+    summed: jax.Array = jax.ops.segment_sum(message, receiver, n_atoms) * scale
     return summed
 
 
-def attention_weights(
+def _attention_weights(
     logits: jax.Array, fade: jax.Array, receiver: jax.Array, n_atoms: int
 ) -> jax.Array:
     """Return softmax weights over the edges of each receiver, faded at the cutoff."""
@@ -264,9 +248,7 @@ def node_head(
         sizes = (c.channels, c.self_product)
         left = mix_channels(head["left"], x, sizes, lmax)[:, :small]
         right = mix_channels(head["right"], x, sizes, lmax)[:, :small]
-        outer = (left[:, :, None] * right[:, None]).reshape(
-            x.shape[0], small * small, c.self_product
-        )
+        outer = (left[:, :, None] * right[:, None]).reshape(x.shape[0], small**2, c.self_product)
         even = jnp.asarray(_product_table(lmax, factor_lmax, natural=True), x.dtype)
         odd = jnp.asarray(_product_table(lmax, factor_lmax, natural=False), x.dtype)
         natural = jnp.concatenate([natural, jnp.einsum("npc,pk->nkc", outer, even)], axis=-1)
@@ -275,37 +257,32 @@ def node_head(
 
 
 def edge_head(
-    head: Params,
-    config: NetworkConfig,
-    layout: TargetLayout,
-    e: jax.Array,
-    parts: tuple[Edges, EdgeGeometry],
+    head: Params, config: NetworkConfig, layout: TargetLayout, e: jax.Array, geometry: EdgeGeometry
 ) -> jax.Array:
     """Return the parts (n_edges, n_block) of the off-site blocks, of size one."""
-    edges, geometry = parts
     c, lmax = config, config.lmax
     e = norm_local(head["norm"], e, c.edge_channels, lmax)
     e = so2_linear(head["mix"], e, (c.edge_channels, c.edge_channels), lmax)
     lab = _out_of_frame(geometry, e, c.edge_channels, lmax)
     both = (lab[..., : c.edge_channels], lab[..., c.edge_channels :])
-    return _parts(head["out"], layout, both, edges.edge_type) * geometry.block_envelope[:, None]
+    parts = _parts(head["out"], layout, both, geometry.edges.edge_type)
+    return parts * geometry.block_envelope[:, None]
 
 
 def _parts(
     weights: list[Any], layout: TargetLayout, features: tuple[Any, Any], kind: jax.Array
 ) -> jax.Array:
     """Return the parts of the targets, each a mixture of channels of its J and parity."""
-    found = []
+    parts = []
     for irrep, weight in zip(layout.irreps, weights, strict=True):
-        source = features[0 if irrep.natural else 1]
         J = irrep.J
-        own = source[:, J * J : (J + 1) ** 2]
+        own = features[0 if irrep.natural else 1][:, J * J : (J + 1) ** 2]
         if weight.shape[0] == 1:
             part = jnp.einsum("nkc,cd->ndk", own, weight[0])
         else:
             part = jnp.einsum("nkc,ncd->ndk", own, weight[kind])
-        found.append(part.reshape(own.shape[0], irrep.multiplicity * (2 * J + 1)))
-    return jnp.concatenate(found, axis=-1)
+        parts.append(part.reshape(own.shape[0], irrep.multiplicity * (2 * J + 1)))
+    return jnp.concatenate(parts, axis=-1)
 
 
 def apply(
@@ -313,17 +290,8 @@ def apply(
 ) -> tuple[jax.Array, jax.Array]:
     """Predict the blocks of a batch.
 
-    Parameters
-    ----------
-    params
-        From `init_params`, or trained.
-    config
-        Sizes.
-    layout
-        The targets.
-    batch
-        ``species``, ``receiver``, ``sender``, ``reverse``, ``edge_type``, ``vector`` (Å) and
-        ``edge_mask``, and ``moments`` where the network takes them.
+    The batch has ``species``, ``receiver``, ``sender``, ``reverse``, ``edge_type``, ``vector`` (Å)
+    and ``edge_mask``, and ``moments`` where the network takes them.
 
     Returns
     -------
@@ -333,22 +301,15 @@ def apply(
         (n_edges, n_channels, n_common, n_common); partners are exactly each other's adjoints.
     """
     batch = {name: jnp.asarray(value) for name, value in batch.items()}
-    species = batch["species"]
-    edges = Edges(
-        batch["receiver"],
-        batch["sender"],
-        batch["edge_type"],
-        batch["vector"],
-        batch["edge_mask"],
-    )
+    species, edges = batch["species"], Edges.of(batch)
     geometry = edge_geometry(params, config, edges)
     x = start_nodes(params, config, species, batch.get("moments"))
     e = start_edges(params, config, geometry)
 
     def interact(block: Params, x: jax.Array, e: jax.Array) -> tuple[jax.Array, jax.Array]:
         normed = norm_lab(block["norm_x"], x, config.channels, config.lmax)
-        e, message, logits = edge_update(block, config, normed, e, (edges, geometry))
-        summed = summed_messages(config, message, logits, (edges, geometry), species.shape[0])
+        e, message, logits = edge_update(block, config, normed, e, geometry)
+        summed = summed_messages(config, message, logits, geometry, species.shape[0])
         return node_update(block, config, x, summed, species), e
 
     # Compiled once for all blocks: tracing is most of what a start with a warm cache costs.
@@ -356,7 +317,7 @@ def apply(
     for block in params["blocks"]:
         x, e = step(block, x, e)
     node = node_head(params["node_head"], config, layout, x, species)
-    edge = edge_head(params["edge_head"], config, layout, e, (edges, geometry))
+    edge = edge_head(params["edge_head"], config, layout, e, geometry)
     blocks = edge_blocks(params, layout, edge, edges.edge_type)
     return (
         node_blocks(params, layout, node, species),

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from dock.errors import UsageError
+from dock.models.modelfile import flatten
 from dock.models.network.config import NetworkConfig
 from dock.models.statistics import Statistics
 from dock.models.targets import TargetLayout
@@ -31,44 +32,44 @@ class _Maker:
         width = fan_in**-0.5 if scale is None else scale
         return (self._random.normal(size=shape) * width).astype(self._dtype)
 
-    def zeros(self, *shape: int) -> NDArray[Any]:
+    def zeros(self, size: int) -> NDArray[Any]:
         """Return zeros."""
-        return np.zeros(shape, self._dtype)
-
-    def ones(self, *shape: int) -> NDArray[Any]:
-        """Return ones."""
-        return np.ones(shape, self._dtype)
+        return np.zeros(size, self._dtype)
 
     def mlp(self, inputs: int, hidden: int, outputs: int) -> dict[str, Any]:
         """Return a network of two layers."""
-        return {
-            "w0": self.normal(inputs, hidden),
-            "b0": self.zeros(hidden),
-            "w1": self.normal(hidden, outputs),
-            "b1": self.zeros(outputs),
-        }
+        w0, w1 = self.normal(inputs, hidden), self.normal(hidden, outputs)
+        return {"w0": w0, "b0": self.zeros(hidden), "w1": w1, "b1": self.zeros(outputs)}
 
     def so2(self, inputs: tuple[int, int], outputs: tuple[int, int], lmax: int) -> dict[str, Any]:
         """Return a map of `so2_linear` from (natural, pseudo) to (natural, pseudo) channels."""
         rows = lmax + 1
-        found = {"m0": self.normal(rows * inputs[0], rows * outputs[0])}
+        maps = {"m0": self.normal(rows * inputs[0], rows * outputs[0])}
         if inputs[1] and outputs[1]:
-            found["p0"] = self.normal(rows * inputs[1], rows * outputs[1])
+            maps["p0"] = self.normal(rows * inputs[1], rows * outputs[1])
         for m in range(1, lmax + 1):
             rows = lmax + 1 - m
-            found[f"m{m}"] = self.normal(rows * sum(inputs), rows * sum(outputs))
-        return found
+            maps[f"m{m}"] = self.normal(rows * sum(inputs), rows * sum(outputs))
+        return maps
 
     def norm(self, natural: int, pseudo: int, lmax: int) -> dict[str, Any]:
         """Return the weights of a normalisation."""
-        return {"w": self.ones(lmax + 1, natural + pseudo), "b": self.zeros(natural)}
+        ones = np.ones((lmax + 1, natural + pseudo), self._dtype)
+        return {"w": ones, "b": self.zeros(natural)}
+
+    def outputs(self, n_kinds: int, channels: tuple[int, int], layout: TargetLayout) -> list[Any]:
+        """Return for each kind of part what mixes its channels, natural or pseudo."""
+        return [
+            self.normal(n_kinds, channels[0 if irrep.natural else 1], irrep.multiplicity)
+            for irrep in layout.irreps
+        ]
 
     def mix(self, inputs: tuple[int, int], outputs: tuple[int, int], lmax: int) -> dict[str, Any]:
         """Return the matrices of `mix_channels`."""
-        found = {"n": self.normal(lmax + 1, inputs[0], outputs[0]), "b": self.zeros(outputs[0])}
+        mix = {"n": self.normal(lmax + 1, inputs[0], outputs[0]), "b": self.zeros(outputs[0])}
         if inputs[1] and outputs[1]:
-            found["p"] = self.normal(lmax + 1, inputs[1], outputs[1])
-        return found
+            mix["p"] = self.normal(lmax + 1, inputs[1], outputs[1])
+        return mix
 
 
 def init_params(
@@ -78,26 +79,10 @@ def init_params(
     seed: int = 0,
     dtype: DTypeLike = np.float32,
 ) -> dict[str, Any]:
-    """Return the initial parameters.
+    """Return the initial parameters, a nested dict.
 
-    Parameters
-    ----------
-    config
-        Sizes; `NetworkConfig.fitted_to` the layout.
-    layout
-        The targets.
-    statistics
-        Shift and scale of the targets; they become constants of the model under ``constants``.
-    seed
-        Of the random numbers.
-    dtype
-        Float32 or float64.
-
-    Returns
-    -------
-    dict
-        Nested; ``blocks`` is a list. Stacked arrays would be copied at every step, forward and
-        backward, which took a third of the time of a step.
+    Shift and scale of the targets become ``constants`` of the model. ``blocks`` is a list: stacked
+    arrays would be copied at every step, forward and backward, which took a third of its time.
 
     Raises
     ------
@@ -108,11 +93,10 @@ def init_params(
     _require_fitting(config, layout)
     make = _Maker(seed, dtype)
     c = config
-    n_kinds = layout.n_species**2
     radial = c.n_radial + _PAIR_FEATURES
     params: dict[str, Any] = {
         "species": make.normal(layout.n_species, c.channels, scale=1.0),
-        "pair": make.normal(n_kinds, _PAIR_FEATURES, scale=1.0),
+        "pair": make.normal(layout.n_species**2, _PAIR_FEATURES, scale=1.0),
         "start": make.mlp(radial, c.radial_hidden, (c.lmax + 1) * c.edge_channels),
     }
     if c.moments:
@@ -123,11 +107,8 @@ def init_params(
     params["blocks"] = [_block(make, c, layout) for _ in range(c.n_blocks)]
     params["node_head"] = _node_head(make, c, layout)
     params["edge_head"] = _edge_head(make, c, layout)
-    params["constants"] = {
-        "node_shift": statistics.node_shift.astype(dtype),
-        "node_scale": statistics.node_scale.astype(dtype),
-        "edge_scale": statistics.edge_scale.astype(dtype),
-    }
+    names = ("node_shift", "node_scale", "edge_scale")
+    params["constants"] = {name: getattr(statistics, name).astype(dtype) for name in names}
     return params
 
 
@@ -178,17 +159,12 @@ def _node_head(make: _Maker, c: NetworkConfig, layout: TargetLayout) -> dict[str
     """Return the parameters of the on-site output."""
     node = (c.channels, c.pseudo_channels)
     extra = c.self_product
-    found: dict[str, Any] = {"norm": make.norm(*node, c.lmax)}
+    head: dict[str, Any] = {"norm": make.norm(*node, c.lmax)}
     if extra:
-        found["left"] = make.mix(node, (extra, 0), c.lmax)
-        found["right"] = make.mix(node, (extra, 0), c.lmax)
-    found["out"] = [
-        make.normal(
-            layout.n_species, (node[0] if irrep.natural else node[1]) + extra, irrep.multiplicity
-        )
-        for irrep in layout.irreps
-    ]
-    return found
+        head["left"] = make.mix(node, (extra, 0), c.lmax)
+        head["right"] = make.mix(node, (extra, 0), c.lmax)
+    head["out"] = make.outputs(layout.n_species, (node[0] + extra, node[1] + extra), layout)
+    return head
 
 
 def _edge_head(make: _Maker, c: NetworkConfig, layout: TargetLayout) -> dict[str, Any]:
@@ -197,19 +173,11 @@ def _edge_head(make: _Maker, c: NetworkConfig, layout: TargetLayout) -> dict[str
     return {
         "norm": make.norm(*edge, c.lmax),
         "mix": make.so2(edge, edge, c.lmax),
-        "out": [
-            make.normal(
-                layout.n_species**2, edge[0] if irrep.natural else edge[1], irrep.multiplicity
-            )
-            for irrep in layout.irreps
-        ],
+        "out": make.outputs(layout.n_species**2, edge, layout),
     }
 
 
 def count_parameters(params: Any) -> int:
     """Return how many numbers are trained (``constants`` are not)."""
-    if isinstance(params, dict):
-        return sum(count_parameters(part) for name, part in params.items() if name != "constants")
-    if isinstance(params, (list, tuple)):
-        return sum(count_parameters(part) for part in params)
-    return int(np.size(params))
+    trained = {name: part for name, part in params.items() if name != "constants"}
+    return sum(int(np.size(array)) for array in flatten(trained).values())

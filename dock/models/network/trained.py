@@ -21,16 +21,8 @@ __all__ = ["TrainedNetwork"]
 class TrainedNetwork:
     """A network, the closed form it corrects, and what was counted over its training set.
 
-    Attributes
-    ----------
-    layout, cutoffs, statistics, summary
-        As in `ModelFile`.
-    closed_form
-        What the network corrects, or None.
-    config
-        Sizes.
-    params
-        Nested dicts and lists of arrays, ``constants`` among them.
+    Parameters are nested dicts and lists of arrays, ``constants`` among them; the other attributes
+    are those of `ModelFile`.
     """
 
     layout: TargetLayout
@@ -54,25 +46,13 @@ class TrainedNetwork:
         if stored is None:
             return None
         config = file.decoded(lambda: NetworkConfig.from_dict(stored.facts))
-        return cls(
-            file.layout,
-            file.cutoffs,
-            file.statistics,
-            closed_form_of(file),
-            config,
-            stored.arrays,
-            file.summary,
-        )
+        form = closed_form_of(file)
+        common = (file.layout, file.cutoffs, file.statistics)
+        return cls(*common, form, config, stored.arrays, file.summary)
 
     @classmethod
     def require(cls, file: ModelFile) -> TrainedNetwork:
-        """Return the network of a model file.
-
-        Raises
-        ------
-        UsageError
-            When it has none.
-        """
+        """Return the network of a model file; raise a `UsageError` where it has none."""
         network = cls.of(file)
         if network is None:
             raise UsageError("the model file holds no network.")
@@ -80,13 +60,7 @@ class TrainedNetwork:
 
     def to_file(self) -> ModelFile:
         """Return the model file of the network."""
-        form = self.closed_form
-        return ModelFile(
-            "jax",
-            self.layout,
-            self.cutoffs,
-            self.statistics,
-            None if form is None else form.stored(),
-            Stored(self.config.to_dict(), self.params),
-            self.summary,
-        )
+        form = None if self.closed_form is None else self.closed_form.stored()
+        network = Stored(self.config.to_dict(), self.params)
+        common = (self.layout, self.cutoffs, self.statistics)
+        return ModelFile("jax", *common, form, network, self.summary)

@@ -17,10 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dock.io.progress import Progress, Report
+from dock.models.data.batches import Batch, padded
 from dock.models.graph import Graph, GraphPart, parts_of
 from dock.models.network import blocks as outputs, model as net
 from dock.models.network.config import NetworkConfig
-from dock.models.network.inference.arrays import Arrays, joined_arrays, part_arrays, rounded_up
+from dock.models.network.inference.arrays import joined_arrays, part_arrays, rounded_up
 from dock.models.network.layers import norm_lab
 from dock.models.targets import TargetLayout
 
@@ -33,20 +34,14 @@ Blocks = tuple[NDArray[Any], NDArray[Any]]
 
 @dataclass
 class _Work:
-    """A large structure on its way: its parts, their features, and the results.
+    """A large structure on its way: its parts, their features, and the blocks.
 
     Attributes
     ----------
-    graph, parts
-        The structure and how it is cut.
-    sizes
-        Padded numbers of atoms and edges of a part.
-    rows
-        Padded number of atoms of the structure.
+    sizes, rows
+        Padded numbers of atoms and edges of a part, and of atoms of the structure.
     features
         Of the edges of each part between two interactions.
-    node, edge
-        The blocks.
     """
 
     graph: Graph
@@ -61,35 +56,25 @@ class _Work:
     def of(cls, graph: Graph, engine: NetworkEngine) -> _Work:
         """Cut a structure."""
         parts = list(parts_of(graph, engine.part_edges))
-        sizes = (
-            rounded_up(max(part.n_atoms for part in parts) + 1),
-            rounded_up(max(part.n_edges for part in parts)),
-        )
-        layout = engine.layout
-        side = (layout.n_channels, layout.n_common, layout.n_common)
-        return cls(
-            graph,
-            parts,
-            sizes,
-            rounded_up(graph.n_atoms + 1),
-            [None] * len(parts),
-            np.empty((graph.n_atoms, *side), engine.dtype),
-            np.empty((graph.n_edges, *side), engine.dtype),
-        )
+        n_atoms = rounded_up(max(part.n_atoms for part in parts) + 1)
+        n_edges = rounded_up(max(part.n_edges for part in parts))
+        rows, features = rounded_up(graph.n_atoms + 1), [None] * len(parts)
+        side = (engine.layout.n_channels, engine.layout.n_common, engine.layout.n_common)
+        node = np.empty((graph.n_atoms, *side), engine.dtype)
+        edge = np.empty((graph.n_edges, *side), engine.dtype)
+        return cls(graph, parts, (n_atoms, n_edges), rows, features, node, edge)
+
+    def arrays(self, part: GraphPart) -> Batch:
+        """Return the padded arrays of one part."""
+        return part_arrays(self.graph, part, self.sizes, self.rows, self.node.dtype)
+
+    def atoms_of(self, part: GraphPart, x: NDArray[Any]) -> NDArray[Any]:
+        """Return the features of a part's atoms, padded."""
+        return padded([x[part.atoms]], self.sizes[0], 0, x.dtype)
 
 
 class NetworkEngine:
-    """Compiled functions of one network.
-
-    Parameters
-    ----------
-    params, config, layout
-        The network.
-    devices
-        Where it runs.
-    part_edges
-        Structures with more edges are cut into parts of at most so many.
-    """
+    """Compiled functions of one network; structures with more than `part_edges` edges are cut."""
 
     def __init__(
         self,
@@ -116,12 +101,7 @@ class NetworkEngine:
     def predict(self, graphs: Sequence[Graph], progress: Report = None) -> list[Blocks]:
         """Return the blocks of each graph; in one program where they are small.
 
-        Parameters
-        ----------
-        graphs
-            The structures.
-        progress
-            Told the parts of a large structure that are done, over all interactions.
+        Progress is that of the parts of a large structure, over all interactions.
 
         Returns
         -------
@@ -133,12 +113,10 @@ class NetworkEngine:
             return [self._large(graphs[0], Progress.of(progress))]
         batch = joined_arrays(graphs, self.dtype)
         node, edge = (np.asarray(part) for part in self._whole(self.params[0], batch))
-        blocks, atom, first = [], 0, 0
-        for graph in graphs:
-            own = slice(atom, atom + graph.n_atoms), slice(first, first + graph.n_edges)
-            blocks.append((node[own[0]], edge[own[1]]))
-            atom, first = atom + graph.n_atoms, first + graph.n_edges
-        return blocks
+        atoms = np.cumsum([graph.n_atoms for graph in graphs])
+        edges = np.cumsum([graph.n_edges for graph in graphs])
+        blocks = zip(np.split(node, atoms), np.split(edge, edges), strict=True)
+        return list(blocks)[:-1]  # the last are padding
 
     def groups(self, graphs: Sequence[Graph]) -> Iterator[list[int]]:
         """Yield which graphs to predict together."""
@@ -163,10 +141,8 @@ class NetworkEngine:
         for number in range(self.config.n_blocks):
             x = self._sweep(work, number, x, progress)
         for index, part in enumerate(work.parts):
-            params = self.params[index % len(self.devices)]
-            blocks = self._sites(
-                params, _rows(x, part, work.sizes[0]), self._arrays(work, index)["species"]
-            )
+            params, species = self.params[index % len(self.devices)], work.arrays(part)["species"]
+            blocks = self._sites(params, work.atoms_of(part, x), species)
             work.node[part.atoms] = np.asarray(blocks)[: part.n_atoms]
         return work.node, work.edge
 
@@ -182,9 +158,9 @@ class NetworkEngine:
         for index, part in enumerate(work.parts):
             which = index % len(self.devices)
             params, device = self.params[which], self.devices[which]
-            arrays = jax.device_put(self._arrays(work, index), device)
+            arrays = jax.device_put(work.arrays(part), device)
             e = work.features[index] if number else self._first(params, arrays)
-            own = jax.device_put(_rows(x, part, work.sizes[0]), device)
+            own = jax.device_put(work.atoms_of(part, x), device)
             e, fresh = self._step(params, blocks[which], normed[which], own, e, arrays)
             is_last = number == self.config.n_blocks - 1
             ends = self._ends(params, e, arrays) if is_last else None
@@ -206,63 +182,40 @@ class NetworkEngine:
         if ends is not None:
             work.edge[part.edges] = np.asarray(ends)[: part.n_edges]
 
-    def _arrays(self, work: _Work, index: int) -> Arrays:
-        """Return the padded arrays of one part."""
-        return part_arrays(work.graph, work.parts[index], work.sizes, work.rows, self.dtype)
-
     def _start_nodes(self, graph: Graph, rows: int) -> NDArray[Any]:
         """Return the first features of all atoms, padded."""
-        species = np.zeros(rows, np.int32)
-        species[: graph.n_atoms] = graph.species
-        moments = None
+        species, moments = padded([graph.species], rows, 0, np.int32), None
         if graph.moments is not None:
-            moments = np.zeros((rows, 3), self.dtype)
-            moments[: graph.n_atoms] = graph.moments
+            moments = padded([graph.moments], rows, 0, self.dtype)
         return np.array(self._start(self.params[0], species, moments))
 
     # ------------------------------------------------------------------ compiled parts
 
-    def _edges(self, arrays: Any) -> net.Edges:
-        return net.Edges(
-            arrays["receiver"],
-            arrays["sender"],
-            arrays["edge_type"],
-            arrays["vector"],
-            arrays["edge_mask"],
-        )
+    def _geometry(self, params: Any, arrays: Any) -> net.EdgeGeometry:
+        return net.edge_geometry(params, self.config, net.Edges.of(arrays))
 
     def _first_edges(self, params: Any, arrays: Any) -> jax.Array:
-        geometry = net.edge_geometry(params, self.config, self._edges(arrays))
-        return net.start_edges(params, self.config, geometry)
+        return net.start_edges(params, self.config, self._geometry(params, arrays))
 
     def _interact(
         self, params: Any, block: Any, normed: jax.Array, x: jax.Array, e: jax.Array, arrays: Any
     ) -> tuple[jax.Array, jax.Array]:
         """Return the edges' new features, and those of the part's atoms."""
-        edges = self._edges(arrays)
-        geometry = net.edge_geometry(params, self.config, edges)
-        e, message, logits = net.edge_update(block, self.config, normed, e, (edges, geometry))
-        local = edges._replace(receiver=arrays["local"])
-        summed = net.summed_messages(self.config, message, logits, (local, geometry), x.shape[0])
+        geometry = self._geometry(params, arrays)
+        e, message, logits = net.edge_update(block, self.config, normed, e, geometry)
+        local = geometry._replace(edges=geometry.edges._replace(receiver=arrays["local"]))
+        summed = net.summed_messages(self.config, message, logits, local, x.shape[0])
         return e, net.node_update(block, self.config, x, summed, arrays["species"])
 
     def _edge_ends(self, params: Any, e: jax.Array, arrays: Any) -> jax.Array:
         """Return the off-site blocks of a part, each direction by itself."""
-        edges = self._edges(arrays)
-        geometry = net.edge_geometry(params, self.config, edges)
-        parts = net.edge_head(params["edge_head"], self.config, self.layout, e, (edges, geometry))
-        blocks = outputs.edge_blocks(params, self.layout, parts, edges.edge_type)
-        mask = jnp.asarray(self.layout.edge_mask, blocks.dtype)[edges.edge_type]
+        geometry, kind = self._geometry(params, arrays), arrays["edge_type"]
+        parts = net.edge_head(params["edge_head"], self.config, self.layout, e, geometry)
+        blocks = outputs.edge_blocks(params, self.layout, parts, kind)
+        mask = jnp.asarray(self.layout.edge_mask, blocks.dtype)[kind]
         return blocks * mask[:, None]
 
     def _node_ends(self, params: Any, x: jax.Array, species: jax.Array) -> jax.Array:
         """Return the on-site blocks of a part."""
         parts = net.node_head(params["node_head"], self.config, self.layout, x, species)
         return outputs.node_blocks(params, self.layout, parts, species)
-
-
-def _rows(x: NDArray[Any], part: GraphPart, size: int) -> NDArray[Any]:
-    """Return the features of a part's atoms, padded."""
-    result = np.zeros((size, *x.shape[1:]), x.dtype)
-    result[: part.n_atoms] = x[part.atoms]
-    return result

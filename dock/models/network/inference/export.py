@@ -8,7 +8,6 @@ and off-site blocks. Whoever reads it needs `jax.export.deserialize` and what is
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +21,8 @@ from dock.models.backend import Pattern, Scope
 from dock.models.closed_form import closed_form_of
 from dock.models.graph import Graph, build_graph
 from dock.models.modelfile import ModelFile, find_model, read_model, write_model
-from dock.models.network.config import NetworkConfig
 from dock.models.network.environment import choose_devices, prepare_process, start_jax
 from dock.models.network.trained import TrainedNetwork
-from dock.models.targets import TargetLayout
 
 __all__ = ["ARGUMENTS", "ExportedModel", "export_model"]
 
@@ -36,16 +33,7 @@ _PLATFORMS = ("cpu", "cuda")
 
 
 def export_model(path: str | Path, output: str | Path, *, overwrite: bool = False) -> Path:
-    """Write a network as a program.
-
-    Parameters
-    ----------
-    path
-        Model file or run folder of the backend ``jax``.
-    output
-        The file to write.
-    overwrite
-        Replace an existing file.
+    """Write the network of a model file or run folder of the backend ``jax`` as a program.
 
     Raises
     ------
@@ -74,6 +62,8 @@ def _program(network: TrainedNetwork) -> tuple[list[str], bytes]:
     jax = start_jax()
     from jax import export
 
+    from dock.models.network.model import apply
+
     dtype = np.dtype(jax.tree.leaves(network.params)[0].dtype)
     jax.config.update("jax_enable_x64", dtype == np.float64)
     names = [*ARGUMENTS, *(["moments"] if network.config.moments else [])]
@@ -85,36 +75,18 @@ def _program(network: TrainedNetwork) -> tuple[list[str], bytes]:
         for name in names
     ]
     params = jax.tree.map(jax.numpy.asarray, network.params)
-    traced = jax.jit(_function(names, params, network.config, network.layout))
-    exported = export.export(traced, platforms=_PLATFORMS)(*arguments)
-    return names, bytes(exported.serialize())
-
-
-def _function(
-    names: list[str], params: Any, config: NetworkConfig, layout: TargetLayout
-) -> Callable[..., Any]:
-    """Return the network as a function of the named arrays."""
-    import jax.numpy as jnp
-
-    from dock.models.network.model import apply
 
     def program(*arrays: Any) -> Any:
         batch = dict(zip(names, arrays, strict=True))
-        batch["edge_mask"] = jnp.ones_like(batch["vector"][:, 0])
-        return apply(params, config, layout, batch)
+        batch["edge_mask"] = jax.numpy.ones_like(batch["vector"][:, 0])
+        return apply(params, network.config, network.layout, batch)
 
-    return program
+    exported = export.export(jax.jit(program), platforms=_PLATFORMS)(*arguments)
+    return names, bytes(exported.serialize())
 
 
 class ExportedModel:
-    """A program made by `export_model`.
-
-    Parameters
-    ----------
-    file
-        What `read_model` returned.
-    device
-        Only ``cpu`` and ``gpu`` (one); what JAX finds is used.
+    """A program made by `export_model`, on ``cpu`` or (one) ``gpu``.
 
     Raises
     ------
@@ -140,7 +112,7 @@ class ExportedModel:
                 found=str(error)[:200],
                 fix="Export it again with this version, or install the one it was made with.",
             ) from error
-        self._names = list(self.file.summary["arguments"])
+        self._names = list(file.summary["arguments"])
         kinds = [np.dtype(aval.dtype) for aval in exported.in_avals]
         self._kinds = dict(zip(self._names, kinds, strict=True))
         jax.config.update("jax_enable_x64", self._kinds["vector"] == np.float64)
@@ -181,18 +153,11 @@ class ExportedModel:
 
     def _arguments(self, graph: Graph) -> list[Any]:
         """Return the arrays of a graph on the device, in the program's order."""
-        arrays = {
-            "species": graph.species,
-            "receiver": graph.receiver,
-            "sender": graph.sender,
-            "reverse": graph.reverse,
-            "edge_type": graph.edge_type,
-            "vector": graph.vectors,
-            "moments": graph.moments,
-        }
+        attributes = {"vector": "vectors"}  # the others have the same name
+        arrays = {name: getattr(graph, attributes.get(name, name)) for name in self._names}
         return [
-            self._put(np.asarray(arrays[name], self._kinds[name]), self._device)
-            for name in self._names
+            self._put(np.asarray(array, self._kinds[name]), self._device)
+            for name, array in arrays.items()
         ]
 
     def describe(self) -> dict[str, Any]:

@@ -34,8 +34,6 @@ class NetworkModel:
 
     Parameters
     ----------
-    file
-        What `read_model` returned.
     device
         As in ``train.toml``: ``cpu``, ``cpu*2``, ``gpu``, …
     precision
@@ -134,11 +132,9 @@ class NetworkModel:
         form = self._network.closed_form
         if form is None:
             return corrections
-        totals = []
-        for graph, (node, edge) in zip(graphs, corrections, strict=True):
-            total = np.array(node), np.array(edge)
+        totals = [(np.array(node), np.array(edge)) for node, edge in corrections]
+        for graph, total in zip(graphs, totals, strict=True):
             _add_closed_form(form, graph, total)
-            totals.append(total)
         return totals
 
     def describe(self) -> dict[str, Any]:

@@ -34,16 +34,8 @@ class State(NamedTuple):
 class Engine:
     """Compiled functions of one training.
 
-    Parameters
-    ----------
-    options
-        Loss, optimiser, averaging.
-    layout, config
-        Targets and network.
-    constants
-        The part of the parameters that is not trained.
-    devices
-        More than one: each takes its share of a batch; the loss is that of the whole batch.
+    `constants` are the part of the parameters that is not trained. Of several devices each takes
+    its share of a batch; the loss is that of the whole batch.
     """
 
     _copied: Any = PartitionSpec()  # type: ignore[no-untyped-call]
@@ -73,20 +65,13 @@ class Engine:
 
     def start(self, params: Any) -> State:
         """Return the state before the first step; `packing` is that of these parameters."""
-        self.packing = Packing(params, self._freeze)
-        self._rule = make_optimiser(
-            self._train.optimizer, self.packing.decayed, self.packing.moving
-        )
-        params = self.packing.pack(params)
+        self.packing = packing = Packing(params, self._freeze)
+        self._rule = make_optimiser(self._train.optimizer, packing.decayed, packing.moving)
+        params = packing.pack(params)
+        moments = jax.jit(self._rule.init)(params)  # one program instead of one for each array
         dtype = jax.tree.leaves(params)[0].dtype
-        state = State(
-            params,
-            jax.jit(self._rule.init)(params),  # one program instead of one for each array
-            jax.tree.map(np.array, params),
-            empty_norms(dtype),
-            np.zeros((), np.int32),
-            np.zeros((), dtype),
-        )
+        average, step = jax.tree.map(np.array, params), np.zeros((), np.int32)
+        state = State(params, moments, average, empty_norms(dtype), step, np.zeros((), dtype))
         return self.placed(state)
 
     def placed(self, state: State) -> State:
@@ -106,16 +91,8 @@ class Engine:
     ) -> tuple[State, jax.Array]:
         """Do one step; return the new state and the loss.
 
-        Parameters
-        ----------
-        state
-            Used up.
-        batch
-            What `put` returned.
-        rate
-            Learning rate.
-        decay
-            Share of the average that is kept.
+        The old state is used up; the batch is what `put` returned. `decay` is the share of the
+        average that is kept.
         """
         kind = state.norms.dtype.type
         done: tuple[State, jax.Array] = self._jitted_step(
@@ -148,12 +125,7 @@ class Engine:
         return mean_of(*self._shared(params, constants, batch, self._loss))
 
     def _step(
-        self,
-        state: State,
-        constants: Any,
-        batch: Mapping[str, Any],
-        rate: jax.Array,
-        decay: jax.Array,
+        self, state: State, constants: Any, batch: Mapping[str, Any], rate: Any, decay: Any
     ) -> tuple[State, jax.Array]:
         gradients = jax.value_and_grad(self._mean_loss)
         loss, gradient = gradients(state.params, constants, batch)

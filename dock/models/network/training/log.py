@@ -19,19 +19,10 @@ _BETWEEN_FIGURES = 30.0  # s
 
 
 class TrainingLog:
-    """``log.jsonl`` and ``train.png`` of a run folder.
+    """``log.jsonl`` and ``train.png`` of a run folder, of a target of some unit.
 
-    Parameters
-    ----------
-    folder
-        The run folder.
-    step
-        Steps done by the checkpoint that the run goes on from: later lines are dropped, as they
-        will be written again.
-    unit
-        Of the target.
-    writes
-        Whether this process keeps the files.
+    `step` counts those done by the checkpoint that the run goes on from: later lines are dropped,
+    as they will be written again. One process `writes` the files.
     """
 
     def __init__(self, folder: Path, step: int, unit: str = "eV", *, writes: bool = True) -> None:
@@ -49,11 +40,8 @@ class TrainingLog:
                 self.rows.append(row)
         self._drawn = -math.inf
         if writes:
-            self._rewrite()
-
-    def _rewrite(self) -> None:
-        text = "".join(json.dumps(row) + "\n" for row in self.rows)
-        write_text(self.path, text, overwrite=True)
+            text = "".join(json.dumps(row) + "\n" for row in self.rows)
+            write_text(self.path, text, overwrite=True)
 
     def add(self, row: Mapping[str, Any]) -> None:
         """Append a line."""
@@ -66,10 +54,7 @@ class TrainingLog:
     def draw(self, *, at_once: bool = False) -> None:
         """Draw the errors over the steps, where matplotlib is installed.
 
-        Parameters
-        ----------
-        at_once
-            Draw even if the last figure is less than half a minute old.
+        `at_once` means: even if the last figure is less than half a minute old.
         """
         now = time.monotonic()
         fresh = now - self._drawn < _BETWEEN_FIGURES and not at_once
@@ -107,21 +92,14 @@ def named_errors(
 ) -> tuple[float, dict[str, float]]:
     """Return the mean error over all entries, and that of each species and pair.
 
-    Parameters
-    ----------
-    sums
-        Totals of `dock.models.network.training.losses.error_sums`.
-    species
-        Labels.
+    The sums are totals of what `dock.models.network.training.losses.make_errors` counts.
     """
     total = float(sum(sums["node"]) + sum(sums["edge"]))
     count = float(sum(sums["node_count"]) + sum(sums["edge_count"]))
-    names = {}
-    for index, label in enumerate(species):
-        if sums["node_count"][index]:
-            names[label] = float(sums["node"][index] / sums["node_count"][index])
-    for index, number in enumerate(sums["edge_count"]):
-        if number:
-            pair = f"{species[index // len(species)]}-{species[index % len(species)]}"
-            names[pair] = float(sums["edge"][index] / number)
-    return total / max(count, 1.0), names
+    pairs = [f"{first}-{second}" for first in species for second in species]
+    means = {}
+    for kind, names in (("node", species), ("edge", pairs)):
+        for name, error, number in zip(names, sums[kind], sums[f"{kind}_count"], strict=True):
+            if number:
+                means[name] = float(error / number)
+    return total / max(count, 1.0), means

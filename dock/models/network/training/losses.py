@@ -20,9 +20,9 @@ Sums = tuple[jax.Array, jax.Array]
 
 def _masks(layout: TargetLayout, batch: Mapping[str, Any]) -> Prediction:
     """Return which entries of the padded blocks exist."""
-    kind = batch["vector"].dtype
-    node = jnp.asarray(layout.node_mask, kind)[batch["species"]]
-    edge = jnp.asarray(layout.edge_mask, kind)[batch["edge_type"]]
+    dtype = batch["vector"].dtype
+    node = jnp.asarray(layout.node_mask, dtype)[batch["species"]]
+    edge = jnp.asarray(layout.edge_mask, dtype)[batch["edge_type"]]
     node = node * batch["atom_mask"][:, None, None]
     edge = edge * batch["edge_mask"][:, None, None]
     return node[:, None], edge[:, None]
@@ -81,15 +81,15 @@ def _by_kind(
     values: Sequence[jax.Array], masks: Prediction, layout: TargetLayout, batch: Mapping[str, Any]
 ) -> tuple[Sums, Sums]:
     """Return sums and numbers of entries by species on site, and by pair of species."""
-    found = []
+    totals = []
     for value, mask, kind, n in (
         (values[0], masks[0], batch["species"], layout.n_species),
         (values[1], masks[1], batch["edge_type"], layout.n_species**2),
     ):
         sums = jax.ops.segment_sum(value.sum((1, 2, 3)), kind, n)
         counts = jax.ops.segment_sum(mask.sum((1, 2, 3)), kind, n) * layout.n_channels
-        found.append((sums, counts))
-    return found[0], found[1]
+        totals.append((sums, counts))
+    return totals[0], totals[1]
 
 
 def _without_gauge(

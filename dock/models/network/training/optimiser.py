@@ -29,15 +29,16 @@ def trainable(params: Any, freeze: tuple[str, ...]) -> Any:
     UsageError
         When a pattern matches nothing.
     """
-    flat = flatten(params)
+    moves = dict.fromkeys(flatten(params), True)
     for pattern in freeze:
-        if not any(fnmatch.fnmatch(name, pattern) for name in flat):
-            some = ", ".join(list(flat)[:4])
+        frozen = fnmatch.filter(moves, pattern)
+        if not frozen:
+            some = ", ".join(list(moves)[:4])
             raise UsageError(
                 f"freeze: no parameter is called '{pattern}'. There are {some}, …; patterns such "
                 "as blocks/* or edge_head/* match whole groups."
             )
-    moves = {name: not any(fnmatch.fnmatch(name, pattern) for pattern in freeze) for name in flat}
+        moves |= dict.fromkeys(frozen, False)
     return unflatten(moves)
 
 
@@ -53,13 +54,8 @@ def make_optimiser(
 ) -> optax.GradientTransformation:
     """Return the rule with a learning rate of one (minus included); the step multiplies it.
 
-    Parameters
-    ----------
-    options
-        Which rule.
-    decayed, moving
-        Trees of booleans like the parameters: whose weights decay, and which are trained
-        (default: all).
+    `decayed` and `moving` are trees of booleans like the parameters: whose weights decay, and
+    which are trained (default: all).
     """
     beta1, beta2 = options.betas
     if options.type == "sgd":
@@ -80,13 +76,9 @@ def clipped(gradient: Any, norms: jax.Array, step: jax.Array, factor: float) -> 
     """Clip a gradient at `factor` times the median norm of the last 64 steps.
 
     optax clips at a given norm or one relative to the parameters; which norm is usual here differs
-    by orders of magnitude between targets and falls while a network learns.
-
-    Returns
-    -------
-    gradient, norms
-        `norms` is the memory with this step's norm in it (limited to the clip as well, so that one
-        explosion does not raise the bar for the next).
+    by orders of magnitude between targets and falls while a network learns. The memory of norms
+    that is returned has this step's in it, limited to the clip as well, so that one explosion does
+    not raise the bar for the next.
     """
     squares = [jnp.sum(jnp.square(part)) for part in jax.tree.leaves(gradient)]
     norm = jnp.sqrt(jnp.sum(jnp.stack(squares)))  # optax's norm is called otherwise before 0.2.6

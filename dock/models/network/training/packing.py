@@ -26,17 +26,8 @@ _SMALL = 20_000  # numbers
 class Packing:
     """How parameters are packed: those that the optimiser treats alike lie behind one another.
 
-    Parameters
-    ----------
-    params
-        Nested parameters, for their names and shapes.
-    freeze
-        Patterns of those that stay as they are, see `trainable`.
-
-    Attributes
-    ----------
-    decayed, moving
-        Of each packed array: whether weights decay, and whether it is trained.
+    `freeze` has patterns of those that stay as they are, see `trainable`. Of each packed array,
+    `decayed` and `moving` say whether weights decay, and whether it is trained.
     """
 
     def __init__(self, params: Any, freeze: tuple[str, ...] = ()) -> None:
@@ -63,13 +54,13 @@ class Packing:
     def pack(self, params: Any) -> dict[str, Any]:
         """Return the packed arrays of nested parameters, on the host."""
         flat = flatten(params)
-        found = {}
+        packed = {}
         for place, names in self._groups.items():
             if names == [place]:
-                found[place] = np.array(flat[place])
+                packed[place] = np.array(flat[place])
             else:
-                found[place] = np.concatenate([np.ravel(flat[name]) for name in names])
-        return found
+                packed[place] = np.concatenate([np.ravel(flat[name]) for name in names])
+        return packed
 
     def unpack(self, packed: Mapping[str, Any]) -> Any:
         """Return nested parameters, on the host or within a traced function."""

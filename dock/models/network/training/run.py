@@ -41,24 +41,16 @@ _IN_FLIGHT = 16  # steps whose loss has not been looked at yet
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """What a training left behind.
+    """What a training left behind, how far it went and why it ended.
 
     Attributes
     ----------
-    folder
-        The run folder.
-    best
-        The model file with the lowest validation error, or the latest.
-    steps, epochs
-        How far it went.
+    folder, best
+        The run folder, and the model file with the lowest validation error, or the latest.
     validation_mae, test_mae
-        Of that model, in the unit of the target; None without such structures.
-    reason
-        Why it ended.
+        Of that model, in the `unit` of the target; None without such structures.
     seconds
         Wall time.
-    unit
-        Of the errors.
     """
 
     folder: Path
@@ -80,18 +72,9 @@ class TrainingResult:
 def train(options: TrainOptions, *, progress: Report = None) -> TrainingResult:
     """Train a network, or go on with a training that was stopped.
 
-    Parameters
-    ----------
-    options
-        `dock.models.options.read_train`.
-    progress
-        Told the steps done and their number, and as a note the validation error.
-
-    Returns
-    -------
-    TrainingResult
-        The run folder has ``train.json`` (the options as understood), ``dataset_split.json``,
-        ``log.jsonl``, ``train.png`` and ``model/best.h5``, ``model/latest.h5``, ``model/state.h5``.
+    Progress is told the steps done and their number, and as a note the validation error. The run
+    folder has ``train.json`` (the options as understood), ``dataset_split.json``, ``log.jsonl``,
+    ``train.png`` and ``model/best.h5``, ``model/latest.h5``, ``model/state.h5``.
 
     Raises
     ------
@@ -115,10 +98,10 @@ def _enough_memory(options: TrainOptions) -> Iterator[None]:
         named = "RESOURCE_EXHAUSTED" in reason or "out of memory" in reason.lower()
         if not named and not isinstance(error, MemoryError):
             raise
-        train = options.process.train
+        batch_size = options.process.train.dataloader.batch_size
         raise UsageError(
             f"{options.data.outputs_dir}: not enough memory ({reason[:160]}). Lower batch_size "
-            f"in [process.train.dataloader] (now {train.dataloader.batch_size}), set do_remat = "
+            f"in [process.train.dataloader] (now {batch_size}), set do_remat = "
             "true in [process.train], or take a smaller network ([model] net_type, net_irreps); "
             'storage_type = "disk" in [data.graph] keeps the structures out of memory. The models '
             "written so far are kept."
@@ -173,10 +156,8 @@ class _Run:
     @property
     def fingerprint(self) -> str:
         """Hash of all that must be the same for a run to go on exactly."""
-        content = self.options.to_dict()
-        content["system"] = {
-            name: content["system"][name] for name in ("float_type", "random_seed")
-        }
+        content, system = self.options.to_dict(), self.options.system
+        content["system"] = {"float_type": system.float_type, "random_seed": system.random_seed}
         content["data"] = content["data"]["moments"]
         for name in ("validate_interval", "early_stop", "ahead_of_time_compile"):
             content["process"]["train"].pop(name)
@@ -199,14 +180,13 @@ class _Run:
 
     def _save(self, *, is_best: bool) -> None:
         """Write the models and, last, the checkpoint that makes them count."""
-        leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(self.state)]
-        average = jax.tree.map(np.asarray, self.state.average)
-        for leaf in jax.tree.leaves((self.state.params, average)):
-            if not np.isfinite(np.asarray(leaf)).all():
-                self._refuse_nan(self.standing.step - 1, *self.last)
+        state = jax.tree.map(np.asarray, self.state)
+        trained = jax.tree.leaves((state.params, state.average))
+        if not all(np.isfinite(leaf).all() for leaf in trained):
+            self._refuse_nan(self.standing.step - 1, *self.last)
         if not self.writes:
             return
-        model = self._network(self.engine.packing.unpack(average)).to_file()
+        model = self._network(self.engine.packing.unpack(state.average)).to_file()
         saving = self.options.data.model_save
         if is_best and saving.best:
             write_model(self.models / "best.h5", model, overwrite=True)
@@ -218,7 +198,7 @@ class _Run:
             kept.plateau = self.plateau.to_dict()
         if kept.batch == len(self.batcher.plan(kept.epoch)):
             kept = dataclasses.replace(kept, epoch=kept.epoch + 1, batch=0)
-        write_state(self.models / "state.h5", leaves, kept, self.fingerprint)
+        write_state(self.models / "state.h5", jax.tree.leaves(state), kept, self.fingerprint)
 
     def _network(self, average: Any) -> TrainedNetwork:
         """Return the network with averaged parameters, and what the file says about it."""
@@ -277,8 +257,8 @@ class _Run:
         rate = self._rate(done)
         decay = min(options.ema_decay, (1 + done) / (10 + done))
         self.state, loss = self.engine.step(self.state, batch, rate, decay)
-        self.pending.append((done, self.standing.epoch, self.standing.batch, loss))
         self.last = (self.standing.epoch, self.standing.batch)
+        self.pending.append((done, *self.last, loss))
         self._look_at_losses(_IN_FLIGHT)
         self.standing.step += 1
         self.standing.batch += 1
@@ -382,24 +362,21 @@ class _Run:
             multihost_utils.sync_global_devices("the models are written")
         best = self.models / "best.h5"
         best = best if best.is_file() else self.models / "latest.h5"
-        test = None
-        split = self.setup.data.split
+        split, lowest, test = self.setup.data.split, self.standing.best, None
         if split.test:
             params = dict(TrainedNetwork.require(read_model(best)).params)
             params.pop("constants")
-            packed = self.engine.packing.pack(params)
-            test = self.measure(split.test, packed)[0]
-        lowest = self.standing.best
+            test = self.measure(split.test, self.engine.packing.pack(params))[0]
         result = TrainingResult(
             self.folder,
             best,
             self.standing.step,
             self.standing.epoch,
-            None if math.isinf(lowest) or not split.validate else lowest,
-            test,
-            reason,
-            time.monotonic() - self.begin,
-            quantity_of(self.options.quantity).unit,
+            validation_mae=None if math.isinf(lowest) or not split.validate else lowest,
+            test_mae=test,
+            reason=reason,
+            seconds=time.monotonic() - self.begin,
+            unit=quantity_of(self.options.quantity).unit,
         )
         if self.writes:
             text = json.dumps(result.to_dict(), indent=1) + "\n"

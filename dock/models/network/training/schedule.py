@@ -24,16 +24,9 @@ Rate: TypeAlias = Callable[[Any], Any]
 class Schedule:
     """The learning rate of each step in units of the largest; a plateau's reductions come on top.
 
-    Rates are arguments of the compiled step and no part of it, so that the length of a training
-    does not decide whether the step is found in the cache. They are computed for many steps at
-    once: alone on the host each would cost as much as a twentieth of a small step.
-
-    Parameters
-    ----------
-    options
-        Which schedule.
-    total
-        Steps of the whole training.
+    Rates are arguments of the compiled step and no part of it, so that the number of steps in
+    total does not decide whether the step is found in the cache. They are computed for many steps
+    at once: alone on the host each would cost as much as a twentieth of a small step.
     """
 
     def __init__(self, options: Scheduler, total: int) -> None:
@@ -78,11 +71,12 @@ def _rate(options: Scheduler, total: int) -> Rate:
 def _rate_after(options: Scheduler, total: int, warmup: int) -> Rate:
     """Return the rate as a function of the steps since the warm-up."""
     decay: Rate
+    given, left = options.decay_steps, max(1, total - warmup)
     if options.type in ("constant", "reduce_on_plateau"):
         decay = optax.constant_schedule(1.0)
         return decay
     if options.type == "warmup_cosine_decay":
-        length = options.decay_steps if options.decay_steps > 0 else max(1, total - warmup)
+        length = given if given > 0 else left
         decay = optax.cosine_decay_schedule(1.0, length, alpha=options.end_scale)
         return decay
     if options.type == "warmup_exponential_decay":
@@ -90,20 +84,13 @@ def _rate_after(options: Scheduler, total: int, warmup: int) -> Rate:
             1.0, options.transition_steps, options.decay_rate, staircase=options.staircase
         )
     else:
-        length = options.decay_steps if options.decay_steps > 0 else max(1, total // 5)
-        length = min(length, max(1, total - warmup))
+        length = min(given if given > 0 else max(1, total // 5), left)
         decay = optax.linear_schedule(1.0, 0.0, length, max(0, total - warmup - length))
     return lambda step: jnp.maximum(decay(step), options.end_scale)
 
 
 class Plateau:
-    """Reduces the rate when the validation error stops falling.
-
-    Parameters
-    ----------
-    options
-        When, and by how much.
-    """
+    """Reduces the rate when the validation error stops falling."""
 
     def __init__(self, options: Scheduler) -> None:
         rule = optax.contrib.reduce_on_plateau(

@@ -29,17 +29,7 @@ _FIRST_OUTPUT = 0.3  # initial outputs, in units of what the closed form leaves
 
 @dataclass(frozen=True, eq=False)
 class Setup:
-    """All but the arrays that change.
-
-    Attributes
-    ----------
-    data
-        The structures, and which are for what; their labels are less the closed form.
-    network
-        The network before the first step.
-    devices
-        To train on.
-    """
+    """Data with labels less the closed form, the network before the first step, and devices."""
 
     data: DataParts
     network: TrainedNetwork
@@ -80,7 +70,7 @@ def make_config(
     options: TrainOptions, layout: TargetLayout, statistics: Statistics, cutoffs: FloatArray
 ) -> NetworkConfig:
     """Return the preset with the changes of ``[model.advanced]``, fitted to the data."""
-    advanced, train = options.model.advanced, options.process.train
+    advanced = options.model.advanced
     config = NetworkConfig.preset(options.preset)
     if advanced.net_irreps:
         config = config.with_irreps(advanced.net_irreps)
@@ -103,17 +93,15 @@ def make_config(
         "radial_hidden": advanced.radial_hidden,
         "n_radial": advanced.n_radial or math.ceil(reach / _RADIAL_SPACING) + 1,
     }
-    config = replace(
-        config, **{name: value for name, value in changes.items() if value is not None}
-    )
+    given = {name: value for name, value in changes.items() if value is not None}
     return replace(
-        config,
-        lmax=max(config.lmax, layout.max_J) if not advanced.net_irreps else config.lmax,
+        config.fitted_to(layout),
+        **given,
         radial_reach=reach,
         cutoffs=tuple(cutoffs.tolist()),
         mean_degree=statistics.mean_degree,
         moments=options.data.moments,
-        remat=train.do_remat,
+        remat=options.process.train.do_remat,
     )
 
 
@@ -122,13 +110,7 @@ def _dtype(options: TrainOptions) -> type[np.float32 | np.float64]:
 
 
 def _old_network(options: TrainOptions) -> TrainedNetwork | None:
-    """Return the network to start from, or None.
-
-    Raises
-    ------
-    UsageError
-        When the model has no network, or one with other inputs.
-    """
+    """Return the network to start from, or None; refuse one that cannot be gone on with."""
     continued = options.process.train.continued
     if not continued.enable:
         return None

@@ -26,14 +26,10 @@ class Standing:
 
     Attributes
     ----------
-    step
-        Steps done.
-    epoch, batch
-        The epoch, and its next batch.
-    best
-        Lowest validation error, eV.
-    waited
-        Validations since then.
+    step, epoch, batch
+        Steps done, the epoch, and its next batch.
+    best, waited
+        Lowest validation error, eV, and the validations since then.
     plateau
         State of reduce_on_plateau, see `Plateau.to_dict`; empty without.
     seconds
@@ -54,29 +50,13 @@ def write_state(path: Path, leaves: list[Any], standing: Standing, fingerprint: 
     with new_hdf5(path, overwrite=True) as file:
         for number, leaf in enumerate(leaves):
             file[f"leaf_{number:05d}"] = np.asarray(leaf)
-        file.attrs["head"] = json.dumps(
-            {
-                "format": _FORMAT,
-                "version": _VERSION,
-                "dock": __version__,
-                "leaves": len(leaves),
-                "fingerprint": fingerprint,
-                "progress": asdict(standing),
-            }
-        )
+        head = {"format": _FORMAT, "version": _VERSION, "dock": __version__, "leaves": len(leaves)}
+        about = {"fingerprint": fingerprint, "progress": asdict(standing)}
+        file.attrs["head"] = json.dumps(head | about)
 
 
 def read_state(path: Path, fingerprint: str, like: Sequence[Any]) -> tuple[list[Any], Standing]:
-    """Read a checkpoint.
-
-    Parameters
-    ----------
-    path
-        The file.
-    fingerprint
-        Of options and data; that of the file must be the same.
-    like
-        Arrays of the shapes and types that are expected.
+    """Read a checkpoint of the same options and data into arrays of the shapes and types of `like`.
 
     Raises
     ------
