@@ -32,17 +32,7 @@ _LOOKED_AT = 4  # structures tell whether time reversal holds
 
 @dataclass(frozen=True, eq=False)
 class DataParts:
-    """The data of a training.
-
-    Attributes
-    ----------
-    store, split
-        The structures, and which are for what.
-    layout
-        The targets.
-    provenance
-        What a model file says about the data.
-    """
+    """The data of a training; `provenance` is what a model file says about them."""
 
     store: GraphStore
     split: Split

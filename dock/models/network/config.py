@@ -116,17 +116,11 @@ class NetworkConfig:
                 f"net_irreps '{text}': every l of one kind needs the same multiplicity, such as "
                 f"'{good}'."
             )
-        wide, narrow = counts.pop(), others.pop() if others else 0
-        return replace(
-            self,
-            lmax=max(natural),
-            channels=wide,
-            edge_channels=wide,
-            hidden=wide,
-            pseudo_channels=narrow,
-            edge_pseudo_channels=narrow,
-            hidden_pseudo=narrow,
-        )
+        own = ("channels", "edge_channels", "hidden")
+        wide: dict[str, Any] = dict.fromkeys(own, counts.pop())
+        other = ("pseudo_channels", "edge_pseudo_channels", "hidden_pseudo")
+        narrow: dict[str, Any] = dict.fromkeys(other, others.pop() if others else 0)
+        return replace(self, lmax=max(natural), **wide, **narrow)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data that `from_dict` takes."""

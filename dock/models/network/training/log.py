@@ -19,10 +19,10 @@ _BETWEEN_FIGURES = 30.0  # s
 
 
 class TrainingLog:
-    """``log.jsonl`` and ``train.png`` of a run folder, of a target of some unit.
+    """``log.jsonl`` and ``train.png`` of a run folder, which one process `writes`.
 
-    `step` counts those done by the checkpoint that the run goes on from: later lines are dropped,
-    as they will be written again. One process `writes` the files.
+    `step` is that of the checkpoint that the run goes on from: later lines are dropped, as they
+    will be written again. `unit` is that of the target.
     """
 
     def __init__(self, folder: Path, step: int, unit: str = "eV", *, writes: bool = True) -> None:
