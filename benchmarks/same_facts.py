@@ -178,7 +178,7 @@ class Runner:
         for name in ("fixtures", "examples"):
             shutil.copytree(self.data / name, self.place / name)
         water = self.place / "examples" / "water.toml"
-        water.write_text(water.read_text().replace("max_epoch = 120", "max_epoch = 2"))
+        water.write_text(re.sub(r"max_epoch = \d+", "max_epoch = 2", water.read_text()))
         programs = self.place / ".venv" / "bin"
         programs.mkdir(parents=True)
         scripts = {

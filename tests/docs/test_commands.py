@@ -67,6 +67,9 @@ def name(page: Path) -> str:
 
 
 RUNNABLE = [page for page in pages() if any(block.kind in RUN for block in blocks_of(page))]
+FIRST = {ROOT / "docs" / "tutorials" / "water.md": ROOT / "README.md"}
+"""Pages that run in the folder of another, after it: a run that is finished is left as it is, so
+that the network which both train is trained once."""
 
 
 @pytest.fixture
@@ -148,8 +151,15 @@ def run_python(block: Block, page: Path, variables: dict[str, object]) -> None:
 
 
 @pytest.mark.usefixtures("place")
-@pytest.mark.parametrize("page", RUNNABLE, ids=name)
+@pytest.mark.parametrize("page", [page for page in RUNNABLE if page not in FIRST], ids=name)
 def test_page_runs(page):
+    run_page(page)
+    for other in [other for other, first in FIRST.items() if first == page]:
+        run_page(other)
+
+
+def run_page(page: Path) -> None:
+    """Run the blocks of a page, which share their variables."""
     variables: dict[str, object] = {"__name__": "__main__"}
     for block in blocks_of(page):
         if block.kind == "bash":

@@ -215,10 +215,11 @@ class _Run:
 
     def go(self) -> TrainingResult:
         """Train to the end."""
-        if self.train_options.ahead_of_time_compile:
+        reason = self._finished()
+        if not reason and self.train_options.ahead_of_time_compile:
             self._compile_all()
         self.progress.start(self.total)
-        reason = self._finished() or self._loop()
+        reason = reason or self._loop()
         self.log.draw(at_once=True)
         self.progress.say("")
         self.progress.advance(max(0, self.total - self.progress.done))
