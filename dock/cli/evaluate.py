@@ -77,7 +77,7 @@ def evaluate(
     if run.as_json:
         for record in result.records():
             print_json(record)
-    run.show(result, files)
+    run.show(run.content(result), files)
     for failure in result.failures:
         click.echo(f"dock: {failure.name}: {failure.reason}", err=True)
     return result.exit_code

@@ -7,7 +7,7 @@ import logging
 import re
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -122,9 +122,10 @@ class Run:
     def finish(self, result: Result, target: Path | None, **drawn: Any) -> None:
         """Save and draw a result, and print it; a `target` of None saves nothing."""
         written = [] if target is None else result.save(target, overwrite=self.overwrite)
+        content = self.content(result)
         if self.plot is not None:
             written.append(result.plot(self.plot, overwrite=self.overwrite, **drawn))
-        self.show(result, written)
+        self.show(content, written)
 
     def tell(self, text: str, *contents: Any) -> None:
         """Print a text, or with ``--json`` what it says: one object a line."""
@@ -134,12 +135,16 @@ class Run:
         for content in contents:
             print_json(content)
 
-    def show(self, result: Result, files: Sequence[Path]) -> None:
-        """Print a result and the files that it went to."""
-        if self.as_json:
-            print_json({**result.json(arrays=False), "files": [str(file) for file in files]})
+    def content(self, result: Result) -> Mapping[str, Any] | str:
+        """Return what is printed of a result: its table, or with ``--json`` its facts."""
+        return result.json(arrays=False) if self.as_json else result.table()
+
+    def show(self, content: Mapping[str, Any] | str, files: Sequence[Path]) -> None:
+        """Print the content of a result, and the files that it went to."""
+        if not isinstance(content, str):
+            print_json({**content, "files": [str(file) for file in files]})
             return
-        click.echo(in_options(result.table()))
+        click.echo(in_options(content))
         for file in files:
             click.echo(file)
 

@@ -12,10 +12,9 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from dock.core.basis import Basis, shell_numbers
 from dock.core.calculation import Calculation
-from dock.core.harmonics import convention_table
 from dock.core.kspace import KBuilder
+from dock.core.orbital_names import orbital_names
 from dock.core.spin import Spin
 from dock.errors import UsageError
 from dock.post.population import Scheme, root_of_overlap
@@ -100,7 +99,7 @@ class OrbitalProjector:
         # Groups that a rotation maps on each other need more k-points than sums over them.
         turned = _ROTATES & set(self.fields)
         self.reduction: Reduction = "time-reversal" if turned else "point-group"
-        labels = _labels(calc.basis, self.fields)
+        labels = orbital_names(calc.basis, self.fields)
         if calc.spin is Spin.NONCOLLINEAR:
             ends = ("", "")
             if "spin" in self.fields:
@@ -139,34 +138,3 @@ def parse_fields(by: str | Sequence[str]) -> tuple[str, ...]:
             f"species,l; found '{','.join(given)}'."
         )
     return tuple(field for field in FIELDS if field in given)
-
-
-def _labels(basis: Basis, fields: tuple[str, ...]) -> list[str]:
-    """Return the group's name of every orbital."""
-    table = basis.table
-    names = {row.l: row for row in convention_table("dock", int(table.l.max()))}
-    count = _number_within_l(basis)
-    labels = []
-    for orbital, (atom, l, m) in enumerate(zip(table.atom, table.l, table.m, strict=True)):
-        words = []
-        if "atom" in fields:
-            words.append(f"{basis.labels[atom]}{atom + 1}")
-        elif "species" in fields:
-            words.append(basis.labels[atom])
-        if {"l", "m", "shell"} & set(fields):
-            shell = f"{count[orbital]}" if "shell" in fields else ""
-            row = names[int(l)]
-            function = f"({row.functions[int(l + m)]})" if "m" in fields and l > 0 else ""
-            words.append(f"{shell}{row.letter}{function}")
-        labels.append(" ".join(words))
-    return labels
-
-
-def _number_within_l(basis: Basis) -> NDArray[np.int64]:
-    """Return, for each orbital, which shell of its l in its atom it belongs to, from 1."""
-    numbers: list[int] = []
-    for label in basis.labels:
-        ls = basis.ls(label)
-        for l, number in zip(ls, shell_numbers(ls), strict=True):
-            numbers += [number] * (2 * l + 1)
-    return np.array(numbers)

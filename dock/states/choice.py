@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from dock.errors import UsageError
 from dock.states.dense import Dense
-from dock.states.solver import Eigenproblem, Solver, Want
+from dock.states.solver import Solver
 
 __all__ = ["SOLVERS", "choose"]
 
@@ -14,15 +14,10 @@ SOLVERS: dict[str, Callable[[], Solver]] = {"dense": Dense}
 """The solvers by name; a new one is its file and a line here."""
 
 
-def choose(
-    problem: Eigenproblem,  # noqa: ARG001 - what a choice will depend on
-    want: Want,  # noqa: ARG001
-    name: str | Solver = "auto",
-) -> Solver:
-    """Return the solver that fits a problem and what is asked of it, or the one of a name.
+def choose(name: str | Solver = "auto") -> Solver:
+    """Return the solver of a name, ``auto`` or one of `SOLVERS`; a solver is returned as it is.
 
-    The name is ``auto``, one of `SOLVERS`, or a solver, which is returned as it is. `UsageError`
-    for an unknown one lists those that exist.
+    `UsageError` for an unknown name lists those that exist.
     """
     if not isinstance(name, str):
         return name

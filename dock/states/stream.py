@@ -129,8 +129,7 @@ def states(
     if jobs < 1:
         raise UsageError(f"At least one job is needed. Found {jobs}.")
     want = want or Want()
-    chosen = choose(problem, want, solver)
-    return _stream(problem, points, want, chosen, jobs, Progress.of(progress))
+    return _stream(problem, points, want, choose(solver), jobs, Progress.of(progress))
 
 
 def levels(
