@@ -11,26 +11,28 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dock.converters.abacus.sparse import SparseBlock, SparseFile, Step
+from dock.converters.abacus.sparse import (
+    LETTERS,
+    MARKS,
+    Header,
+    SparseBlock,
+    SparseFile,
+    Step,
+    StepStructure,
+    step_header,
+)
 from dock.core.interop import orbital_indices
 from dock.core.matrix import AOMatrix
+from dock.core.spin import Spin
 from dock.errors import FormatError
-from dock.io.text import CUT_FIX, TextNumbers, open_binary
+from dock.io.text import CUT_FIX, TextNumbers, finite_numbers, open_binary
 
 __all__ = ["CsrFile", "CsrWriter", "format_header"]
 
-_OLD, _NEW = b"STEP:", b"--- Ionic Step"
 _SCAN = 2**22  # bytes
 _MARGIN = 64  # bytes that a step header has at most
-_HEADER_LINES = 2000  # lines of a header of the new layout that are looked through at most
 _CHUNK = 2**16  # numbers formatted at once
-_TITLES = {
-    "hamiltonian": "H",
-    "overlap": "S",
-    "density_matrix": "DM",
-    "kinetic": "T",
-    "position": "r",
-}
+_N_SPINS = {Spin.NONE: 1, Spin.COLLINEAR: 2, Spin.NONCOLLINEAR: 4}
 _BOX = """ #----------------------------------------------------------------------#
  #                               CSR Format                             #
  # Each matrix begins with its lattice vector R and the number of       #
@@ -46,6 +48,11 @@ class CsrFile(SparseFile):
     def find_steps(self) -> list[Step]:
         """Find the step headers, reading the file once in large pieces."""
         return _steps(self.path)
+
+    def header(self, step: Step) -> Header:
+        """Return what stands before the matrices of a step, the structure included."""
+        with TextNumbers(self.path, step.offset) as numbers:
+            return _header(self, numbers)
 
     def read_blocks(self, step: Step) -> Iterator[tuple[tuple[int, int, int], list[SparseBlock]]]:
         """Yield the lattice vectors of one step with their matrices; check their number."""
@@ -77,15 +84,15 @@ def _headers(text: bytes) -> Iterator[tuple[int, int]]:
 
     Capitals are rare among numbers, and one byte is found many times faster than a word.
     """
-    for mark, capital, first in ((_OLD, b"S", 0), (_NEW, b"I", 1)):
-        lead = mark.index(capital)
+    for mark, lead in zip(MARKS, (0, 6, 4), strict=True):
+        capital = mark[lead : lead + 1]
         place = text.find(capital, lead)
         while place >= 0:
             at = place - lead
-            if text.startswith(mark, at):
-                number = re.match(rb"\s*(\d+)", text[at + len(mark) : at + len(mark) + 24])
-                if number:
-                    yield at, int(number.group(1)) - first
+            if text.startswith(mark, at) and text[max(at - 1, 0) : at] != b"_":
+                number = step_header(text[at : at + _MARGIN])
+                if number is not None:
+                    yield at, number
             place = text.find(capital, place + 1)
 
 
@@ -93,15 +100,14 @@ def _blocks(
     file: SparseFile, step: Step
 ) -> Iterator[tuple[tuple[int, int, int], list[SparseBlock]]]:
     with TextNumbers(file.path, step.offset) as numbers:
-        header = numbers.raw_line() or b""
-        old = header.startswith(_OLD)
-        expected = _old_header(file, numbers) if old else _new_header(file, numbers)
-        n_blocks = 0
-        while (line := numbers.line()) is not None and not line.startswith((_OLD, _NEW)):
+        header = _header(file, numbers)
+        file.check_size(header.size)
+        expected, n_blocks = header.n_blocks, 0
+        while (line := numbers.line()) is not None and not line.startswith(MARKS):
             where = f"block {n_blocks + 1} of step {step.number}"
             if file.n_vector == 1:
                 R, nnz = _block_header(file, line, where)
-                blocks = [_text_block(file, numbers, R, nnz, where, old=old)]
+                blocks = [_text_block(file, numbers, R, nnz, where, old=header.is_old)]
             else:
                 R = _integers(file, line, 3, where)
                 blocks = [
@@ -112,7 +118,7 @@ def _blocks(
                 break
             yield R, blocks
     # The density matrix and the new layout leave empty matrices out but count them.
-    exact = old and "DM" not in file.path.name
+    exact = header.is_old and header.letter != "DM"
     if n_blocks > expected or (exact and n_blocks < expected):
         file.fail(
             "the number of lattice vectors is wrong",
@@ -122,45 +128,85 @@ def _blocks(
         )
 
 
-def _old_header(file: SparseFile, numbers: TextNumbers) -> int:
-    """Read the two lines behind ``STEP:`` and return the number of lattice vectors."""
-    counts = []
+def _header(file: SparseFile, numbers: TextNumbers) -> Header:
+    """Read the header of either layout."""
+    is_new = (numbers.raw_line() or b"").startswith(MARKS[2])
+    return _new_header(file, numbers) if is_new else _old_header(file, numbers)
+
+
+def _old_header(file: SparseFile, numbers: TextNumbers) -> Header:
+    """Read the two lines behind ``STEP:``."""
+    counts, letter = [], b""
     for words in (b"Matrix Dimension", b"Matrix number"):
         line = numbers.line() or b""
-        match = re.search(rb":\s*(\d+)\s*$", line)
+        match = re.search(rb"(?:of (\w+)\(R\)\s*)?:\s*(\d+)\s*$", line)
         if not line.startswith(words) or match is None:
             file.fail(
                 "the header is damaged",
-                "the three lines from 'STEP:'",
+                "the three lines from the step's number",
                 expected=f"'{words.decode()} of …: number'",
                 found=repr(line[:60].decode("utf-8", "replace")),
             )
-        counts.append(int(match.group(1)))
-    file.check_size(counts[0])
-    return counts[1]
+        counts.append(int(match[2]))
+        letter = match[1] or b""
+    return Header(_text(letter), counts[1], counts[0])
 
 
-def _new_header(file: SparseFile, numbers: TextNumbers) -> int:
+def _new_header(file: SparseFile, numbers: TextNumbers) -> Header:
     """Read the header of the new layout up to the box above the first matrix."""
-    size = count = None
-    for _ in range(_HEADER_LINES):
-        line = numbers.raw_line()
-        if line is None:
+    facts: dict[bytes, int] = {}
+    letter, is_folded, lines = b"", False, []
+    while (line := numbers.raw_line()) is not None and not line.startswith(b"# CSR"):
+        count = re.match(rb"(\d+)\s*#\s*(number of \w+|spin index)", line)
+        title = re.match(rb"#\s*print.*?(\w+)\(R\)", line)
+        if count:
+            facts[count[2]] = int(count[1])
+        elif title:
+            letter = title[1]
+        elif line.startswith(b"#---"):
             break
-        match = re.match(rb"(\d+)\s*#\s*number of (localized basis|Bravais)", line)
-        if match and match.group(2) == b"Bravais":
-            count = int(match.group(1))
-        elif match:
-            size = int(match.group(1))
-        if line.startswith(b"#---") and b"CSR Format" not in line and size and count is not None:
-            file.check_size(size)
-            return count
-    return file.fail(
-        "the header is damaged",
-        "the lines from '--- Ionic Step'",
-        expected="'number of localized basis', 'number of Bravais lattice vector R' and a box",
-        found="the end of the header" if size is None else f"{size} basis functions, no more",
+        elif line.startswith(b"#"):
+            is_folded |= b"gamma-only folded" in line
+        elif line:
+            lines.append(_text(line))
+    size, n_blocks = facts.get(b"number of localized"), facts.get(b"number of Bravais")
+    if not size or n_blocks is None or line is None or not line.startswith(b"#---"):
+        file.fail(
+            "the header is damaged",
+            "the lines from '--- Ionic Step'",
+            expected="'number of localized basis', 'number of Bravais lattice vector R' and a box",
+            found="the end of the header" if not size else f"{size} basis functions, no more",
+        )
+    channel = facts[b"spin index"] - 1 if b"spin index" in facts else None
+    structure = _structure(file, lines) if lines else None
+    return Header(_text(letter), n_blocks, size, channel, is_folded, structure, is_old=False)
+
+
+def _text(words: bytes) -> str:
+    return words.decode("utf-8", "replace")
+
+
+def _structure(file: SparseFile, lines: list[str]) -> StepStructure:
+    """Read the structure in a header: a name, a length, three vectors, species, positions."""
+    numbers = [finite_numbers(line.split()[:3], 3) for line in (*lines[2:5], *lines[8:])]
+    rows = [row for row in numbers if row is not None]
+    length = finite_numbers(lines[1:2], 1)
+    words = [line.split() for line in lines[5:8]]
+    counts = [int(word) for word in words[1] if word.isdecimal()] if len(words) == 3 else []
+    labels = tuple(
+        label for label, count in zip(*words[:1], counts, strict=False) for _ in range(count)
     )
+    is_direct = len(words) == 3 and words[2] == ["Direct"] and len(words[0]) == len(counts)
+    if not is_direct or length is None or not len(rows) == len(numbers) == 3 + len(labels):
+        file.fail(
+            "the structure in the header is damaged",
+            "the lines above the box",
+            expected="a lattice's name, a length, three vectors, species, numbers of atoms, "
+            "'Direct', positions",
+            found=f"{len(lines)} lines",
+        )
+    table = np.array(rows, dtype=np.float64)
+    return StepStructure(table[:3] * length[0], table[3:], labels)
 
 
 def _integers(file: SparseFile, line: bytes, count: int, where: str) -> Any:
@@ -219,12 +265,15 @@ def _vector_block(
 
 def _skip_empty(file: SparseFile, numbers: TextNumbers) -> None:
     """Pass over the row pointers of an empty matrix, where they are written."""
-    line = numbers.line()
-    if line is None:
-        return
-    words = line.split()
-    if len(words) != file.size + 1 or any(word != b"0" for word in words):
-        numbers.push_back(line)
+    left = file.size + 1
+    while left > 0 and (line := numbers.line()) is not None:
+        words = line.split()
+        if len(words) > left or any(word != b"0" for word in words):
+            if left <= file.size:
+                file.fail("the row pointers of an empty matrix are wrong", "its zeros")
+            numbers.push_back(line)
+            return
+        left -= len(words)
 
 
 def _is_complex(numbers: TextNumbers) -> bool:
@@ -271,7 +320,7 @@ class CsrWriter:
         groups = _by_lattice(matrix)
         nothing = np.zeros(0, dtype=np.int64)
         with path.open("wb") as stream:
-            stream.write(self._header(matrix.quantity, size, components[0]).encode())
+            stream.write(self._header(matrix, size, components[0]).encode())
             for R in self.lattice:
                 here = groups.get((int(R[0]), int(R[1]), int(R[2])), nothing)
                 parts = _sparse(matrix.take_pairs(here), components, spinor=self.spinor)
@@ -284,8 +333,9 @@ class CsrWriter:
                     if len(rows):
                         self._write_block(stream, size, rows, cols, values)
 
-    def _header(self, quantity: str, size: int, component: int) -> str:
-        title = _TITLES[quantity]
+    def _header(self, matrix: AOMatrix, size: int, component: int) -> str:
+        title = LETTERS[matrix.quantity]
+        n_spins = _N_SPINS[matrix.spin] if matrix.facts.has_spin else 1
         if self.new_header is None:
             return (
                 f"STEP: 0\nMatrix Dimension of {title}(R): {size}\n"
@@ -293,6 +343,7 @@ class CsrWriter:
             )
         return (
             f" --- Ionic Step 1 ---\n # print {title} matrix in real space {title}(R)\n"
+            f" {n_spins} # number of spin directions\n"
             f" {component + 1} # spin index\n {size} # number of localized basis\n"
             f" {len(self.lattice)} # number of Bravais lattice vector R\n\n"
             f"{self.new_header}\n{_BOX}\n"

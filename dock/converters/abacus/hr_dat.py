@@ -38,9 +38,10 @@ def _steps(file: SparseFile) -> list[Step]:
         while not reader.at_end:
             offset = reader.offset
             number, rows, count = _integers(reader, 3, "the header of a step")
-            file.check_size(rows)
+            if file.size:
+                file.check_size(rows)
             steps.append(Step(number, offset))
-            width = _binary_width(file, reader)
+            width = _binary_width(file, reader, rows)
             for _ in range(count):
                 nnz = _integers(reader, 4, "the header of a block")[3]
                 if nnz < 0:
@@ -49,7 +50,7 @@ def _steps(file: SparseFile) -> list[Step]:
     return steps
 
 
-def _binary_width(file: SparseFile, reader: BinaryReader) -> int:
+def _binary_width(file: SparseFile, reader: BinaryReader, rows: int) -> int:
     """Return the bytes of a value, 8 or 16: the row pointers that follow end with the count.
 
     The reader stays where it is.
@@ -61,14 +62,14 @@ def _binary_width(file: SparseFile, reader: BinaryReader) -> int:
             nnz = _integers(reader, 4, "the header of a block")[3]
             for width in (8, 16) if nnz > 0 else ():
                 reader.offset = offset + 16 + nnz * (width + 4)
-                if reader.offset + 8 * (file.size + 1) > reader.size:
+                if reader.offset + 8 * (rows + 1) > reader.size:
                     continue
-                pointers = reader.take("i8", file.size + 1, "the row pointers")
+                pointers = reader.take("i8", rows + 1, "the row pointers")
                 if pointers[0] == 0 and pointers[-1] == nnz:
                     return width
             if nnz != 0:
                 file.fail("the row pointers are wrong or the file is cut", f"offset {offset}")
-            offset += 16 + 8 * (file.size + 1)
+            offset += 16 + 8 * (rows + 1)
         return 8
     finally:
         reader.offset = start
@@ -80,7 +81,7 @@ def _blocks(
     with open_reader(file.path, "=") as reader:
         reader.offset = step.offset
         _, rows, count = _integers(reader, 3, "the header of a step")
-        kind = "c16" if _binary_width(file, reader) == 16 else "f8"
+        kind = "c16" if _binary_width(file, reader, rows) == 16 else "f8"
         for index in range(count):
             where = f"block {index + 1} of step {step.number}"
             first, second, third, nnz = _integers(reader, 4, where)

@@ -1,8 +1,8 @@
 """Matrices of ABACUS in ``.npz`` files (``out_hsr 3``): one array for each atom pair and R.
 
-Read as ABACUS documents it: the names of the arrays end with ``_i_j_Rx_Ry_Rz``, the atoms counted
-from 0. Where only one of a pair and its partner (−R, j, i) is there, the other is its conjugate
-transpose.
+The names of the arrays end with ``_i_j_Rx_Ry_Rz``, the atoms counted from 0. Only i ≤ j is there:
+where one of a pair and its partner (−R, j, i) is missing, it is the other's conjugate transpose.
+Each ionic step overwrites the file, which says its structure but not its number.
 """
 
 from __future__ import annotations
@@ -10,18 +10,20 @@ from __future__ import annotations
 import re
 import zipfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dock.converters.abacus.sparse import SparseBlock
+from dock.converters.abacus.sparse import SparseBlock, StepStructure
+from dock.converters.abacus.stru import BOHR
 from dock.core.basis import Basis
 from dock.errors import FormatError, MissingDataError
 from dock.io.text import CUT_FIX
 
-__all__ = ["npz_blocks"]
+__all__ = ["npz_blocks", "npz_structure"]
 
 _NAME = re.compile(r".*?_(\d+)_(\d+)_(-?\d+)_(-?\d+)_(-?\d+)")
 
@@ -48,15 +50,50 @@ def npz_blocks(path: Path, basis: Basis, size: int) -> Iterator[SparseBlock]:
     if not path.is_file():
         raise MissingDataError(path.name, path.parent, "Copy it there.")
     n_spinor = size // basis.n_orbitals
+    with _opened(path) as archive:
+        names = {_key(name): name for name in archive.files if _NAME.fullmatch(name)}
+        for R in sorted({key[2] for key in names} | {_minus(key[2]) for key in names}):
+            parts = [
+                _entries(path, archive, names, (i, j, R), basis, n_spinor=n_spinor)
+                for i, j in sorted(_atom_pairs(names, R))
+            ]
+            yield _joined(R, parts)
+
+
+def npz_structure(path: Path) -> StepStructure | None:
+    """Return the structure in a ``.npz`` file; None where it has none.
+
+    Raises
+    ------
+    MissingDataError, FormatError
+        As for `npz_blocks`.
+    """
+    with _opened(path) as archive:
+        if not {"lattice_vectors", "atom_info"} <= set(archive.files):
+            return None
+        cell = np.asarray(archive["lattice_vectors"], dtype=np.float64)
+        atoms = np.asarray(archive["atom_info"], dtype=np.float64)
+    if cell.size != 9 or atoms.ndim != 2 or atoms.shape[1] != 5 or not np.isfinite(atoms).all():
+        raise FormatError(
+            path,
+            "its structure is damaged",
+            where="lattice_vectors, atom_info",
+            expected="9 numbers and 5 for each atom",
+            found=f"{cell.shape} and {atoms.shape}",
+            fix=CUT_FIX,
+        )
+    numbers = tuple(int(number) for number in atoms[:, 1])
+    return StepStructure(cell.reshape(3, 3) * BOHR, atoms[:, 2:], (), numbers)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """Open an archive; what is wrong with it is told as a sentence."""
+    if not path.is_file():
+        raise MissingDataError(path.name, path.parent, "Copy it there.")
     try:
         with path.open("rb") as stream, np.load(stream) as archive:
-            names = {_key(name): name for name in archive.files if _NAME.fullmatch(name)}
-            for R in sorted({key[2] for key in names} | {_minus(key[2]) for key in names}):
-                parts = [
-                    _entries(path, archive, names, (i, j, R), basis, n_spinor=n_spinor)
-                    for i, j in sorted(_atom_pairs(names, R))
-                ]
-                yield _joined(R, parts)
+            yield archive
     except (OSError, ValueError, zipfile.BadZipFile, KeyError, EOFError) as error:
         if isinstance(error, FormatError):
             raise

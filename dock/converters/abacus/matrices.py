@@ -7,16 +7,16 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dock.converters.abacus.hr_csr import CsrFile
 from dock.converters.abacus.hr_dat import DatFile
-from dock.converters.abacus.hr_npz import npz_blocks
+from dock.converters.abacus.hr_npz import npz_blocks, npz_structure
 from dock.converters.abacus.run import RunFiles
-from dock.converters.abacus.sparse import SparseBlock, SparseFile
+from dock.converters.abacus.sparse import LETTERS, SparseBlock, SparseFile, StepStructure
 from dock.converters.sparse_blocks import BlockCollector
 from dock.core.basis import Basis
 from dock.core.matrix import AOMatrix
@@ -37,6 +37,11 @@ UNITS = {
 }
 """What one unit of each file is in `dock`."""
 
+_ZERO_FIX = (
+    "Builds of ABACUS 3.11.0-beta write such files with nspin 2: run it again with version 3.10 or "
+    "a newer one."
+)
+_SAME_PLACE = 1e-6  # of a lattice vector
 _SPIN_NOISE = 1e-7  # the spin parts of an operator without spin differ by printing only
 
 
@@ -57,6 +62,8 @@ class MatrixReader:
         What the matrices refer to.
     step
         The ionic step, from 0; None for the only one.
+    version
+        Of ABACUS, for messages.
     """
 
     files: RunFiles
@@ -64,10 +71,21 @@ class MatrixReader:
     basis: Basis
     spin: Spin
     step: int | None = None
+    version: str = ""
 
     def readers(self) -> dict[str, Callable[[], AOMatrix]]:
         """Return a function for each matrix that is there."""
-        return {name: partial(self.read, name) for name in self.files.matrices}
+        return {name: partial(self.read, name) for name in self.files.matrices if self._has(name)}
+
+    def _has(self, quantity: str) -> bool:
+        """Say whether a file has the step; a relaxation overwrites T and r at each."""
+        if self.step is None or quantity not in ("kinetic", "position"):
+            return True
+        path = self.files.matrices[quantity][0]
+        numbers = [
+            step.number for step in sparse_file(path, 0, QUANTITIES[quantity].n_vector).steps
+        ]
+        return self.step in numbers
 
     def read(self, quantity: str) -> AOMatrix:
         """Read one matrix.
@@ -103,22 +121,54 @@ class MatrixReader:
         n_components = 4 if spinor else facts.n_vector
         dtype = np.complex128 if spinor else np.float64
         collector = BlockCollector(self.basis, "abacus", n_components, dtype)
-        for R, parts in groupby(self._blocks(path, facts.n_vector), key=lambda block: block.R):
+        blocks = self._blocks(path, quantity)
+        for R, parts in groupby(blocks, key=lambda block: block.R):
             self._collect(collector, path, R, list(parts), spinor=spinor)
         pairs, entries = collector.finish()
+        if quantity == "hamiltonian" and not np.any(entries):
+            written = f"a file of ABACUS v{self.version}" if self.version else None
+            raise FormatError(path, "the Hamiltonian is zero", found=written, fix=_ZERO_FIX)
         if spinor and quantity == "density_matrix":
             entries = from_pauli(entries)
         entries *= UNITS[quantity]
         spin = Spin.NONCOLLINEAR if spinor else Spin.NONE
         return AOMatrix(quantity, self.structure, self.basis, pairs, spin, entries)
 
-    def _blocks(self, path: Path, n_vector: int) -> Iterator[SparseBlock]:
-        """Yield the sparse matrices of a file, whatever its layout."""
+    def _blocks(self, path: Path, quantity: str) -> Iterator[SparseBlock]:
+        """Yield the sparse matrices of a file, whatever its layout, if it is of this structure."""
         size = self.basis.n_orbitals * (2 if self.spin is Spin.NONCOLLINEAR else 1)
         if path.suffix == ".npz":
+            self._require_same(path, npz_structure(path))
             return npz_blocks(path, self.basis, size)
-        file = sparse_file(path, size, n_vector)
-        return file.blocks(file.choose(self.step))
+        facts = QUANTITIES[quantity]
+        file = sparse_file(path, size, facts.n_vector)
+        step = file.choose(self.step)
+        header = file.header(step)
+        if header.letter in LETTERS.values() and header.letter != LETTERS[quantity]:
+            _foreign(path, f"the matrix {LETTERS[quantity]}, as its name says", header.letter)
+        channel = self.files.matrices[quantity].index(path)
+        if facts.has_spin and header.channel not in (None, channel):
+            _foreign(path, f"spin index {channel + 1}", header.channel + 1)
+        self._require_same(path, header.structure)
+        return file.blocks(step)
+
+    def _require_same(self, path: Path, found: StepStructure | None) -> None:
+        """Refuse a file whose header has other atoms than the run."""
+        if found is None:
+            return
+        structure = self.structure
+        mine = [structure.labels if found.labels else (), tuple(structure.numbers.tolist())]
+        theirs = [found.labels, found.numbers or mine[1]]
+        if mine != theirs:
+            _foreign(path, f"the atoms {mine[0] or mine[1]}", f"{theirs[0] or theirs[1]}")
+        shift = found.fractional - structure.fractional
+        moved = float(np.abs(shift - np.rint(shift)).max())
+        if moved > _SAME_PLACE:
+            _foreign(
+                path,
+                "the positions of the run at this step",
+                f"positions that differ by up to {moved:.2g} of a lattice vector",
+            )
 
     def _collect(
         self,
@@ -158,6 +208,17 @@ class MatrixReader:
                 fix="The file belongs to another run (nspin 4).",
             )
         return values.real
+
+
+def _foreign(path: Path, expected: str, found: object) -> NoReturn:
+    raise FormatError(
+        path,
+        "this file does not belong to the others of the run",
+        where="the header",
+        expected=expected,
+        found=found,
+        fix="It was renamed, or files of two runs lie here: keep those of one.",
+    )
 
 
 def _joined(fields: list[NDArray[Any]]) -> NDArray[Any]:

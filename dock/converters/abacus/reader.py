@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
+import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
-from dock.converters.abacus.matrices import MatrixReader, sparse_file
+from dock.converters.abacus.matrices import MatrixReader
 from dock.converters.abacus.orb import read_orb
+from dock.converters.abacus.reach import NO_REACH, reach_of_run, with_projector_pairs
 from dock.converters.abacus.run import RunFiles, find_run
-from dock.converters.abacus.running_log import NSPIN, AbacusLog, Frame, read_log
-from dock.converters.abacus.stru import FOLD_MARGIN, StruFile, element_number, read_stru
+from dock.converters.abacus.running_log import NSPIN, AbacusLog, LoggedStep, read_log
+from dock.converters.abacus.steps import RunStep, find_step, read_structure
+from dock.converters.abacus.stru import StruFile, read_stru
 from dock.converters.format import ReadOptions
 from dock.core.basis import SHELL_LETTERS, Basis, Shell, shell_letter, shell_numbers
 from dock.core.calculation import Calculation, Provenance
 from dock.core.spin import Spin
-from dock.core.structure import Structure
 from dock.errors import FormatError, MissingDataError, UsageError
-from dock.io.text import open_binary
+from dock.io.text import finite_numbers
 
 __all__ = ["FOLDED", "PAULI_DM", "read_calculation"]
 
@@ -33,9 +33,7 @@ FOLDED = (
     "Gamma point of this cell can be computed from them."
 )
 _SPINS = {number: spin for spin, number in NSPIN.items()}
-_HEADER = 4096  # bytes at the beginning of a matrix file that are looked through
-_CELL_TOLERANCE = 2e-5  # relative: the log prints six digits, the lattice constant likewise
-_POSITION_TOLERANCE = 1e-8  # in units of the cell: the log prints ten digits
+_log = logging.getLogger("dock")
 
 
 def read_calculation(path: Path, options: ReadOptions) -> Calculation:
@@ -50,7 +48,8 @@ def read_calculation(path: Path, options: ReadOptions) -> Calculation:
         ``OUT.<suffix>``, the run's folder, or a file in it.
     options
         ``basis``: the folder of the ``.orb`` files; then the shells carry radial functions. The
-        setting ``step``: the ionic step, from 0; default the last one whose matrices are there.
+        settings ``step``: the ionic step, from 0; default the last one whose matrices are there;
+        ``log``: ``no`` leaves the log aside.
 
     Raises
     ------
@@ -59,33 +58,89 @@ def read_calculation(path: Path, options: ReadOptions) -> Calculation:
     FormatError
         When files are damaged or belong to different runs.
     """
-    files = find_run(path, _wanted_step(options))
+    with_log = options.settings.get("log", "yes")
+    if with_log not in ("yes", "no"):
+        raise UsageError(f"the setting log is yes or no, found '{with_log}'.")
+    files = find_run(path, _wanted_step(options), with_log=with_log == "yes")
     log = read_log(files.log) if files.log is not None else None
     stru = read_stru(files.stru) if files.stru is not None else None
-    notes: list[str] = []
+    notes: list[str] = [] if log is None else log.doubts
+    for note in notes:
+        _log.warning(note)
     basis = _basis(files, log, stru, options.basis)
-    number = _step_number(files, basis, log)
-    structure = _structure(files, log, stru, number, notes)
+    step = find_step(files, basis.n_orbitals if log is None else log.n_basis or 0, log)
+    structure = read_structure(files, log, stru, step, notes)
     if structure.labels != basis.labels:
         basis = Basis(basis.shells, structure.labels)
     spin = _spin(files, log)
-    matrices = MatrixReader(files, structure, basis, spin, number)
+    version = log.version if log is not None else ""
+    readers = MatrixReader(files, structure, basis, spin, step.number, version).readers()
+    if {"overlap", "hamiltonian"} & set(readers) == {"overlap"}:
+        reach = reach_of_run(files, log, stru, basis, options.basis)
+        if reach is not None:
+            readers["overlap"] = partial(with_projector_pairs, readers["overlap"], reach)
+        else:
+            notes.append(NO_REACH)
+    ended = _ended(log, step)
+    left_out = [name.replace("_", " ") for name in files.matrices if name not in readers]
+    notes += _notes(step, ended, left_out)
     if spin is Spin.NONCOLLINEAR and "density_matrix" in files.matrices:
         notes.append(PAULI_DM)
-    if _is_folded(files):
-        notes.append(FOLDED)
-    if log is not None and log.converged is False:
-        notes.append("The log says that the last self-consistency loop did not converge.")
     return Calculation(
         structure,
         basis,
         spin,
-        matrices.readers(),
-        _fermi_level(log, number),
-        log.n_electrons if log else None,
-        _provenance(files, log, stru, number, notes),
+        readers,
+        ended.fermi_level,
+        _electrons(files, log),
+        _provenance(files, log, stru, step, ended, notes),
         str(path),
     )
+
+
+def _notes(step: RunStep, ended: LoggedStep, left_out: list[str]) -> Iterator[str]:
+    """Yield what the user should know of the step that was read."""
+    if step.is_folded:
+        yield FOLDED
+    if ended.converged is False:
+        yield "The log says that the last self-consistency loop did not converge."
+    if len(step.of) > 1:
+        yield (
+            f"The run has {len(step.of)} ionic steps ({step.of[0]} to {step.of[-1]}); this is step "
+            f"{step.number}. Choose with settings={{'step': 'N'}}; 'all' converts every one."
+        )
+    if left_out:
+        yield (
+            f"Left out: {' and '.join(left_out)}, of which only another ionic step is there (a "
+            "relaxation overwrites the file)."
+        )
+    if len(set(ended.fermi_levels)) > 1:
+        up, down = ended.fermi_levels
+        yield (
+            f"The moment was fixed: the Fermi levels are {up:g} eV (up) and {down:g} eV (down); "
+            "the higher one is kept as the Fermi level."
+        )
+
+
+def _ended(log: AbacusLog | None, step: RunStep) -> LoggedStep:
+    """Return how the self-consistency loop of the step ended."""
+    if log is None or not log.steps:
+        return LoggedStep((), None)
+    number = step.number if step.number is not None else len(log.steps)
+    return log.steps[min(number, len(log.steps) - 1)]
+
+
+def _electrons(files: RunFiles, log: AbacusLog | None) -> float | None:
+    """Return the electrons of the cell: the log's, unless the input sets them."""
+    if log is None:
+        return None
+    words = [files.parameters.get(name, "") for name in ("nelec", "nelec_delta")]
+    given, extra = ((finite_numbers([word], 1) or [0.0])[0] for word in words)
+    if given > 0:
+        return given
+    if log.n_electrons is None or log.is_set_by_hand:
+        return log.n_electrons
+    return log.n_electrons + extra
 
 
 def _wanted_step(options: ReadOptions) -> int | None:
@@ -94,7 +149,9 @@ def _wanted_step(options: ReadOptions) -> int | None:
     if text is None:
         return None
     if not text.isdigit():
-        raise UsageError(f"the setting step is a number from 0, found '{text}'.")
+        raise UsageError(
+            f"the setting step is a number from 0, found '{text}'. ('all' is for dock convert.)"
+        )
     return int(text)
 
 
@@ -169,98 +226,6 @@ def _with_radials(
     return result
 
 
-def _step_number(files: RunFiles, basis: Basis, log: AbacusLog | None) -> int | None:
-    """Return the step to read; None where a run has but one."""
-    if files.step is not None or not files.has_steps:
-        return files.step
-    for quantity in ("hamiltonian", "overlap"):
-        path = files.matrices.get(quantity, (None,))[0]
-        if path is not None and path.suffix != ".npz":
-            size = log.n_basis if log is not None and log.n_basis else basis.n_orbitals
-            return sparse_file(path, size).choose(None).number
-    return None
-
-
-def _structure(
-    files: RunFiles,
-    log: AbacusLog | None,
-    stru: StruFile | None,
-    number: int | None,
-    notes: list[str],
-) -> Structure:
-    """Return the structure of one step, with STRU's full precision where it is the same."""
-    precise_cell = stru.lattice(files.parameters.get("latname", "none")) if stru else None
-    if log is None:
-        if stru is None or precise_cell is None:
-            raise MissingDataError("the log or a STRU with lattice vectors", files.folder, "")
-        if number:
-            raise MissingDataError(
-                f"the positions of ionic step {number}", files.folder, "Copy the log there."
-            )
-        return _assemble(precise_cell, _folded(stru.fractional(precise_cell)), stru.labels, stru)
-    frame = _frame(files, log, number or 0)
-    cell, fractional = frame.cell, frame.fractional(frame.cell)
-    if stru is None:
-        notes.append("There is no STRU file: the lattice vectors have the log's six digits.")
-    elif precise_cell is None or not _agree(log, stru, precise_cell, frame.cell):
-        notes.append(
-            "STRU has another cell or other species than the log (or a named lattice): the "
-            "lattice vectors have the log's six digits."
-        )
-    else:
-        cell = precise_cell
-        fractional = frame.fractional(cell)
-        precise = stru.fractional(cell)
-        shift = np.rint(fractional - precise)
-        if np.max(np.abs(precise + shift - fractional)) < _POSITION_TOLERANCE:
-            fractional = precise + shift
-    return _assemble(cell, fractional, log.labels, stru)
-
-
-def _frame(files: RunFiles, log: AbacusLog, number: int) -> Frame:
-    """Return the structure that the log prints before a step."""
-    if not files.has_steps:
-        return log.frames[0]
-    if number >= len(log.frames):
-        raise MissingDataError(
-            f"the positions of ionic step {number}",
-            log.path,
-            f"The log has the positions of {len(log.frames)} steps only (a molecular dynamics run "
-            "does not print them). Choose an earlier step with "
-            "settings={'step': 'N'}, or run that structure as a calculation of its own.",
-        )
-    return log.frames[number]
-
-
-def _agree(
-    log: AbacusLog, stru: StruFile, precise: NDArray[np.float64], printed: NDArray[np.float64]
-) -> bool:
-    """Say whether STRU has the log's atoms in the log's order, and its cell."""
-    order = [kind.label for kind in stru.species]
-    sorted_labels = sorted(stru.labels, key=lambda x: order.index(x) if x in order else 0)
-    same_atoms = tuple(sorted_labels) == stru.labels == log.labels
-    difference = float(np.abs(precise - printed).max())
-    return same_atoms and difference < _CELL_TOLERANCE * float(np.abs(printed).max())
-
-
-def _folded(fractional: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Fold into the cell as ABACUS does; what is zero but for rounding becomes zero."""
-    folded: NDArray[np.float64] = fractional - np.floor(fractional + FOLD_MARGIN)
-    return np.maximum(folded, 0.0)
-
-
-def _assemble(
-    cell: NDArray[np.float64],
-    fractional: NDArray[np.float64],
-    labels: tuple[str, ...],
-    stru: StruFile | None,
-) -> Structure:
-    hints = {kind.label: kind.pseudo for kind in stru.species} if stru is not None else {}
-    known = {label: element_number(label, hints.get(label, "")) for label in set(labels)}
-    numbers = np.array([known[label] for label in labels])
-    return Structure(cell, fractional @ cell, numbers, labels)
-
-
 def _spin(files: RunFiles, log: AbacusLog | None) -> Spin:
     """Return the spin treatment; the files of the other spin must be there or not, accordingly."""
     given = files.parameters.get("nspin", "")
@@ -284,37 +249,24 @@ def _spin(files: RunFiles, log: AbacusLog | None) -> Spin:
     return _SPINS[nspin]
 
 
-def _is_folded(files: RunFiles) -> bool:
-    """Say whether the header of a matrix has the remark of gamma_only runs."""
-    for path in (*files.matrices.get("hamiltonian", ()), *files.matrices.get("overlap", ())):
-        if path.name.endswith((".csr", ".csr.gz")):
-            with open_binary(path) as stream:
-                return b"gamma-only folded" in stream.read(_HEADER)
-    return False
-
-
-def _fermi_level(log: AbacusLog | None, number: int | None) -> float | None:
-    """Return the Fermi level of the step, eV."""
-    if log is None or not log.fermi_levels:
-        return None
-    if number is None or number >= len(log.fermi_levels):
-        return log.fermi_levels[-1]
-    return log.fermi_levels[number]
-
-
 def _provenance(
     files: RunFiles,
     log: AbacusLog | None,
     stru: StruFile | None,
-    number: int | None,
+    step: RunStep,
+    ended: LoggedStep,
     notes: list[str],
 ) -> Provenance:
     """Keep what only ABACUS understands, so that its files can be written again."""
     extra: dict[str, object] = {"suffix": files.folder.name.removeprefix("OUT.")}
-    if log is not None and log.converged is not None:
-        extra["converged"] = log.converged
-    if number is not None:
-        extra["step"] = number
+    if ended.converged is not None:
+        extra["converged"] = ended.converged
+    if len(set(ended.fermi_levels)) > 1:
+        extra["fermi_levels_eV"] = list(ended.fermi_levels)
+    if step.number is not None:
+        extra["step"] = step.number
+    if step.is_folded:
+        extra["gamma_only"] = True
     if stru is not None:
         extra["lattice_constant_bohr"] = stru.constant_bohr
         extra["species"] = [

@@ -3,22 +3,34 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
+from dock.converters.abacus.sparse import MARKS, first_step
 from dock.errors import FormatError, MissingDataError
 
-__all__ = ["MATRIX_NAMES", "MatrixFile", "RunFiles", "detect_run", "find_run", "parse_name"]
+__all__ = [
+    "MATRIX_NAMES",
+    "MatrixFile",
+    "RunFiles",
+    "count_from_zero",
+    "detect_run",
+    "find_run",
+    "parse_name",
+]
 
-# quantity, file name with <s0> or <s1> for the spin counted from 0 or 1, <g> for a step
+# quantity, file name with <s0> or <s1> for the spin counted from 0 or 1, <g> for a step; some
+# builds put the step behind the ending, "trs1_nao.csrg0"
 MATRIX_NAMES = (
     ("overlap", "data-SR-sparse_SPIN<s0>.csr"),
     ("overlap", "srs<s1><g>_nao.csr"),
     ("overlap", "sr<g>_nao.csr"),
     ("overlap", "sr<g>_nao.dat"),
     ("overlap", "sr<g>_nao.npz"),
+    ("overlap", "srs<s1><g>_nao.dat"),
+    ("overlap", "srs<s1><g>_nao.npz"),
     ("overlap", "SR.csr"),
     ("overlap", "output_SR.npz"),
     ("hamiltonian", "data-HR-sparse_SPIN<s0>.csr"),
@@ -28,6 +40,8 @@ MATRIX_NAMES = (
     ("hamiltonian", "output_HR<s0>.npz"),
     ("density_matrix", "data-DMR-sparse_SPIN<s0>.csr"),
     ("density_matrix", "dmrs<s1><g>_nao.csr"),
+    ("density_matrix", "dmrs<s1><g>_nao.dat"),
+    ("density_matrix", "dmrs<s1><g>_nao.npz"),
     ("density_matrix", "output_DM<s0>.npz"),
     ("kinetic", "data-TR-sparse_SPIN<s0>.csr"),
     ("kinetic", "trs<s1><g>_nao.csr"),
@@ -44,7 +58,7 @@ _LOG_ORDER = ("scf", "relax", "cell-relax", "md", "get_S", "get_s", "nscf")
 def _pattern(name: str) -> re.Pattern[str]:
     text = re.escape(name).replace("<s0>", r"(?P<s0>[01])").replace("<s1>", r"(?P<s1>[12])")
     text = text.replace("<g>", r"(?:g(?P<g>\d+))?")
-    return re.compile(rf"(?:(?P<old>\d+)_)?{text}(?:\.gz)?")
+    return re.compile(rf"(?:(?P<old>\d+)_)?{text}(?:g(?P<k>\d+))?(?:\.gz)?")
 
 
 _PATTERNS = tuple((quantity, _pattern(name)) for quantity, name in MATRIX_NAMES)
@@ -64,7 +78,7 @@ class MatrixFile(NamedTuple):
     channel
         Spin, 0 or 1.
     step
-        Ionic step from 0 where the name has it, else None.
+        Ionic step where the name has it, else None; from 0, see `count_from_zero`.
     """
 
     path: Path
@@ -80,7 +94,7 @@ def parse_name(path: Path) -> MatrixFile | None:
     Examples
     --------
     >>> parse_name(Path("hrs2g3_nao.csr"))[1:]
-    ('hamiltonian', 8, 1, 2)
+    ('hamiltonian', 10, 1, 2)
     >>> parse_name(Path("4_data-SR-sparse_SPIN0.csr"))[1:]
     ('overlap', 0, 0, 4)
     >>> parse_name(Path("istate.info")) is None
@@ -95,6 +109,8 @@ def parse_name(path: Path) -> MatrixFile | None:
         step = int(parts["old"]) if parts["old"] else None
         if parts.get("g"):
             step = int(parts["g"]) - 1
+        elif parts["k"]:
+            step = int(parts["k"])
         return MatrixFile(path, quantity, naming, channel, step)
     return None
 
@@ -116,6 +132,8 @@ class RunFiles:
         ``running_*.log`` and STRU, where they are.
     parameters
         The input parameters.
+    split_steps
+        The ionic steps that have files of their own.
     """
 
     folder: Path
@@ -124,6 +142,7 @@ class RunFiles:
     log: Path | None = None
     stru: Path | None = None
     parameters: dict[str, str] = field(default_factory=dict)
+    split_steps: tuple[int, ...] = ()
 
     @property
     def all(self) -> list[Path]:
@@ -151,7 +170,7 @@ def detect_run(path: Path) -> Path | None:
     return outputs[0] if len(outputs) == 1 else (path if outputs else None)
 
 
-def find_run(path: Path, step: int | None = None) -> RunFiles:
+def find_run(path: Path, step: int | None = None, *, with_log: bool = True) -> RunFiles:
     """Collect the files of a run.
 
     Parameters
@@ -160,6 +179,8 @@ def find_run(path: Path, step: int | None = None) -> RunFiles:
         What `detect_run` returned.
     step
         The ionic step wanted, from 0.
+    with_log
+        Whether the log is used.
 
     Raises
     ------
@@ -168,37 +189,60 @@ def find_run(path: Path, step: int | None = None) -> RunFiles:
     FormatError
         When several runs lie in one place.
     """
-    named = parse_name(path) if path.is_file() else None
     folder = path.parent if path.is_file() else path
     if folder.name == "matrix":
         folder = folder.parent
-    if named is not None and named.step is not None and step is None:
-        step = named.step
     if not any(_main_files(folder)):
         folder = _only_output_folder(folder)
-    files = list(_matrix_files(folder))
-    steps = sorted({file.step for file in files if file.step is not None})
+    files = count_from_zero(_matrix_files(folder))
+    given = next((file for file in files if file.path == path and step is None), None)
+    if given is not None:
+        step = given.step
+    steps = sorted({file.step for file in files if file.step is not None and _is_main(file)})
     inside = [file for file in files if file.step is None]
-    if steps and not any(file.quantity in ("hamiltonian", "overlap") for file in inside):
+    if not steps or any(_is_main(file) for file in inside):
+        steps = []
+    else:
         step = steps[-1] if step is None else step
-        inside = [file for file in files if file.step == step]
-        if not inside:
+        inside = [file for file in files if file.step in (step, None)]
+        if not any(_is_main(file) for file in inside):
             known = ", ".join(str(number) for number in steps[:20])
             raise MissingDataError(
                 f"ionic step {step}", folder, f"There are files of the steps {known}."
             )
     candidates = (folder.parent / "STRU", folder / "STRU")
     stru = next((file for file in candidates if file.is_file()), None)
-    return RunFiles(folder, _grouped(folder, inside), step, _log(folder), stru, _input(folder))
+    log = _log(folder) if with_log else None
+    groups = _grouped(folder, inside)
+    return RunFiles(folder, groups, step, log, stru, _input(folder), tuple(steps))
+
+
+def count_from_zero(files: Iterable[MatrixFile]) -> list[MatrixFile]:
+    """Return the files with their steps counted from 0, whatever their names count from.
+
+    H, S and the density matrix of 3.11 are numbered from 1, T and r from 0, and versions between
+    otherwise: the first line of one file of each kind says it.
+    """
+    offsets: dict[tuple[object, ...], int] = {}
+    result = []
+    for file in files:
+        if file.step is not None:
+            kind = (file.path.parent, file.naming, re.sub(r"\d+", "", file.path.name))
+            if kind not in offsets:
+                number = first_step(file.path)
+                offsets[kind] = 0 if number is None else number - file.step
+            file = file._replace(step=file.step + offsets[kind])
+        result.append(file)
+    return result
+
+
+def _is_main(file: MatrixFile) -> bool:
+    return file.quantity in ("hamiltonian", "overlap")
 
 
 def _main_files(folder: Path) -> Iterator[MatrixFile]:
     """Yield the Hamiltonian and overlap files of a folder."""
-    return (
-        file
-        for file in _matrix_files(folder)
-        if file.quantity in ("hamiltonian", "overlap") and _looks_right(file.path)
-    )
+    return (file for file in _matrix_files(folder) if _is_main(file) and _looks_right(file.path))
 
 
 def _matrix_files(folder: Path) -> Iterator[MatrixFile]:
@@ -216,7 +260,7 @@ def _looks_right(path: Path) -> bool:
         return True
     try:
         with path.open("rb") as stream:
-            return stream.read(64).lstrip().startswith((b"STEP:", b"--- Ionic Step"))
+            return stream.read(64).lstrip().startswith(MARKS)
     except OSError:
         return False
 
@@ -274,11 +318,10 @@ def _log(folder: Path) -> Path | None:
 
 
 def _input(folder: Path) -> dict[str, str]:
-    """Return ABACUS's own record of the input parameters, ``OUT.x/INPUT``, or the run's input."""
-    path = folder / "INPUT"
-    if not path.is_file():
-        path = folder.parent / "INPUT"
-    if not path.is_file():
+    """Return ABACUS's record of all parameters, ``OUT.x/INPUT`` (``INPUT.info``), or the input."""
+    places = (folder / "INPUT", folder / "INPUT.info", folder.parent / "INPUT")
+    path = next((place for place in places if place.is_file()), None)
+    if path is None:
         return {}
     lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
     words = [line.split("#")[0].split() for line in lines]

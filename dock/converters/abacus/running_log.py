@@ -5,37 +5,42 @@ One that `dock` writes has the lines that readers of ABACUS's output look for, a
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
+from typing import NamedTuple, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dock._version import __version__
 from dock.converters.abacus.stru import FOLD_MARGIN
-from dock.converters.run_log import RunLog, last_number
+from dock.converters.abacus.words import KNOWN, expected, find, find_last, known
+from dock.converters.run_log import RunLog
 from dock.core.calculation import Calculation
 from dock.core.spin import Spin
 from dock.errors import FormatError
 from dock.io.text import finite_numbers, parse_number, read_text
 from dock.units import ABACUS
 
-__all__ = ["NSPIN", "AbacusLog", "Frame", "SpeciesLine", "format_log", "read_log"]
+__all__ = [
+    "NSPIN",
+    "AbacusLog",
+    "Frame",
+    "LoggedStep",
+    "SpeciesLine",
+    "calls_itself",
+    "format_log",
+    "read_log",
+]
 
 NSPIN = {Spin.NONE: 1, Spin.COLLINEAR: 2, Spin.NONCOLLINEAR: 4}
 BOHR = ABACUS.bohr_angstrom
-_FIX = "The run may still be writing, or the log was cut: copy it again."
-_TABLE = re.compile(
-    r"^[ \t]*(DIRECT|CARTESIAN) COORDINATES(?:[ \t]*\([ \t]*UNIT[ \t]*=[ \t]*(\S+)[^\n]*)?[ \t]*$",
-    re.MULTILINE,
+_FIX = (
+    "The run may still be writing, or the log was cut: copy it again. Or pass "
+    "settings={'log': 'no'}: structure and basis then come from STRU, the Fermi level from "
+    "dock fermi."
 )
-_LATTICE = re.compile(r"Lattice vectors: \(Cartesian coordinate: in unit of a_0\)[ \t]*\n")
-_CONVERGED = re.compile(r"charge density convergence is achieved|#SCF IS CONVERGED#", re.IGNORECASE)
-_NOT_CONVERGED = re.compile(
-    r"convergence has not been achieved|#SCF IS NOT CONVERGED#|SCF IS NOT CONVERGED", re.IGNORECASE
-)
+_TITLES = 4  # lines between the head of a table of atoms and its first row, at most
 
 
 @dataclass(frozen=True)
@@ -75,11 +80,14 @@ class Frame:
         vectors if `direct`, else in Å.
     direct
         Which of both.
+    precision
+        Half a unit of the last digit printed, in units of the lattice vectors or in Å.
     """
 
     cell: NDArray[np.float64]
     coordinates: NDArray[np.float64]
     direct: bool
+    precision: float = 0.0
 
     def fractional(self, cell: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the positions in units of `cell` (Å)."""
@@ -91,6 +99,26 @@ class Frame:
         return solution.T
 
 
+class LoggedStep(NamedTuple):
+    """How the self-consistency loop of one ionic step ended; None where the log does not say.
+
+    Attributes
+    ----------
+    fermi_levels
+        eV: one, or those of both spins where the moment is fixed; empty where there is none.
+    converged
+        Whether it converged.
+    """
+
+    fermi_levels: tuple[float, ...]
+    converged: bool | None
+
+    @property
+    def fermi_level(self) -> float | None:
+        """The Fermi level, of two the higher one, up to which there are electrons; eV."""
+        return max(self.fermi_levels, default=None)
+
+
 @dataclass(frozen=True, eq=False, kw_only=True)
 class AbacusLog(RunLog):
     """What a log of ABACUS says.
@@ -100,25 +128,81 @@ class AbacusLog(RunLog):
     species
         In matrix order.
     frames
-        One for each ionic step.
+        One for each ionic step whose positions are printed.
     nspin
         1, 2 or 4.
-    fermi_levels
-        eV, one for each ionic step that ended.
+    steps
+        The self-consistency loops, one for each ionic step.
     n_basis
         NLOCAL: rows of the matrices, doubled for nspin 4.
+    radii_bohr
+        Largest radius of the orbitals and of the projectors of all species; None where not said.
+    is_set_by_hand
+        Whether ``nelec_delta`` is in the number of electrons already.
     """
 
     species: tuple[SpeciesLine, ...]
     frames: tuple[Frame, ...]
     nspin: int | None
-    fermi_levels: tuple[float, ...]
+    steps: tuple[LoggedStep, ...]
     n_basis: int | None
+    radii_bohr: tuple[float | None, float | None] = (None, None)
+    is_set_by_hand: bool = False
 
     @property
     def labels(self) -> tuple[str, ...]:
         """Species label of each atom, in matrix order."""
         return tuple(kind.label for kind in self.species for _ in range(kind.n_atoms))
+
+    @property
+    def fermi_levels(self) -> tuple[float, ...]:
+        """Fermi level of each ionic step that has one, eV."""
+        levels = [step.fermi_level for step in self.steps]
+        return tuple(level for level in levels if level is not None)
+
+    @property
+    def calls_itself(self) -> str:
+        """The version that the log names, and whether it is a known one, for messages."""
+        return calls_itself(self.version)
+
+    @property
+    def doubts(self) -> list[str]:
+        """What the log should say and does not, a sentence each."""
+        who = f"{self.path.name} {self.calls_itself}"
+        is_known = known(self.version)
+        sentences = []
+        if not is_known:
+            sentences.append(f"{who}: hold its numbers against ABACUS's own (dock check).")
+        has_loop = bool(self.steps) or (not is_known and "get_s" not in self.path.name.lower())
+        last = self.steps[-1] if self.steps else LoggedStep((), None)
+        for fact, is_there, lost in (
+            (
+                "Fermi level",
+                last.fermi_level is not None,
+                "the Fermi level is unknown (dock fermi computes it)",
+            ),
+            (
+                "converged",
+                is_known or last.converged is not None,
+                "whether it converged is unknown",
+            ),
+            ("electrons", self.n_electrons is not None, "the number of electrons is unknown"),
+        ):
+            if has_loop and not is_there:
+                line = expected(fact, self.version if is_known else "")
+                sentences.append(f"{who}; the line {line} was expected: {lost}.")
+        return sentences
+
+
+def calls_itself(version: str) -> str:
+    """Return the version that a log names beside those that are known, for messages.
+
+    Examples
+    --------
+    >>> calls_itself("3.12"), calls_itself("")
+    ('calls itself v3.12; known are 3.0–3.11', 'names no version; known are 3.0–3.11')
+    """
+    return f"{f'calls itself v{version}' if version else 'names no version'}; known are {KNOWN}"
 
 
 def read_log(path: Path) -> AbacusLog:
@@ -129,110 +213,164 @@ def read_log(path: Path) -> AbacusLog:
     MissingDataError
         When it cannot be opened.
     FormatError
-        When it does not hold the species and the atoms.
+        When it does not hold the species and the atoms; it names the version and the line.
     """
     text = read_text(path)
-    species = _species(path, text)
-    n_atoms = sum(kind.n_atoms for kind in species)
-    version = re.search(r"ABACUS v(\S+)", text)
-    nspin = last_number(text, r"^\s*nspin\s*=\s*(\d)\s*$")
-    local = last_number(text, r"^\s*NLOCAL\s*=\s*(\d+)\s*$")
+    version = next(find("version", text), None)
+    log = _Log(path, text, version.values[0] if version is not None else "")
+    species = log.species()
+    steps = _steps(text, log.version)
+    numbers = {fact: log.number(fact) for fact in ("nspin", "basis size", "electrons")}
+    set_by_hand = log.number("electrons set")
     return AbacusLog(
         path=path,
-        version=version.group(1) if version else "",
+        version=log.version,
         species=species,
-        frames=_frames(path, text, n_atoms),
-        nspin=int(nspin) if nspin else None,
-        fermi_levels=_fermi_levels(text),
-        n_electrons=last_number(text, r"AUTOSET number of electrons:?\s*=\s*(\S+)"),
-        converged=_converged(text),
-        n_basis=int(local) if local else None,
+        frames=log.frames(sum(kind.n_atoms for kind in species)),
+        nspin=int(numbers["nspin"]) if numbers["nspin"] else None,
+        steps=steps,
+        n_electrons=numbers["electrons"] if set_by_hand is None else set_by_hand,
+        converged=steps[-1].converged if steps else None,
+        n_basis=int(numbers["basis size"]) if numbers["basis size"] else None,
+        radii_bohr=(log.number("orbital radius"), log.number("projector radius")),
+        is_set_by_hand=set_by_hand is not None,
     )
 
 
-def _species(path: Path, text: str) -> tuple[SpeciesLine, ...]:
-    parts = re.split(r"^[ \t]*atom label[ \t]*=[ \t]*(\S+)[ \t]*$", text, flags=re.MULTILINE)
-    species = []
-    for label, body in zip(parts[1::2], parts[2::2], strict=True):
-        count = re.search(r"number of atoms? for this type\s*=\s*(\d+)", body)
-        if count is None:
-            _fail(path, "the number of atoms is missing", where=f"species {label}")
-        head = body[: count.start()]
-        zetas = re.findall(r"L=\s*(\d+), number of zeta\s*=\s*(\d+)", head)
-        if [int(l) for l, _ in zetas] != list(range(len(zetas))):
-            _fail(path, "the shells do not ascend in l", where=f"species {label}")
-        species.append(SpeciesLine(label, tuple(int(n) for _, n in zetas), int(count.group(1))))
-    if not species:
-        _fail(path, "no species is listed", where="READING ATOM TYPE")
-    return tuple(species)
+class _Log(NamedTuple):
+    """The text of a log and where it came from."""
+
+    path: Path
+    text: str
+    version: str
+
+    def number(self, fact: str) -> float | None:
+        """Return the number in the last line of a fact; None where there is none."""
+        word = find_last(fact, self.text)
+        try:
+            return parse_number(word) if word is not None else None
+        except ValueError:
+            return None
+
+    def fail(self, problem: str, where: str, fact: str = "") -> NoReturn:
+        """Refuse the log: its version, and the line that was looked for."""
+        line = expected(fact, self.version if known(self.version) else "") if fact else ""
+        raise FormatError(
+            self.path,
+            problem,
+            where=where,
+            expected=f"the line {line}" if fact else None,
+            found=f"a log that {calls_itself(self.version)}",
+            fix=_FIX,
+        )
+
+    def species(self) -> tuple[SpeciesLine, ...]:
+        """Return the species in the order of the matrices."""
+        heads = list(find("species", self.text))
+        species = []
+        ends = [*(head.start for head in heads[1:]), len(self.text)]
+        for head, end in zip(heads, ends, strict=False):
+            label, body = head.values[0], self.text[head.end : end]
+            count = next(find("number of atoms", body), None)
+            if count is None:
+                self.fail("the number of atoms is missing", f"species {label}", "number of atoms")
+            found = [line.values for line in find("shells", body[: count.start])]
+            zetas = [(int(l), int(n)) for l, n in found]
+            if not zetas:
+                self.fail("the shells are missing", f"species {label}", "shells")
+            if [l for l, _ in zetas] != list(range(len(zetas))):
+                self.fail("the shells do not ascend in l", f"species {label}")
+            species.append(SpeciesLine(label, tuple(n for _, n in zetas), int(count.values[0])))
+        if not species:
+            self.fail("no species is listed", "READING ATOM TYPE", "species")
+        return tuple(species)
+
+    def frames(self, n_atoms: int) -> tuple[Frame, ...]:
+        """Return the structure of each ionic step; a table of atoms is printed before each."""
+        constant = self.number("lattice constant")
+        if constant is None:
+            self.fail(
+                "the lattice constant is missing",
+                "READING UNITCELL INFORMATION",
+                "lattice constant",
+            )
+        lattices = [
+            np.array(self._rows(found.end, 3, "lattice vectors")[0]) * (constant * BOHR)
+            for found in find("lattice vectors", self.text)
+        ]
+        tables = list(find("coordinates", self.text))
+        if not lattices or not tables:
+            fact = "coordinates" if lattices else "lattice vectors"
+            self.fail("lattice vectors or coordinates are missing", "READING UNITCELL", fact)
+        frames = []
+        for index, table in enumerate(tables):
+            head = self.text[table.start : table.end].strip()
+            rows, digits = self._rows(table.end, n_atoms, "coordinates", names=True)
+            length = finite_numbers(table.values, 1) if table.values else [constant]
+            if length is None:
+                self.fail("the unit of the coordinates is no number", head)
+            direct = head[0] in "Dd"
+            scale = 1.0 if direct else length[0] * BOHR
+            cell = lattices[index] if len(lattices) > 1 and index < len(lattices) else lattices[-1]
+            precision = 0.5 * 10.0**-digits * scale
+            frames.append(Frame(cell, np.array(rows) * scale, direct, precision))
+        return tuple(frames)
+
+    def _rows(
+        self, start: int, count: int, where: str, *, names: bool = False
+    ) -> tuple[list[list[float]], int]:
+        """Return three numbers from each of `count` lines, and the fewest decimals printed.
+
+        Behind a name where there is one; then titles may stand before the first line.
+        """
+        rows: list[list[float]] = []
+        digits, passed = 99, 0
+        start = self.text.find("\n", start) + 1 or len(self.text)
+        while len(rows) < count:
+            end = self.text.find("\n", start)
+            line = self.text[start : end if end >= 0 else len(self.text)]
+            words = line.split()[int(names) : int(names) + 3]
+            row = finite_numbers(words, 3)
+            if row is not None:
+                rows.append(row)
+                digits = min(digits, *(len(word.partition(".")[2]) for word in words))
+            elif not names or rows or passed == _TITLES:
+                place = f"{where}, line {len(rows) + 1}"
+                self.fail("numbers are missing or wrong", place, where if names else "")
+            passed += 1
+            start = end + 1 if end >= 0 else len(self.text)
+        return rows, digits
 
 
-def _frames(path: Path, text: str, n_atoms: int) -> tuple[Frame, ...]:
-    """Return the structure of each ionic step; a table of atoms is printed before each."""
-    constant = last_number(text, r"lattice constant \(Bohr\)\s*=\s*(\S+)")
-    if constant is None:
-        _fail(path, "the lattice constant is missing", where="lattice constant (Bohr)")
-    unit = constant * BOHR
-    lattices = [
-        np.array(_rows(path, text, match.end(), 3, "lattice vectors"), dtype=np.float64) * unit
-        for match in _LATTICE.finditer(text)
-    ]
-    tables = list(_TABLE.finditer(text))
-    if not lattices or not tables:
-        _fail(path, "lattice vectors or coordinates are missing", where="READING UNITCELL")
-    frames = []
-    for index, match in enumerate(tables):
-        start = text.find("\n", match.end() + 1) + 1  # past the line with the column names
-        rows = np.array(_rows(path, text, start, n_atoms, "coordinates", names=True))
-        length = finite_numbers([match[2]], 1) if match[2] else [constant]
-        if length is None:
-            _fail(path, "the unit of the coordinates is no number", where=match[0].strip())
-        scale = 1.0 if match[1] == "DIRECT" else length[0] * BOHR
-        cell = lattices[index] if len(lattices) > 1 and index < len(lattices) else lattices[-1]
-        frames.append(Frame(cell, rows * scale, match[1] == "DIRECT"))
-    return tuple(frames)
+def _steps(text: str, version: str) -> tuple[LoggedStep, ...]:
+    """Return how each ionic step ended: a loop, or a table of atoms, begins a new one."""
+    begins = [found.start for found in find("loop", text) if found.values[-1] == "1"]
+    tables = [found.start for found in find("coordinates", text)]
+    marks = sorted({*begins, *tables, *(found.start for found in find("ionic step", text))})
+    steps = []
+    for begin, end in zip([0, *marks], [*marks, len(text)], strict=True):
+        part = text[begin:end]
+        levels = _fermi_levels(part)
+        if levels or begin in begins:
+            steps.append(LoggedStep(levels, _converged(part, version, looped=begin in begins)))
+    return tuple(steps)
 
 
-def _rows(
-    path: Path, text: str, start: int, count: int, where: str, *, names: bool = False
-) -> list[list[float]]:
-    """Return three numbers from each of `count` lines, behind a name where there is one."""
-    rows: list[list[float]] = []
-    while len(rows) < count:
-        end = text.find("\n", start)
-        words = text[start : end if end >= 0 else len(text)].split()[int(names) : int(names) + 3]
-        row = finite_numbers(words, 3)
-        if row is None:
-            _fail(path, "numbers are missing or wrong", where=f"{where}, line {len(rows) + 1}")
-        rows.append(row)
-        start = end + 1 if end >= 0 else len(text)
-    return rows
+def _fermi_levels(part: str) -> tuple[float, ...]:
+    """Return the last Fermi level, eV, or those of both spins; nothing where there is none."""
+    words = [find_last("Fermi level", part)]
+    if words[0] is None:
+        words = [find_last(f"Fermi level {spin}", part) for spin in ("up", "down")]
+    return tuple(finite_numbers([word or "" for word in words], len(words)) or ())
 
 
-def _fermi_levels(text: str) -> tuple[float, ...]:
-    """Return the Fermi level after each self-consistency loop, eV."""
-    words = re.findall(r"^\s*EFERMI\s*=\s*(\S+)\s*eV", text, flags=re.MULTILINE)
-    if not words:
-        loops = re.split(r"STEP OF [A-Z ]+:\s*\d+", text)
-        last = [re.findall(r"^\s*E_Fermi\s+\S+\s+(\S+)", part, re.MULTILINE) for part in loops]
-        words = [values[-1] for values in last if values]
-    try:
-        return tuple(parse_number(word) for word in words)
-    except ValueError:
-        return ()
-
-
-def _converged(text: str) -> bool | None:
-    """Say how the last self-consistency loop ended; None where there was none."""
-    loops = list(re.finditer(r"ALGORITHM -+\s*ION=\s*\d+\s+ELEC=\s*1\s*-", text))
-    if not loops:
-        return None
-    tail = text[loops[-1].start() :]
-    return _CONVERGED.search(tail) is not None and _NOT_CONVERGED.search(tail) is None
-
-
-def _fail(path: Path, problem: str, *, where: str) -> NoReturn:
-    raise FormatError(path, problem, where=where, fix=_FIX)
+def _converged(part: str, version: str, *, looped: bool) -> bool | None:
+    """Say how a self-consistency loop ended; None where there was none, or the words are new."""
+    if next(find("not converged", part), None) is not None:
+        return False
+    if next(find("converged", part), None) is not None:
+        return True
+    return False if looped and known(version) else None
 
 
 def format_log(calc: Calculation) -> str:

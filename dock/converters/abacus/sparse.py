@@ -8,6 +8,8 @@ and `dock.converters.abacus.hr_dat`.
 
 from __future__ import annotations
 
+import re
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,9 +21,32 @@ from numpy.typing import NDArray
 
 from dock.core.arrays import IntArray
 from dock.errors import FormatError, MissingDataError
-from dock.io.text import CUT_FIX
+from dock.io.text import CUT_FIX, open_binary
 
-__all__ = ["SparseBlock", "SparseFile", "Step"]
+__all__ = [
+    "LETTERS",
+    "MARKS",
+    "Header",
+    "SparseBlock",
+    "SparseFile",
+    "Step",
+    "StepStructure",
+    "first_step",
+    "step_header",
+]
+
+MARKS = (b"STEP:", b"IONIC_STEP:", b"--- Ionic Step")
+"""How the first line of an ionic step begins: counted from 0, from 1, and in the new layout."""
+
+_HEADER = re.compile(rb"\s*(STEP:|IONIC_STEP:|--- Ionic Step)\s*(\d+)")
+LETTERS = {
+    "hamiltonian": "H",
+    "overlap": "S",
+    "density_matrix": "DM",
+    "kinetic": "T",
+    "position": "r",
+}
+"""What ABACUS calls each matrix in the header of its file."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +63,82 @@ class Step:
 
     number: int
     offset: int
+
+
+@dataclass(frozen=True, eq=False)
+class StepStructure:
+    """The structure that a matrix file holds beside the matrices of a step.
+
+    Attributes
+    ----------
+    cell
+        (3, 3) lattice vectors, Å.
+    fractional
+        (n_atoms, 3) in units of them, folded as the matrices count the atoms.
+    labels
+        Species label of each atom; empty where the file has none.
+    numbers
+        Atomic numbers; empty where the file has none.
+    """
+
+    cell: NDArray[np.float64]
+    fractional: NDArray[np.float64]
+    labels: tuple[str, ...] = ()
+    numbers: tuple[int, ...] = ()
+
+
+class Header(NamedTuple):
+    """What stands before the matrices of a step.
+
+    Attributes
+    ----------
+    letter
+        Which matrix it is, ``H`` or ``DM``; empty where the file does not say.
+    n_blocks
+        Number of lattice vectors.
+    size
+        Rows of the matrices.
+    channel
+        Spin from 0; None where the file does not say.
+    is_folded
+        Whether all lattice vectors are added up in one.
+    structure
+        That of the step, where the file has it.
+    is_old
+        Whether it is the layout of ``STEP:``.
+    """
+
+    letter: str = ""
+    n_blocks: int = 0
+    size: int = 0
+    channel: int | None = None
+    is_folded: bool = False
+    structure: StepStructure | None = None
+    is_old: bool = True
+
+
+def step_header(line: bytes) -> int | None:
+    """Return the number from 0 of the ionic step that a line begins; None for another line.
+
+    Examples
+    --------
+    >>> [step_header(line) for line in (b"STEP: 2", b"IONIC_STEP: 2", b" --- Ionic Step 2 ---")]
+    [2, 1, 1]
+    """
+    match = _HEADER.match(line)
+    return None if match is None else int(match[2]) - (match[1] != b"STEP:")
+
+
+def first_step(path: Path) -> int | None:
+    """Return the number of the first ionic step in a file, from 0; None where it does not say."""
+    try:
+        with open_binary(path) as stream:
+            head = stream.read(64)
+    except (OSError, EOFError):
+        return None
+    if path.suffix == ".dat":
+        return int.from_bytes(head[:4], sys.byteorder) if len(head) >= 4 else None
+    return step_header(head)
 
 
 class SparseBlock(NamedTuple):
@@ -88,6 +189,10 @@ class SparseFile(ABC):
     def read_blocks(self, step: Step) -> Iterator[tuple[tuple[int, int, int], list[SparseBlock]]]:
         """Yield the lattice vectors of one step with their matrices."""
 
+    def header(self, step: Step) -> Header:  # noqa: ARG002 - layouts without one
+        """Return what stands before the matrices of a step."""
+        return Header()
+
     @property
     def steps(self) -> list[Step]:
         """The ionic steps, in the order of the file."""
@@ -98,7 +203,7 @@ class SparseFile(ABC):
             raise FormatError(
                 self.path,
                 "no ionic step begins in this file",
-                expected="a line 'STEP: 0' or '--- Ionic Step 1 ---'",
+                expected="a line 'STEP: 0', 'IONIC_STEP: 1' or '--- Ionic Step 1 ---'",
                 fix="It is empty, cut, or no matrix file of ABACUS: copy it again.",
             )
         return steps

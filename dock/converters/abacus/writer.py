@@ -204,12 +204,15 @@ def _files(matrix: AOMatrix) -> list[tuple[int, ...]]:
 
 
 def _lattice(matrices: list[AOMatrix]) -> NDArray[np.int64]:
-    """Return all lattice vectors of the matrices, ascending, at least the origin.
+    """Return all lattice vectors where a matrix is not zero, ascending, at least the origin.
 
     ABACUS lists those of H in every file but that of the density matrix.
     """
     vectors = [np.zeros((1, 3), dtype=np.int64)]
-    vectors += [matrix.pairs.lattice_vectors.astype(np.int64) for matrix in matrices]
+    for matrix in matrices:
+        filled = np.any(matrix.entries != 0, axis=0)
+        kept = np.logical_or.reduceat(filled, matrix.layout.starts[:-1])
+        vectors.append(matrix.pairs.R[kept].astype(np.int64))
     return np.unique(np.concatenate(vectors), axis=0)
 
 
@@ -273,6 +276,6 @@ def _header(structure: Structure) -> str:
     """Return the structure for the header of the new layout."""
     labels = list(dict.fromkeys(structure.labels))
     rows = [" " + " ".join(f"{number:.12g}" for number in vector) for vector in structure.cell]
-    atoms = [" " + " ".join(f"{x:.12g}" for x in point) for point in structure.fractional]
+    atoms = [" " + " ".join(f"{x:.15g}" for x in point) for point in structure.fractional]
     counts = " ".join(str(structure.labels.count(label)) for label in labels)
     return format_header("\n".join(rows), " ".join(labels), counts, "\n".join(atoms))
