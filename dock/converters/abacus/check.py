@@ -2,29 +2,27 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
+from dock.converters.abacus.levels import TABLES, read_levels
 from dock.converters.abacus.reader import read_calculation
 from dock.converters.abacus.run import find_run
-from dock.converters.abacus.running_log import read_log
+from dock.converters.abacus.running_log import AbacusLog, read_log
 from dock.converters.format import ReadOptions
 from dock.converters.printed_levels import compare_levels
 from dock.core.check import Finding
-from dock.errors import DockError, FormatError
-from dock.io.text import read_text
+from dock.errors import DockError
+from dock.units import ABACUS
 
 __all__ = ["check_run"]
 
 _SAME_LEVELS = 5e-3  # eV: six digits of the k-point, and of the levels with two spins
-_POINT = re.compile(r"Kpoint\s*=\s*1\s*\(([^)]*)\)")
 
 
 def check_run(path: Path) -> list[Finding]:
-    """Look at the log and ``istate.info`` of a run: SCF convergence, and whether all fit.
+    """Look at the log and the printed levels of a run: SCF convergence, and whether all fit.
 
     Parameters
     ----------
@@ -38,12 +36,11 @@ def check_run(path: Path) -> list[Finding]:
             return [Finding("note", "scf", text)]
         log = read_log(files.log)
         findings = [_scf(log.path.name, log.converged)]
-        table = files.folder / "istate.info"
-        if table.is_file() and len(log.frames) == 1 and log.converged is not None:
-            calc = read_calculation(path, ReadOptions())
-            printed = _first_point(table, calc.spin.n_channels)
-            if printed is not None:
-                findings.append(compare_levels(calc, *printed, table.name, _SAME_LEVELS))
+        table = next(
+            (files.folder / name for name in TABLES if (files.folder / name).is_file()), None
+        )
+        if table is not None and log.steps:
+            findings += _levels(path, table, log)
     except DockError as error:
         return [Finding("error", "files", str(error))]
     return findings
@@ -58,29 +55,20 @@ def _scf(name: str, converged: bool | None) -> Finding:
     return Finding("error", "scf", text)
 
 
-def _first_point(
-    path: Path, n_channels: int
-) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
-    """Return the first k-point of ``istate.info`` and its levels (n_channels, n_bands), eV.
-
-    Each line has a number, then energy and occupation for each spin. None where the layout is
-    another one.
-
-    Raises
-    ------
-    FormatError
-        When the levels are no numbers.
-    """
-    parts = read_text(path).split("BAND")
-    match = _POINT.search(parts[1]) if len(parts) > 1 else None
-    if match is None:
-        return None
-    try:
-        k = np.array(match[1].split(), dtype=np.float64)
-        lines = [line.split() for line in parts[1].splitlines()[1:] if line.strip()]
-        table = np.array(lines, dtype=np.float64)
-    except ValueError as error:
-        raise FormatError(path, f"the first k-point is damaged ({error})") from error
-    if k.shape != (3,) or table.ndim != 2 or table.shape[1] != 1 + 2 * n_channels:
-        return None
-    return k, table[:, 1::2].T
+def _levels(path: Path, table: Path, log: AbacusLog) -> list[Finding]:
+    """Hold H and S against the levels that were printed for the same ionic step."""
+    calc = read_calculation(path, ReadOptions())
+    step = calc.provenance.extra.get("step")
+    printed = read_levels(table)
+    if not printed:
+        return [Finding("note", "levels", f"the layout of {table.name} is not known.")]
+    chosen = [levels for levels in printed if levels.step is None or levels.step == (step or 0)]
+    if not chosen or (
+        len(log.steps) > 1 and chosen[-1].step is None and table.name == "istate.info"
+    ):
+        return [Finding("note", "levels", f"{table.name} has no levels of ionic step {step}.")]
+    bohr = calc.provenance.extra.get("lattice_constant_bohr", log.constant_bohr)
+    constant = float(str(bohr)) * ABACUS.bohr_angstrom
+    k = chosen[-1].fractional(np.asarray(calc.structure.cell), constant)[0]
+    first = chosen[-1].energies[:, 0]
+    return [compare_levels(calc, k, first, table.name, _SAME_LEVELS)]

@@ -53,7 +53,7 @@ def read_md_dump(
         rows = [finite_numbers(line[2:5], 3) for line in atoms]
         if None not in (*vectors, *rows) and tuple(line[1] for line in atoms) == labels:
             cell = np.array(vectors, dtype=np.float64) * length[0]
-            return cell, np.linalg.solve(cell.T, np.array(rows, dtype=np.float64).T).T
+            return cell, np.array(rows, dtype=np.float64) @ np.linalg.inv(cell)
     raise FormatError(
         path,
         "the step is damaged or of another run",

@@ -139,6 +139,8 @@ class AbacusLog(RunLog):
         Largest radius of the orbitals and of the projectors of all species; None where not said.
     is_set_by_hand
         Whether ``nelec_delta`` is in the number of electrons already.
+    constant_bohr
+        Lattice constant, to the log's six digits.
     """
 
     species: tuple[SpeciesLine, ...]
@@ -148,6 +150,7 @@ class AbacusLog(RunLog):
     n_basis: int | None
     radii_bohr: tuple[float | None, float | None] = (None, None)
     is_set_by_hand: bool = False
+    constant_bohr: float = 1.0
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -234,6 +237,7 @@ def read_log(path: Path) -> AbacusLog:
         n_basis=int(numbers["basis size"]) if numbers["basis size"] else None,
         radii_bohr=(log.number("orbital radius"), log.number("projector radius")),
         is_set_by_hand=set_by_hand is not None,
+        constant_bohr=log.number("lattice constant") or 1.0,
     )
 
 

@@ -203,8 +203,8 @@ def _in_cell(place: _Place, cell: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return positions that were printed in Å in units of the exact cell."""
     if place.direct:
         return place.fractional
-    solved: NDArray[np.float64] = np.linalg.solve(cell.T, (place.fractional @ place.cell).T)
-    return solved.T
+    in_cell: NDArray[np.float64] = place.fractional @ place.cell @ np.linalg.inv(cell)
+    return in_cell
 
 
 def _place(
