@@ -10,7 +10,13 @@ from typing import Any
 import numpy as np
 
 from dock._version import __version__
-from dock.converters.basis_files import SpeciesBasis, basis_for, has_basis_files, read_basis_folder
+from dock.converters.basis_files import (
+    SpeciesBasis,
+    basis_for,
+    detect_code,
+    has_basis_files,
+    read_basis_folder,
+)
 from dock.converters.structure_files import read_structure
 from dock.core.basis import Basis
 from dock.core.pairs import Pairs
@@ -19,7 +25,7 @@ from dock.errors import FormatError, MissingDataError, OutputError, UsageError
 from dock.overlap.assemble import Integrals
 from dock.threads import available_cpus
 
-__all__ = ["OverlapJob", "OverlapTarget"]
+__all__ = ["OverlapJob", "OverlapTarget", "basis_with_projectors"]
 
 
 @dataclass(frozen=True)
@@ -86,7 +92,8 @@ class OverlapJob:
         target
             Must not hold another structure or other orbitals.
         pattern
-            ``orbital``, ``kb`` (also through projectors), or a matrix file.
+            ``orbital``, ``kb`` (also through projectors), ``auto`` (``kb`` for ABACUS where its
+            pseudopotentials are beside the orbitals), or a matrix file.
 
         Raises
         ------
@@ -100,11 +107,13 @@ class OverlapJob:
         basis = basis_for(structure, species)
         _check_folder(target.folder, structure, basis)
         pairs: str | Pairs = pattern
-        if pattern not in {"orbital", "kb"}:
+        radii = _projectors(basis, species)
+        if pattern == "auto":
+            is_abacus = all(item.path.suffix == ".orb" for item in species.values())
+            pairs = "kb" if radii is not None and is_abacus else "orbital"
+        elif pattern not in {"orbital", "kb"}:
             pairs = _pattern(Path(pattern), structure.n_atoms, order)
-        integrals = Integrals.prepare(
-            structure, basis, pairs=pairs, projectors=_projectors(basis, species)
-        )
+        integrals = Integrals.prepare(structure, basis, pairs=pairs, projectors=radii)
         return cls(integrals, species, order)
 
     def through_projectors(self) -> OverlapJob:
@@ -255,6 +264,22 @@ def _projectors(basis: Basis, species: Mapping[str, SpeciesBasis]) -> dict[str, 
     radii = {label: by_shells.get(id(basis.shells[label])) for label in basis.species}
     known = {label: radius for label, radius in radii.items() if radius is not None}
     return known if len(known) == len(radii) else None
+
+
+def basis_with_projectors(
+    structure: Structure, folder: Path, code: str, strings: Mapping[str, str] | None
+) -> tuple[Basis, dict[str, float]] | None:
+    """Return the basis of a structure and the radius of each species' projectors, Å.
+
+    None where the basis files hold no projectors.
+    """
+    code = detect_code(folder) if code == "auto" else code
+    if code == "openmx":
+        return None
+    species = read_basis_folder(folder, code, strings=strings)
+    basis = basis_for(structure, species)
+    radii = _projectors(basis, species)
+    return None if radii is None else (basis, radii)
 
 
 def _check_folder(folder: Path, structure: Structure, basis: Basis) -> None:

@@ -29,10 +29,10 @@ More examples:
 )
 @click.option(
     "--pairs",
-    default="orbital",
-    show_default=True,
+    default="auto",
     metavar="orbital|kb|FILE.h5",
-    help="Pairs of atoms: orbitals touch; also through projectors; those of a matrix.",
+    help="Pairs of atoms: orbitals touch; also through projectors (default for ABACUS's .orb with "
+    ".upf files beside them); those of a matrix.",
 )
 @click.option("--single-precision", is_flag=True, help="Store 32-bit numbers.")
 @options.run_options("overlap.h5 beside STRUCTURE", figure=False)

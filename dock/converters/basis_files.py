@@ -67,6 +67,8 @@ def _siesta(folder: Path, strings: Mapping[str, str]) -> list[SpeciesBasis]:  # 
 
 def _abacus(folder: Path, strings: Mapping[str, str]) -> list[SpeciesBasis]:  # noqa: ARG001
     from dock.converters.abacus.orb import read_orb
+    from dock.converters.abacus.reach import element_radius
+    from dock.units import ABACUS
 
     result = []
     for path in sorted(folder.glob("*.orb")):
@@ -76,7 +78,9 @@ def _abacus(folder: Path, strings: Mapping[str, str]) -> list[SpeciesBasis]:  # 
             number = atomic_number(symbol)
         except ConventionError as error:
             raise FormatError(path, str(error).rstrip("."), where="Element") from error
-        result.append(SpeciesBasis(symbol, number, orb.shells(), path))
+        radius = element_radius(folder, symbol)
+        reach = None if radius is None else radius * ABACUS.bohr_angstrom
+        result.append(SpeciesBasis(symbol, number, orb.shells(), path, reach))
     return result
 
 

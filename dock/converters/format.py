@@ -173,6 +173,9 @@ class Format:
     check
         Given what `detect` returned, look for the code's typical mistakes in the run's other
         output: an SCF cycle that did not converge, files of different runs.
+    steps
+        Given what `detect` returned, the numbers of the steps that the run holds; none where it
+        holds one. The reader's setting ``step`` chooses one, and ``all`` converts every one.
     with_basis
         For such a source: the format as which a run is read where a folder of basis files is
         given; empty where there is none.
@@ -197,6 +200,7 @@ class Format:
     describe: Callable[[Path], dict[str, Any]] | None = None
     inputs: Callable[[Path], list[Path]] = field(default=lambda path: [path])
     check: Callable[[Path], list[Finding]] = field(default=lambda _: [])
+    steps: Callable[[Path], tuple[int, ...]] = field(default=lambda _: ())
     with_basis: str = ""
     settings: Mapping[str, str] = field(default_factory=dict)
     read_settings: Mapping[str, str] = field(default_factory=dict)
@@ -210,6 +214,7 @@ class Format:
         *,
         inputs: Callable[[Path], list[Path]] | None = None,
         check: Callable[[Path], list[Finding]] | None = None,
+        steps: Callable[[Path], tuple[int, ...]] | None = None,
         spins: Sequence[Spin] = ALL_SPINS,
         settings: Settings = None,
     ) -> Format:
@@ -221,6 +226,7 @@ class Format:
             detect=detect,
             inputs=inputs or self.inputs,
             check=check or self.check,
+            steps=steps or self.steps,
             read_spins=tuple(spins),
             read_settings=settings or {},
         )

@@ -82,14 +82,28 @@ def plan(
                 f"source='{name}' to write it anew."
             )
         folder = out if alone else out / (relative or _direct_name(main, runs))
-        if folder in tasks:
-            raise UsageError(
-                f"{tasks[folder].source} and {main} would both be written to {folder}. "
-                "Convert them separately, each with an output=DIR of its own."
-            )
         writing, reading = _split_settings(options or WriteOptions(), name, target)
-        tasks[folder] = Task(main, name, folder, target, writing, basis, reading, resume)
+        for place, chosen in _steps(name, main, folder, reading):
+            if place in tasks:
+                raise UsageError(
+                    f"{tasks[place].source} and {main} would both be written to {place}. "
+                    "Convert them separately, each with an output=DIR of its own."
+                )
+            tasks[place] = Task(main, name, place, target, writing, basis, chosen, resume)
     return list(tasks.values())
+
+
+def _steps(
+    name: str, main: Path, folder: Path, reading: dict[str, str]
+) -> Iterator[tuple[Path, dict[str, str]]]:
+    """Yield folder and settings of a run: with ``step=all``, of each of its steps."""
+    numbers = get_format(name).steps(main) if reading.get("step") == "all" else ()
+    if not numbers:
+        kept = {key: value for key, value in reading.items() if (key, value) != ("step", "all")}
+        yield folder, kept
+    for number in numbers:
+        place = str(number).zfill(len(str(max(numbers))))
+        yield folder / place, {**reading, "step": str(number)}
 
 
 def _split_settings(

@@ -154,6 +154,11 @@ class Calculation:
                 del self._loaded[name]
 
     @property
+    def only_gamma(self) -> bool:
+        """Whether the code added up all lattice vectors: only k = 0 has a meaning then."""
+        return self.provenance.extra.get("gamma_only") is True
+
+    @property
     def hamiltonian(self) -> AOMatrix | None:
         """Hamiltonian, eV."""
         return self.get("hamiltonian")

@@ -12,7 +12,7 @@ from dock.core.kspace import KBuilder
 from dock.core.matrix import AOMatrix
 from dock.errors import DockError
 
-__all__ = ["Finding", "check_calculation"]
+__all__ = ["ONLY_GAMMA", "Finding", "check_calculation"]
 
 HERMITICITY_LIMIT = {
     "hamiltonian": 1e-4,
@@ -27,6 +27,12 @@ up to 6e-3 /Å for OpenMX's gradient, which is integrated on its real-space grid
 
 ELECTRONS_LIMIT = 1e-4
 """Largest |Tr(ρS) − N| of a converged density matrix with room for printed formats."""
+
+ONLY_GAMMA = (
+    "the run was at the Γ point alone and its matrices are summed over all lattice vectors: only "
+    "k = 0 has a meaning; a crystal's gap and bands cannot be computed from them."
+)
+"""What is said of matrices that hold at one k-point."""
 
 DENSE_LIMIT = 3000
 """Orbitals up to which the eigenvalues of S(k) are computed."""
@@ -70,6 +76,8 @@ def check_calculation(calc: Calculation) -> list[Finding]:
     if "density_matrix" in loaded and "overlap" in loaded:
         findings.append(_check_electrons(calc, loaded["density_matrix"], loaded["overlap"]))
     findings += _check_levels(calc)
+    if calc.only_gamma:
+        findings.append(Finding("note", "k-points", ONLY_GAMMA))
     return findings
 
 

@@ -182,7 +182,8 @@ class Integrals:
             raise MissingDataError(
                 "the radius of the projectors",
                 "basis",
-                "Only SIESTA's .ion files hold projectors: use --pairs orbital, or a file.",
+                "SIESTA's .ion files hold projectors; beside ABACUS's .orb files put one .upf file "
+                "of each element. Or pass pairs='orbital', or a file.",
             )
         else:
             pairs = projector_pairs(structure, orbital_cutoffs(basis), projectors)

@@ -446,7 +446,8 @@ def make_path(
     matrix = calc.get("overlap") or calc.get("hamiltonian")
     reaches = structure.pbc if matrix is None else matrix.pairs.periodic_axes
     axes = [axis for axis in range(3) if reaches[axis] and structure.pbc[axis]]
-    return KPath.of(path, structure, axes, points=points)
+    made = KPath.of(path, structure, axes, points=points)
+    return replace(made, note="The matrices hold at Γ only.") if calc.only_gamma else made
 
 
 def _smallest_overlap(overlap: AOMatrix, path: KPath, solved: Levels) -> float:

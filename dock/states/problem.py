@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -11,11 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dock.core.calculation import Calculation
+from dock.core.check import ONLY_GAMMA
 from dock.core.kspace import KBuilder, Triangle
 from dock.core.matrix import AOMatrix
 from dock.core.pairs import Pairs
 from dock.core.spin import Spin
-from dock.errors import LayoutError
+from dock.errors import LayoutError, UsageError
 
 if TYPE_CHECKING:
     import scipy.sparse
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
     from dock.states.kmesh import KMesh
 
 __all__ = ["Channel", "Problem"]
+
+_log = logging.getLogger("dock")
 
 
 class Channel(NamedTuple):
@@ -37,7 +41,8 @@ class Problem:
     """H and S of a calculation, and the matrices that they make at a k-point.
 
     The operators must have the partner (−R, j, i) of every pair, else a `LayoutError`; `source` is
-    how messages call the calculation.
+    how messages call the calculation. With `only_gamma` the matrices are summed over all lattice
+    vectors, and other k-points are refused.
 
     Examples
     --------
@@ -50,6 +55,7 @@ class Problem:
     hamiltonian: AOMatrix
     overlap: AOMatrix
     source: str = "the calculation"
+    only_gamma: bool = False
 
     def __post_init__(self) -> None:
         for matrix in (self.hamiltonian, self.overlap):
@@ -67,7 +73,9 @@ class Problem:
         """
         hamiltonian = calc.require("hamiltonian", "It is diagonalised here.")
         overlap = calc.require("overlap", "Compute it with: dock compute-overlap.")
-        return cls(hamiltonian, overlap, calc.source)
+        if calc.only_gamma:
+            _log.warning("%s: %s", calc.source, ONLY_GAMMA)
+        return cls(hamiltonian, overlap, calc.source, calc.only_gamma)
 
     @property
     def spin(self) -> Spin:
@@ -115,6 +123,7 @@ class Problem:
 
     def dense(self, channel: int, k_frac: NDArray[np.float64]) -> tuple[NDArray[Any], NDArray[Any]]:
         """Return H(k) and S(k) = Σ_R exp(+2πi k·R) S(R) as full matrices, eV."""
+        self._require_known(k_frac)
         builders = self.channels[channel]
         return builders.hamiltonian.dense(k_frac), builders.overlap.dense(k_frac)
 
@@ -125,10 +134,19 @@ class Problem:
 
         ``upper`` keeps the upper triangle with the diagonal.
         """
+        self._require_known(k_frac)
         builders = self._on_one_pattern[channel]
         H: Any = builders.hamiltonian.sparse(k_frac, triangle=triangle)
         S: Any = builders.overlap.sparse(k_frac, triangle=triangle)
         return H, S
+
+    def _require_known(self, k_frac: NDArray[np.float64]) -> None:
+        """Refuse a k-point at which summed matrices have no meaning."""
+        if self.only_gamma and np.any(k_frac):
+            raise UsageError(
+                f"{self.source}: no k-point but Γ can be computed here: {ONLY_GAMMA} Run the code "
+                "with several k-points."
+            )
 
     def fingerprint(self, mesh: KMesh | None = None, *, s_threshold: float | None = None) -> str:
         """Return a hash of H, S, the basis and the mesh: equal only if all numbers are equal."""

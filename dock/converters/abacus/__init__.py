@@ -7,6 +7,7 @@ from pathlib import Path
 from dock.converters.abacus.check import check_run
 from dock.converters.abacus.reader import read_calculation
 from dock.converters.abacus.run import detect_run, find_run
+from dock.converters.abacus.steps import list_steps
 from dock.converters.abacus.writer import SETTINGS, write_calculation
 from dock.converters.format import Format, Settings
 from dock.core.calculation import Calculation
@@ -55,11 +56,16 @@ def _inputs(path: Path) -> list[Path]:
 
 _QUANTITIES = ("overlap", "hamiltonian", "density_matrix", "kinetic", "position")
 
-_VERSIONS = "reads 3.0 to 3.11 (tested: 3.8.1, 3.10.0), writes both namings"
+_VERSIONS = "reads 3.0 to 3.11 (tested: 3.8.1, 3.10.0, 3.11.0-beta.1), writes both namings"
 _NOTES = (
-    "Run ABACUS with 'out_mat_hs2 1' (out_hsr 1 since 3.11), 'out_dm1 1' and "
-    "'out_mat_r 1'; 'calculation get_S' gives the overlap alone."
+    "Run ABACUS with 'out_mat_hs2 1' (out_hsr 1 since 3.11), 'out_dm1 1' (out_dmr 1) and "
+    "'out_mat_r 1'; 'calculation get_S' (get_s) gives the overlap alone, with --basis DIR of .orb "
+    "and .upf files also the pairs that H has beyond it."
 )
+_READ_SETTINGS = {
+    "step": "which ionic step of the run to read (default: the last); all converts every one",
+    "log": "no reads a run without its log, structure and basis from STRU (default: yes)",
+}
 
 FORMAT = (
     Format("abacus", "ABACUS output folder", versions=_VERSIONS, notes=_NOTES)
@@ -69,7 +75,8 @@ FORMAT = (
         detect_run,
         inputs=_inputs,
         check=check_run,
-        settings={"step": "which ionic step of the run to read (default: the last)"},
+        settings=_READ_SETTINGS,
+        steps=list_steps,
     )
     .writing(_QUANTITIES, write_calculation, SETTINGS)
 )

@@ -18,12 +18,20 @@ from dock.converters.abacus.run import RunFiles
 from dock.converters.abacus.running_log import AbacusLog
 from dock.converters.abacus.stru import BOHR, StruFile
 from dock.core.basis import Basis
+from dock.core.elements import element_of_label
 from dock.core.matrix import AOMatrix
 from dock.errors import FormatError
 from dock.io.text import NotANumber, parse_numbers, read_text
 from dock.overlap.neighbours import orbital_cutoffs, projector_pairs
 
-__all__ = ["NO_REACH", "Reach", "projector_radius", "reach_of_run", "with_projector_pairs"]
+__all__ = [
+    "NO_REACH",
+    "Reach",
+    "element_radius",
+    "projector_radius",
+    "reach_of_run",
+    "with_projector_pairs",
+]
 
 NO_REACH = (
     "The pairs that meet through a projector only are not in this overlap, as the radii are not "
@@ -77,6 +85,13 @@ def projector_radius(path: Path) -> float | None:
     if last >= len(r):
         raise FormatError(path, "mesh and projectors disagree", expected=f"{last + 1} points")
     return float(r[last])
+
+
+def element_radius(folder: Path, symbol: str) -> float | None:
+    """Return the radius of an element's projectors, Bohr, where a folder has one UPF file of it."""
+    paths = [path for path in folder.iterdir() if path.suffix.lower() == ".upf"]
+    own = [path for path in sorted(paths) if element_of_label(path.name) == symbol]
+    return projector_radius(own[0]) if len(own) == 1 else None
 
 
 def reach_of_run(
