@@ -25,7 +25,7 @@ from dock.errors import FormatError, MissingDataError, OutputError, UsageError
 from dock.overlap.assemble import Integrals
 from dock.threads import available_cpus
 
-__all__ = ["OverlapJob", "OverlapTarget", "basis_with_projectors"]
+__all__ = ["OverlapJob", "OverlapTarget", "basis_with_projectors", "stored_reach"]
 
 
 @dataclass(frozen=True)
@@ -280,6 +280,25 @@ def basis_with_projectors(
     basis = basis_for(structure, species)
     radii = _projectors(basis, species)
     return None if radii is None else (basis, radii)
+
+
+def stored_reach(own: Mapping[str, Any]) -> tuple[dict[str, float], dict[str, float]] | None:
+    """Return the radii of orbitals and projectors of each element that a converted folder keeps, Å.
+
+    Parameters
+    ----------
+    own
+        What `dock` keeps in ``info.json``; None is returned where the radii are not in it.
+    """
+    try:
+        stored = own["provenance"]["extra"]["reach_angstrom"]
+        orbitals, projectors = (
+            {str(name): float(radius) for name, radius in stored[kind].items()}
+            for kind in ("orbitals", "projectors")
+        )
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return None
+    return orbitals, projectors
 
 
 def _check_folder(folder: Path, structure: Structure, basis: Basis) -> None:

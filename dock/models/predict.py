@@ -20,7 +20,6 @@ from dock.converters.deeph.dataset import find_structures
 from dock.converters.deeph.folder import FILES, PREDICTION, Head, read_head
 from dock.converters.deeph.info import FORMAT_VERSION, read_info
 from dock.core.arrays import FloatArray, NumberArray
-from dock.core.basis import Basis
 from dock.core.matrix import AOMatrix
 from dock.core.pairs import Pairs
 from dock.core.spin import Spin
@@ -32,7 +31,7 @@ from dock.io.progress import Progress, Report
 from dock.models.backend import Model, PairsOfBasis, Pattern, Scope
 from dock.models.coverage import cover
 from dock.models.data.moments import MOMENTS_FILE, moments_of
-from dock.overlap_folder import OverlapJob, OverlapTarget, basis_with_projectors
+from dock.overlap_folder import OverlapJob, OverlapTarget, basis_with_projectors, stored_reach
 
 __all__ = ["PredictionJob", "Target", "failures", "find_targets", "predict", "prediction_file"]
 
@@ -251,7 +250,7 @@ def _prepare(scope: Scope, target: Target, job: PredictionJob) -> _Request:
         head = read_head(source)
         _refuse_other_spin(head, target.folder, spin)
         pairs = read_pairs(overlap, head.structure.n_atoms)
-        pairs = _with_projector_pairs(scope, head.structure, pairs, job)
+        pairs = _with_projector_pairs(scope, head, pairs, job)
         is_new = False
     else:
         head, pairs, is_new = _with_overlap(scope, target, job)
@@ -295,8 +294,11 @@ def _with_overlap(scope: Scope, target: Target, job: PredictionJob) -> tuple[Hea
     had_info = (target.folder / "info.json").is_file()
     file = source / "POSCAR" if source.is_dir() else source
     overlap = OverlapJob.prepare(file, job.basis, place, code=job.code, strings=job.species)
-    if overlap.has_projectors and _reaches_further(scope, overlap.integrals.basis):
-        overlap = overlap.through_projectors()
+    if overlap.has_projectors:
+        from dock.overlap.neighbours import orbital_cutoffs
+
+        if _reaches_further(scope, orbital_cutoffs(overlap.integrals.basis)):
+            overlap = overlap.through_projectors()
     overlap.write(place, overwrite=job.overwrite, jobs=job.jobs)
     structure = overlap.integrals.structure
     info = read_info(target.folder / "info.json")
@@ -304,27 +306,28 @@ def _with_overlap(scope: Scope, target: Target, job: PredictionJob) -> tuple[Hea
     return head, overlap.integrals.pairs, not had_info
 
 
-def _with_projector_pairs(
-    scope: Scope, structure: Structure, pairs: Pairs, job: PredictionJob
-) -> Pairs:
-    """Add the pairs that meet through projectors only, which many overlaps lack and H has."""
+def _with_projector_pairs(scope: Scope, head: Head, pairs: Pairs, job: PredictionJob) -> Pairs:
+    """Add the pairs that meet through projectors only, which many overlaps lack and H has.
+
+    The radii are those of the basis files, or what the run's own files said when it was converted.
+    """
     from dock.overlap.neighbours import orbital_cutoffs, projector_pairs
 
-    if job.basis is None:
+    found = None
+    if job.basis is not None:
+        found = basis_with_projectors(head.structure, job.basis, job.code, job.species)
+    radii = stored_reach(head.info.own) if found is None else (orbital_cutoffs(found[0]), found[1])
+    if radii is None or not set(head.structure.labels) <= set(radii[0]):
         return pairs
-    found = basis_with_projectors(structure, job.basis, job.code, job.species)
-    if found is None or not _reaches_further(scope, found[0]):
+    if not _reaches_further(scope, radii[0]):
         return pairs
-    return pairs.union(projector_pairs(structure, orbital_cutoffs(found[0]), found[1]))
+    return pairs.union(projector_pairs(head.structure, *radii))
 
 
-def _reaches_further(scope: Scope, basis: Basis) -> bool:
+def _reaches_further(scope: Scope, radii: Mapping[str, float]) -> bool:
     """Whether the training data have pairs beyond the reach of the orbitals."""
-    from dock.overlap.neighbours import orbital_cutoffs
-
     if scope.longest is None:
         return False
-    radii = orbital_cutoffs(basis)
     reach = np.array([radii.get(label, np.inf) for label in scope.layout.species])
     together = (reach[:, None] + reach[None, :]).reshape(-1)
     return bool(np.any(scope.longest > together + 1e-6))

@@ -12,12 +12,15 @@ from numpy.typing import NDArray
 
 from dock.core.basis import Radial, Shell, shell_letter
 from dock.errors import FormatError, MissingDataError
+from dock.io.files import readable
 from dock.io.text import NotANumber, parse_number, parse_numbers
 from dock.units import ABACUS, Constants
 
-__all__ = ["OrbFile", "read_orb"]
+__all__ = ["OrbFile", "orb_cutoff", "read_orb"]
 
 MAX_L = 6
+_HEAD = 2048  # bytes
+_CUTOFF = r"Radius Cutoff\s*\(a\.u\.\)\s+(\S+)"
 _FIX = "The file is cut or edited: copy it again from the set of orbitals."
 
 
@@ -77,9 +80,7 @@ def read_orb(path: str | Path) -> OrbFile:
     head, mark, tail = text.partition("SUMMARY")
     if not mark:
         _fail(path, "this is no ABACUS orbital file", "a line 'SUMMARY  END'", "none")
-    cutoff = _header_number(
-        path, head, r"Radius Cutoff\s*\(a\.u\.\)\s+(\S+)", "Radius Cutoff(a.u.)"
-    )
+    cutoff = _header_number(path, head, _CUTOFF, "Radius Cutoff(a.u.)")
     symbol = re.search(r"Element\s+(\S+)", head)
     points = int(_header_number(path, tail, r"Mesh\s+(\S+)", "Mesh"))
     step = _header_number(path, tail, r"\bdr\s+(\S+)", "dr")
@@ -99,6 +100,19 @@ def read_orb(path: str | Path) -> OrbFile:
         step_bohr=step,
         orbitals=orbitals,
     )
+
+
+def orb_cutoff(path: Path) -> float:
+    """Return the radius in the head of an orbital file, Bohr, without reading its tables.
+
+    Raises
+    ------
+    FormatError
+        When the head does not say it.
+    """
+    with readable(path), path.open(encoding="utf-8", errors="replace") as stream:
+        head = stream.read(_HEAD)
+    return _header_number(path, head, _CUTOFF, "Radius Cutoff(a.u.)")
 
 
 def _fail(path: Path, problem: str, expected: object, found: object, where: str = "") -> NoReturn:

@@ -13,13 +13,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dock.converters.abacus.orb import read_orb
+from dock.converters.abacus.orb import orb_cutoff
 from dock.converters.abacus.run import RunFiles
 from dock.converters.abacus.running_log import AbacusLog
 from dock.converters.abacus.stru import BOHR, StruFile
 from dock.core.basis import Basis
 from dock.core.elements import element_of_label
 from dock.core.matrix import AOMatrix
+from dock.core.structure import Structure
 from dock.errors import FormatError
 from dock.io.text import NotANumber, parse_numbers, read_text
 from dock.overlap.neighbours import orbital_cutoffs, projector_pairs
@@ -53,6 +54,16 @@ class Reach(NamedTuple):
 
     orbitals: dict[str, float]
     projectors: dict[str, float]
+
+    def by_element(self, structure: Structure) -> dict[str, object]:
+        """Return the largest radius of each element, Å, for the facts that a folder keeps."""
+        tables: dict[str, dict[str, float]] = {}
+        for kind, radii in self._asdict().items():
+            table = tables.setdefault(kind, {})
+            for label, radius in radii.items():
+                symbol = structure.element_of[label]
+                table[symbol] = max(radius, table.get(symbol, 0.0))
+        return {"reach_angstrom": tables}
 
 
 def projector_radius(path: Path) -> float | None:
@@ -122,7 +133,7 @@ def reach_of_run(
         if all(shell.radial is not None for shell in basis.shells[label]):
             orbitals[label] = orbital_cutoffs(basis)[label] / BOHR
         elif orb is not None:
-            orbitals[label] = read_orb(orb).cutoff_bohr
+            orbitals[label] = orb_cutoff(orb)
         else:
             named = re.search(r"_(\d+(?:\.\d+)?)au_", kind.orbital if kind else "")
             orbitals[label] = float(named[1]) if named is not None else largest[0]

@@ -75,13 +75,14 @@ def read_calculation(path: Path, options: ReadOptions) -> Calculation:
     spin = _spin(files, log)
     version = log.version if log is not None else ""
     readers = MatrixReader(files, structure, basis, spin, step.number, version).readers()
+    reach = reach_of_run(files, log, stru, basis, options.basis)
     if {"overlap", "hamiltonian"} & set(readers) == {"overlap"}:
-        reach = reach_of_run(files, log, stru, basis, options.basis)
         if reach is not None:
             readers["overlap"] = partial(with_projector_pairs, readers["overlap"], reach)
         else:
             notes.append(NO_REACH)
     ended = _ended(log, step)
+    facts = {**_facts(step, ended), **(reach.by_element(structure) if reach is not None else {})}
     left_out = [name.replace("_", " ") for name in files.matrices if name not in readers]
     notes += _notes(step, ended, left_out)
     if spin is Spin.NONCOLLINEAR and "density_matrix" in files.matrices:
@@ -93,7 +94,7 @@ def read_calculation(path: Path, options: ReadOptions) -> Calculation:
         readers,
         ended.fermi_level,
         _electrons(files, log),
-        _provenance(files, log, stru, step, ended, notes),
+        _provenance(files, log, stru, notes, facts),
         str(path),
     )
 
@@ -249,24 +250,30 @@ def _spin(files: RunFiles, log: AbacusLog | None) -> Spin:
     return _SPINS[nspin]
 
 
+def _facts(step: RunStep, ended: LoggedStep) -> dict[str, object]:
+    """Return what is kept of the step: its number, how it ended, whether it holds at Γ only."""
+    facts: dict[str, object] = {}
+    if ended.converged is not None:
+        facts["converged"] = ended.converged
+    if len(set(ended.fermi_levels)) > 1:
+        facts["fermi_levels_eV"] = list(ended.fermi_levels)
+    if step.number is not None:
+        facts["step"] = step.number
+    if step.is_folded:
+        facts["gamma_only"] = True
+    return facts
+
+
 def _provenance(
     files: RunFiles,
     log: AbacusLog | None,
     stru: StruFile | None,
-    step: RunStep,
-    ended: LoggedStep,
     notes: list[str],
+    facts: dict[str, object],
 ) -> Provenance:
     """Keep what only ABACUS understands, so that its files can be written again."""
     extra: dict[str, object] = {"suffix": files.folder.name.removeprefix("OUT.")}
-    if ended.converged is not None:
-        extra["converged"] = ended.converged
-    if len(set(ended.fermi_levels)) > 1:
-        extra["fermi_levels_eV"] = list(ended.fermi_levels)
-    if step.number is not None:
-        extra["step"] = step.number
-    if step.is_folded:
-        extra["gamma_only"] = True
+    extra |= facts
     if stru is not None:
         extra["lattice_constant_bohr"] = stru.constant_bohr
         extra["species"] = [
