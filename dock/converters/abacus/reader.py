@@ -76,7 +76,7 @@ def read_calculation(path: Path, options: ReadOptions) -> Calculation:
     version = log.version if log is not None else ""
     readers = MatrixReader(files, structure, basis, spin, step.number, version).readers()
     reach = reach_of_run(files, log, stru, basis, options.basis)
-    if {"overlap", "hamiltonian"} & set(readers) == {"overlap"}:
+    if {"overlap", "hamiltonian"} & set(readers) == {"overlap"} and not step.is_folded:
         if reach is not None:
             readers["overlap"] = partial(with_projector_pairs, readers["overlap"], reach)
         else:

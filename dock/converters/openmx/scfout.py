@@ -43,6 +43,7 @@ __all__ = [
 
 LINE_BYTES = 256
 MAX_ATOMS = 1_000_000
+_VERSIONS = 100  # from here on the second integer is no version
 CELL_TOLERANCE_BOHR = 1e-6
 RECIPROCAL_TOLERANCE = 1e-6
 FOREIGN_FIX = "Give the <System.Name>.scfout that OpenMX writes when its input has HS.fileout on."
@@ -200,6 +201,7 @@ def _detect(path: Path, head: bytes, size: int) -> tuple[str, NDArray[np.int32]]
         if 24 + 48 * (int(ints[5]) + 1) + 48 * int(ints[0]) <= size
     ]
     if not plausible:
+        _refuse_newer(path, readings, size)
         _foreign(path, head, readings[0][1])
     order, ints = (fitting or plausible)[0]
     if ints[1] // 4 in (1, 2):
@@ -211,6 +213,22 @@ def _detect(path: Path, head: bytes, size: int) -> tuple[str, NDArray[np.int32]]
             fix="Run the calculation again with OpenMX 3.9.",
         )
     return order, ints
+
+
+def _refuse_newer(path: Path, readings: list[tuple[str, NDArray[np.int32]]], size: int) -> None:
+    """Name the version of a file that is an scfout file but for a higher version number."""
+    for _, ints in readings:
+        version, spin = divmod(int(ints[1]), 4)
+        older = np.array([ints[0], spin, *ints[2:]])
+        fits = 24 + 48 * (int(ints[5]) + 1) + 48 * int(ints[0]) <= size
+        if 4 <= version < _VERSIONS and _is_plausible(older) and fits:
+            raise FormatError(
+                path,
+                f"this scfout file is of version {version}, which is not known",
+                expected="version 3 (OpenMX 3.9) or version 0 (OpenMX 3.8 and older)",
+                found=f"the second integer {ints[1]}",
+                fix="A newer dock may know it; or run the calculation with OpenMX 3.9.",
+            )
 
 
 def _is_plausible(ints: NDArray[np.int32]) -> bool:

@@ -13,7 +13,7 @@ from dock.converters.format import ReadOptions
 from dock.converters.siesta.dm import read_dm
 from dock.converters.siesta.images import images_of
 from dock.converters.siesta.matrix_file import MatrixFile, canonical_images
-from dock.converters.siesta.run import RunFiles, open_main
+from dock.converters.siesta.run import OF_LAST_STEP, RunFiles, open_main
 from dock.converters.siesta.sparse_rows import StoredRows
 from dock.converters.siesta.spin import allocate, parts_of, spin_of
 from dock.converters.siesta.structure import Setting, Sources
@@ -39,6 +39,10 @@ SINGLE = (
 INCOMPLETE_EDM = (
     "SIESTA keeps only 4 of the 8 components of the energy density matrix in spin-orbit runs: it "
     "is left out."
+)
+HISTORY = (
+    "This is step {step} of a run with Write.HS.History: {files} of the label are of its last step "
+    "and are left out."
 )
 UNCONVERGED = "The log says that the self-consistent field did not converge (SCF_NOT_CONV)."
 OLD_UNITS = (
@@ -176,7 +180,13 @@ def _notes(opened: _Run, run: RunFiles, how: str) -> list[str]:
         (how.startswith("assumed"), OLD_UNITS),
         (bool(convention("siesta").unverified(sorted(used_ls))), UNVERIFIED),
     )
-    return [*setting.notes, *(text for met, text in conditions if met)]
+    notes = [*setting.notes, *(text for met, text in conditions if met)]
+    if run.history_step is not None:
+        label = run.main.name.removesuffix(f".{run.history_step}{run.main.suffix}")
+        others = [run.main.parent / f"{label}{suffix}" for suffix in OF_LAST_STEP]
+        names = ", ".join(path.name for path in others if path.is_file())
+        notes += [HISTORY.format(step=run.history_step, files=names)] if names else []
+    return notes
 
 
 def _provenance(opened: _Run, run: RunFiles, how: str) -> Provenance:

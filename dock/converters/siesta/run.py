@@ -18,7 +18,7 @@ from dock.errors import DockError, FormatError, MissingDataError
 from dock.io.files import readable
 from dock.units import SIESTA4, SIESTA5, Constants
 
-__all__ = ["RunFiles", "find_main", "input_files", "open_main", "read_version"]
+__all__ = ["OF_LAST_STEP", "RunFiles", "find_main", "input_files", "open_main", "read_version"]
 
 _READERS = {
     ".HSX": read_hsx,
@@ -29,6 +29,9 @@ _READERS = {
     ".TSDE": read_dm,
 }
 _BESIDE = (".DM", ".TSDE", ".XV", ".STRUCT_OUT", ".EIG", ".ORB_INDX", ".fdf", ".out", ".log")
+OF_LAST_STEP = (".DM", ".TSDE", ".EIG")
+"""What a label's files hold of its last step only; ``label.0.HSX`` is of another one."""
+
 _LOGS = ("SIESTA.log", "siesta.log", "siesta.out", "RUN.out", "OUT")
 _DIFFERENT_FERMI = 1e-4  # relative: both constants of SIESTA lie 8e-6 apart
 
@@ -52,9 +55,16 @@ class RunFiles:
         called = (stem for stem in self._stems if _is_label(self.main.parent, stem))
         return next(called, self._stems[0])
 
+    @cached_property
+    def history_step(self) -> int | None:
+        """The step of a file of ``Write.HS.History``, ``label.<step>.HSX``; None for others."""
+        last = self._stems[0].rpartition(".")[2]
+        return int(last) if len(self._stems) > 1 and last.isdecimal() else None
+
     def beside(self, suffix: str) -> Path | None:
-        """Return the run's file of an ending, or None; never one of another label."""
-        for stem in self._stems:
+        """Return the run's file of an ending, or None; never one of another label or step."""
+        is_of_step = self.history_step is not None and suffix in OF_LAST_STEP
+        for stem in self._stems[:1] if is_of_step else self._stems:
             path = self.main.parent / f"{stem}{suffix}"
             if path.is_file() and path != self.main:
                 return path
