@@ -28,8 +28,8 @@ WORDS: dict[str, tuple[tuple[str, str], ...]] = {
     ),
     "shells": (("3.0", "L = <n>, number of zeta = <n>"),),
     "lattice vectors": (
+        ("3.0", "Lattice vectors: (Cartesian coordinates: in unit of a_0)"),
         ("3.0", "Lattice vectors: (Cartesian coordinate: in unit of a_0)"),
-        ("3.9.0.9", "Lattice vectors: (Cartesian coordinates: in unit of a_0)"),
     ),
     "coordinates": (
         ("3.0", "CARTESIAN COORDINATES$"),
@@ -39,10 +39,10 @@ WORDS: dict[str, tuple[tuple[str, str], ...]] = {
     "nspin": (("3.0", "nspin = <n>"),),
     "basis size": (("3.0", "NLOCAL = <n>"), ("3.9.0.9", "Number of basis (NLOCAL) = <n>")),
     "electrons": (
-        ("3.0", "AUTOSET number of electrons: = <x>"),
         ("3.0", "AUTOSET number of electrons = <x>"),
-        ("3.9.0.9", "Autoset the number of electrons = <x>"),
+        ("3.0", "AUTOSET number of electrons: = <x>"),
         ("3.9.0.9", "Autoset the number of electrons: = <x>"),
+        ("3.9.0.9", "Autoset the number of electrons = <x>"),
     ),
     "electrons set": (("3.0", "nelec now: = <x>"), ("3.0", "nelec now = <x>")),
     "loop": (
