@@ -128,7 +128,8 @@ def _ended(log: AbacusLog | None, step: RunStep) -> LoggedStep:
     if log is None or not log.steps:
         return LoggedStep((), None)
     number = step.number if step.number is not None else len(log.steps)
-    return log.steps[min(number, len(log.steps) - 1)]
+    named = [ended for ended in log.steps if ended.number == number]
+    return named[-1] if named else log.steps[min(number, len(log.steps) - 1)]
 
 
 def _electrons(files: RunFiles, log: AbacusLog | None) -> float | None:

@@ -108,10 +108,13 @@ class LoggedStep(NamedTuple):
         eV: one, or those of both spins where the moment is fixed; empty where there is none.
     converged
         Whether it converged.
+    number
+        The step's number in the log, from 0; None where it has none.
     """
 
     fermi_levels: tuple[float, ...]
     converged: bool | None
+    number: int | None = None
 
     @property
     def fermi_level(self) -> float | None:
@@ -348,7 +351,8 @@ class _Log(NamedTuple):
 
 def _steps(text: str, version: str) -> tuple[LoggedStep, ...]:
     """Return how each ionic step ended: a loop, or a table of atoms, begins a new one."""
-    begins = [found.start for found in find("loop", text) if found.values[-1] == "1"]
+    loops = [found for found in find("loop", text) if found.values[-1] == "1"]
+    begins = {found.start: int(found.values[0]) - 1 for found in loops}
     tables = [found.start for found in find("coordinates", text)]
     marks = sorted({*begins, *tables, *(found.start for found in find("ionic step", text))})
     steps = []
@@ -356,7 +360,8 @@ def _steps(text: str, version: str) -> tuple[LoggedStep, ...]:
         part = text[begin:end]
         levels = _fermi_levels(part)
         if levels or begin in begins:
-            steps.append(LoggedStep(levels, _converged(part, version, looped=begin in begins)))
+            ended = _converged(part, version, looped=begin in begins)
+            steps.append(LoggedStep(levels, ended, begins.get(begin)))
     return tuple(steps)
 
 

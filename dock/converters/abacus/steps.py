@@ -60,6 +60,7 @@ class _Place(NamedTuple):
     source: Path
     precision: float = _SAME_PLACE
     direct: bool = True
+    is_exact: bool = False  # whether the cell has all its digits
 
     def is_at(self, fractional: NDArray[np.float64], cell: NDArray[np.float64]) -> bool:
         """Say whether these are the same positions, as far as they are printed."""
@@ -177,9 +178,12 @@ def read_structure(
             raise MissingDataError("the log or a STRU with lattice vectors", files.folder, fix)
         return _assemble(precise, _folded(stru.fractional(precise)), stru.labels, stru)
     cell, fractional = place.cell, place.fractional
+    agrees = stru is not None and precise is not None and _agree(labels, stru, precise, cell)
+    if place.is_exact and not agrees:
+        return _assemble(cell, fractional, labels, stru)
     if stru is None:
         notes.append("There is no STRU file: the lattice vectors have the log's six digits.")
-    elif precise is None or not _agree(labels, stru, precise, cell):
+    elif precise is None or not agrees:
         notes.append(
             "STRU has another cell or other species than the log (or a named lattice): the "
             "lattice vectors have the log's six digits."
@@ -216,7 +220,8 @@ def _place(
     if log is not None and (number < len(log.frames) or not files.has_steps):
         frame = log.frames[number if files.has_steps else 0]
     if step.structure is not None:
-        own = _Place(step.structure.cell, step.structure.fractional, step.path)
+        is_npz = step.path.suffix == ".npz"
+        own = _Place(step.structure.cell, step.structure.fractional, step.path, is_exact=is_npz)
         _compare(own, step, log, frame, notes)
         return own
     if frame is not None and log is not None:

@@ -84,7 +84,7 @@ def _to_save(path: Path, folder: Path, options: WriteOptions) -> list[Path]:
 FORMAT = Format(
     "qe",
     "Quantum ESPRESSO .save folder",
-    versions="6.7 and 7.1",
+    versions="6.7 to 7.5 (tested: 6.7, 7.1, and the XML of 7.5)",
     transfers={"deeph": _to_folder},
     describe=describe_run,
     with_basis="qe-orbitals",

@@ -21,6 +21,7 @@ from dock.units import QE
 __all__ = ["SCHEMA", "PlaneWaveRun", "describe_structure", "find_save", "read_run"]
 
 SCHEMA = "data-file-schema.xml"
+KNOWN = "6.7 to 7.5"
 _FIX = "pw.x has not finished, or the file was cut: copy the .save folder again."
 _LARGEST = 10**9
 
@@ -143,7 +144,7 @@ def read_run(path: str | Path) -> PlaneWaveRun:
     try:
         creator = root.find("general_info/creator")
         version = "" if creator is None else str(creator.get("VERSION", ""))
-        return _Reader(file, output).run(version)
+        return _Reader(file, output, version).run()
     except LayoutError as error:
         raise FormatError(file, str(error).rstrip("."), fix=_FIX) from error
 
@@ -154,8 +155,9 @@ class _Reader:
 
     file: Path
     output: ET.Element
+    version: str = ""
 
-    def run(self, version: str) -> PlaneWaveRun:
+    def run(self) -> PlaneWaveRun:
         alat = self.number_attribute("atomic_structure", "alat")
         structure = self.structure()
         k_frac, weights, levels, occupations = self.bands(structure, alat)
@@ -174,7 +176,7 @@ class _Reader:
             alat,
             (sizes[0], sizes[1], sizes[2]),
             self.flag("basis_set/gamma_only"),
-            version,
+            self.version,
             str(self.file),
         )
 
@@ -186,7 +188,9 @@ class _Reader:
     def need(self, path: str) -> ET.Element:
         element = self.output.find(path)
         if element is None:
-            self.fail("a field is missing", f"output/{path}")
+            known = f"the fields that pw.x {KNOWN} writes"
+            own = f"a file that calls itself pw.x {self.version or 'of no version'}"
+            self.fail("a field is missing", f"output/{path}", known, own)
         return element
 
     def values(self, element: ET.Element, count: int | None, where: str) -> NDArray[np.float64]:

@@ -417,3 +417,16 @@ def masked(data, source):
     slots = array[len(array) - 256 * n_lines :].reshape(-1, 256)
     slots[np.maximum.accumulate(slots == 0, axis=1)] = 0
     return array.tobytes()
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_an_unknown_version_is_named(bundled, tmp_path, order):
+    """The second integer is 4 · version + spin."""
+    content = bytearray((bundled / "openmx" / "h2o" / "h2o.scfout").read_bytes())
+    head = np.frombuffer(bytes(content[:24]), "<i4").astype(f"{order}i4")
+    head[1] = 4 * 4 + 1
+    content[:24] = head.tobytes()
+    path = tmp_path / "h2o.scfout"
+    path.write_bytes(content)
+    with pytest.raises(errors.FormatError, match=r"of version 4, which is not known.*version 3"):
+        ScfoutFile.open(path)

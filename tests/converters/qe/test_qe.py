@@ -346,3 +346,28 @@ def test_pw_restarts_from_our_density(shared, tmp_path, name, limit):
     from_atoms = _accuracies(tmp_path, "atomic")
     assert len(from_file) <= 2 < len(from_atoms)
     assert from_file[0] < limit < from_atoms[0]
+
+
+def test_the_xml_of_7_5(save):
+    """Schema qes_250521: a label on each k-point, input occupations; the version is the file's."""
+    path = save / SCHEMA
+    text = path.read_text()
+    text = text.replace('VERSION="6.7MaX"', 'VERSION="7.5"').replace("qes_030920", "qes_250521")
+    text = text.replace("<k_point weight", '<k_point label="G" weight')
+    kind = "<occupations_kind>fixed</occupations_kind>"
+    assert kind in text
+    text = text.replace(kind, f'{kind}<inputOccupations ispin="1" size="2">2 2</inputOccupations>')
+    before = qe.read_run(save)
+    path.write_text(text)
+    run = qe.read_run(save)
+    assert run.version == "7.5"
+    np.testing.assert_array_equal(run.levels, before.levels)
+    np.testing.assert_array_equal(run.k_frac, before.k_frac)
+
+
+def test_a_field_that_a_newer_version_renames_is_named_with_the_version(save):
+    path = save / SCHEMA
+    text = path.read_text().replace('VERSION="6.7MaX"', 'VERSION="8.1"')
+    path.write_text(text.replace("nelec>", "electrons>"))
+    with pytest.raises(errors.FormatError, match=r"nelec.*6\.7 to 7\.5.*calls itself pw\.x 8\.1"):
+        qe.read_run(save)

@@ -256,3 +256,28 @@ class TestFilesOfDifferentRuns:
         shutil.copy(bundled / "siesta" / "o2" / "o2.ORB_INDX", run / "h2o.ORB_INDX")
         with pytest.raises(FormatError, match=r"different atoms|contradict"):
             open_run(run)
+
+
+class TestHistory:
+    """``Write.HS.History`` (SIESTA 5.4): ``label.<step>.HSX`` beside files of the last step."""
+
+    def test_a_step_never_gets_the_density_of_another(self, bundled, tmp_path):
+        run = tmp_path / "run"
+        shutil.copytree(bundled / "siesta" / "graphene", run)
+        shutil.copy(run / "graphene.HSX", run / "graphene.0.HSX")
+        calc = read(run / "graphene.0.HSX")
+        assert calc.available == ("overlap", "hamiltonian")
+        assert "graphene.DM, graphene.EIG of the label are of its last step" in notes(calc)
+        assert read(run).available == ("overlap", "hamiltonian", "density_matrix")
+        answer = samples.cli("check", run / "graphene.0.HSX")
+        assert answer.code == 0
+        assert "EIG" not in answer.out
+
+    def test_its_own_density_is_taken(self, bundled, tmp_path):
+        run = tmp_path / "run"
+        shutil.copytree(bundled / "siesta" / "graphene", run)
+        for suffix in ("HSX", "DM"):
+            shutil.copy(run / f"graphene.{suffix}", run / f"graphene.0.{suffix}")
+        calc = read(run / "graphene.0.HSX")
+        assert "density_matrix" in calc.available
+        assert "graphene.0.DM" in calc.provenance.files
