@@ -64,7 +64,8 @@ def read_calculation(path: Path, options: ReadOptions) -> Calculation:
     files = find_run(path, _wanted_step(options), with_log=with_log == "yes")
     log = read_log(files.log) if files.log is not None else None
     stru = read_stru(files.stru) if files.stru is not None else None
-    notes: list[str] = [] if log is None else log.doubts
+    n_electrons = _electrons(files, log)
+    notes: list[str] = [] if log is None else log.doubts(n_electrons)
     for note in notes:
         _log.warning(note)
     basis = _basis(files, log, stru, options.basis)
@@ -93,7 +94,7 @@ def read_calculation(path: Path, options: ReadOptions) -> Calculation:
         spin,
         readers,
         ended.fermi_level,
-        _electrons(files, log),
+        n_electrons,
         _provenance(files, log, stru, notes, facts),
         str(path),
     )
@@ -108,7 +109,7 @@ def _notes(step: RunStep, ended: LoggedStep, left_out: list[str]) -> Iterator[st
     if len(step.of) > 1:
         yield (
             f"The run has {len(step.of)} ionic steps ({step.of[0]} to {step.of[-1]}); this is step "
-            f"{step.number}. Choose with settings={{'step': 'N'}}; 'all' converts every one."
+            f"{step.number}. The setting step=N reads another one, step=all converts every one."
         )
     if left_out:
         yield (

@@ -171,9 +171,14 @@ class AbacusLog(RunLog):
         """The version that the log names, and whether it is a known one, for messages."""
         return calls_itself(self.version)
 
-    @property
-    def doubts(self) -> list[str]:
-        """What the log should say and does not, a sentence each."""
+    def doubts(self, n_electrons: float | None) -> list[str]:
+        """Return what the log should say and does not, a sentence each.
+
+        Parameters
+        ----------
+        n_electrons
+            The electrons, wherever they are known from.
+        """
         who = f"{self.path.name} {self.calls_itself}"
         is_known = known(self.version)
         sentences = []
@@ -192,7 +197,7 @@ class AbacusLog(RunLog):
                 is_known or last.converged is not None,
                 "whether it converged is unknown",
             ),
-            ("electrons", self.n_electrons is not None, "the number of electrons is unknown"),
+            ("electrons", n_electrons is not None, "the number of electrons is unknown"),
         ):
             if has_loop and not is_there:
                 line = expected(fact, self.version if is_known else "")

@@ -204,9 +204,14 @@ class SparseFile(ABC):
                 self.path,
                 "no ionic step begins in this file",
                 expected="a line 'STEP: 0', 'IONIC_STEP: 1' or '--- Ionic Step 1 ---'",
+                found=self._first_line(),
                 fix="It is empty, cut, or no matrix file of ABACUS: copy it again.",
             )
         return steps
+
+    def _first_line(self) -> str:
+        with open_binary(self.path) as stream:
+            return repr(stream.readline(60).strip().decode("utf-8", "replace"))
 
     def choose(self, number: int | None) -> Step:
         """Return the step of a number, or the last one.

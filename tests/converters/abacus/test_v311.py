@@ -559,6 +559,75 @@ class TestRefusals:
         assert "occupied levels of eig.txt" in samples.cli("check", graphene).out
 
 
+class TestSmallFiles:
+    """Tables of levels and dumps that the bundled runs do not have."""
+
+    def test_levels_of_two_spins(self, tmp_path):
+        head = "2     # ionic step\n Electronic state energy (eV) and occupations\n Spin number 2\n"
+        rows = [
+            f" spin={spin} k-point={q}/2 Cartesian=0.1 0 {q}e-1 (99 plane wave)\n"
+            f" 1 {spin}.5 0.5\n 2 {10 * spin + q} 0\n\n"
+            for spin in (1, 2)
+            for q in (1, 2)
+        ]
+        (tmp_path / "eig_occ.txt").write_text(head + "".join(rows))
+        (found,) = read_levels(tmp_path / "eig_occ.txt")
+        assert found.step == 1
+        np.testing.assert_array_equal(
+            found.energies, [[[1.5, 11], [1.5, 12]], [[2.5, 21], [2.5, 22]]]
+        )
+        np.testing.assert_allclose(found.k, [[0.1, 0, 0.1], [0.1, 0, 0.2]])
+        k = found.fractional(np.diag([2.0, 2.0, 4.0]), 2.0)
+        np.testing.assert_allclose(k, [[0.1, 0, 0.2], [0.1, 0, 0.4]])
+
+    def test_positions_of_older_dynamics_come_from_the_dump(self, copy_run):
+        """Layouts of ``STEP:`` have no positions, and the log those of the first step only."""
+        folder = copy_run("graphene")
+        out = folder / "OUT.ABACUS"
+        (out / "running_scf.log").rename(out / "running_md.log")
+        for kind in ("HR", "SR"):
+            path = out / f"data-{kind}-sparse_SPIN0.csr.gz"
+            text = gzip.decompress(path.read_bytes())
+            path.unlink()
+            both = text + text.replace(b"STEP: 0", b"STEP: 1")
+            path.with_suffix("").write_bytes(both)
+        calc = abacus.read(folder, step=0)
+        with pytest.raises(MissingDataError, match="positions of ionic step 1"):
+            abacus.read(folder)
+        lines = []
+        for step in (0, 1):
+            lines += [f"MDSTEP:  {step}", "LATTICE_CONSTANT: 1.0 Angstrom", "LATTICE_VECTORS"]
+            lines += [" ".join(f"{x:.12f}" for x in row) for row in calc.structure.cell]
+            lines.append("INDEX LABEL POSITION (Angstrom) FORCE VELOCITY")
+            for atom, place in enumerate(calc.structure.positions + 0.01 * step):
+                lines.append(f" {atom} C " + " ".join(f"{x:.12f}" for x in place) + " 0 0 0 0 0 0")
+        (out / "MD_dump").write_text("\n".join(lines) + "\n")
+        last = abacus.read(folder)
+        np.testing.assert_allclose(
+            last.structure.positions, calc.structure.positions + 0.01, atol=1e-10
+        )
+        (out / "MD_dump").write_text("\n".join(lines[:-1]) + "\n")
+        with pytest.raises(FormatError, match=r"MD_dump.*damaged or of another run"):
+            abacus.read(folder)
+
+    @pytest.mark.parametrize("width", [(6, 16), (1, 1)])
+    def test_spinors_in_wrapped_lines(self, bundled, tmp_path, width):
+        """Pairs of numbers in brackets, as many to a line as a build likes."""
+        from dock.converters.abacus.matrices import sparse_file
+
+        rng = np.random.default_rng(0)
+        block = rng.normal(size=(4, 4)) + 1j * rng.normal(size=(4, 4))
+        empty = {(0, 0, z): np.zeros((4, 4), dtype=complex) for z in (-1, 1)}
+        structure = abacus.read(bundled / "abacus" / "si2_get_S").structure
+        path = tmp_path / "hrs1_nao.csr"
+        text = layouts.new_text({(0, 0, 0): block, **empty}, structure, width=width)
+        path.write_bytes(text)
+        file = sparse_file(path, 4)
+        blocks = {part.R: part for part in file.blocks(file.choose(None))}
+        np.testing.assert_allclose(blocks[0, 0, 0].values.reshape(4, 4), block, rtol=1e-15)
+        assert [len(blocks[R].values) for R in empty] == [0, 0]
+
+
 def moved(structure):
     from dataclasses import replace
 
