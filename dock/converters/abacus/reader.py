@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 
+from dock.converters.abacus.levels import TABLES, read_levels
 from dock.converters.abacus.matrices import MatrixReader
 from dock.converters.abacus.orb import read_orb
 from dock.converters.abacus.reach import NO_REACH, reach_of_run, with_projector_pairs
@@ -65,7 +66,8 @@ def read_calculation(path: Path, options: ReadOptions) -> Calculation:
     log = read_log(files.log) if files.log is not None else None
     stru = read_stru(files.stru) if files.stru is not None else None
     n_electrons = _electrons(files, log)
-    notes: list[str] = [] if log is None else log.doubts(n_electrons)
+    counted = _counted_electrons(files) if n_electrons is None else None
+    notes: list[str] = [] if log is None else log.doubts(n_electrons, counted)
     for note in notes:
         _log.warning(note)
     basis = _basis(files, log, stru, options.basis)
@@ -94,7 +96,7 @@ def read_calculation(path: Path, options: ReadOptions) -> Calculation:
         spin,
         readers,
         ended.fermi_level,
-        n_electrons,
+        counted if n_electrons is None else n_electrons,
         _provenance(files, log, stru, notes, facts),
         str(path),
     )
@@ -135,15 +137,23 @@ def _ended(log: AbacusLog | None, step: RunStep) -> LoggedStep:
 
 def _electrons(files: RunFiles, log: AbacusLog | None) -> float | None:
     """Return the electrons of the cell: the log's, unless the input sets them."""
-    if log is None:
-        return None
     words = [files.parameters.get(name, "") for name in ("nelec", "nelec_delta")]
     given, extra = ((finite_numbers([word], 1) or [0.0])[0] for word in words)
     if given > 0:
         return given
-    if log.n_electrons is None or log.is_set_by_hand:
-        return log.n_electrons
-    return log.n_electrons + extra
+    if log is not None and log.n_electrons is not None:
+        return log.n_electrons if log.is_set_by_hand else log.n_electrons + extra
+    return None
+
+
+def _counted_electrons(files: RunFiles) -> float | None:
+    """Return the sum of the occupations that ABACUS printed."""
+    table = next((files.folder / name for name in TABLES if (files.folder / name).is_file()), None)
+    try:
+        printed = read_levels(table) if table is not None else []
+    except FormatError:  # the run can be read without it; dock check names the damage
+        return None
+    return round(float(printed[-1].occupations.sum()), 5) if printed else None
 
 
 def _wanted_step(options: ReadOptions) -> int | None:

@@ -171,14 +171,15 @@ class AbacusLog(RunLog):
         """The version that the log names, and whether it is a known one, for messages."""
         return calls_itself(self.version)
 
-    def doubts(self, n_electrons: float | None) -> list[str]:
+    def doubts(self, n_electrons: float | None, counted: float | None) -> list[str]:
         """Return what the log should say and does not, a sentence each.
 
         Parameters
         ----------
-        n_electrons
-            The electrons, wherever they are known from.
+        n_electrons, counted
+            The electrons that log or input say, and those in the table of levels.
         """
+        where = "unknown" if counted is None else "the sum of the occupations printed elsewhere"
         who = f"{self.path.name} {self.calls_itself}"
         is_known = known(self.version)
         sentences = []
@@ -197,7 +198,7 @@ class AbacusLog(RunLog):
                 is_known or last.converged is not None,
                 "whether it converged is unknown",
             ),
-            ("electrons", n_electrons is not None, "the number of electrons is unknown"),
+            ("electrons", n_electrons is not None, f"the number of electrons is {where}"),
         ):
             if has_loop and not is_there:
                 line = expected(fact, self.version if is_known else "")
