@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from dock.cli import options
-from dock.cli.runner import Bar, Run, print_json, show_log
+from dock.cli.runner import Bar, Run, in_options, print_json, show_log
 from dock.results import table
 
 if TYPE_CHECKING:
@@ -71,7 +71,8 @@ def check(paths: tuple[str, ...], source: str | None, run: Run) -> int:
         elif bad or len(runs) == 1:  # all of a single run, of one among many what is wrong
             shown = [item for item in findings if len(runs) == 1 or item.level == "error"]
             click.echo(
-                f"{main}\n{table([[item.level, item.what, item.message] for item in shown])}"
+                f"{main}\n"
+                + table([[item.level, item.what, in_options(item.message)] for item in shown])
             )
         bar(done, len(runs), f", {n_bad} with errors" if n_bad else "")
     if not run.as_json:

@@ -122,7 +122,7 @@ def reach_of_run(
     FormatError
         When an orbital file or pseudopotential is damaged.
     """
-    largest = log.radii_bohr if log is not None else (None, None)
+    largest = log.radii_bohr if log is not None and log.is_whole else (None, None)
     kinds = {kind.label: kind for kind in stru.species} if stru is not None else {}
     orbitals: dict[str, float | None] = {}
     projectors: dict[str, float | None] = {}

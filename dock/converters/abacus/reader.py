@@ -16,6 +16,7 @@ from dock.converters.abacus.run import RunFiles, find_run
 from dock.converters.abacus.running_log import NSPIN, AbacusLog, LoggedStep, read_log
 from dock.converters.abacus.steps import RunStep, find_step, read_structure
 from dock.converters.abacus.stru import StruFile, read_stru
+from dock.converters.abacus.words import expected
 from dock.converters.format import ReadOptions
 from dock.core.basis import SHELL_LETTERS, Basis, Shell, shell_letter, shell_numbers
 from dock.core.calculation import Calculation, Provenance
@@ -82,6 +83,14 @@ def read_calculation(path: Path, options: ReadOptions) -> Calculation:
     if {"overlap", "hamiltonian"} & set(readers) == {"overlap"} and not step.is_folded:
         if reach is not None:
             readers["overlap"] = partial(with_projector_pairs, readers["overlap"], reach)
+        elif log is not None and log.version and not log.is_whole:
+            raise FormatError(
+                log.path,
+                "the log is cut, and the radii that say the pairs of atoms are not known",
+                expected=f"the line {expected('end')} at its end",
+                fix="Copy it again; or pass settings={'log': 'no'}, or basis=DIR with the .orb and "
+                ".upf files.",
+            )
         else:
             notes.append(NO_REACH)
     ended = _ended(log, step)

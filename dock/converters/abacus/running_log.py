@@ -140,6 +140,8 @@ class AbacusLog(RunLog):
         NLOCAL: rows of the matrices, doubled for nspin 4.
     radii_bohr
         Largest radius of the orbitals and of the projectors of all species; None where not said.
+    is_whole
+        Whether it has its end, the time statistics.
     is_set_by_hand
         Whether ``nelec_delta`` is in the number of electrons already.
     constant_bohr
@@ -153,6 +155,7 @@ class AbacusLog(RunLog):
     n_basis: int | None
     radii_bohr: tuple[float | None, float | None] = (None, None)
     is_set_by_hand: bool = False
+    is_whole: bool = True
     constant_bohr: float = 1.0
 
     @property
@@ -245,6 +248,7 @@ def read_log(path: Path) -> AbacusLog:
         converged=steps[-1].converged if steps else None,
         n_basis=int(numbers["basis size"]) if numbers["basis size"] else None,
         radii_bohr=(log.number("orbital radius"), log.number("projector radius")),
+        is_whole=next(find("end", text), None) is not None,
         is_set_by_hand=set_by_hand is not None,
         constant_bohr=log.number("lattice constant") or 1.0,
     )

@@ -73,6 +73,7 @@ WORDS: dict[str, tuple[tuple[str, str], ...]] = {
         ("3.0", "STEP OF MOLECULAR DYNAMICS : <n>"),
         ("3.9.0.9", "RELAX STEP : <n>"),
     ),
+    "end": (("3.0", "TIME STATISTICS"),),
     "orbital radius": (
         ("3.0", "longest orb rcut (Bohr) = <x>"),
         ("3.9.0.16", "Orbital max radius cutoff (Bohr) = <x>"),

@@ -178,6 +178,17 @@ class TestPairsBeyondTheOverlap:
         assert len(calc.overlap.pairs) == 94
         assert "through a projector only are not in" in calc.provenance.extra["notes"][0]
 
+    def test_a_cut_log_does_not_lose_pairs_in_silence(self, copy_run):
+        path = copy_run("v311_si2_getS") / "OUT.ABACUS" / "running_get_s.log"
+        text = path.read_text()
+        for mark in ("SETUP SEARCHING RADIUS", "3.64\n", "TIME STATISTICS"):
+            path.write_text(text[: text.index(mark) + 3])
+            with pytest.raises(FormatError, match="the log is cut, and the radii"):
+                abacus.read(path.parent)
+        calc = abacus.read(path.parent, settings={"log": "no"})
+        assert len(calc.overlap.pairs) == 94
+        assert "through a projector only are not in" in calc.provenance.extra["notes"][0]
+
     def test_infer_on_the_overlap_alone(self, runs, tmp_path):
         """A model of H gives every block of H, from an overlap without them."""
         samples.cli("convert", runs / "v311_si2_relax", "--set", "step=all", "-o", tmp_path / "set")
