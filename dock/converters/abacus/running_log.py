@@ -426,4 +426,12 @@ def format_log(calc: Calculation) -> str:
         lines.append(f" AUTOSET number of electrons:  = {calc.n_electrons!r}")
     if calc.fermi_level is not None:
         lines.append(f" EFERMI = {calc.fermi_level!r} eV")
+    reach = calc.provenance.extra.get("reach_angstrom")
+    for kind, words in (("orbitals", "longest orb"), ("projectors", "longest nonlocal projector")):
+        stored = reach.get(kind) if isinstance(reach, dict) else None
+        radii = stored.values() if isinstance(stored, dict) else ()
+        largest = max((float(x) for x in radii if isinstance(x, int | float)), default=0.0)
+        if largest:
+            lines.append(f" {words} rcut (Bohr) = {largest / BOHR:.10g}")
+    lines.append(" TIME STATISTICS: none, as this log was not written by a run")
     return "\n".join(lines) + "\n"
