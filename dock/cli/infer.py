@@ -32,7 +32,9 @@ More examples:
 @click.argument("structures", nargs=-1, type=options.PATH)
 @click.option("-o", "--output", type=options.PATH, help="[default: beside each S]")
 @options.basis_option
-@click.option("--code", default="auto", metavar="siesta|openmx|abacus", help="Whose basis files.")
+@click.option(
+    "--code", default="auto", metavar="siesta|openmx|abacus|deeph", help="Whose basis files."
+)
 @options.species_option
 @click.option("--ensemble", multiple=True, type=click.Path(), help="A further model; repeat.")
 @click.option("--device", default="cpu", show_default=True, help="cpu, cpu*2, gpu, gpu*4, …")

@@ -46,7 +46,7 @@ basis_option = click.option(
     "--basis",
     type=PATH,
     metavar="DIR",
-    help="Folder of the code's basis files: .ion, .pao or .orb.",
+    help="Folder of basis files: .ion, .pao, .orb, or DeepH's species_*.h5, basis/El.h5.",
 )
 settings_option = click.option(
     "--set", "settings", multiple=True, metavar="NAME=VALUE", help="A format's own setting."

@@ -22,7 +22,9 @@ More examples:
 )
 @click.argument("structure", default=".", type=options.PATH)
 @options.basis_option
-@click.option("--code", default="auto", metavar="siesta|openmx|abacus", help="Whose basis files.")
+@click.option(
+    "--code", default="auto", metavar="siesta|openmx|abacus|deeph", help="Whose basis files."
+)
 @options.species_option
 @click.option(
     "--quantities", default="S", show_default=True, metavar="S,T,r,dS,dT", help="What to compute."

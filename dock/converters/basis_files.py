@@ -15,6 +15,7 @@ __all__ = [
     "CODES",
     "SpeciesBasis",
     "basis_for",
+    "basis_strings",
     "detect_code",
     "has_basis_files",
     "read_basis_folder",
@@ -97,18 +98,35 @@ def _openmx(folder: Path, strings: Mapping[str, str]) -> list[SpeciesBasis]:
     return result
 
 
+def _deeph(folder: Path, strings: Mapping[str, str]) -> list[SpeciesBasis]:  # noqa: ARG001
+    from dock.converters.radial_h5 import radial_files, read_radial_file
+
+    return [
+        SpeciesBasis(
+            item.label, item.number, item.shells, path, item.projector_cutoff, item.valence
+        )
+        for path in radial_files(folder)
+        for item in read_radial_file(path)
+    ]
+
+
 _READERS: dict[str, tuple[str, Callable[[Path, Mapping[str, str]], list[SpeciesBasis]]]] = {
     "siesta": ("*.ion*", _siesta),
     "openmx": ("*.pao", _openmx),
     "abacus": ("*.orb", _abacus),
+    "deeph": ("species*.h5 or basis/El.h5", _deeph),
 }
 
 CODES = tuple(_READERS)
-"""Codes whose basis files are read."""
+"""Codes whose basis files are read, and the DeepH programs, which repeat those of any code."""
 
 
 def _codes_in(folder: Path) -> list[str]:
-    return [code for code, (pattern, _) in _READERS.items() if any(folder.glob(pattern))]
+    """Return whose basis files are there; those of a code before copies in DeepH's formats."""
+    from dock.converters.radial_h5 import radial_files
+
+    native = [code for code in CODES[:-1] if any(folder.glob(_READERS[code][0]))]
+    return native or (["deeph"] if radial_files(folder) else [])
 
 
 def has_basis_files(folder: Path) -> bool:
@@ -127,7 +145,7 @@ def detect_code(folder: str | Path) -> str:
         When there are files of several codes.
     """
     folder = Path(folder)
-    if not folder.is_dir():
+    if not folder.exists():
         raise MissingDataError("the folder of basis files", folder, "Check the path of basis=DIR.")
     codes = _codes_in(folder)
     if not codes:
@@ -148,7 +166,8 @@ def read_basis_folder(
     Parameters
     ----------
     code
-        ``siesta`` (.ion.xml, .ion.nc, .ion), ``openmx`` (.pao), ``abacus`` (.orb), or ``auto``.
+        ``siesta`` (.ion.xml, .ion.nc, .ion), ``openmx`` (.pao), ``abacus`` (.orb), ``deeph``
+        (species*.h5, El.h5; also such a file as `folder`), or ``auto``.
     strings
         For OpenMX, the basis string of each species label: ``{"C": "C6.0-s2p2d1"}``.
 
@@ -161,11 +180,13 @@ def read_basis_folder(
     FormatError
         When a file is damaged.
     """
+    from dock.converters.radial_h5 import radial_files
+
     folder = Path(folder)
     code = detect_code(folder) if code == "auto" else code
     if code not in _READERS:
         raise UsageError(f"there are no basis files of '{code}'. Known codes: {', '.join(CODES)}.")
-    if code not in _codes_in(folder):
+    if code not in _codes_in(folder) and not (code == "deeph" and radial_files(folder)):
         raise MissingDataError(
             f"a basis file {_READERS[code][0]}", folder, "Check the path of basis=DIR."
         )
@@ -184,6 +205,23 @@ def read_basis_folder(
             )
         result[item.label] = item
     return result
+
+
+def basis_strings(settings: Mapping[str, str]) -> dict[str, str]:
+    """Return OpenMX's basis strings of the setting ``orbitals``: ``Ga=Ga7.0-s2p2d1,As=…``.
+
+    Raises
+    ------
+    UsageError
+        When it is something else.
+    """
+    words = settings.get("orbitals", "").replace(",", " ").split()
+    if any("=" not in word for word in words):
+        raise UsageError(
+            "the setting orbitals gives each species its OpenMX string, such as "
+            f"Ga=Ga7.0-s2p2d1,As=As7.0-s2p2d1; found '{settings['orbitals']}'."
+        )
+    return {word.partition("=")[0]: word.partition("=")[2] for word in words}
 
 
 def basis_for(structure: Structure, species: Mapping[str, SpeciesBasis]) -> Basis:

@@ -154,7 +154,8 @@ class Format:
     name, title
         Name on the command line, and what it is in a few words.
     reads, writes, read_spins, write_spins
-        Quantities and spin treatments that are read and written.
+        Quantities and spin treatments that are read and written. A format that writes no quantity
+        takes of a calculation what it is for, without a word about the matrices.
     versions
         Versions of the code that were tested.
     detect
@@ -352,7 +353,8 @@ class Format:
                 )
             wanted = names
         lost = [name for name in wanted if name not in self.writes]
-        if lost and not options.allow_lossy:
+        holds_matrices = bool(self.writes) or options.quantities is not None
+        if lost and holds_matrices and not options.allow_lossy:
             raise LossError(
                 f"the format '{self.name}' cannot hold the {', '.join(lost)} of {calc.source}. "
                 f"Choose matrices with quantities=NAMES, or pass allow_lossy=True to leave it out."

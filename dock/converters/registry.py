@@ -37,6 +37,7 @@ BUILT_IN = {
     "siesta": ("dock.converters.siesta", "FORMAT"),
     "abacus": ("dock.converters.abacus", "FORMAT"),
     "aims": ("dock.converters.aims", "FORMAT"),
+    "aims-warm-start": ("dock.converters.aims", "WARM_START"),
     "pyscf": ("dock.converters.pyscf", "FORMAT"),
     "deeph-legacy": ("dock.converters.deeph_legacy", "FORMAT"),
     "qe": ("dock.converters.qe", "FORMAT"),
@@ -46,6 +47,7 @@ BUILT_IN = {
     "petsc": ("dock.converters.petsc", "FORMAT"),
     "wannier90": ("dock.converters.wannier90", "FORMAT"),
     "sisl": ("dock.converters.sisl", "FORMAT"),
+    "species-h5": ("dock.converters.species_h5", "FORMAT"),
 }
 """Name → module and attribute of each built-in format, in the order in which they are tried."""
 

@@ -218,7 +218,8 @@ def with_radials(
     Parameters
     ----------
     folder
-        Basis files: ``.ion`` (SIESTA), ``.pao`` (OpenMX), ``.orb`` (ABACUS).
+        Basis files: ``.ion`` (SIESTA), ``.pao`` (OpenMX), ``.orb`` (ABACUS), ``species_*.h5`` and
+        ``El.h5`` (DeepH).
     code
         Which of them, where there are several kinds.
     strings

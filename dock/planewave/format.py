@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
 from pathlib import Path
 
-from dock.converters.basis_files import basis_for, detect_code, read_basis_folder
+from dock.converters.basis_files import (
+    basis_for,
+    basis_strings,
+    detect_code,
+    read_basis_folder,
+)
 from dock.converters.format import Format, ReadOptions
 from dock.converters.qe import read_run
 from dock.converters.qe.charge_density_dat import DAT, HDF5
@@ -28,10 +32,12 @@ def _read(path: Path, options: ReadOptions) -> Calculation:
     settings = options.settings
     if options.basis is None:
         raise MissingDataError(
-            "the folder of basis files", path, "Pass basis=DIR: .ion, .pao or .orb files."
+            "the folder of basis files",
+            path,
+            "Pass basis=DIR: .ion, .pao, .orb, or species_*.h5 and basis/El.h5 files.",
         )
     structure = read_run(path).structure
-    strings = _strings(settings)
+    strings = basis_strings(settings)
     if not strings and detect_code(options.basis) == "openmx":
         labels = dict.fromkeys(structure.labels)
         example = ",".join(f"{label}={label}7.0-s2p2d1" for label in labels)
@@ -55,17 +61,6 @@ def _read(path: Path, options: ReadOptions) -> Calculation:
         for sentence in (projection.quality, *projection.quality.doubts):
             _log.warning("%s: %s", path, sentence)
     return projection.calculation
-
-
-def _strings(settings: Mapping[str, str]) -> dict[str, str]:
-    """Return OpenMX's basis strings: ``Ga=Ga7.0-s2p2d1,As=As7.0-s2p2d1``."""
-    words = settings.get("orbitals", "").replace(",", " ").split()
-    if any("=" not in word for word in words):
-        raise UsageError(
-            "the setting orbitals gives each species its OpenMX string, such as "
-            f"Ga=Ga7.0-s2p2d1,As=As7.0-s2p2d1; found '{settings['orbitals']}'."
-        )
-    return {word.partition("=")[0]: word.partition("=")[2] for word in words}
 
 
 def _cutoff(text: str | None) -> float | None:

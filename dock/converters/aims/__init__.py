@@ -5,11 +5,12 @@ from __future__ import annotations
 from dock.converters.aims.check import check_run
 from dock.converters.aims.reader import read_calculation
 from dock.converters.aims.run import detect_run, input_files
+from dock.converters.aims.warm_start import write_warm_start
 from dock.converters.aims.writer import SETTINGS, write_calculation
 from dock.converters.format import Format
 from dock.core.spin import Spin
 
-__all__ = ["FORMAT", "read", "write"]
+__all__ = ["FORMAT", "WARM_START", "read", "write"]
 
 
 _QUANTITIES = ("overlap", "hamiltonian")
@@ -28,5 +29,12 @@ FORMAT = (
     )
     .writing(_QUANTITIES, write_calculation, SETTINGS, spins=_SPINS)
 )
+
+WARM_START = Format(
+    "aims-warm-start",
+    "Hamiltonian for FHI-aims to begin with (DeepH's patch)",
+    versions="250822_1 with DeepH's patch",
+    notes="control.in needs 'use_deepx_warmstart .true.'; WARM_START.txt says more.",
+).writing(_QUANTITIES, write_warm_start, spins=_SPINS)
 
 read, write = FORMAT.load, FORMAT.save

@@ -1,5 +1,7 @@
 """FHI-aims: the public runs, what is written and read again, and the conventions one by one."""
 
+from dataclasses import replace
+
 import h5py
 import numpy as np
 import pytest
@@ -11,8 +13,10 @@ from dock.converters.aims.reader import SECOND_VARIATION
 from dock.converters.aims.rs_files import fold_shifts
 from dock.converters.deeph import FORMAT as UNIFIED
 from dock.converters.format import WriteOptions
+from dock.core.matrix import AOMatrix
+from dock.core.pairs import Pairs
 from dock.core.spin import Spin
-from dock.errors import FormatError, LossError, UsageError
+from dock.errors import FormatError, LossError, MissingDataError, UsageError
 
 HARTREE = 27.2113845
 
@@ -292,3 +296,80 @@ def test_hdf5_of_another_run(tmp_path, make, write):
         file["other"] = np.zeros(7)
     with pytest.raises(FormatError, match="sparse_matrix"):
         aims.read(tmp_path / "run").require("overlap")
+
+
+# ------------------------------------------------------------------------------- warm start
+
+
+def _warm(calc, folder, quantities=("hamiltonian",)):
+    aims.WARM_START.save(calc, folder, WriteOptions(quantities=quantities))
+    return folder / "deeph_warm" / "hamiltonian.h5"
+
+
+@pytest.mark.parametrize("spin", [Spin.NONE, Spin.COLLINEAR])
+@pytest.mark.parametrize("through_folder", [False, True])
+def test_fhi_aims_finds_its_own_hamiltonian(
+    tmp_path, make, write, independent, spin, through_folder
+):
+    """Atoms H, C, H, C, some outside the cell: the numbers that the run wrote come back."""
+    calc = make(11, spin, ls={"C1": [0, 0, 1, 2], "C2": [0, 0, 1, 2], "H": [0, 1]})
+    calc = calc.permute_atoms([1, 2, 3, 0])
+    write(calc, tmp_path / "run")
+    source = aims.read(tmp_path / "run")
+    if through_folder:
+        UNIFIED.save(source, tmp_path / "unified")
+        source = UNIFIED.load(tmp_path / "unified")
+        assert source.structure.symbols == ("H", "H", "C", "C")
+    file = _warm(source, tmp_path / "warm")
+    names = ["rs_hamiltonian.out"]
+    if spin is Spin.COLLINEAR:
+        names = ["rs_hamiltonian_up.out", "rs_hamiltonian_dn.out"]
+    for component, name in enumerate(names):
+        wanted = np.array(independent.read_values(tmp_path / "run", name)[:-1])
+        found = independent.warm_start(tmp_path / "run", file, component)
+        assert len(found) == len(wanted)
+        np.testing.assert_allclose(found, wanted, rtol=1e-14, atol=1e-15)
+        assert np.abs(wanted).max() > 0.05
+    with h5py.File(file) as h5:
+        assert h5["entries"].dtype == (float if spin is Spin.NONE else complex)
+
+
+@pytest.mark.shared
+def test_fhi_aims_finds_the_hamiltonian_of_mos2(shared, tmp_path, independent):
+    folder = shared / "public" / "aims" / "MoS2"
+    file = _warm(aims.read(folder), tmp_path / "warm")
+    for component, name in enumerate(["rs_hamiltonian_up.out", "rs_hamiltonian_dn.out"]):
+        wanted = np.array(independent.read_values(folder, name)[:-1])
+        found = independent.warm_start(folder, file, component)
+        np.testing.assert_allclose(found, wanted, rtol=1e-14, atol=1e-16)
+
+
+def test_a_warm_start_is_a_sound_folder(tmp_path, make):
+    calc = make(12, ls={"C1": [0, 1], "C2": [0, 1], "H": [0]})
+    file = _warm(calc, tmp_path / "warm", None)
+    again = UNIFIED.load(file.parent)
+    assert again.structure.symbols == ("C", "C", "H", "H")
+    fractional = again.structure.fractional
+    assert fractional.min() > -0.5 - 1e-9
+    assert fractional.max() < 0.5 + 1e-9
+    k = [0.1, 0.2, 0.3]
+    for name in ("hamiltonian", "overlap"):
+        mine, theirs = (np.linalg.eigvalsh(x.require(name).k(k)) for x in (calc, again))
+        np.testing.assert_allclose(theirs, mine, atol=1e-12)
+    assert "use_deepx_warmstart    .true." in (tmp_path / "warm/WARM_START.txt").read_text()
+
+
+def test_what_a_warm_start_needs(tmp_path, make):
+    calc = make(13)
+    with pytest.raises(MissingDataError, match="the hamiltonian is missing"):
+        _warm(calc.replace(matrices={"overlap": calc.overlap}), tmp_path / "warm", None)
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_atom_at_the_edge_of_the_cell_is_told(tmp_path, make, caplog):
+    calc = make(14, ls={"C1": [0], "C2": [0], "H": [0]})
+    home = Pairs([[0, 0, 0]] * 4, range(4), range(4), 4)
+    moved = replace(calc.structure, positions=np.eye(4, 3) @ calc.structure.cell / 2)
+    H = AOMatrix("hamiltonian", moved, calc.basis, home, Spin.NONE, np.ones((1, 4)))
+    _warm(replace(calc, structure=moved, matrices={"hamiltonian": H}), tmp_path / "warm")
+    assert "stands at ±1/2" in caplog.text
