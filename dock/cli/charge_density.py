@@ -54,8 +54,8 @@ def charge_density(
       dock charge-density run --basis pao
 
     The density matrix is that of the folder, or is computed from H and S. The orbitals come from
-    the code's basis files: .ion (SIESTA), .pao (OpenMX), .orb (ABACUS), .h5 (DeepH). The result must integrate
-    to the electrons; both numbers are printed.
+    the code's basis files: .ion (SIESTA), .pao (OpenMX), .orb (ABACUS), .h5 (DeepH). The result
+    must integrate to the electrons; both numbers are printed.
     """
     from dock.post.density_grid import FILES, GridDensity, charge_density as compute, density_source
 

@@ -94,7 +94,7 @@ def _basis_of(calc: Calculation, options: WriteOptions) -> tuple[list[_Species],
     """Return the species with their radial functions, and the code that these are from."""
     beside = Path(calc.source)
     folder = options.basis or (beside if beside.is_dir() else beside.parent)
-    known = calc.provenance.code.lower()
+    known = calc.provenance.code.lower().replace(" ", "-")
     files: Mapping[str, SpeciesBasis] = {}
     basis = calc.basis
     if options.basis is not None or has_basis_files(folder):
@@ -102,7 +102,7 @@ def _basis_of(calc: Calculation, options: WriteOptions) -> tuple[list[_Species],
         if code != "openmx" or strings:
             files = read_basis_folder(folder, strings=strings)
             basis = basis_for(calc.structure, files)
-            known = code if known in {"unknown", "dock"} else known
+            known = known if code == "deeph" else code
     if not basis.is_same(calc.basis):
         raise LayoutError(
             f"{folder}: the basis files have other shells than the matrices of {calc.source}. Give "

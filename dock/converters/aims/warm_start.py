@@ -36,8 +36,8 @@ Copy the folder {FOLDER} into the folder of the FHI-aims run and add to control.
     use_deepx_warmstart    .true.
 
 It needs an FHI-aims patched for DeepH (250822_1). It does not go with use_local_index, restart
-or elsi_restart. geometry.in must have the structure and the order of atoms of {{source}}, and
-control.in the same species defaults, so that the shells agree with basis-indices.out.
+or elsi_restart. geometry.in must have the structure of {{source}}, with each element's atoms in
+that order, and control.in the same species defaults, so that the shells are the same.
 """
 
 
