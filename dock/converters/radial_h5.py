@@ -36,7 +36,6 @@ _CODES = {
 }  # fmt: skip
 _VALUES = ("radius_basis", "radius_data", "radial_basis")
 _MESHES = ("radius_grid", "radial_grid")
-_MEANS_R = {"", "R", "R(r)", "u/r", "u(r)/r", "u_over_r"}
 _NORM_TOLERANCE = 0.1
 _fail = Refusal("the DeepH programs", damaged_fix=_FIX).damaged
 
@@ -210,9 +209,10 @@ def _radial(
 
 def _check_convention(path: Path, group: h5py.Group, shells: Sequence[Shell]) -> None:
     """Refuse values that are said to be something else than R(r), unless their norms are 1."""
-    word = str(_attribute(group, "radial_value_convention", ""))
+    tables = next(group[name] for name in _VALUES if name in group)
+    word = str(_attribute(tables, "radial_value_convention", ""))
     norms = [shell.radial.norm for shell in shells if shell.radial is not None]
-    if word not in _MEANS_R and max(abs(norm - 1) for norm in norms) > _NORM_TOLERANCE:
+    if word and max(abs(norm - 1) for norm in norms) > _NORM_TOLERANCE:
         _fail(
             path,
             "the radial values are of an unknown kind",
@@ -233,8 +233,8 @@ def _bohr(path: Path, node: h5py.Group) -> float:
     return bohr_of(str(_attribute(node, "source", ""))) if own is None else float(own)
 
 
-def _attribute(node: h5py.Group, name: str, default: Any) -> Any:
-    """Return an attribute of a group, or of the nearest one above that has it."""
+def _attribute(node: h5py.Group | h5py.Dataset, name: str, default: Any) -> Any:
+    """Return an attribute of a group or dataset, or of the nearest group above that has it."""
     while name not in node.attrs:
         if node.name == "/":
             return default

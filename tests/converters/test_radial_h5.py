@@ -198,8 +198,14 @@ def test_faults_of_a_species_file(tmp_path, what, message):
 
 def test_values_of_an_unknown_kind_are_refused(tmp_path):
     radial = gaussian_radial(0, 1.0)
-    species_file(tmp_path / "species.h5", [Radial(radial.r, radial.values * radial.r)], "u")
-    with pytest.raises(FormatError, match="values are of an unknown kind.*'u', ∫R²r²dr from"):
+    path = tmp_path / "species.h5"
+    species_file(path, [Radial(radial.r, radial.values * radial.r)], "u")
+    with pytest.raises(FormatError, match=r"values are of an unknown kind.*'u', ∫R²r²dr from"):
+        read_basis_folder(tmp_path)
+    with h5py.File(path, "a") as file:
+        word = file["X1/basis"].attrs.pop("radial_value_convention")
+        file["X1/basis/radius_data"].attrs["radial_value_convention"] = word
+    with pytest.raises(FormatError, match="values are of an unknown kind"):
         read_basis_folder(tmp_path)
 
 

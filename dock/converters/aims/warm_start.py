@@ -11,8 +11,10 @@ import logging
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dock.converters.aims.rs_files import fold_shifts
 from dock.converters.deeph import FORMAT as UNIFIED
@@ -86,5 +88,5 @@ def _moved(calc: Calculation, name: str, folded: Structure, shifts: Int64Array) 
     R, i, j = matrix.pairs.R, matrix.pairs.i, matrix.pairs.j
     pairs = Pairs(R + shifts[j] - shifts[i], i, j, len(shifts))
     doubled = matrix.facts.has_spin and matrix.spin is not Spin.NONE
-    entries = matrix.entries.astype(np.complex128 if doubled else np.float64)
+    entries: NDArray[Any] = matrix.entries.astype(np.complex128 if doubled else np.float64)
     return replace(matrix, structure=folded, pairs=pairs, entries=entries)

@@ -48,7 +48,7 @@ __all__ = [
 def read(
     path: str | Path, *, basis: str | Path | None = None, settings: Settings = None
 ) -> Calculation:
-    """Project a pw.x run onto the orbitals of a folder of .ion, .pao or .orb files.
+    """Project a pw.x run onto the orbitals of a folder of basis files.
 
     `path` is the ``.save`` folder or the run's folder; the settings are those of ``qe-orbitals``.
 

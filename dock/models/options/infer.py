@@ -34,7 +34,7 @@ class Data:
     inputs_dir: str = key("", "unified folders with overlap.h5 (or structures, with basis)")
     outputs_dir: str = key("", "where predictions go; empty: beside each overlap.h5")
     basis: str = key("", "folder of basis files: overlaps are computed where there are none")
-    basis_code: str = key("auto", "siesta, openmx or abacus")
+    basis_code: str = key("auto", "siesta, openmx, abacus or deeph")
     basis_species: tuple[str, ...] = key((), "OpenMX: C=C6.0-s2p2d1 for each species")
 
 
