@@ -345,3 +345,12 @@ def test_shells_of_fhi_aims_keep_their_numbers(tmp_path):
     assert [(n, zeta) for n, _, _, zeta in table] == [
         (1, 1), (3, 1), (3, 2), (2, 1), (4, 1), (1, 2), (1, 3)
     ]  # fmt: skip
+
+
+def test_a_file_that_was_cut(tmp_path):
+    species_file(tmp_path / "species.h5", [gaussian_radial(l, 1.0) for l in (0, 1)])
+    content = (tmp_path / "species.h5").read_bytes()
+    for length in (0, 7, 100, len(content) // 2, len(content) - 1):
+        (tmp_path / "species.h5").write_bytes(content[:length])
+        with pytest.raises(FormatError, match=r"species\.h5"):
+            read_basis_folder(tmp_path)
