@@ -42,6 +42,7 @@ KEYS: dict[str, str] = {
     "band_energy_eV": "sum of occupation × energy per cell, which is Tr(ρH)",
     "bands": "numbers of the bands, from 1",
     "basis": "shells of a species in words",
+    "beside": "what a folder has beside what is read: name, what",
     "bloch_sum": "how a Bloch sum is made of the matrices",
     "capacity": "electrons per cell that all states hold",
     "cbm": "conduction band minimum: energy_eV, k_frac, band, spin",

@@ -26,7 +26,8 @@ def info(path: Path, source: str | None, as_json: bool) -> None:
     Example:
       dock info si_deeph
 
-    PATH is a run of any code or a unified folder; the current folder when left out.
+    PATH is a run of any code or a unified folder; the current folder when left out. Of a unified
+    folder every file, key and dataset is named: "beside" is what is not read.
     """
     from dock.converters import resolve
     from dock.converters.inspection import describe
@@ -52,7 +53,8 @@ def check(paths: tuple[str, ...], source: str | None, run: Run) -> int:
       dock check dataset
 
     Checked are: entries are finite, every pair has its partner, H, S and ρ are Hermitian, S(k) is
-    positive definite, Tr(ρS) is the number of electrons, and what the code's own log says.
+    positive definite, Tr(ρS) is the number of electrons, and what the code's own log says. What a
+    unified folder has beside that is noted.
     """
     from dock.converters import get_format
     from dock.converters.inspection import findings_of
@@ -196,6 +198,7 @@ def _info_text(content: dict[str, Any]) -> str:
     rows.append(["origin", f"{origin['code']} {origin['version']} ({', '.join(origin['files'])})"])
     if origin["command"]:
         rows.append(["made by", origin["command"]])
+    rows += [["beside", f"{item['name']}: {item['what']}"] for item in content["beside"]]
     rows += [["note", note] for note in content["notes"]]
     head = ["species", "element", "atoms", "basis", "orbitals"]
     return f"{table(rows)}\n\n{table(species, head)}"

@@ -369,6 +369,7 @@ def _writing(
     species: tuple[str, ...],
     potential: str | None,
     quality: bool,
+    split_hkb: bool,
     settings: tuple[str, ...],
     allow_lossy: bool,
 ) -> WriteOptions:
@@ -382,6 +383,8 @@ def _writing(
         own["potential"] = potential
     if quality:
         own["quality"] = "wavefunctions"
+    if split_hkb:
+        own["layout"] = "split-hkb"
     return WriteOptions(
         quantities=tuple(part.strip() for part in matrices.split(",")) if matrices else None,
         single_precision=single_precision,

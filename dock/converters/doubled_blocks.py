@@ -1,4 +1,4 @@
-"""Doubled blocks [[uu, ud], [du, dd]] of the DeepH formats, to and from spin components.
+"""The block shapes of the DeepH formats: plain, quadrants [[uu, ud], [du, dd]], up above down.
 
 `dock` keeps the components apart; the blocks with both spins exist in files alone.
 """
@@ -15,9 +15,26 @@ from dock.core.blocks import BlockLayout
 from dock.core.spin import Spin
 from dock.errors import FormatError
 
-__all__ = ["collinear_content", "join_spin", "real_part", "split_spin"]
+__all__ = [
+    "PLAIN",
+    "QUADRANTS",
+    "STACKED",
+    "collinear_content",
+    "doubled_layout",
+    "expand",
+    "join_spin",
+    "join_stacked",
+    "real_part",
+    "reduce_expanded",
+    "split_spin",
+    "split_stacked",
+]
+
+PLAIN, QUADRANTS, STACKED = (1, 1), (2, 2), (2, 1)
+"""Rows and columns of a stored block in units of its atoms' orbitals."""
 
 _TOLERANCE = 1e-12  # below this an imaginary or up-down entry of a stored matrix is zero
+_ROUNDING = {4: 1e-6, 8: 1e-12}  # deviation from 1₂⊗S over the largest entry, by bytes
 
 _PARTS = {
     Spin.COLLINEAR: ((0, 0), (1, 1)),
@@ -93,5 +110,65 @@ def join_spin(entries: NDArray[Any], single: BlockLayout, spin: Spin) -> NDArray
             doubled[:, s, :, t, :] = block
         wide = group._replace(rows=2 * group.rows, cols=2 * group.cols)
         stored.write(result, wide, doubled.reshape(1, len(group.index), wide.rows, wide.cols))
+    flat: NDArray[Any] = result[0]
+    return flat
+
+
+def doubled_layout(single: BlockLayout, shape: tuple[int, int]) -> BlockLayout:
+    """Return the blocks as a file has them in one of the shapes."""
+    return BlockLayout(shape[0] * single.rows, shape[1] * single.cols)
+
+
+def expand(entries: NDArray[Any], single: BlockLayout) -> NDArray[Any]:
+    """Return 1₂⊗O, (n_vector, 4 n_entries), of an operator without spin."""
+    both = (join_spin(np.stack([part, part]), single, Spin.COLLINEAR) for part in entries)
+    return np.stack(list(both))
+
+
+def reduce_expanded(raw: NDArray[Any], single: BlockLayout) -> tuple[NDArray[Any], int]:
+    """Return the operator O, (n_vector, n_entries), of 1₂⊗O, the inverse of `expand`.
+
+    Returns
+    -------
+    entries
+        The up–up parts.
+    wrong
+        Number of the first block that is not 1₂⊗O to rounding; −1 where all are.
+    """
+    stored = doubled_layout(single, QUADRANTS)
+    result = np.empty((len(raw), single.n_entries), dtype=raw.dtype)
+    limit = _ROUNDING.get(raw.real.dtype.itemsize, 1e-12) * np.abs(raw).max(initial=0.0)
+    wrong = []
+    for group in stored.groups():
+        rows, cols = group.rows // 2, group.cols // 2
+        blocks = stored.read(raw, group)
+        single.write(result, group._replace(rows=rows, cols=cols), blocks[..., :rows, :cols])
+        difference = np.array(blocks)
+        difference[..., rows:, cols:] -= blocks[..., :rows, :cols]
+        difference[..., :rows, :cols] = 0
+        far = np.abs(difference).max(axis=(0, 2, 3), initial=0.0) > limit
+        wrong.extend(group.index[far].tolist())
+    return result, min(wrong, default=-1)
+
+
+def split_stacked(raw: NDArray[Any], single: BlockLayout) -> NDArray[Any]:
+    """Return the components, (2, n_entries), of blocks with the up rows above the down rows."""
+    stored = doubled_layout(single, STACKED)
+    result = np.empty((2, single.n_entries), dtype=raw.dtype)
+    for group in stored.groups():
+        shape = (len(group.index), 2, group.rows // 2, group.cols)
+        parts = stored.read(raw[None, :], group)[0].reshape(shape).swapaxes(0, 1)
+        single.write(result, group._replace(rows=shape[2]), np.ascontiguousarray(parts))
+    return result
+
+
+def join_stacked(entries: NDArray[Any], single: BlockLayout) -> NDArray[Any]:
+    """Return blocks with the up rows above the down rows; the inverse of `split_stacked`."""
+    stored = doubled_layout(single, STACKED)
+    result = np.empty((1, stored.n_entries), dtype=entries.dtype)
+    for group in single.groups():
+        parts = single.read(entries, group).swapaxes(0, 1)
+        shape = (1, len(group.index), 2 * group.rows, group.cols)
+        stored.write(result, group._replace(rows=shape[2]), parts.reshape(shape))
     flat: NDArray[Any] = result[0]
     return flat

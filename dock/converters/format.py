@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -27,6 +28,8 @@ __all__ = [
     "Writer",
     "hand_over",
 ]
+
+_log = logging.getLogger("dock")
 
 ALL_SPINS = (Spin.NONE, Spin.COLLINEAR, Spin.NONCOLLINEAR)
 
@@ -183,6 +186,8 @@ class Format:
     settings, read_settings
         Names of the writer's and the reader's own settings (``settings={'name': 'value'}``), each
         with one line of help.
+    carries
+        Whether the writer passes on what a calculation has beside (`Calculation.beside`).
     notes
         What the user should know: keywords that make the files exist.
     """
@@ -205,6 +210,7 @@ class Format:
     with_basis: str = ""
     settings: Mapping[str, str] = field(default_factory=dict)
     read_settings: Mapping[str, str] = field(default_factory=dict)
+    carries: bool = False
     notes: str = ""
 
     def reading(
@@ -291,7 +297,12 @@ class Format:
             settings, overwrite=overwrite, allow_lossy=allow_lossy
         )
         wanted = replace(wanted, quantities=self.chosen(calc, wanted))
-        return hand_over(path, wanted, lambda folder: writer(calc, folder, wanted), marker)
+        left = [] if self.carries or calc.beside is None else calc.beside.names()
+        written = hand_over(path, wanted, lambda folder: writer(calc, folder, wanted), marker)
+        if left:
+            names = ", ".join(left)
+            _log.warning("%s: not carried to '%s', which has no place: %s", path, self.name, names)
+        return written
 
     def require_reader(self) -> Reader:
         """Return the reader, or raise where the format is only written."""

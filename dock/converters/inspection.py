@@ -54,6 +54,7 @@ def _describe_calculation(calc: Calculation) -> dict[str, Any]:
             "files": list(origin.files),
             "command": origin.command,
         },
+        "beside": [] if calc.beside is None else calc.beside.rows(),
         "notes": origin.extra.get("notes", []),
     }
 
@@ -111,9 +112,15 @@ def findings_of(entry: Format, main: Path) -> list[Finding]:
     """
     try:
         calc = entry.load_main(main, ReadOptions())
-        return [*check_calculation(calc), *entry.check(main)]
+        return [*check_calculation(calc), *_check_beside(calc), *entry.check(main)]
     except DockError as error:
         return [Finding("error", "files", str(error))]
+
+
+def _check_beside(calc: Calculation) -> list[Finding]:
+    """Note what the folder has beside what was checked."""
+    rows = [] if calc.beside is None else calc.beside.rows()
+    return [Finding("note", "beside", f"{row['name']}: {row['what']}.") for row in rows]
 
 
 class Comparison(NamedTuple):

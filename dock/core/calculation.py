@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
 from dock.core.basis import Basis
 from dock.core.matrix import AOMatrix
@@ -14,9 +14,19 @@ from dock.core.spin import Spin
 from dock.core.structure import Structure
 from dock.errors import LayoutError, MissingDataError
 
-__all__ = ["Calculation", "MatrixSource", "Provenance"]
+__all__ = ["Calculation", "Companion", "MatrixSource", "Provenance"]
 
 MatrixSource: TypeAlias = AOMatrix | Callable[[], AOMatrix]
+
+
+class Companion(Protocol):
+    """What a run's folder has beside what is read; the format's own writer passes it on."""
+
+    def names(self) -> list[str]:
+        """Return the names of all of it."""
+
+    def rows(self) -> list[dict[str, str]]:
+        """Return name and meaning (``name``, ``what``) of all of it."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +72,8 @@ class Calculation:
         Where it came from.
     source
         How messages call it: the folder or file that was read.
+    beside
+        What the folder has beside that, for this structure with this order of atoms.
 
     Raises
     ------
@@ -85,6 +97,7 @@ class Calculation:
     n_electrons: float | None = None
     provenance: Provenance = field(default_factory=Provenance)
     source: str = "the calculation"
+    beside: Companion | None = None
     _loaded: dict[str, AOMatrix] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:

@@ -348,6 +348,7 @@ def _complete(head: Head, target: Target, spin: Spin, *, overwrite: bool) -> Non
             shutil.copyfile(target.source / MOMENTS_FILE, folder / MOMENTS_FILE)
     own = {**head.info.own, "spin": spin.value}
     info = replace(head.info, spinful=spin is not Spin.NONE, fermi_level=None, own=own)
+    info = replace(info, split=False, stacked=False)
     text = info.to_json(head.structure, head.basis)
     write_text(folder / "info.json", text, overwrite=True)
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from dock.converters.deeph.folder import FILES, PREDICTION, read_folder, write_folder
+from dock.converters.deeph.beside import inputs_of
+from dock.converters.deeph.folder import FILES, PREDICTION, SETTINGS, read_folder, write_folder
 from dock.converters.format import Format
 
 __all__ = ["FORMAT", "read", "write"]
@@ -30,20 +31,13 @@ def _detect(path: Path) -> Path | None:
     return None
 
 
-def _inputs(path: Path) -> list[Path]:
-    folder = path.parent if path.is_file() else path
-    names = ["POSCAR", "info.json", *FILES.values(), PREDICTION]
-    own = [] if path.is_dir() or path.name in names else [path]
-    return [*(folder / name for name in names if (folder / name).is_file()), *own]
-
-
-_VERSIONS = "1.0, and the folders of DeepH-dock 0.9"
+_VERSIONS = "1.1, 1.0; the folders of DeepH-dock 0.9, HPRO, aimspy"
 _NOTES = "POSCAR, info.json and one HDF5 file for each matrix."
 
 FORMAT = (
-    Format("deeph", "unified folder (DeepH format)", versions=_VERSIONS, notes=_NOTES)
-    .reading(tuple(FILES), read_folder, _detect, inputs=_inputs)
-    .writing(tuple(FILES), write_folder)
+    Format("deeph", "unified folder (DeepH format)", versions=_VERSIONS, notes=_NOTES, carries=True)
+    .reading(tuple(FILES), read_folder, _detect, inputs=inputs_of)
+    .writing(tuple(FILES), write_folder, SETTINGS)
 )
 
 read, write = FORMAT.load, FORMAT.save

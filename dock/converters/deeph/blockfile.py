@@ -6,25 +6,34 @@ beyond memory.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dock.converters.deeph.info import require_version
 from dock.converters.doubled_blocks import (
+    PLAIN,
+    QUADRANTS,
+    STACKED,
     collinear_content,
+    doubled_layout,
+    expand,
     join_spin,
+    join_stacked,
     real_part,
+    reduce_expanded,
     split_spin,
+    split_stacked,
 )
 from dock.core.arrays import is_wanted_shape
 from dock.core.basis import Basis
 from dock.core.blocks import BlockLayout
 from dock.core.matrix import AOMatrix
 from dock.core.pairs import Pairs
-from dock.core.quantity import quantity_of
+from dock.core.quantity import Quantity, quantity_of
 from dock.core.spin import Spin
 from dock.core.structure import Structure
 from dock.errors import FormatError, LayoutError, MissingDataError
@@ -34,8 +43,14 @@ if TYPE_CHECKING:
     import h5py
 
 __all__ = [
+    "ATTRIBUTES",
+    "DATASETS",
+    "HKB",
+    "LOCAL",
+    "NONLOCAL",
     "BlockFile",
     "detect_spin",
+    "has_spin_blocks",
     "read_attributes",
     "read_matrix",
     "read_pairs",
@@ -44,18 +59,43 @@ __all__ = [
 ]
 
 DATASETS = ("atom_pairs", "chunk_boundaries", "chunk_shapes", "entries")
+ATTRIBUTES = (
+    *("dock_format_version", "quantity", "unit", "spin", "source_code", "written_by", "spin_sum"),
+)
+"""Attributes of a file that `dock` writes anew."""
+
+HKB = "hkb.h5"
+"""The file of the nonlocal part of a split Hamiltonian."""
+
+LOCAL, NONLOCAL = "hamiltonian_local", "hamiltonian_nonlocal"
+"""What the two files of a split Hamiltonian call themselves, so that neither is taken for H."""
+
+_UNITS = {
+    "1": {"1", "none", "dimensionless", ""},
+    "angstrom": {"angstrom", "ang", "å"},
+    "1/angstrom": {"1/angstrom", "1/ang", "1/å"},
+    "ev": {"ev"},
+    "ev/angstrom": {"ev/angstrom", "ev/ang", "ev/å"},
+}
+Shape = tuple[int, int]
 FIX = "It was cut, damaged, or is no HDF5 file: copy it again or convert the run again."
 
 
 class BlockFile(NamedTuple):
     """The pattern of a block file, checked, with its entries still on disk.
 
-    `stored` has the shapes on the file, which are doubled where the blocks carry spin.
+    `single` has the shapes of one component, `stored` those on the file, `shape` times as large.
     """
 
     pairs: Pairs
-    stored: BlockLayout
+    single: BlockLayout
+    shape: Shape
     entries: h5py.Dataset
+
+    @property
+    def stored(self) -> BlockLayout:
+        """The blocks as they are on the file."""
+        return doubled_layout(self.single, self.shape)
 
 
 def read_attributes(path: Path) -> dict[str, Any]:
@@ -65,7 +105,14 @@ def read_attributes(path: Path) -> dict[str, Any]:
 
 
 def read_matrix(
-    path: Path, quantity: str, structure: Structure, basis: Basis, spin: Spin
+    path: Path,
+    quantity: str,
+    structure: Structure,
+    basis: Basis,
+    spin: Spin,
+    *,
+    part: str = "",
+    split: bool = False,
 ) -> AOMatrix:
     """Read one block file.
 
@@ -77,6 +124,10 @@ def read_matrix(
         What it is expected to hold; an attribute that says otherwise is an error.
     structure, basis, spin
         What POSCAR and info.json say.
+    part
+        `LOCAL` or `NONLOCAL` for one file of a split Hamiltonian.
+    split
+        Whether the folder's Hamiltonian is split: an expanded overlap then is an error.
 
     Raises
     ------
@@ -87,16 +138,8 @@ def read_matrix(
     facts = quantity_of(quantity)
     spinful = facts.has_spin and spin is not Spin.NONE
     with open_hdf5(path, FIX) as file:
-        stored = _plain(file.attrs.get("quantity", facts.name))
-        if not isinstance(stored, str) or stored != facts.name:
-            raise FormatError(
-                path,
-                "this file holds another matrix",
-                expected=facts.name,
-                found=stored,
-                fix="It was renamed or copied to the wrong place: convert the run again.",
-            )
-        blocks = _read_pattern(path, file, basis, 2 if spinful else 1)
+        _check_attributes(path, file, facts, part or facts.name)
+        blocks = _read_pattern(path, file, basis, _shapes_of(facts, spin, split=split))
         length = (blocks.stored.n_entries,)
         _expect_shape(path, blocks.entries, (3, *length) if facts.n_vector == 3 else length)
         raw = np.atleast_2d(_load(path, blocks.entries))
@@ -113,11 +156,71 @@ def read_matrix(
         )
     if not (spinful and spin is Spin.NONCOLLINEAR):
         raw = real_part(path, raw, "collinear matrix" if spinful else facts.name, "spinful")
-    entries = raw
-    if spinful:
-        stored = blocks.stored
-        entries = split_spin(raw[0], BlockLayout(stored.rows // 2, stored.cols // 2), spin)
+    entries = _components(path, raw, blocks, spin) if spinful else _single(path, raw, blocks)
     return AOMatrix(facts.name, structure, basis, blocks.pairs, spin, entries)
+
+
+def _shapes_of(facts: Quantity, spin: Spin, *, split: bool) -> tuple[Shape, ...]:
+    """Return the shapes that the blocks of a matrix may have, the usual one first."""
+    if spin is Spin.NONE or (split and not facts.has_spin):
+        return (PLAIN,)
+    if not facts.has_spin:
+        return (PLAIN, QUADRANTS)
+    return (QUADRANTS, STACKED) if spin is Spin.COLLINEAR else (QUADRANTS,)
+
+
+def _components(path: Path, raw: NDArray[Any], blocks: BlockFile, spin: Spin) -> NDArray[Any]:
+    """Return the spin components of blocks that carry spin."""
+    if blocks.shape == STACKED:
+        return split_stacked(raw[0], blocks.single)
+    if spin is Spin.COLLINEAR and not collinear_content(raw[0], blocks.stored):
+        raise FormatError(
+            path,
+            "spin is said to be collinear, but the blocks mix up and down",
+            where="entries",
+            fix="info.json belongs to another calculation; 'dock.spin' or 'spin_treatment' is "
+            "wrong there.",
+        )
+    return split_spin(raw[0], blocks.single, spin)
+
+
+def _single(path: Path, raw: NDArray[Any], blocks: BlockFile) -> NDArray[Any]:
+    """Return the entries of an operator without spin; an expanded one must be 1₂⊗O."""
+    if blocks.shape == PLAIN:
+        return raw
+    entries, wrong = reduce_expanded(raw, blocks.single)
+    if wrong >= 0:
+        raise FormatError(
+            path,
+            "the blocks have both spins, but are not the same for each with nothing between",
+            where=f"pair {blocks.pairs.describe(wrong)}",
+            expected="1₂⊗O, an operator without spin written twice",
+            fix="The file is damaged or is another matrix: compute it again.",
+        )
+    return entries
+
+
+def _check_attributes(path: Path, file: h5py.File, facts: Quantity, name: str) -> None:
+    """Refuse a file that says it is another matrix, in other units, or of another version."""
+    stored = _plain(file.attrs.get("quantity", name))
+    if not isinstance(stored, str) or stored != name:
+        raise FormatError(
+            path,
+            "this file holds another matrix",
+            expected=name,
+            found=stored,
+            fix=f"It is one part of a split H: info.json must say split_hkb, with {HKB} beside it."
+            if str(stored) in (LOCAL, NONLOCAL)
+            else "It was renamed or copied to the wrong place: convert the run again.",
+        )
+    require_version(path, _plain(file.attrs.get("dock_format_version")), "dock_format_version")
+    for place in (file, file.get("entries", file)):
+        for key in ("unit", "units"):
+            unit = str(_plain(place.attrs.get(key, facts.unit)))
+            if unit.casefold() not in _UNITS[facts.unit.casefold()]:
+                raise FormatError(
+                    path, "the unit is another", where=key, expected=facts.unit, found=unit
+                )
 
 
 def write_matrix(
@@ -125,6 +228,8 @@ def write_matrix(
     matrix: AOMatrix,
     attributes: Mapping[str, Any],
     *,
+    shape: Shape | None = None,
+    carry: Callable[[h5py.File], None] | None = None,
     single_precision: bool = False,
     overwrite: bool = False,
 ) -> None:
@@ -138,6 +243,11 @@ def write_matrix(
         The matrix, in the order of its pairs.
     attributes
         File attributes; old readers ignore them.
+    shape
+        `QUADRANTS` for an operator without spin writes it expanded, `STACKED` a collinear one
+        with the up rows above the down rows.
+    carry
+        Adds what else belongs into the file.
     single_precision
         Store float32 or complex64.
     overwrite
@@ -146,15 +256,21 @@ def write_matrix(
     doubled = matrix.facts.has_spin and matrix.spin is not Spin.NONE
     layout, pairs = matrix.layout, matrix.pairs
     entries = matrix.entries
-    if doubled:
+    shape = shape or (QUADRANTS if doubled else PLAIN)
+    if shape == STACKED:
+        entries = join_stacked(entries, layout)[None]
+    elif doubled:
         entries = join_spin(entries, layout, matrix.spin)[None]
-    factor = 2 if doubled else 1
+    elif shape == QUADRANTS:
+        entries = expand(entries, layout)
     if single_precision:
         entries = entries.astype(np.complex64 if np.iscomplexobj(entries) else np.float32)
     with new_hdf5(path, overwrite=overwrite) as file:
-        _write_pattern(file, pairs, layout, factor)
+        _write_pattern(file, pairs, layout, shape)
         file.create_dataset("entries", data=entries if len(entries) > 1 else entries[0])
         _write_attributes(file, attributes)
+        if carry is not None:
+            carry(file)
 
 
 def write_slabs(
@@ -165,6 +281,7 @@ def write_slabs(
     slabs: Iterable[NDArray[Any]],
     *,
     attributes: Mapping[str, Any],
+    expanded: bool = False,
     single_precision: bool = False,
     overwrite: bool = False,
 ) -> int:
@@ -182,9 +299,11 @@ def write_slabs(
     basis, pairs
         What the blocks refer to.
     slabs
-        Arrays (n_components, some) that together are the entries.
+        Arrays (n_components, some) that together are the entries; whole blocks if `expanded`.
     attributes
         File attributes.
+    expanded
+        Write 1₂⊗O, with blocks of both spins.
     single_precision
         Store float32.
     overwrite
@@ -205,11 +324,15 @@ def write_slabs(
     counts = basis.counts
     layout = BlockLayout(counts[pairs.i], counts[pairs.j])
     n_vector, total = quantity_of(quantity).n_vector, layout.n_entries
+    shape = QUADRANTS if expanded else PLAIN
+    size = shape[0] * shape[1]
     dtype = np.float32 if single_precision else np.float64
     with new_hdf5(path, overwrite=overwrite) as file:
-        _write_pattern(file, pairs, layout, 1)
-        shape = (total,) if n_vector == 1 else (n_vector, total)
-        dataset = file.create_dataset("entries", shape=shape, dtype=dtype)
+        _write_pattern(file, pairs, layout, shape)
+        length = (size * total,)
+        dataset = file.create_dataset(
+            "entries", shape=length if n_vector == 1 else (n_vector, *length), dtype=dtype
+        )
         done = 0
         for slab in slabs:
             end = done + slab.shape[1]
@@ -217,22 +340,30 @@ def write_slabs(
                 raise LayoutError(
                     f"{quantity}: {len(slab)} × {end} entries came for {n_vector} × {total}."
                 )
-            for component, part in enumerate(slab):
-                place = np.s_[done:end] if n_vector == 1 else np.s_[component, done:end]
-                dataset[place] = part
+            blocks = expand(slab, _blocks_between(layout, done, end)) if expanded else slab
+            for component, part in enumerate(blocks):
+                span = slice(size * done, size * end)
+                dataset[span if n_vector == 1 else (component, span)] = part
             done = end
         if done != total:
             raise LayoutError(f"{quantity}: only {done} of {total} entries came.")
         _write_attributes(file, attributes)
-    return total
+    return size * total
 
 
-def _write_pattern(file: h5py.File, pairs: Pairs, layout: BlockLayout, factor: int) -> None:
-    """Write pairs and blocks; `factor` is 2 where these carry spin."""
+def _blocks_between(layout: BlockLayout, begin: int, end: int) -> BlockLayout:
+    """Return the blocks that the entries from `begin` to `end` are."""
+    first, last = np.searchsorted(layout.starts, [begin, end])
+    return BlockLayout(layout.rows[first:last], layout.cols[first:last])
+
+
+def _write_pattern(file: h5py.File, pairs: Pairs, layout: BlockLayout, shape: Shape) -> None:
+    """Write pairs and blocks of one of the shapes."""
+    stored = doubled_layout(layout, shape)
     atom_pairs = np.column_stack([pairs.R, pairs.i, pairs.j]).astype(np.int64)
-    shapes = factor * np.column_stack([layout.rows, layout.cols]).astype(np.int64)
     file.create_dataset("atom_pairs", data=atom_pairs)
-    file.create_dataset("chunk_boundaries", data=layout.starts * factor**2)
+    file.create_dataset("chunk_boundaries", data=stored.starts)
+    shapes = np.column_stack([stored.rows, stored.cols]).astype(np.int64)
     file.create_dataset("chunk_shapes", data=shapes)
 
 
@@ -292,14 +423,22 @@ def detect_spin(path: Path, basis: Basis) -> Spin:
         stated = _plain(file.attrs.get("spin"))
         if isinstance(stated, str) and stated in {spin.value for spin in Spin}:
             return Spin(stated)
-        blocks = _read_pattern(path, file, basis, 2)
+        blocks = _read_pattern(path, file, basis, (QUADRANTS,))
         _expect_shape(path, blocks.entries, (blocks.stored.n_entries,))
         raw = _load(path, blocks.entries)
     return Spin.COLLINEAR if collinear_content(raw, blocks.stored) else Spin.NONCOLLINEAR
 
 
-def _read_pattern(path: Path, file: h5py.File, basis: Basis, factor: int) -> BlockFile:
-    """Read and check pairs, shapes and boundaries; `layout` has the shapes on the file / factor."""
+def has_spin_blocks(path: Path, basis: Basis) -> bool:
+    """Say whether the blocks of a file are doubled."""
+    with open_hdf5(path, FIX) as file:
+        return _read_pattern(path, file, basis, (PLAIN, QUADRANTS)).shape == QUADRANTS
+
+
+def _read_pattern(
+    path: Path, file: h5py.File, basis: Basis, allowed: tuple[Shape, ...]
+) -> BlockFile:
+    """Read and check pairs, shapes and boundaries of blocks that have one of some shapes."""
     missing = [name for name in DATASETS if name not in file]
     if missing:
         have = ", ".join(file) or "none"
@@ -319,9 +458,9 @@ def _read_pattern(path: Path, file: h5py.File, basis: Basis, factor: int) -> Blo
         pairs = Pairs(table[:, :3], table[:, 3], table[:, 4], basis.n_atoms)
     except LayoutError as error:
         raise FormatError(path, str(error).rstrip("."), where="atom_pairs") from error
-    counts = factor * basis.counts
-    stored = BlockLayout(counts[pairs.i], counts[pairs.j])
-    _check_shapes(path, pairs, stored, shapes, spinful=factor == 2)
+    single = BlockLayout(basis.counts[pairs.i], basis.counts[pairs.j])
+    shape = _find_shape(path, pairs, single, shapes, allowed)
+    stored = doubled_layout(single, shape)
     if not np.array_equal(boundaries, stored.starts):
         raise FormatError(
             path,
@@ -331,25 +470,58 @@ def _read_pattern(path: Path, file: h5py.File, basis: Basis, factor: int) -> Blo
             found=f"an end at {boundaries[-1]}",
             fix="The file is damaged: convert the run again.",
         )
-    return BlockFile(pairs, stored, _dataset(path, file, "entries"))
+    return BlockFile(pairs, single, shape, _dataset(path, file, "entries"))
 
 
-def _check_shapes(
-    path: Path, pairs: Pairs, stored: BlockLayout, shapes: NDArray[np.int64], *, spinful: bool
-) -> None:
-    """Refuse blocks that have not the orbitals of their atoms."""
-    wrong = np.flatnonzero(np.any(shapes != np.column_stack([stored.rows, stored.cols]), axis=1))
-    if len(wrong):
-        first = int(wrong[0])
-        raise FormatError(
-            path,
-            "blocks and orbitals disagree",
-            where=f"chunk_shapes of pair {pairs.describe(first)}",
-            expected=f"{int(stored.rows[first])}×{int(stored.cols[first])} from info.json"
-            + (" with spin" if spinful else ""),
-            found=f"{shapes[first, 0]}×{shapes[first, 1]}",
-            fix="info.json belongs to another calculation, or 'spinful' is wrong there.",
-        )
+_FOUND = {
+    PLAIN: 'These blocks carry no spin: where H is split, info.json must say "split_hkb": true '
+    f"and {HKB} with the other part must lie here; for a run without spin 'spinful' is wrong.",
+    QUADRANTS: "These are blocks of both spins: 'spinful' in info.json must be true, and where H "
+    "is split ('split_hkb'), overlap and local part are written without spin.",
+    STACKED: 'This is the collinear layout of aimspy: info.json must say "spinful": true and '
+    '"spin_treatment": "collinear".',
+}
+"""What to do about blocks that all have a shape which info.json does not speak of."""
+
+
+def _find_shape(
+    path: Path,
+    pairs: Pairs,
+    layout: BlockLayout,
+    shapes: NDArray[np.int64],
+    allowed: tuple[Shape, ...],
+) -> Shape:
+    """Return which of the allowed shapes all blocks have, or refuse the first that has another."""
+    single = np.column_stack([layout.rows, layout.cols])
+    fits = {
+        shape: np.all(shapes == np.multiply(single, shape), axis=1)
+        for shape in (*allowed, *(shape for shape in _FOUND if shape not in allowed))
+    }
+    shape = next((shape for shape, each in fits.items() if np.all(each)), None)
+    if shape in allowed:
+        return shape
+    fix = "info.json belongs to another calculation, or 'spinful' is wrong there."
+    if shape is not None:
+        first, wanted, fix = 0, allowed[0], _FOUND[shape]
+        if shape == PLAIN and (path.parent / HKB).is_file():
+            fix = (
+                f"{HKB} lies beside it: if this is H without its nonlocal part, info.json must say "
+                "\"split_hkb\": true. Do not change 'spinful': H would lack that part."
+            )
+    else:
+        wanted = next((shape for shape in allowed if fits[shape][:1].all()), allowed[0])
+        first = int(np.flatnonzero(~fits[wanted])[0])
+        if len({shape for shape in fits if fits[shape].any()}) > 1:
+            fix = "Blocks with and without spin are mixed: compute the file again."
+    rows, cols = (single[first] * wanted).tolist()
+    raise FormatError(
+        path,
+        "blocks and orbitals disagree",
+        where=f"chunk_shapes of pair {pairs.describe(first)}",
+        expected=f"{rows}×{cols} from info.json" + ("" if wanted == PLAIN else " with spin"),
+        found=f"{shapes[first, 0]}×{shapes[first, 1]}",
+        fix=fix,
+    )
 
 
 def _dataset(path: Path, file: h5py.File, name: str) -> h5py.Dataset:

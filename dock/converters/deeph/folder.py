@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import logging
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -10,21 +11,34 @@ from typing import Any
 import numpy as np
 
 from dock._version import __version__
-from dock.converters.deeph.blockfile import detect_spin, read_matrix, write_matrix
+from dock.converters.deeph.beside import Beside
+from dock.converters.deeph.blockfile import (
+    HKB,
+    LOCAL,
+    NONLOCAL,
+    detect_spin,
+    has_spin_blocks,
+    read_matrix,
+    read_pairs,
+    write_matrix,
+)
 from dock.converters.deeph.info import FORMAT_VERSION, Info, check_counts, read_info
 from dock.converters.deeph.poscar import format_poscar, read_poscar
+from dock.converters.doubled_blocks import QUADRANTS, STACKED
 from dock.converters.format import ReadOptions, WriteOptions
 from dock.core.basis import Basis
-from dock.core.calculation import Calculation, Provenance
+from dock.core.calculation import Calculation, MatrixSource, Provenance
 from dock.core.elements import atomic_number
 from dock.core.matrix import AOMatrix
 from dock.core.pairs import Pairs
 from dock.core.spin import Spin
 from dock.core.structure import Structure
-from dock.errors import FormatError, LossError, MissingDataError
+from dock.errors import FormatError, LossError, MissingDataError, UsageError
 from dock.io.files import write_text
 
-__all__ = ["FILES", "PREDICTION", "Head", "read_folder", "read_head", "write_folder"]
+__all__ = ["FILES", "PREDICTION", "SETTINGS", "Head", "read_folder", "read_head", "write_folder"]
+
+_log = logging.getLogger("dock")
 
 FILES = {
     "overlap": "overlap.h5",
@@ -38,6 +52,16 @@ FILES = {
 }
 """File of each quantity; the first four are the DeepH format's own, the others ours."""
 
+LAYOUTS = ("plain", "split-hkb", "expanded", "stacked")
+SETTINGS = {
+    "layout": "plain; split-hkb: H as hamiltonian.h5 and hkb.h5; expanded: S and r as 1₂⊗S; "
+    "stacked: aimspy's collinear blocks"
+}
+_SPIN_OF_LAYOUT = {
+    "split-hkb": (Spin.NONCOLLINEAR,),
+    "expanded": (Spin.COLLINEAR, Spin.NONCOLLINEAR),
+    "stacked": (Spin.COLLINEAR,),
+}
 PREDICTION = "hamiltonian_pred.h5"
 _CUSTOM = tuple(f"My{n}" for n in range(1, 7))
 
@@ -120,11 +144,28 @@ class Head:
         folder, info = self.folder, self.info
         source = folder if source is None else source
         files = _matrix_files(folder, source.name if source.is_file() else None)
+        parts = {name: (file,) for name, file in files.items()}
+        split, has_hkb = info.split and "hamiltonian" in files, (folder / HKB).is_file()
+        if split and not has_hkb:
+            raise MissingDataError(
+                HKB,
+                folder,
+                "info.json says that H is split (split_hkb): the file holds its nonlocal part, "
+                "without which all levels are wrong. Copy it there.",
+            )
+        if has_hkb and "hamiltonian" in files and not info.split:
+            _log.warning(
+                "%s: ignored, because info.json does not say that H is split (split_hkb)",
+                folder / HKB,
+            )
         spin = info.spin or _spin_of_content(folder, files, self.basis)
-        readers = {
-            name: _reader(folder / file, name, self.structure, self.basis, spin)
-            for name, file in files.items()
+        readers: dict[str, MatrixSource] = {
+            name: self._reader(name, file, spin) for name, file in files.items()
         }
+        if split:
+            file = files["hamiltonian"]
+            parts["hamiltonian"] = (file, HKB)
+            readers["hamiltonian"] = lambda: self._read_split(file)
         return Calculation(
             self.structure,
             self.basis,
@@ -132,9 +173,55 @@ class Head:
             readers,
             info.fermi_level,
             info.n_electrons,
-            _provenance(info, tuple(files.values()), self.structure.n_atoms),
+            _provenance(info, sum(parts.values(), ()), self.structure.n_atoms),
             str(source),
+            Beside(folder, info, parts, readers),
         )
+
+    def _reader(self, name: str, file: str, spin: Spin) -> Callable[[], AOMatrix]:
+        path, split = self.folder / file, self.info.split
+        return lambda: read_matrix(path, name, self.structure, self.basis, spin, split=split)
+
+    def read_parts(self, file: str) -> tuple[AOMatrix, AOMatrix]:
+        """Return the part of a split Hamiltonian that is the same for both spins, and the rest.
+
+        Raises
+        ------
+        FormatError
+            When the pairs of the two files, or of the overlap, are not the same in one order.
+        """
+        place = (self.structure, self.basis)
+        local = read_matrix(self.folder / file, "hamiltonian", *place, Spin.NONE, part=LOCAL)
+        rest = read_matrix(
+            self.folder / HKB, "hamiltonian", *place, Spin.NONCOLLINEAR, part=NONLOCAL
+        )
+        self._require_pairs(self.folder / HKB, rest.pairs, local.pairs, file)
+        overlap = self.folder / FILES["overlap"]
+        if overlap.is_file():
+            pairs = read_pairs(overlap, self.structure.n_atoms)
+            self._require_pairs(overlap, pairs, local.pairs, file)
+        return local, rest
+
+    def _require_pairs(self, path: Path, pairs: Pairs, wanted: Pairs, file: str) -> None:
+        if not pairs.is_same(wanted):
+            raise FormatError(
+                path,
+                "a split H needs the same pairs in the same order in all its files",
+                where="atom_pairs",
+                expected=f"those of {file}",
+                found=pairs.difference(wanted) or "the same pairs in another order",
+                fix="The files belong to different runs: make them again.",
+            )
+
+    def _read_split(self, file: str) -> AOMatrix:
+        """Return H of its two files; a prediction may be the full H."""
+        path = self.folder / file
+        if file != FILES["hamiltonian"] and has_spin_blocks(path, self.basis):
+            return read_matrix(path, "hamiltonian", self.structure, self.basis, Spin.NONCOLLINEAR)
+        local, rest = self.read_parts(file)
+        entries = rest.entries.astype(np.result_type(rest.entries, local.entries))
+        entries[[0, 3]] += local.entries
+        return rest.with_entries(entries)
 
 
 def read_head(folder: Path) -> Head:
@@ -168,25 +255,37 @@ def write_folder(calc: Calculation, folder: Path, options: WriteOptions) -> list
         When one element has two different bases, unless lossy writing was allowed.
     """
     names = options.quantities or ()
+    layout = _layout(calc, options)
     structure, shells = _unify_species(calc, allow_lossy=options.allow_lossy)
     order = _element_order(structure)
     grouped = calc if order is None else calc.permute_atoms(order)
     structure = structure if order is None else structure.select(order)
-    spinful = calc.spin is not Spin.NONE
-    own = _own_facts(calc, grouped, order, options.command)
-    info = Info(shells, spinful, calc.fermi_level, calc.n_electrons, own)
+    beside = calc.beside if isinstance(calc.beside, Beside) else None
+    if beside is not None and order is not None:
+        left = ", ".join(beside.names())
+        if left:
+            _log.warning("%s: not carried, because the atoms are regrouped: %s", calc.source, left)
+        beside = None
     pairs = _common_pairs(grouped, names)
     written = []
     for name in names:
-        matrix = grouped.require(name).on_pairs(pairs)
-        attributes = _attributes(calc, matrix)
-        target = folder / FILES[name]
-        write_matrix(target, matrix, attributes, single_precision=options.single_precision)
-        written.append(target)
-        del matrix
+        source = calc.matrices[name]
+        for file, part, matrix, shape in _files_of(name, grouped, beside, layout):
+            target = folder / file
+            write_matrix(
+                target,
+                matrix.on_pairs(pairs),
+                _attributes(calc, matrix) | ({"quantity": part} if part else {}),
+                shape=shape,
+                carry=None if beside is None else beside.carry_into(name, source, file),
+                single_precision=options.single_precision,
+            )
+            written.append(target)
         if len(pairs) > _RELEASE_ABOVE:
             grouped.release()
             calc.release()
+    written += _carry_files(calc, beside, folder, names)
+    info = _info(calc, grouped, order, shells, options)
     texts = {
         "POSCAR": format_poscar(structure),
         "info.json": info.to_json(structure, grouped.basis),
@@ -197,6 +296,113 @@ def write_folder(calc: Calculation, folder: Path, options: WriteOptions) -> list
     return written
 
 
+def _layout(calc: Calculation, options: WriteOptions) -> str:
+    """Return how matrices are laid out, after refusing what the spin does not allow."""
+    layout = options.choice("layout", LAYOUTS, "plain")
+    allowed = _SPIN_OF_LAYOUT.get(layout)
+    if allowed is not None and calc.spin not in allowed:
+        words = " or ".join(spin.value for spin in allowed)
+        raise UsageError(
+            f"{calc.source}: the layout '{layout}' is for {words} spin; this has spin "
+            f"'{calc.spin.value}'."
+        )
+    if layout == "split-hkb" and "hamiltonian" not in (options.quantities or ()):
+        raise UsageError(f"{calc.source}: there is no H to write in the layout 'split-hkb'.")
+    return layout
+
+
+_File = tuple[str, str, AOMatrix, tuple[int, int] | None]
+
+
+def _files_of(name: str, calc: Calculation, beside: Beside | None, layout: str) -> Iterator[_File]:
+    """Yield the files of a matrix: name, what it calls itself, the matrix, shape of its blocks."""
+    if name == "hamiltonian" and layout == "split-hkb":
+        local, rest = _parts(calc, beside)
+        yield FILES[name], LOCAL, local, None
+        yield HKB, NONLOCAL, rest, None
+        return
+    matrix = calc.require(name)
+    shape = None
+    if layout == "expanded" and not matrix.facts.has_spin:
+        shape = QUADRANTS
+    elif layout == "stacked" and matrix.facts.has_spin:
+        shape = STACKED
+    yield FILES[name], "", matrix, shape
+
+
+def _parts(calc: Calculation, beside: Beside | None) -> tuple[AOMatrix, AOMatrix]:
+    """Return the two parts of H: those of a split source, else its spin-free part and the rest."""
+    if (
+        beside is not None
+        and beside.is_split
+        and calc.matrices["hamiltonian"] is beside.readers["hamiltonian"]
+    ):
+        head = Head(beside.folder, beside.info, calc.structure, calc.basis)
+        return head.read_parts(beside.files["hamiltonian"][0])
+    _log.warning(
+        "%s: which part of H is nonlocal is not known: %s gets what is real and the same for both "
+        "spins, %s the rest, the spin–orbit part",
+        calc.source,
+        FILES["hamiltonian"],
+        HKB,
+    )
+    H = calc.require("hamiltonian")
+    mean = 0.5 * (H.entries[:1].real + H.entries[3:].real)
+    rest = np.array(H.entries)
+    rest[[0, 3]] -= mean
+    return replace(H, spin=Spin.NONE, entries=mean), H.with_entries(rest)
+
+
+def _carry_files(
+    calc: Calculation, beside: Beside | None, folder: Path, names: tuple[str, ...]
+) -> list[Path]:
+    """Carry what lies beside the matrices along; say what is not."""
+    if beside is None:
+        return []
+    written, left = beside.carry_files(folder, {FILES[name] for name in names})
+    if left:
+        _log.warning("%s: not carried: %s", calc.source, ", ".join(left))
+    return written
+
+
+def _info(
+    calc: Calculation,
+    grouped: Calculation,
+    order: list[int] | None,
+    shells: dict[str, tuple[int, ...]],
+    options: WriteOptions,
+) -> Info:
+    """Return what goes into info.json: what is known here, and what the source's passes on."""
+    layout = options.choice("layout", LAYOUTS, "plain")
+    own = _own_facts(calc, grouped, order, options.command)
+    info = Info(
+        shells,
+        calc.spin is not Spin.NONE,
+        calc.fermi_level,
+        calc.n_electrons,
+        own,
+        split=layout == "split-hkb",
+        stacked=layout == "stacked",
+    )
+    if not isinstance(calc.beside, Beside):
+        return info
+    old = calc.beside.info
+    stored = old.own.get("provenance")
+    own["provenance"] = {**(stored if isinstance(stored, dict) else {}), **own["provenance"]}
+    return replace(
+        info,
+        element_shells={
+            **shells,
+            **{x: ls for x, ls in old.element_shells.items() if x not in shells},
+        },
+        own={**{key: value for key, value in old.own.items() if key not in _OWN_KEYS}, **own},
+        split=info.split or (old.split and "hamiltonian" not in calc.available),
+        orthogonal=old.orthogonal,
+        others=old.others,
+    )
+
+
+_OWN_KEYS = ("spin", "pbc", "species", "source_order", "provenance")
 _RELEASE_ABOVE = 100_000  # pairs above which matrices are not kept in memory while writing
 
 
@@ -213,12 +419,6 @@ def _matrix_files(folder: Path, given: str | None) -> dict[str, str]:
             raise FormatError(folder / given, "this is no file of a unified folder", expected=known)
         files["hamiltonian"] = given
     return files
-
-
-def _reader(
-    path: Path, quantity: str, structure: Structure, basis: Basis, spin: Spin
-) -> Callable[[], AOMatrix]:
-    return lambda: read_matrix(path, quantity, structure, basis, spin)
 
 
 def _spin_of_content(folder: Path, files: Mapping[str, str], basis: Basis) -> Spin:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,15 +16,40 @@ from dock.errors import FormatError, MissingDataError
 from dock.io.text import read_json
 
 __all__ = [
+    "CARRIED",
     "FORMAT_VERSION",
     "Info",
     "check_counts",
     "optional_number",
     "read_info",
+    "require_version",
     "required_flag",
 ]
 
-FORMAT_VERSION = "1.0"
+FORMAT_VERSION = "1.1"
+
+_READ = (
+    *("atoms_quantity", "orbits_quantity", "orthogonal_basis", "spinful", "fermi_energy_eV"),
+    *("elements_orbital_map", "occupation", "dock"),
+    *("split_hkb", "hamiltonian_storage", "spin_treatment"),
+)
+CARRIED = {
+    "basis": "name of the basis (PySCF)",
+    "elements_core_orbital_index": "core shells (FHI-aims)",
+    "elements_valence_orbital_index": "valence shells (FHI-aims)",
+    "elements_unoccupied_orbital_index": "unoccupied shells (FHI-aims)",
+    "elements_force_rcut_map": "radii of a force field",
+    "max_num_neighbors": "neighbours of a force field",
+    "elements_fitting_map": "shells of a charge-density fit",
+}
+"""Keys of other programs that are passed on, and what they are."""
+
+_MATRICES = ("hamiltonian_", "overlap_", "density_matrix_", "position_")
+_MEANING = re.compile(
+    r"(?:^|_)(?:storage|split|units?|treatment|conventions?|layout|gauge|phase|minus|shifted|"
+    r"transposed|conjugated|harmonics|ordering|orbital_order|format_version)(?:_|$)"
+)
+_SPLIT_WORDS = {"full": False, "spinless_plus_hkb": True}
 
 
 @dataclass(frozen=True)
@@ -45,6 +71,14 @@ class Info:
         the source's atom order and provenance. Other programs ignore it.
     n_atoms, n_orbitals
         The counts that the file claims, to be compared with POSCAR.
+    split
+        Whether H is the sum of ``hamiltonian.h5``, on both spins alike, and ``hkb.h5``.
+    stacked
+        Whether the spin treatment is said to be collinear, as blocks (2n_i, n_j) need it.
+    orthogonal
+        Whether the basis is said to be orthonormal.
+    others
+        The keys that are passed on: they touch no number that is read here.
     """
 
     element_shells: Mapping[str, tuple[int, ...]]
@@ -54,6 +88,10 @@ class Info:
     own: Mapping[str, Any] = field(default_factory=dict)
     n_atoms: float | None = None
     n_orbitals: float | None = None
+    split: bool = False
+    stacked: bool = False
+    orthogonal: bool = False
+    others: Mapping[str, Any] = field(default_factory=dict)
 
     def to_json(self, structure: Structure, basis: Basis) -> str:
         """Return the file's single line of JSON."""
@@ -63,21 +101,30 @@ class Info:
         content: dict[str, Any] = {
             "atoms_quantity": structure.n_atoms,
             "orbits_quantity": basis.n_orbitals,
-            "orthogonal_basis": False,
+            "orthogonal_basis": self.orthogonal,
             "spinful": self.spinful,
             "fermi_energy_eV": self.fermi_level,
             "elements_orbital_map": {name: list(ls) for name, ls in self.element_shells.items()},
         }
         if electrons is not None:
             content["occupation"] = electrons
+        if self.split:
+            content["split_hkb"] = True
+        if self.stacked:
+            content["spin_treatment"] = "collinear"
         content["dock"] = dict(self.own)
-        return json.dumps(content, allow_nan=False, ensure_ascii=False) + "\n"
+        text = json.dumps(content, allow_nan=False, ensure_ascii=False)
+        if self.others:  # as they were, NaN too
+            text = f"{text[:-1]}, {json.dumps(dict(self.others), ensure_ascii=False)[1:]}"
+        return text + "\n"
 
     @property
     def spin(self) -> Spin | None:
         """The spin treatment where the file says it; None where the matrices must be looked at."""
         if not self.spinful:
             return Spin.NONE
+        if self.split or self.stacked:
+            return Spin.NONCOLLINEAR if self.split else Spin.COLLINEAR
         try:
             return Spin(self.own.get("spin"))
         except ValueError:
@@ -85,14 +132,15 @@ class Info:
 
 
 def read_info(path: str | Path) -> Info:
-    """Read info.json; keys that are not known are passed over.
+    """Read info.json; keys that are not known are kept, unless their name touches the matrices.
 
     Raises
     ------
     MissingDataError
         When the file is not there.
     FormatError
-        When it is not JSON, or a key is missing or has the wrong type.
+        When it is not JSON, a key is missing, has the wrong type or an unknown word, keys
+        contradict each other, or an unknown one may change what the matrices mean.
     """
     path = Path(path)
     if not path.is_file():
@@ -101,15 +149,113 @@ def read_info(path: str | Path) -> Info:
         )
     content = read_json(path)
     own = content.get("dock")
+    own = own if isinstance(own, dict) else {}
+    require_version(path, own.get("format_version"), "dock.format_version")
+    spinful = required_flag(path, content, "spinful")
+    orthogonal = "orthogonal_basis" in content and required_flag(path, content, "orthogonal_basis")
+    split, stacked = _read_split(path, content), _read_treatment(path, content)
+    if not spinful and (split or stacked):
+        raise FormatError(
+            path,
+            "H with spin parts needs 'spinful'",
+            where="split_hkb" if split else "spin_treatment",
+            expected='"spinful": true',
+            found="false",
+            fix="hamiltonian.h5 is H without its nonlocal part, which hkb.h5 holds."
+            if split
+            else "A run without spin has no such key.",
+        )
+    if split and stacked:
+        raise FormatError(
+            path,
+            "a split H is non-collinear",
+            where="spin_treatment",
+            expected="one of spin_treatment and split_hkb",
+            found="both",
+        )
     return Info(
         _read_shells(path, content.get("elements_orbital_map")),
-        required_flag(path, content, "spinful"),
+        spinful,
         optional_number(path, content, "fermi_energy_eV"),
         optional_number(path, content, "occupation"),
-        own if isinstance(own, dict) else {},
+        own,
         optional_number(path, content, "atoms_quantity"),
         optional_number(path, content, "orbits_quantity"),
+        split,
+        stacked,
+        orthogonal,
+        _read_others(path, content),
     )
+
+
+def require_version(path: Path, version: Any, where: str) -> None:
+    """Refuse a folder or file of another major version of the format; None is no version."""
+    if version is None or re.fullmatch(r"1(\.\d+)*", str(version)):
+        return
+    raise FormatError(
+        path,
+        "this version of the format is not known",
+        where=where,
+        expected=f"1.0 to {FORMAT_VERSION}, or a later 1.x",
+        found=version,
+        fix="Read it with the version of dock that wrote it, or a newer one.",
+    )
+
+
+def _read_split(path: Path, content: Mapping[str, Any]) -> bool:
+    """Return whether H is split, from the key of today and the older one."""
+    said = [required_flag(path, content, "split_hkb")] if "split_hkb" in content else []
+    if "hamiltonian_storage" in content:
+        word = content["hamiltonian_storage"]
+        if not isinstance(word, str) or word not in _SPLIT_WORDS:
+            raise FormatError(
+                path,
+                "it is unknown how H is stored",
+                where="hamiltonian_storage",
+                expected=" or ".join(_SPLIT_WORDS),
+                found=json.dumps(word)[:80],
+            )
+        said.append(_SPLIT_WORDS[word])
+    if len(set(said)) > 1:
+        raise FormatError(
+            path,
+            "two keys disagree on how H is stored",
+            where="split_hkb, hamiltonian_storage",
+            expected="the same in both, or split_hkb alone",
+            found=f"{json.dumps(said[0])} and {content['hamiltonian_storage']}",
+        )
+    return any(said)
+
+
+def _read_treatment(path: Path, content: Mapping[str, Any]) -> bool:
+    """Return whether the file says that spin is collinear, in the words of aimspy."""
+    word = content.get("spin_treatment")
+    if word in (None, "collinear") or (word == "none" and content.get("spinful") is False):
+        return word == "collinear"
+    raise FormatError(
+        path,
+        "the treatment of spin is unknown",
+        where="spin_treatment",
+        expected="collinear, or no such key",
+        found=json.dumps(word)[:80],
+    )
+
+
+def _read_others(path: Path, content: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the keys to pass on; refuse one that may change what the matrices mean."""
+    others = {name: value for name, value in content.items() if name not in _READ}
+    for name, value in others.items():
+        touches = _MEANING.search(name) or name.startswith(_MATRICES)
+        if touches and name not in CARRIED and value is not None and value is not False:
+            raise FormatError(
+                path,
+                "an unknown key may change what the matrices mean",
+                where=name,
+                expected=", ".join(_READ),
+                found=json.dumps(value)[:80],
+                fix="A newer dock may know it; where it does not touch the numbers, take it out.",
+            )
+    return others
 
 
 def check_counts(path: Path, info: Info, structure: Structure, basis: Basis) -> None:

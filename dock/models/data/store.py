@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from dock.converters.deeph.blockfile import HKB
 from dock.converters.deeph.folder import FILES
 from dock.core.arrays import FloatArray
 from dock.core.basis import Basis
@@ -213,7 +214,7 @@ def _head(samples: Sequence[Sample], layout: TargetLayout, **switches: bool) -> 
 
 def _stamp(folder: Path, quantity: str) -> list[int]:
     """Return sizes and times of the files that a structure is read from."""
-    names = (*HEADS, MOMENTS_FILE, FILES[quantity], FILES["overlap"])
+    names = (*HEADS, MOMENTS_FILE, FILES[quantity], HKB, FILES["overlap"])
     facts = [(folder / name).stat() for name in names if (folder / name).is_file()]
     return [number for fact in facts for number in (fact.st_size, fact.st_mtime_ns)]
 

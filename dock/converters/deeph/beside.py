@@ -1,0 +1,210 @@
+"""What a unified folder has beside the matrices: named, and carried along unchanged."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dock.converters.deeph.blockfile import ATTRIBUTES, DATASETS, FIX, HKB
+from dock.converters.deeph.info import CARRIED, Info
+from dock.core.calculation import MatrixSource
+from dock.io.files import readable
+from dock.io.hdf5 import open_hdf5
+
+if TYPE_CHECKING:
+    import h5py
+
+__all__ = ["RESULTS", "SIDE_FILES", "Beside", "inputs_of"]
+
+SIDE_FILES = {
+    "force.h5": "energy, forces and stress",
+    "force_pred.h5": "predicted energy, forces and stress",
+    "e0s.json": "reference energies of the elements",
+    "hamiltonian0.h5": "Hamiltonian of superposed free atoms (DeepH-dock)",
+    "hamiltonian_init.h5": "Hamiltonian of superposed free atoms (aimspy)",
+    "hamiltonian_raw.h5": "Hamiltonian before a correction",
+    "*_pred.h5": "prediction",
+    "prediction.json": "report of a prediction",
+    "uncertainty.h5": "spread of a prediction",
+    "electric_response.h5": "derivative of H with an electric field",
+    "momentum.h5": "momentum matrix",
+    "charge_density.h5": "charge density on a grid",
+    "potential_r.h5": "potential on a grid",
+    "wavefunction_ao.h5": "eigenstates in orbitals",
+    "wavefunction_r.h5": "eigenstates on a grid",
+    "moments.json": "spin moments of the atoms",
+    "K_PATH": "path of k-points",
+    "basis/*.h5": "radial functions of an element",
+    "species*.h5": "basis and pseudopotentials",
+    HKB: "nonlocal part of a split H, which info.json does not declare (split_hkb): ignored",
+}
+"""Files that belong to the structure, or its runs, by name or pattern, and what they are."""
+
+RESULTS = (
+    *("band.h5", "band.json", "eigval.h5", "*_eigval.h5", "dos.h5", "dos.json"),
+    *("fermi_energy.json", "fermi_energy.h5", "populations.h5", "populations.json"),
+    *("unfold.h5", "unfold.json", "wavefunction.h5", "wavefunction.json"),
+    *("errors.h5", "errors.json", "equivariance.h5", "equivariance.json", "evaluation/*"),
+)
+"""Results of one Hamiltonian, by name or pattern: made again with another, never carried."""
+
+_OWN = {"POSCAR", "info.json", ".dock.json"}
+_UNDER_WAY = re.compile(r"\..*\.part")  # what is being written: see dock.io.files
+_RESULT = "result of H, not carried to another folder: compute it there"
+_UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True)
+class Beside:
+    """What a folder has beside what is read of it.
+
+    Attributes
+    ----------
+    folder, info
+        The folder, and its info.json.
+    files, readers
+        File and reader of each matrix that is read.
+    """
+
+    folder: Path
+    info: Info
+    files: Mapping[str, tuple[str, ...]]
+    readers: Mapping[str, MatrixSource]
+
+    @property
+    def is_split(self) -> bool:
+        """Whether H was read from two files."""
+        return HKB in self.files.get("hamiltonian", ())
+
+    @property
+    def side_files(self) -> dict[str, str]:
+        """Every other file by its name relative to the folder, and what it is."""
+        taken = _OWN | {name for names in self.files.values() for name in names}
+        return {name: _describe(name) for name in sorted(_below(self.folder)) if name not in taken}
+
+    def rows(self) -> list[dict[str, str]]:
+        """Return name and meaning of every file, key, dataset and attribute that is not read."""
+        rows = list(self.side_files.items())
+        rows += [(f"info.json: {key}", CARRIED.get(key, _UNKNOWN)) for key in self.keys]
+        for names in self.files.values():
+            for file in names:
+                rows += [(f"{file}: {name}", _UNKNOWN) for name in self.extras(file)]
+        return [{"name": name, "what": what} for name, what in rows]
+
+    def names(self) -> list[str]:
+        """Return the names of all that is not read."""
+        return [row["name"] for row in self.rows()]
+
+    @property
+    def keys(self) -> dict[str, Any]:
+        """The keys of info.json that are passed on."""
+        return dict(self.info.others)
+
+    def extras(self, file: str) -> list[str]:
+        """Return the datasets, groups and attributes of a matrix file that are not read."""
+        with open_hdf5(self.folder / file, FIX) as source:
+            return [name for name, _ in _extras(source)]
+
+    def carry_into(
+        self, name: str, source: MatrixSource, file: str = ""
+    ) -> Callable[[h5py.File], None] | None:
+        """Return what copies the rest of a matrix's file, where the matrix is that of the file."""
+        if name not in self.files or source is not self.readers[name]:
+            return None
+        path = self.folder / (file or self.files[name][0])
+
+        def carry(target: h5py.File) -> None:
+            with open_hdf5(path, FIX) as source:
+                for _, copy in _extras(source):
+                    copy(target)
+
+        return carry if path.is_file() else None
+
+    def carry_files(self, target: Path, taken: set[str]) -> tuple[list[Path], list[str]]:
+        """Copy the side files; results of H and names that are taken stay behind.
+
+        Returns
+        -------
+        written
+            The new files.
+        left
+            The names that were not carried, each with the reason.
+        """
+        written, left = [], []
+        for name, what in self.side_files.items():
+            reason = ""
+            if what == _RESULT:
+                reason = what
+            elif name in taken or (target / name).exists():
+                reason = "a file of this name is written from the matrices"
+            elif not (self.folder / name).is_file():
+                reason = "no ordinary file"
+            if reason:
+                left.append(f"{name} ({reason})")
+                continue
+            place = target / name
+            place.parent.mkdir(parents=True, exist_ok=True)
+            with readable(self.folder / name):
+                shutil.copyfile(self.folder / name, place)
+            written.append(place)
+        return written, left
+
+
+def inputs_of(path: Path) -> list[Path]:
+    """Return the files that decide whether a folder has changed: all but results of its H."""
+    folder = path.parent if path.is_file() else path
+    names = [name for name in _below(folder) if name != ".dock.json" and _describe(name) != _RESULT]
+    return [folder / name for name in sorted(names)]
+
+
+def _below(folder: Path) -> Iterator[str]:
+    """Yield the files below a folder, without those of other unified folders there."""
+    for here, folders, files in os.walk(folder):
+        place = Path(here)
+        inside = [name for name in folders if not _is_other(place / name)]
+        links = [name for name in inside if (place / name).is_symlink()]
+        folders[:] = sorted(set(inside) - set(links))
+        for name in (*files, *links):
+            if not _UNDER_WAY.fullmatch(name):
+                yield (place / name).relative_to(folder).as_posix()
+
+
+def _is_other(folder: Path) -> bool:
+    """Say whether a folder is a unified one, or one that is being written."""
+    return bool(_UNDER_WAY.fullmatch(folder.name)) or all(
+        (folder / name).is_file() for name in ("POSCAR", "info.json")
+    )
+
+
+def _describe(name: str) -> str:
+    if any(fnmatchcase(name, pattern) for pattern in RESULTS):
+        return _RESULT
+    known = (what for pattern, what in SIDE_FILES.items() if fnmatchcase(name, pattern))
+    return next(known, _UNKNOWN)
+
+
+def _extras(source: h5py.File) -> Iterator[tuple[str, Callable[[h5py.File], None]]]:
+    """Yield each dataset, group and attribute that is not the format's, and what copies it."""
+    for name in source:
+        if name not in DATASETS:
+            yield name, lambda target, name=name: source.copy(source[name], target, name)
+    for place in ("/", *DATASETS):
+        for name in source[place].attrs:
+            if place != "/" or name not in ATTRIBUTES:
+                label = f"attribute {name}" + ("" if place == "/" else f" of {place}")
+                yield (
+                    label,
+                    lambda target, place=place, name=name: _copy_attribute(
+                        source[place], target[place], name
+                    ),
+                )
+
+
+def _copy_attribute(source: h5py.HLObject, target: h5py.HLObject, name: str) -> None:
+    target.attrs.create(name, source.attrs[name], dtype=source.attrs.get_id(name).dtype)
