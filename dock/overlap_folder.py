@@ -136,11 +136,15 @@ class OverlapJob:
         target: OverlapTarget,
         quantities: Sequence[str] = ("S",),
         *,
+        spinful: bool = False,
         single_precision: bool = False,
         overwrite: bool = False,
         jobs: int | None = None,
     ) -> list[dict[str, Any]]:
         """Write the matrices, then POSCAR and info.json where they are missing.
+
+        With `spinful` they are 1₂⊗S, as DeepH's programs want them for spin–orbit predictions; an
+        info.json without spin, or of a split H, then is a FormatError.
 
         Return quantity, numbers of pairs and entries, and path of each file. Where one is there
         already, nothing is changed: an OutputError.
@@ -153,6 +157,8 @@ class OverlapJob:
         there = [target.file(name) for name in names if target.file(name).exists()]
         if there and not overwrite:
             raise OutputError(f"{there[0]}: exists already. Pass overwrite=True to replace it.")
+        if spinful:
+            _require_spinful(target.folder / "info.json")
         jobs = jobs or available_cpus()
         dtype = np.float32 if single_precision else np.float64
         prepare_folder(target.folder)
@@ -166,12 +172,13 @@ class OverlapJob:
                 integrals.pairs,
                 integrals.slabs(name, jobs=jobs, dtype=dtype),
                 attributes=self._attributes(name),
+                expanded=spinful,
                 single_precision=single_precision,
                 overwrite=overwrite,
             )
             counts = {"n_pairs": len(integrals.pairs), "n_entries": count}
             rows.append({"quantity": name, **counts, "path": str(path)})
-        self._write_missing(target.folder)
+        self._write_missing(target.folder, spinful=spinful)
         return rows
 
     def _attributes(self, name: str) -> dict[str, Any]:
@@ -188,7 +195,7 @@ class OverlapJob:
             "written_by": f"dock {__version__}",
         }
 
-    def _write_missing(self, folder: Path) -> None:
+    def _write_missing(self, folder: Path, *, spinful: bool) -> None:
         """Write POSCAR and info.json unless they are there."""
         from dock.converters.deeph.info import FORMAT_VERSION, Info
         from dock.converters.deeph.poscar import format_poscar
@@ -213,9 +220,11 @@ class OverlapJob:
                 "extra": {},
             },
         }
+        if spinful:  # collinear or not: the Hamiltonian to come will say
+            del own["spin"]
         if self.source_order is not None:
             own["source_order"] = self.source_order
-        info = Info(shells, spinful=False, n_electrons=self._electrons(), own=own)
+        info = Info(shells, spinful=spinful, n_electrons=self._electrons(), own=own)
         write_text(folder / "info.json", info.to_json(structure, basis))
 
     def _basis_files(self) -> list[str]:
@@ -299,6 +308,24 @@ def stored_reach(own: Mapping[str, Any]) -> tuple[dict[str, float], dict[str, fl
     except (KeyError, TypeError, ValueError, AttributeError):
         return None
     return orbitals, projectors
+
+
+def _require_spinful(path: Path) -> None:
+    """Refuse 1₂⊗S beside an info.json without spin, or with an H of two parts."""
+    from dock.converters.deeph.info import read_info
+
+    if not path.is_file():
+        return
+    info = read_info(path)
+    if not info.spinful or info.split:
+        raise FormatError(
+            path,
+            "an overlap with both spins does not belong into this folder",
+            where="split_hkb" if info.split else "spinful",
+            expected='"spinful": true, and no split_hkb',
+            found="a split H" if info.split else "false",
+            fix="Pass spinful=False, or another output=DIR. Nothing was changed.",
+        )
 
 
 def _check_folder(folder: Path, structure: Structure, basis: Basis) -> None:

@@ -408,6 +408,7 @@ writing_options = _grouped(
     click.option(
         "--quality", is_flag=True, help="Plane waves: also the spillage of the run's states."
     ),
+    click.option("--split-hkb", is_flag=True, help="Spin–orbit H as hamiltonian.h5 and hkb.h5."),
     settings_option,
     click.option(
         "--allow-lossy", is_flag=True, help="Write even what the target cannot hold fully."

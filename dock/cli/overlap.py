@@ -36,6 +36,9 @@ More examples:
     help="Pairs of atoms: orbitals touch; also through projectors (default for ABACUS's .orb with "
     ".upf files beside them); those of a matrix.",
 )
+@click.option(
+    "--spinful", is_flag=True, help="Write 1₂⊗S, both spins, for other programs' spin–orbit runs."
+)
 @click.option("--single-precision", is_flag=True, help="Store 32-bit numbers.")
 @options.run_options("overlap.h5 beside STRUCTURE", figure=False)
 def compute_overlap(
@@ -45,6 +48,7 @@ def compute_overlap(
     species: tuple[str, ...],
     quantities: str,
     pairs: str,
+    spinful: bool,
     single_precision: bool,
     run: Run,
 ) -> None:
@@ -74,6 +78,7 @@ def compute_overlap(
     rows = job.write(
         target,
         quantities.split(","),
+        spinful=spinful,
         single_precision=single_precision,
         overwrite=run.overwrite,
         jobs=run.jobs,

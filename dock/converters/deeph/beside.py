@@ -8,12 +8,13 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from dock.converters.deeph.blockfile import ATTRIBUTES, DATASETS, FIX, HKB
-from dock.converters.deeph.info import CARRIED, Info
-from dock.core.calculation import MatrixSource
+from dock.converters.deeph.info import CARRIED, OWN, Info
+from dock.core.calculation import Calculation, MatrixSource
 from dock.io.files import readable
 from dock.io.hdf5 import open_hdf5
 
@@ -28,6 +29,7 @@ SIDE_FILES = {
     "e0s.json": "reference energies of the elements",
     "hamiltonian0.h5": "Hamiltonian of superposed free atoms (DeepH-dock)",
     "hamiltonian_init.h5": "Hamiltonian of superposed free atoms (aimspy)",
+    "hamiltonian.h5": "Hamiltonian; another file was named as H",
     "hamiltonian_raw.h5": "Hamiltonian before a correction",
     "*_pred.h5": "prediction",
     "prediction.json": "report of a prediction",
@@ -54,13 +56,16 @@ RESULTS = (
 )
 """Results of one Hamiltonian, by name or pattern: made again with another, never carried."""
 
+_STATES = ("wavefunction_ao.h5", "wavefunction_r.h5")
+"""States that took long to compute: carried along with the very H."""
+
 _OWN = {"POSCAR", "info.json", ".dock.json"}
 _UNDER_WAY = re.compile(r"\..*\.part")  # what is being written: see dock.io.files
 _RESULT = "result of H, not carried to another folder: compute it there"
 _UNKNOWN = "unknown"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Beside:
     """What a folder has beside what is read of it.
 
@@ -91,7 +96,8 @@ class Beside:
     def rows(self) -> list[dict[str, str]]:
         """Return name and meaning of every file, key, dataset and attribute that is not read."""
         rows = list(self.side_files.items())
-        rows += [(f"info.json: {key}", CARRIED.get(key, _UNKNOWN)) for key in self.keys]
+        keys = [*self.info.others, *(f"dock.{key}" for key in self.info.own if key not in OWN)]
+        rows += [(f"info.json: {key}", CARRIED.get(key, _UNKNOWN)) for key in keys]
         for names in self.files.values():
             for file in names:
                 rows += [(f"{file}: {name}", _UNKNOWN) for name in self.extras(file)]
@@ -101,33 +107,27 @@ class Beside:
         """Return the names of all that is not read."""
         return [row["name"] for row in self.rows()]
 
-    @property
-    def keys(self) -> dict[str, Any]:
-        """The keys of info.json that are passed on."""
-        return dict(self.info.others)
-
     def extras(self, file: str) -> list[str]:
         """Return the datasets, groups and attributes of a matrix file that are not read."""
         with open_hdf5(self.folder / file, FIX) as source:
             return [name for name, _ in _extras(source)]
 
-    def carry_into(
-        self, name: str, source: MatrixSource, file: str = ""
-    ) -> Callable[[h5py.File], None] | None:
-        """Return what copies the rest of a matrix's file, where the matrix is that of the file."""
-        if name not in self.files or source is not self.readers[name]:
-            return None
-        path = self.folder / (file or self.files[name][0])
+    def is_own(self, name: str, calc: Calculation) -> bool:
+        """Say whether a calculation's matrix is still the one of this folder."""
+        return name in self.readers and calc.matrices.get(name) is self.readers[name]
+
+    def carry_into(self, file: str) -> Callable[[h5py.File], None]:
+        """Return what copies into a new file all of a matrix's file that is not the matrix."""
 
         def carry(target: h5py.File) -> None:
-            with open_hdf5(path, FIX) as source:
+            with open_hdf5(self.folder / file, FIX) as source:
                 for _, copy in _extras(source):
                     copy(target)
 
-        return carry if path.is_file() else None
+        return carry
 
-    def carry_files(self, target: Path, taken: set[str]) -> tuple[list[Path], list[str]]:
-        """Copy the side files; results of H and names that are taken stay behind.
+    def carry_files(self, target: Path, *, same_hamiltonian: bool) -> tuple[list[Path], list[str]]:
+        """Copy the side files into a folder with all its matrices.
 
         Returns
         -------
@@ -141,7 +141,9 @@ class Beside:
             reason = ""
             if what == _RESULT:
                 reason = what
-            elif name in taken or (target / name).exists():
+            elif name in _STATES and not same_hamiltonian:
+                reason = "it belongs to the H of its folder"
+            elif (target / name).exists():
                 reason = "a file of this name is written from the matrices"
             elif not (self.folder / name).is_file():
                 reason = "no ordinary file"
@@ -193,7 +195,7 @@ def _extras(source: h5py.File) -> Iterator[tuple[str, Callable[[h5py.File], None
     """Yield each dataset, group and attribute that is not the format's, and what copies it."""
     for name in source:
         if name not in DATASETS:
-            yield name, lambda target, name=name: source.copy(source[name], target, name)
+            yield name, partial(source.copy, name)
     for place in ("/", *DATASETS):
         for name in source[place].attrs:
             if place != "/" or name not in ATTRIBUTES:

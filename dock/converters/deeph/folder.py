@@ -22,7 +22,7 @@ from dock.converters.deeph.blockfile import (
     read_pairs,
     write_matrix,
 )
-from dock.converters.deeph.info import FORMAT_VERSION, Info, check_counts, read_info
+from dock.converters.deeph.info import FORMAT_VERSION, OWN, Info, check_counts, read_info
 from dock.converters.deeph.poscar import format_poscar, read_poscar
 from dock.converters.doubled_blocks import QUADRANTS, STACKED
 from dock.converters.format import ReadOptions, WriteOptions
@@ -144,7 +144,7 @@ class Head:
         folder, info = self.folder, self.info
         source = folder if source is None else source
         files = _matrix_files(folder, source.name if source.is_file() else None)
-        parts = {name: (file,) for name, file in files.items()}
+        parts: dict[str, tuple[str, ...]] = {name: (file,) for name, file in files.items()}
         split, has_hkb = info.split and "hamiltonian" in files, (folder / HKB).is_file()
         if split and not has_hkb:
             raise MissingDataError(
@@ -267,24 +267,29 @@ def write_folder(calc: Calculation, folder: Path, options: WriteOptions) -> list
             _log.warning("%s: not carried, because the atoms are regrouped: %s", calc.source, left)
         beside = None
     pairs = _common_pairs(grouped, names)
-    written = []
+    written, carried = [], set()
     for name in names:
-        source = calc.matrices[name]
+        is_own = beside is not None and beside.is_own(name, calc)
         for file, part, matrix, shape in _files_of(name, grouped, beside, layout):
-            target = folder / file
+            target, carry = folder / file, None
+            if beside is not None and is_own:
+                source = beside.files[name][-1 if file == HKB else 0]
+                carry = beside.carry_into(source)
+                carried.add(source)
             write_matrix(
                 target,
                 matrix.on_pairs(pairs),
                 _attributes(calc, matrix) | ({"quantity": part} if part else {}),
                 shape=shape,
-                carry=None if beside is None else beside.carry_into(name, source, file),
+                carry=carry,
                 single_precision=options.single_precision,
             )
             written.append(target)
         if len(pairs) > _RELEASE_ABOVE:
             grouped.release()
             calc.release()
-    written += _carry_files(calc, beside, folder, names)
+    if beside is not None:
+        written += _carry_files(calc, beside, folder, (names, carried))
     info = _info(calc, grouped, order, shells, options)
     texts = {
         "POSCAR": format_poscar(structure),
@@ -332,11 +337,7 @@ def _files_of(name: str, calc: Calculation, beside: Beside | None, layout: str) 
 
 def _parts(calc: Calculation, beside: Beside | None) -> tuple[AOMatrix, AOMatrix]:
     """Return the two parts of H: those of a split source, else its spin-free part and the rest."""
-    if (
-        beside is not None
-        and beside.is_split
-        and calc.matrices["hamiltonian"] is beside.readers["hamiltonian"]
-    ):
+    if beside is not None and beside.is_split and beside.is_own("hamiltonian", calc):
         head = Head(beside.folder, beside.info, calc.structure, calc.basis)
         return head.read_parts(beside.files["hamiltonian"][0])
     _log.warning(
@@ -354,12 +355,26 @@ def _parts(calc: Calculation, beside: Beside | None) -> tuple[AOMatrix, AOMatrix
 
 
 def _carry_files(
-    calc: Calculation, beside: Beside | None, folder: Path, names: tuple[str, ...]
+    calc: Calculation, beside: Beside, folder: Path, done: tuple[tuple[str, ...], set[str]]
 ) -> list[Path]:
-    """Carry what lies beside the matrices along; say what is not."""
-    if beside is None:
-        return []
-    written, left = beside.carry_files(folder, {FILES[name] for name in names})
+    """Carry what lies beside the matrices along, and say what is not.
+
+    `done` are the matrices that were written, and the files whose further content went along.
+    """
+    names, carried = done
+    same = "hamiltonian" not in beside.files or (
+        "hamiltonian" in names and beside.is_own("hamiltonian", calc)
+    )
+    written, left = beside.carry_files(folder, same_hamiltonian=same)
+    left += [
+        f"the key {key} of info.json, which is dock's own"
+        for key in beside.info.others
+        if key == "dock"
+    ]
+    for name in names:
+        for file in beside.files.get(name, ()):
+            if file not in carried:
+                left += [f"{extra} of {file}" for extra in beside.extras(file)]
     if left:
         _log.warning("%s: not carried: %s", calc.source, ", ".join(left))
     return written
@@ -395,14 +410,13 @@ def _info(
             **shells,
             **{x: ls for x, ls in old.element_shells.items() if x not in shells},
         },
-        own={**{key: value for key, value in old.own.items() if key not in _OWN_KEYS}, **own},
+        own={**{key: value for key, value in old.own.items() if key not in OWN}, **own},
         split=info.split or (old.split and "hamiltonian" not in calc.available),
         orthogonal=old.orthogonal,
         others=old.others,
     )
 
 
-_OWN_KEYS = ("spin", "pbc", "species", "source_order", "provenance")
 _RELEASE_ABOVE = 100_000  # pairs above which matrices are not kept in memory while writing
 
 

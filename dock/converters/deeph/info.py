@@ -18,6 +18,7 @@ from dock.io.text import read_json
 __all__ = [
     "CARRIED",
     "FORMAT_VERSION",
+    "OWN",
     "Info",
     "check_counts",
     "optional_number",
@@ -33,6 +34,9 @@ _READ = (
     *("elements_orbital_map", "occupation", "dock"),
     *("split_hkb", "hamiltonian_storage", "spin_treatment"),
 )
+OWN = (*("format_version", "dock_version", "spin", "pbc", "species", "source_order", "provenance"),)
+"""Keys below ``dock``."""
+
 CARRIED = {
     "basis": "name of the basis (PySCF)",
     "elements_core_orbital_index": "core shells (FHI-aims)",
@@ -78,7 +82,8 @@ class Info:
     orthogonal
         Whether the basis is said to be orthonormal.
     others
-        The keys that are passed on: they touch no number that is read here.
+        The keys that are passed on: they touch no number that is read here. A key ``dock`` that is
+        not ours is among them, and is not.
     """
 
     element_shells: Mapping[str, tuple[int, ...]]
@@ -114,8 +119,9 @@ class Info:
             content["spin_treatment"] = "collinear"
         content["dock"] = dict(self.own)
         text = json.dumps(content, allow_nan=False, ensure_ascii=False)
-        if self.others:  # as they were, NaN too
-            text = f"{text[:-1]}, {json.dumps(dict(self.others), ensure_ascii=False)[1:]}"
+        others = {name: value for name, value in self.others.items() if name != "dock"}
+        if others:  # as they were, NaN too
+            text = f"{text[:-1]}, {json.dumps(others, ensure_ascii=False)[1:]}"
         return text + "\n"
 
     @property
@@ -244,6 +250,8 @@ def _read_treatment(path: Path, content: Mapping[str, Any]) -> bool:
 def _read_others(path: Path, content: Mapping[str, Any]) -> dict[str, Any]:
     """Return the keys to pass on; refuse one that may change what the matrices mean."""
     others = {name: value for name, value in content.items() if name not in _READ}
+    if not isinstance(content.get("dock", {}), dict):
+        others["dock"] = content["dock"]
     for name, value in others.items():
         touches = _MEANING.search(name) or name.startswith(_MATRICES)
         if touches and name not in CARRIED and value is not None and value is not False:
