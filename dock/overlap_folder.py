@@ -171,7 +171,7 @@ class OverlapJob:
                 integrals.basis,
                 integrals.pairs,
                 integrals.slabs(name, jobs=jobs, dtype=dtype),
-                attributes=self._attributes(name),
+                attributes=self._attributes(name, spinful=spinful),
                 expanded=spinful,
                 single_precision=single_precision,
                 overwrite=overwrite,
@@ -181,13 +181,12 @@ class OverlapJob:
         self._write_missing(target.folder, spinful=spinful)
         return rows
 
-    def _attributes(self, name: str) -> dict[str, Any]:
+    def _attributes(self, name: str, *, spinful: bool) -> dict[str, Any]:
         """Return the attributes of a quantity's file."""
-        from dock.converters.deeph.info import FORMAT_VERSION
         from dock.core.quantity import quantity_of
 
         return {
-            "dock_format_version": FORMAT_VERSION,
+            "dock_format_version": LAYOUT_VERSION if spinful else FORMAT_VERSION,
             "quantity": name,
             "unit": quantity_of(name).unit,
             "spin": "none",
@@ -197,7 +196,7 @@ class OverlapJob:
 
     def _write_missing(self, folder: Path, *, spinful: bool) -> None:
         """Write POSCAR and info.json unless they are there."""
-        from dock.converters.deeph.info import FORMAT_VERSION, Info
+        from dock.converters.deeph.info import FORMAT_VERSION, LAYOUT_VERSION, Info
         from dock.converters.deeph.poscar import format_poscar
         from dock.io.files import write_text
 
@@ -208,7 +207,7 @@ class OverlapJob:
             return
         shells = {symbol: basis.ls(label) for label, symbol in structure.element_of.items()}
         own: dict[str, Any] = {
-            "format_version": FORMAT_VERSION,
+            "format_version": LAYOUT_VERSION if spinful else FORMAT_VERSION,
             "dock_version": __version__,
             "spin": "none",
             "pbc": list(structure.pbc),

@@ -10,7 +10,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from dock.converters.deeph.beside import inputs_of
-from dock.converters.deeph.folder import FILES, PREDICTION, SETTINGS, read_folder, write_folder
+from dock.converters.deeph.folder import FILES, PREDICTION, read_folder
+from dock.converters.deeph.writer import SETTINGS, write_folder
 from dock.converters.format import Format
 
 __all__ = ["FORMAT", "read", "write"]

@@ -200,13 +200,10 @@ def _extras(source: h5py.File) -> Iterator[tuple[str, Callable[[h5py.File], None
         for name in source[place].attrs:
             if place != "/" or name not in ATTRIBUTES:
                 label = f"attribute {name}" + ("" if place == "/" else f" of {place}")
-                yield (
-                    label,
-                    lambda target, place=place, name=name: _copy_attribute(
-                        source[place], target[place], name
-                    ),
-                )
+                yield label, partial(_copy_attribute, source, place, name)
 
 
-def _copy_attribute(source: h5py.HLObject, target: h5py.HLObject, name: str) -> None:
-    target.attrs.create(name, source.attrs[name], dtype=source.attrs.get_id(name).dtype)
+def _copy_attribute(source: h5py.File, place: str, name: str, target: h5py.File) -> None:
+    attributes = source[place].attrs
+    kind = attributes.get_id(name).dtype
+    target[place].attrs.create(name, attributes[name], dtype=kind)

@@ -1,16 +1,15 @@
-"""The unified folder: POSCAR, info.json and block files, read lazily and written atomically."""
+"""The unified folder: POSCAR, info.json and block files, read lazily."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from dock._version import __version__
 from dock.converters.deeph.beside import Beside
 from dock.converters.deeph.blockfile import (
     HKB,
@@ -20,23 +19,19 @@ from dock.converters.deeph.blockfile import (
     has_spin_blocks,
     read_matrix,
     read_pairs,
-    write_matrix,
 )
-from dock.converters.deeph.info import FORMAT_VERSION, OWN, Info, check_counts, read_info
-from dock.converters.deeph.poscar import format_poscar, read_poscar
-from dock.converters.doubled_blocks import QUADRANTS, STACKED
-from dock.converters.format import ReadOptions, WriteOptions
+from dock.converters.deeph.info import Info, check_counts, read_info
+from dock.converters.deeph.poscar import read_poscar
+from dock.converters.format import ReadOptions
 from dock.core.basis import Basis
 from dock.core.calculation import Calculation, MatrixSource, Provenance
-from dock.core.elements import atomic_number
 from dock.core.matrix import AOMatrix
 from dock.core.pairs import Pairs
 from dock.core.spin import Spin
 from dock.core.structure import Structure
-from dock.errors import FormatError, LossError, MissingDataError, UsageError
-from dock.io.files import write_text
+from dock.errors import FormatError, MissingDataError
 
-__all__ = ["FILES", "PREDICTION", "SETTINGS", "Head", "read_folder", "read_head", "write_folder"]
+__all__ = ["FILES", "PREDICTION", "Head", "read_folder", "read_head"]
 
 _log = logging.getLogger("dock")
 
@@ -52,18 +47,7 @@ FILES = {
 }
 """File of each quantity; the first four are the DeepH format's own, the others ours."""
 
-LAYOUTS = ("plain", "split-hkb", "expanded", "stacked")
-SETTINGS = {
-    "layout": "plain; split-hkb: H as hamiltonian.h5 and hkb.h5; expanded: S and r as 1₂⊗S; "
-    "stacked: aimspy's collinear blocks"
-}
-_SPIN_OF_LAYOUT = {
-    "split-hkb": (Spin.NONCOLLINEAR,),
-    "expanded": (Spin.COLLINEAR, Spin.NONCOLLINEAR),
-    "stacked": (Spin.COLLINEAR,),
-}
 PREDICTION = "hamiltonian_pred.h5"
-_CUSTOM = tuple(f"My{n}" for n in range(1, 7))
 
 
 def read_folder(path: Path, options: ReadOptions | None = None) -> Calculation:  # noqa: ARG001
@@ -241,185 +225,6 @@ def read_head(folder: Path) -> Head:
     return Head.of(folder, info, read_poscar(poscar))
 
 
-def write_folder(calc: Calculation, folder: Path, options: WriteOptions) -> list[Path]:
-    """Write the files of a unified folder into a folder that has none of them yet.
-
-    Atoms are grouped by element in order of first appearance, as the format demands; the source's
-    order is kept in info.json. All files get the union of the matrices' pairs, in one order.
-
-    A `dock.converters.format.Writer`; info.json is the last file.
-
-    Raises
-    ------
-    LossError
-        When one element has two different bases, unless lossy writing was allowed.
-    """
-    names = options.quantities or ()
-    layout = _layout(calc, options)
-    structure, shells = _unify_species(calc, allow_lossy=options.allow_lossy)
-    order = _element_order(structure)
-    grouped = calc if order is None else calc.permute_atoms(order)
-    structure = structure if order is None else structure.select(order)
-    beside = calc.beside if isinstance(calc.beside, Beside) else None
-    if beside is not None and order is not None:
-        left = ", ".join(beside.names())
-        if left:
-            _log.warning("%s: not carried, because the atoms are regrouped: %s", calc.source, left)
-        beside = None
-    pairs = _common_pairs(grouped, names)
-    written, carried = [], set()
-    for name in names:
-        is_own = beside is not None and beside.is_own(name, calc)
-        for file, part, matrix, shape in _files_of(name, grouped, beside, layout):
-            target, carry = folder / file, None
-            if beside is not None and is_own:
-                source = beside.files[name][-1 if file == HKB else 0]
-                carry = beside.carry_into(source)
-                carried.add(source)
-            write_matrix(
-                target,
-                matrix.on_pairs(pairs),
-                _attributes(calc, matrix) | ({"quantity": part} if part else {}),
-                shape=shape,
-                carry=carry,
-                single_precision=options.single_precision,
-            )
-            written.append(target)
-        if len(pairs) > _RELEASE_ABOVE:
-            grouped.release()
-            calc.release()
-    if beside is not None:
-        written += _carry_files(calc, beside, folder, (names, carried))
-    info = _info(calc, grouped, order, shells, options)
-    texts = {
-        "POSCAR": format_poscar(structure),
-        "info.json": info.to_json(structure, grouped.basis),
-    }
-    for name, text in texts.items():
-        write_text(folder / name, text)
-        written.append(folder / name)
-    return written
-
-
-def _layout(calc: Calculation, options: WriteOptions) -> str:
-    """Return how matrices are laid out, after refusing what the spin does not allow."""
-    layout = options.choice("layout", LAYOUTS, "plain")
-    allowed = _SPIN_OF_LAYOUT.get(layout)
-    if allowed is not None and calc.spin not in allowed:
-        words = " or ".join(spin.value for spin in allowed)
-        raise UsageError(
-            f"{calc.source}: the layout '{layout}' is for {words} spin; this has spin "
-            f"'{calc.spin.value}'."
-        )
-    if layout == "split-hkb" and "hamiltonian" not in (options.quantities or ()):
-        raise UsageError(f"{calc.source}: there is no H to write in the layout 'split-hkb'.")
-    return layout
-
-
-_File = tuple[str, str, AOMatrix, tuple[int, int] | None]
-
-
-def _files_of(name: str, calc: Calculation, beside: Beside | None, layout: str) -> Iterator[_File]:
-    """Yield the files of a matrix: name, what it calls itself, the matrix, shape of its blocks."""
-    if name == "hamiltonian" and layout == "split-hkb":
-        local, rest = _parts(calc, beside)
-        yield FILES[name], LOCAL, local, None
-        yield HKB, NONLOCAL, rest, None
-        return
-    matrix = calc.require(name)
-    shape = None
-    if layout == "expanded" and not matrix.facts.has_spin:
-        shape = QUADRANTS
-    elif layout == "stacked" and matrix.facts.has_spin:
-        shape = STACKED
-    yield FILES[name], "", matrix, shape
-
-
-def _parts(calc: Calculation, beside: Beside | None) -> tuple[AOMatrix, AOMatrix]:
-    """Return the two parts of H: those of a split source, else its spin-free part and the rest."""
-    if beside is not None and beside.is_split and beside.is_own("hamiltonian", calc):
-        head = Head(beside.folder, beside.info, calc.structure, calc.basis)
-        return head.read_parts(beside.files["hamiltonian"][0])
-    _log.warning(
-        "%s: which part of H is nonlocal is not known: %s gets what is real and the same for both "
-        "spins, %s the rest, the spin–orbit part",
-        calc.source,
-        FILES["hamiltonian"],
-        HKB,
-    )
-    H = calc.require("hamiltonian")
-    mean = 0.5 * (H.entries[:1].real + H.entries[3:].real)
-    rest = np.array(H.entries)
-    rest[[0, 3]] -= mean
-    return replace(H, spin=Spin.NONE, entries=mean), H.with_entries(rest)
-
-
-def _carry_files(
-    calc: Calculation, beside: Beside, folder: Path, done: tuple[tuple[str, ...], set[str]]
-) -> list[Path]:
-    """Carry what lies beside the matrices along, and say what is not.
-
-    `done` are the matrices that were written, and the files whose further content went along.
-    """
-    names, carried = done
-    same = "hamiltonian" not in beside.files or (
-        "hamiltonian" in names and beside.is_own("hamiltonian", calc)
-    )
-    written, left = beside.carry_files(folder, same_hamiltonian=same)
-    left += [
-        f"the key {key} of info.json, which is dock's own"
-        for key in beside.info.others
-        if key == "dock"
-    ]
-    for name in names:
-        for file in beside.files.get(name, ()):
-            if file not in carried:
-                left += [f"{extra} of {file}" for extra in beside.extras(file)]
-    if left:
-        _log.warning("%s: not carried: %s", calc.source, ", ".join(left))
-    return written
-
-
-def _info(
-    calc: Calculation,
-    grouped: Calculation,
-    order: list[int] | None,
-    shells: dict[str, tuple[int, ...]],
-    options: WriteOptions,
-) -> Info:
-    """Return what goes into info.json: what is known here, and what the source's passes on."""
-    layout = options.choice("layout", LAYOUTS, "plain")
-    own = _own_facts(calc, grouped, order, options.command)
-    info = Info(
-        shells,
-        calc.spin is not Spin.NONE,
-        calc.fermi_level,
-        calc.n_electrons,
-        own,
-        split=layout == "split-hkb",
-        stacked=layout == "stacked",
-    )
-    if not isinstance(calc.beside, Beside):
-        return info
-    old = calc.beside.info
-    stored = old.own.get("provenance")
-    own["provenance"] = {**(stored if isinstance(stored, dict) else {}), **own["provenance"]}
-    return replace(
-        info,
-        element_shells={
-            **shells,
-            **{x: ls for x, ls in old.element_shells.items() if x not in shells},
-        },
-        own={**{key: value for key, value in old.own.items() if key not in OWN}, **own},
-        split=info.split or (old.split and "hamiltonian" not in calc.available),
-        orthogonal=old.orthogonal,
-        others=old.others,
-    )
-
-
-_RELEASE_ABOVE = 100_000  # pairs above which matrices are not kept in memory while writing
-
-
 def _matrix_files(folder: Path, given: str | None) -> dict[str, str]:
     """Return the matrix files that are there; a prediction stands in for a missing Hamiltonian."""
     files = {name: file for name, file in FILES.items() if (folder / file).is_file()}
@@ -470,103 +275,3 @@ def _provenance(info: Info, files: tuple[str, ...], n_atoms: int) -> Provenance:
         str(known.get("command", "")),
         extra,
     )
-
-
-def _own_facts(
-    calc: Calculation, grouped: Calculation, order: list[int] | None, command: str
-) -> dict[str, Any]:
-    """Return what goes under the key ``dock`` of info.json."""
-    structure, source = grouped.structure, calc.provenance
-    facts: dict[str, Any] = {
-        "format_version": FORMAT_VERSION,
-        "dock_version": __version__,
-        "spin": calc.spin.value,
-        "pbc": list(structure.pbc),
-    }
-    if structure.labels != structure.symbols:
-        facts["species"] = list(structure.labels)
-    extra = dict(source.extra)
-    inherited = extra.pop("source_order", None)
-    if order is not None:
-        inherited = [inherited[atom] for atom in order] if isinstance(inherited, list) else order
-    if inherited is not None:
-        facts["source_order"] = inherited
-    facts["provenance"] = {
-        "code": source.code,
-        "version": source.version,
-        "files": list(source.files),
-        "command": command or source.command,
-        "extra": extra,
-    }
-    return facts
-
-
-def _attributes(calc: Calculation, matrix: AOMatrix) -> dict[str, Any]:
-    """Return the attributes of a block file."""
-    facts = matrix.facts
-    attributes: dict[str, Any] = {
-        "dock_format_version": FORMAT_VERSION,
-        "quantity": facts.name,
-        "unit": facts.unit,
-        "spin": calc.spin.value if facts.has_spin else Spin.NONE.value,
-        "source_code": f"{calc.provenance.code} {calc.provenance.version}".strip(),
-        "written_by": f"dock {__version__}",
-    }
-    if facts.name.endswith("density_matrix"):
-        attributes["spin_sum"] = (
-            "both spins: Tr(rho S) is the number of electrons"
-            if calc.spin is Spin.NONE
-            else "each spin part separately: Tr(rho_uu S) + Tr(rho_dd S) is the number of electrons"
-        )
-    return attributes
-
-
-def _unify_species(
-    calc: Calculation, *, allow_lossy: bool
-) -> tuple[Structure, dict[str, tuple[int, ...]]]:
-    """Return the structure and the shells by element symbol; refuse two bases of one element."""
-    shells: dict[str, tuple[int, ...]] = {}
-    symbols: dict[str, str] = {}
-    custom = iter(_CUSTOM)
-    of_label = calc.structure.element_of
-    for label, name in of_label.items():
-        ls = calc.basis.ls(label)
-        symbols[label] = name
-        if shells.setdefault(name, ls) == ls:
-            continue
-        if not allow_lossy:
-            raise LossError(
-                f"{calc.source}: the element {name} has two bases ({list(shells[name])} and "
-                f"{list(ls)} for '{label}'), but the unified folder holds one for each element. "
-                "Pass allow_lossy=True to write the second as the custom element My1."
-            )
-        try:
-            symbols[label] = next(custom)
-        except StopIteration:
-            raise LossError(
-                f"{calc.source}: more than {len(_CUSTOM)} species need a custom element."
-            ) from None
-        shells[symbols[label]] = ls
-    if all(symbols[label] == name for label, name in of_label.items()):
-        return calc.structure, shells
-    numbers = np.array([atomic_number(symbols[label]) for label in calc.structure.labels])
-    return replace(calc.structure, numbers=numbers), shells
-
-
-def _element_order(structure: Structure) -> list[int] | None:
-    """Return the order that brings each element's atoms together, None where they are."""
-    order = structure.element_order
-    return None if order == sorted(order) else order
-
-
-def _common_pairs(calc: Calculation, names: tuple[str, ...]) -> Pairs:
-    """Return the union of the pairs of all matrices: every file of a folder has the same ones."""
-    if not names:
-        nothing = np.zeros(0, dtype=np.int32)
-        return Pairs(np.zeros((0, 3), dtype=np.int32), nothing, nothing, calc.structure.n_atoms)
-    pairs = calc.require(names[0]).pairs
-    for name in names[1:]:
-        other = calc.require(name).pairs
-        if not pairs.is_same(other):
-            pairs = pairs.union(other)
-    return pairs

@@ -18,6 +18,7 @@ from dock.io.text import read_json
 __all__ = [
     "CARRIED",
     "FORMAT_VERSION",
+    "LAYOUT_VERSION",
     "OWN",
     "Info",
     "check_counts",
@@ -27,7 +28,11 @@ __all__ = [
     "required_flag",
 ]
 
-FORMAT_VERSION = "1.1"
+FORMAT_VERSION = "1.0"
+"""What a folder of plain matrices says, so that older programs take it."""
+
+LAYOUT_VERSION = "1.1"
+"""What a folder says whose H is split, or whose blocks are expanded or stacked."""
 
 _READ = (
     *("atoms_quantity", "orbits_quantity", "orthogonal_basis", "spinful", "fermi_energy_eV"),
@@ -202,7 +207,7 @@ def require_version(path: Path, version: Any, where: str) -> None:
         path,
         "this version of the format is not known",
         where=where,
-        expected=f"1.0 to {FORMAT_VERSION}, or a later 1.x",
+        expected=f"1.0 to {LAYOUT_VERSION}, or a later 1.x",
         found=version,
         fix="Read it with the version of dock that wrote it, or a newer one.",
     )
