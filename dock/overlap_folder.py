@@ -183,6 +183,7 @@ class OverlapJob:
 
     def _attributes(self, name: str, *, spinful: bool) -> dict[str, Any]:
         """Return the attributes of a quantity's file."""
+        from dock.converters.deeph.info import FORMAT_VERSION, LAYOUT_VERSION
         from dock.core.quantity import quantity_of
 
         return {

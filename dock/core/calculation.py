@@ -97,7 +97,7 @@ class Calculation:
     n_electrons: float | None = None
     provenance: Provenance = field(default_factory=Provenance)
     source: str = "the calculation"
-    beside: Companion | None = None
+    beside: Companion | None = field(default=None, repr=False)
     _loaded: dict[str, AOMatrix] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -227,4 +227,5 @@ class Calculation:
             structure=self.structure.select(order),
             basis=self.basis.select(order),
             matrices={name: permuted(name) for name in self.available},
+            beside=None,
         )

@@ -188,12 +188,15 @@ class Head:
 
     def _require_pairs(self, path: Path, pairs: Pairs, wanted: Pairs, file: str) -> None:
         if not pairs.is_same(wanted):
+            difference = pairs.difference(wanted)
             raise FormatError(
                 path,
                 "a split H needs the same pairs in the same order in all its files",
                 where="atom_pairs",
                 expected=f"those of {file}",
-                found=pairs.difference(wanted) or "the same pairs in another order",
+                found=f"{difference} (first: this file)"
+                if difference
+                else "the same pairs in another order",
                 fix="The files belong to different runs: make them again.",
             )
 
