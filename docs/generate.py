@@ -27,7 +27,9 @@ import click
 
 from dock.cli import cli
 from dock.converters import Format, get_format
+from dock.converters.deeph.beside import RESULTS, SIDE_FILES
 from dock.converters.deeph.folder import FILES, PREDICTION
+from dock.converters.deeph.info import CARRIED
 from dock.converters.format import ALL_SPINS
 from dock.converters.registry import BUILT_IN
 from dock.core.harmonics import CONVENTIONS, LMAX, convention_table, real_harmonics
@@ -125,6 +127,16 @@ def unified_files() -> str:
     return markdown_table(["file", "matrix", "unit"], rows)
 
 
+def unified_beside() -> str:
+    """Tabulate what a unified folder may have beside its matrices, and what becomes of it."""
+    rows = [[f"`{name}`", what, "carried"] for name, what in SIDE_FILES.items()]
+    rows += [[f"key `{name}`", what, "carried"] for name, what in CARRIED.items()]
+    results = ", ".join(f"`{name}`" for name in RESULTS)
+    rows += [[results, "results of H", "left behind, and said"]]
+    rows += [["anything else", "named as unknown", "carried"]]
+    return markdown_table(["file or key", "what it is", "in a new folder"], rows)
+
+
 def harmonics() -> str:
     """Tabulate order and signs of the orbitals of a shell, code by code."""
     rules = [[f"`{name}`", one.rule] for name, one in CONVENTIONS.items()]
@@ -192,6 +204,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "formats-long": formats_long,
     "quantities": quantities,
     "unified-files": unified_files,
+    "unified-beside": unified_beside,
     "harmonics": harmonics,
     "result-keys": result_keys,
     "train-options": train_options,

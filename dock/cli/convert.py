@@ -26,6 +26,7 @@ More examples:
   dock convert si_deeph --to openmx -o back        from the unified folder to a code
   dock convert runs --dry-run                      show the plan, write nothing
   dock convert si.save --basis orbitals -o si      plane waves onto atomic orbitals
+  dock convert old --from deeph -o new             rewrite a unified folder; all in it goes along
 """
 )
 @click.argument("runs", nargs=-1, metavar="[RUN]...")

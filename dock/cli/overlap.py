@@ -18,6 +18,7 @@ More examples:
   dock compute-overlap moire/POSCAR --basis ions --jobs 4
   dock compute-overlap co.cif --basis PAO --species C=C6.0-s2p2d1 --species O=O6.0-s2p2d1
   dock compute-overlap run --basis ions --quantities S,T,r,dS --pairs run/hamiltonian.h5
+  dock compute-overlap POSCAR --basis ions --spinful -o soc
 """,
 )
 @click.argument("structure", default=".", type=options.PATH)

@@ -203,3 +203,47 @@ class TestDefaults:
         (run / "POSCAR").unlink()
         with pytest.raises(FormatError, match=r"several structures.*a\.cif, b\.cif"):
             call(run)
+
+
+class TestSpinful:
+    """1₂⊗S, as other programs want it for predictions with spin–orbit coupling."""
+
+    def test_it_is_the_overlap_written_twice(self, case, tmp_path):
+        run, basis = case
+        words = ("--basis", basis, "--quantities", "S,r", "--jobs", 1)
+        call(run / "POSCAR", *words, "-o", tmp_path / "plain")
+        call(run / "POSCAR", *words, "--spinful", "-o", tmp_path / "both")
+        info = json.loads((tmp_path / "both" / "info.json").read_text())
+        assert info["spinful"] is True
+        plain, both = read(tmp_path / "plain"), read(tmp_path / "both")
+        for name in ("S", "r"):
+            one, two = plain.require(name), both.require(name)
+            assert one.pairs.is_same(two.pairs)
+            assert np.array_equal(one.entries, two.entries)
+        with h5py.File(tmp_path / "both" / "overlap.h5") as file:
+            stored, shapes = file["entries"][()], file["chunk_shapes"][()]
+        S = plain.require("S")
+        first = stored[: np.prod(shapes[0])].reshape(shapes[0])
+        block = S.block(S.pairs.R[0], int(S.pairs.i[0]), int(S.pairs.j[0]))
+        assert np.array_equal(first, np.kron(np.eye(2), block))
+
+    def test_in_slabs_of_a_few_blocks(self, case, tmp_path, monkeypatch):
+        run, basis = case
+        monkeypatch.setattr("dock.overlap.assemble._SLAB_ENTRIES", 40)
+        words = ("--basis", basis, "--quantities", "S,r", "--jobs", 1)
+        call(run / "POSCAR", *words, "-o", tmp_path / "plain")
+        call(run / "POSCAR", *words, "--spinful", "-o", tmp_path / "both")
+        for name in ("S", "r"):
+            one, two = (read(tmp_path / x).require(name).entries for x in ("plain", "both"))
+            assert np.array_equal(one, two)
+
+    @pytest.mark.parametrize("changes", [{"spinful": False}, {"spinful": True, "split_hkb": True}])
+    def test_a_folder_that_cannot_have_it(self, case, changes):
+        run, basis = case
+        call(run / "POSCAR", "--basis", basis)
+        path = run / "info.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+        before = {file.name: file.read_bytes() for file in run.iterdir()}
+        with pytest.raises(FormatError, match="both spins does not belong"):
+            call(run / "POSCAR", "--basis", basis, "--spinful", "--overwrite")
+        assert before == {file.name: file.read_bytes() for file in run.iterdir()}
