@@ -324,7 +324,7 @@ def _require_spinful(path: Path) -> None:
             where="split_hkb" if info.split else "spinful",
             expected='"spinful": true, and no split_hkb',
             found="a split H" if info.split else "false",
-            fix="Pass spinful=False, or another output=DIR. Nothing was changed.",
+            fix="Write the overlap without spin, or pass another output=DIR. Nothing was changed.",
         )
 
 

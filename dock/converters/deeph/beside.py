@@ -42,6 +42,7 @@ SIDE_FILES = {
     "wavefunction_r.h5": "eigenstates on a grid",
     "moments.json": "spin moments of the atoms",
     "K_PATH": "path of k-points",
+    "README*": "description",
     "basis/*.h5": "radial functions of an element",
     "species*.h5": "basis and pseudopotentials",
     HKB: "nonlocal part of a split H, which info.json does not declare (split_hkb): ignored",
@@ -185,7 +186,8 @@ def _is_other(folder: Path) -> bool:
 
 
 def _describe(name: str) -> str:
-    if any(fnmatchcase(name, pattern) for pattern in RESULTS):
+    names = (name, name.rpartition("/")[2])
+    if any(fnmatchcase(each, pattern) for pattern in RESULTS for each in names):
         return _RESULT
     known = (what for pattern, what in SIDE_FILES.items() if fnmatchcase(name, pattern))
     return next(known, _UNKNOWN)

@@ -503,7 +503,9 @@ def _find_shape(
     fix = "info.json belongs to another calculation, or 'spinful' is wrong there."
     if shape is not None:
         first, wanted, fix = 0, allowed[0], _FOUND[shape]
-        if shape == PLAIN and (path.parent / HKB).is_file():
+        if path.name == HKB:
+            fix = "The nonlocal part of a split H has blocks of both spins: make the file again."
+        elif shape == PLAIN and (path.parent / HKB).is_file():
             fix = (
                 f"{HKB} lies beside it: if this is H without its nonlocal part, info.json must say "
                 "\"split_hkb\": true. Do not change 'spinful': H would lack that part."

@@ -14,7 +14,7 @@ from dock._version import __version__
 from dock.converters.deeph.beside import Beside
 from dock.converters.deeph.blockfile import HKB, LOCAL, NONLOCAL, write_matrix
 from dock.converters.deeph.folder import FILES, Head
-from dock.converters.deeph.info import FORMAT_VERSION, LAYOUT_VERSION, OWN, Info
+from dock.converters.deeph.info import CARRIED, FORMAT_VERSION, LAYOUT_VERSION, OWN, Info
 from dock.converters.deeph.poscar import format_poscar
 from dock.converters.doubled_blocks import QUADRANTS, STACKED
 from dock.converters.format import WriteOptions
@@ -66,9 +66,11 @@ def write_folder(calc: Calculation, folder: Path, options: WriteOptions) -> list
     structure = structure if order is None else structure.select(order)
     beside = calc.beside if isinstance(calc.beside, Beside) else None
     if beside is not None and order is not None:
-        left = ", ".join(beside.names())
-        if left:
-            _log.warning("%s: not carried, because the atoms are regrouped: %s", calc.source, left)
+        known = {f"info.json: {key}" for key in CARRIED}
+        if left := [name for name in beside.names() if name not in known]:
+            _log.warning(
+                "%s: not carried, because the atoms are regrouped: %s", calc.source, ", ".join(left)
+            )
         beside = None
     pairs = _common_pairs(grouped, names)
     written, carried = [], set()
@@ -217,7 +219,7 @@ def _info(
         own={**{key: value for key, value in old.own.items() if key not in OWN}, **own},
         split=info.split or (old.split and "hamiltonian" not in calc.available),
         orthogonal=old.orthogonal,
-        others=old.others,
+        others={key: x for key, x in old.others.items() if order is None or key in CARRIED},
     )
 
 

@@ -189,7 +189,7 @@ def test_info_and_check_name_everything(folder):
 
 @pytest.mark.parametrize("pattern", RESULTS)
 def test_results_are_not_carried_to_another_folder(folder, tmp_path, pattern):
-    name = pattern.replace("*", "si")
+    name = pattern.replace("*", "si") if "/" in pattern else f"run/{pattern.replace('*', 'si')}"
     (folder / name).parent.mkdir(exist_ok=True)
     (folder / name).write_bytes(b"x")
     answer = convert(folder, tmp_path / "y")
@@ -230,12 +230,28 @@ def test_other_formats_say_what_they_cannot_hold(folder, tmp_path):
 
 
 def test_regrouped_atoms(tmp_path):
-    """Side files speak of the atoms in their own order."""
+    """Side files and unknown keys speak of the atoms in their own order: H O H becomes H H O."""
     folder = samples.unified(tmp_path / "x", "h2o")
+    lines = (folder / "POSCAR").read_text().splitlines()
+    elements = lines[5].split()
+    assert (elements, lines[6].split()) == (["O", "H"], ["1", "2"])
+    lines[5:7], lines[8:] = ["H O H", "1 1 1"], [lines[9], lines[8], lines[10]]
+    (folder / "POSCAR").write_text("\n".join(lines) + "\n")
+    new = np.array([1, 0, 2])
+    for file in folder.glob("*.h5"):
+        samples.rewrite(
+            file, atom_pairs=lambda pairs: np.c_[pairs[:, :3], new[pairs[:, 3]], new[pairs[:, 4]]]
+        )
     (folder / "force.h5").write_bytes(b"x")
+    keys(folder, moments=[1, 0, 2], max_num_neighbors=9)
     calc = dock.read(folder)
     assert calc.replace(fermi_level=1.0).beside is calc.beside
     assert calc.permute_atoms([2, 1, 0]).beside is None
+    answer = convert(folder, tmp_path / "y")
+    assert "because the atoms are regrouped: force.h5, info.json: moments\n" in answer.err
+    after = json.loads((tmp_path / "y" / "info.json").read_text())
+    assert (after["max_num_neighbors"], "moments" in after) == (9, False)
+    assert after["dock"]["source_order"] == [0, 2, 1]
 
 
 def test_a_changed_side_file_is_a_changed_folder(folder, tmp_path):

@@ -137,6 +137,13 @@ class TestFaults:
         with pytest.raises(FormatError, match=r"where H is split.*overlap.*without spin"):
             dock.read(folder).require("S")
 
+    def test_nonlocal_part_without_spin(self, deeph, tmp_path):
+        folder = copied(deeph / "o2_soc_split", tmp_path / "x")
+        shutil.copy(folder / "hamiltonian.h5", folder / "hkb.h5")
+        with pytest.raises(FormatError, match="nonlocal part of a split H has blocks of both") as e:
+            dock.read(folder).require("H")
+        samples.named(e.value, folder / "hkb.h5")
+
     def test_full_hamiltonian_that_is_said_to_be_split(self, deeph, tmp_path):
         folder = copied(deeph / "o2_soc_split", tmp_path / "x")
         shutil.copy(deeph / "o2_soc" / "hamiltonian.h5", folder)
