@@ -79,6 +79,7 @@ KEYS: dict[str, str] = {
     "function": "psi, or its periodic part u",
     "gap_eV": "band gap, 0 for a metal",
     "group_names": "parts of the structure",
+    "hamiltonian_hash": "hash of the Hamiltonian that a result was made from",
     "improper": "whether a rotation goes with an inversion",
     "integral_over_energies": "electrons per cell that the states of the grid hold",
     "integrals": "integral of each part over the cell: electrons, spin moments in μ_B",
@@ -253,6 +254,12 @@ class Result(ABC):
     BRIEF: ClassVar[bool] = False
     CONVENTIONS: ClassVar[tuple[tuple[str, str], ...]] = ()
 
+    _hamiltonian: ClassVar[str] = ""
+
+    def made_from(self, hamiltonian: str) -> None:
+        """Say of which Hamiltonian it is, by its hash; its HDF5 file then names it."""
+        object.__setattr__(self, "_hamiltonian", hamiltonian)
+
     @property
     def n_panels(self) -> int:
         """Axes side by side that `draw` wants; with more than one it gets a list of them."""
@@ -343,6 +350,8 @@ class Result(ABC):
         require_absent([path, beside], overwrite=overwrite)
         with new_hdf5(path, overwrite=overwrite) as file:
             self.write_hdf5(file)
+            if self._hamiltonian:
+                file.attrs["hamiltonian_hash"] = self._hamiltonian
         self.write_json(beside, overwrite=overwrite)
         return [path, beside]
 

@@ -76,7 +76,8 @@ def bands(
         progress=run.progress("k-points"),
     )
     if project.fields is None:
-        run.finish(result, target, window=window or None)
+        run.finish(result, target, of=calc, window=window or None)
         return
     shares = {"scheme": project.scheme, "s_threshold": s_threshold, "jobs": run.jobs}
-    run.finish(project_bands(calc, result, project.fields, **shares), target, window=window or None)
+    projected = project_bands(calc, result, project.fields, **shares)
+    run.finish(projected, target, of=calc, window=window or None)

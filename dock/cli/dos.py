@@ -81,7 +81,7 @@ def dos(
         progress=run.progress("k-points"),
         cache=target.with_name(EIGENVALUES),
     )
-    run.finish(result, target, window=window or None)
+    run.finish(result, target, of=calc, window=window or None)
 
 
 def _projector(

@@ -67,4 +67,4 @@ def populations(
         jobs=run.jobs,
         progress=run.progress("k-points"),
     )
-    run.finish(result, target)
+    run.finish(result, target, of=calc)

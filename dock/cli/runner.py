@@ -18,6 +18,7 @@ from dock.errors import OutputError
 from dock.io.progress import Progress
 
 if TYPE_CHECKING:
+    from dock.core.calculation import Calculation
     from dock.results import Result
 
 _SAME = (
@@ -119,8 +120,17 @@ class Run:
         """Return a progress that is shown on stderr; `what` is counted, in the plural."""
         return Progress(Bar(what, quiet=self.quiet))
 
-    def finish(self, result: Result, target: Path | None, **drawn: Any) -> None:
-        """Save and draw a result, and print it; a `target` of None saves nothing."""
+    def finish(
+        self,
+        result: Result,
+        target: Path | None,
+        *,
+        of: Calculation | None = None,
+        **drawn: Any,
+    ) -> None:
+        """Save and draw a result of a calculation, and print it; without `target` save nothing."""
+        if target is not None and of is not None and of.hamiltonian is not None:
+            result.made_from(of.hamiltonian.digest())
         written = [] if target is None else result.save(target, overwrite=self.overwrite)
         content = self.content(result)
         if self.plot is not None:

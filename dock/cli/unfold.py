@@ -98,7 +98,7 @@ def unfold(
         jobs=run.jobs,
         progress=run.progress("k-points"),
     )
-    run.finish(result, target)
+    run.finish(result, target, of=calc)
 
 
 def _cell(primitive: Path | None, supercell: str | None) -> Any:

@@ -119,7 +119,7 @@ def findings_of(entry: Format, main: Path) -> list[Finding]:
 
 def _check_beside(calc: Calculation) -> list[Finding]:
     """Note what the folder has beside what was checked."""
-    rows = [] if calc.beside is None else calc.beside.rows()
+    rows = [] if calc.beside is None else calc.beside.rows(calc)
     return [Finding("note", "beside", f"{row['name']}: {row['what']}.") for row in rows]
 
 

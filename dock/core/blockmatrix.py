@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, replace
 from functools import cached_property
 from numbers import Real
@@ -148,6 +149,17 @@ class BlockMatrix:
         if self.n_channels == 1:
             return self
         return replace(self, spin=Spin.NONE, entries=self.entries[number : number + 1])
+
+    def digest(self) -> str:
+        """Return a hash of pairs and entries, the same for any order of the pairs."""
+        pairs = self.pairs
+        order = np.lexsort((pairs.j, pairs.i, *pairs.R.T))
+        if np.any(np.diff(order) < 0):
+            return self.take_pairs(order).digest()
+        digest = hashlib.blake2b(repr((self.quantity, self.spin.value)).encode(), digest_size=16)
+        for array in (pairs.R, pairs.i, pairs.j, self.entries):
+            digest.update(np.ascontiguousarray(array).view(np.uint8).data)
+        return digest.hexdigest()
 
     def take_pairs(self, index: IntArray) -> Self:
         """Return the matrix with only the pairs of the given indices, in that order."""

@@ -25,8 +25,11 @@ class Companion(Protocol):
     def names(self) -> list[str]:
         """Return the names of all of it."""
 
-    def rows(self) -> list[dict[str, str]]:
-        """Return name and meaning (``name``, ``what``) of all of it."""
+    def rows(self, calc: Calculation | None = None) -> list[dict[str, str]]:
+        """Return name and meaning (``name``, ``what``) of all of it.
+
+        With the calculation its H tells whose the results are that name theirs.
+        """
 
 
 @dataclass(frozen=True)

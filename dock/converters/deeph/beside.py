@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING
 from dock.converters.deeph.blockfile import ATTRIBUTES, DATASETS, FIX, HKB
 from dock.converters.deeph.info import CARRIED, OWN, Info
 from dock.core.calculation import Calculation, MatrixSource
+from dock.errors import DockError
 from dock.io.files import readable
 from dock.io.hdf5 import open_hdf5
 
@@ -94,15 +96,27 @@ class Beside:
         taken = _OWN | {name for names in self.files.values() for name in names}
         return {name: _describe(name) for name in sorted(_below(self.folder)) if name not in taken}
 
-    def rows(self) -> list[dict[str, str]]:
+    def rows(self, calc: Calculation | None = None) -> list[dict[str, str]]:
         """Return name and meaning of every file, key, dataset and attribute that is not read."""
         rows = list(self.side_files.items())
+        if calc is not None:
+            rows = [(name, what + self._whose(name, what, calc)) for name, what in rows]
         keys = [*self.info.others, *(f"dock.{key}" for key in self.info.own if key not in OWN)]
         rows += [(f"info.json: {key}", CARRIED.get(key, _UNKNOWN)) for key in keys]
         for names in self.files.values():
             for file in names:
                 rows += [(f"{file}: {name}", _UNKNOWN) for name in self.extras(file)]
         return [{"name": name, "what": what} for name, what in rows]
+
+    def _whose(self, name: str, what: str, calc: Calculation) -> str:
+        """Say where a result names the hash of another H than the folder's."""
+        if what != _RESULT or not name.endswith(".h5"):
+            return ""
+        with contextlib.suppress(DockError), open_hdf5(self.folder / name, FIX) as file:
+            mark, H = file.attrs.get("hamiltonian_hash"), calc.hamiltonian
+            if mark is not None and H is not None and mark != H.digest():
+                return "; it was made from another H than that of this folder"
+        return ""
 
     def names(self) -> list[str]:
         """Return the names of all that is not read."""

@@ -200,6 +200,22 @@ def test_results_are_not_carried_to_another_folder(folder, tmp_path, pattern):
     assert "nothing to do" in convert(folder, tmp_path / "y").out
 
 
+def test_results_belong_to_the_hamiltonian_they_name(tmp_path):
+    """By its hash, whatever the order of the pairs."""
+    folder = samples.unified(tmp_path / "x", "h2o")
+    for words in (("bands", "--points", 3), ("dos", "--mesh", 1, 1, 1)):
+        assert samples.cli(words[0], folder, *words[1:], "-q").code == 0
+    H = dock.read(folder).require("H")
+    assert h5py.File(folder / "band.h5").attrs["hamiltonian_hash"] == H.digest()
+    assert H.take_pairs(np.arange(len(H.pairs))[::-1]).digest() == H.digest()
+    assert "another H" not in samples.cli("check", folder).out
+    samples.rewrite(folder / "hamiltonian.h5", entries=lambda entries: 1.0001 * entries)
+    out = samples.cli("check", folder).out
+    for name in ("band.h5", "dos.h5"):
+        line = next(line for line in out.splitlines() if f" {name}: " in line)
+        assert "made from another H than that of this folder" in line
+
+
 def test_states_go_with_their_hamiltonian(folder, tmp_path):
     (folder / "wavefunction_ao.h5").write_bytes(b"x")
     convert(folder, tmp_path / "y")
