@@ -15,7 +15,12 @@ import numpy as np
 
 from dock._version import __version__
 from dock.converters.batch import Outcome, Report as BatchReport
-from dock.converters.deeph.blockfile import read_attributes, read_pairs, write_matrix
+from dock.converters.deeph.blockfile import (
+    has_spin_blocks,
+    read_attributes,
+    read_pairs,
+    write_matrix,
+)
 from dock.converters.deeph.dataset import find_structures
 from dock.converters.deeph.folder import FILES, PREDICTION, Head, read_head
 from dock.converters.deeph.info import FORMAT_VERSION, read_info
@@ -249,6 +254,11 @@ def _prepare(scope: Scope, target: Target, job: PredictionJob) -> _Request:
     if source.is_dir() and overlap.is_file():
         head = read_head(source)
         _refuse_other_spin(head, target.folder, spin)
+        if spin is Spin.NONE and has_spin_blocks(overlap, head.basis):
+            raise UsageError(
+                f"{overlap}: it is written for both spins (1₂⊗S), the model has none. Compute it "
+                "without --spinful, or predict with a model of spin."
+            )
         pairs = read_pairs(overlap, head.structure.n_atoms)
         pairs = _with_projector_pairs(scope, head, pairs, job)
         is_new = False

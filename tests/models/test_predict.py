@@ -110,6 +110,25 @@ def test_without_a_fingerprint_nothing_is_skipped(source):
     assert predict(known, find_targets([source])).outcomes[0].status == "skipped"
 
 
+def test_an_overlap_that_is_written_for_both_spins(source, tmp_path):
+    """1₂⊗S, as other programs prepare predictions with spin–orbit coupling."""
+    calc = dock.read(source)
+    spinful = dock.Calculation(
+        calc.structure, calc.basis, Spin.NONCOLLINEAR, {"overlap": calc.overlap}
+    )
+    dock.write(spinful, tmp_path / "both", settings={"layout": "expanded"})
+    model = Zero(TargetLayout(LAYOUT.species, LAYOUT.ls, Spin.NONCOLLINEAR))
+    for place in ("out", "both"):
+        done(predict([model], find_targets([tmp_path / "both"], tmp_path / place)))
+        made = dock.read(tmp_path / place)
+        assert made.spin is Spin.NONCOLLINEAR
+        assert np.array_equal(made.overlap.entries, calc.overlap.entries)
+        assert not made.hamiltonian.pairs.difference(calc.overlap.pairs)
+    (outcome,) = predict([Zero()], find_targets([tmp_path / "both"], tmp_path / "no")).outcomes
+    assert "both spins" in outcome.reason
+    assert not (tmp_path / "no").exists()
+
+
 def test_an_ensemble_must_agree():
     other = TargetLayout(("C", "H"), ((0, 1), (0,)), Spin.COLLINEAR)
     with pytest.raises(UsageError, match="spin is none in the first and collinear in another"):
