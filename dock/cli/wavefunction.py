@@ -32,7 +32,9 @@ More examples:
 @click.option("--periodic", is_flag=True, help="The periodic part u in place of ψ.")
 @options.electrons_option
 @options.run_options(
-    "wavefunction.h5 beside PATH", kinds=".h5; on a grid also .cube, .xsf", figure=False
+    "wavefunction_ao.h5 beside PATH (wavefunction.h5 on a grid)",
+    kinds=".h5; on a grid also .cube, .xsf",
+    figure=False,
 )
 def wavefunction(
     path: Path,

@@ -10,6 +10,7 @@ import numpy as np
 from dock.core.calculation import Calculation
 from dock.core.kspace import KBuilder
 from dock.core.matrix import AOMatrix
+from dock.core.spin import Spin
 from dock.errors import DockError
 
 __all__ = ["ONLY_GAMMA", "Finding", "check_calculation"]
@@ -21,6 +22,8 @@ HERMITICITY_LIMIT = {
     "energy_density_matrix": 1e-4,
     "kinetic": 1e-4,
     "gradient": 2e-2,
+    "hamiltonian0": 1e-4,
+    "hamiltonian_init": 1e-4,
 }
 """Largest |O − O†| that integration noise of the codes explains, with room. Measured: 1e-8, and
 up to 6e-3 /Å for OpenMX's gradient, which is integrated on its real-space grid."""
@@ -38,6 +41,10 @@ DENSE_LIMIT = 3000
 """Orbitals up to which the eigenvalues of S(k) are computed."""
 
 
+FILLING_LIMIT = 400
+"""Orbitals up to which the electrons below the Fermi level are counted."""
+
+
 @dataclass(frozen=True)
 class Finding:
     """One thing that was checked, named `what`; the message has the figure.
@@ -51,7 +58,7 @@ class Finding:
 
 
 def check_calculation(calc: Calculation) -> list[Finding]:
-    """Check pairs, finiteness, Hermiticity, S(k) > 0, Tr(ρS) = N and the Fermi level.
+    """Check pairs, finiteness, Hermiticity, S(k) > 0, Tr(ρS) = N, Fermi level and filling.
 
     Each matrix is read once; one that fails its own check is left out of those that follow. The
     findings stand in the order of the checks; the data are sound when none is an ``error``.
@@ -76,6 +83,8 @@ def check_calculation(calc: Calculation) -> list[Finding]:
     if "density_matrix" in loaded and "overlap" in loaded:
         findings.append(_check_electrons(calc, loaded["density_matrix"], loaded["overlap"]))
     findings += _check_levels(calc)
+    if all(finding.level != "error" for finding in findings):  # S(k) > 0 above all
+        findings += _check_filling(calc, loaded)
     if calc.only_gamma:
         findings.append(Finding("note", "k-points", ONLY_GAMMA))
     return findings
@@ -91,6 +100,8 @@ def _check_matrix(matrix: AOMatrix) -> Finding:
     bad = matrix.entries.size - int(np.count_nonzero(np.isfinite(matrix.entries)))
     if bad:
         return Finding("error", name, f"{bad} of {matrix.entries.size} entries are NaN or Inf.")
+    if matrix.facts.own_pairs:
+        return Finding("ok", name, f"finite, on {len(matrix.pairs)} pairs of its own.")
     if not matrix.pairs.is_closed:
         missing = np.flatnonzero(matrix.pairs.partner < 0)
         pair = matrix.pairs.describe(int(missing[0]))
@@ -160,3 +171,43 @@ def _check_levels(calc: Calculation) -> list[Finding]:
         text = f"{calc.n_electrons:g} electrons do not fit into {capacity} states."
         findings.append(Finding("error", "electrons", text))
     return findings
+
+
+def _check_filling(calc: Calculation, loaded: dict[str, AOMatrix]) -> list[Finding]:
+    """Count the electrons below the Fermi level: H − H₀ in the place of H has others.
+
+    Three k-points tell no metal's count to better than some states, hence the wide limit.
+    """
+    hamiltonian, overlap, level = loaded.get("hamiltonian"), loaded.get("overlap"), calc.fermi_level
+    wanted = calc.n_electrons
+    if hamiltonian is None or overlap is None or not level or not wanted:  # 0.0: unknown to aims
+        return []
+    if hamiltonian.basis.n_orbitals > FILLING_LIMIT or not np.isfinite(level):
+        return []
+    first = next((name for name in ("hamiltonian0", "hamiltonian_init") if name in loaded), "")
+    count = _electrons_below(hamiltonian, overlap, level)
+    if abs(count - wanted) <= 0.5 * wanted:
+        return []
+    text = f"H has {count:.2f} electrons below the Fermi level, expected {wanted:g}"
+    if first:
+        free = loaded[first].on_pairs(hamiltonian.pairs)
+        whole = hamiltonian.with_entries(hamiltonian.entries + free.entries)
+        total = _electrons_below(whole, overlap, level)
+        if abs(total - wanted) <= 0.5 * wanted:
+            text += f"; H + {first} has {total:.2f}: the file holds H − H₀. Add H₀ to it"
+            return [Finding("error", "filling", text + ".")]
+    text += ". It is H − H₀, or the Fermi level or the electrons are of another run."
+    return [Finding("error", "filling", text)]
+
+
+def _electrons_below(hamiltonian: AOMatrix, overlap: AOMatrix, level: float) -> float:
+    """Return the electrons per cell below an energy, the mean of three k-points."""
+    spinor = hamiltonian.spin is Spin.NONCOLLINEAR
+    h, s = KBuilder(hamiltonian), KBuilder(overlap, spinor=spinor)
+    axes = np.array(overlap.pairs.periodic_axes, dtype=np.float64)
+    counts = []
+    for k in (np.zeros(3), 0.5 * axes, axes / 3):
+        turn = np.linalg.inv(np.linalg.cholesky(s.dense(k)))
+        levels = np.linalg.eigvalsh(turn @ h.dense(k) @ turn.conj().T)
+        counts.append(float(np.sum(levels < level)))
+    return hamiltonian.spin.degeneracy * sum(counts) / len(counts)

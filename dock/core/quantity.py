@@ -6,7 +6,10 @@ from dataclasses import dataclass
 
 from dock.errors import ConventionError
 
-__all__ = ["QUANTITIES", "Quantity", "quantity_of"]
+__all__ = ["QUANTITIES", "UNKNOWN", "Quantity", "quantity_of"]
+
+UNKNOWN = "as stored"
+"""The unit of what its makers give none for."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,8 @@ class Quantity:
     parity
         +1: O(i,j,R) = O(j,i,−R)†; −1: with a minus sign; 0: neither (the position operator, whose
         partner block differs by R times the overlap).
+    own_pairs
+        Whether its atom pairs are its own, not those of H and S; partners may then be missing.
     """
 
     name: str
@@ -34,6 +39,7 @@ class Quantity:
     has_spin: bool
     n_vector: int = 1
     parity: int = 1
+    own_pairs: bool = False
 
 
 QUANTITIES: dict[str, Quantity] = {
@@ -47,6 +53,12 @@ QUANTITIES: dict[str, Quantity] = {
         Quantity("position", "r", "angstrom", has_spin=False, n_vector=3, parity=0),
         Quantity("gradient", "grad", "1/angstrom", has_spin=False, n_vector=3, parity=-1),
         Quantity("kinetic_gradient", "dT", "eV/angstrom", has_spin=False, n_vector=3, parity=-1),
+        # H of superposed free atoms, by DeepH-dock and by aimspy: two files of one meaning.
+        Quantity("hamiltonian0", "H0", "eV", has_spin=True),
+        Quantity("hamiltonian_init", "Hinit", "eV", has_spin=True),
+        # Change of H with the electric field; FHI-aims' momentum ⟨i|∇|j⟩, real.
+        Quantity("electric_response", "dHdE", UNKNOWN, has_spin=False, n_vector=3),
+        Quantity("momentum", "p", "1/bohr", has_spin=False, n_vector=3, parity=-1, own_pairs=True),
     )
 }
 

@@ -64,9 +64,9 @@ class Coefficients(Result):
         The mesh, None for a list of points; eV, absolute, or None.
     """
 
-    FILE = "wavefunction.h5"
+    FILE = "wavefunction_ao.h5"
     CONVENTIONS = (
-        ("unit", "el, efermi: eV, absolute"),
+        ("unit", "eigenvalues, efermi: eV, absolute"),
         ("phase", "psi = sum_R exp(+2 pi i k.R) sum_j c_j phi_j(r - tau_j - R)"),
     )
 
@@ -113,26 +113,25 @@ class Coefficients(Result):
         }
 
     def datasets(self) -> dict[str, Any]:
-        """Return those of DeepH's ``wavefunction.h5``, and the band and spin of each state.
+        """Return those of DeepH's ``wavefunction_ao.h5``, and the band and spin of each state.
 
-        ``kpts``, ``kgrid``, ``wfnao`` (N_k, N_band, N_orb), ``el``, ``efermi``. Collinear spin has
-        its channels one behind another on the axis of bands, each in the (N_orb × 2) layout of
-        spinors, so that a reader of spinful folders finds what it expects; ``bands`` (from 1) and
-        ``spin_channel`` tell them apart.
+        ``kpts``, ``kgrid`` of a mesh, ``eigenvalues``, ``eigenvectors`` (N_k, N_band, N_spinor,
+        N_orb), ``efermi``. Collinear spin has its channels one behind another on the axis of bands,
+        each with two spinor components, so that a reader of spinful folders finds what it expects;
+        ``bands`` (from 1) and ``spin_channel`` tell them apart.
         """
         channels, places = np.nonzero(self.wanted)
         vectors = self.vectors.transpose(1, 0, 2, 3)[:, self.wanted]
+        n_spinor = 1 if self.spin is Spin.NONE else 2
         if self.spin is Spin.COLLINEAR:
-            size = vectors.shape[2]
-            doubled = np.zeros((*vectors.shape[:2], 2 * size), dtype=vectors.dtype)
-            doubled[:, channels == 0, :size] = vectors[:, channels == 0]
-            doubled[:, channels == 1, size:] = vectors[:, channels == 1]
-            vectors = doubled
+            spinors = np.zeros((*vectors.shape[:2], 2, vectors.shape[2]), dtype=vectors.dtype)
+            spinors[:, np.arange(len(channels)), channels] = vectors
+            vectors = spinors
         return {
             "kpts": self.kpoints,
-            "kgrid": np.array(self.size or (0, 0, 0), dtype=np.int64),
-            "wfnao": vectors,
-            "el": self.energies.transpose(1, 0, 2)[:, self.wanted],
+            **({} if self.size is None else {"kgrid": np.array(self.size, dtype=np.int64)}),
+            "eigenvalues": self.energies.transpose(1, 0, 2)[:, self.wanted],
+            "eigenvectors": vectors.reshape(*vectors.shape[:2], n_spinor, -1),
             "efermi": np.nan if self.fermi_level is None else self.fermi_level,
             "bands": self.bands[places] + 1,
             "spin_channel": channels,

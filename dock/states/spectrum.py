@@ -157,6 +157,7 @@ def save_spectrum(spectrum: Spectrum, path: Path, *, overwrite: bool = False) ->
         file["kmesh"] = np.array(mesh.size, dtype=np.int64)
         file["kpoints"] = mesh.full_points
         file["eigval_data"] = merged[mesh.index]
+        file["partial_spectrum"] = np.bool_(False)
         group = file.create_group("irreducible")
         group["energies"] = spectrum.energies
         group["points"] = mesh.points

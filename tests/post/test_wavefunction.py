@@ -93,7 +93,8 @@ def test_coefficients_solve_the_eigenproblem_and_are_saved(tmp_path):
         found = coefficients(calc, mesh, bands=[0, 2, 5])
         found.save(tmp_path / f"{system}.h5")
         with h5py.File(tmp_path / f"{system}.h5") as file:
-            vectors, energies = file["wfnao"][()], file["el"][()]
+            vectors, energies = file["eigenvectors"][()], file["eigenvalues"][()]
+            assert vectors.shape[2:] == (1 if calc.spin is Spin.NONE else 2, calc.basis.n_orbitals)
             assert file["kgrid"][()].tolist() == [2, 1, 1]
             assert energies.shape == (2, 3 * layout)
         size = calc.basis.n_orbitals
@@ -103,7 +104,7 @@ def test_coefficients_solve_the_eigenproblem_and_are_saved(tmp_path):
             H = np.block([[H[0], zero], [zero, H[1]]])
         if calc.spin is not Spin.NONE:
             S = np.kron(np.eye(2), S)
-        for c, e in zip(vectors[1], energies[1], strict=True):
+        for c, e in zip(vectors[1].reshape(3 * layout, -1), energies[1], strict=True):
             assert np.abs(H @ c - e * (S @ c)).max() < 1e-7
             assert (c.conj() @ S @ c).real == pytest.approx(1, abs=1e-9)
         content = json.loads((tmp_path / f"{system}.json").read_text())
@@ -128,9 +129,9 @@ def test_band_edges_of_the_oxygen_triplet_are_those_of_its_bands(tmp_path, code)
         with h5py.File(tmp_path / "w.h5") as file:
             assert file["bands"][()].tolist() == [7, 6]
             assert file["spin_channel"][()].tolist() == [0, 1]
-            assert file["wfnao"].shape[1] == 2
+            assert file["eigenvectors"].shape[1] == 2
             edges = [wanted[edge]["energy_eV"] for edge in ("vbm", "cbm")]
-            assert np.abs(file["el"][0] - edges).max() < 1e-10
+            assert np.abs(file["eigenvalues"][0] - edges).max() < 1e-10
     content = json.loads((tmp_path / "w.json").read_text())
     assert content["bands"] == [6, 7]
     up, down = content["energies_eV"]

@@ -14,6 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dock.converters.deeph.info import require_version
+from dock.converters.deeph.stacked import (
+    COMPONENTS,
+    VECTORS,
+    join_components,
+    split_components,
+)
 from dock.converters.doubled_blocks import (
     PLAIN,
     QUADRANTS,
@@ -33,7 +39,7 @@ from dock.core.basis import Basis
 from dock.core.blocks import BlockLayout
 from dock.core.matrix import AOMatrix
 from dock.core.pairs import Pairs
-from dock.core.quantity import Quantity, quantity_of
+from dock.core.quantity import UNKNOWN, Quantity, quantity_of
 from dock.core.spin import Spin
 from dock.core.structure import Structure
 from dock.errors import FormatError, LayoutError, MissingDataError
@@ -45,6 +51,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ATTRIBUTES",
     "DATASETS",
+    "FREE",
     "HKB",
     "LOCAL",
     "NONLOCAL",
@@ -70,12 +77,16 @@ HKB = "hkb.h5"
 LOCAL, NONLOCAL = "hamiltonian_local", "hamiltonian_nonlocal"
 """What the two files of a split Hamiltonian call themselves, so that neither is taken for H."""
 
+FREE = ("hamiltonian0", "hamiltonian_init")
+"""H of superposed free atoms, as DeepH-dock and as aimspy call it."""
+
 _UNITS = {
     "1": {"1", "none", "dimensionless", ""},
     "angstrom": {"angstrom", "ang", "å"},
     "1/angstrom": {"1/angstrom", "1/ang", "1/å"},
     "ev": {"ev"},
     "ev/angstrom": {"ev/angstrom", "ev/ang", "ev/å"},
+    "1/bohr": {"1/bohr"},
 }
 Shape = tuple[int, int]
 FIX = "It was cut, damaged, or is no HDF5 file: copy it again or convert the run again."
@@ -141,7 +152,8 @@ def read_matrix(
         _check_attributes(path, file, facts, part or facts.name)
         blocks = _read_pattern(path, file, basis, _shapes_of(facts, spin, split=split))
         length = (blocks.stored.n_entries,)
-        _expect_shape(path, blocks.entries, (3, *length) if facts.n_vector == 3 else length)
+        wide = facts.n_vector == 3 and blocks.shape != COMPONENTS
+        _expect_shape(path, blocks.entries, (3, *length) if wide else length)
         raw = np.atleast_2d(_load(path, blocks.entries))
     with np.errstate(over="ignore", invalid="ignore"):
         quick = np.isfinite(raw.sum())  # no temporary of the matrix's size in the usual case
@@ -162,6 +174,10 @@ def read_matrix(
 
 def _shapes_of(facts: Quantity, spin: Spin, *, split: bool) -> tuple[Shape, ...]:
     """Return the shapes that the blocks of a matrix may have, the usual one first."""
+    if facts.name in VECTORS:
+        return (COMPONENTS,)
+    if split and facts.name in FREE:
+        return (PLAIN, QUADRANTS)
     if spin is Spin.NONE or (split and not facts.has_spin):
         return (PLAIN,)
     if not facts.has_spin:
@@ -171,6 +187,9 @@ def _shapes_of(facts: Quantity, spin: Spin, *, split: bool) -> tuple[Shape, ...]
 
 def _components(path: Path, raw: NDArray[Any], blocks: BlockFile, spin: Spin) -> NDArray[Any]:
     """Return the spin components of blocks that carry spin."""
+    if blocks.shape == PLAIN:
+        none = np.zeros_like(raw[0])
+        return np.stack([raw[0], none, none, raw[0]])
     if blocks.shape == STACKED:
         return split_stacked(raw[0], blocks.single)
     if spin is Spin.COLLINEAR and not collinear_content(raw[0], blocks.stored):
@@ -188,6 +207,8 @@ def _single(path: Path, raw: NDArray[Any], blocks: BlockFile) -> NDArray[Any]:
     """Return the entries of an operator without spin; an expanded one must be 1₂⊗O."""
     if blocks.shape == PLAIN:
         return raw
+    if blocks.shape == COMPONENTS:
+        return split_components(raw[0], blocks.single)
     entries, wrong = reduce_expanded(raw, blocks.single)
     if wrong >= 0:
         raise FormatError(
@@ -203,7 +224,7 @@ def _single(path: Path, raw: NDArray[Any], blocks: BlockFile) -> NDArray[Any]:
 def _check_attributes(path: Path, file: h5py.File, facts: Quantity, name: str) -> None:
     """Refuse a file that says it is another matrix, in other units, or of another version."""
     stored = _plain(file.attrs.get("quantity", name))
-    if not isinstance(stored, str) or stored != name:
+    if not isinstance(stored, str) or stored not in _accepted(path, name):
         raise FormatError(
             path,
             "this file holds another matrix",
@@ -217,10 +238,16 @@ def _check_attributes(path: Path, file: h5py.File, facts: Quantity, name: str) -
     for place in (file, file.get("entries", file)):
         for key in ("unit", "units"):
             unit = str(_plain(place.attrs.get(key, facts.unit)))
-            if unit.casefold() not in _UNITS[facts.unit.casefold()]:
+            if facts.unit != UNKNOWN and unit.casefold() not in _UNITS[facts.unit.casefold()]:
                 raise FormatError(
                     path, "the unit is another", where=key, expected=facts.unit, found=unit
                 )
+
+
+def _accepted(path: Path, quantity: str) -> tuple[str, ...]:
+    """Return what a file may say that it holds; H of free atoms may be named as the H."""
+    is_named = quantity == "hamiltonian" and path.name != "hamiltonian.h5"
+    return (quantity, *FREE) if is_named else (quantity,)
 
 
 def write_matrix(
@@ -257,7 +284,9 @@ def write_matrix(
     layout, pairs = matrix.layout, matrix.pairs
     entries = matrix.entries
     shape = shape or (QUADRANTS if doubled else PLAIN)
-    if shape == STACKED:
+    if matrix.quantity in VECTORS:
+        entries, shape = join_components(entries, layout)[None], COMPONENTS
+    elif shape == STACKED:
         entries = join_stacked(entries, layout)[None]
     elif doubled:
         entries = join_spin(entries, layout, matrix.spin)[None]

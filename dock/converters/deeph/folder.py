@@ -12,6 +12,7 @@ import numpy as np
 
 from dock.converters.deeph.beside import Beside
 from dock.converters.deeph.blockfile import (
+    FREE,
     HKB,
     LOCAL,
     NONLOCAL,
@@ -44,8 +45,13 @@ FILES = {
     "kinetic": "kinetic_matrix.h5",
     "gradient": "gradient_matrix.h5",
     "kinetic_gradient": "kinetic_gradient_matrix.h5",
+    "hamiltonian0": "hamiltonian0.h5",
+    "hamiltonian_init": "hamiltonian_init.h5",
+    "electric_response": "electric_response.h5",
+    "momentum": "momentum.h5",
 }
-"""File of each quantity; the first four are the DeepH format's own, the others ours."""
+"""File of each quantity; the first four and the last four are of the DeepH programs, the others
+ours."""
 
 PREDICTION = "hamiltonian_pred.h5"
 
@@ -231,10 +237,10 @@ def read_head(folder: Path) -> Head:
 def _matrix_files(folder: Path, given: str | None) -> dict[str, str]:
     """Return the matrix files that are there; a prediction stands in for a missing Hamiltonian."""
     files = {name: file for name, file in FILES.items() if (folder / file).is_file()}
-    if given == PREDICTION or (
+    if given in (PREDICTION, *(FILES[name] for name in FREE)) or (
         "hamiltonian" not in files and (folder / PREDICTION).is_file() and given is None
     ):
-        files["hamiltonian"] = PREDICTION
+        files["hamiltonian"] = given or PREDICTION
     elif given is not None and given not in (*FILES.values(), "info.json", "POSCAR"):
         if "hamiltonian" not in given:
             known = ", ".join([*FILES.values(), PREDICTION])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ import numpy as np
 
 from dock._version import __version__
 from dock.converters.deeph.beside import Beside
-from dock.converters.deeph.blockfile import HKB, LOCAL, NONLOCAL, write_matrix
+from dock.converters.deeph.blockfile import FREE, HKB, LOCAL, NONLOCAL, write_matrix
 from dock.converters.deeph.folder import FILES, Head
 from dock.converters.deeph.info import CARRIED, FORMAT_VERSION, LAYOUT_VERSION, OWN, Info
 from dock.converters.deeph.poscar import format_poscar
@@ -22,6 +22,7 @@ from dock.core.calculation import Calculation
 from dock.core.elements import atomic_number
 from dock.core.matrix import AOMatrix
 from dock.core.pairs import Pairs
+from dock.core.quantity import quantity_of
 from dock.core.spin import Spin
 from dock.core.structure import Structure
 from dock.errors import LossError, UsageError
@@ -72,7 +73,7 @@ def write_folder(calc: Calculation, folder: Path, options: WriteOptions) -> list
                 "%s: not carried, because the atoms are regrouped: %s", calc.source, ", ".join(left)
             )
         beside = None
-    pairs = _common_pairs(grouped, names)
+    pairs = _common_pairs(grouped, [name for name in names if not quantity_of(name).own_pairs])
     written, carried = [], set()
     for name in names:
         is_own = beside is not None and beside.is_own(name, calc)
@@ -84,7 +85,7 @@ def write_folder(calc: Calculation, folder: Path, options: WriteOptions) -> list
                 carried.add(source)
             write_matrix(
                 target,
-                matrix.on_pairs(pairs),
+                matrix if matrix.facts.own_pairs else matrix.on_pairs(pairs),
                 _attributes(calc, matrix, layout) | ({"quantity": part} if part else {}),
                 shape=shape,
                 carry=carry,
@@ -132,13 +133,20 @@ def _files_of(name: str, calc: Calculation, beside: Beside | None, layout: str) 
         yield FILES[name], LOCAL, local, None
         yield HKB, NONLOCAL, rest, None
         return
-    matrix = calc.require(name)
-    shape = None
+    matrix, shape = calc.require(name), None
+    if name in FREE and layout == "split-hkb" and _is_scalar(matrix):
+        matrix = replace(matrix, spin=Spin.NONE, entries=matrix.entries[:1].real)
     if layout == "expanded" and not matrix.facts.has_spin:
         shape = QUADRANTS
     elif layout == "stacked" and matrix.facts.has_spin:
         shape = STACKED
     yield FILES[name], "", matrix, shape
+
+
+def _is_scalar(matrix: AOMatrix) -> bool:
+    """Say whether a matrix of spinors is real and the same for both spins."""
+    uu, ud, du, dd = matrix.entries
+    return bool(np.array_equal(uu, dd) and not (ud.any() or du.any() or uu.imag.any()))
 
 
 def _parts(calc: Calculation, beside: Beside | None) -> tuple[AOMatrix, AOMatrix]:
@@ -314,8 +322,8 @@ def _element_order(structure: Structure) -> list[int] | None:
     return None if order == sorted(order) else order
 
 
-def _common_pairs(calc: Calculation, names: tuple[str, ...]) -> Pairs:
-    """Return the union of the pairs of all matrices: every file of a folder has the same ones."""
+def _common_pairs(calc: Calculation, names: Sequence[str]) -> Pairs:
+    """Return the union of the pairs of the matrices, which all their files then have."""
     if not names:
         nothing = np.zeros(0, dtype=np.int32)
         return Pairs(np.zeros((0, 3), dtype=np.int32), nothing, nothing, calc.structure.n_atoms)
