@@ -30,6 +30,7 @@ __all__ = [
     "file_attributes",
     "read_blocks",
     "read_pairs",
+    "read_position",
     "write_blocks",
 ]
 
@@ -37,6 +38,7 @@ FILES: Mapping[str, tuple[str, ...]] = {
     "overlap": ("overlaps.h5",),
     "hamiltonian": ("hamiltonians.h5", "hamiltonians_pred.h5"),
     "density_matrix": ("density_matrices.h5", "density_matrixs.h5"),
+    "position": ("positions.h5",),
 }
 """File names of each quantity; the first that exists is read, the first is written."""
 
@@ -110,7 +112,6 @@ def read_blocks(path: Path, pairs: Pairs, counts: NDArray[Any]) -> NDArray[Any]:
     import h5py
 
     layout = BlockLayout(counts[pairs.i], counts[pairs.j])
-    everything = h5py.h5s.ALL
     with open_hdf5(path, _DAMAGED) as file:
         names = _block_names(file)
         if len(names) != len(pairs):
@@ -118,22 +119,97 @@ def read_blocks(path: Path, pairs: Pairs, counts: NDArray[Any]) -> NDArray[Any]:
         first = h5py.h5d.open(file.id, names[0])
         if first.get_create_plist().get_layout() == h5py.h5d.CONTIGUOUS:
             _check_size(path, layout.n_entries)
-        is_complex = first.dtype.kind == "c"
-        entries = np.empty(layout.n_entries, dtype=np.complex128 if is_complex else np.float64)
-        places = zip(
-            names,
-            layout.starts.tolist(),
-            layout.rows.tolist(),
-            layout.cols.tolist(),
-            strict=False,  # starts has one more
-        )
-        for name, start, rows, cols in places:
-            block = h5py.h5d.open(file.id, name)
-            if block.shape != (rows, cols):
-                _wrong_shape(path, name, (rows, cols), block.shape)
-            block.read(everything, everything, entries[start : start + rows * cols])
+        entries = np.empty(layout.n_entries, dtype=_dtype(file, names[0]))
+        _read_each(path, file, names, _places(layout), [entries] * len(names))
     _require_finite(path, entries)
     return entries
+
+
+def read_position(
+    path: Path, overlap: Pairs | None, counts: NDArray[Any]
+) -> tuple[Pairs, NDArray[Any], int]:
+    """Read the position matrix: a dataset ``[R1, R2, R3, i, j, d]`` for each block and axis d.
+
+    Parameters
+    ----------
+    path
+        The file.
+    overlap
+        The pairs of the overlap, which come first in their order; None without one.
+    counts
+        (n_atoms,) orbitals of each atom.
+
+    Returns
+    -------
+    pairs, entries, n_absent
+        The pairs; (3, n_entries) x, y, z; the number of blocks that are not there: zeros.
+
+    Raises
+    ------
+    FormatError
+        For names that are no block, and as `read_blocks`.
+    """
+    with open_hdf5(path, _DAMAGED) as file:
+        names = _block_names(file)
+        if not names:
+            raise FormatError(path, "the file has no blocks", fix=_DAMAGED)
+        keys = _parse_names(path, names, 6)
+        R, i, j, axis = keys[:, :3], keys[:, 3] - 1, keys[:, 4] - 1, keys[:, 5] - 1
+        if axis.min() < 0 or axis.max() > 2:
+            raise FormatError(
+                path,
+                "a direction is not understood",
+                where="names of the blocks",
+                expected="1, 2 or 3 for x, y, z, as the last number",
+                found=sorted(set((axis + 1).tolist())),
+                fix=_DAMAGED,
+            )
+        try:
+            pairs = overlap or Pairs(R[:0], i[:0], j[:0], len(counts))
+            for here in (axis == d for d in range(3)):
+                pairs = pairs.union(Pairs(R[here], i[here], j[here], len(counts)))
+            pairs.require_closed()
+        except LayoutError as error:
+            raise FormatError(path, str(error).rstrip("."), where="names of the blocks") from error
+        layout = BlockLayout(counts[pairs.i], counts[pairs.j])
+        kinds = {_dtype(file, name) for name in names}
+        entries = np.zeros((3, layout.n_entries), dtype=max(kinds, key=lambda kind: kind.itemsize))
+        places = _places(layout, pairs.find(R, i, j))
+        _read_each(path, file, names, places, [entries[d] for d in axis.tolist()])
+    _require_finite(path, entries)
+    return pairs, entries, 3 * len(pairs) - len(names)
+
+
+def _dtype(file: h5py.File, name: bytes) -> np.dtype[Any]:
+    """Return the type in memory of a block's numbers."""
+    import h5py
+
+    is_complex = h5py.h5d.open(file.id, name).dtype.kind == "c"
+    return np.dtype(np.complex128 if is_complex else np.float64)
+
+
+def _places(layout: BlockLayout, blocks: Any = slice(None)) -> list[tuple[int, int, int]]:
+    """Return first entry, rows and columns of blocks."""
+    table = np.column_stack([layout.starts[:-1], layout.rows, layout.cols])
+    return [(start, rows, cols) for start, rows, cols in table[blocks].tolist()]
+
+
+def _read_each(
+    path: Path,
+    file: h5py.File,
+    names: list[bytes],
+    places: list[tuple[int, int, int]],
+    targets: list[NDArray[Any]],
+) -> None:
+    """Read each named block into its place of a flat array."""
+    import h5py
+
+    everything = h5py.h5s.ALL
+    for name, (start, rows, cols), target in zip(names, places, targets, strict=True):
+        block = h5py.h5d.open(file.id, name)
+        if block.shape != (rows, cols):
+            _wrong_shape(path, name, (rows, cols), block.shape)
+        block.read(everything, everything, target[start : start + rows * cols])
 
 
 def write_blocks(
@@ -148,7 +224,7 @@ def write_blocks(
     pairs, layout
         The blocks and their stored shapes.
     entries
-        (n_entries,) float64 or complex128.
+        (n_entries,) float64 or complex128; (3, n_entries) for the position matrix.
     note
         What the file says of its spin sum, for density matrices.
     """
@@ -158,18 +234,14 @@ def write_blocks(
     spaces: dict[tuple[int, int], Any] = {}
     everything = h5py.h5s.ALL
     table = np.column_stack([pairs.R, pairs.i + 1, pairs.j + 1]).tolist()
+    ends: list[list[int]] = [[]] if entries.ndim == 1 else [[1], [2], [3]]
     with new_hdf5(path) as file:
-        for row, start, rows, cols in zip(
-            table,
-            layout.starts.tolist(),
-            layout.rows.tolist(),
-            layout.cols.tolist(),
-            strict=False,  # starts has one more
-        ):
+        for row, (start, rows, cols) in zip(table, _places(layout), strict=True):
             space = spaces.get((rows, cols)) or h5py.h5s.create_simple((rows, cols))
             spaces[rows, cols] = space
-            block = h5py.h5d.create(file.id, str(row).encode(), kind, space)
-            block.write(everything, everything, entries[start : start + rows * cols])
+            for end, values in zip(ends, np.atleast_2d(entries), strict=True):
+                block = h5py.h5d.create(file.id, str(row + end).encode(), kind, space)
+                block.write(everything, everything, values[start : start + rows * cols])
         if note:
             file.attrs["spin_sum"] = note
 
@@ -185,28 +257,28 @@ def _block_names(file: h5py.File) -> list[bytes]:
     return [name for name in names if name.startswith(b"[")]
 
 
-def _parse_names(path: Path, names: list[bytes]) -> NDArray[np.int64]:
-    """Return the five integers of every name, (n, 5)."""
+def _parse_names(path: Path, names: list[bytes], width: int = 5) -> NDArray[np.int64]:
+    """Return the integers of every name, (n, width)."""
     text = b" ".join(names).translate(None, b"[]").replace(b",", b" ")
     try:
         keys = parse_numbers(text, np.int64)
     except NotANumber:
         keys = np.zeros(0, dtype=np.int64)
-    if keys.size != 5 * len(names) or any(name.count(b",") != 4 for name in names):
-        wrong = next((n for n in names if not _is_block_name(n)), names[0])
+    if keys.size != width * len(names) or any(name.count(b",") != width - 1 for name in names):
+        wrong = next((n for n in names if not _is_block_name(n, width)), names[0])
         raise FormatError(
             path,
             "the name of a block is not understood",
-            expected="[R1, R2, R3, i, j] with atoms counted from 1",
+            expected=f"[R1, R2, R3, i, j{', d' * (width - 5)}] with atoms counted from 1",
             found=wrong.decode(errors="replace"),
             fix=_DAMAGED,
         )
-    return keys.reshape(-1, 5)
+    return keys.reshape(-1, width)
 
 
-def _is_block_name(name: bytes) -> bool:
+def _is_block_name(name: bytes, width: int) -> bool:
     words = name.strip(b"[]").split(b",")
-    return len(words) == 5 and all(word.strip().lstrip(b"-").isdigit() for word in words)
+    return len(words) == width and all(word.strip().lstrip(b"-").isdigit() for word in words)
 
 
 def _check_size(path: Path, n_entries: int) -> None:

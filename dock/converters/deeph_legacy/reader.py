@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,6 +17,7 @@ from dock.converters.deeph_legacy.blocks import (
     file_attributes,
     read_blocks,
     read_pairs,
+    read_position,
 )
 from dock.converters.deeph_legacy.dat_files import read_atoms, read_legacy_info
 from dock.converters.doubled_blocks import collinear_content, real_part, split_spin
@@ -35,6 +37,8 @@ from dock.errors import FormatError, MissingDataError
 __all__ = ["CODE", "read_calculation"]
 
 CODE = "DeepH (legacy folder)"
+
+_LOG = logging.getLogger("dock")
 
 _SPIN_SUM_UNKNOWN = (
     "{name} does not say whether it is summed over both spins; it is taken as it is. Compare "
@@ -87,14 +91,26 @@ class _Run:
         """Read one file into the orbital order of `dock`."""
         path = self.folder / file
         spin = self.spin if QUANTITIES[quantity].has_spin else Spin.NONE
-        pairs = read_pairs(path, self.basis.n_atoms)
-        entries = self._components(path, pairs, spin)
+        if quantity == "position":
+            pairs, entries = self._position(path)
+        else:
+            pairs = read_pairs(path, self.basis.n_atoms)
+            entries = self._components(path, pairs, spin)
         orders = {
             label: order.inverse
             for label, order in shell_orders(self.basis, "deeph-legacy").items()
         }
         entries = reorder_entries(entries, self.basis, pairs, orders)
         return AOMatrix(quantity, self.structure, self.basis, pairs, spin, entries)
+
+    def _position(self, path: Path) -> tuple[Pairs, NDArray[Any]]:
+        """Return pairs, those of the overlap first, and the three components."""
+        beside = self.folder / FILES["overlap"][0]
+        overlap = read_pairs(beside, self.basis.n_atoms) if beside.is_file() else None
+        pairs, entries, n_absent = read_position(path, overlap, self.basis.counts)
+        if n_absent:
+            _LOG.warning("%s: %d blocks of the pairs are not there: zeros", path, n_absent)
+        return pairs, real_part(path, entries, "position matrix", _KEY)
 
     def _components(self, path: Path, pairs: Pairs, spin: Spin) -> NDArray[Any]:
         """Return the spin components, orbitals still in the file's order."""

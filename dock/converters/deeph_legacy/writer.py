@@ -59,7 +59,7 @@ def _write_matrix(path: Path, matrix: AOMatrix) -> None:
         flat = join_spin(entries, layout, matrix.spin)
         layout = BlockLayout(2 * layout.rows, 2 * layout.cols)
     else:
-        flat = entries[0]
+        flat = entries if matrix.facts.n_vector == 3 else entries[0]
     note = "both spins" if matrix.quantity == "density_matrix" else ""
     if note and matrix.spin is not Spin.NONE:
         note = "each spin separately"

@@ -1,6 +1,7 @@
 """Legacy folders: against the expected results of another program, round trips, damaged files."""
 
 import json
+import re
 import shutil
 
 import h5py
@@ -272,3 +273,63 @@ def test_blocks_are_those_of_h5py(tmp_path, rng):
         table = np.column_stack([pairs.R, pairs.i + 1, pairs.j + 1]).tolist()
         expected = np.concatenate([file[str(row)][()].ravel() for row in table])
     assert np.array_equal(read_blocks(path, pairs, counts), expected)
+
+
+F1 = "cases/K12-deeph-2026/F1_legacy_positions"
+
+
+@pytest.mark.shared
+def test_position_matrix_of_a_legacy_folder_is_that_of_the_run(shared, bundled, tmp_path):
+    calc = deeph_legacy.read(shared / F1)
+    difference = calc.position - openmx.read(bundled / "openmx/si").position
+    assert np.abs(difference.entries).max() < 1e-8
+    dock.write(calc, tmp_path / "unified")
+    write_legacy(deeph.read(tmp_path / "unified"), tmp_path / "again")
+    with (
+        h5py.File(shared / F1 / "positions.h5") as old,
+        h5py.File(tmp_path / "again" / "positions.h5") as new,
+    ):
+        assert set(old) == set(new)
+        assert all(np.array_equal(old[key][()], new[key][()]) for key in old)
+
+
+def position_folder(calc, folder):
+    """Write overlap and position matrix of a calculation as a legacy folder; return its file."""
+    write_legacy(calc, folder, ("overlap", "position"))
+    return folder / "positions.h5"
+
+
+def test_absent_position_blocks_are_zeros_and_said(bundled, tmp_path, caplog):
+    calc = openmx.read(bundled / "openmx/h2o")
+    file = position_folder(calc, tmp_path)
+    with h5py.File(file, "r+") as content:
+        for key in list(content):
+            values = content[key][()].astype(complex)
+            del content[key]
+            if not key.startswith("[0, 0, 0, 1, 2, ") and key != "[0, 0, 0, 2, 1, 3]":
+                content[key] = values
+    again = deeph_legacy.read(tmp_path).position
+    assert "4 blocks of the pairs are not there" in caplog.text
+    assert again.pairs.is_same(deeph_legacy.read(tmp_path).overlap.pairs)
+    assert np.all(again.block([0, 0, 0], 0, 1) == 0)
+    assert np.all(again.block([0, 0, 0], 1, 0)[2] == 0)
+    for axis in (0, 1):
+        assert np.array_equal(
+            again.block([0, 0, 0], 1, 0)[axis], calc.position.block([0, 0, 0], 1, 0)[axis]
+        )
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("[0, 0, 0, 1, 1, 4]", "Expected 1, 2 or 3"),
+        ("[0, 0, 0, 1, 1]", "[R1, R2, R3, i, j, d]"),
+        ("[0, 0, 0, 1, 9, 1]", "atom index"),
+        ("[3, 0, 0, 1, 1, 1]", "has no partner"),
+    ],
+)
+def test_damaged_position_files_are_refused(bundled, tmp_path, name, message):
+    with h5py.File(position_folder(openmx.read(bundled / "openmx/h2o"), tmp_path), "r+") as file:
+        file[name] = np.zeros((4, 4))
+    with pytest.raises(FormatError, match=re.escape(message)):
+        deeph_legacy.read(tmp_path).position  # noqa: B018
