@@ -107,6 +107,7 @@ def _paths(settings: InferOptions) -> tuple[list[Path], Path | None]:
 
 def _run(settings: InferOptions, inputs: list[Path], output: Path | None, run: Run) -> int:
     from dock.io.progress import Progress
+    from dock.io.text import without_folders
     from dock.models.predict import PredictionJob, failures, find_targets, predict
 
     logging.getLogger("dock").setLevel(settings.system.log_level.upper())
@@ -120,7 +121,7 @@ def _run(settings: InferOptions, inputs: list[Path], output: Path | None, run: R
         work.single_precision,
         work.overwrite,
         run.jobs,
-        "dock " + " ".join(sys.argv[1:]),
+        " ".join(["dock", *without_folders(sys.argv[1:])]),
         settings.system.note,
     )
     silent = run.quiet or not settings.system.show_infer_process_bar

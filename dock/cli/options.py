@@ -375,6 +375,7 @@ def _writing(
 ) -> WriteOptions:
     """Return what is written; options of one format alone become its settings."""
     from dock.converters.format import WriteOptions
+    from dock.io.text import without_folders
 
     own = parse_settings(settings)
     if species:
@@ -390,7 +391,7 @@ def _writing(
         single_precision=single_precision,
         allow_lossy=allow_lossy,
         basis=basis,
-        command="dock " + " ".join(sys.argv[1:]),
+        command=" ".join(["dock", *without_folders(sys.argv[1:])]),
         settings=own,
     )
 

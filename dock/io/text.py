@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import IO, Any, NoReturn, Self, cast
@@ -33,6 +33,7 @@ __all__ = [
     "read_numbers",
     "read_text",
     "require_line_end",
+    "without_folders",
 ]
 
 CUT_FIX = Refusal().cut_fix
@@ -48,6 +49,16 @@ _FORTRAN = re.compile(rf"{_NO_LETTER}|([+-]?(?:\d+\.?\d*|\.\d+))[DdQq]([+-]?\d+)
 _WHOLE = re.compile(rb"[+-]?\d+")
 
 
+_PART = r"[^\s\\/'\"<>|:,;=(){}\[\]]"
+_ABSOLUTE = re.compile(
+    r"(?<![\w.)\]}<~\\/%*-])"  # begins a word
+    rf"(?:file:/+|~\w*/|[A-Za-z]:[\\/]|\\\\|(?:(?<!:)//+|/)(?={_PART}+[\\/]))"
+    rf"(?=[\w.~])(?:{_PART}|[\\/])+"
+)
+"""A path from the root of a disk, of two names or more, or from a home folder."""
+_SENTENCE = re.compile(r"\n|: |\. |, | [/~-]| \w+=")
+
+
 class NotANumber(ValueError):  # noqa: N818 - it is what the word is
     """A word that stands where a number should: as it stands in the text, and which one, from 0."""
 
@@ -59,6 +70,31 @@ class NotANumber(ValueError):  # noqa: N818 - it is what the word is
     def shown(self) -> str:
         """The beginning of the word in quotation marks."""
         return repr(self.word[:40].decode("utf-8", "replace"))
+
+
+def without_folders(value: Any) -> Any:
+    r"""Return plain data with every absolute path in its texts cut to its last name.
+
+    What others get names no folder of the machine that it was made on; relative paths stay.
+
+    Examples
+    --------
+    >>> without_folders(["dock convert /home/ann/si ../b --basis=~/pao", "C:\\x\\y", 1])
+    ['dock convert si ../b --basis=pao', 'y', 1]
+    """
+    if isinstance(value, Mapping):
+        return {key: without_folders(part) for key, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [without_folders(part) for part in value]
+    if not isinstance(value, str):
+        return value
+    if _ABSOLUTE.match(value) and not _SENTENCE.search(value):  # a name may have blanks
+        return _last_name(value)
+    return _ABSOLUTE.sub(lambda match: _last_name(match[0]), value)
+
+
+def _last_name(path: str) -> str:
+    return re.split(r"[\\/]", path.rstrip("\\/"))[-1]
 
 
 def parse_number(word: str) -> float:

@@ -16,6 +16,7 @@ from dock._version import __version__
 from dock.core.arrays import FloatArray
 from dock.errors import DockError, FormatError, MissingDataError
 from dock.io.hdf5 import new_hdf5, open_hdf5
+from dock.io.text import without_folders
 from dock.models.backend import Scope
 from dock.models.statistics import Statistics
 from dock.models.targets import TargetLayout
@@ -177,7 +178,7 @@ def write_model(path: str | Path, model: ModelFile, *, overwrite: bool = False) 
         "units": {"hamiltonian": "eV", "length": "angstrom"},
         "baseline": None if closed_form is None else closed_form.facts,
         "network": sizes or None,
-        "summary": dict(model.summary),
+        "summary": without_folders(model.summary),
     }
     parts = {
         "cutoffs": model.cutoffs,

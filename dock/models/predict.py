@@ -33,6 +33,7 @@ from dock.errors import DockError, MissingDataError, OutputError, UsageError
 from dock.io.files import prepare_folder, write_text
 from dock.io.hdf5 import new_hdf5
 from dock.io.progress import Progress, Report
+from dock.io.text import without_folders
 from dock.models.backend import Model, PairsOfBasis, Pattern, Scope
 from dock.models.coverage import cover
 from dock.models.data.moments import MOMENTS_FILE, moments_of
@@ -225,7 +226,9 @@ def _predicted(models: Sequence[Model], target: Target, job: PredictionJob) -> O
         overwrite=job.overwrite,
     )
     report["seconds"] = round(time.monotonic() - begin, 3)
-    write_text(target.folder / REPORT, json.dumps(report, indent=1) + "\n", overwrite=True)
+    write_text(
+        target.folder / REPORT, json.dumps(without_folders(report), indent=1) + "\n", overwrite=True
+    )
     files = (*written, str(place), str(target.folder / REPORT))
     return Outcome(str(target.source), str(target.folder), "done", files=files)
 

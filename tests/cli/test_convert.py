@@ -134,9 +134,14 @@ class TestOptions:
         answer = samples.cli("convert", run, "-o", "x", "--basis", run)
         samples.refused(answer, "Si7.0.pao")
 
-    def test_the_command_is_recorded(self, run):
-        samples.cli("convert", run, "-o", "out")
-        assert dock.read("out").provenance.command == f"dock convert {run} -o out"
+    def test_the_command_is_recorded_without_folders_of_the_machine(self, run):
+        target = run.parent / "a b"
+        for extra in ((), ("--to", "deeph-legacy", "--matrices", "S,r", "--overwrite")):
+            assert samples.cli("convert", run, "-o", target, *extra).code == 0
+            text = (target / "info.json").read_text()
+            command = " ".join(["dock convert run -o a b", *extra])
+            assert json.loads(text)["dock"]["provenance"]["command"] == command
+            assert str(run.parent) not in text
 
 
 class TestBadInput:

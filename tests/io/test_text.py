@@ -17,6 +17,7 @@ from dock.io.text import (
     parse_number,
     parse_numbers,
     read_numbers,
+    without_folders,
 )
 
 DAMAGED = "3.0*** -3.0* 1.0.0 --1 -1x 1.0-1.0 12-345 1.5E 1.5E+ 1_0 *** 0x10 é"
@@ -224,3 +225,23 @@ def test_an_impossible_count_is_refused_before_memory_is_taken(tmp_path):
 def test_a_missing_file(tmp_path):
     with pytest.raises(MissingDataError, match="cannot be read"):
         TextNumbers(tmp_path / "nothing")
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        (
+            "dock convert /home/ann/si -o ../x --basis=/opt/pao/",
+            "dock convert si -o ../x --basis=pao",
+        ),
+        ("/home/Ann Example/my data", "my data"),
+        ("DATA.PATH  /home/ann/DFT_DATA19\n1/2 eV/Å", "DATA.PATH  DFT_DATA19\n1/2 eV/Å"),
+        ("/home/ann/x: not converged, 3/4", "x: not converged, 3/4"),
+        ("~/runs/si", "si"),
+        ("file:///home/ann/x", "x"),
+        ("C:\\Users\\ann\\x.toml", "x.toml"),
+        *((same, same) for same in ("http://a.b/c/d", "./DFT_DATA", "../a/b", "&end /", "1 / 2")),
+    ],
+)
+def test_no_folder_of_a_machine(text, wanted):
+    assert without_folders({"a": [text, 1]}) == {"a": [wanted, 1]}

@@ -84,6 +84,13 @@ class TestRoundTrip:
         assert head["fingerprint"] == LAYOUT.fingerprint()
         assert head["dock"]
 
+    def test_no_folder_of_the_machine(self, tmp_path):
+        options = {"data": {"inputs_dir": str(tmp_path / "set"), "outputs_dir": "training"}}
+        write_model(tmp_path / "m.h5", model(summary={"options": options}))
+        kept = read_model(tmp_path / "m.h5").summary["options"]["data"]
+        assert kept == {"inputs_dir": "set", "outputs_dir": "training"}
+        assert str(tmp_path).encode() not in (tmp_path / "m.h5").read_bytes()
+
     def test_ninety_species(self, tmp_path):
         """Cutoffs of 8,100 pairs are longer than an HDF5 attribute may be."""
         names = tuple(f"X{number}" for number in range(90))

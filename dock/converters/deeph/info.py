@@ -13,7 +13,7 @@ from dock.core.basis import Basis
 from dock.core.spin import Spin
 from dock.core.structure import Structure
 from dock.errors import FormatError, MissingDataError
-from dock.io.text import read_json
+from dock.io.text import read_json, without_folders
 
 __all__ = [
     "CARRIED",
@@ -122,7 +122,10 @@ class Info:
             content["split_hkb"] = True
         if self.stacked:
             content["spin_treatment"] = "collinear"
-        content["dock"] = dict(self.own)
+        content["dock"] = {
+            key: without_folders(value) if key == "provenance" else value
+            for key, value in self.own.items()
+        }
         text = json.dumps(content, allow_nan=False, ensure_ascii=False)
         others = {name: value for name, value in self.others.items() if name != "dock"}
         if others:  # as they were, NaN too

@@ -21,6 +21,7 @@ from dock.core.matrix import AOMatrix
 from dock.core.orbital_order import reorder_entries, shell_orders
 from dock.core.spin import Spin
 from dock.io.files import write_text
+from dock.io.text import without_folders
 
 __all__ = ["write_calculation"]
 
@@ -87,5 +88,5 @@ def _info(calc: Calculation, command: str) -> dict[str, Any]:
         "isorthogonal": False,
         "isspinful": calc.spin is not Spin.NONE,
         "fermi_level": calc.fermi_level,
-        "dock": own,
+        "dock": without_folders(own),
     }
