@@ -1,4 +1,4 @@
-"""``dock dataset``: split, stats and features of a set of unified folders."""
+"""``dock dataset``: split, stats, features and energies of a set of unified folders."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _folder = click.argument("folder", default=".", type=options.PATH)
 
 @click.group()
 def dataset() -> None:
-    """Split a data set, count what is in it, write its features.
+    """Split a data set, count what is in it, write its features, shift its energies.
 
     \b
     Example:
@@ -76,6 +76,52 @@ def stats(folder: Path, run: Run) -> int:
     for name, reason in result.failures:
         click.echo(f"dock: {name}: {reason}", err=True)
     return 1 if result.failures else 0
+
+
+@dataset.command()
+@_folder
+@click.option(
+    "--subtract", "work", flag_value="standardized", help="Write a data set without them."
+)
+@click.option("--restore", "work", flag_value="restored", help="Write a data set with them again.")
+@click.option(
+    "--e0s",
+    type=options.PATH,
+    metavar="FILE",
+    help="Their energies. [default: e0s.json in FOLDER, or fit]",
+)
+@options.run_options(
+    "e0s.json in FOLDER; of a data set FOLDER_standardized or FOLDER_restored",
+    figure=False,
+    jobs=False,
+)
+def energies(folder: Path, work: str | None, e0s: Path | None, run: Run) -> None:
+    """Fit the energies of the elements to total energies; subtract or restore them.
+
+    \b
+    Example:
+      dock dataset energies dataset --subtract -o dataset_standardized
+
+    E ≈ sum of n_el E0_el by least squares over the energies of force.h5; an energy of 0.0 is
+    unknown. The data set itself is never changed.
+    """
+    from dock.evaluate.energies import FILE, fit_energies, read_energies, shift_energies
+    from dock.results import table
+
+    kept = e0s or (folder / FILE if work and (folder / FILE).is_file() else None)
+    bar = run.progress("structures")
+    found = fit_energies(folder, progress=bar) if kept is None else read_energies(kept)
+    if work is None:
+        files = [found.save(run.output or folder / FILE, overwrite=run.overwrite)]
+    else:
+        target = run.output or folder.resolve().with_name(f"{folder.resolve().name}_{work}")
+        restore, overwrite = work == "restored", run.overwrite
+        files = shift_energies(
+            folder, target, found, restore=restore, overwrite=overwrite, progress=bar
+        )
+    rows = [[name, f"{value:.9f} eV"] for name, value in found.e0s.items()]
+    content = found.facts() | {"files": [str(file) for file in files]}
+    run.tell("\n".join([table(rows + found.rows()), *map(str, files[:1])]), content)
 
 
 @dataset.command()

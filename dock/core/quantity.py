@@ -1,4 +1,4 @@
-"""The operators that a matrix can stand for, and the facts that every format needs of each."""
+"""The operators that a matrix can stand for, other quantities of a run, and what they are."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from dock.errors import ConventionError
 
-__all__ = ["QUANTITIES", "UNKNOWN", "Quantity", "quantity_of"]
+__all__ = ["FIELDS", "QUANTITIES", "UNKNOWN", "Field", "Quantity", "quantity_of"]
 
 UNKNOWN = "as stored"
 """The unit of what its makers give none for."""
@@ -59,6 +59,42 @@ QUANTITIES: dict[str, Quantity] = {
         # Change of H with the electric field; FHI-aims' momentum ⟨i|∇|j⟩, real.
         Quantity("electric_response", "dHdE", UNKNOWN, has_spin=False, n_vector=3),
         Quantity("momentum", "p", "1/bohr", has_spin=False, n_vector=3, parity=-1, own_pairs=True),
+    )
+}
+
+
+@dataclass(frozen=True)
+class Field:
+    """A quantity that is no operator in the basis.
+
+    `shape` has numbers, and names of sizes that are the same wherever they occur in a file;
+    `symmetry` is in words.
+    """
+
+    name: str
+    unit: str
+    shape: tuple[int | str, ...] = ()
+    symmetry: str = ""
+
+
+FIELDS: dict[str, Field] = {
+    item.name: item
+    for item in (
+        Field("energy", "eV"),
+        Field("force", "eV/angstrom", ("n_atoms", 3), "the sum over the atoms is zero"),
+        Field("stress", UNKNOWN, (6,), "a symmetric tensor in Voigt's order"),
+        Field("cell", "angstrom", (3, 3)),
+        Field("grid", "points", (3,)),
+        Field("charge_density", UNKNOWN, ("n_points",), "real, C order of the grid"),
+        Field("potential", UNKNOWN, ("n_points",), "real, C order of the grid"),
+        Field("k_points", "reciprocal vectors", ("n_k", 3)),
+        Field("k_mesh", "points", (3,)),
+        Field("fermi_level", "eV"),
+        Field("eigenvalues", "eV", ("n_k", "n_bands")),
+        Field("eigenvectors", "1", ("n_k", "n_bands", "n_spinor", "n_orbitals"), "c†Sc = 1"),
+        Field("bands", "eV", ("n_bands", "n_k")),
+        Field("gap", "eV"),
+        Field("partial_spectrum", "1"),
     )
 }
 

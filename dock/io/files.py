@@ -14,7 +14,14 @@ from pathlib import Path
 
 from dock.errors import MissingDataError, OutputError
 
-__all__ = ["atomic_path", "folder_transaction", "prepare_folder", "readable", "write_text"]
+__all__ = [
+    "atomic_path",
+    "folder_transaction",
+    "link_or_copy",
+    "prepare_folder",
+    "readable",
+    "write_text",
+]
 
 # What file systems without hard links say to a link.
 _NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
@@ -53,6 +60,14 @@ def atomic_path(target: str | Path, *, overwrite: bool = False) -> Iterator[Path
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def link_or_copy(source: Path, target: Path) -> None:
+    """Link a file, or copy it where links are not possible."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
 
 
 def write_text(target: str | Path, text: str, *, overwrite: bool = False) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -30,7 +29,7 @@ from dock.core.pairs import Pairs
 from dock.core.spin import Spin
 from dock.core.structure import Structure
 from dock.errors import DockError, MissingDataError, OutputError, UsageError
-from dock.io.files import prepare_folder, write_text
+from dock.io.files import link_or_copy, prepare_folder, write_text
 from dock.io.hdf5 import new_hdf5
 from dock.io.progress import Progress, Report
 from dock.io.text import without_folders
@@ -356,7 +355,7 @@ def _complete(head: Head, target: Target, spin: Spin, *, overwrite: bool) -> Non
             if place.exists() and not overwrite:
                 continue
             place.unlink(missing_ok=True)
-            _link(head.folder / name, place)
+            link_or_copy(head.folder / name, place)
         if (target.source / MOMENTS_FILE).is_file():
             shutil.copyfile(target.source / MOMENTS_FILE, folder / MOMENTS_FILE)
     own = {**head.info.own, "spin": spin.value}
@@ -364,14 +363,6 @@ def _complete(head: Head, target: Target, spin: Spin, *, overwrite: bool) -> Non
     info = replace(info, split=False, stacked=False)
     text = info.to_json(head.structure, head.basis)
     write_text(folder / "info.json", text, overwrite=True)
-
-
-def _link(source: Path, target: Path) -> None:
-    """Link a file, or copy it where links are not possible."""
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copyfile(source, target)
 
 
 # ---------------------------------------------------------------------- what comes out

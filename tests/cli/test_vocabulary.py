@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 
+import h5py
+import numpy as np
 import pytest
 import samples
 
@@ -34,6 +36,7 @@ COMMANDS = {
     "convert": ("convert", "si", "--to", "npz", "-o", "npz"),
     "dataset split": ("dataset", "split", "."),
     "dataset stats": ("dataset", "stats", "."),
+    "dataset energies": ("dataset", "energies", "set"),
     "density-matrix": ("density-matrix", "si", *MESH, "-o", "dm"),
     "diff": ("diff", "si", "si"),
     "dos": ("dos", "si", *MESH, "--step", 0.5, "--project", "l"),
@@ -65,6 +68,9 @@ def place(tmp_path_factory):
     folder = tmp_path_factory.mktemp("vocabulary")
     samples.unified(folder / "si")
     samples.unified(folder / "twin")
+    samples.unified(folder / "set" / "a")
+    with h5py.File(folder / "set" / "a" / "force.h5", "w") as file:
+        file["force"], file["energy"] = np.zeros((2, 3)), -213.5
     assert samples.cli("convert", GRAPHENE, "-o", folder / "c").code == 0
     return folder
 

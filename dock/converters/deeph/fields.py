@@ -1,0 +1,131 @@
+"""What a unified folder holds beside matrices: energy and forces, grids, states."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dock.core.arrays import is_wanted_shape
+from dock.core.quantity import FIELDS, Field
+from dock.errors import FormatError
+from dock.io.hdf5 import open_hdf5
+
+__all__ = ["DATASETS", "describe_fields", "read_fields"]
+
+_FORCE = {"force": "force", "energy": "energy", "stress": "stress", "cell": "cell"}
+_STATES = {"kpts": "k_points", "kgrid": "k_mesh", "efermi": "fermi_level"}
+_NEEDED = {"force", "grid", "charge_density", "potential", "k_points", "eigenvalues", "bands"}
+_FIX = "The file was damaged or belongs to another structure: make it again."
+
+DATASETS: Mapping[str, Mapping[str, str]] = {
+    "force.h5": _FORCE,
+    "force_pred.h5": _FORCE,
+    "charge_density.h5": {"shape": "grid", "entries": "charge_density"},
+    "potential_r.h5": {"shape": "grid", "entries": "potential"},
+    "wavefunction_ao.h5": {
+        **_STATES,
+        "eigenvalues": "eigenvalues",
+        "eigenvectors": "eigenvectors",
+    },
+    "eigval.h5": {
+        "kmesh": "k_mesh",
+        "kpoints": "k_points",
+        "eigval_data": "eigenvalues",
+        "partial_spectrum": "partial_spectrum",
+    },
+    "band.h5": {"band_data": "bands", "kpoints_frac_list": "k_points", "band_gap": "gap"},
+}
+"""Files of numbers: what quantity each dataset is."""
+
+_OLD = {"el": "eigenvalues", "wfnao": "eigenvectors"}  # names in wavefunction files of before
+
+
+def read_fields(path: Path, sizes: Mapping[str, int]) -> dict[str, NDArray[Any]]:
+    """Read the quantities of a file of `DATASETS`, by name; datasets that are optional may lack.
+
+    Parameters
+    ----------
+    path
+        The file.
+    sizes
+        Sizes that are known: ``n_atoms``, ``n_orbitals``.
+
+    Raises
+    ------
+    FormatError
+        For a dataset that is needed and is not there, is no number or not finite, or has a shape
+        that contradicts the structure or another dataset.
+    """
+    names, known = dict(DATASETS[path.name]), dict(sizes)
+    values: dict[str, NDArray[Any]] = {}
+    with open_hdf5(path, _FIX) as file:
+        if path.name == "wavefunction_ao.h5" and "eigenvalues" not in file:
+            names = {**_STATES, **_OLD}
+        for dataset, name in names.items():
+            if dataset in file:
+                values[name] = _checked(path, dataset, FIELDS[name], file[dataset][()], known)
+            elif name in _NEEDED:
+                raise FormatError(
+                    path,
+                    "a dataset is missing",
+                    expected=dataset,
+                    found=", ".join(file) or "none",
+                    fix=_FIX,
+                )
+    if "grid" in values and (n := int(np.prod(values["grid"]))) != known["n_points"]:
+        raise FormatError(
+            path, "grid and values disagree", expected=n, found=known["n_points"], fix=_FIX
+        )
+    return values
+
+
+def _checked(
+    path: Path, dataset: str, field: Field, value: Any, known: dict[str, int]
+) -> NDArray[Any]:
+    """Return numbers of the right shape; sizes that are new become known."""
+    array = np.asarray(value)
+    length = len(field.shape)
+    if field.name == "eigenvectors" and array.ndim == 3:  # as before: the spinor in the orbitals
+        array = array.reshape(*array.shape[:2], -1, known["n_orbitals"])
+    if array.shape == (1,) and not length:
+        array = array[0]
+    wanted = tuple(size if isinstance(size, int) else known.get(size) for size in field.shape)
+    good = array.ndim == length and is_wanted_shape(array.shape, wanted)
+    if not good or array.dtype.kind not in "iufcb":
+        shape = " × ".join(str(n if n is not None else "any") for n in wanted) or "one number"
+        raise FormatError(
+            path,
+            "a dataset has the wrong shape or type",
+            where=dataset,
+            expected=shape,
+            found=f"{array.dtype} {' × '.join(map(str, array.shape)) or 'one number'}",
+            fix=_FIX,
+        )
+    if not np.isfinite(array).all() and field.name not in ("fermi_level", "gap"):
+        raise FormatError(path, "values are not finite", where=dataset, fix=_FIX)
+    sizes = zip(field.shape, array.shape, strict=True)
+    known.update((name, size) for name, size in sizes if isinstance(name, str))
+    return array
+
+
+def describe_fields(values: Mapping[str, NDArray[Any]]) -> str:
+    """Return the quantities of a file in words, with what is a placeholder."""
+    parts = []
+    for name, array in values.items():
+        unit = FIELDS[name].unit
+        if array.dtype.kind == "b":
+            text = name.replace("_", " ") if array else ""
+        elif array.ndim == 0:
+            text = f"{name} {float(array.real):.6g} {unit}"
+            text += " (unknown)" if name == "energy" and array == 0 else ""
+        else:
+            text = f"{name} {'×'.join(map(str, array.shape))}"
+            largest = f"{np.abs(array).max(initial=0.0):.3g} {unit}"
+            text += f" up to {largest}" if name in ("force", "stress") and array.any() else ""
+            text += " (all zero: not computed)" if name == "stress" and not array.any() else ""
+        parts.append(text)
+    return ", ".join(filter(None, parts))
