@@ -135,6 +135,7 @@ KEYS: dict[str, str] = {
     "n_removed_states": "largest number of states that an overlap threshold took out at a k-point",
     "n_states": "number of states at a k-point",
     "n_structures": "number of structures",
+    "matrix_files": "files of each matrix of a unified folder",
     "n_without_energy": "structures without a total energy: none there, or 0.0",
     "e0s_eV": "energy of each element, eV: total energies are about the sum over the atoms",
     "standardized": "whether they are subtracted from the energies of the data set",

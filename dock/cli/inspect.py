@@ -88,7 +88,7 @@ def check(paths: tuple[str, ...], source: str | None, run: Run) -> int:
 @click.option("--rows", default=10, show_default=True, help="Shell pairs shown for each matrix.")
 @options.json_option
 def diff(first: Path, second: Path, rows: int, as_json: bool) -> None:
-    """Compare two runs or folders: layout, then max and mean |Δ| of each matrix.
+    """Compare two runs or folders: layout, then max and mean |Δ| of each matrix and field.
 
     \b
     Example:
@@ -186,7 +186,7 @@ def _info_text(content: dict[str, Any]) -> str:
         spin,
         level,
         electrons,
-        ["matrices", ", ".join(content["matrices"]) or "none"],
+        ["matrices", ", ".join(_named(content)) or "none"],
     ]
     if content["n_pairs"] is not None:
         text = (
@@ -202,6 +202,12 @@ def _info_text(content: dict[str, Any]) -> str:
     rows += [["note", note] for note in content["notes"]]
     head = ["species", "element", "atoms", "basis", "orbitals"]
     return f"{table(rows)}\n\n{table(species, head)}"
+
+
+def _named(content: dict[str, Any]) -> list[str]:
+    """Return the matrices, with the files of a unified folder."""
+    files = content["matrix_files"]
+    return [f"{x} ({' + '.join(files[x])})" if x in files else x for x in content["matrices"]]
 
 
 def _diff_content(result: Difference) -> dict[str, Any]:
@@ -224,7 +230,7 @@ def _diff_text(result: Difference, n_rows: int) -> str:
     layout = result.pairs or ("same pairs" if result.same_order else "same pairs in another order")
     figures = f"max |Δ| {result.largest:.3e}{unit}, mean {result.mean:.3e}{unit}"
     lines = [f"{result.quantity}: {figures}; {layout}"]
-    if result.largest > 0:
+    if result.largest > 0 and result.shell_pairs:
         rows = [
             [*item.names, f"{item.largest:.3e}", f"{item.mean:.3e}"]
             for item in result.shell_pairs[:n_rows]

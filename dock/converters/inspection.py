@@ -6,6 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
 from dock.converters.format import Format, ReadOptions
 from dock.converters.registry import get_format
 from dock.core.calculation import Calculation
@@ -45,6 +48,7 @@ def _describe_calculation(calc: Calculation) -> dict[str, Any]:
         "fermi_level_eV": calc.fermi_level,
         "n_electrons": calc.n_electrons,
         "matrices": list(calc.available),
+        "matrix_files": {} if calc.beside is None else {**calc.beside.files},
         **_sparsity(calc),
         "units": "energies eV, lengths angstrom, overlap and density matrix without unit",
         "bloch_sum": "O(k) = sum_R exp(+2 pi i k.R) O(R), no phase from positions",
@@ -119,7 +123,17 @@ def findings_of(entry: Format, main: Path) -> list[Finding]:
 
 def _check_beside(calc: Calculation) -> list[Finding]:
     """Note what the folder has beside what was checked."""
-    rows = [] if calc.beside is None else calc.beside.rows(calc)
+    if calc.beside is None:
+        return []
+    try:
+        fields = calc.beside.fields()
+    except DockError as error:
+        return [Finding("error", "beside", str(error))]
+    for name, (_, cell) in fields.items():
+        if name.endswith(": cell") and np.abs(cell - calc.structure.cell).max() > _SAME_PLACE:
+            text = f"{name} is not that of POSCAR: the file belongs to another structure."
+            return [Finding("error", "beside", text)]
+    rows = calc.beside.rows(calc)
     return [Finding("note", "beside", f"{row['name']}: {row['what']}.") for row in rows]
 
 
@@ -134,7 +148,8 @@ class Comparison(NamedTuple):
 def compare_runs(first: Calculation, second: Calculation) -> Comparison:
     """Compare two calculations of one structure, atoms in the same order, matrix by matrix.
 
-    A pair that only one of them has counts as zero in the other.
+    A pair that only one of them has counts as zero in the other. Behind the matrices come energies,
+    forces and other numbers of unified folders.
 
     Raises
     ------
@@ -148,11 +163,33 @@ def compare_runs(first: Calculation, second: Calculation) -> Comparison:
             f"{mine.n_atoms} atoms, {other.formula} with {other.n_atoms} (or cell or positions "
             f"differ by more than {_SAME_PLACE:g} Å)."
         )
-    shared = [name for name in first.available if name in second.available]
+    here, there = ({} if calc.beside is None else calc.beside.fields() for calc in (first, second))
+    names, others = ([*first.available, *here], [*second.available, *there])
+    shared = [name for name in names if name in others]
     if not shared:
         raise LayoutError(f"{first.source} and {second.source} have no matrix in common.")
+    differences = [
+        _compare_fields(name, here[name], there[name])
+        if name in here
+        else compare(first.require(name), second.require(name))
+        for name in shared
+        if not name.endswith(": eigenvectors")  # each has a phase of its own
+    ]
     return Comparison(
-        tuple(compare(first.require(name), second.require(name)) for name in shared),
-        tuple(name for name in first.available if name not in shared),
-        tuple(name for name in second.available if name not in shared),
+        tuple(differences),
+        tuple(name for name in names if name not in shared),
+        tuple(name for name in others if name not in shared),
     )
+
+
+def _compare_fields(
+    name: str, mine: tuple[str, NDArray[Any]], other: tuple[str, NDArray[Any]]
+) -> Difference:
+    """Compare numbers that belong to no pairs of atoms."""
+    (unit, values), (_, others) = mine, other
+    if values.shape != others.shape:
+        shapes = f"{values.shape} in the first, {others.shape} in the second"
+        return Difference(name, unit, float("nan"), float("nan"), shapes, True, ())
+    apart = np.abs(np.subtract(values, others, dtype=np.result_type(values, others, np.float64)))
+    mean = float(apart.mean()) if apart.size else 0.0
+    return Difference(name, unit, float(apart.max(initial=0.0)), mean, "same shape", True, ())

@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias
+
+from numpy.typing import NDArray
 
 from dock.core.basis import Basis
 from dock.core.matrix import AOMatrix
@@ -30,6 +32,13 @@ class Companion(Protocol):
 
         With the calculation its H tells whose the results are that name theirs.
         """
+
+    def fields(self) -> dict[str, tuple[str, NDArray[Any]]]:
+        """Return unit and values of the numbers among it by name; raises where one is damaged."""
+
+    @property
+    def files(self) -> Mapping[str, tuple[str, ...]]:
+        """The files of each matrix."""
 
 
 @dataclass(frozen=True)

@@ -16,18 +16,17 @@ from typing import Any
 
 import numpy as np
 
+from dock.converters.deeph import fields
 from dock.converters.deeph.dataset import find_structures
-from dock.converters.deeph.fields import read_fields
 from dock.converters.deeph.poscar import read_poscar
-from dock.errors import FormatError, MissingDataError, UsageError
+from dock.errors import MissingDataError, UsageError
 from dock.io.files import folder_transaction, link_or_copy, readable, write_text
 from dock.io.hdf5 import new_hdf5, open_hdf5
 from dock.io.progress import Progress, Report
-from dock.io.text import read_json
 
 __all__ = ["FILE", "ReferenceEnergies", "fit_energies", "read_energies", "shift_energies"]
 
-FILE, FORCES = "e0s.json", "force.h5"
+FILE, FORCES = fields.E0S, "force.h5"
 _FIX = "Copy it again, or make the folder again."
 
 
@@ -87,30 +86,8 @@ class ReferenceEnergies:
 
 
 def read_energies(path: str | Path) -> ReferenceEnergies:
-    """Read ``e0s.json``: ``{"e0s": {symbol: eV}, "standardized": bool}``.
-
-    Raises
-    ------
-    MissingDataError
-        When it is not there.
-    FormatError
-        When it is something else.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise MissingDataError("the energies of the elements", path, "Fit them first.")
-    content = read_json(path)
-    e0s, flag = content.get("e0s"), content.get("standardized", False)
-    numbers = e0s.values() if isinstance(e0s, dict) else [None]
-    good = all(type(x) in (int, float) and np.isfinite(x) for x in numbers)
-    if not good or not isinstance(flag, bool):
-        raise FormatError(
-            path,
-            "these are no energies of elements",
-            expected='{"e0s": {"Si": -106.75}, "standardized": false}, eV',
-            found=json.dumps(content)[:80],
-        )
-    return ReferenceEnergies({str(name): float(x) for name, x in content["e0s"].items()}, flag)
+    """Read ``e0s.json``; raises as `dock.converters.deeph.fields.read_energies`."""
+    return ReferenceEnergies(*fields.read_energies(Path(path)))
 
 
 def fit_energies(folder: str | Path, *, progress: Report = None) -> ReferenceEnergies:
@@ -231,7 +208,7 @@ def _energies(
     for name in each(names):
         structure, energy = read_poscar(root / name / "POSCAR"), None
         if (root / name / FORCES).is_file():
-            values = read_fields(root / name / FORCES, {"n_atoms": structure.n_atoms})
+            values = fields.read_fields(root / name / FORCES, {"n_atoms": structure.n_atoms})
             energy = float(values["energy"]) if "energy" in values else None
         yield root / name, Counter(structure.symbols), energy
 

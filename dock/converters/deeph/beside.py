@@ -7,15 +7,26 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from dock.converters.deeph.blockfile import ATTRIBUTES, DATASETS, FIX, HKB
+from dock.converters.deeph.fields import (
+    DATASETS as FIELD_FILES,
+    E0S,
+    describe_fields,
+    read_energies,
+    read_fields,
+)
 from dock.converters.deeph.info import CARRIED, OWN, Info
 from dock.core.calculation import Calculation, MatrixSource
+from dock.core.quantity import FIELDS
 from dock.errors import DockError
 from dock.io.files import readable
 from dock.io.hdf5 import open_hdf5
@@ -29,15 +40,11 @@ SIDE_FILES = {
     "force.h5": "energy, forces and stress",
     "force_pred.h5": "predicted energy, forces and stress",
     "e0s.json": "reference energies of the elements",
-    "hamiltonian0.h5": "Hamiltonian of superposed free atoms (DeepH-dock)",
-    "hamiltonian_init.h5": "Hamiltonian of superposed free atoms (aimspy)",
     "hamiltonian.h5": "Hamiltonian; another file was named as H",
     "hamiltonian_raw.h5": "Hamiltonian before a correction",
     "*_pred.h5": "prediction",
     "prediction.json": "report of a prediction",
     "uncertainty.h5": "spread of a prediction",
-    "electric_response.h5": "derivative of H with an electric field",
-    "momentum.h5": "momentum matrix",
     "charge_density.h5": "charge density on a grid",
     "potential_r.h5": "potential on a grid",
     "wavefunction_ao.h5": "eigenstates in orbitals",
@@ -66,6 +73,7 @@ _OWN = {"POSCAR", "info.json", ".dock.json"}
 _UNDER_WAY = re.compile(r"\..*\.part")  # what is being written: see dock.io.files
 _RESULT = "result of H, not carried to another folder: compute it there"
 _UNKNOWN = "unknown"
+_SMALL = 2**20  # bytes of a file of numbers that is read to be named
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,12 +86,15 @@ class Beside:
         The folder, and its info.json.
     files, readers
         File and reader of each matrix that is read.
+    sizes
+        Numbers of atoms and orbitals, which its other files must fit.
     """
 
     folder: Path
     info: Info
     files: Mapping[str, tuple[str, ...]]
     readers: Mapping[str, MatrixSource]
+    sizes: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def is_split(self) -> bool:
@@ -98,9 +109,9 @@ class Beside:
 
     def rows(self, calc: Calculation | None = None) -> list[dict[str, str]]:
         """Return name and meaning of every file, key, dataset and attribute that is not read."""
-        rows = list(self.side_files.items())
+        rows = [(name, self._in_words(name, what)) for name, what in self.side_files.items()]
         if calc is not None:
-            rows = [(name, what + self._whose(name, what, calc)) for name, what in rows]
+            rows = [(name, what + self._whose(name, calc)) for name, what in rows]
         keys = [*self.info.others, *(f"dock.{key}" for key in self.info.own if key not in OWN)]
         rows += [(f"info.json: {key}", CARRIED.get(key, _UNKNOWN)) for key in keys]
         for names in self.files.values():
@@ -108,9 +119,9 @@ class Beside:
                 rows += [(f"{file}: {name}", _UNKNOWN) for name in self.extras(file)]
         return [{"name": name, "what": what} for name, what in rows]
 
-    def _whose(self, name: str, what: str, calc: Calculation) -> str:
+    def _whose(self, name: str, calc: Calculation) -> str:
         """Say where a result names the hash of another H than the folder's."""
-        if what != _RESULT or not name.endswith(".h5"):
+        if _describe(name) != _RESULT or not name.endswith(".h5"):
             return ""
         with contextlib.suppress(DockError), open_hdf5(self.folder / name, FIX) as file:
             mark, H = file.attrs.get("hamiltonian_hash"), calc.hamiltonian
@@ -121,6 +132,34 @@ class Beside:
     def names(self) -> list[str]:
         """Return the names of all that is not read."""
         return [row["name"] for row in self.rows()]
+
+    def _in_words(self, name: str, what: str) -> str:
+        """Return what a file is, and what it says where that takes no time."""
+        path = self.folder / name
+        if name not in FIELD_FILES or path.stat().st_size > _SMALL:
+            return what
+        try:
+            return f"{what}; {describe_fields(read_fields(path, self.sizes))}"
+        except DockError:
+            return f"{what}; damaged"
+
+    def fields(self) -> dict[str, tuple[str, NDArray[Any]]]:
+        """Return unit and values of all numbers beside the matrices, but for results of H.
+
+        Raises
+        ------
+        FormatError
+            When a file is damaged or belongs to another structure.
+        """
+        values: dict[str, tuple[str, NDArray[Any]]] = {}
+        for file in (name for name, what in self.side_files.items() if what != _RESULT):
+            if file in FIELD_FILES:
+                parts = read_fields(self.folder / file, self.sizes)
+                values |= {f"{file}: {key}": (FIELDS[key].unit, parts[key]) for key in parts}
+            elif file == E0S:
+                e0s = read_energies(self.folder / file)[0]
+                values |= {f"{file}: {key}": ("eV", np.array(e0s[key])) for key in e0s}
+        return values
 
     def extras(self, file: str) -> list[str]:
         """Return the datasets, groups and attributes of a matrix file that are not read."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,11 @@ from numpy.typing import NDArray
 
 from dock.core.arrays import is_wanted_shape
 from dock.core.quantity import FIELDS, Field
-from dock.errors import FormatError
+from dock.errors import FormatError, MissingDataError
 from dock.io.hdf5 import open_hdf5
+from dock.io.text import read_json
 
-__all__ = ["DATASETS", "describe_fields", "read_fields"]
+__all__ = ["DATASETS", "E0S", "describe_fields", "read_energies", "read_fields"]
 
 _FORCE = {"force": "force", "energy": "energy", "stress": "stress", "cell": "cell"}
 _STATES = {"kpts": "k_points", "kgrid": "k_mesh", "efermi": "fermi_level"}
@@ -41,6 +43,7 @@ DATASETS: Mapping[str, Mapping[str, str]] = {
 }
 """Files of numbers: what quantity each dataset is."""
 
+E0S = "e0s.json"
 _OLD = {"el": "eigenvalues", "wfnao": "eigenvectors"}  # names in wavefunction files of before
 
 
@@ -129,3 +132,31 @@ def describe_fields(values: Mapping[str, NDArray[Any]]) -> str:
             text += " (all zero: not computed)" if name == "stress" and not array.any() else ""
         parts.append(text)
     return ", ".join(filter(None, parts))
+
+
+def read_energies(path: Path) -> tuple[dict[str, float], bool]:
+    """Read ``e0s.json``: ``{"e0s": {symbol: eV}, "standardized": bool}``.
+
+    Returns the energies of the elements, and whether they are subtracted.
+
+    Raises
+    ------
+    MissingDataError
+        When it is not there.
+    FormatError
+        When it is something else.
+    """
+    if not path.is_file():
+        raise MissingDataError("the energies of the elements", path, "Fit them first.")
+    content = read_json(path)
+    e0s, flag = content.get("e0s"), content.get("standardized", False)
+    numbers = e0s.values() if isinstance(e0s, dict) else [None]
+    good = all(type(x) in (int, float) and np.isfinite(x) for x in numbers)
+    if not good or not isinstance(flag, bool):
+        raise FormatError(
+            path,
+            "these are no energies of elements",
+            expected='{"e0s": {"Si": -106.75}, "standardized": false}, eV',
+            found=json.dumps(content)[:80],
+        )
+    return {str(name): float(x) for name, x in content["e0s"].items()}, flag

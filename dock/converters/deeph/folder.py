@@ -165,8 +165,12 @@ class Head:
             info.n_electrons,
             _provenance(info, sum(parts.values(), ()), self.structure.n_atoms),
             str(source),
-            Beside(folder, info, parts, readers),
+            Beside(folder, info, parts, readers, self._sizes),
         )
+
+    @property
+    def _sizes(self) -> dict[str, int]:
+        return {"n_atoms": self.structure.n_atoms, "n_orbitals": self.basis.n_orbitals}
 
     def _reader(self, name: str, file: str, spin: Spin) -> Callable[[], AOMatrix]:
         path, split = self.folder / file, self.info.split
