@@ -28,12 +28,13 @@ import click
 from dock.cli import cli
 from dock.converters import Format, get_format
 from dock.converters.deeph.beside import RESULTS, SIDE_FILES
+from dock.converters.deeph.fields import DATASETS
 from dock.converters.deeph.folder import FILES, PREDICTION
 from dock.converters.deeph.info import CARRIED
 from dock.converters.format import ALL_SPINS
 from dock.converters.registry import BUILT_IN
 from dock.core.harmonics import CONVENTIONS, LMAX, convention_table, real_harmonics
-from dock.core.quantity import QUANTITIES, quantity_of
+from dock.core.quantity import FIELDS, QUANTITIES, quantity_of
 from dock.models.options import TrainOptions, table_of
 from dock.models.options.infer import InferOptions
 from dock.results import KEYS
@@ -137,6 +138,19 @@ def unified_beside() -> str:
     return markdown_table(["file or key", "what it is", "in a new folder"], rows)
 
 
+def unified_fields() -> str:
+    """Tabulate the datasets of a unified folder that are no matrices."""
+    rows = []
+    for file, datasets in DATASETS.items():
+        for dataset, name in [] if file.endswith("_pred.h5") else datasets.items():
+            field = FIELDS[name]
+            shape = ", ".join(map(str, field.shape))
+            unit = "none" if field.unit == "1" else field.unit
+            words = name.replace("_", " ") + (f"; {field.symmetry}" if field.symmetry else "")
+            rows.append([f"`{file}`", f"`{dataset}`", f"({shape})" if shape else "–", unit, words])
+    return markdown_table(["file", "dataset", "shape", "unit", "what it is"], rows)
+
+
 def harmonics() -> str:
     """Tabulate order and signs of the orbitals of a shell, code by code."""
     rules = [[f"`{name}`", one.rule] for name, one in CONVENTIONS.items()]
@@ -205,6 +219,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "quantities": quantities,
     "unified-files": unified_files,
     "unified-beside": unified_beside,
+    "unified-fields": unified_fields,
     "harmonics": harmonics,
     "result-keys": result_keys,
     "train-options": train_options,

@@ -103,7 +103,7 @@ def test_damaged_and_absent_energies(data):
     with h5py.File(data / "0" / "force.h5", "r+") as file:
         del file["force"]
         file["force"] = np.zeros((3, 3))
-    with pytest.raises(FormatError, match="wrong shape or type. Expected 2 × 3"):
+    with pytest.raises(FormatError, match=r"wrong shape or type\. Expected 2 × 3"):
         fit_energies(data)
     for path in data.rglob("force.h5"):
         path.unlink()

@@ -150,7 +150,7 @@ def read_energies(path: Path) -> tuple[dict[str, float], bool]:
         raise MissingDataError("the energies of the elements", path, "Fit them first.")
     content = read_json(path)
     e0s, flag = content.get("e0s"), content.get("standardized", False)
-    numbers = e0s.values() if isinstance(e0s, dict) else [None]
+    numbers: list[Any] = list(e0s.values()) if isinstance(e0s, dict) else [None]
     good = all(type(x) in (int, float) and np.isfinite(x) for x in numbers)
     if not good or not isinstance(flag, bool):
         raise FormatError(

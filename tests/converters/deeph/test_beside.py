@@ -163,7 +163,8 @@ def test_eight_side_files(shared, tmp_path):
 
 def test_info_and_check_name_everything(folder):
     keys(folder, max_num_neighbors=40, colour="red")
-    (folder / "force.h5").write_bytes(b"x")
+    with h5py.File(folder / "force.h5", "w") as file:
+        file["force"] = np.zeros((2, 3))
     (folder / "notes").mkdir()
     (folder / "notes" / "a.txt").write_text("x")
     (folder / "band.h5").write_bytes(b"x")
