@@ -186,14 +186,15 @@ def _check_filling(calc: Calculation, loaded: dict[str, AOMatrix]) -> list[Findi
         return []
     first = next((name for name in ("hamiltonian0", "hamiltonian_init") if name in loaded), "")
     count = _electrons_below(hamiltonian, overlap, level)
-    if abs(count - wanted) <= 0.5 * wanted:
+    limit = max(1.5, 0.5 * wanted)
+    if abs(count - wanted) <= limit:
         return []
     text = f"H has {count:.2f} electrons below the Fermi level, expected {wanted:g}"
     if first:
         free = loaded[first].on_pairs(hamiltonian.pairs)
         whole = hamiltonian.with_entries(hamiltonian.entries + free.entries)
         total = _electrons_below(whole, overlap, level)
-        if abs(total - wanted) <= 0.5 * wanted:
+        if abs(total - wanted) <= limit:
             text += f"; H + {first} has {total:.2f}: the file holds H − H₀. Add H₀ to it"
             return [Finding("error", "filling", text + ".")]
     text += ". It is H − H₀, or the Fermi level or the electrons are of another run."

@@ -206,7 +206,8 @@ def _holds(path: Path, mark: str) -> bool:
     """Say whether a file exists and carries a fingerprint."""
     try:
         with open_hdf5(path, _AGAIN) as file:
-            return bool(file.attrs.get("fingerprint") == mark)
+            partial = "partial_spectrum" in file and bool(file["partial_spectrum"][()])
+            return bool(file.attrs.get("fingerprint") == mark) and not partial
     except DockError:
         return False
 

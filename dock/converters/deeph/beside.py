@@ -62,6 +62,7 @@ RESULTS = (
     *("band.h5", "band.json", "eigval.h5", "*_eigval.h5", "dos.h5", "dos.json"),
     *("fermi_energy.json", "fermi_energy.h5", "populations.h5", "populations.json"),
     *("unfold.h5", "unfold.json", "wavefunction.h5", "wavefunction.json"),
+    "wavefunction_ao.json",
     *("errors.h5", "errors.json", "equivariance.h5", "equivariance.json", "evaluation/*"),
 )
 """Results of one Hamiltonian, by name or pattern: made again with another, never carried."""
@@ -88,6 +89,8 @@ class Beside:
         File and reader of each matrix that is read.
     sizes
         Numbers of atoms and orbitals, which its other files must fit.
+    read
+        Further files that are read.
     """
 
     folder: Path
@@ -95,6 +98,7 @@ class Beside:
     files: Mapping[str, tuple[str, ...]]
     readers: Mapping[str, MatrixSource]
     sizes: Mapping[str, int] = field(default_factory=dict)
+    read: tuple[str, ...] = ()
 
     @property
     def is_split(self) -> bool:
@@ -104,7 +108,7 @@ class Beside:
     @property
     def side_files(self) -> dict[str, str]:
         """Every other file by its name relative to the folder, and what it is."""
-        taken = _OWN | {name for names in self.files.values() for name in names}
+        taken = _OWN | {*self.read} | {name for names in self.files.values() for name in names}
         return {name: _describe(name) for name in sorted(_below(self.folder)) if name not in taken}
 
     def rows(self, calc: Calculation | None = None) -> list[dict[str, str]]:

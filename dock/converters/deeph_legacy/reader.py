@@ -10,10 +10,12 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from dock.converters.deeph.beside import Beside
 from dock.converters.deeph.info import Info
 from dock.converters.deeph_legacy.blocks import (
     FILES,
     MATRIX_FILES,
+    TEXT_FILES,
     file_attributes,
     read_blocks,
     read_pairs,
@@ -75,7 +77,10 @@ def read_calculation(path: Path, options: ReadOptions) -> Calculation:  # noqa: 
     electrons = number_of(info.own, "n_electrons", None)
     origin = _provenance(folder, info, files)
     levels = (info.fermi_level, electrons)
-    return Calculation(structure, basis, spin, readers, *levels, origin, str(path))
+    sizes = {"n_atoms": structure.n_atoms, "n_orbitals": basis.n_orbitals}
+    taken = (*TEXT_FILES, "rlat.dat", *files.values())
+    beside = Beside(folder, Info({}, info.spinful), {}, {}, sizes, taken)
+    return Calculation(structure, basis, spin, readers, *levels, origin, str(path), beside)
 
 
 @dataclass(frozen=True, eq=False)

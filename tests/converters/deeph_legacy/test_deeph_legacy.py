@@ -8,6 +8,7 @@ import h5py
 import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
+from samples import cli
 
 import dock
 from dock.converters import deeph, deeph_legacy, openmx
@@ -333,3 +334,21 @@ def test_damaged_position_files_are_refused(bundled, tmp_path, name, message):
         file[name] = np.zeros((4, 4))
     with pytest.raises(FormatError, match=re.escape(message)):
         deeph_legacy.read(tmp_path).position  # noqa: B018
+
+
+def test_what_a_legacy_folder_has_beside_is_named_and_carried(bundled, tmp_path):
+    write_legacy(openmx.read(bundled / "openmx/h2o"), tmp_path / "old", ("overlap", "hamiltonian"))
+    shutil.copy(bundled / "deeph/forces/potential_r.h5", tmp_path / "old")
+    (tmp_path / "old" / "notes.txt").write_text("x")
+    answer = cli("info", tmp_path / "old")
+    assert "potential_r.h5: potential on a grid" in answer.out
+    assert "notes.txt: unknown" in answer.out
+    assert answer.out.count("beside") == 2
+    assert cli("convert", tmp_path / "old", "-o", tmp_path / "new").code == 0
+    for name in ("potential_r.h5", "notes.txt"):
+        assert (tmp_path / "new" / name).read_bytes() == (tmp_path / "old" / name).read_bytes()
+    words = ("-o", tmp_path / "x", "--from", "deeph-legacy", "--to", "deeph-legacy")
+    answer = cli("convert", tmp_path / "old", *words)
+    assert (
+        "not carried to 'deeph-legacy', which has no place: notes.txt, potential_r.h5" in answer.err
+    )
