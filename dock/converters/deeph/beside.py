@@ -140,7 +140,7 @@ class Beside:
     def _in_words(self, name: str, what: str) -> str:
         """Return what a file is, and what it says where that takes no time."""
         path = self.folder / name
-        if name not in FIELD_FILES or path.stat().st_size > _SMALL:
+        if name not in FIELD_FILES or not path.is_file() or path.stat().st_size > _SMALL:
             return what
         try:
             return f"{what}; {describe_fields(read_fields(path, self.sizes))}"
@@ -157,6 +157,8 @@ class Beside:
         """
         values: dict[str, tuple[str, NDArray[Any]]] = {}
         for file in (name for name, what in self.side_files.items() if what != _RESULT):
+            if not (self.folder / file).is_file():
+                continue
             if file in FIELD_FILES:
                 parts = read_fields(self.folder / file, self.sizes)
                 values |= {f"{file}: {key}": (FIELDS[key].unit, parts[key]) for key in parts}
