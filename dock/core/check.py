@@ -191,8 +191,8 @@ def _check_filling(calc: Calculation, loaded: dict[str, AOMatrix]) -> list[Findi
         return []
     text = f"H has {count:.2f} electrons below the Fermi level, expected {wanted:g}"
     if first:
-        free = loaded[first].on_pairs(hamiltonian.pairs)
-        whole = hamiltonian.with_entries(hamiltonian.entries + free.entries)
+        part, free = hamiltonian.aligned(loaded[first])
+        whole = part.with_entries(part.entries + free.on_pairs(part.pairs).entries)
         total = _electrons_below(whole, overlap, level)
         if abs(total - wanted) <= limit:
             text += f"; H + {first} has {total:.2f}: the file holds H − H₀. Add H₀ to it"
