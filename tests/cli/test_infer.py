@@ -20,8 +20,9 @@ outputs_dir = "{name}"
 [model]
 backend = "{backend}"
 [process.train.dataloader]
-dataset_split_json = "{inputs}/split.json"
+dataset_split_json = "split.json"
 """
+FEW = 28  # molecules to train on: the fit of more takes far longer
 
 
 def run(*arguments, code=0):
@@ -39,6 +40,8 @@ def said(answer):
 def trained(bundled, tmp_path_factory):
     """A three-centre and a two-centre model of the bundled molecules."""
     folder = tmp_path_factory.mktemp("models")
+    split = json.loads((bundled / "water" / "split.json").read_text())
+    (folder / "split.json").write_text(json.dumps({**split, "train": split["train"][:FEW]}))
     for name in ("three-centre", "two-centre"):
         text = TOML.format(inputs=bundled / "water", name=name, backend=name)
         (folder / f"{name}.toml").write_text(text)
