@@ -12,6 +12,7 @@ from dock.converters.abacus.run import find_run
 from dock.converters.abacus.running_log import AbacusLog, read_log
 from dock.converters.format import ReadOptions
 from dock.converters.printed_levels import compare_levels
+from dock.core.calculation import Calculation
 from dock.core.check import Finding
 from dock.errors import DockError
 from dock.units import ABACUS
@@ -34,30 +35,35 @@ def check_run(path: Path) -> list[Finding]:
         if files.log is None:
             text = "no log of ABACUS beside the matrices: convergence unknown."
             return [Finding("note", "scf", text)]
-        log = read_log(files.log)
-        findings = [_scf(log.path.name, log.converged)]
+        log, calc = read_log(files.log), read_calculation(path, ReadOptions())
+        findings = [_scf(log, calc.provenance.extra.get("converged"))]
         table = next(
             (files.folder / name for name in TABLES if (files.folder / name).is_file()), None
         )
         if table is not None and log.steps:
-            findings += _levels(path, table, log)
+            findings += _levels(calc, table, log)
     except DockError as error:
         return [Finding("error", "files", str(error))]
     return findings
 
 
-def _scf(name: str, converged: bool | None) -> Finding:
+def _scf(log: AbacusLog, converged: object) -> Finding:
+    """Say how the self-consistency loop of the step that is read ended."""
+    name = log.path.name
     if converged is None:
-        return Finding("note", "scf", f"{name} has no self-consistency loop.")
+        if log.steps:
+            text = f"{name} does not say how the self-consistency loop of this step ended."
+        else:
+            text = f"{name} has no self-consistency loop."
+        return Finding("note", "scf", text)
     if converged:
         return Finding("ok", "scf", f"converged, as {name} says.")
     text = f"{name} says that the last self-consistency loop did not converge: do not train on it."
     return Finding("error", "scf", text)
 
 
-def _levels(path: Path, table: Path, log: AbacusLog) -> list[Finding]:
+def _levels(calc: Calculation, table: Path, log: AbacusLog) -> list[Finding]:
     """Hold H and S against the levels that were printed for the same ionic step."""
-    calc = read_calculation(path, ReadOptions())
     step = calc.provenance.extra.get("step")
     printed = read_levels(table)
     if not printed:

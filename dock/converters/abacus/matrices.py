@@ -24,6 +24,7 @@ from dock.core.quantity import QUANTITIES
 from dock.core.spin import Spin
 from dock.core.structure import Structure
 from dock.errors import FormatError
+from dock.io.text import CUT_FIX
 from dock.units import ABACUS
 
 __all__ = ["UNITS", "MatrixReader", "from_pauli", "sparse_file", "to_pauli"]
@@ -39,8 +40,9 @@ UNITS = {
 
 _ZERO_FIX = (
     "Builds of ABACUS 3.11.0-beta write such files with nspin 2: run it again with version 3.10 or "
-    "a newer one."
+    "a newer one. Or the file is cut behind its header: copy it again."
 )
+_NAN_FIX = "The run that wrote it went wrong: look at its log, and run it again."
 _SAME_PLACE = 1e-6  # of a lattice vector
 _SPIN_NOISE = 1e-7  # the spin parts of an operator without spin differ by printing only
 
@@ -125,6 +127,10 @@ class MatrixReader:
         for R, parts in groupby(blocks, key=lambda block: block.R):
             self._collect(collector, path, R, list(parts), spinor=spinor)
         pairs, entries = collector.finish()
+        if not np.isfinite(entries).all():
+            raise FormatError(path, "the matrix has NaN or infinite values", fix=_NAN_FIX)
+        if quantity == "overlap" and not np.any(entries):
+            raise FormatError(path, "the overlap is zero", fix=CUT_FIX)
         if quantity == "hamiltonian" and not np.any(entries):
             written = f"a file of ABACUS v{self.version}" if self.version else None
             raise FormatError(path, "the Hamiltonian is zero", found=written, fix=_ZERO_FIX)
@@ -143,6 +149,9 @@ class MatrixReader:
         facts = QUANTITIES[quantity]
         file = sparse_file(path, size, facts.n_vector)
         step = file.choose(self.step)
+        is_main = quantity in ("hamiltonian", "overlap")
+        if is_main and self.step is None and step.number and step.offset:
+            _foreign(path, "one ionic step, as in the log", f"{step.number + 1} of them")
         header = file.header(step)
         if header.letter in LETTERS.values() and header.letter != LETTERS[quantity]:
             _foreign(path, f"the matrix {LETTERS[quantity]}, as its name says", header.letter)

@@ -66,13 +66,15 @@ def read_calculation(path: Path, options: ReadOptions) -> Calculation:
     files = find_run(path, _wanted_step(options), with_log=with_log == "yes")
     log = read_log(files.log) if files.log is not None else None
     stru = read_stru(files.stru) if files.stru is not None else None
+    if log is not None and stru is not None:
+        log = log.with_constant(stru.constant_bohr)
     n_electrons = _electrons(files, log)
     counted = _counted_electrons(files) if n_electrons is None else None
     notes: list[str] = [] if log is None else log.doubts(n_electrons, counted)
     for note in notes:
         _log.warning(note)
     basis = _basis(files, log, stru, options.basis)
-    step = find_step(files, basis.n_orbitals if log is None else log.n_basis or 0, log)
+    step = find_step(files, log.n_basis or 0 if log is not None else 0, log)
     structure = read_structure(files, log, stru, step, notes)
     if structure.labels != basis.labels:
         basis = Basis(basis.shells, structure.labels)
@@ -93,7 +95,7 @@ def read_calculation(path: Path, options: ReadOptions) -> Calculation:
             )
         else:
             notes.append(NO_REACH)
-    ended = _ended(log, step)
+    ended = _ended(log, step, notes)
     facts = {**_facts(step, ended), **(reach.by_element(structure) if reach is not None else {})}
     left_out = [name.replace("_", " ") for name in files.matrices if name not in readers]
     notes += _notes(step, ended, left_out)
@@ -120,7 +122,7 @@ def _notes(step: RunStep, ended: LoggedStep, left_out: list[str]) -> Iterator[st
     if len(step.of) > 1:
         yield (
             f"The run has {len(step.of)} ionic steps ({step.of[0]} to {step.of[-1]}); this is step "
-            f"{step.number}. The setting step=N reads another one, step=all converts every one."
+            f"{step.number}. In a conversion, step=N reads another one, step=all every one."
         )
     if left_out:
         yield (
@@ -135,13 +137,21 @@ def _notes(step: RunStep, ended: LoggedStep, left_out: list[str]) -> Iterator[st
         )
 
 
-def _ended(log: AbacusLog | None, step: RunStep) -> LoggedStep:
+def _ended(log: AbacusLog | None, step: RunStep, notes: list[str]) -> LoggedStep:
     """Return how the self-consistency loop of the step ended."""
     if log is None or not log.steps:
         return LoggedStep((), None)
-    number = step.number if step.number is not None else len(log.steps)
-    named = [ended for ended in log.steps if ended.number == number]
-    return named[-1] if named else log.steps[min(number, len(log.steps) - 1)]
+    if step.number is None:
+        return log.steps[-1]
+    named = [ended for ended in log.steps if ended.number == step.number]
+    unnamed = [ended for ended in log.steps[step.number :][:1] if ended.number is None]
+    if named or unnamed:
+        return (named or unnamed)[-1]
+    notes.append(
+        f"{log.path.name} has no ionic step {step.number}: its Fermi level (dock fermi computes "
+        "it) and whether it converged are unknown."
+    )
+    return LoggedStep((), None)
 
 
 def _electrons(files: RunFiles, log: AbacusLog | None) -> float | None:

@@ -53,6 +53,8 @@ MATRIX_NAMES = (
 """The names of the matrix files, those before version 3.9.0.25 first for each quantity."""
 
 _LOG_ORDER = ("scf", "relax", "cell-relax", "md", "get_S", "get_s", "nscf")
+_PACKED = (".dat.gz", ".npz.gz")
+_WITH_STEPS = ("relax", "cell-relax", "md")
 
 
 def _pattern(name: str) -> re.Pattern[str]:
@@ -198,23 +200,38 @@ def find_run(path: Path, step: int | None = None, *, with_log: bool = True) -> R
     given = next((file for file in files if file.path == path and step is None), None)
     if given is not None:
         step = given.step
-    steps = sorted({file.step for file in files if file.step is not None and _is_main(file)})
+    steps = _split_steps(files)
     inside = [file for file in files if file.step is None]
-    if not steps or any(_is_main(file) for file in inside):
-        steps = []
-    else:
+    if steps:
         step = steps[-1] if step is None else step
         inside = [file for file in files if file.step in (step, None)]
-        if not any(_is_main(file) for file in inside):
-            known = ", ".join(str(number) for number in steps[:20])
-            raise MissingDataError(
-                f"ionic step {step}", folder, f"There are files of the steps {known}."
-            )
+        _require_step(folder, files, inside, step, steps)
     candidates = (folder.parent / "STRU", folder / "STRU")
     stru = next((file for file in candidates if file.is_file()), None)
-    log = _log(folder) if with_log else None
+    parameters = _input(folder)
+    log = _log(folder, parameters.get("calculation", "")) if with_log else None
     groups = _grouped(folder, inside)
-    return RunFiles(folder, groups, step, log, stru, _input(folder), tuple(steps))
+    return RunFiles(folder, groups, step, log, stru, parameters, tuple(steps))
+
+
+def _split_steps(files: list[MatrixFile]) -> list[int]:
+    """Return the steps that have files of H of their own; of S, in a run without H."""
+    kinds = {file.quantity for file in files}
+    main = "hamiltonian" if "hamiltonian" in kinds else "overlap"
+    steps = {file.step for file in files if file.quantity == main}
+    return [] if None in steps else sorted(number for number in steps if number is not None)
+
+
+def _require_step(
+    folder: Path, files: list[MatrixFile], inside: list[MatrixFile], step: int, steps: list[int]
+) -> None:
+    """Refuse a step of which H or S is missing, while other steps have it."""
+    here = {file.quantity for file in inside}
+    missing = {file.quantity for file in files if _is_main(file)} - here
+    if missing:
+        what = "ionic step" if step not in steps else f"the {missing.pop()} of ionic step"
+        known = ", ".join(str(number) for number in steps[:20])
+        raise MissingDataError(f"{what} {step}", folder, f"There are files of the steps {known}.")
 
 
 def count_from_zero(files: Iterable[MatrixFile]) -> list[MatrixFile]:
@@ -303,14 +320,23 @@ def _grouped(folder: Path, files: list[MatrixFile]) -> dict[str, tuple[Path, ...
                 expected="the files of one run",
                 fix="They come from different runs: move those of the other run away.",
             )
+        packed = next((file.path for file in mine if file.path.name.endswith(_PACKED)), None)
+        if packed is not None:
+            raise FormatError(
+                packed, "binary matrices cannot be read compressed", fix="Unpack it with gunzip."
+            )
         if mine:
             groups[quantity] = tuple(file.path for file in sorted(mine, key=lambda f: f.channel))
     return groups
 
 
-def _log(folder: Path) -> Path | None:
-    """Return the log that belongs to the matrices, that of the self-consistent run first."""
-    for kind in _LOG_ORDER:
+def _log(folder: Path, calculation: str) -> Path | None:
+    """Return the log that belongs to the matrices, that of the self-consistent run first.
+
+    A run with ionic steps in the same folder has written them again: INPUT says it.
+    """
+    first = (calculation,) if calculation in _WITH_STEPS else ()
+    for kind in (*first, *_LOG_ORDER):
         path = folder / f"running_{kind}.log"
         if path.is_file():
             return path
@@ -325,4 +351,4 @@ def _input(folder: Path) -> dict[str, str]:
         return {}
     lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
     words = [line.split("#")[0].split() for line in lines]
-    return {word[0]: word[1] for word in words if len(word) > 1}
+    return {word[0].lower(): word[1] for word in words if len(word) > 1}

@@ -5,7 +5,7 @@ One that `dock` writes has the lines that readers of ABACUS's output look for, a
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple, NoReturn
 
@@ -37,9 +37,10 @@ NSPIN = {Spin.NONE: 1, Spin.COLLINEAR: 2, Spin.NONCOLLINEAR: 4}
 BOHR = ABACUS.bohr_angstrom
 _FIX = (
     "The run may still be writing, or the log was cut: copy it again. Or pass "
-    "settings={'log': 'no'}: structure and basis then come from STRU, the Fermi level from "
-    "dock fermi."
+    "settings={'log': 'no'} when it is converted: structure and basis then come from STRU, the "
+    "Fermi level from dock fermi."
 )
+_SIX_DIGITS = 5e-6  # relative
 _TITLES = 4  # lines between the head of a table of atoms and its first row, at most
 
 
@@ -82,12 +83,15 @@ class Frame:
         Which of both.
     precision
         Half a unit of the last digit printed, in units of the lattice vectors or in Å.
+    unit_bohr
+        The unit of coordinates that are not `direct`, to the six or eight digits printed.
     """
 
     cell: NDArray[np.float64]
     coordinates: NDArray[np.float64]
     direct: bool
     precision: float = 0.0
+    unit_bohr: float = 1.0
 
     def fractional(self, cell: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the positions in units of `cell` (Å)."""
@@ -168,6 +172,19 @@ class AbacusLog(RunLog):
         """Fermi level of each ionic step that has one, eV."""
         levels = [step.fermi_level for step in self.steps]
         return tuple(level for level in levels if level is not None)
+
+    def with_constant(self, constant_bohr: float) -> AbacusLog:
+        """Return the log with its Cartesian positions in the exact unit, if it prints that one.
+
+        Six digits of the unit would move atoms by 1e-5 Å.
+        """
+        frames = [
+            replace(frame, coordinates=frame.coordinates * (constant_bohr / frame.unit_bohr))
+            if not frame.direct and abs(constant_bohr / frame.unit_bohr - 1.0) < _SIX_DIGITS
+            else frame
+            for frame in self.frames
+        ]
+        return replace(self, frames=tuple(frames))
 
     @property
     def calls_itself(self) -> str:
@@ -330,7 +347,7 @@ class _Log(NamedTuple):
             scale = 1.0 if direct else length[0] * BOHR
             cell = lattices[index] if len(lattices) > 1 and index < len(lattices) else lattices[-1]
             precision = 0.5 * 10.0**-digits * scale
-            frames.append(Frame(cell, np.array(rows) * scale, direct, precision))
+            frames.append(Frame(cell, np.array(rows) * scale, direct, precision, length[0]))
         return tuple(frames)
 
     def _rows(

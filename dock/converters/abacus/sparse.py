@@ -261,8 +261,9 @@ class SparseFile(ABC):
             self.fail(
                 "the matrices have another size than the basis",
                 "the header",
-                expected=f"{self.size} rows (from the log)",
-                found=f"{size}",
+                expected=f"{self.size} rows",
+                found=f"{size}{', as with nspin 4' if size == 2 * self.size else ''}",
+                fix="Log, INPUT (nspin), STRU and matrices must be of one run: copy all of them.",
             )
 
     def rows(self, pointers: NDArray[np.int64], cols: IntArray, where: str) -> IntArray:
@@ -288,9 +289,13 @@ class SparseFile(ABC):
         return rows
 
     def fail(
-        self, problem: str, where: str, *, expected: object = None, found: object = None
+        self,
+        problem: str,
+        where: str,
+        *,
+        expected: object = None,
+        found: object = None,
+        fix: str = CUT_FIX,
     ) -> NoReturn:
         """Refuse the file."""
-        raise FormatError(
-            self.path, problem, where=where, expected=expected, found=found, fix=CUT_FIX
-        )
+        raise FormatError(self.path, problem, where=where, expected=expected, found=found, fix=fix)

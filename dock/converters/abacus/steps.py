@@ -69,6 +69,12 @@ class _Place(NamedTuple):
         largest = float(np.abs(off if self.direct else off @ cell).max(initial=0.0))
         return largest < max(1.01 * self.precision, _SAME_PLACE)
 
+    def distance(self, other: StepStructure) -> float:
+        """Return how far atoms and lattice vectors are from those of another structure, Å."""
+        off = other.fractional - self.fractional
+        moved = float(np.abs((off - np.rint(off)) @ self.cell).max(initial=0.0))
+        return max(moved, float(np.abs(other.cell - self.cell).max()))
+
 
 def list_steps(path: Path) -> tuple[int, ...]:
     """Return the ionic steps of a run, from 0, whose matrices are there; none where it has one.
@@ -131,16 +137,25 @@ def _number_of(log: AbacusLog | None, found: StepStructure | None) -> int | None
     if log is None:
         return None
     last = max(len(log.steps) - 1, 0)
-    for number in range(min(last, len(log.frames) - 1), -1, -1):
-        place = _logged(log, log.frames[number])
-        if found is not None and place.is_at(found.fractional, place.cell):
-            return number
-    return last
+    if found is None or len(found.fractional) != len(log.labels):
+        return last
+    off = [_logged(log, frame).distance(found) for frame in log.frames[: last + 1]]
+    nearest = min(range(len(off)), key=lambda number: (off[number], -number))
+    return nearest if off[nearest] < _cell_error(found.cell) else last
+
+
+def _cell_error(cell: NDArray[np.float64]) -> float:
+    """Return what six digits of a cell can move atoms by, Å."""
+    return _CELL_TOLERANCE * float(np.abs(cell).max())
 
 
 def _logged(log: AbacusLog, frame: Frame, cell: NDArray[np.float64] | None = None) -> _Place:
+    """Return the positions of a log, in units of another cell of six digits where one is given."""
+    precision = frame.precision
+    if cell is not None and not frame.direct:
+        precision = max(precision, _cell_error(cell))
     cell = frame.cell if cell is None else cell
-    return _Place(cell, frame.fractional(cell), log.path, frame.precision, frame.direct)
+    return _Place(cell, frame.fractional(cell), log.path, precision, frame.direct)
 
 
 def read_structure(
@@ -170,6 +185,14 @@ def read_structure(
         When files contradict each other.
     """
     labels = log.labels if log is not None else stru.labels if stru is not None else ()
+    if stru is not None and set(stru.labels) != set(labels):
+        raise FormatError(
+            stru.path,
+            f"STRU and {log.path.name if log is not None else 'the log'} have other species",
+            expected=", ".join(sorted(set(labels))),
+            found=", ".join(sorted(set(stru.labels))),
+            fix="One of them is of another run: put the right one there, or move it away.",
+        )
     place = _place(files, log, step, notes)
     precise = stru.lattice(files.parameters.get("latname", "none")) if stru is not None else None
     if place is None:
@@ -185,7 +208,7 @@ def read_structure(
         notes.append("There is no STRU file: the lattice vectors have the log's six digits.")
     elif precise is None or not agrees:
         notes.append(
-            "STRU has another cell or other species than the log (or a named lattice): the "
+            "STRU has another cell or other atoms than the log (or a named lattice): the "
             "lattice vectors have the log's six digits."
         )
     else:
@@ -197,8 +220,8 @@ def read_structure(
     if place.precision > _COARSE:
         unit = "of a lattice vector" if place.direct else "Å"
         notes.append(
-            f"{place.source.name} prints few decimals, and STRU has other positions: those here "
-            f"are good to {place.precision:.1g} {unit} only."
+            f"{place.source.name} prints few decimals, and no STRU has these positions with more: "
+            f"they are good to {place.precision:.1g} {unit} only."
         )
     return _assemble(cell, fractional, labels, stru)
 
@@ -281,8 +304,7 @@ def _agree(
     order = [kind.label for kind in stru.species]
     sorted_labels = sorted(stru.labels, key=lambda x: order.index(x) if x in order else 0)
     same_atoms = tuple(sorted_labels) == stru.labels == labels
-    difference = float(np.abs(precise - printed).max())
-    return same_atoms and difference < _CELL_TOLERANCE * float(np.abs(printed).max())
+    return same_atoms and float(np.abs(precise - printed).max()) < _cell_error(printed)
 
 
 def _folded(fractional: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -80,7 +80,7 @@ def write_calculation(calc: Calculation, folder: Path, options: WriteOptions) ->
     species = _species(folded)
     texts = {
         folder / "STRU": format_stru(folded.structure, species, _lattice_constant(calc)),
-        folder / "INPUT": _input(folded.spin, suffix),
+        folder / "INPUT": _input(folded, suffix),
         out / "running_scf.log": format_log(folded),
     }
     for path, text in texts.items():
@@ -257,17 +257,17 @@ def _mass(number: int) -> float:
     return float(atomic_masses[number]) if number < len(atomic_masses) else 1.0
 
 
-def _input(spin: Spin, suffix: str) -> str:
+def _input(calc: Calculation, suffix: str) -> str:
     lines = [
         "INPUT_PARAMETERS",
         f"# written by dock {__version__}",
         f"suffix {suffix}",
         "calculation scf",
         "basis_type lcao",
-        "gamma_only 0",
-        f"nspin {NSPIN[spin]}",
+        f"gamma_only {int(calc.only_gamma)}",
+        f"nspin {NSPIN[calc.spin]}",
     ]
-    if spin is Spin.NONCOLLINEAR:
+    if calc.spin is Spin.NONCOLLINEAR:
         lines += ["noncolin 1", "lspinorb 1"]
     return "\n".join(lines) + "\n"
 

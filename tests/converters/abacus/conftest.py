@@ -1,6 +1,7 @@
 """What the tests of ABACUS share: copies of runs, and runs written from random matrices."""
 
 import shutil
+import tarfile
 from dataclasses import replace
 
 import numpy as np
@@ -23,6 +24,16 @@ def independent():
 @pytest.fixture(scope="session")
 def validation():
     return samples.beside(__file__, "validation")
+
+
+@pytest.fixture(scope="session")
+def runs(bundled, tmp_path_factory):
+    """The runs of several steps, unpacked."""
+    folder = tmp_path_factory.mktemp("v311")
+    for name in ("v311_si2_relax", "v311_si2_md"):
+        with tarfile.open(bundled / "abacus" / f"{name}.tar.xz") as archive:
+            archive.extractall(folder, filter="data")
+    return folder
 
 
 @pytest.fixture

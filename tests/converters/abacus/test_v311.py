@@ -6,7 +6,6 @@ import gzip
 import json
 import re
 import shutil
-import tarfile
 
 import numpy as np
 import pytest
@@ -28,16 +27,6 @@ layouts = samples.beside(__file__, "layouts")
 HIGHEST = 50.0  # eV; above, the digits of H show
 GRAPHENE = {"C": 8 * BOHR}, {"C": 1.44 * BOHR}
 SILICON = {"Si": 6 * BOHR}, {"Si": 3.64 * BOHR}
-
-
-@pytest.fixture(scope="module")
-def runs(bundled, tmp_path_factory):
-    """The runs of several steps, unpacked."""
-    folder = tmp_path_factory.mktemp("v311")
-    for name in ("v311_si2_relax", "v311_si2_md"):
-        with tarfile.open(bundled / "abacus" / f"{name}.tar.xz") as archive:
-            archive.extractall(folder, filter="data")
-    return folder
 
 
 @pytest.fixture
