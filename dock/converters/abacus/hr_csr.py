@@ -69,11 +69,13 @@ def _steps(path: Path) -> list[Step]:
                 text = rest + piece
                 # what is too near the end may be cut in two: it is met again in the next piece
                 limit = len(text) - _MARGIN if piece else len(text)
-                headers = [(at, number) for at, number in _headers(text) if at < limit]
+                # and the byte before a header says whether it is one: "IONIC_" is none of "STEP:"
+                first = 0 if start == 0 else 1
+                headers = [(at, number) for at, number in _headers(text) if first <= at < limit]
                 steps += [Step(number, start + at) for at, number in headers]
                 if not piece:
                     return steps
-                kept = min(_MARGIN, len(text))
+                kept = min(_MARGIN + 1, len(text))
                 start, rest = start + len(text) - kept, text[len(text) - kept :]
     except (OSError, EOFError) as error:
         raise FormatError(path, f"the file cannot be read ({error})", fix=CUT_FIX) from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -191,6 +192,8 @@ def find_run(path: Path, step: int | None = None, *, with_log: bool = True) -> R
     FormatError
         When several runs lie in one place.
     """
+    if (path.parent if path.is_file() else path).name in ("", ".."):  # STRU lies above: say where
+        path = Path(os.path.abspath(path))  # noqa: PTH100 - a link stays where it is
     folder = path.parent if path.is_file() else path
     if folder.name == "matrix":
         folder = folder.parent

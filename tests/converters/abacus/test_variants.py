@@ -8,6 +8,7 @@ import pytest
 import samples
 
 import dock.converters.abacus as abacus
+from dock.converters.abacus import hr_csr
 from dock.converters.abacus.matrices import UNITS, sparse_file
 from dock.converters.abacus.stru import BOHR
 from dock.core.orbital_order import reorder_entries, shell_orders
@@ -173,6 +174,26 @@ class TestTwoRunsInOneFolder:
         change(folder / "STRU", lambda text: re.sub(r"^C\b", "Si", text, flags=re.MULTILINE))
         with pytest.raises(FormatError, match=r"have other species\. Expected C\. Found Si"):
             abacus.read(folder)
+
+
+@pytest.mark.parametrize("path", [".", "hrs1_nao.csr.gz", "../OUT.ABACUS/", "below/.."])
+def test_from_within_the_output_folder(copy_run, monkeypatch, path):
+    """STRU and the suffix are found from there, too."""
+    out = copy_run("v311_graphene") / "OUT.ABACUS"
+    (out / "below").mkdir()
+    monkeypatch.chdir(out)
+    extra = abacus.read(path).provenance.extra
+    assert ("notes" in extra, extra["suffix"]) == (False, "ABACUS")
+
+
+def test_a_header_that_is_cut_by_the_pieces_counts_once(tmp_path, monkeypatch):
+    """Files are read in pieces; ``STEP:`` also stands in ``IONIC_STEP:``."""
+    monkeypatch.setattr(hr_csr, "_SCAN", 100)
+    path = tmp_path / "dmrs1_nao.csr"
+    for length in range(120):
+        lines = ["1" * length, "IONIC_STEP: 1", "2 " * 80, "IONIC_STEP: 2", "3 " * 90]
+        path.write_text("\n".join(lines))
+        assert [step.number for step in sparse_file(path, 0).steps] == [0, 1]
 
 
 class TestSmallRuns:
