@@ -7,6 +7,7 @@ squares. What is left is what a model of energies and forces learns.
 from __future__ import annotations
 
 import json
+import logging
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -27,6 +28,7 @@ from dock.io.progress import Progress, Report
 __all__ = ["FILE", "ReferenceEnergies", "fit_energies", "read_energies", "shift_energies"]
 
 FILE, FORCES = fields.E0S, "force.h5"
+_log = logging.getLogger("dock")
 _FIX = "Copy it again, or make the folder again."
 
 
@@ -145,7 +147,7 @@ def shift_energies(
     energies
         Of the elements.
     restore
-        Add them instead.
+        Add them instead. Where the data set has no ``e0s.json``, `energies` must be standardized.
     overwrite
         Replace files that exist.
     progress
@@ -164,7 +166,20 @@ def shift_energies(
         When files exist or cannot be written.
     """
     source, target = Path(folder), Path(output)
-    _require_state(source, standardized=restore)
+    if (source / FILE).is_file():
+        _require_state(source, standardized=restore)
+    elif restore and not energies.standardized:
+        raise UsageError(
+            f"{source}: nothing says that the energies of the elements are subtracted: it has no "
+            f"{FILE}, and the given energies do not say standardized."
+        )
+    elif energies.standardized and not restore:
+        _log.warning(
+            "%s: the given energies say that they are subtracted already (standardized); it is "
+            "taken to be said of another data set, since this one has no %s.",
+            source,
+            FILE,
+        )
     if target.resolve().is_relative_to(source.resolve()):
         raise UsageError(f"{target}: the new data set cannot lie in the old one. Pass another.")
     written, places = [target / FILE], []

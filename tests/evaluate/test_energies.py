@@ -117,3 +117,17 @@ def read_energies_of(e0s):
     from dock.evaluate.energies import ReferenceEnergies
 
     return ReferenceEnergies(e0s)
+
+
+def test_energies_kept_elsewhere_tell_the_state(data, tmp_path):
+    """DeepH's own program leaves e0s.json in the working directory."""
+    shift_energies(data, tmp_path / "less", fit_energies(data))
+    kept = (tmp_path / "less" / "e0s.json").rename(tmp_path / "e0s.json")
+    words = ("dataset", "energies", tmp_path / "less", "--e0s", kept)
+    answer = cli(*words, "--restore", "-o", tmp_path / "back")
+    assert answer.code == 0, answer
+    assert energy_of(tmp_path / "back" / "0") == pytest.approx(energy_of(data / "0"), rel=1e-14)
+    answer = cli(*words, "--subtract", "-o", tmp_path / "twice")
+    assert "say that they are subtracted already" in answer.err
+    kept.write_text(kept.read_text().replace("true", "false"))
+    refused(cli(*words, "--restore", "-o", tmp_path / "x"), "nothing says")
