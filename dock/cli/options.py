@@ -400,7 +400,9 @@ writing_options = _grouped(
     "writing",
     _writing,
     click.option(
-        "--matrices", metavar="H,S,…", help="Only these matrices: H, S, DM, EDM, T, r, grad."
+        "--matrices",
+        metavar="H,S,…",
+        help="Only these: S, H, DM, EDM, T, r, grad, dT, H0, Hinit, dHdE, p.",
     ),
     click.option("--single-precision", is_flag=True, help="Store 32-bit numbers (half the size)."),
     basis_option,

@@ -58,7 +58,7 @@ def collinear_content(raw: NDArray[Any], stored: BlockLayout) -> bool:
 def real_part(path: Path, raw: NDArray[Any], what: str, key: str) -> NDArray[Any]:
     """Return entries without their imaginary parts, which must be zero: else a FormatError.
 
-    It names the file, what the entries are, and the key of info.json that doubles blocks.
+    It names the file, what the entries are, and the key of info.json that may be wrong, if any.
     """
     if not np.iscomplexobj(raw):
         return raw
@@ -69,7 +69,9 @@ def real_part(path: Path, raw: NDArray[Any], what: str, key: str) -> NDArray[Any
             f"the {what} should be real",
             where="entries",
             found=f"imaginary parts up to {largest:.1e}",
-            fix=f"'{key}' in info.json is wrong, or the file is another matrix.",
+            fix=f"'{key}' in info.json is wrong, or the file is another matrix."
+            if key
+            else "The file is another matrix: make it again.",
         )
     return np.ascontiguousarray(raw.real)
 

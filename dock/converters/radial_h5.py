@@ -179,7 +179,7 @@ def _shells(
         _fail(path, "the tables are cut", f"{n_rows} of 4 to {width} points", found, where)
     bohr = _bohr(path, group)
     shells = [
-        Shell(l, name, _radial(path, (r[:n], y[:n], cutoff), bohr, f"{where} shell {row}"))
+        Shell(l, name, _radial(path, (r[:n], y[:n], cutoff), bohr, f"{where} shell {row}".lstrip()))
         for row, (l, name, r, y, n, cutoff) in enumerate(
             zip(ls, names, mesh, values, lengths, cutoffs, strict=True), 1
         )

@@ -20,7 +20,9 @@ from dock.converters.deeph.blockfile import ATTRIBUTES, DATASETS, FIX, HKB
 from dock.converters.deeph.fields import (
     DATASETS as FIELD_FILES,
     E0S,
+    describe_energies,
     describe_fields,
+    others_in,
     read_energies,
     read_fields,
 )
@@ -74,6 +76,8 @@ _OWN = {"POSCAR", "info.json", ".dock.json"}
 _UNDER_WAY = re.compile(r"\..*\.part")  # what is being written: see dock.io.files
 _RESULT = "result of H, not carried to another folder: compute it there"
 _UNKNOWN = "unknown"
+_FOLDER = "unified folder of its own"
+_WAITING = "nonlocal part of a split H, whose other part is not there"
 _SMALL = 2**20  # bytes of a file of numbers that is read to be named
 
 
@@ -91,6 +95,8 @@ class Beside:
         Numbers of atoms and orbitals, which its other files must fit.
     read
         Further files that are read.
+    unread
+        Says what else the files that are read hold, and a new folder has no place for.
     """
 
     folder: Path
@@ -99,6 +105,7 @@ class Beside:
     readers: Mapping[str, MatrixSource]
     sizes: Mapping[str, int] = field(default_factory=dict)
     read: tuple[str, ...] = ()
+    unread: Callable[[], list[str]] = list
 
     @property
     def is_split(self) -> bool:
@@ -109,7 +116,10 @@ class Beside:
     def side_files(self) -> dict[str, str]:
         """Every other file by its name relative to the folder, and what it is."""
         taken = _OWN | {*self.read} | {name for names in self.files.values() for name in names}
-        return {name: _describe(name) for name in sorted(_below(self.folder)) if name not in taken}
+        names = (name for name in sorted(_below(self.folder)) if name not in taken)
+        return {
+            name: _WAITING if name == HKB and self.info.split else _describe(name) for name in names
+        }
 
     def rows(self, calc: Calculation | None = None) -> list[dict[str, str]]:
         """Return name and meaning of every file, key, dataset and attribute that is not read."""
@@ -121,6 +131,7 @@ class Beside:
         for names in self.files.values():
             for file in names:
                 rows += [(f"{file}: {name}", _UNKNOWN) for name in self.extras(file)]
+        rows += [(name, _UNKNOWN) for name in self.unread()]
         return [{"name": name, "what": what} for name, what in rows]
 
     def _whose(self, name: str, calc: Calculation) -> str:
@@ -140,10 +151,14 @@ class Beside:
     def _in_words(self, name: str, what: str) -> str:
         """Return what a file is, and what it says where that takes no time."""
         path = self.folder / name
-        if name not in FIELD_FILES or not path.is_file() or path.stat().st_size > _SMALL:
+        is_small = path.is_file() and path.stat().st_size <= _SMALL
+        if not is_small or name not in (*FIELD_FILES, E0S):
             return what
         try:
-            return f"{what}; {describe_fields(read_fields(path, self.sizes))}"
+            if name == E0S:
+                return f"{what}; {describe_energies(*read_energies(path))}"
+            others = [] if what == _RESULT else others_in(path)
+            return f"{what}; {describe_fields(read_fields(path, self.sizes), others)}"
         except DockError:
             return f"{what}; damaged"
 
@@ -205,6 +220,8 @@ class Beside:
                 reason = "it belongs to the H of its folder"
             elif (target / name).exists():
                 reason = "a file of this name is written from the matrices"
+            elif name.endswith("/"):
+                reason = what
             elif not (self.folder / name).is_file():
                 reason = "no ordinary file"
             if reason:
@@ -221,30 +238,37 @@ class Beside:
 def inputs_of(path: Path) -> list[Path]:
     """Return the files that decide whether a folder has changed: all but results of its H."""
     folder = path.parent if path.is_file() else path
-    names = [name for name in _below(folder) if name != ".dock.json" and _describe(name) != _RESULT]
+    names = [
+        name
+        for name in _below(folder)
+        if name != ".dock.json" and not name.endswith("/") and _describe(name) != _RESULT
+    ]
     return [folder / name for name in sorted(names)]
 
 
 def _below(folder: Path) -> Iterator[str]:
-    """Yield the files below a folder, without those of other unified folders there."""
+    """Yield the files below a folder, and other unified folders there as ``name/`` without theirs.
+
+    What is being written is not among them.
+    """
     for here, folders, files in os.walk(folder):
         place = Path(here)
-        inside = [name for name in folders if not _is_other(place / name)]
-        links = [name for name in inside if (place / name).is_symlink()]
-        folders[:] = sorted(set(inside) - set(links))
-        for name in (*files, *links):
+        inside = [name for name in folders if not _UNDER_WAY.fullmatch(name)]
+        others = [name for name in inside if _is_unified(place / name)]
+        links = [name for name in inside if (place / name).is_symlink() and name not in others]
+        folders[:] = sorted(set(inside) - {*links, *others})
+        for name in (*files, *links, *(f"{name}/" for name in others)):
             if not _UNDER_WAY.fullmatch(name):
-                yield (place / name).relative_to(folder).as_posix()
+                yield f"{(place / name).relative_to(folder).as_posix()}{'/' * name.endswith('/')}"
 
 
-def _is_other(folder: Path) -> bool:
-    """Say whether a folder is a unified one, or one that is being written."""
-    return bool(_UNDER_WAY.fullmatch(folder.name)) or all(
-        (folder / name).is_file() for name in ("POSCAR", "info.json")
-    )
+def _is_unified(folder: Path) -> bool:
+    return all((folder / name).is_file() for name in ("POSCAR", "info.json"))
 
 
 def _describe(name: str) -> str:
+    if name.endswith("/"):
+        return _FOLDER
     names = (name, name.rpartition("/")[2])
     if any(fnmatchcase(each, pattern) for pattern in RESULTS for each in names):
         return _RESULT
@@ -256,12 +280,23 @@ def _extras(source: h5py.File) -> Iterator[tuple[str, Callable[[h5py.File], None
     """Yield each dataset, group and attribute that is not the format's, and what copies it."""
     for name in source:
         if name not in DATASETS:
-            yield name, partial(source.copy, name)
+            yield name, partial(_copy_object, source, name)
     for place in ("/", *DATASETS):
         for name in source[place].attrs:
             if place != "/" or name not in ATTRIBUTES:
                 label = f"attribute {name}" + ("" if place == "/" else f" of {place}")
                 yield label, partial(_copy_attribute, source, place, name)
+
+
+def _copy_object(source: h5py.File, name: str, target: h5py.File) -> None:
+    """Copy a dataset or group; a link stays one, wherever it leads."""
+    import h5py
+
+    link = source.get(name, getlink=True)
+    if isinstance(link, h5py.HardLink):
+        source.copy(name, target)
+    else:
+        target[name] = link
 
 
 def _copy_attribute(source: h5py.File, place: str, name: str, target: h5py.File) -> None:

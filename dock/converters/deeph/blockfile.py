@@ -150,7 +150,8 @@ def read_matrix(
     spinful = facts.has_spin and spin is not Spin.NONE
     with open_hdf5(path, FIX) as file:
         _check_attributes(path, file, facts, part or facts.name)
-        blocks = _read_pattern(path, file, basis, _shapes_of(facts, spin, split=split))
+        allowed = _shapes_of(facts, spin, split=split)
+        blocks = _read_pattern(path, file, basis, allowed, split=split or bool(part))
         length = (blocks.stored.n_entries,)
         wide = facts.n_vector == 3 and blocks.shape != COMPONENTS
         _expect_shape(path, blocks.entries, (3, *length) if wide else length)
@@ -167,7 +168,8 @@ def read_matrix(
             fix="The calculation or prediction that made them failed; make the file again.",
         )
     if not (spinful and spin is Spin.NONCOLLINEAR):
-        raw = real_part(path, raw, "collinear matrix" if spinful else facts.name, "spinful")
+        key = "spinful" if facts.has_spin and not part else ""
+        raw = real_part(path, raw, "collinear matrix" if spinful else facts.name, key)
     entries = _components(path, raw, blocks, spin) if spinful else _single(path, raw, blocks)
     return AOMatrix(facts.name, structure, basis, blocks.pairs, spin, entries)
 
@@ -465,7 +467,12 @@ def has_spin_blocks(path: Path, basis: Basis) -> bool:
 
 
 def _read_pattern(
-    path: Path, file: h5py.File, basis: Basis, allowed: tuple[Shape, ...]
+    path: Path,
+    file: h5py.File,
+    basis: Basis,
+    allowed: tuple[Shape, ...],
+    *,
+    split: bool = False,
 ) -> BlockFile:
     """Read and check pairs, shapes and boundaries of blocks that have one of some shapes."""
     missing = [name for name in DATASETS if name not in file]
@@ -488,7 +495,7 @@ def _read_pattern(
     except LayoutError as error:
         raise FormatError(path, str(error).rstrip("."), where="atom_pairs") from error
     single = BlockLayout(basis.counts[pairs.i], basis.counts[pairs.j])
-    shape = _find_shape(path, pairs, single, shapes, allowed)
+    shape = _find_shape(path, (pairs, single), shapes, allowed, split=split)
     stored = doubled_layout(single, shape)
     if not np.array_equal(boundaries, stored.starts):
         raise FormatError(
@@ -505,8 +512,7 @@ def _read_pattern(
 _FOUND = {
     PLAIN: 'These blocks carry no spin: where H is split, info.json must say "split_hkb": true '
     f"and {HKB} with the other part must lie here; for a run without spin 'spinful' is wrong.",
-    QUADRANTS: "These are blocks of both spins: 'spinful' in info.json must be true, and where H "
-    "is split ('split_hkb'), overlap and local part are written without spin.",
+    QUADRANTS: "These are blocks of both spins: 'spinful' in info.json must be true.",
     STACKED: 'This is the collinear layout of aimspy: info.json must say "spinful": true and '
     '"spin_treatment": "collinear".',
 }
@@ -515,12 +521,14 @@ _FOUND = {
 
 def _find_shape(
     path: Path,
-    pairs: Pairs,
-    layout: BlockLayout,
+    blocks: tuple[Pairs, BlockLayout],
     shapes: NDArray[np.int64],
     allowed: tuple[Shape, ...],
+    *,
+    split: bool,
 ) -> Shape:
     """Return which of the allowed shapes all blocks have, or refuse the first that has another."""
+    pairs, layout = blocks
     single = np.column_stack([layout.rows, layout.cols])
     fits = {
         shape: np.all(shapes == np.multiply(single, shape), axis=1)
@@ -532,7 +540,13 @@ def _find_shape(
     fix = "info.json belongs to another calculation, or 'spinful' is wrong there."
     if shape is not None:
         first, wanted, fix = 0, allowed[0], _FOUND[shape]
-        if path.name == HKB:
+        if split and shape == QUADRANTS:
+            fix = (
+                "These are blocks of both spins: where H is split ('split_hkb' in info.json), the "
+                "overlap and the local part are written without spin. Compute the file so; if H is "
+                "full here, take the key out."
+            )
+        elif path.name == HKB:
             fix = "The nonlocal part of a split H has blocks of both spins: make the file again."
         elif shape == PLAIN and (path.parent / HKB).is_file():
             fix = (
@@ -544,12 +558,15 @@ def _find_shape(
         first = int(np.flatnonzero(~fits[wanted])[0])
         if len({shape for shape in fits if fits[shape].any()}) > 1:
             fix = "Blocks with and without spin are mixed: compute the file again."
+    if allowed == (COMPONENTS,):
+        fix = "Three components must stand one below another: the file is another matrix."
+    words = {PLAIN: "", COMPONENTS: ", three components"}.get(wanted, " with spin")
     rows, cols = (single[first] * wanted).tolist()
     raise FormatError(
         path,
         "blocks and orbitals disagree",
         where=f"chunk_shapes of pair {pairs.describe(first)}",
-        expected=f"{rows}×{cols} from info.json" + ("" if wanted == PLAIN else " with spin"),
+        expected=f"{rows}×{cols} from info.json{words}",
         found=f"{shapes[first, 0]}×{shapes[first, 1]}",
         fix=fix,
     )
@@ -595,7 +612,7 @@ def _expect_shape(path: Path, dataset: h5py.Dataset, shape: tuple[int | None, ..
 def _load(path: Path, dataset: h5py.Dataset) -> NDArray[Any]:
     """Read a dataset after checking that the file is long enough to hold it."""
     needed = dataset.size * dataset.dtype.itemsize
-    size = path.stat().st_size
+    size = Path(dataset.file.filename).stat().st_size  # a link may lead to another file
     if dataset.compression is None and dataset.chunks is None and needed > size:
         raise FormatError(
             path, "the file was cut", where=dataset.name, expected=f"{needed} bytes", found=size

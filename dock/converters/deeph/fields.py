@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,15 @@ from dock.errors import FormatError, MissingDataError
 from dock.io.hdf5 import open_hdf5
 from dock.io.text import read_json
 
-__all__ = ["DATASETS", "E0S", "describe_fields", "read_energies", "read_fields"]
+__all__ = [
+    "DATASETS",
+    "E0S",
+    "describe_energies",
+    "describe_fields",
+    "others_in",
+    "read_energies",
+    "read_fields",
+]
 
 _FORCE = {"force": "force", "energy": "energy", "stress": "stress", "cell": "cell"}
 _STATES = {"kpts": "k_points", "kgrid": "k_mesh", "efermi": "fermi_level"}
@@ -115,8 +123,21 @@ def _checked(
     return array
 
 
-def describe_fields(values: Mapping[str, NDArray[Any]]) -> str:
-    """Return the quantities of a file in words, with what is a placeholder."""
+def others_in(path: Path) -> list[str]:
+    """Return the datasets and groups of a file of `DATASETS` that are not read."""
+    known = {*DATASETS[path.name]} | ({*_OLD} if path.name == "wavefunction_ao.h5" else set())
+    with open_hdf5(path, _FIX) as file:
+        return [name for name in file if name not in known]
+
+
+def describe_energies(e0s: Mapping[str, float], standardized: bool) -> str:
+    """Return the energies of the elements in words."""
+    words = ", ".join(f"{name} {value:.6g} eV" for name, value in e0s.items())
+    return f"{words} (subtracted from energies)" if standardized else words
+
+
+def describe_fields(values: Mapping[str, NDArray[Any]], others: Sequence[str] = ()) -> str:
+    """Return the quantities of a file in words, with what is a placeholder; `others` by name."""
     parts = []
     for name, array in values.items():
         unit = FIELDS[name].unit
@@ -124,13 +145,14 @@ def describe_fields(values: Mapping[str, NDArray[Any]]) -> str:
             text = name.replace("_", " ") if array else ""
         elif array.ndim == 0:
             text = f"{name} {float(array.real):.6g} {unit}"
-            text += " (unknown)" if name == "energy" and array == 0 else ""
+            text += " (unknown, unless subtracted)" if name == "energy" and array == 0 else ""
         else:
             text = f"{name} {'×'.join(map(str, array.shape))}"
             largest = f"{np.abs(array).max(initial=0.0):.3g} {unit}"
             text += f" up to {largest}" if name in ("force", "stress") and array.any() else ""
             text += " (all zero: not computed)" if name == "stress" and not array.any() else ""
         parts.append(text)
+    parts += [f"{name} (unknown)" for name in others]
     return ", ".join(filter(None, parts))
 
 

@@ -26,6 +26,7 @@ __all__ = [
     "read_info",
     "require_version",
     "required_flag",
+    "unknown_keys",
 ]
 
 FORMAT_VERSION = "1.0"
@@ -56,8 +57,10 @@ CARRIED = {
 _MATRICES = ("hamiltonian_", "overlap_", "density_matrix_", "position_")
 _MEANING = re.compile(
     r"(?:^|_)(?:storage|split|units?|treatment|conventions?|layout|gauge|phase|minus|shifted|"
-    r"transposed|conjugated|harmonics|ordering|orbital_order|format_version)(?:_|$)"
+    r"transposed|conjugated|harmonics|order|ordering|format_version|triangle|triangular|half|"
+    r"scale|delta|hermitian)(?:_|$)"
 )
+_WORD_ENDS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|\W")
 _SPLIT_WORDS = {"full": False, "spinless_plus_hkb": True}
 
 
@@ -198,7 +201,7 @@ def read_info(path: str | Path) -> Info:
         split,
         stacked,
         orthogonal,
-        _read_others(path, content),
+        unknown_keys(path, content, _READ),
     )
 
 
@@ -255,19 +258,20 @@ def _read_treatment(path: Path, content: Mapping[str, Any]) -> bool:
     )
 
 
-def _read_others(path: Path, content: Mapping[str, Any]) -> dict[str, Any]:
+def unknown_keys(path: Path, content: Mapping[str, Any], known: tuple[str, ...]) -> dict[str, Any]:
     """Return the keys to pass on; refuse one that may change what the matrices mean."""
-    others = {name: value for name, value in content.items() if name not in _READ}
+    others = {name: value for name, value in content.items() if name not in known}
     if not isinstance(content.get("dock", {}), dict):
         others["dock"] = content["dock"]
     for name, value in others.items():
-        touches = _MEANING.search(name) or name.startswith(_MATRICES)
+        words = _WORD_ENDS.sub("_", name).lower()
+        touches = _MEANING.search(words) or words.startswith(_MATRICES)
         if touches and name not in CARRIED and value is not None and value is not False:
             raise FormatError(
                 path,
                 "an unknown key may change what the matrices mean",
                 where=name,
-                expected=", ".join(_READ),
+                expected=", ".join(known),
                 found=json.dumps(value)[:80],
                 fix="A newer dock may know it; where it does not touch the numbers, take it out.",
             )

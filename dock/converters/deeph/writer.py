@@ -85,7 +85,7 @@ def write_folder(calc: Calculation, folder: Path, options: WriteOptions) -> list
                 carried.add(source)
             write_matrix(
                 target,
-                matrix if matrix.facts.own_pairs else matrix.on_pairs(pairs),
+                _on_pairs(calc, matrix, pairs),
                 _attributes(calc, matrix, layout) | ({"quantity": part} if part else {}),
                 shape=shape,
                 carry=carry,
@@ -120,7 +120,18 @@ def _layout(calc: Calculation, options: WriteOptions) -> str:
         )
     if layout == "split-hkb" and "hamiltonian" not in (options.quantities or ()):
         raise UsageError(f"{calc.source}: there is no H to write in the layout 'split-hkb'.")
+    if layout == "expanded" and _stays_split(calc):
+        raise UsageError(
+            f"{calc.source}: its H is split, and is not there: beside {HKB} the overlap cannot be "
+            "written in the layout 'expanded'."
+        )
     return layout
+
+
+def _stays_split(calc: Calculation) -> bool:
+    """Say whether a folder without H still says that H is split: a prediction may come to it."""
+    is_split = isinstance(calc.beside, Beside) and calc.beside.info.split
+    return is_split and "hamiltonian" not in calc.available
 
 
 _File = tuple[str, str, AOMatrix, tuple[int, int] | None]
@@ -141,6 +152,16 @@ def _files_of(name: str, calc: Calculation, beside: Beside | None, layout: str) 
     elif layout == "stacked" and matrix.facts.has_spin:
         shape = STACKED
     yield FILES[name], "", matrix, shape
+
+
+def _on_pairs(calc: Calculation, matrix: AOMatrix, pairs: Pairs) -> AOMatrix:
+    """Return a matrix on the pairs of all, unless it has its own; say where halves get zeros."""
+    if matrix.facts.own_pairs:
+        return matrix
+    if not (matrix.pairs.is_same(pairs) or matrix.pairs.is_closed):
+        text = "%s: some pairs of the %s lack their partner (−R, j, i), which is written as zero"
+        _log.warning(text, calc.source, matrix.facts.name)
+    return matrix.on_pairs(pairs)
 
 
 def _is_scalar(matrix: AOMatrix) -> bool:
@@ -180,6 +201,7 @@ def _carry_files(
         "hamiltonian" in names and beside.is_own("hamiltonian", calc)
     )
     written, left = beside.carry_files(folder, same_hamiltonian=same)
+    left += beside.unread()
     left += [
         f"the key {key} of info.json, which is dock's own"
         for key in beside.info.others
@@ -225,7 +247,7 @@ def _info(
             **{x: ls for x, ls in old.element_shells.items() if x not in shells},
         },
         own={**{key: value for key, value in old.own.items() if key not in OWN}, **own},
-        split=info.split or (old.split and "hamiltonian" not in calc.available),
+        split=info.split or _stays_split(calc),
         orthogonal=old.orthogonal,
         others={key: x for key, x in old.others.items() if order is None or key in CARRIED},
     )
@@ -241,7 +263,9 @@ def _own_facts(
     """Return what goes under the key ``dock`` of info.json."""
     structure, source = grouped.structure, calc.provenance
     facts: dict[str, Any] = {
-        "format_version": _version(options.choice("layout", LAYOUTS, "plain")),
+        "format_version": LAYOUT_VERSION
+        if _stays_split(calc)
+        else _version(options.choice("layout", LAYOUTS, "plain")),
         "dock_version": __version__,
         "spin": calc.spin.value,
         "pbc": list(structure.pbc),

@@ -28,6 +28,7 @@ __all__ = [
     "TEXT_FILES",
     "block_shape",
     "file_attributes",
+    "others_in",
     "read_blocks",
     "read_pairs",
     "read_position",
@@ -52,6 +53,13 @@ def file_attributes(path: Path) -> dict[str, str]:
     """Return the file's text attributes (none in files of other programs)."""
     with open_hdf5(path, _DAMAGED) as file:
         return {name: value for name, value in file.attrs.items() if isinstance(value, str)}
+
+
+def others_in(path: Path) -> list[str]:
+    """Return the datasets, groups and attributes that are no blocks, and are not read."""
+    with open_hdf5(path, _DAMAGED) as file:
+        attributes = [f"attribute {name}" for name in file.attrs if name != "spin_sum"]
+        return [name for name in file if not name.startswith("[")] + attributes
 
 
 def read_pairs(path: Path, n_atoms: int) -> Pairs:
@@ -175,7 +183,8 @@ def read_position(
         kinds = {_dtype(file, name) for name in names}
         entries = np.zeros((3, layout.n_entries), dtype=max(kinds, key=lambda kind: kind.itemsize))
         places = _places(layout, pairs.find(R, i, j))
-        _read_each(path, file, names, places, [entries[d] for d in axis.tolist()])
+        targets = [entries[d] for d in axis.tolist()]
+        _read_each(path, file, names, places, targets, mixed=len(kinds) > 1)
     _require_finite(path, entries)
     return pairs, entries, 3 * len(pairs) - len(names)
 
@@ -200,8 +209,10 @@ def _read_each(
     names: list[bytes],
     places: list[tuple[int, int, int]],
     targets: list[NDArray[Any]],
+    *,
+    mixed: bool = False,
 ) -> None:
-    """Read each named block into its place of a flat array."""
+    """Read each named block into its place of a flat array; some are real if `mixed`."""
     import h5py
 
     everything = h5py.h5s.ALL
@@ -209,7 +220,13 @@ def _read_each(
         block = h5py.h5d.open(file.id, name)
         if block.shape != (rows, cols):
             _wrong_shape(path, name, (rows, cols), block.shape)
-        block.read(everything, everything, target[start : start + rows * cols])
+        place = target[start : start + rows * cols]
+        if mixed and block.dtype.kind != "c":  # HDF5 does not make complex numbers of these
+            part = np.empty(rows * cols)
+            block.read(everything, everything, part)
+            place[:] = part
+        else:
+            block.read(everything, everything, place)
 
 
 def write_blocks(

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dock.converters.deeph.info import Info, optional_number, required_flag
+from dock.converters.deeph.info import Info, optional_number, required_flag, unknown_keys
 from dock.converters.origin import numbered_labels
 from dock.core.basis import Basis
 from dock.core.elements import symbol
@@ -17,6 +17,8 @@ from dock.errors import ConventionError, FormatError, LayoutError, MissingDataEr
 from dock.io.text import NotANumber, parse_numbers, read_json, require_line_end
 
 __all__ = ["format_texts", "read_atoms", "read_legacy_info"]
+
+_READ = ("nsites", "norbits", "isorthogonal", "isspinful", "fermi_level", "dock")
 
 
 def read_legacy_info(path: Path) -> Info:
@@ -51,6 +53,7 @@ def read_legacy_info(path: Path) -> Info:
         optional_number(path, content, "fermi_level"),
         own=own if isinstance(own, dict) else {},
         n_atoms=optional_number(path, content, "nsites"),
+        others=unknown_keys(path, content, _READ),
     )
 
 

@@ -17,6 +17,7 @@ from dock.converters.deeph_legacy.blocks import (
     MATRIX_FILES,
     TEXT_FILES,
     file_attributes,
+    others_in,
     read_blocks,
     read_pairs,
     read_position,
@@ -79,7 +80,9 @@ def read_calculation(path: Path, options: ReadOptions) -> Calculation:  # noqa: 
     levels = (info.fermi_level, electrons)
     sizes = {"n_atoms": structure.n_atoms, "n_orbitals": basis.n_orbitals}
     taken = (*TEXT_FILES, "rlat.dat", *files.values())
-    beside = Beside(folder, Info({}, info.spinful), {}, {}, sizes, taken)
+    unread = partial(_unread, folder, tuple(files.values()))
+    rest = Info({}, info.spinful, others=info.others)
+    beside = Beside(folder, rest, {}, {}, sizes, taken, unread)
     return Calculation(structure, basis, spin, readers, *levels, origin, str(path), beside)
 
 
@@ -115,7 +118,7 @@ class _Run:
         pairs, entries, n_absent = read_position(path, overlap, self.basis.counts)
         if n_absent:
             _LOG.warning("%s: %d blocks of the pairs are not there: zeros", path, n_absent)
-        return pairs, real_part(path, entries, "position matrix", _KEY)
+        return pairs, real_part(path, entries, "position matrix", "")
 
     def _components(self, path: Path, pairs: Pairs, spin: Spin) -> NDArray[Any]:
         """Return the spin components, orbitals still in the file's order."""
@@ -149,6 +152,11 @@ def _matrix_files(folder: Path, given: str | None) -> dict[str, str]:
             "let DeepH-pack rotate it back to hamiltonians.h5 first.",
         )
     return files
+
+
+def _unread(folder: Path, files: tuple[str, ...]) -> list[str]:
+    """Name the datasets and attributes that are no blocks of the matrices."""
+    return [f"{file}: {name}" for file in files for name in others_in(folder / file)]
 
 
 def _spin(folder: Path, files: dict[str, str], basis: Basis, info: Info) -> Spin:

@@ -289,8 +289,53 @@ def test_folders_inside_are_their_own(folder, tmp_path):
     assert "gone.h5 (no ordinary file)" in answer.err
     assert "link (no ordinary file)" in answer.err
     assert {"inside", "out"}.isdisjoint(samples.names(folder / "out"))
+    assert "inside/ (unified folder of its own)" in answer.err
+    assert "inside/: unified folder of its own" in samples.cli("info", folder).out
     convert(folder, folder / "out", "--overwrite")
     assert not (tmp_path / "x" / "out" / "out").exists()
+
+
+def test_links_in_a_matrix_file_stay_links(folder, tmp_path):
+    with h5py.File(folder / "overlap.h5", "r+") as file:
+        file["to_entries"] = h5py.SoftLink("/entries")
+        file["to_nothing"] = h5py.SoftLink("/nothing")
+        file["elsewhere"] = h5py.ExternalLink("gone.h5", "/x")
+    convert(folder, tmp_path / "y")
+    with h5py.File(tmp_path / "y" / "overlap.h5") as file:
+        assert np.array_equal(file["to_entries"], file["entries"])
+        assert file.get("to_nothing", getlink=True).path == "/nothing"
+        assert file.get("elsewhere", getlink=True).filename == "gone.h5"
+
+
+def test_a_matrix_behind_links_is_read(folder):
+    S = dock.read(folder).overlap.entries
+    (folder / "overlap.h5").rename(folder / "raw.h5")
+    with h5py.File(folder / "overlap.h5", "w") as file:
+        for name in DATASETS:
+            file[name] = h5py.ExternalLink("raw.h5", f"/{name}")
+    assert np.array_equal(dock.read(folder).overlap.entries, S)
+
+
+def test_energies_and_further_datasets_are_named(folder):
+    (folder / "e0s.json").write_text('{"e0s": {"O": -432.5}, "standardized": true}')
+    with h5py.File(folder / "force.h5", "w") as file:
+        file["force"], file["charges"] = np.zeros((2, 3)), np.zeros(2)
+    answer = samples.cli("info", folder)
+    assert "O -432.5 eV (subtracted from energies)" in answer.out
+    assert "charges (unknown)" in answer.out
+
+
+def test_halves_that_are_written_as_zeros_are_said(folder, tmp_path, caplog):
+    calc = dock.read(folder)
+    H = calc.hamiltonian
+    kept = np.flatnonzero((H.pairs.i != 1) | (H.pairs.j != 0))
+    parts = {"overlap": calc.overlap, "hamiltonian": H.take_pairs(kept)}
+    dock.write(calc.replace(matrices=parts), tmp_path / "y")
+    assert "hamiltonian lack their partner (−R, j, i), which is written as zero" in caplog.text
+    caplog.clear()
+    parts["hamiltonian"] = H.take_pairs(np.flatnonzero(H.pairs.i == H.pairs.j))
+    dock.write(calc.replace(matrices=parts), tmp_path / "z")
+    assert "partner" not in caplog.text
 
 
 def test_another_hamiltonian_that_is_named(folder, tmp_path):
@@ -330,6 +375,9 @@ def test_both_files_of_a_split_hamiltonian(tmp_path, caplog):
         ("hamiltonian_is_difference", True),
         ("harmonics", "condon-shortley"),
         ("gauge", 1.5),
+        ("energyUnit", "Ha"),
+        ("spin-order", "interleaved"),
+        ("upper_triangle", True),
     ],
 )
 def test_keys_that_may_change_the_matrices(folder, key, value):

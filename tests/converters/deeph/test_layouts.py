@@ -137,6 +137,14 @@ class TestFaults:
         with pytest.raises(FormatError, match=r"where H is split.*overlap.*without spin"):
             dock.read(folder).require("S")
 
+    def test_local_part_that_is_complex(self, deeph, tmp_path):
+        """To change 'spinful' would be the way to H without its nonlocal part."""
+        folder = copied(deeph / "o2_soc_split", tmp_path / "x")
+        samples.rewrite(folder / "hamiltonian.h5", entries=lambda values: values + 1e-3j)
+        with pytest.raises(FormatError, match="should be real") as caught:
+            dock.read(folder).require("H")
+        assert "spinful" not in str(caught.value)
+
     def test_nonlocal_part_without_spin(self, deeph, tmp_path):
         folder = copied(deeph / "o2_soc_split", tmp_path / "x")
         shutil.copy(folder / "hamiltonian.h5", folder / "hkb.h5")
@@ -321,8 +329,12 @@ class TestWriting:
         """What a prediction of the local part starts from."""
         folder = copied(deeph / "o2_soc_split", tmp_path / "x")
         (folder / "hamiltonian.h5").unlink()
+        assert "whose other part is not there" in samples.cli("info", folder).out
+        with pytest.raises(UsageError, match="cannot be written in the layout 'expanded'"):
+            dock.write(dock.read(folder), tmp_path / "y", settings={"layout": "expanded"})
         dock.write(dock.read(folder), tmp_path / "y")
-        assert json.loads((tmp_path / "y" / "info.json").read_text())["split_hkb"] is True
+        info = json.loads((tmp_path / "y" / "info.json").read_text())
+        assert (info["split_hkb"], info["dock"]["format_version"]) == (True, "1.1")
         assert (tmp_path / "y" / "hkb.h5").read_bytes() == (folder / "hkb.h5").read_bytes()
         prediction = tmp_path / "y" / "hamiltonian_pred.h5"
         shutil.copy(deeph / "o2_soc_split" / "hamiltonian.h5", prediction)

@@ -83,6 +83,25 @@ def test_data_of_a_network_are_single_precision(shared):
 # ---------------------------------------------------------------------------------- the peer
 
 
+def _tell_versions(python, environment):
+    """Print the versions of the DeepH programs in an environment: of those that are installed."""
+    code = (
+        "import importlib.metadata as m\n"
+        "print(*(f'{d.name} {d.version}' for d in m.distributions() if d.name.lower().replace('_',"
+        " '-') in ('deepx-dock', 'deepx-client', 'aimspy', 'hpro', 'deeph-dock')), sep=', ')"
+    )
+    command = [str(python), "-c", code]
+    done = subprocess.run(
+        command, env=environment, capture_output=True, check=True, text=True, timeout=60
+    )
+    sys.stderr.write(f"peer: {done.stdout.strip() or 'versions unknown'}\n")
+
+
+def test_versions_of_the_peer_are_told(capfd):
+    _tell_versions(sys.executable, dict(os.environ))
+    assert "peer: " in capfd.readouterr().err
+
+
 @pytest.fixture(scope="module")
 def peer():
     """Run the released DeepH-dock: a function from arguments to CPU seconds."""
@@ -92,6 +111,7 @@ def peer():
     if not named or not Path(named).is_file():
         pytest.skip("set DOCK_PEER to the dock executable of DeepH-dock in its own environment")
     kept = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
+    _tell_versions(Path(named).parent / "python", kept)
 
     def run(*arguments):
         import resource

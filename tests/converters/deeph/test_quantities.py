@@ -95,6 +95,15 @@ def test_stacked_to_components_and_back(calc, tmp_path):
     assert levels["momentum"] == "ok"
 
 
+def test_components_that_do_not_stand_one_below_another(calc, tmp_path):
+    deeph.write(calc, tmp_path)
+    with h5py.File(tmp_path / "momentum.h5", "r+") as file:
+        file["chunk_shapes"][...] = file["chunk_shapes"][()][:, ::-1]
+    with pytest.raises(FormatError, match=r"from info.json, three components") as caught:
+        deeph.read(tmp_path).require("momentum")
+    assert "spin" not in str(caught.value)
+
+
 def test_regrouped_atoms_take_their_response_along(calc, tmp_path):
     order = [1, 0, 2]  # H O H: the folder groups them as H H O
     deeph.write(calc.permute_atoms(order), tmp_path)
