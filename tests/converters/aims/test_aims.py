@@ -346,7 +346,7 @@ def test_fhi_aims_finds_the_hamiltonian_of_mos2(shared, tmp_path, independent):
 
 def test_a_warm_start_is_a_sound_folder(tmp_path, make):
     calc = make(12, ls={"C1": [0, 1], "C2": [0, 1], "H": [0]})
-    calc = calc.replace(source=str(tmp_path / "run"))
+    calc = replace(calc, source=str(tmp_path / "run"))
     file = _warm(calc, tmp_path / "warm", None)
     again = UNIFIED.load(file.parent)
     assert again.structure.symbols == ("C", "C", "H", "H")
