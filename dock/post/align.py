@@ -9,6 +9,7 @@ matrices as ``align.json``, and `undo` takes it back.
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,6 +38,8 @@ __all__ = [
     "read_atoms",
     "undo",
 ]
+
+_log = logging.getLogger("dock")
 
 RECORD = "align.json"
 """File in an aligned folder: every step, so that it can be taken back."""
@@ -245,11 +248,18 @@ def _shifted(calc: Calculation, shift: float) -> Calculation:
     """Return the calculation with H − μS, E_F − μ and, where it is known, E − μρ."""
     hamiltonian, overlap = _matrices(calc)
     matrices: dict[str, Any] = {**calc.matrices, "hamiltonian": hamiltonian - shift * overlap}
+    _say_kept(calc)
     energies, density = calc.get("energy_density_matrix"), calc.get("density_matrix")
     if energies is not None and density is not None:
         matrices["energy_density_matrix"] = energies - shift * density
     level = None if calc.fermi_level is None else calc.fermi_level - shift
     return calc.replace(matrices=matrices, fermi_level=level)
+
+
+def _say_kept(calc: Calculation) -> None:
+    """Name what belongs to H and stays as it was."""
+    if kept := [name for name in ("hamiltonian0", "hamiltonian_init") if name in calc.available]:
+        _log.warning("%s: not moved along with H: %s", calc.source, ", ".join(kept))
 
 
 def _started(given: Calculation | Aligned) -> Aligned:
@@ -286,6 +296,7 @@ def _add_onsite(calc: Calculation, atoms: Blocks, sign: int) -> Calculation:
             )
         place = layout.starts[mine][:, None] + np.arange(size)
         entries[:, place] += sign * block.reshape(len(block), 1, -1)
+    _say_kept(calc)
     changed = {**calc.matrices, "hamiltonian": hamiltonian.with_entries(entries)}
     return calc.replace(matrices=changed)
 

@@ -3,6 +3,7 @@
 import json
 import shutil
 
+import h5py
 import lattice_models
 import numpy as np
 import pytest
@@ -186,3 +187,13 @@ def test_bad_input(tmp_path):
     with pytest.raises(MissingDataError, match="compute-overlap"):
         align(without)
     assert names_of([{"atoms": {"O": 0}, "sign": 1}]) == ["free atoms added: O"]
+
+
+def test_the_h_of_free_atoms_keeps_its_zero_and_that_is_said(tmp_path):
+    shutil.copytree(OPENMX.parent / "unified" / "si", tmp_path / "x")
+    shutil.copy(tmp_path / "x" / "hamiltonian.h5", tmp_path / "x" / "hamiltonian_init.h5")
+    with h5py.File(tmp_path / "x" / "hamiltonian_init.h5", "r+") as file:
+        file.attrs["quantity"] = "hamiltonian_init"
+    answer = cli("align", tmp_path / "x", "-o", tmp_path / "y")
+    assert answer.code == 0, answer
+    assert "not moved along with H: hamiltonian_init" in answer.err
