@@ -245,9 +245,14 @@ class GridOptions:
     """A grid in space as it was asked for on the command line, and the basis on it."""
 
     basis: Path | None
-    species: tuple[str, ...]
+    strings: dict[str, str]
     shape: tuple[int, int, int] | None
     spacing: float | None
+
+    @classmethod
+    def of(cls, *, species: Sequence[str], **others: Any) -> GridOptions:
+        """Return the options as given; a wrong one is refused before any file is looked at."""
+        return cls(strings=parse_settings(species, "--species"), **others)
 
     @property
     def asked(self) -> bool:
@@ -258,8 +263,7 @@ class GridOptions:
         """Return a calculation with the radial functions of its orbitals where a basis is given."""
         from dock.grid.grid import read_with_radials
 
-        strings = parse_settings(self.species, "--species")
-        return read_with_radials(path, source, basis=self.basis, strings=strings)
+        return read_with_radials(path, source, basis=self.basis, strings=self.strings)
 
     def make(self, calc: Calculation) -> Grid:
         """Return the grid of a calculation's cell; its basis must have radial functions."""
@@ -271,7 +275,7 @@ class GridOptions:
 
 grid_options = _grouped(
     "grid",
-    GridOptions,
+    GridOptions.of,
     basis_option,
     species_or_set_option,
     click.option(
