@@ -51,7 +51,7 @@ def integral(quantity: str, mol: Any, structure: Structure, basis: Basis) -> AOM
     order = from_pyscf_order(basis)
     if is_periodic(mol):
         R = _lattice_vectors(mol, structure)
-        dense = np.stack([_between_cells(name, mol, vector @ structure.cell) for vector in R])
+        dense = _between_cells(name, mol, R @ structure.cell)
     else:
         R = HOME
         with mol.with_common_origin((0.0, 0.0, 0.0)):
@@ -81,12 +81,20 @@ def _lattice_vectors(cell: Any, structure: Structure) -> NDArray[np.int32]:
     return np.unique(np.concatenate([R, -R]), axis=0)
 
 
-def _between_cells(name: str, cell: Any, shift: NDArray[Any]) -> NDArray[Any]:
-    """Return ⟨i, 0|O|j, R⟩ of the molecule-like Gaussians of two cells; `shift` in Å."""
+def _between_cells(name: str, cell: Any, shifts: NDArray[Any]) -> NDArray[Any]:
+    """Return ⟨i, 0|O|j, R⟩ of the molecule-like Gaussians of a cell and its images.
+
+    The (n, 3) `shifts` are in Å; all images go to PySCF as one molecule, for which its integrals
+    have a slice on the first axis.
+    """
     gto = require("pyscf.gto", "pyscf")
-    image = cell.copy()
-    image._env = cell._env.copy()
-    place = cell._atm[:, gto.PTR_COORD][:, None] + np.arange(3)
-    image._env[place] += shift / PYSCF.bohr_angstrom
-    values: NDArray[Any] = np.asarray(gto.mole.intor_cross(name, cell, image))
-    return values
+    images, number = cell.copy(), np.arange(len(shifts))
+    centres = cell.atom_coords() + shifts[:, None] / PYSCF.bohr_angstrom
+    images._env = np.concatenate([cell._env, centres.ravel()])
+    images._atm = np.tile(cell._atm, (len(shifts), 1))
+    images._atm[:, gto.PTR_COORD] = len(cell._env) + 3 * np.arange(len(images._atm))
+    images._bas = np.tile(cell._bas, (len(shifts), 1))
+    images._bas[:, gto.ATOM_OF] += np.repeat(cell.natm * number, len(cell._bas))
+    values: NDArray[Any] = np.asarray(gto.mole.intor_cross(name, cell, images))
+    blocks = values.reshape(*values.shape[:-1], len(shifts), -1)
+    return np.ascontiguousarray(np.moveaxis(blocks, -2, 0))
