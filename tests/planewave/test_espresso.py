@@ -100,7 +100,7 @@ def test_gallium_arsenide(tmp_path, espresso, gaussians):
     espresso("pw.x", text, tmp_path)
     run = read_run(tmp_path)
     series = [(0.07, 1.8, 6), (0.07, 1.8, 6), (0.1, 1.9, 4), (0.15, 2.0, 1)]
-    basis = gaussians(run.structure.labels, {"Ga": series, "As": series}, 9.0)
+    basis = gaussians(run.structure.labels, {"Ga": series, "As": series}, 7.0)
     found = project(tmp_path, basis, Request("density", quality="wavefunctions"))
     assert found.quality.occupied_min > 0
     assert found.quality.occupied_rms < 0.025
@@ -126,14 +126,14 @@ def test_iron(shared, tmp_path, espresso, gaussians):
     )  # fmt: skip
     espresso("pw.x", text, tmp_path)
     espresso("pw2bgw.x", VSC, tmp_path)
-    series = {"Fe": [(0.12, 1.9, 7), (0.12, 1.9, 7), (0.15, 2.0, 6), (0.3, 2.5, 2)]}
+    series = {"Fe": [(0.12, 1.9, 7), (0.12, 1.9, 7), (0.15, 2.0, 6), (0.3, 2.5, 1)]}
     facts = read_facts(tmp_path)
     made = density_potential(facts, read_density(facts.folder), read_pseudos(facts, pseudo))
     given = read_vsc(tmp_path / "VSC").grid(facts.run.fft_grid) * QE.rydberg_ev
     assert np.abs(made - given).max() < 1e-4
-    basis = gaussians(facts.run.structure.labels, series, 7.0)
+    basis = gaussians(facts.run.structure.labels, series, 5.5)
     found = project(tmp_path, basis, Request("density", pseudo))
     assert found.quality.occupied_rms < 8e-3
     other = project(tmp_path, basis, Request("vsc", pseudo, quality="none"))
-    entries = [one.calculation.hamiltonian.entries for one in (found, other)]
+    entries = [way.calculation.hamiltonian.entries for way in (found, other)]
     assert np.abs(entries[0] - entries[1]).max() < 2e-5
