@@ -8,6 +8,9 @@ NaN, or in matrices of another shape without a word.
 import gzip
 import random
 import shutil
+import sys
+from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +18,7 @@ import samples
 
 import dock
 from dock.converters import WriteOptions
+from dock.converters.batch import MARKER
 from dock.core.check import check_calculation
 
 N_CUTS, N_FLIPS = 24, 40
@@ -80,6 +84,48 @@ def files(place):
     return [path for path in found if not path.name.startswith(skipped)]
 
 
+_opened = []
+
+
+def _note_opened(event, arguments):
+    if event == "open" and _opened and isinstance(arguments[0], str):
+        _opened[-1].add(Path(arguments[0]))
+
+
+sys.addaudithook(_note_opened)
+
+
+@contextmanager
+def opened():
+    """Give the set of files that Python opens meanwhile; the HDF5 library opens its own."""
+    _opened.append(set())
+    try:
+        yield _opened[-1]
+    finally:
+        _opened.pop()
+
+
+@pytest.fixture(scope="module")
+def read_files(run, tmp_path_factory):
+    """The files of a run that a conversion opens, and the bytes that it writes of them."""
+    place, name, _ = run
+    out = tmp_path_factory.mktemp("whole") / "out"
+    with opened() as names:
+        assert convert(place, name, out)
+    found = [path for path in files(place) if path in names or is_hdf5(path)]
+    assert found
+    return found, written(out)
+
+
+def is_hdf5(path):
+    return path.read_bytes().startswith(b"\x89HDF")
+
+
+def written(out):
+    """Return the bytes of a converted folder; its marker has the dates of what was converted."""
+    return {name: data for name, data in samples.listing(out).items() if name != MARKER}
+
+
 def convert(place, name, out):
     """Convert on the command line; True where something was written."""
     shutil.rmtree(out, ignore_errors=True)
@@ -92,13 +138,15 @@ def convert(place, name, out):
     return answer.code == 0
 
 
-def test_cut_files(run, tmp_path):
+def test_cut_files(run, read_files, tmp_path):
     place, name, whole = run
     chance = random.Random(1)
     refused = 0
-    for path in files(place):
+    for path in read_files[0]:
         for end in samples.cut_short(path, chance, N_CUTS):
             if convert(place, name, tmp_path / "out"):
+                if written(tmp_path / "out") == read_files[1]:
+                    continue
                 assert is_subset(numbers(place, name), whole), (path.name, end)
             else:
                 refused += 1
@@ -113,12 +161,26 @@ def is_subset(found, whole):
     return is_same((calc, matrices), (complete, kept))
 
 
-def test_flipped_bits(run, tmp_path):
+def test_files_that_are_not_opened_do_not_count(run, read_files, tmp_path):
+    """So that damage to them needs no tests: emptied, they leave the very same folder."""
+    place, name, _ = run
+    for path in set(files(place)) - set(read_files[0]):
+        with samples.mended(path):
+            path.write_bytes(b"")
+            assert convert(place, name, tmp_path / "out")
+        assert written(tmp_path / "out") == read_files[1], path.name
+
+
+def test_flipped_bits(run, read_files, tmp_path):
     place, name, (calc, _) = run
     chance = random.Random(2)
-    for path in files(place):
+    seen = []  # what was written before needs no second look
+    for path in read_files[0]:
         for _ in samples.bits_flipped(path, chance, N_FLIPS):
             if convert(place, name, tmp_path / "out"):
+                if written(tmp_path / "out") in seen:
+                    continue
+                seen.append(written(tmp_path / "out"))
                 converted, matrices = numbers(tmp_path / "out", "deeph")
                 assert converted.structure.n_atoms == calc.structure.n_atoms, path.name
                 for matrix in matrices.values():
