@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from dock._version import __version__
-from dock.cli.runner import in_options
+from dock.cli.wording import in_options
 from dock.errors import DockError
 
 __all__ = ["cli", "main"]

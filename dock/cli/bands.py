@@ -66,7 +66,7 @@ def bands(
     calc = read(path, source).replace(fermi_level=fermi, n_electrons=electrons)
     reference = None if compare is None else read(compare)
     target = run.target(path, BandStructure)
-    result = compute(
+    plain = compute(
         calc,
         make_path(calc, k_path, points=points),
         selection=selection,
@@ -75,9 +75,7 @@ def bands(
         jobs=run.jobs,
         progress=run.progress("k-points"),
     )
-    if project.fields is None:
-        run.finish(result, target, of=calc, window=window or None)
-        return
     shares = {"scheme": project.scheme, "s_threshold": s_threshold, "jobs": run.jobs}
-    projected = project_bands(calc, result, project.fields, **shares)
-    run.finish(projected, target, of=calc, window=window or None)
+    fields = project.fields
+    result = plain if fields is None else project_bands(calc, plain, fields, **shares)
+    run.finish(result, target, of=calc, window=window or None)

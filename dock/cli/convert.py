@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import click
 
 from dock.cli import options
-from dock.cli.runner import Run, in_options, print_json
+from dock.cli.runner import Run
+from dock.cli.wording import in_options, print_json
 from dock.results import table
 
 if TYPE_CHECKING:

@@ -8,7 +8,8 @@ from typing import Any
 import click
 
 from dock.cli import options
-from dock.cli.runner import Run, folder_of, print_json
+from dock.cli.runner import Run, folder_of
+from dock.cli.wording import print_json, report
 
 
 @click.command(
@@ -77,7 +78,7 @@ def evaluate(
     if run.as_json:
         for record in result.records():
             print_json(record)
-    run.show(run.content(result), files)
+    click.echo(report(result, files, as_json=run.as_json))
     for failure in result.failures:
         click.echo(f"dock: {failure.name}: {failure.reason}", err=True)
     return result.exit_code

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from dock.cli import options
-from dock.cli.runner import Bar, Run, in_options, print_json
+from dock.cli.runner import Bar, Run
+from dock.cli.wording import in_options, print_json
 from dock.errors import UsageError
 
 if TYPE_CHECKING:

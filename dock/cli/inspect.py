@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from dock.cli import options
-from dock.cli.runner import Bar, Run, in_options, print_json, show_log
+from dock.cli.runner import Bar, Run, show_log
+from dock.cli.wording import in_options, print_json
 from dock.results import table
 
 if TYPE_CHECKING:

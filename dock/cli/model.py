@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from dock.cli import options
-from dock.cli.runner import print_json
+from dock.cli.wording import print_json
 from dock.results import table
 
 

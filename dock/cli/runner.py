@@ -2,72 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import logging
-import re
 import sys
 import time
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from dock.cli.wording import in_options, print_json, report
 from dock.errors import OutputError
 from dock.io.progress import Progress
 
 if TYPE_CHECKING:
     from dock.core.calculation import Calculation
     from dock.results import Result
-
-_SAME = (
-    "allow_lossy bands basis code electrons fermi jobs matrix_only mesh method mpi "
-    "oversample overwrite pairs part_edges s_threshold spacing states step window"
-)
-_OPTIONS = {name: f"--{name.replace('_', '-')}" for name in _SAME.split()} | {
-    "fermi_level": "--fermi",
-    "format": "--from",
-    "output": "-o",
-    "quantities": "--matrices",
-    "source": "--from",
-    "target": "--to",
-}
-"""What the library calls an argument and the command line an option."""
-
-_ARGUMENT = re.compile(
-    rf"(?<![\w'\"-])({'|'.join(_OPTIONS)})=(?:\(([^()]*)\)|('?)([\w.…-]*[\w…])\3)"
-)
-_SETTING = re.compile(r"settings=\{'(\w+)': '([^']*)'\}")
-
-
-def in_options(message: str) -> str:
-    """Return a message of the library in the words of the command line.
-
-    Examples
-    --------
-    >>> in_options("band.h5: exists already. Pass overwrite=True to replace it.")
-    'band.h5: exists already. Give --overwrite to replace it.'
-    >>> in_options("to leave out what is nearly dependent, pass s_threshold=1e-5.")
-    'to leave out what is nearly dependent, give --s-threshold 1e-5.'
-    >>> in_options("Pass settings={'mode': 'periodic'}, or source='siesta'.")
-    'Give --set mode=periodic, or --from siesta.'
-    >>> in_options("no permission to write there. Choose another place.")
-    'no permission to write there. Choose another place with -o.'
-    >>> in_options("Pass mesh=(N1, N2, N3).")
-    'Give --mesh N1 N2 N3.'
-    """
-
-    def option(found: re.Match[str]) -> str:
-        words = found[4] if found[2] is None else found[2].replace(",", "")
-        value = "" if words == "True" else f" {words}"
-        return f"{_OPTIONS[found[1]]}{value}"
-
-    message = _SETTING.sub(r"--set \1=\2", _ARGUMENT.sub(option, message))
-    message = re.sub(r"(?<=hoose another place)(?=\.)", " with -o", message)
-    for verb, ours in (("Pass", "Give"), ("pass", "give")):
-        message = re.sub(rf"\b{verb} (?=((a|an) )?(\w+ )?--?\w)", f"{ours} ", message)
-    return message
 
 
 @dataclass(frozen=True)
@@ -132,10 +82,9 @@ class Run:
         if target is not None and of is not None and of.hamiltonian is not None:
             result.made_from(of.hamiltonian.digest())
         written = [] if target is None else result.save(target, overwrite=self.overwrite)
-        content = self.content(result)
         if self.plot is not None:
             written.append(result.plot(self.plot, overwrite=self.overwrite, **drawn))
-        self.show(content, written)
+        click.echo(report(result, written, as_json=self.as_json))
 
     def tell(self, text: str, *contents: Any) -> None:
         """Print a text, or with ``--json`` what it says: one object a line."""
@@ -144,19 +93,6 @@ class Run:
             return
         for content in contents:
             print_json(content)
-
-    def content(self, result: Result) -> Mapping[str, Any] | str:
-        """Return what is printed of a result: its table, or with ``--json`` its facts."""
-        return result.json(arrays=False) if self.as_json else result.table()
-
-    def show(self, content: Mapping[str, Any] | str, files: Sequence[Path]) -> None:
-        """Print the content of a result, and the files that it went to."""
-        if not isinstance(content, str):
-            print_json({**content, "files": [str(file) for file in files]})
-            return
-        click.echo(in_options(content))
-        for file in files:
-            click.echo(file)
 
 
 class Bar:
@@ -209,11 +145,6 @@ def show_log(*, quiet: bool) -> None:
     logger = logging.getLogger("dock")
     logger.handlers = [logging.NullHandler() if quiet else _Handler()]
     logger.propagate = False
-
-
-def print_json(content: Any) -> None:
-    """Print one JSON object on a line of its own."""
-    click.echo(json.dumps(content, ensure_ascii=False))
 
 
 def folder_of(path: Path) -> Path:

@@ -8,7 +8,8 @@ from pathlib import Path
 import click
 
 from dock.cli import options
-from dock.cli.runner import Bar, Run, print_json
+from dock.cli.runner import Bar, Run
+from dock.cli.wording import print_json
 from dock.errors import UsageError
 
 

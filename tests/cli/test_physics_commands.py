@@ -11,7 +11,7 @@ from dock.cli.density_matrix import density_matrix
 from dock.cli.dos import dos
 from dock.cli.fermi import fermi
 from dock.cli.populations import populations
-from dock.cli.runner import in_options
+from dock.cli.wording import in_options
 from dock.errors import DockError
 
 

@@ -1,0 +1,75 @@
+"""What commands print: the library's words in those of the command line, a result, JSON."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from dock.results import Result
+
+_SAME = (
+    "allow_lossy bands basis code electrons fermi jobs matrix_only mesh method mpi "
+    "oversample overwrite pairs part_edges s_threshold spacing states step window"
+)
+_OPTIONS = {name: f"--{name.replace('_', '-')}" for name in _SAME.split()} | {
+    "fermi_level": "--fermi",
+    "format": "--from",
+    "output": "-o",
+    "quantities": "--matrices",
+    "source": "--from",
+    "target": "--to",
+}
+"""What the library calls an argument and the command line an option."""
+
+_ARGUMENT = re.compile(
+    rf"(?<![\w'\"-])({'|'.join(_OPTIONS)})=(?:\(([^()]*)\)|('?)([\w.…-]*[\w…])\3)"
+)
+_SETTING = re.compile(r"settings=\{'(\w+)': '([^']*)'\}")
+
+
+def in_options(message: str) -> str:
+    """Return a message of the library in the words of the command line.
+
+    Examples
+    --------
+    >>> in_options("band.h5: exists already. Pass overwrite=True to replace it.")
+    'band.h5: exists already. Give --overwrite to replace it.'
+    >>> in_options("to leave out what is nearly dependent, pass s_threshold=1e-5.")
+    'to leave out what is nearly dependent, give --s-threshold 1e-5.'
+    >>> in_options("Pass settings={'mode': 'periodic'}, or source='siesta'.")
+    'Give --set mode=periodic, or --from siesta.'
+    >>> in_options("no permission to write there. Choose another place.")
+    'no permission to write there. Choose another place with -o.'
+    >>> in_options("Pass mesh=(N1, N2, N3).")
+    'Give --mesh N1 N2 N3.'
+    """
+
+    def option(found: re.Match[str]) -> str:
+        words = found[4] if found[2] is None else found[2].replace(",", "")
+        value = "" if words == "True" else f" {words}"
+        return f"{_OPTIONS[found[1]]}{value}"
+
+    message = _SETTING.sub(r"--set \1=\2", _ARGUMENT.sub(option, message))
+    message = re.sub(r"(?<=hoose another place)(?=\.)", " with -o", message)
+    for verb, ours in (("Pass", "Give"), ("pass", "give")):
+        message = re.sub(rf"\b{verb} (?=((a|an) )?(\w+ )?--?\w)", f"{ours} ", message)
+    return message
+
+
+def report(result: Result, files: Sequence[Path], *, as_json: bool) -> str:
+    """Return a result's table and the files that it went to, or its facts as one line of JSON."""
+    if as_json:
+        content = {**result.json(arrays=False), "files": [str(file) for file in files]}
+        return json.dumps(content, ensure_ascii=False)
+    return "\n".join([in_options(result.table()), *map(str, files)])
+
+
+def print_json(content: Any) -> None:
+    """Print one JSON object on a line of its own."""
+    click.echo(json.dumps(content, ensure_ascii=False))
