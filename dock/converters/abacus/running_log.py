@@ -328,24 +328,31 @@ class _Log(NamedTuple):
                 "READING UNITCELL INFORMATION",
                 "lattice constant",
             )
-        lattices = [
-            np.array(self._rows(found.end, 3, "lattice vectors")[0]) * (constant * BOHR)
+        lattices = {
+            found.start: np.array(self._rows(found.end, 3, "lattice vectors")[0])
+            * (constant * BOHR)
             for found in find("lattice vectors", self.text)
-        ]
+        }
         tables = list(find("coordinates", self.text))
         if not lattices or not tables:
             fact = "coordinates" if lattices else "lattice vectors"
             self.fail("lattice vectors or coordinates are missing", "READING UNITCELL", fact)
-        frames = []
-        for index, table in enumerate(tables):
+        frames: list[Frame] = []
+        begins = [*_loops(self.text), *(found.start for found in find("ionic step", self.text))]
+        for table in tables:
             head = self.text[table.start : table.end].strip()
-            rows, digits = self._rows(table.end, n_atoms, "coordinates", names=True)
+            try:
+                rows, digits = self._rows(table.end, n_atoms, "coordinates", names=True)
+            except FormatError:
+                if frames and table is tables[-1] and next(find("end", self.text), None) is None:
+                    break  # the run was stopped, or is writing: no matrix of that step is there
+                raise
             length = finite_numbers(table.values, 1) if table.values else [constant]
             if length is None:
                 self.fail("the unit of the coordinates is no number", head)
             direct = head[0] in "Dd"
             scale = 1.0 if direct else length[0] * BOHR
-            cell = lattices[index] if len(lattices) > 1 and index < len(lattices) else lattices[-1]
+            cell = _cell_of(table.start, lattices, begins)
             precision = 0.5 * 10.0**-digits * scale
             frames.append(Frame(cell, np.array(rows) * scale, direct, precision, length[0]))
         return tuple(frames)
@@ -376,10 +383,20 @@ class _Log(NamedTuple):
         return rows, digits
 
 
+def _cell_of(
+    table: int, lattices: dict[int, NDArray[np.float64]], begins: list[int]
+) -> NDArray[np.float64]:
+    """Return the cell of a table of atoms, given where each of them and each step begins.
+
+    A cell is printed when it changes, above or below the table, before the step begins.
+    """
+    begin = min((start for start in begins if start > table), default=max(lattices) + 1)
+    return lattices[max((start for start in lattices if start < begin), default=min(lattices))]
+
+
 def _steps(text: str, version: str) -> tuple[LoggedStep, ...]:
     """Return how each ionic step ended: a loop, or a table of atoms, begins a new one."""
-    loops = [found for found in find("loop", text) if found.values[-1] == "1"]
-    begins = {found.start: int(found.values[0]) - 1 for found in loops}
+    begins = _loops(text)
     tables = [found.start for found in find("coordinates", text)]
     marks = sorted({*begins, *tables, *(found.start for found in find("ionic step", text))})
     steps = []
@@ -390,6 +407,12 @@ def _steps(text: str, version: str) -> tuple[LoggedStep, ...]:
             ended = _converged(part, version, looped=begin in begins)
             steps.append(LoggedStep(levels, ended, begins.get(begin)))
     return tuple(steps)
+
+
+def _loops(text: str) -> dict[int, int]:
+    """Return where each self-consistency loop begins, and the number of its step, from 0."""
+    loops = [found for found in find("loop", text) if found.values[-1] == "1"]
+    return {found.start: int(found.values[0]) - 1 for found in loops}
 
 
 def _fermi_levels(part: str) -> tuple[float, ...]:

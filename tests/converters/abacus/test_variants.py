@@ -10,6 +10,7 @@ import samples
 import dock.converters.abacus as abacus
 from dock.converters.abacus import hr_csr
 from dock.converters.abacus.matrices import UNITS, sparse_file
+from dock.converters.abacus.running_log import read_log
 from dock.converters.abacus.stru import BOHR
 from dock.core.orbital_order import reorder_entries, shell_orders
 from dock.core.spin import Spin
@@ -116,6 +117,27 @@ class TestInterruptedRuns:
         change(out / "running_relax.log", lambda text: text[: text.rindex("#ELEC ITER#")])
         answer = samples.cli("check", relax)
         assert (answer.code, "converged, as running_relax.log says" in answer.out) == (0, True)
+
+    def test_a_log_that_ends_within_a_table(self, relax):
+        """Nothing of the next step is there."""
+        out = relax / "OUT.ABACUS"
+        cut = (out / "running_relax.log").read_text().rindex("DIRECT COORDINATES") + 140
+        change(out / "running_relax.log", lambda text: text[:cut])
+        for name in ("hrs1", "srs1", "dmrs1"):
+            change(out / f"{name}_nao.csr", lambda text: text.split(" --- Ionic Step 3")[0])
+        assert abacus.read(relax).fermi_level == FERMI[1]
+
+    def test_a_cell_is_printed_only_when_it_changes(self, relax):
+        """In a relaxation of the cell, steps that move atoms alone keep the cell before."""
+        log = relax / "OUT.ABACUS" / "running_relax.log"
+        text = log.read_text()
+        vectors = re.search(r" Lattice vectors:(?:[^\n]*\n){4}", text)[0]
+        larger = vectors.replace("2.715", "2.8")
+        third = text.index(" DIRECT COORD", text.index(" RELAX STEP: 2"))
+        for place in (third, text.index(" RELAX STEP: 3")):  # above the table, or below it
+            log.write_text(text[:place] + larger + text[place:])
+            cells = [frame.cell[0, 1] for frame in read_log(log).frames]
+            np.testing.assert_allclose(cells[:3], [2.715, 2.715, 2.8], rtol=1e-5)
 
     def test_npz_of_the_last_finished_step(self, relax):
         """The step is found by the positions, whatever form the log has them in."""
