@@ -21,7 +21,7 @@ _NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
 _STEP = re.compile(r"^\s*(\d+)\s*# ionic step", re.MULTILINE)
 _HEAD = re.compile(r"^\s*Electronic state energy", re.MULTILINE)
 _POINT = re.compile(
-    rf"^\s*spin=\s*(\d+)\s+k-point=\s*\d+/\d+\s+Cartesian=\s*"
+    rf"^\s*spin=\s*(\d+)\s+k-point=\s*\d+/(\d+)\s+Cartesian=\s*"
     rf"({_NUMBER})\s+({_NUMBER})\s+({_NUMBER})[^\n]*$",
     re.MULTILINE,
 )
@@ -92,13 +92,17 @@ def _bodies(pattern: re.Pattern[str], text: str) -> list[tuple[re.Match[str], li
 def _new(text: str, step: int | None) -> PrintedLevels:
     spins: dict[int, list[NDArray[np.float64]]] = {}
     k: dict[int, list[list[float]]] = {}
+    n_points = 0
     for head, rows in _bodies(_POINT, text):
-        spin = int(head[1])
-        k.setdefault(spin, []).append([float(word) for word in head.groups()[1:]])
+        spin, n_points = int(head[1]), int(head[2])
+        k.setdefault(spin, []).append([float(word) for word in head.groups()[2:]])
         spins.setdefault(spin, []).append(np.array(rows, dtype=np.float64).reshape(-1, 3))
-    tables = np.array([spins[spin] for spin in sorted(spins)], dtype=np.float64)
-    if tables.ndim != 4 or tables.shape[2] == 0:
+    shapes = {table.shape for tables in spins.values() for table in tables}
+    if len(shapes) != 1 or (0, 3) in shapes:
         raise ValueError("k-points with different numbers of bands")
+    if any(len(tables) not in (n_points, n_points / len(spins)) for tables in spins.values()):
+        raise ValueError(f"not all of {n_points} k-points")
+    tables = np.array([spins[spin] for spin in sorted(spins)], dtype=np.float64)
     points = np.array(k[min(k)], dtype=np.float64)
     return PrintedLevels(step, points, True, tables[..., 1], tables[..., 2])
 

@@ -8,6 +8,8 @@ from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 
+import numpy as np
+
 from dock.converters.abacus.levels import TABLES, read_levels
 from dock.converters.abacus.matrices import MatrixReader
 from dock.converters.abacus.orb import read_orb
@@ -34,6 +36,7 @@ FOLDED = (
     "The run was gamma_only: ABACUS has added up all lattice vectors in the matrices, so only the "
     "Gamma point of this cell can be computed from them."
 )
+_FULL_BAND = 1e-3  # electrons: six digits for each k-point
 _SPINS = {number: spin for spin, number in NSPIN.items()}
 _log = logging.getLogger("dock")
 
@@ -166,13 +169,17 @@ def _electrons(files: RunFiles, log: AbacusLog | None) -> float | None:
 
 
 def _counted_electrons(files: RunFiles) -> float | None:
-    """Return the sum of the occupations that ABACUS printed."""
+    """Return the sum of the occupations that ABACUS printed; None where k-points are missing."""
     table = next((files.folder / name for name in TABLES if (files.folder / name).is_file()), None)
     try:
         printed = read_levels(table) if table is not None else []
     except FormatError:  # the run can be read without it; dock check names the damage
         return None
-    return round(float(printed[-1].occupations.sum()), 5) if printed else None
+    if not printed:
+        return None
+    lowest = printed[-1].occupations[:, :, 0].sum(axis=1)  # a full band, 1 or 2
+    is_whole = bool(np.all(np.minimum(np.abs(lowest - 1), np.abs(lowest - 2)) < _FULL_BAND))
+    return round(float(printed[-1].occupations.sum()), 5) if is_whole else None
 
 
 def _wanted_step(options: ReadOptions) -> int | None:

@@ -139,6 +139,21 @@ class TestInterruptedRuns:
             cells = [frame.cell[0, 1] for frame in read_log(log).frames]
             np.testing.assert_allclose(cells[:3], [2.715, 2.715, 2.8], rtol=1e-5)
 
+    @pytest.mark.parametrize(
+        ("run", "table", "mark"),
+        [
+            ("v311_graphene", "eig_occ.txt", " spin=1 k-point=11/"),
+            ("graphene", "istate.info", "BAND  .*Kpoint = 12 "),
+        ],
+    )
+    def test_a_table_of_levels_that_ends_between_two_k_points(self, copy_run, run, table, mark):
+        """Its occupations do not add up to the electrons of the cell."""
+        out = copy_run(run) / "OUT.ABACUS"
+        (out / "running_scf.log").unlink()
+        assert abacus.read(out).n_electrons == 8
+        change(out / table, lambda text: text[: re.search(mark, text).start()])
+        assert abacus.read(out).n_electrons is None
+
     def test_npz_of_the_last_finished_step(self, relax):
         """The step is found by the positions, whatever form the log has them in."""
         out = relax / "OUT.ABACUS"
