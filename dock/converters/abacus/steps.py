@@ -185,14 +185,8 @@ def read_structure(
         When files contradict each other.
     """
     labels = log.labels if log is not None else stru.labels if stru is not None else ()
-    if stru is not None and set(stru.labels) != set(labels):
-        raise FormatError(
-            stru.path,
-            f"STRU and {log.path.name if log is not None else 'the log'} have other species",
-            expected=", ".join(sorted(set(labels))),
-            found=", ".join(sorted(set(stru.labels))),
-            fix="One of them is of another run: put the right one there, or move it away.",
-        )
+    if stru is not None:
+        _require_same_atoms(log, stru, step)
     place = _place(files, log, step, notes)
     precise = stru.lattice(files.parameters.get("latname", "none")) if stru is not None else None
     if place is None:
@@ -224,6 +218,24 @@ def read_structure(
             f"they are good to {place.precision:.1g} {unit} only."
         )
     return _assemble(cell, fractional, labels, stru)
+
+
+def _require_same_atoms(log: AbacusLog | None, stru: StruFile, step: RunStep) -> None:
+    """Refuse STRU beside a log with other species; without a log, beside other matrices."""
+    own = step.structure
+    if log is not None and set(stru.labels) != set(log.labels):
+        name, mine, theirs = log.path.name, sorted(set(log.labels)), sorted(set(stru.labels))
+    elif log is None and own is not None and len(own.fractional) != len(stru.labels):
+        name, mine, theirs = step.path.name, [f"{len(own.fractional)} atoms"], list(stru.labels)
+    else:
+        return
+    raise FormatError(
+        stru.path,
+        f"STRU and {name} have other atoms",
+        expected=", ".join(mine),
+        found=", ".join(theirs),
+        fix="One of them is of another run: put the right one there, or move it away.",
+    )
 
 
 def _in_cell(place: _Place, cell: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -56,11 +56,11 @@ def dynamics(runs, tmp_path):
 
 
 def in_old_layout(folder):
-    """Write H and S of all steps with ``STEP:``, which has no positions."""
+    """Write H and S of the first and last step with ``STEP:``, which has no positions."""
     for name, quantity in (("hrs1", "hamiltonian"), ("srs1", "overlap")):
         path = folder / "OUT.ABACUS" / f"{name}_nao.csr"
         text = b""
-        for step in range(3):
+        for step in (0, 2):
             calc = abacus.read(folder, step=step)
             matrix, orders = calc.require(quantity), shell_orders(calc.basis, "abacus")
             entries = reorder_entries(matrix.entries, calc.basis, matrix.pairs, orders)
@@ -209,7 +209,7 @@ class TestTwoRunsInOneFolder:
     def test_stru_with_other_species(self, copy_run):
         folder = copy_run("graphene")
         change(folder / "STRU", lambda text: re.sub(r"^C\b", "Si", text, flags=re.MULTILINE))
-        with pytest.raises(FormatError, match=r"have other species\. Expected C\. Found Si"):
+        with pytest.raises(FormatError, match=r"have other atoms\. Expected C\. Found Si"):
             abacus.read(folder)
 
 
@@ -231,6 +231,15 @@ def test_a_header_that_is_cut_by_the_pieces_counts_once(tmp_path, monkeypatch):
         lines = ["1" * length, "IONIC_STEP: 1", "2 " * 80, "IONIC_STEP: 2", "3 " * 90]
         path.write_text("\n".join(lines))
         assert [step.number for step in sparse_file(path, 0).steps] == [0, 1]
+
+
+def test_without_the_log_stru_must_have_the_atoms_of_the_matrices(copy_run):
+    folder = copy_run("v311_graphene")
+    (folder / "OUT.ABACUS" / "running_scf.log").unlink()
+    atom = "\n0.6666666667 0.3333333333 0.5000000000 0 0 0"
+    change(folder / "STRU", lambda text: text.replace(atom, "").replace("\n2\n", "\n1\n"))
+    with pytest.raises(FormatError, match=r"STRU and \w+\.csr.* Expected 2 atoms"):
+        abacus.read(folder)
 
 
 class TestSmallRuns:
