@@ -169,6 +169,7 @@ def read_matrix(
         )
     if not (spinful and spin is Spin.NONCOLLINEAR):
         key = "spinful" if facts.has_spin and not part else ""
+        key = "spin_treatment' or 'dock.spin" if spinful else key
         raw = real_part(path, raw, "collinear matrix" if spinful else facts.name, key)
     entries = _components(path, raw, blocks, spin) if spinful else _single(path, raw, blocks)
     return AOMatrix(facts.name, structure, basis, blocks.pairs, spin, entries)
@@ -557,7 +558,7 @@ def _find_shape(
         wanted = next((shape for shape in allowed if fits[shape][:1].all()), allowed[0])
         first = int(np.flatnonzero(~fits[wanted])[0])
         if len({shape for shape in fits if fits[shape].any()}) > 1:
-            fix = "Blocks with and without spin are mixed: compute the file again."
+            fix = "Blocks of several layouts are mixed: compute the file again."
     if allowed == (COMPONENTS,):
         fix = "Three components must stand one below another: the file is another matrix."
     words = {PLAIN: "", COMPONENTS: ", three components"}.get(wanted, " with spin")

@@ -195,6 +195,18 @@ class TestFaults:
         with pytest.raises(FormatError, match=words):
             dock.read(folder)
 
+    def test_noncollinear_that_is_said_to_be_collinear(self, deeph, tmp_path):
+        folder = copied(deeph / "o2_soc", tmp_path / "x", spin_treatment="collinear")
+        with pytest.raises(FormatError, match=r"'spin_treatment' or 'dock\.spin' in info\.json"):
+            dock.read(folder).require("H")
+
+    def test_stacked_and_quadrants_in_one_file(self, deeph, tmp_path):
+        folder = copied(deeph / "o2_collinear_stacked", tmp_path / "x")
+        with h5py.File(folder / "hamiltonian.h5", "r+") as file:
+            file["chunk_shapes"][1, 1] *= 2
+        with pytest.raises(FormatError, match="several layouts are mixed"):
+            dock.read(folder).require("H")
+
     def test_expanded_without_spin(self, deeph, tmp_path):
         folder = copied(deeph / "o2_soc_expanded", tmp_path / "x", spinful=False)
         with pytest.raises(FormatError, match="both spins: 'spinful'"):
