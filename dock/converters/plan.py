@@ -126,7 +126,8 @@ def find_runs(
 ) -> list[tuple[str, Path, Path | None]]:
     """Find the runs of one format, or any, among run folders, main files, globs, folders of runs.
 
-    A search through folders passes over the format `target` and the folder `out`.
+    A search through folders passes over the format `target`, unless `source` is that format, and
+    the folder `out`.
 
     Returns
     -------
@@ -177,7 +178,7 @@ def _walk(
         named = None if here == path else _recognise(here, source)
         if named is not None:
             names.clear()
-            if named[0] != target:
+            if source == target or named[0] != target:
                 any_run = True
                 yield (*named, here.relative_to(path))
             continue

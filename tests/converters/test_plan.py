@@ -88,6 +88,8 @@ def test_the_output_of_an_earlier_call_is_no_input(runs):
     samples.unified(Path("runs/b/two/deeph"), "h2o")
     assert len(plan(["runs"], "runs/out")) == 3
     assert [name for name, _, _ in find_runs(["runs"], target="deeph")] == 3 * ["openmx"]
+    named = find_runs(["runs"], source="deeph", target="deeph")
+    assert [str(relative) for _, _, relative in named] == ["b/two/deeph", "out/a"]
 
 
 def test_two_runs_with_one_target(runs):
