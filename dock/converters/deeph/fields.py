@@ -53,6 +53,11 @@ DATASETS: Mapping[str, Mapping[str, str]] = {
 
 E0S = "e0s.json"
 _OLD = {"el": "eigenvalues", "wfnao": "eigenvectors"}  # names in wavefunction files of before
+_ALSO = {
+    "wavefunction_ao.h5": {*_OLD, "bands", "spin_channel"},
+    "charge_density.h5": {"cell", "magnetization"},
+}
+"""Datasets of older files, and of `dock`'s own, which are no quantities of the folder."""
 
 
 def read_fields(path: Path, sizes: Mapping[str, int]) -> dict[str, NDArray[Any]]:
@@ -125,7 +130,7 @@ def _checked(
 
 def others_in(path: Path) -> list[str]:
     """Return the datasets and groups of a file of `DATASETS` that are not read."""
-    known = {*DATASETS[path.name]} | ({*_OLD} if path.name == "wavefunction_ao.h5" else set())
+    known = {*DATASETS[path.name]} | _ALSO.get(path.name, set())
     with open_hdf5(path, _FIX) as file:
         return [name for name in file if name not in known]
 

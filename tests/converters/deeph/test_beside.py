@@ -322,7 +322,10 @@ def test_energies_and_further_datasets_are_named(folder):
         file["force"], file["charges"] = np.zeros((2, 3)), np.zeros(2)
     answer = samples.cli("info", folder)
     assert "O -432.5 eV (subtracted from energies)" in answer.out
+    assert answer.out.count("(unknown)") == 1
     assert "charges (unknown)" in answer.out
+    assert samples.cli("wavefunction", folder).code == 0
+    assert samples.cli("info", folder).out.count("(unknown)") == 1  # those of dock are known
 
 
 def test_halves_that_are_written_as_zeros_are_said(folder, tmp_path, caplog):
