@@ -29,6 +29,15 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("dock")
 
 
+def _keep_bytecode() -> None:
+    """Let this process and those it starts find Python's bytecode, whatever the environment says.
+
+    A short command takes half of its time to compile the package, if it has to at each start.
+    """
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    sys.dont_write_bytecode = False
+
+
 def _compile_quickly() -> None:
     """Let XLA optimise nothing, in this process and those it starts, before JAX is imported.
 
@@ -44,6 +53,7 @@ def _compile_quickly() -> None:
     os.environ["XLA_FLAGS"] = " ".join(flags).strip()
 
 
+_keep_bytecode()
 _compile_quickly()
 
 
