@@ -9,6 +9,7 @@ what the rotation of matrices must reproduce to rounding, reflections included.
 from __future__ import annotations
 
 import itertools
+from functools import lru_cache
 
 import numpy as np
 from hypothesis import strategies as st
@@ -218,6 +219,12 @@ def frame(d):
     return np.column_stack([x, np.cross(z, x), z])
 
 
+@lru_cache(maxsize=1024)  # the blocks of a bond, its parts and its ends take one after another
+def _turn_of_bond(d, ls):
+    """The matrix D(F) of some shells for the frame of a bond."""
+    return shell_rotation(frame(np.array(d)), ls)
+
+
 def bond_block(basis, i, j, d, seed):
     """D(F) Λ D(F)ᵀ with Λ between equal m, alike for ±m, falling off with the distance."""
     table = np.random.default_rng([seed, *basis.species_index[[i, j]].tolist()])
@@ -231,8 +238,8 @@ def bond_block(basis, i, j, d, seed):
                 cell[l + m, lp + m] = values[abs(m)]
             row.append(cell)
         rows.append(row)
-    F = frame(d)
-    block = shell_rotation(F, ls_i) @ np.block(rows) @ shell_rotation(F, ls_j).T
+    bond = tuple(d.tolist())
+    block = _turn_of_bond(bond, ls_i) @ np.block(rows) @ _turn_of_bond(bond, ls_j).T
     return np.exp(-np.linalg.norm(d)) * block
 
 

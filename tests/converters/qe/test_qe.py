@@ -317,15 +317,16 @@ def test_sphere_by_brute_force(seed, gamma_only, cutoff):
 
 
 def _accuracies(folder, start):
-    """Run pw.x and return the estimated accuracy of every SCF step, Ry."""
+    """Run pw.x for three SCF steps at most and return their estimated accuracies, Ry."""
     text = (folder / "pw.in").read_text()
     text = re.sub(r"pseudo_dir\s*=\s*'[^']*'", "pseudo_dir='./pseudo'", text)
     text = re.sub(r"outdir\s*=\s*'[^']*'", "outdir='./out'", text)
-    text = text.replace("&electrons", f"&electrons\n startingpot='{start}',")
+    text = text.replace("&electrons", f"&electrons\n startingpot='{start}', electron_maxstep=3,")
     text = text.replace("tprnfor=.true.", "tprnfor=.false.").replace("tstress=.true.", "")
     done = subprocess.run(
-        ["pw.x"], input=text, cwd=folder, capture_output=True, text=True, check=True
+        ["pw.x"], input=text, cwd=folder, capture_output=True, text=True, check=False
     )
+    assert "JOB DONE" in done.stdout, done.stdout[-2000:]
     return [float(x) for x in re.findall(r"estimated scf accuracy\s*<\s*(\S+) Ry", done.stdout)]
 
 
