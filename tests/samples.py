@@ -10,6 +10,7 @@ import random
 import shutil
 import subprocess
 import sys
+import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -24,6 +25,8 @@ from dock.cli import _run
 
 ROOT = Path(__file__).resolve().parents[1]
 OPENMX = ROOT / "fixtures" / "openmx"
+TAR_FILTER = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}
+"""How archives are unpacked; Python 3.11 before 3.11.4 knows no filters."""
 BUNDLED = sorted(file.parent.name for file in OPENMX.glob("*/reference.json"))
 
 

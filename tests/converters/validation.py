@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import samples
 from trip import through_folder
 
 import dock
@@ -95,7 +96,7 @@ def _worst(siesta, folder: Path) -> Iterator[tuple[str, str, float, float]]:
     n_runs = 0
     with tempfile.TemporaryDirectory() as place:
         with tarfile.open(next(folder.glob("*.tar.xz"))) as packed:
-            packed.extractall(place, filter="data")
+            packed.extractall(place, **samples.TAR_FILTER)
         for run in sorted(path.parent for path in Path(place).rglob("*.HSX")):
             n_runs += 1
             for _, quantity, deviation, limit in siesta.rows_of(run):

@@ -89,7 +89,7 @@ class TestPhysics:
         with tarfile.open(folder / "sic8_set.tar.xz") as archive:
             for member in archive:
                 if "sic_01" in member.name:
-                    archive.extract(member, tmp_path, filter="data")
+                    archive.extract(member, tmp_path, **samples.TAR_FILTER)
                 elif "sic_02" in member.name:
                     break
         run = next(tmp_path.rglob("*.HSX")).parent
