@@ -72,7 +72,7 @@ def page(rows: Iterable[Row]) -> str:
 def collect(shared: Path) -> Iterator[Row]:
     """Yield the comparisons of all codes, of the data that are there."""
     os.environ["DOCK_SHARED"] = str(shared)
-    sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "converters")]
+    sys.path[:0] = [str(ROOT), str(ROOT / "tests"), str(ROOT / "tests" / "converters")]
     openmx = _module("validation.py")
     yield from (Row(*row) for row in openmx.rows())
     if (shared / "fixtures").is_dir():

@@ -96,7 +96,7 @@ def _worst(siesta, folder: Path) -> Iterator[tuple[str, str, float, float]]:
     n_runs = 0
     with tempfile.TemporaryDirectory() as place:
         with tarfile.open(next(folder.glob("*.tar.xz"))) as packed:
-            packed.extractall(place, **samples.TAR_FILTER)
+            packed.extractall(place, **samples.TAR_FILTER)  # noqa: S202 - our own archives
         for run in sorted(path.parent for path in Path(place).rglob("*.HSX")):
             n_runs += 1
             for _, quantity, deviation, limit in siesta.rows_of(run):
