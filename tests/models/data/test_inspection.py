@@ -143,9 +143,9 @@ class TestReading:
         counts = Counter()
 
         def counted(plain):
-            def read(path, *others):
+            def read(path, *others, **options):
                 counts[str(path)] += 1
-                return plain(path, *others)
+                return plain(path, *others, **options)
 
             return read
 
