@@ -23,11 +23,11 @@ from dock.extras import require
 from dock.io.progress import Report
 from dock.post.dos_bins import Bins, Grid, make_bins, require_grid
 from dock.post.fermi import fermi_level
-from dock.post.population import Scheme
 from dock.post.projections import LevelProjector, OrbitalProjector, Projector
 from dock.results import Result
 from dock.states.fermi_level import Filling, Method, occupy
 from dock.states.kmesh import KMesh, Reduction, make_mesh
+from dock.states.mulliken import Scheme
 from dock.states.problem import Problem
 from dock.states.smearing import Smearing
 from dock.states.spectrum import compute_spectrum, electrons_of

@@ -13,9 +13,9 @@ from dock.core.calculation import Calculation
 from dock.extras import require
 from dock.io.progress import Report
 from dock.post.band_structure import BandStructure
-from dock.post.population import Scheme
 from dock.post.projections import OrbitalProjector, Projector
 from dock.results import Result
+from dock.states.mulliken import Scheme
 from dock.states.problem import Problem
 from dock.states.solver import Want
 from dock.states.stream import states

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dock.core.arrays import NumberArray
 from dock.core.basis import Basis
 from dock.core.calculation import Calculation
 from dock.core.kspace import KBuilder
@@ -23,14 +22,12 @@ from dock.post.density_matrices import density_matrix
 from dock.post.fermi import FermiResult, Method, fermi_level
 from dock.results import Result, table
 from dock.states.kmesh import KMesh, Reduction, make_mesh
-from dock.states.mulliken import charge_and_moment, orbital_populations
+from dock.states.mulliken import Scheme, charge_and_moment, orbital_populations, root_of_overlap
 from dock.states.problem import Problem
 from dock.states.solver import Want
 from dock.states.stream import states
 
 __all__ = ["REDUCTION", "Populations", "Scheme", "mulliken", "populations", "root_of_overlap"]
-
-Scheme = Literal["mulliken", "lowdin"]
 
 REDUCTION: dict[str, Reduction] = {"mulliken": "point-group", "lowdin": "none"}
 """How far a mesh may be reduced for each scheme: Löwdin sums are not symmetrised afterwards."""
@@ -244,13 +241,6 @@ def mulliken(density: AOMatrix, overlap: AOMatrix) -> Populations:
     """Return the Mulliken populations of a density matrix."""
     orbitals = orbital_populations(density, overlap)
     return Populations(density.structure, density.basis, density.spin, "mulliken", orbitals)
-
-
-def root_of_overlap(S: NumberArray) -> NumberArray:
-    """Return S^½ of a Hermitian matrix that is not negative."""
-    values, vectors = np.linalg.eigh(S)
-    root: NumberArray = (vectors * np.sqrt(np.maximum(values, 0.0))) @ vectors.conj().T
-    return root
 
 
 def _lowdin(

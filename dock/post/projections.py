@@ -17,8 +17,8 @@ from dock.core.kspace import KBuilder
 from dock.core.orbital_names import orbital_names
 from dock.core.spin import Spin
 from dock.errors import UsageError
-from dock.post.population import Scheme, root_of_overlap
 from dock.states.kmesh import Reduction
+from dock.states.mulliken import Scheme, root_of_overlap
 
 __all__ = ["FIELDS", "LevelProjector", "OrbitalProjector", "Projector", "parse_fields"]
 

@@ -1,6 +1,8 @@
-"""Mulliken populations: electrons and spin moments that a density matrix and an overlap give."""
+"""Whose an electron is between two orbitals: Mulliken's shares, and S^½ for Löwdin's."""
 
 from __future__ import annotations
+
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,7 +11,9 @@ from dock.core.arrays import NumberArray, read_only
 from dock.core.matrix import AOMatrix
 from dock.core.spin import Spin
 
-__all__ = ["charge_and_moment", "orbital_populations"]
+__all__ = ["Scheme", "charge_and_moment", "orbital_populations", "root_of_overlap"]
+
+Scheme = Literal["mulliken", "lowdin"]
 
 
 def orbital_populations(density: AOMatrix, overlap: AOMatrix) -> NDArray[np.float64]:
@@ -42,3 +46,10 @@ def charge_and_moment(sums: NumberArray, spin: Spin) -> NDArray[np.float64]:
         result[:, 1] = (ud + du).real
         result[:, 2] = (du - ud).imag
     return read_only(result)
+
+
+def root_of_overlap(S: NumberArray) -> NumberArray:
+    """Return S^½ of a Hermitian matrix that is not negative."""
+    values, vectors = np.linalg.eigh(S)
+    root: NumberArray = (vectors * np.sqrt(np.maximum(values, 0.0))) @ vectors.conj().T
+    return root
