@@ -173,7 +173,6 @@ def compare_runs(first: Calculation, second: Calculation) -> Comparison:
         if name in here
         else compare(first.require(name), second.require(name))
         for name in shared
-        if not name.endswith(": eigenvectors")  # each has a phase of its own
     ]
     return Comparison(
         tuple(differences),

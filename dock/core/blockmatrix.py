@@ -22,6 +22,8 @@ from dock.errors import LayoutError
 
 __all__ = ["BlockMatrix"]
 
+_DIGESTED = 2**11  # pairs hashed at once
+
 
 @dataclass(frozen=True, eq=False)
 class BlockMatrix:
@@ -152,13 +154,16 @@ class BlockMatrix:
 
     def digest(self) -> str:
         """Return a hash of pairs and entries, the same for any order of the pairs."""
-        pairs = self.pairs
-        order = np.lexsort((pairs.j, pairs.i, *pairs.R.T))
-        if np.any(np.diff(order) < 0):
-            return self.take_pairs(order).digest()
+        order = np.lexsort((self.pairs.j, self.pairs.i, *self.pairs.R.T))
+        pairs = self.pairs.take(order)
         digest = hashlib.blake2b(repr((self.quantity, self.spin.value)).encode(), digest_size=16)
-        for array in (pairs.R, pairs.i, pairs.j, self.entries):
+        for array in (pairs.R, pairs.i, pairs.j):
             digest.update(np.ascontiguousarray(array).view(np.uint8).data)
+        for component in self.entries:
+            for begin in range(0, len(order), _DIGESTED):  # no copy of the whole matrix
+                part = order[begin : begin + _DIGESTED]
+                entries = self.layout.take(component[None], part)
+                digest.update(np.ascontiguousarray(entries).view(np.uint8).data)
         return digest.hexdigest()
 
     def take_pairs(self, index: IntArray) -> Self:

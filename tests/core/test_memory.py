@@ -52,6 +52,7 @@ OPERATIONS = {
     "dot": (lambda matrix: matrix.dot(matrix), 1.0),
     "rotate": (lambda matrix: matrix.rotate(np.diag([1.0, -1, -1])), 2.0),
     "drop_small": (lambda matrix: matrix.drop_small(2.0), 2.0),
+    "digest": (lambda matrix: matrix.digest(), 0.5),
     "permute_atoms": (lambda matrix: matrix.permute_atoms(np.arange(40)[::-1]), 1.0),
 }
 

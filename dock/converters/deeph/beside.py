@@ -9,7 +9,7 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -72,6 +72,7 @@ RESULTS = (
 _STATES = ("wavefunction_ao.h5", "wavefunction_r.h5")
 """States that took long to compute: carried along with the very H."""
 
+_WITH_PHASE = ("eigenvectors",)
 _OWN = {"POSCAR", "info.json", ".dock.json"}
 _UNDER_WAY = re.compile(r"\..*\.part")  # what is being written: see dock.io.files
 _RESULT = "result of H, not carried to another folder: compute it there"
@@ -125,7 +126,8 @@ class Beside:
         """Return name and meaning of every file, key, dataset and attribute that is not read."""
         rows = [(name, self._in_words(name, what)) for name, what in self.side_files.items()]
         if calc is not None:
-            rows = [(name, what + self._whose(name, calc)) for name, what in rows]
+            mark = cache(lambda: None if calc.hamiltonian is None else calc.hamiltonian.digest())
+            rows = [(name, what + self._whose(name, mark)) for name, what in rows]
         keys = [*self.info.others, *(f"dock.{key}" for key in self.info.own if key not in OWN)]
         rows += [(f"info.json: {key}", CARRIED.get(key, _UNKNOWN)) for key in keys]
         for names in self.files.values():
@@ -134,13 +136,13 @@ class Beside:
         rows += [(name, _UNKNOWN) for name in self.unread()]
         return [{"name": name, "what": what} for name, what in rows]
 
-    def _whose(self, name: str, calc: Calculation) -> str:
+    def _whose(self, name: str, hamiltonian: Callable[[], str | None]) -> str:
         """Say where a result names the hash of another H than the folder's."""
         if _describe(name) != _RESULT or not name.endswith(".h5"):
             return ""
         with contextlib.suppress(DockError), open_hdf5(self.folder / name, FIX) as file:
-            mark, H = file.attrs.get("hamiltonian_hash"), calc.hamiltonian
-            if mark is not None and H is not None and mark != H.digest():
+            mark = file.attrs.get("hamiltonian_hash")
+            if mark is not None and hamiltonian() not in (None, mark):
                 return "; it was made from another H than that of this folder"
         return ""
 
@@ -163,7 +165,9 @@ class Beside:
             return f"{what}; damaged"
 
     def fields(self) -> dict[str, tuple[str, NDArray[Any]]]:
-        """Return unit and values of all numbers beside the matrices, but for results of H.
+        """Return unit and values of the numbers beside the matrices, but for results of H.
+
+        States are checked, and not among them: they may need gigabytes, and each has a phase.
 
         Raises
         ------
@@ -175,7 +179,7 @@ class Beside:
             if not (self.folder / file).is_file():
                 continue
             if file in FIELD_FILES:
-                parts = read_fields(self.folder / file, self.sizes)
+                parts = read_fields(self.folder / file, self.sizes, without=_WITH_PHASE)
                 values |= {f"{file}: {key}": (FIELDS[key].unit, parts[key]) for key in parts}
             elif file == E0S:
                 e0s = read_energies(self.folder / file)[0]

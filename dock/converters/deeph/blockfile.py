@@ -181,7 +181,7 @@ def _shapes_of(facts: Quantity, spin: Spin, *, split: bool) -> tuple[Shape, ...]
         return (COMPONENTS,)
     if split and facts.name in FREE:
         return (PLAIN, QUADRANTS)
-    if spin is Spin.NONE or (split and not facts.has_spin):
+    if spin is Spin.NONE or (split and facts.name == "overlap"):
         return (PLAIN,)
     if not facts.has_spin:
         return (PLAIN, QUADRANTS)

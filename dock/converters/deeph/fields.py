@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,9 @@ from dock.core.quantity import FIELDS, Field
 from dock.errors import FormatError, MissingDataError
 from dock.io.hdf5 import open_hdf5
 from dock.io.text import read_json
+
+if TYPE_CHECKING:
+    import h5py
 
 __all__ = [
     "DATASETS",
@@ -60,7 +63,9 @@ _ALSO = {
 """Datasets of older files, and of `dock`'s own, which are no quantities of the folder."""
 
 
-def read_fields(path: Path, sizes: Mapping[str, int]) -> dict[str, NDArray[Any]]:
+def read_fields(
+    path: Path, sizes: Mapping[str, int], *, without: Collection[str] = ()
+) -> dict[str, NDArray[Any]]:
     """Read the quantities of a file of `DATASETS`, by name; datasets that are optional may lack.
 
     Parameters
@@ -69,6 +74,8 @@ def read_fields(path: Path, sizes: Mapping[str, int]) -> dict[str, NDArray[Any]]
         The file.
     sizes
         Sizes that are known: ``n_atoms``, ``n_orbitals``.
+    without
+        Quantities that are checked a part at a time, and not kept: states may need gigabytes.
 
     Raises
     ------
@@ -82,7 +89,9 @@ def read_fields(path: Path, sizes: Mapping[str, int]) -> dict[str, NDArray[Any]]
         if path.name == "wavefunction_ao.h5" and "eigenvalues" not in file:
             names = {**_STATES, **_OLD}
         for dataset, name in names.items():
-            if dataset in file:
+            if dataset in file and name in without:
+                _check_parts(path, dataset, FIELDS[name], file[dataset], known)
+            elif dataset in file:
                 values[name] = _checked(path, dataset, FIELDS[name], file[dataset][()], known)
             elif name in _NEEDED:
                 raise FormatError(
@@ -104,28 +113,52 @@ def _checked(
 ) -> NDArray[Any]:
     """Return numbers of the right shape; sizes that are new become known."""
     array = np.asarray(value)
-    length = len(field.shape)
-    if field.name == "eigenvectors" and array.ndim == 3:  # as before: the spinor in the orbitals
-        array = array.reshape(*array.shape[:2], -1, known["n_orbitals"])
-    if array.shape == (1,) and not length:
+    if array.shape == (1,) and not field.shape:
         array = array[0]
-    wanted = tuple(size if isinstance(size, int) else known.get(size) for size in field.shape)
-    good = array.ndim == length and is_wanted_shape(array.shape, wanted)
-    if not good or array.dtype.kind not in "iufcb":
-        shape = " × ".join(str(n if n is not None else "any") for n in wanted) or "one number"
+    array = array.reshape(_shape(path, dataset, field, array, known))
+    if not np.isfinite(array).all() and field.name not in ("fermi_level", "gap"):
+        raise FormatError(path, "values are not finite", where=dataset, fix=_FIX)
+    return array
+
+
+def _check_parts(
+    path: Path, dataset: str, field: Field, stored: h5py.Dataset, known: dict[str, int]
+) -> None:
+    """Check numbers as `_checked` does, one part of the first axis after another."""
+    _shape(path, dataset, field, stored, known)
+    if not all(np.isfinite(part).all() for part in stored):
+        raise FormatError(path, "values are not finite", where=dataset, fix=_FIX)
+
+
+def _shape(
+    path: Path,
+    dataset: str,
+    field: Field,
+    stored: NDArray[Any] | h5py.Dataset,
+    known: dict[str, int],
+) -> tuple[int, ...]:
+    """Return the shape that numbers should have and have; sizes that are new become known."""
+    shape, wanted = (
+        stored.shape,
+        tuple(size if isinstance(size, int) else known.get(size) for size in field.shape),
+    )
+    n = known.get("n_orbitals", 0)
+    if field.name == "eigenvectors" and len(shape) == 3 and n and shape[2] % n == 0:
+        shape = (*shape[:2], shape[2] // n, n)  # as before: the spinor in the orbitals
+    good = len(shape) == len(wanted) and is_wanted_shape(shape, wanted)
+    if not good or stored.dtype.kind not in "iufcb":
+        words = " × ".join(str(n if n is not None else "any") for n in wanted) or "one number"
         raise FormatError(
             path,
             "a dataset has the wrong shape or type",
             where=dataset,
-            expected=shape,
-            found=f"{array.dtype} {' × '.join(map(str, array.shape)) or 'one number'}",
+            expected=words,
+            found=f"{stored.dtype} {' × '.join(map(str, stored.shape)) or 'one number'}",
             fix=_FIX,
         )
-    if not np.isfinite(array).all() and field.name not in ("fermi_level", "gap"):
-        raise FormatError(path, "values are not finite", where=dataset, fix=_FIX)
-    sizes = zip(field.shape, array.shape, strict=True)
+    sizes = zip(field.shape, shape, strict=True)
     known.update((name, size) for name, size in sizes if isinstance(name, str))
-    return array
+    return shape
 
 
 def others_in(path: Path) -> list[str]:

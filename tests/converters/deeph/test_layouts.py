@@ -72,6 +72,15 @@ class TestReading:
         twice = np.repeat(levels(local, 1), 2)
         assert np.abs(twice - levels(dock.read(deeph / "o2_soc"))).max() > 1
 
+    def test_a_position_of_both_spins_beside_a_split_hamiltonian(self, deeph, tmp_path):
+        """Of an overlap it would be an error; nothing is said of what HPRO writes beside it."""
+        folder = copied(deeph / "o2_soc_split", tmp_path / "x")
+        shutil.copy(deeph / "o2_soc_expanded" / "position_matrix.h5", folder)
+        found, plain = (
+            dock.read(x).require("position") for x in (folder, deeph / "o2_soc_expanded")
+        )
+        assert np.array_equal(found.entries, plain.entries)
+
     def test_the_older_key(self, deeph, tmp_path):
         folder = copied(
             deeph / "o2_soc_split",

@@ -227,3 +227,29 @@ def test_bands_without_a_gap_and_a_partial_spectrum(bundled, tmp_path):
     assert found["bands"].shape[::-1] == (len(found["k_points"]), 10)
     assert cli("fermi", run, "--mesh", 2, 2, 2, "-o", tmp_path / "fermi_energy.json").code == 0
     assert not read_fields(tmp_path / "eigval.h5", {})["partial_spectrum"]
+
+
+def test_states_are_checked_a_part_at_a_time(bundled, tmp_path, monkeypatch):
+    """They may need gigabytes; one k-point of them is in memory."""
+    folder = tmp_path / "x"
+    shutil.copytree(bundled / "deeph/forces", folder)
+    read = []
+    plain = h5py.Dataset.__getitem__
+
+    def watched(self, place, **options):
+        if self.name == "/eigenvectors":
+            read.append(place)
+        return plain(self, place, **options)
+
+    monkeypatch.setattr(h5py.Dataset, "__getitem__", watched)
+    fields = deeph.read(folder).beside.fields()
+    assert "wavefunction_ao.h5: eigenvalues" in fields
+    assert "wavefunction_ao.h5: eigenvectors" not in fields
+    assert read == list(range(len(read)))
+    assert read
+    with h5py.File(folder / "wavefunction_ao.h5", "r+") as file:
+        values = file["eigenvectors"][()]
+        values[-1, 0, 0, 0] = np.nan
+        file["eigenvectors"][...] = values
+    with pytest.raises(FormatError, match="not finite"):
+        deeph.read(folder).beside.fields()
