@@ -71,3 +71,9 @@ def write_run(calc, folder, **settings):
     options = WriteOptions(settings={key: str(value) for key, value in settings.items()})
     options = replace(options, quantities=FORMAT.chosen(calc, options))
     return FORMAT.write(calc, folder, options)
+
+
+@pytest.fixture
+def graphene(copy_run):
+    """A copy of the real run of one step."""
+    return copy_run("v311_graphene")

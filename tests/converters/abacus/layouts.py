@@ -95,3 +95,13 @@ def write_npz(path, matrix, structure, bohr=0.529177):
         if i <= j:
             arrays[f"mat_{i}_{j}_{R[0]}_{R[1]}_{R[2]}"] = matrix.block(R, i, j)
     np.savez(path, **arrays)
+
+
+def edit(path, *changes):
+    """Replace texts, which must be there, in a file."""
+    text = path.read_text()
+    for old, new in changes:
+        assert old in text, old
+        text = text.replace(old, new)
+    path.write_text(text)
+    return path

@@ -14,25 +14,15 @@ import samples
 import dock.converters.abacus as abacus
 from dock.converters.abacus.levels import read_levels
 from dock.converters.abacus.matrices import UNITS
-from dock.converters.abacus.reach import Reach, projector_radius
 from dock.converters.abacus.run import find_run
 from dock.converters.abacus.running_log import read_log
 from dock.converters.abacus.stru import BOHR
 from dock.core.kspace import KBuilder
 from dock.core.orbital_order import reorder_entries, shell_orders
 from dock.errors import FormatError, MissingDataError, UsageError
-from dock.overlap.neighbours import projector_pairs
 
 layouts = samples.beside(__file__, "layouts")
 HIGHEST = 50.0  # eV; above, the digits of H show
-GRAPHENE = {"C": 8 * BOHR}, {"C": 1.44 * BOHR}
-SILICON = {"Si": 6 * BOHR}, {"Si": 3.64 * BOHR}
-
-
-@pytest.fixture
-def graphene(copy_run):
-    """A copy of the real run of one step."""
-    return copy_run("v311_graphene")
 
 
 def level_error(calc, printed, constant=1.8897261254578281):
@@ -54,15 +44,6 @@ def native(calc, quantity):
     orders = shell_orders(calc.basis, "abacus")
     entries = reorder_entries(matrix.entries, calc.basis, matrix.pairs, orders)
     return matrix.with_entries(entries / UNITS[quantity])
-
-
-def edit(path, *changes):
-    text = path.read_text()
-    for old, new in changes:
-        assert old in text, old
-        text = text.replace(old, new)
-    path.write_text(text)
-    return path
 
 
 class TestRealRuns:
@@ -118,9 +99,7 @@ class TestRealRuns:
                 at = calc.basis.offsets[atom]
                 mean = [calc.position.to_csr([0, 0, 0], axis)[at, at] for axis in range(3)]
                 np.testing.assert_allclose(mean, place, atol=2e-5)
-            assert (
-                calc.kinetic_error if False else calc.require("kinetic").hermiticity_error() < 1e-9
-            )
+            assert calc.require("kinetic").hermiticity_error() < 1e-9
             kept = json.loads((tmp_path / "set" / str(step) / "info.json").read_text())
             assert kept["fermi_energy_eV"] == fermi
         (printed,) = read_levels(folder / "OUT.ABACUS" / "eig_occ.txt")
@@ -133,245 +112,6 @@ class TestRealRuns:
                 abacus.read(runs / name, step=3)
         with pytest.raises(UsageError, match="found 'all'"):
             abacus.read(runs / "v311_si2_md", settings={"step": "all"})
-
-
-class TestPairsBeyondTheOverlap:
-    """Pairs that meet through a projector only."""
-
-    def test_get_s_has_every_pair_of_h(self, bundled, runs):
-        calc = abacus.read(bundled / "abacus" / "v311_si2_getS")
-        assert calc.available == ("overlap",)
-        assert len(calc.overlap.pairs) == 294
-        stored = calc.provenance.extra["reach_angstrom"]
-        assert stored == {"orbitals": {"Si": 6 * BOHR}, "projectors": {"Si": 3.64 * BOHR}}
-        filled = np.logical_or.reduceat(
-            calc.overlap.entries[0] != 0, calc.overlap.layout.starts[:-1]
-        )
-        assert filled.sum() == 94
-        H = abacus.read(runs / "v311_si2_relax", step=0)
-        assert not projector_pairs(H.structure, *SILICON).difference(H.hamiltonian.pairs)
-
-    def test_graphene(self, graphene):
-        calc = abacus.read(graphene)
-        rule = projector_pairs(calc.structure, *GRAPHENE)
-        pairs = calc.hamiltonian.pairs
-        assert (len(pairs), len(rule)) == (170, 218)
-        assert np.all(rule.find(pairs.R, pairs.i, pairs.j) >= 0)
-        (graphene / "OUT.ABACUS" / "hrs1_nao.csr.gz").unlink()
-        assert len(abacus.read(graphene).overlap.pairs) == 218
-
-    def test_without_the_radii_it_is_said(self, copy_run):
-        folder = copy_run("v311_si2_getS")
-        edit(folder / "OUT.ABACUS" / "running_get_s.log", ("Nonlocal proj. max", "Proj."))
-        calc = abacus.read(folder)
-        assert len(calc.overlap.pairs) == 94
-        assert "through a projector only are not in" in calc.provenance.extra["notes"][0]
-
-    def test_a_cut_log_does_not_lose_pairs_in_silence(self, copy_run):
-        path = copy_run("v311_si2_getS") / "OUT.ABACUS" / "running_get_s.log"
-        text = path.read_text()
-        for mark in ("SETUP SEARCHING RADIUS", "3.64\n", "TIME STATISTICS"):
-            path.write_text(text[: text.index(mark) + 3])
-            with pytest.raises(FormatError, match="the log is cut, and the radii"):
-                abacus.read(path.parent)
-        calc = abacus.read(path.parent, settings={"log": "no"})
-        assert len(calc.overlap.pairs) == 94
-        assert "through a projector only are not in" in calc.provenance.extra["notes"][0]
-
-    def test_infer_on_the_overlap_alone(self, runs, tmp_path):
-        """A model of H gives every block of H, from an overlap without them."""
-        samples.cli("convert", runs / "v311_si2_relax", "--set", "step=all", "-o", tmp_path / "set")
-        alone = tmp_path / "alone"
-        alone.mkdir()
-        for name in ("POSCAR", "info.json", "overlap.h5"):
-            shutil.copy(tmp_path / "set" / "1" / name, alone)
-        (tmp_path / "m.toml").write_text(
-            '[data]\ninputs_dir = "set"\noutputs_dir = "m"\n[model]\nbackend = "two-centre"\n'
-        )
-        assert samples.cli("train", tmp_path / "m.toml", "--quiet").code == 0
-        assert samples.cli("infer", tmp_path / "m", alone).code == 0
-        assert json.loads((alone / "prediction.json").read_text())["pairs"] == 294
-
-    @pytest.mark.shared
-    def test_radii_of_pseudopotentials(self, shared):
-        """As the logs of 3.8 print them."""
-        for symbol, radius in (("C", 1.44), ("Si", 3.64), ("Fe", 2.16)):
-            path = shared / "public" / "qe" / "pseudo" / f"{symbol}_ONCV_PBE-1.0.upf"
-            assert abs(projector_radius(path) - radius) < 1e-12
-
-    @pytest.mark.shared
-    def test_compute_overlap_with_pseudopotentials_beside_the_orbitals(self, shared, tmp_path):
-        basis = tmp_path / "basis"
-        basis.mkdir()
-        shutil.copy(shared / "public/abacus/orb/Si_gga_6au_100Ry_2s2p1d.orb", basis)
-        stru = shared / "fixtures/abacus/v311_si2_getS/STRU"
-        words = ("compute-overlap", stru, "--basis", basis, "--json")
-        rows = [samples.cli(*words, "-o", tmp_path / "one")]
-        shutil.copy(shared / "public/qe/pseudo/Si_ONCV_PBE-1.0.upf", basis)
-        rows.append(samples.cli(*words, "-o", tmp_path / "two"))
-        assert [json.loads(row.out)["n_pairs"] for row in rows] == [94, 294]
-
-    @pytest.mark.shared
-    @pytest.mark.parametrize(
-        ("name", "radii"),
-        [
-            ("si2", SILICON),
-            (
-                "gaas_soc",
-                ({"Ga": 9 * BOHR, "As": 8 * BOHR}, dict.fromkeys(("Ga", "As"), 3.02 * BOHR)),
-            ),
-        ],
-    )
-    def test_every_pair_of_h_follows_from_the_rule(self, shared, name, radii):
-        calc = abacus.read(shared / "fixtures" / "abacus" / name)
-        rule, pairs = projector_pairs(calc.structure, *radii), calc.hamiltonian.pairs
-        assert np.all(rule.find(pairs.R, pairs.i, pairs.j) >= 0)
-        kept = Reach(*calc.provenance.extra["reach_angstrom"].values())
-        assert len(projector_pairs(calc.structure, *kept)) == len(rule)
-
-
-LOOP = re.compile(r" --> #ION MOVE# *(\d+)  #ELEC ITER# *(\d+)")
-
-
-class TestLogs:
-    """The words of every version, and words that are not known."""
-
-    @pytest.mark.parametrize(
-        "line",
-        [
-            r" --> IONIC RELAXATION STEP=\1  ELECTRONIC ITERATION STEP=\2",
-            r" --> #ION MOVE#   \1  #ELEC PROP#     7  #ELEC ITER#    \2",
-            r" LCAO ALGORITHM --------------- ION=   \1  ELEC=   \2---------------",
-        ],
-    )
-    def test_loops(self, runs, tmp_path, line):
-        text = (runs / "v311_si2_relax" / "OUT.ABACUS" / "running_relax.log").read_text()
-        path = tmp_path / "running_relax.log"
-        path.write_text(LOOP.sub(line, text))
-        log = read_log(path)
-        assert log.fermi_levels == (7.145486082, 7.2264373741, 7.0592721926)
-        assert [step.converged for step in log.steps] == [True] * 3
-
-    @pytest.mark.parametrize(
-        ("old", "new", "converged"),
-        [
-            ("#SCF IS CONVERGED#", "!!SCF IS NOT CONVERGED!!", False),
-            ("#SCF IS CONVERGED#", "#scf is converged#", True),
-            ("#SCF IS CONVERGED#", "charge density convergence is achieved", True),
-            ("#SCF IS CONVERGED#", "convergence has NOT been achieved!", False),
-            ("#SCF IS CONVERGED#", "", False),
-        ],
-    )
-    def test_convergence(self, graphene, old, new, converged):
-        edit(graphene / "OUT.ABACUS" / "running_scf.log", (old, new))
-        calc = abacus.read(graphene)
-        assert calc.provenance.extra["converged"] is converged
-        assert ("did not converge" in str(calc.provenance.extra.get("notes"))) is not converged
-
-    def test_the_steps_of_a_run_end_each_in_its_own_way(self, runs, tmp_path):
-        folder = tmp_path / "run"
-        shutil.copytree(runs / "v311_si2_relax", folder)
-        path = folder / "OUT.ABACUS" / "running_relax.log"
-        text = path.read_text()
-        path.write_text(text.replace("#SCF IS CONVERGED#", "!!SCF IS NOT CONVERGED!!", 1))
-        ended = [abacus.read(folder, step=n).provenance.extra["converged"] for n in (0, 1, 2)]
-        assert ended == [False, True, True]
-
-    def test_a_fixed_moment(self, graphene):
-        path = graphene / "OUT.ABACUS" / "running_scf.log"
-        pair = r"  E_Fermi_up  -0.03  -0.41\n  E_Fermi_dw  -0.02  -0.27"
-        path.write_text(re.sub(r"  E_Fermi +\S+ +\S+", pair, path.read_text()))
-        calc = abacus.read(graphene)
-        assert calc.fermi_level == -0.27
-        assert calc.provenance.extra["fermi_levels_eV"] == [-0.41, -0.27]
-        assert "-0.41 eV (up) and -0.27 eV (down)" in calc.provenance.extra["notes"][0]
-
-    def test_electrons_of_the_input(self, graphene):
-        info = graphene / "OUT.ABACUS" / "INPUT.info"
-        text = info.read_text()
-        info.write_text(re.sub(r"(?m)^nelec_delta +0", "nelec_delta  -1", text))
-        assert abacus.read(graphene).n_electrons == 7.0
-        info.write_text(re.sub(r"(?m)^nelec +0", "nelec  6.5", text))
-        assert abacus.read(graphene).n_electrons == 6.5
-
-    @pytest.mark.parametrize("version", ["3.9.0.4", "3.11.0-beta.1"])
-    def test_a_log_of_three_decimals_takes_the_positions_of_stru(self, graphene, version):
-        changes = [
-            ("0.333333333299", "0.333"),
-            ("0.666666666701", "0.667"),
-            ("0.500000000000", "0.500"),
-        ]
-        path = graphene / "OUT.ABACUS" / "running_scf.log"
-        edit(path, *changes, ("v3.11.0-beta.1", f"v{version}"))
-        for name in ("hrs1", "srs1", "dmrs1", "trs1"):
-            (graphene / "OUT.ABACUS" / f"{name}_nao.csr.gz").unlink()
-        (graphene / "OUT.ABACUS" / "rr.csr.gz").unlink()
-        blocks = {(0, 0, 0): np.eye(26)}
-        (graphene / "OUT.ABACUS" / "srs1_nao.csr").write_bytes(layouts.old_text(blocks, letter="S"))
-        calc = abacus.read(graphene)
-        np.testing.assert_allclose(calc.structure.fractional[0, :2], [1 / 3, 2 / 3], atol=1e-10)
-        assert "decimals" not in str(calc.provenance.extra.get("notes"))
-        edit(graphene / "STRU", ("0.3333333333 0.6666666667", "0.3353333333 0.6666666667"))
-        calc = abacus.read(graphene)
-        assert abs(calc.structure.fractional[0, 0] - 0.333) < 1e-12
-        assert "good to 0.0005 of a lattice vector" in str(calc.provenance.extra["notes"])
-
-    @pytest.mark.parametrize(
-        ("label", "line"),
-        [
-            ("Atom label", "Atom label = …"),
-            ("Number of atoms for this type", "Number of atoms for this type = …"),
-            ("number of zeta", "L = …, number of zeta = …"),
-            ("Lattice constant (Bohr)", "Lattice constant (Bohr) = …"),
-            ("Lattice vectors", "Lattice vectors: (Cartesian coordinate"),
-            (" DIRECT COORDINATES\n atom", "DIRECT COORDINATES"),
-        ],
-    )
-    def test_an_unknown_version_and_a_renamed_line_are_both_named(self, graphene, label, line):
-        path = graphene / "OUT.ABACUS" / "running_scf.log"
-        edit(path, ("v3.11.0-beta.1", "v3.12.4"), (label, "Renamed"))
-        answer = samples.cli("convert", graphene, "-o", graphene / "out")
-        samples.refused(
-            answer,
-            "running_scf.log",
-            "calls itself v3.12.4",
-            "3.0–3.11",
-            line,
-            "--set log=no",
-            "STRU",
-        )
-        assert not (graphene / "out").exists()
-        answer = samples.cli(
-            "convert", graphene, "--set", "log=no", "-o", graphene / "out", "--from", "abacus"
-        )
-        assert answer.code == 0
-        again = samples.cli("diff", graphene / "out", graphene / "out")
-        assert again.code == 0
-
-    @pytest.mark.parametrize(
-        ("label", "line"),
-        [("E_Fermi ", "E_Fermi … …"), ("#SCF IS CONVERGED#", "#SCF IS CONVERGED#"),
-         ("Autoset the number of electrons", "Autoset the number of electrons = …")],
-    )  # fmt: skip
-    def test_what_an_unknown_version_lacks_is_said(self, graphene, label, line):
-        edit(
-            graphene / "OUT.ABACUS" / "running_scf.log",
-            ("v3.11.0-beta.1", "v4.0"),
-            (label, "Renamed "),
-        )
-        answer = samples.cli("convert", graphene, "-o", graphene / "out")
-        assert answer.code == 0
-        assert "calls itself v4.0; known are 3.0–3.11" in answer.err
-        assert line in answer.err
-
-    def test_without_the_log_all_but_the_levels_is_there(self, graphene):
-        whole = abacus.read(graphene)
-        calc = abacus.read(graphene, settings={"log": "no"})
-        assert (calc.fermi_level, calc.n_electrons) == (None, 8.0)  # the sum of eig_occ.txt
-        assert calc.structure.is_close(whole.structure, 1e-10)
-        np.testing.assert_array_equal(calc.hamiltonian.entries, whole.hamiltonian.entries)
-        with pytest.raises(UsageError, match="log is yes or no"):
-            abacus.read(graphene, settings={"log": "maybe"})
 
 
 def with_hamiltonian(graphene, name, content):
@@ -534,7 +274,9 @@ class TestRefusals:
         assert words.get(kind, "does not belong to the others") in str(caught.value)
 
     def test_a_log_of_another_run(self, graphene):
-        edit(graphene / "OUT.ABACUS" / "running_scf.log", ("0.666666666701", "0.676666666701"))
+        layouts.edit(
+            graphene / "OUT.ABACUS" / "running_scf.log", ("0.666666666701", "0.676666666701")
+        )
         with pytest.raises(FormatError, match="are of different runs"):
             abacus.read(graphene)
 
