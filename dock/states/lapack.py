@@ -216,6 +216,7 @@ def _lead(a: Matrix) -> int:
 _LOADING = threading.RLock()  # two threads must not load the extension module at once
 
 
+@cache
 def _routine(name: str, n_arguments: int) -> Callable[..., None]:
     """Return a LAPACK routine as a function of addresses that releases the interpreter lock.
 
