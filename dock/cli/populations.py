@@ -51,11 +51,12 @@ def populations(
     Moments are vectors; of collinear spin they point along z.
     """
     from dock.converters import read
+    from dock.core.density import require_density
     from dock.post.population import REDUCTION, Populations, populations as compute
 
     calc = read(path, source)
     target = run.target(path, Populations)
-    density = calc.require("density_matrix", "--stored needs it.") if stored else None
+    density = require_density(calc, "--stored needs it.", electrons) if stored else None
     result = compute(
         calc,
         None if stored else mesh.make(calc, at_most=REDUCTION[scheme]),

@@ -93,7 +93,7 @@ def _openmx(folder: Path, strings: Mapping[str, str]) -> list[SpeciesBasis]:
     for label, text in strings.items():
         species = Species.parse(label, text, text)
         shells = shells_of_pao(species, folder)
-        path = folder / f"{species.pao.file_name}.pao"
+        path = folder / f"{species.pao.base_name}.pao"
         result.append(SpeciesBasis(label, species.number, shells, path))
     return result
 

@@ -13,7 +13,7 @@ from dock.core.calculation import Calculation
 from dock.core.check import Finding
 from dock.core.quantity import quantity_of
 from dock.core.spin import Spin
-from dock.errors import LossError, UsageError
+from dock.errors import FormatError, LossError, UsageError
 from dock.io.files import folder_transaction, write_text
 
 __all__ = [
@@ -186,6 +186,9 @@ class Format:
     settings, read_settings
         Names of the writer's and the reader's own settings (``settings={'name': 'value'}``), each
         with one line of help.
+    completes
+        Two-centre matrices that are computed for the writer from basis files, where such are given
+        and the data lack the matrices.
     carries
         Whether the writer passes on what a calculation has beside (`Calculation.beside`).
     notes
@@ -210,6 +213,7 @@ class Format:
     with_basis: str = ""
     settings: Mapping[str, str] = field(default_factory=dict)
     read_settings: Mapping[str, str] = field(default_factory=dict)
+    completes: tuple[str, ...] = ()
     carries: bool = False
     notes: str = ""
 
@@ -245,6 +249,7 @@ class Format:
         settings: Settings = None,
         *,
         spins: Sequence[Spin] = ALL_SPINS,
+        completes: Sequence[str] = (),
     ) -> Format:
         """Return the format with what it writes; the arguments are attributes of these names."""
         return replace(
@@ -253,6 +258,7 @@ class Format:
             write=writer,
             settings=settings or {},
             write_spins=tuple(spins),
+            completes=tuple(completes),
         )
 
     def load(
@@ -296,6 +302,8 @@ class Format:
         wanted = (options or WriteOptions()).completed(
             settings, overwrite=overwrite, allow_lossy=allow_lossy
         )
+        if wanted.quantities is None and "position" in self.writes:
+            calc = _without_wrong_position(calc)
         wanted = replace(wanted, quantities=self.chosen(calc, wanted))
         left = [] if self.carries or calc.beside is None else calc.beside.names()
         written = hand_over(path, wanted, lambda folder: writer(calc, folder, wanted), marker)
@@ -376,6 +384,17 @@ class Format:
                 f"{calc.source} has."
             )
         return tuple(name for name in wanted if name in self.writes)
+
+
+def _without_wrong_position(calc: Calculation) -> Calculation:
+    """Return the calculation without a position matrix that is none, which is said and noted."""
+    try:
+        calc.get("position")
+    except FormatError as error:
+        note = f"Left out: {error.problem}."
+        _log.warning("%s: %s", calc.source, note)
+        return calc.without("position", note)
+    return calc
 
 
 def hand_over(

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dock.converters.format import Format, Marker, ReadOptions, Settings, WriteOptions, hand_over
+from dock.converters.two_centre import with_two_centres
 from dock.core.calculation import Calculation
 from dock.errors import DependencyError, FormatError, MissingDataError, UsageError
 
@@ -196,7 +197,8 @@ def write(
     """Write a calculation in any format into a folder, made if need be; return the files written.
 
     `settings`, `overwrite` and `allow_lossy` are short for these fields of the `options`; the
-    `marker` is a small file that goes along.
+    `marker` is a small file that goes along. With the option ``basis``, what a format has a place
+    for and two-centre integrals give is computed where it is missing (`Format.completes`).
 
     Raises
     ------
@@ -205,7 +207,12 @@ def write(
     OutputError
         When a target exists or cannot be written.
     """
-    return get_format(format).save(
+    entry = get_format(format)
+    wanted = options or WriteOptions()
+    if entry.completes and wanted.basis is not None:
+        strings = {**wanted.settings, **(settings or {})}
+        calc = with_two_centres(calc, entry.completes, wanted.basis, strings)
+    return entry.save(
         calc,
         path,
         options,

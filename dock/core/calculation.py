@@ -11,14 +11,17 @@ from numpy.typing import NDArray
 
 from dock.core.basis import Basis
 from dock.core.matrix import AOMatrix
+from dock.core.position import breaks_relation
 from dock.core.quantity import quantity_of
 from dock.core.spin import Spin
 from dock.core.structure import Structure
-from dock.errors import LayoutError, MissingDataError
+from dock.errors import FormatError, LayoutError, MissingDataError
 
 __all__ = ["Calculation", "Companion", "MatrixSource", "Provenance"]
 
 MatrixSource: TypeAlias = AOMatrix | Callable[[], AOMatrix]
+
+_NEVER_ZERO = (*("overlap", "hamiltonian", "density_matrix", "energy_density_matrix", "kinetic"),)
 
 
 class Companion(Protocol):
@@ -138,7 +141,11 @@ class Calculation:
         return tuple(self.matrices)
 
     def get(self, quantity: str) -> AOMatrix | None:
-        """Return a matrix by name or letter (``H``), reading it if need be; None if absent."""
+        """Return a matrix by name or letter (``H``), reading it if need be; None if absent.
+
+        What is read from a file is held against what any such matrix obeys: a `FormatError` where
+        it is zero throughout, which is a placeholder, or where the position matrix is none.
+        """
         name = quantity_of(quantity).name
         if name not in self._loaded:
             source = self.matrices.get(name)
@@ -146,8 +153,22 @@ class Calculation:
                 return None
             matrix = source if isinstance(source, AOMatrix) else source()
             self._require_fitting(name, matrix)
+            if not isinstance(source, AOMatrix):
+                self._require_data(name, matrix)
             self._loaded[name] = matrix
         return self._loaded[name]
+
+    def _require_data(self, name: str, matrix: AOMatrix) -> None:
+        """Refuse what was read and cannot be such a matrix."""
+        problem, words = "", name.replace("_", " ")
+        if name in _NEVER_ZERO and matrix.entries.size and not matrix.entries.any():
+            problem = f"the {words} is zero throughout: a placeholder for one that nobody had"
+        elif name == "position" and "overlap" in self.matrices and matrix.pairs.is_closed:
+            wrong = breaks_relation(matrix, self.require("overlap"))
+            problem = f"the position matrix is wrong: {wrong}" if wrong else ""
+        if problem:
+            fix = "Leave it out: choose matrices with quantities=NAMES, or take its file away."
+            raise FormatError(self.source, problem, fix=fix)
 
     def _require_fitting(self, name: str, matrix: AOMatrix) -> None:
         """Refuse a matrix of another operator, basis or spin."""
@@ -219,6 +240,16 @@ class Calculation:
             n_electrons=self.n_electrons if n_electrons is None else n_electrons,
             provenance=self.provenance if provenance is None else provenance,
         )
+
+    def without(self, quantity: str, note: str) -> Calculation:
+        """Return the calculation without a matrix; the note says why, and goes where it goes."""
+        name = quantity_of(quantity).name
+        kept = {other: source for other, source in self.matrices.items() if other != name}
+        known = self.provenance.extra.get("notes")
+        notes = [*known, note] if isinstance(known, list) else [note]
+        extra = {**self.provenance.extra, "notes": list(dict.fromkeys(notes))}
+        provenance = dataclasses.replace(self.provenance, extra=extra)
+        return self.replace(matrices=kept, provenance=provenance)
 
     def permute_atoms(self, order: list[int]) -> Calculation:
         """Return the calculation with atom ``order[a]`` as its atom a, in every matrix.

@@ -10,6 +10,7 @@ import numpy as np
 from dock.core.calculation import Calculation
 from dock.core.kspace import KBuilder
 from dock.core.matrix import AOMatrix
+from dock.core.position import POSITION_LIMIT, position_error
 from dock.core.spin import Spin
 from dock.errors import DockError
 
@@ -76,6 +77,8 @@ def check_calculation(calc: Calculation) -> list[Finding]:
         findings.append(own)
         if own.level == "error":
             broken.add(name)
+    if "position" in loaded and "overlap" in loaded:
+        findings = [_relation(loaded) if of.what == "position" else of for of in findings]
     findings.append(_check_same_pairs(loaded))
     loaded = {name: matrix for name, matrix in loaded.items() if name not in broken}
     if "overlap" in loaded:
@@ -118,6 +121,16 @@ def _check_matrix(matrix: AOMatrix) -> Finding:
     sign = "+" if matrix.facts.parity < 0 else "−"
     text = f"largest |O {sign} O†| is {error:.1e}{unit} (limit {limit:.0e})."
     return _judge(name, text, sound=error <= limit)
+
+
+def _relation(loaded: dict[str, AOMatrix]) -> Finding:
+    """Give the figure of the relation that `Calculation.get` has held the position matrix to."""
+    position = loaded["position"]
+    if not position.pairs.is_closed:
+        return _check_matrix(position)
+    error = position_error(position, loaded["overlap"])
+    text = f"largest |r_ij(R) − R S_ij(R) − r_ji(−R)ᵀ| is {error:.1e} Å (limit {POSITION_LIMIT:g})."
+    return _judge("position", text, sound=error <= POSITION_LIMIT)
 
 
 def _check_same_pairs(loaded: dict[str, AOMatrix]) -> Finding:

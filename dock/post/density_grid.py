@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from dock._version import __version__
 from dock.core.calculation import Calculation
+from dock.core.density import require_density
 from dock.core.matrix import AOMatrix
 from dock.core.spin import Spin
 from dock.errors import MissingDataError, UsageError
@@ -390,9 +391,9 @@ def density_source(
         if electrons is not None or calc.n_electrons is not None:
             fermi = fermi_level(calc, mesh, electrons=electrons, jobs=jobs)
         return window_density_matrix(calc, window, mesh, fermi=fermi, jobs=jobs, progress=progress)
-    stored = calc.get("density_matrix")
-    if stored is not None and not recompute and mesh is None and electrons is None:
-        return stored
+    has_own = "density_matrix" in calc.available
+    if has_own and not recompute and mesh is None and electrons is None:
+        return require_density(calc)
     return density_matrix(calc, mesh, electrons=electrons, jobs=jobs, progress=progress).density
 
 

@@ -117,6 +117,18 @@ def random_hermitian(rng, structure, basis, pairs, **options):
     return from_blocks(matrix, hermitian_blocks(matrix, blocks_of(matrix)))
 
 
+def random_position(rng, overlap):
+    """A position matrix of a Hermitian overlap: r_ji(−R) = r_ij(R)ᵀ − R S_ij(R)ᵀ."""
+    place = (overlap.structure, overlap.basis, overlap.pairs)
+    symmetric = random_hermitian(rng, *place, quantity="overlap")
+    blocks, S, cell = blocks_of(symmetric), blocks_of(overlap), overlap.structure.cell
+    moved = {
+        key: blocks[key] + 0.5 * (np.array(key[0]) @ cell)[:, None, None] * S[key] for key in S
+    }
+    template = random_matrix(rng, *place, quantity="position")
+    return from_blocks(template, moved)
+
+
 def random_case(seed, spin=Spin.NONE, *, n_atoms=3, quantity="hamiltonian", dtype=None):
     """A Hermitian matrix on a random structure, basis and closed pattern."""
     rng = np.random.default_rng(seed)

@@ -19,6 +19,7 @@ from dock.converters.abacus.stru import BOHR, FOLD_MARGIN, Species, format_stru
 from dock.converters.format import WriteOptions
 from dock.converters.origin import in_source_order, number_of
 from dock.core.calculation import Calculation
+from dock.core.density import require_density
 from dock.core.matrix import AOMatrix
 from dock.core.orbital_order import reorder_entries, shell_orders
 from dock.core.pairs import Pairs
@@ -72,6 +73,8 @@ def write_calculation(calc: Calculation, folder: Path, options: WriteOptions) ->
     layout, digits = options.choice("layout", tuple(_NAMES), "old"), _digits(options)
     calc = _ordered(calc)
     names = options.quantities or ()
+    if "density_matrix" in names:
+        require_density(calc)
     folded = fold_into_cell(calc)
     matrices = {name: _native(folded, name, options) for name in names}
     suffix = options.settings.get("suffix", str(calc.provenance.extra.get("suffix", "ABACUS")))

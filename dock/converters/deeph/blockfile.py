@@ -6,6 +6,7 @@ beyond memory.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -42,7 +43,7 @@ from dock.core.pairs import Pairs
 from dock.core.quantity import UNKNOWN, Quantity, quantity_of
 from dock.core.spin import Spin
 from dock.core.structure import Structure
-from dock.errors import FormatError, LayoutError, MissingDataError
+from dock.errors import DockError, FormatError, LayoutError, MissingDataError
 from dock.io.hdf5 import new_hdf5, open_hdf5
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ __all__ = [
     "BlockFile",
     "detect_spin",
     "has_spin_blocks",
+    "holds_zeros",
     "read_attributes",
     "read_matrix",
     "read_pairs",
@@ -88,6 +90,7 @@ _UNITS = {
     "ev/angstrom": {"ev/angstrom", "ev/ang", "ev/å"},
     "1/bohr": {"1/bohr"},
 }
+_PIECE = 2**17  # entries that are read at a time to see whether all are zero
 Shape = tuple[int, int]
 FIX = "It was cut, damaged, or is no HDF5 file: copy it again or convert the run again."
 
@@ -222,6 +225,20 @@ def _single(path: Path, raw: NDArray[Any], blocks: BlockFile) -> NDArray[Any]:
             fix="The file is damaged or is another matrix: compute it again.",
         )
     return entries
+
+
+def holds_zeros(path: Path) -> bool:
+    """Say whether a file is a placeholder, all of whose entries are zero; a damaged one is not.
+
+    Of a file with numbers only the beginning is read.
+    """
+    with contextlib.suppress(DockError), open_hdf5(path, FIX) as file:
+        entries = file.get("entries")
+        if not (hasattr(entries, "ndim") and entries.ndim in (1, 2) and entries.dtype.kind in "fc"):
+            return False
+        starts = range(0, entries.shape[-1], _PIECE)
+        return not any(np.any(entries[..., begin : begin + _PIECE]) for begin in starts)
+    return False
 
 
 def _check_attributes(path: Path, file: h5py.File, facts: Quantity, name: str) -> None:

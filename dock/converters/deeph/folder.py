@@ -18,6 +18,7 @@ from dock.converters.deeph.blockfile import (
     NONLOCAL,
     detect_spin,
     has_spin_blocks,
+    holds_zeros,
     read_matrix,
     read_pairs,
 )
@@ -54,6 +55,11 @@ FILES = {
 ours."""
 
 PREDICTION = "hamiltonian_pred.h5"
+
+_PLACEHOLDERS = ("density_matrix", "energy_density_matrix", "position", "gradient")
+"""What formats with a place for everything get as zeros, and such a folder may have got of them."""
+
+ZEROS = "{file} holds zeros only: a placeholder for what nobody had. It is left out."
 
 
 def read_folder(path: Path, options: ReadOptions | None = None) -> Calculation:  # noqa: ARG001
@@ -134,6 +140,7 @@ class Head:
         folder, info = self.folder, self.info
         source = folder if source is None else source
         files = _matrix_files(folder, source.name if source.is_file() else None)
+        zeros = {name: files.pop(name) for name in _PLACEHOLDERS if self._is_zero(files.get(name))}
         parts: dict[str, tuple[str, ...]] = {name: (file,) for name, file in files.items()}
         split, has_hkb = info.split and "hamiltonian" in files, (folder / HKB).is_file()
         if split and not has_hkb:
@@ -163,10 +170,13 @@ class Head:
             readers,
             info.fermi_level,
             info.n_electrons,
-            _provenance(info, sum(parts.values(), ()), self.structure.n_atoms),
+            _provenance(info, sum(parts.values(), ()), self.structure.n_atoms, zeros),
             str(source),
-            Beside(folder, info, parts, readers, self._sizes),
+            Beside(folder, info, parts, readers, self._sizes, tuple(zeros.values())),
         )
+
+    def _is_zero(self, file: str | None) -> bool:
+        return file is not None and holds_zeros(self.folder / file)
 
     @property
     def _sizes(self) -> dict[str, int]:
@@ -271,7 +281,9 @@ def _with_own_facts(structure: Structure, info: Info) -> Structure:
     return structure
 
 
-def _provenance(info: Info, files: tuple[str, ...], n_atoms: int) -> Provenance:
+def _provenance(
+    info: Info, files: tuple[str, ...], n_atoms: int, zeros: Mapping[str, str]
+) -> Provenance:
     stored = info.own.get("provenance")
     known: Mapping[str, Any] = stored if isinstance(stored, dict) else {}
     extra = known.get("extra")
@@ -280,6 +292,10 @@ def _provenance(info: Info, files: tuple[str, ...], n_atoms: int) -> Provenance:
     atoms = [atom for atom in order if type(atom) is int] if isinstance(order, list) else []
     if sorted(atoms) == list(range(n_atoms)):
         extra["source_order"] = atoms
+    if zeros:
+        stated = extra.get("notes")
+        notes = [*(stated if isinstance(stated, list) else [])]
+        extra["notes"] = notes + [ZEROS.format(file=file) for file in zeros.values()]
     origin = known.get("files")
     return Provenance(
         str(known.get("code", "unknown")),

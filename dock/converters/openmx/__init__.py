@@ -45,7 +45,7 @@ _NOTES = "Run OpenMX with 'HS.fileout on'; it writes <System.Name>.scfout."
 FORMAT = (
     Format("openmx", "OpenMX scfout file", versions=_VERSIONS, notes=_NOTES)
     .reading(_MATRICES, read_calculation, _detect, inputs=_inputs, check=check_run)
-    .writing(_MATRICES, write_calculation, SCFOUT_SETTINGS)
+    .writing(_MATRICES, write_calculation, SCFOUT_SETTINGS, completes=("position", "gradient"))
 )
 
 RESTART = Format(

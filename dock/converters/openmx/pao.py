@@ -214,7 +214,7 @@ def shells_of_pao(species: Species, folder: Path) -> tuple[Shell, ...]:
     FormatError
         When the file holds fewer functions than the basis string takes.
     """
-    path = folder / f"{species.pao.file_name}.pao"
+    path = folder / f"{species.pao.base_name}.pao"
     if not path.is_file():
         raise MissingDataError(
             path.name, folder, "It belongs to OpenMX's DFT_DATA/PAO; pass that folder as basis=DIR."

@@ -14,6 +14,12 @@ from numpy.typing import NDArray
 from dock.converters.format import ReadOptions
 from dock.converters.openmx.dat import OpenmxInput, parse_input
 from dock.converters.openmx.pao import shells_of_input
+from dock.converters.openmx.placeholders import (
+    ELECTRONS,
+    FERMI_LEVEL,
+    without_zeros_line,
+    written_as_zeros,
+)
 from dock.converters.openmx.scfout import ScfoutFile
 from dock.core.basis import Basis
 from dock.core.blocks import BlockLayout
@@ -21,6 +27,7 @@ from dock.core.calculation import Calculation, Provenance
 from dock.core.matrix import AOMatrix
 from dock.core.orbital_order import reorder_entries, shell_orders
 from dock.core.pairs import Pairs
+from dock.core.position import breaks_relation
 from dock.core.quantity import QUANTITIES
 from dock.core.spin import Spin
 from dock.core.structure import Structure
@@ -36,6 +43,16 @@ MISSING_IDM = (
     "spin-orbit coupling it is missing here. Populations and moments are right; Tr(rho H) is off "
     "by about 1e-5 Ha."
 )
+
+ZEROS = (
+    "The file holds zeros only where {names} should be: whoever wrote it did not have them. They "
+    "are left out."
+)
+NO_DENSITY = (
+    "Without a density matrix nothing shows that H is self-consistent: OpenMX made for HamGNN "
+    "(openmx_postprocess) writes H of superposed atoms (H0) so."
+)
+_SAMPLE = 64  # pairs, spread over the file, whose position matrix is held against the overlap
 
 _SPINS = {0: Spin.NONE, 1: Spin.COLLINEAR, 3: Spin.NONCOLLINEAR}
 
@@ -70,14 +87,15 @@ def read_calculation(path: Path, options: ReadOptions) -> Calculation:
         file.cell * BOHR, file.positions * BOHR, source.numbers, source.labels, _periodicity(file)
     )
     run = _Run(file, structure, Basis(shells, source.labels), source)
+    unknown = written_as_zeros(file.input_text)
     return Calculation(
         structure,
         run.basis,
         run.spin,
         run.readers(),
-        file.chemical_potential * HARTREE,
-        file.n_electrons,
-        _provenance(file, source),
+        None if FERMI_LEVEL in unknown else file.chemical_potential * HARTREE,
+        None if ELECTRONS in unknown or file.n_electrons == 0 else file.n_electrons,
+        _provenance(run),
         str(path),
     )
 
@@ -120,7 +138,61 @@ class _Run:
         }
         if "momentum" in self.file.sections:
             makers["gradient"] = self._gradient
-        return {name: partial(self._make, name, maker) for name, maker in makers.items()}
+        left_out = (*self.placeholders, *(["position"] if self.wrong_position else []))
+        return {
+            name: partial(self._make, name, maker)
+            for name, maker in makers.items()
+            if name not in left_out
+        }
+
+    @cached_property
+    def placeholders(self) -> tuple[str, ...]:
+        """The matrices for which the file has zeros."""
+        sections = {
+            "density_matrix": ("density", "density_imag"),
+            "position": ("position",),
+            "gradient": ("momentum",),
+        }
+        return tuple(
+            name
+            for name, parts in sections.items()
+            if parts[0] in self.file.sections
+            and all(self.file.is_zero(part) for part in parts if part in self.file.sections)
+        )
+
+    @cached_property
+    def wrong_position(self) -> str:
+        """What is wrong with the position matrix by a sample of its pairs; empty if nothing."""
+        if "position" in self.placeholders:
+            return ""
+        pairs, partner = self.pairs, self.pairs.require_closed()
+        chosen = np.arange(0, len(pairs), max(1, len(pairs) // _SAMPLE))
+        chosen = np.unique(np.concatenate([chosen, pairs.onsite, partner[chosen]])[: 3 * _SAMPLE])
+        chosen = np.union1d(chosen, partner[chosen])
+        part, position = pairs.take(chosen), self.file.read_pairs("position", chosen) * BOHR
+        overlap = self.file.read_pairs("overlap", chosen)
+        counts = self.basis.counts
+        sizes = counts[part.i] * counts[part.j]
+        position += np.repeat(self.structure.positions[part.i], sizes, axis=0).T * overlap
+        r, s = (
+            AOMatrix(name, self.structure, self.basis, part, Spin.NONE, entries)
+            for name, entries in (("position", position), ("overlap", overlap))
+        )
+        return breaks_relation(r, s)
+
+    def notes(self) -> list[str]:
+        """Return what the user should know of the file."""
+        notes = []
+        if self.placeholders:
+            names = ", ".join(name.replace("_", " ") for name in self.placeholders)
+            notes.append(ZEROS.format(names=names))
+        if "density_matrix" in self.placeholders and not written_as_zeros(self.file.input_text):
+            notes.append(NO_DENSITY)
+        if self.wrong_position:
+            notes.append(f"The position matrix is left out: {self.wrong_position}.")
+        if self.file.version == 0 and self.source.spin_orbit:
+            notes.append(MISSING_IDM)
+        return notes
 
     def _make(self, quantity: str, maker: Callable[[], NDArray[Any]]) -> AOMatrix:
         """Bring entries into the orbital order of `dock` and wrap them."""
@@ -206,10 +278,11 @@ def _periodicity(file: ScfoutFile) -> tuple[bool, bool, bool]:
     return (not molecule, not molecule, not molecule)
 
 
-def _provenance(file: ScfoutFile, source: OpenmxInput) -> Provenance:
+def _provenance(run: _Run) -> Provenance:
     """Keep what only OpenMX understands, so that its scfout can be written again."""
+    file, notes = run.file, run.notes()
     extra: dict[str, object] = {
-        "input": file.input_text,
+        "input": without_zeros_line(file.input_text),
         "solver": file.solver,
         "temperature_K": file.temperature,
         "core_dipole_debye": file.core_dipole.tolist(),
@@ -217,7 +290,7 @@ def _provenance(file: ScfoutFile, source: OpenmxInput) -> Provenance:
         "total_spin": file.total_spin,
         "n_cells": len(file.cells),
     }
-    if file.version == 0 and source.spin_orbit:
-        extra["notes"] = [MISSING_IDM]
+    if notes:
+        extra["notes"] = notes
     version = "3.9" if file.version == 3 else "3.8"
     return Provenance("OpenMX", version, (file.path.name,), "", extra)

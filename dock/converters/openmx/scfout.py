@@ -43,6 +43,7 @@ __all__ = [
 
 LINE_BYTES = 256
 MAX_ATOMS = 1_000_000
+_PIECE = 2**17  # numbers that are read at a time to see whether all are zero
 _VERSIONS = 100  # from here on the second integer is no version
 CELL_TOLERANCE_BOHR = 1e-6
 RECIPROCAL_TOLERANCE = 1e-6
@@ -129,6 +130,37 @@ class ScfoutFile(ScfoutHeader):
                 fix="The run diverged or the file is damaged: run OpenMX again.",
             )
         return values
+
+    def read_pairs(self, section: str, pairs: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Read the blocks of some pairs, one behind another; else as `read`, but not checked."""
+        self._require(section)
+        step = self.order_max if section == "position" else 1
+        dtype, what = (">f8" if self.byte_order == "big" else "<f8"), f"section {section}"
+        first, last = self.pair_offsets[pairs], self.pair_offsets[pairs + 1]
+        rows = []
+        for matrix in range(0, self.sections[section], step):
+            start = self.offsets[section] + 8 * matrix * self.n_entries
+            places = zip((start + 8 * first).tolist(), (last - first).tolist(), strict=True)
+            blocks = [
+                numbers_at(self.path, dtype, place, self.state, what, OPENMX_FILES)
+                for place in places
+            ]
+            rows.append(np.concatenate(blocks).astype(np.float64, copy=False))
+        return np.stack(rows)
+
+    def is_zero(self, section: str) -> bool:
+        """Say whether a section has zeros only: a placeholder for what nobody had.
+
+        Of one that has numbers only the beginning is read.
+        """
+        self._require(section)
+        dtype = ">f8" if self.byte_order == "big" else "<f8"
+        count, start = self.sections[section] * self.n_entries, self.offsets[section]
+        for first in range(0, count, _PIECE):
+            place = (start + 8 * first, min(_PIECE, count - first))
+            if numbers_at(self.path, dtype, place, self.state, section, OPENMX_FILES).any():
+                return False
+        return True
 
     def load(self) -> Scfout:
         """Read the whole file into memory; raises as `read`."""

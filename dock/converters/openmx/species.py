@@ -26,7 +26,8 @@ class PaoName:
     Attributes
     ----------
     file_name
-        The PAO file without ``.pao``: ``"Fe6.0S"``, where 6.0 is the cutoff in Bohr.
+        The PAO file without ``.pao``: ``"Fe6.0S"``, where 6.0 is the cutoff in Bohr. It may have
+        folders before it: OpenMX joins what is typed to its ``DATA.PATH``.
     zetas
         For each l present, ascending: (l, radial functions taken from the file, contracted
         functions made of them). Both numbers agree but in the form ``s4>2``.
@@ -70,6 +71,11 @@ class PaoName:
     def n_orbitals(self, *, contracted: bool = False) -> int:
         """Return the number of orbitals on one atom."""
         return sum(2 * l_value + 1 for l_value in self.shells(contracted=contracted))
+
+    @property
+    def base_name(self) -> str:
+        """The PAO file without ``.pao`` and without folders."""
+        return _without_folders(self.file_name)
 
     @property
     def has_contraction(self) -> bool:
@@ -126,7 +132,7 @@ class Species:
         """
         name = PaoName.parse(pao)
         for source in (vps, name.file_name):
-            number = element_number(source)
+            number = element_number(_without_folders(source))
             if number is not None:
                 return cls(label, name, vps, number)
         raise UsageError(f"neither the potential {vps!r} nor the basis {pao!r} names an element")
@@ -165,6 +171,17 @@ def basis_string(file_name: str, shells: Sequence[int]) -> str:
         )
     counts = ((l_value, list(shells).count(l_value)) for l_value in sorted(set(shells)))
     return f"{file_name}-" + "".join(f"{_LETTERS[l_value]}{n}" for l_value, n in counts)
+
+
+def _without_folders(name: str) -> str:
+    """Return a file name as typed without the folders before it.
+
+    Examples
+    --------
+    >>> _without_folders("../VPS/C_PBE19"), _without_folders("/data/PAO/C6.0")
+    ('C_PBE19', 'C6.0')
+    """
+    return name.replace("\\", "/").rpartition("/")[2]
 
 
 def _zeta(match: re.Match[str], text: str) -> tuple[int, int, int]:

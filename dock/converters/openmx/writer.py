@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from dock.converters.format import WriteOptions
 from dock.converters.openmx.dat import OpenmxInput, SpinMode, minimal_input, parse_input
+from dock.converters.openmx.placeholders import ELECTRONS, FERMI_LEVEL, with_zeros_line
 from dock.converters.openmx.restart import RESTART_RECIPE, write_restart
 from dock.converters.openmx.scfout import write_scfout
 from dock.converters.openmx.scfout_content import Scfout, box_cells
@@ -42,6 +43,7 @@ _log = logging.getLogger("dock")
 SCFOUT_SETTINGS: Mapping[str, str] = {
     "name": "System.Name, and so the file's name (default: that of the source, or 'dock')",
     "spin_orbit": "on or off: what the embedded input says of a non-collinear run (default on)",
+    "orbitals": "basis strings of OpenMX for .pao files, C=C6.0-s2p2d1 (default: the source's)",
 }
 RESTART_SETTINGS: Mapping[str, str] = {
     "grid": "the run's real-space grid, three numbers: Num.Grid1,Num.Grid2,Num.Grid3 of its .out",
@@ -54,8 +56,9 @@ def write_calculation(calc: Calculation, folder: Path, options: WriteOptions) ->
     """Write ``<System.Name>.scfout`` in the layout of OpenMX 3.9.
 
     A matrix that the calculation lacks (density, position, gradient) is written as zeros, and the
-    log says so; overlap and Hamiltonian must be there. Data that came from OpenMX keep the input
-    text of that run; others get a generated input with the structure and the basis.
+    log and a comment in the embedded input say so; overlap and Hamiltonian must be there. Data
+    that came from OpenMX keep the input text of that run; others get a generated input with the
+    structure and the basis.
 
     A `dock.converters.format.Writer`; it uses ``quantities`` and the settings of `SCFOUT_SETTINGS`.
     """
@@ -64,12 +67,15 @@ def write_calculation(calc: Calculation, folder: Path, options: WriteOptions) ->
     missing = [
         name for name in ("density_matrix", "position", "gradient") if name not in quantities
     ]
-    missing += ["Fermi level"] if calc.fermi_level is None else []
-    missing += ["number of electrons"] if calc.n_electrons is None else []
+    missing += [FERMI_LEVEL] if calc.fermi_level is None else []
+    missing += [ELECTRONS] if calc.n_electrons is None else []
     if missing:
         _log.warning("OpenMX scfout: written as zeros, for want of data: %s.", ", ".join(missing))
     path = folder / f"{target.name}.scfout"
-    write_scfout(path, target.scfout(quantities), zero_missing=True)
+    content = target.scfout(quantities)
+    told = [name for name in missing if name not in ("position", "gradient")]
+    content = replace(content, input_text=with_zeros_line(content.input_text, told))
+    write_scfout(path, content, zero_missing=True)
     return [path]
 
 

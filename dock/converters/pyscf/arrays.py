@@ -15,6 +15,7 @@ from dock.converters.pyscf.native import (
     density_on_mesh,
 )
 from dock.core.calculation import Calculation
+from dock.core.density import require_density
 from dock.units import PYSCF
 
 __all__ = ["SETTINGS", "write_arrays"]
@@ -51,6 +52,8 @@ def write_arrays(calc: Calculation, folder: Path, options: WriteOptions) -> list
         "k_frac": k_frac,
     }
     matrices: dict[str, NDArray[Any]] = {}
+    if "density_matrix" in names:
+        require_density(calc)
     for name in names:
         bloch_of = density_on_mesh if name == "density_matrix" else bloch_matrices
         matrices[_NAMES[name]] = bloch_of(calc.require(name), k_frac)

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from dock.converters.bloch_mesh import mesh_of, to_mesh
 from dock.converters.pyscf.basis import is_periodic, require_same_atoms, to_pyscf_order
 from dock.core.calculation import Calculation
+from dock.core.density import require_density
 from dock.core.kspace import KBuilder
 from dock.core.matrix import AOMatrix
 from dock.core.spin import Spin
@@ -120,7 +121,7 @@ def initial_density(calc: Calculation, mol: Any, kpts: ArrayLike | None = None) 
     calc = calc if order is None else calc.permute_atoms(order)
     k_frac = _k_frac(mol, kpts)
     if "density_matrix" in calc.available:
-        result = density_on_mesh(calc.require("density_matrix"), k_frac)
+        result = density_on_mesh(require_density(calc), k_frac)
     else:
         result = density_from_hamiltonian(calc, k_frac)
     return result if is_periodic(mol) and kpts is not None else result[..., 0, :, :]

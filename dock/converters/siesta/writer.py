@@ -14,6 +14,7 @@ from dock.converters.siesta.fdf import format_fdf
 from dock.converters.siesta.hsx import write_hsx
 from dock.converters.siesta.native import NativeCalculation
 from dock.core.calculation import Calculation
+from dock.core.density import require_density
 from dock.errors import LossError, MissingDataError
 
 __all__ = ["SETTINGS", "write_calculation"]
@@ -98,6 +99,8 @@ def _check(native: NativeCalculation) -> None:
     """Compute everything that may refuse before a file is opened; say what is not known."""
     _ = native.label, native.version, native.numbers, native.atom_species
     quantities = native.options.quantities or ()
+    if "density_matrix" in quantities:
+        require_density(native.calc)
     for name in quantities:
         native.components(name)
     missing = []

@@ -9,6 +9,7 @@ import numpy as np
 
 from dock.core.arrays import FloatArray
 from dock.core.calculation import Calculation
+from dock.core.density import require_density
 from dock.core.matrix import AOMatrix
 from dock.errors import FormatError
 from dock.states.mulliken import orbital_populations
@@ -60,4 +61,4 @@ def moments_of(folder: Path, calc: Calculation) -> FloatArray:
             )
         return found
     fix = f"Write the moments into {MOMENTS_FILE}, or give density_matrix.h5."
-    return spin_moments(calc.require("density_matrix", fix), calc.require("overlap", fix))
+    return spin_moments(require_density(calc, fix), calc.require("overlap", fix))

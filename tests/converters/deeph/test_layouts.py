@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import samples
 from hypothesis import given, settings, strategies as st
-from synthetic import random_case, random_matrix, seeds
+from synthetic import random_case, random_hermitian, random_position, seeds
 
 import dock
 from dock.converters import WriteOptions
@@ -308,8 +308,8 @@ class TestWriting:
         H = random_case(seed, spin)
         parts = (np.random.default_rng(seed), H.structure, H.basis, H.pairs)
         matrices = {"hamiltonian": H}
-        for name in ("overlap", "position"):
-            matrices[name] = random_matrix(*parts, quantity=name, spin=spin)
+        matrices["overlap"] = random_hermitian(*parts, quantity="overlap")
+        matrices["position"] = random_position(parts[0], matrices["overlap"])
         calc = Calculation(H.structure, H.basis, spin, matrices)
         place = tmp_path_factory.mktemp("any")
         dock.write(calc, place / "plain")

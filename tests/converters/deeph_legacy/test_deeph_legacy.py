@@ -309,7 +309,9 @@ def test_absent_position_blocks_are_zeros_and_said(bundled, tmp_path, caplog):
             del content[key]
             if not key.startswith("[0, 0, 0, 1, 2, ") and key != "[0, 0, 0, 2, 1, 3]":
                 content[key] = values.real if key == "[0, 0, 0, 2, 1, 1]" else values
-    again = deeph_legacy.read(tmp_path).position
+    with pytest.raises(FormatError, match="position matrix is wrong"):
+        assert deeph_legacy.read(tmp_path).position
+    again = deeph_legacy.read(tmp_path).matrices["position"]()
     assert "4 blocks of the pairs are not there" in caplog.text
     assert again.pairs.is_same(deeph_legacy.read(tmp_path).overlap.pairs)
     assert np.all(again.block([0, 0, 0], 0, 1) == 0)

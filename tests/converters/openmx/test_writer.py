@@ -47,10 +47,15 @@ def matrices(content):
     return found | {f"grad{axis}": part for axis, part in enumerate(content["mo"])}
 
 
-def assert_same(first, second):
+MADE_UP = ("r0", "r1", "r2")  # random numbers are no position matrix, and are left out
+
+
+def assert_same(first, second, but=()):
     """Compare two files block by block; lattice vectors and atoms name the blocks."""
     one, two = matrices(first), matrices(second)
     for name, blocks in one.items():
+        if name in but:
+            continue
         if name.startswith("iDM") and first["spin"] != 3:
             continue  # OpenMX leaves noise there
         assert set(blocks) == set(two[name]), name
@@ -132,7 +137,7 @@ def test_labels_of_one_element_with_equal_bases(tmp_path):
     unified = dock.read(tmp_path / "unified")
     assert unified.structure.labels == ("Fe1", "Fe2")
     assert (tmp_path / "unified" / "POSCAR").read_text().splitlines()[5:7] == ["Fe", "2"]
-    assert_same(witness(source), witness(path))
+    assert_same(witness(source), witness(path), but=MADE_UP)
     assert dock.read(path).structure.labels == ("Fe1", "Fe2")
 
 
@@ -144,7 +149,7 @@ def test_labels_of_one_element_with_different_bases(tmp_path):
     path = through_unified(source, tmp_path)
     lines = (tmp_path / "unified" / "POSCAR").read_text().splitlines()
     assert lines[5:7] == ["Fe My1", "1 1"]
-    assert_same(witness(source), witness(path))
+    assert_same(witness(source), witness(path), but=MADE_UP)
     assert dock.read(path).structure.symbols == ("Fe", "Fe")  # the embedded input knows
 
 
