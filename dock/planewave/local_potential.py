@@ -15,7 +15,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dock.converters.qe import PlaneWaveDensity, read_density
-from dock.converters.qe.charge_density_dat import DAT, HDF5
 from dock.core.arrays import FloatArray
 from dock.core.spin import Spin
 from dock.core.structure import Structure
@@ -28,7 +27,6 @@ from dock.units import QE
 __all__ = ["Waves", "density_potential", "require_matching", "run_density"]
 
 _TABLE_STEP = 0.005  # 1/Bohr; cubic splines of functions that end at 10 Bohr err by 1e-8
-_SAME = 1e-12  # electrons/Bohr³: two densities that differ by less are the same
 _NO_MOMENT = 1e-12  # electrons/Bohr³: moments below this have no direction
 _WAVES = 0.1  # the number of waves in a small sphere differs from its volume by less than this part
 _REACH = 10.0  # Bohr; pw.x ends the integrals over the local potential there
@@ -137,18 +135,7 @@ def run_density(facts: RunFacts) -> PlaneWaveDensity:
         When it is damaged, or the files of pw.x built with and without HDF5 are both there and hold
         different densities.
     """
-    files = [file for name in (DAT, HDF5) if (file := facts.folder / name).is_file()]
-    if not files:
-        return read_density(facts.folder)
-    first, *others = [read_density(file) for file in files]
-    for other in others:
-        same = np.array_equal(first.miller, other.miller)
-        if not same or not np.allclose(first.values, other.values, rtol=0, atol=_SAME):
-            raise FormatError(
-                files[1], f"another density than {DAT} holds, and pw.x writes one of the two files",
-                fix="Delete the one that is of an earlier run.",
-            )  # fmt: skip
-    return first
+    return read_density(facts.folder)
 
 
 def density_potential(

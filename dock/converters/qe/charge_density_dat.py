@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +15,19 @@ from numpy.typing import NDArray
 from dock.converters.qe.density import PlaneWaveDensity
 from dock.errors import FormatError, LayoutError, MissingDataError
 from dock.io.binary import RecordReader, open_records
-from dock.io.files import atomic_path
+from dock.io.files import atomic_path, readable, write_text
 from dock.io.hdf5 import new_hdf5, open_hdf5
 from dock.io.refusal import Refusal
+from dock.io.text import read_json
 
-__all__ = ["DAT", "HDF5", "read_density", "write_dat", "write_hdf5"]
+__all__ = ["DAT", "HDF5", "START", "read_density", "write_dat", "write_hdf5", "write_start"]
 
 DAT, HDF5 = "charge-density.dat", "charge-density.hdf5"
+START = "charge-density.start.json"
+"""Beside a density that pw.x is to start from: the hash of each of its files."""
+
+_SAME = 1e-12  # electrons/Bohr³: two densities that differ by less are the same
+_log = logging.getLogger("dock")
 _FIX = "pw.x was still writing, or the file was cut: copy it again."
 _FILES = Refusal("pw.x", _FIX, _FIX)
 _LARGEST_RECORD = 2**31 - 9  # gfortran cuts longer records into pieces
@@ -31,14 +41,16 @@ _COMPONENTS = {
 def read_density(path: str | Path) -> PlaneWaveDensity:
     """Read the density of a ``.save`` folder, or one of its density files.
 
-    Where a folder has both kinds of file the newer one is taken, as pw.x writes only one of them.
+    pw.x writes one of the two kinds of file, so that where a folder has both, one may be of an
+    earlier run. Of a density that `write_start` put there the other file is the run's own; two
+    others must hold the same.
 
     Raises
     ------
     MissingDataError
         When there is no density.
     FormatError
-        When the file is cut or contradicts itself.
+        When the file is cut or contradicts itself, or two files hold different densities.
     """
     path = Path(path)
     if path.is_dir():
@@ -47,7 +59,7 @@ def read_density(path: str | Path) -> PlaneWaveDensity:
             raise MissingDataError(
                 "the charge density", path, f"pw.x writes {DAT} or {HDF5} at the end of a run."
             )
-        path = max(files, key=lambda file: file.stat().st_mtime_ns)
+        return _only_density(path, files)
     if not path.is_file():
         raise MissingDataError(path.name, path.parent, "Give the .save folder of a pw.x run.")
     try:
@@ -57,6 +69,57 @@ def read_density(path: str | Path) -> PlaneWaveDensity:
             return _read_dat(reader)
     except LayoutError as error:
         raise FormatError(path, str(error).rstrip("."), fix=_FIX) from error
+
+
+def _only_density(folder: Path, files: list[Path]) -> PlaneWaveDensity:
+    """Return the density of a folder that may have it in two files."""
+    if len(files) == 2:
+        kept = [file for file in files if not _is_start(file)]
+        if len(kept) == 1:
+            (old,) = set(files) - set(kept)
+            text = "%s: %s is the start that dock wrote before the run, whose own density is in %s"
+            _log.warning(text, folder, old.name, kept[0].name)
+            files = kept
+    first, *others = [read_density(file) for file in files]
+    for other in others:
+        same = np.array_equal(first.miller, other.miller) and first.values.shape == (
+            other.values.shape
+        )
+        if not same or not np.allclose(first.values, other.values, rtol=0, atol=_SAME):
+            raise FormatError(
+                files[1],
+                f"another density than {DAT} holds, and pw.x writes one of the two files",
+                fix="Delete the one that is of an earlier run, or give the file itself.",
+            )
+    return first
+
+
+def write_start(folder: Path, density: PlaneWaveDensity, kinds: Sequence[str]) -> None:
+    """Write the density that pw.x starts from, as ``dat``, ``hdf5`` or both, and note which it is.
+
+    pw.x replaces the file that it reads by its own density; the note then tells the other from it.
+    """
+    writers = {"dat": (DAT, write_dat), "hdf5": (HDF5, write_hdf5)}
+    marks = {}
+    for kind in kinds:
+        name, write = writers[kind]
+        write(folder / name, density)
+        marks[name] = _hash(folder / name)
+    write_text(folder / START, json.dumps(marks) + "\n")
+
+
+def _is_start(file: Path) -> bool:
+    """Say whether a file is as `write_start` wrote it."""
+    note = file.with_name(START)
+    if not note.is_file():
+        return False
+    mark = read_json(note, "Delete it.").get(file.name)
+    return mark is not None and mark == _hash(file)
+
+
+def _hash(file: Path) -> str:
+    with readable(file), file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def write_dat(path: Path, density: PlaneWaveDensity) -> None:

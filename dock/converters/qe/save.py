@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from dock.converters.qe.charge_density_dat import DAT, HDF5, write_dat, write_hdf5
+from dock.converters.qe.charge_density_dat import DAT, HDF5, write_start
 from dock.converters.qe.charge_density_h5 import GridDensity, read_grid
 from dock.converters.qe.data_file_schema import (
     SCHEMA,
@@ -16,15 +18,17 @@ from dock.converters.qe.data_file_schema import (
     find_save,
     read_run,
 )
-from dock.converters.qe.density import from_grid
+from dock.converters.qe.density import PlaneWaveDensity, from_grid
 from dock.core.spin import Spin
 from dock.errors import LossError, UsageError
 from dock.io.files import folder_transaction
 
 __all__ = ["describe_run", "fill_save", "require_cutoff", "save_files", "to_save"]
 
+_log = logging.getLogger("dock")
 _LARGEST_CUTOFF = 1e6
 _NORM_LIMIT = 1e-3  # relative error of the number of electrons above which nothing is written
+_NORM_KEPT = 1e-7  # and up to which nothing is scaled: neither does pw.x
 _SPIN_PARTS = {Spin.NONE: (1,), Spin.COLLINEAR: (2,), Spin.NONCOLLINEAR: (1, 4)}
 
 
@@ -87,8 +91,9 @@ def to_save(
     Raises
     ------
     LossError
-        When the density holds another number of electrons than the run, or lacks spin parts:
-        pw.x would rescale it, or go on without magnetisation, in silence.
+        When the density lacks spin parts, or holds another number of electrons than the run by
+        more than 0.1 %: pw.x would go on without magnetisation, or rescale it, in silence. Less is
+        rescaled here, and said.
     """
     target = Path(save)
     with folder_transaction(target, overwrite=overwrite) as temporary:
@@ -117,13 +122,25 @@ def fill_save(
     if run is not None:
         _require_complete(grid, run)
     density = from_grid(grid, run, ecutrho_hartree=ecutrho_hartree)
-    if "dat" in kinds:
-        write_dat(folder / DAT, density)
-    if "hdf5" in kinds:
-        write_hdf5(folder / HDF5, density)
+    if run is not None:
+        density = _with_norm(density, run)
+    write_start(folder, density, kinds)
     if run is not None:
         shutil.copyfile(run.source, folder / SCHEMA)
     return sorted(folder.iterdir())
+
+
+def _with_norm(density: PlaneWaveDensity, run: PlaneWaveRun) -> PlaneWaveDensity:
+    """Return the density with the run's number of electrons, as pw.x would make it, and say so."""
+    ratio = run.n_electrons / density.n_electrons
+    if abs(ratio - 1) <= _NORM_KEPT:
+        return density
+    _log.warning(
+        "charge density: scaled from %.6f to %g electrons, as pw.x would do",
+        density.n_electrons,
+        run.n_electrons,
+    )
+    return replace(density, values=density.values * ratio)
 
 
 def _require_complete(grid: GridDensity, run: PlaneWaveRun) -> None:

@@ -1,6 +1,8 @@
 """Quantum ESPRESSO: against pw.x's own numbers, densities there and back, damaged files."""
 
+import dataclasses
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -144,6 +146,59 @@ def test_what_pw_would_repair_in_silence_is_refused(bundled, tmp_path):
     with pytest.raises(errors.FormatError, match="different cells"):
         qe.from_grid(qe.read_grid(tmp_path / "u"), qe.read_run(other))
     assert not (tmp_path / "x.save").exists()
+
+
+def test_a_norm_that_is_slightly_off_is_mended_and_said(bundled, tmp_path, caplog):
+    save = bundled / "qe/fe/fe.save"
+    grid, run = qe.to_grid(read_density(save), qe.read_run(save)), qe.read_run(save)
+    (tmp_path / "u").mkdir()
+    values = grid.values * (1 + 1e-5)
+    qe.write_grid(tmp_path / "u" / GRID_FILE, GridDensity(grid.cell, values, grid.facts))
+    qe.to_save(tmp_path / "u", tmp_path / "x.save", like=save)
+    assert "scaled from" in caplog.text
+    density = read_density(tmp_path / "x.save")
+    assert density.n_electrons == pytest.approx(run.n_electrons, rel=1e-12)
+    np.testing.assert_allclose(density.values, read_density(save).values, rtol=2e-7, atol=1e-14)
+
+
+class TestTwoFiles:
+    """pw.x built with HDF5 writes one file, without it the other: two that differ are two runs."""
+
+    @pytest.fixture
+    def started(self, bundled, tmp_path):
+        """A folder that dock wrote for pw.x to start from, of another density than the run's."""
+        save = bundled / "qe/si/si.save"
+        density = read_density(save)
+        first = dataclasses.replace(density, values=density.values * (1 + 1e-4))
+        (tmp_path / "u").mkdir()
+        qe.write_grid(tmp_path / "u" / GRID_FILE, qe.to_grid(first, qe.read_run(save)))
+        qe.to_save(tmp_path / "u", tmp_path / "si.save", like=save)
+        values = density.values.copy()
+        values[0, 1:] *= 1.01
+        return tmp_path / "si.save", dataclasses.replace(density, values=values)
+
+    @pytest.mark.parametrize(("name", "write"), [(DAT, write_dat), (HDF5, write_hdf5)])
+    def test_the_run_replaces_its_own(self, started, name, write, tmp_path, caplog):
+        save, result = started
+        assert np.array_equal(read_density(save).values, read_density(save / DAT).values)
+        (save / name).unlink()
+        write(save / name, result)
+        os.utime(save / name, (1, 1))  # files that were copied have any dates
+        assert np.array_equal(read_density(save).values, result.values)
+        assert "start that dock wrote before the run" in caplog.text
+        qe.to_folder(save, tmp_path / "again")
+
+    def test_files_of_two_runs_are_refused(self, started, bundled, tmp_path):
+        save, result = started
+        for name, write in ((DAT, write_dat), (HDF5, write_hdf5)):
+            (save / name).unlink()
+            write(save / name, result)
+            result = dataclasses.replace(result, values=result.values * (1 + 1e-6))
+        for read in (read_density, lambda path: qe.to_folder(path, tmp_path / "x")):
+            with pytest.raises(errors.FormatError, match="another density than"):
+                read(save)
+        assert not (tmp_path / "x").exists()
+        assert read_density(save / HDF5).n_electrons
 
 
 def test_density_without_a_run_has_its_own_cutoff(bundled):

@@ -10,7 +10,7 @@ import samples
 from dock.converters import detect, get_format, transfer
 from dock.converters.batch import MARKER, convert
 from dock.converters.format import WriteOptions
-from dock.converters.qe.charge_density_dat import DAT, HDF5, read_density
+from dock.converters.qe.charge_density_dat import DAT, HDF5, START, read_density
 from dock.converters.qe.charge_density_h5 import GRID_FILE
 from dock.converters.qe.data_file_schema import SCHEMA
 from dock.converters.qe.folder import BANDS_FILE, RUN_FILE
@@ -39,7 +39,7 @@ def test_there_and_back_on_the_command_line(save, tmp_path):
         "convert", tmp_path / "fe", "--to", "qe", "--set", f"like={save}", "-o", back
     )
     assert answer.code == 0, answer
-    assert samples.names(back) == sorted([MARKER, DAT, HDF5, SCHEMA])
+    assert samples.names(back) == sorted([MARKER, DAT, HDF5, SCHEMA, START])
     assert (back / SCHEMA).read_bytes() == (save / SCHEMA).read_bytes()
     original = read_density(save)
     for name in (DAT, HDF5):
