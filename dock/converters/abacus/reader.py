@@ -102,6 +102,9 @@ def read_calculation(path: Path, options: ReadOptions) -> Calculation:
     facts = {**_facts(step, ended), **(reach.by_element(structure) if reach is not None else {})}
     left_out = [name.replace("_", " ") for name in files.matrices if name not in readers]
     notes += _notes(step, ended, left_out)
+    if files.unread:
+        names = ", ".join(path.name for path in files.unread)
+        notes.append(f"Two files of one matrix: the text was read, and not {names}.")
     if spin is Spin.NONCOLLINEAR and "density_matrix" in files.matrices:
         notes.append(PAULI_DM)
     return Calculation(

@@ -137,6 +137,8 @@ class RunFiles:
         The input parameters.
     split_steps
         The ionic steps that have files of their own.
+    unread
+        Binary files of matrices that text files hold too.
     """
 
     folder: Path
@@ -146,6 +148,7 @@ class RunFiles:
     stru: Path | None = None
     parameters: dict[str, str] = field(default_factory=dict)
     split_steps: tuple[int, ...] = ()
+    unread: tuple[Path, ...] = ()
 
     @property
     def all(self) -> list[Path]:
@@ -214,7 +217,9 @@ def find_run(path: Path, step: int | None = None, *, with_log: bool = True) -> R
     parameters = _input(folder)
     log = _log(folder, parameters.get("calculation", "")) if with_log else None
     groups = _grouped(folder, inside)
-    return RunFiles(folder, groups, step, log, stru, parameters, tuple(steps))
+    taken = {path for paths in groups.values() for path in paths}
+    unread = tuple(file.path for file in inside if file.path not in taken)
+    return RunFiles(folder, groups, step, log, stru, parameters, tuple(steps), unread)
 
 
 def _split_steps(files: list[MatrixFile]) -> list[int]:

@@ -16,7 +16,7 @@ from dock.io.text import read_text
 
 __all__ = ["AimsLog", "find_log", "format_log", "read_log"]
 
-_HEAD = 4096  # bytes of a file in which FHI-aims names itself
+_HEAD = 2**18  # bytes of a file in which FHI-aims names itself; MPI's chatter may stand before it
 _FERMI = r"(?i)\|\s*Chemical potential(?: \(Fermi level\))?(?: in eV)?\s*:\s*(\S+)"
 
 

@@ -16,7 +16,7 @@ from dock.converters.aims.geometry_in import read_geometry
 from dock.converters.aims.h_s_matrices import read_triangle
 from dock.converters.aims.pattern import BlockPattern
 from dock.converters.aims.rs_files import read_indices, read_values
-from dock.converters.aims.run import check_files, read_control, run_files
+from dock.converters.aims.run import check_files, read_control, run_files, unread_files
 from dock.converters.format import ReadOptions
 from dock.converters.sparse_blocks import orbital_targets
 from dock.core.basis import Basis
@@ -72,7 +72,7 @@ def read_calculation(path: Path, options: ReadOptions | None = None) -> Calculat
         {name: partial(run.read, name) for name in files},
         log.fermi_level if log else None,
         _electrons(structure, log, control),
-        _provenance(files, log, control),
+        _provenance(files, log, control, unread_files(folder, files)),
         str(path),
     )
 
@@ -135,7 +135,10 @@ def _electrons(structure: Structure, log: AimsLog | None, control: dict[str, str
 
 
 def _provenance(
-    files: dict[str, tuple[Path, ...]], log: AimsLog | None, control: dict[str, str]
+    files: dict[str, tuple[Path, ...]],
+    log: AimsLog | None,
+    control: dict[str, str],
+    unread: list[str],
 ) -> Provenance:
     names = [path.name for group in files.values() for path in group]
     names += ["geometry.in", "basis-indices.out"]
@@ -147,6 +150,8 @@ def _provenance(
         notes.append("The log says that the self-consistency cycle did not converge.")
     if log is None:
         notes.append("There is no log: the Fermi level is unknown.")
+    if unread:
+        notes.append(f"Two files of one matrix: HDF5 was read, and not {', '.join(unread)}.")
     if notes:
         extra["notes"] = notes
     return Provenance("FHI-aims", log.version if log else "", tuple(names), "", extra)

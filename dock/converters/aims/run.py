@@ -7,16 +7,16 @@ from pathlib import Path
 from dock.converters.aims.aims_out import find_log
 from dock.errors import FormatError, MissingDataError
 
-__all__ = ["check_files", "detect_run", "input_files", "read_control", "run_files"]
+__all__ = ["check_files", "detect_run", "input_files", "read_control", "run_files", "unread_files"]
 
 _CHOICES = {
-    "overlap": (("rs_overlap.out",), ("rs_overlap.h5",), ("overlap-matrix.out",)),
+    "overlap": (("rs_overlap.h5",), ("rs_overlap.out",), ("overlap-matrix.out",)),
     "hamiltonian": (
-        ("rs_hamiltonian.out",),
-        ("rs_hamiltonian_up.out", "rs_hamiltonian_dn.out"),
         ("rs_hamiltonian.h5",),
         ("rs_hamiltonian_up.h5", "rs_hamiltonian_down.h5"),
         ("rs_hamiltonian_up.h5", "rs_hamiltonian_dn.h5"),
+        ("rs_hamiltonian.out",),
+        ("rs_hamiltonian_up.out", "rs_hamiltonian_dn.out"),
         ("hamiltonian.out",),
     ),
 }
@@ -25,7 +25,7 @@ _CHOICES = {
 def run_files(folder: Path) -> dict[str, tuple[Path, ...]]:
     """Return the matrix files of a run by quantity; spin up before spin down.
 
-    Text files come before HDF5, those of a periodic run before a molecule's.
+    HDF5 comes before text, which is rounded, and the files of a periodic run before a molecule's.
     """
     periodic = (folder / "rs_indices.out").is_file()
     groups = {}
@@ -36,6 +36,19 @@ def run_files(folder: Path) -> dict[str, tuple[Path, ...]]:
                 groups[quantity] = paths
                 break
     return groups
+
+
+def unread_files(folder: Path, files: dict[str, tuple[Path, ...]]) -> list[str]:
+    """Return the names of text files whose numbers were read from HDF5."""
+    texts = (
+        folder / name
+        for quantity, taken in files.items()
+        if taken[0].suffix == ".h5"
+        for group in _CHOICES[quantity]
+        for name in group
+        if name.startswith("rs_") and name.endswith(".out")
+    )
+    return [path.name for path in texts if path.is_file()]
 
 
 def detect_run(path: Path) -> Path | None:

@@ -30,7 +30,7 @@ def check_run(path: Path) -> list[Finding]:
         findings = [_scf(version, failed=failed)]
         eig = run.beside(".EIG")
         if eig is not None:
-            findings += _against_eig(main, run, eig)
+            findings += _against_eig(path, main, run, eig)
     except DockError as error:
         return [Finding("error", "files", str(error))]
     return findings
@@ -45,8 +45,8 @@ def _scf(version: str, *, failed: bool) -> Finding:
     return Finding("ok", "scf", f"the log of SIESTA {version} reports no failure.")
 
 
-def _against_eig(main: MatrixFile, run: RunFiles, eig: Path) -> list[Finding]:
-    calc = read_calculation(main.path, ReadOptions())
+def _against_eig(path: Path, main: MatrixFile, run: RunFiles, eig: Path) -> list[Finding]:
+    calc = read_calculation(path, ReadOptions())
     printed = read_eig(eig)
     findings = []
     if calc.fermi_level is not None and abs(calc.fermi_level - printed.fermi) > _SAME_FERMI:

@@ -108,6 +108,8 @@ class MatrixFile:
         k-point grid.
     vectors
         Version 0 of HSX: three numbers an entry, from orbital to orbital, Bohr.
+    notes
+        What the user should know of the file.
     single
         Whether the matrices are in single precision.
     incomplete_edm
@@ -136,6 +138,7 @@ class MatrixFile:
     k_grid: KGrid | None = None
     vectors: Rows | None = None
     single: bool = False
+    notes: tuple[str, ...] = ()
     incomplete_edm: bool = False
 
     @property

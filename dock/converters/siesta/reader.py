@@ -180,7 +180,7 @@ def _notes(opened: _Run, run: RunFiles, how: str) -> list[str]:
         (how.startswith("assumed"), OLD_UNITS),
         (bool(convention("siesta").unverified(sorted(used_ls))), UNVERIFIED),
     )
-    notes = [*setting.notes, *(text for met, text in conditions if met)]
+    notes = [*main.notes, *setting.notes, *(text for met, text in conditions if met)]
     if run.history_step is not None:
         label = run.main.name.removesuffix(f".{run.history_step}{run.main.suffix}")
         others = [run.main.parent / f"{label}{suffix}" for suffix in OF_LAST_STEP]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -28,6 +28,7 @@ _READERS = {
     ".DM": read_dm,
     ".TSDE": read_dm,
 }
+_DOUBLE = (".TSHS", ".nc")
 _BESIDE = (".DM", ".TSDE", ".XV", ".STRUCT_OUT", ".EIG", ".ORB_INDX", ".fdf", ".out", ".log")
 OF_LAST_STEP = (".DM", ".TSDE", ".EIG")
 """What a label's files hold of its last step only; ``label.0.HSX`` is of another one."""
@@ -150,13 +151,15 @@ def _nearest(rydberg_ev: float) -> Constants:
 def find_main(path: Path) -> Path | None:
     """Return the main file of a run, the folder itself where there are several, or None.
 
-    HSX is preferred to TSHS, .nc and onlyS. Among several, one that carries the label of other
+    HSX is preferred to TSHS, .nc and onlyS, but not one in single precision to TSHS or .nc: the
+    folder then is the run, see `open_main`. Among several, one that carries the label of other
     files wins. Foreign content gives None; nothing is raised.
     """
     try:
         if path.is_dir():
             files = _candidates(path)
-            return path if len(files) > 1 else next(iter(files), None)
+            several = len(files) > 1 or any(_in_double(file) for file in files)
+            return path if several else next(iter(files), None)
         if path.suffix == ".fdf" and path.is_file():
             return _of_input(path)
         return path if _is_main(path) else None
@@ -204,10 +207,57 @@ def _is_main(path: Path) -> bool:
     return head[:4] in (b"\x08\0\0\0", b"\x14\0\0\0", b"\0\0\0\x08", b"\0\0\0\x14")
 
 
+def _in_double(path: Path) -> Path | None:
+    """Return the file that has in double precision what an HSX file has in single, if any."""
+    run = RunFiles(path)
+    if path.suffix != ".HSX" or run.history_step is not None:
+        return None
+    others = [other for suffix in _DOUBLE if (other := run.beside(suffix)) and _is_main(other)]
+    try:
+        return others[0] if others and read_hsx(path).single else None
+    except DockError:  # reported when it is read
+        return None
+
+
+def _more_precise(rough: MatrixFile, path: Path) -> MatrixFile:
+    """Return the file in double precision, completed by what only the HSX file says."""
+    fine = _READERS[path.suffix](path)
+    for what, mine, theirs in (
+        ("orbitals", rough.n_orbitals, fine.n_orbitals),
+        ("spin components", rough.n_spin, fine.n_spin),
+        ("entries", int(rough.counts.sum()), int(fine.counts.sum())),
+        ("Fermi level, Ry", _digits(rough.fermi_ry), _digits(fine.fermi_ry)),
+    ):
+        if mine != theirs and None not in (mine, theirs):
+            raise FormatError(
+                path,
+                f"this file and {rough.path.name} are of different runs",
+                expected=f"{what} {mine}",
+                found=theirs,
+                fix="Keep only the files of one run in the folder, or give the file itself.",
+            )
+    note = (
+        f"{rough.path.name} has the matrices in single precision: those of {path.name}, in double, "
+        "were taken."
+    )
+    fine = replace(fine, notes=(note,))
+    if fine.species is not None:
+        return fine
+    return replace(
+        fine, species=rough.species, atom_species=rough.atom_species, numbers=rough.numbers
+    )
+
+
+def _digits(level: float | None) -> float | None:
+    return None if level is None else round(level, 6)
+
+
 def open_main(path: Path) -> MatrixFile:
     """Read the header of a run's main file.
 
-    A folder with several is a FormatError, one without a MissingDataError; else as `read_hsx`.
+    In a folder where HSX has single precision and TSHS or .nc of the same run stands beside it,
+    that is the main file. A folder with several runs is a FormatError, one without a
+    MissingDataError; else as `read_hsx`.
     """
     if path.is_dir():
         files = _candidates(path)
@@ -222,6 +272,9 @@ def open_main(path: Path) -> MatrixFile:
                 fix="Give the file itself.",
             )
         path = files[0]
+        better = _in_double(path)
+        if better is not None:
+            return _more_precise(read_hsx(path), better)
     return _READERS.get(path.suffix, read_hsx)(path)
 
 

@@ -120,6 +120,32 @@ def test_hdf5(tmp_path, make, write, spin):
     assert_same(calc, aims.read(tmp_path / "run"))
 
 
+@pytest.mark.parametrize("spin", [Spin.NONE, Spin.COLLINEAR])
+def test_text_and_hdf5_of_one_run(tmp_path, make, write, spin):
+    """The text is rounded: what has all digits is read, and said."""
+    calc = make(5, spin)
+    write(calc, tmp_path / "run", files="hdf5")
+    text = [path for path in write(calc, tmp_path / "text") if path.name.startswith("rs_")]
+    for path in text:
+        if path.name != "rs_indices.out":
+            rounded = [f"{float(word):.9E}" for word in path.read_text().split()]
+            (tmp_path / "run" / path.name).write_text("\n".join(rounded) + "\n")
+    again = aims.read(tmp_path / "run")
+    assert_same(calc, again, rtol=1e-15)
+    note = again.provenance.extra["notes"][-1]
+    assert note.startswith("Two files of one matrix")
+    assert all(path.name in note for path in text if path.name != "rs_indices.out")
+
+
+def test_log_behind_the_words_of_mpi(tmp_path, make, write):
+    write(make(5), tmp_path / "run")
+    log = tmp_path / "run" / "aims.out"
+    words = "".join(f"[node{n:04d}:12345] mca_base_component: unable to open\n" for n in range(900))
+    log.write_text(words + log.read_text())
+    assert len(words) > 40_000
+    assert aims.read(tmp_path / "run").fermi_level == -3.5
+
+
 def test_molecule(tmp_path, make, write):
     calc = make(6, periodic=False)
     names = {path.name for path in write(calc, tmp_path / "run")}

@@ -7,13 +7,15 @@ import pytest
 import samples
 
 from dock.converters.deeph.folder import read_folder
-from dock.converters.format import ReadOptions
-from dock.converters.siesta import FORMAT, read
+from dock.converters.format import ReadOptions, WriteOptions
+from dock.converters.siesta import FORMAT, read, write
+from dock.converters.siesta.check import check_run
 from dock.converters.siesta.run import find_main, input_files
 from dock.core.check import check_calculation
 from dock.core.spin import Spin
 from dock.errors import FormatError, MissingDataError
 
+HS = ("hamiltonian", "overlap")
 validation = samples.beside(__file__, "validation")
 
 
@@ -107,6 +109,37 @@ class TestDetection:
         assert find_main(folder / "h2o.XV") is None
         run = copy_run("h2o", without=(".HSX",))
         assert find_main(run) == run / "h2o.TSHS"
+
+    @pytest.mark.parametrize("system", ["h2o", "o2"])
+    def test_the_more_precise_of_two_files_is_taken_and_said(self, copy_run, tmp_path, system):
+        """HSX in single precision beside TSHS of the same run."""
+        run = copy_run(system)
+        double = read(run / f"{system}.HSX")
+        write(
+            double, tmp_path / "single", options=WriteOptions(quantities=HS, single_precision=True)
+        )
+        shutil.copy(tmp_path / "single" / f"{system}.HSX", run)
+        assert find_main(run) == run
+        assert find_main(run / f"{system}.HSX") == run / f"{system}.HSX"  # what is named is taken
+        calc, rough = read(run), read(run / f"{system}.HSX")
+        assert f"{system}.TSHS, in double" in notes(calc)
+        assert "single precision" in notes(rough)
+        for name in HS:
+            exact = double.require(name).entries
+            assert np.array_equal(calc.require(name).entries, exact)
+            assert 1e-9 < np.abs(rough.require(name).entries - exact).max() < 1e-5
+        assert calc.basis.is_same(double.basis)
+        assert calc.available == double.available
+        assert {run / f"{system}.HSX", run / f"{system}.TSHS"} <= set(input_files(run))
+        assert all(finding.level != "error" for finding in check_run(run))
+
+    def test_a_more_precise_file_of_another_run(self, copy_run, bundled, tmp_path):
+        run = copy_run("h2o_v0")
+        shutil.copy(bundled / "siesta" / "o2" / "o2.TSHS", run / "h2o.TSHS")
+        with pytest.raises(FormatError, match=r"h2o\.HSX are of different runs.*orbitals"):
+            read(run)
+        shutil.copy(bundled / "siesta" / "h2o" / "h2o.TSHS", run / "h2o.TSHS")
+        assert "h2o.TSHS, in double" in notes(read(run))  # version 0 is always in single
 
     def test_foreign_content(self, tmp_path, bundled):
         assert find_main(tmp_path) is None
