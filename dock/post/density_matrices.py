@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import product
 from pathlib import Path
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from dock._version import __version__
 from dock.core.blocks import BlockLayout
-from dock.core.calculation import Calculation
+from dock.core.calculation import Calculation, Provenance
 from dock.core.matrix import AOMatrix
 from dock.core.pairs import Pairs
 from dock.core.spin import Spin
@@ -84,7 +84,25 @@ class DensityMatrix(Result):
         matrices: dict[str, Any] = {**self.calculation.matrices, "density_matrix": self.density}
         if self.energy_density is not None:
             matrices["energy_density_matrix"] = self.energy_density
-        return self.calculation.replace(matrices=matrices, fermi_level=self.fermi_level)
+        return self.calculation.replace(
+            matrices=matrices, fermi_level=self.fermi_level, provenance=self._provenance()
+        )
+
+    def _provenance(self) -> Provenance:
+        """Return where it came from: what was computed from a prediction is one."""
+        source, command = self.calculation.provenance, "dock density-matrix"
+        if self._model is None:
+            return replace(source, command=command)
+        names = ["hamiltonian", "density_matrix"]
+        names += [] if self.energy_density is None else ["energy_density_matrix"]
+        extra = {**source.extra, "predicted": dict.fromkeys(names, self._model)}
+        return replace(source, command=command, extra=extra)
+
+    @property
+    def _model(self) -> str | None:
+        """The model that predicted the Hamiltonian, if one did."""
+        predicted = self.calculation.provenance.extra.get("predicted")
+        return predicted.get("hamiltonian") if isinstance(predicted, dict) else None
 
     def facts(self) -> dict[str, Any]:
         """Return the sums and how they were found, by key; see `dock.results.KEYS`."""
@@ -143,7 +161,7 @@ class DensityMatrix(Result):
         require_absent(files, overwrite=overwrite)
         for matrix, file in zip((self.density, self.energy_density), files[:-1], strict=False):
             if matrix is not None:
-                _save_matrix(matrix, file, overwrite=overwrite)
+                _save_matrix(matrix, file, self._model, overwrite=overwrite)
         self.write_json(files[-1], overwrite=overwrite)
         return files
 
@@ -168,7 +186,7 @@ class DensityMatrix(Result):
         axes.set_title(rho.structure.formula, fontsize="medium")
 
 
-def _save_matrix(matrix: AOMatrix, path: Path, *, overwrite: bool) -> None:
+def _save_matrix(matrix: AOMatrix, path: Path, model: str | None, *, overwrite: bool) -> None:
     """Write one block file of the DeepH format."""
     from dock.converters.deeph.blockfile import write_matrix
 
@@ -179,6 +197,8 @@ def _save_matrix(matrix: AOMatrix, path: Path, *, overwrite: bool) -> None:
         "spin_sum": _SUM[matrix.spin is Spin.NONE],
         "written_by": f"dock {__version__}",
     }
+    if model is not None:
+        attributes["model"] = model
     write_matrix(path, matrix, attributes, overwrite=overwrite)
 
 

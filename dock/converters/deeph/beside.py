@@ -222,6 +222,8 @@ class Beside:
                 reason = what
             elif name in _STATES and not same_hamiltonian:
                 reason = "it belongs to the H of its folder"
+            elif name == "hamiltonian.h5" and (target / "hamiltonian_pred.h5").exists():
+                reason = "the prediction is the H of the new folder"
             elif (target / name).exists():
                 reason = "a file of this name is written from the matrices"
             elif name.endswith("/"):

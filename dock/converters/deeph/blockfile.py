@@ -70,6 +70,7 @@ __all__ = [
 DATASETS = ("atom_pairs", "chunk_boundaries", "chunk_shapes", "entries")
 ATTRIBUTES = (
     *("dock_format_version", "quantity", "unit", "spin", "source_code", "written_by", "spin_sum"),
+    "model",
 )
 """Attributes of a file that `dock` writes anew."""
 

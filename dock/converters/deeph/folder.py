@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -19,6 +20,7 @@ from dock.converters.deeph.blockfile import (
     detect_spin,
     has_spin_blocks,
     holds_zeros,
+    read_attributes,
     read_matrix,
     read_pairs,
 )
@@ -31,9 +33,17 @@ from dock.core.matrix import AOMatrix
 from dock.core.pairs import Pairs
 from dock.core.spin import Spin
 from dock.core.structure import Structure
-from dock.errors import FormatError, MissingDataError
+from dock.errors import DockError, FormatError, MissingDataError
 
-__all__ = ["FILES", "PREDICTION", "Head", "read_folder", "read_head"]
+__all__ = [
+    "FILES",
+    "PREDICTED",
+    "PREDICTION",
+    "UNKNOWN_MODEL",
+    "Head",
+    "read_folder",
+    "read_head",
+]
 
 _log = logging.getLogger("dock")
 
@@ -55,6 +65,13 @@ FILES = {
 ours."""
 
 PREDICTION = "hamiltonian_pred.h5"
+
+PREDICTED = "predicted"
+"""Key of `Provenance.extra`: the matrices that a model predicted, or that were computed from such,
+each with the model's fingerprint."""
+
+UNKNOWN_MODEL = "unknown"
+_MADE = ("hamiltonian", "density_matrix", "energy_density_matrix")
 
 _PLACEHOLDERS = ("density_matrix", "energy_density_matrix", "position", "gradient")
 """What formats with a place for everything get as zeros, and such a folder may have got of them."""
@@ -163,6 +180,8 @@ class Head:
             file = files["hamiltonian"]
             parts["hamiltonian"] = (file, HKB)
             readers["hamiltonian"] = lambda: self._read_split(file)
+        provenance = _provenance(info, sum(parts.values(), ()), self.structure.n_atoms, zeros)
+        provenance = self._with_predictions(provenance, files)
         return Calculation(
             self.structure,
             self.basis,
@@ -170,10 +189,24 @@ class Head:
             readers,
             info.fermi_level,
             info.n_electrons,
-            _provenance(info, sum(parts.values(), ()), self.structure.n_atoms, zeros),
+            provenance,
             str(source),
             Beside(folder, info, parts, readers, self._sizes, tuple(zeros.values())),
         )
+
+    def _with_predictions(self, provenance: Provenance, files: Mapping[str, str]) -> Provenance:
+        """Add which matrices a model predicted, by what their files say."""
+        stored = provenance.extra.get(PREDICTED)
+        known: Mapping[str, Any] = stored if isinstance(stored, dict) else {}
+        predicted = {name: by for name, by in known.items() if name in files and name not in _MADE}
+        for name in (name for name in _MADE if name in files):
+            by: Any = UNKNOWN_MODEL if files[name] == PREDICTION else None
+            with contextlib.suppress(DockError):  # reported when the matrix is read
+                by = read_attributes(self.folder / files[name]).get("model") or by
+            predicted |= {} if by is None else {name: str(by)}
+        extra = {key: value for key, value in provenance.extra.items() if key != PREDICTED}
+        extra |= {PREDICTED: predicted} if predicted else {}
+        return replace(provenance, extra=extra)
 
     def _is_zero(self, file: str | None) -> bool:
         return file is not None and holds_zeros(self.folder / file)

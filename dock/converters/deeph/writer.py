@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ import numpy as np
 from dock._version import __version__
 from dock.converters.deeph.beside import Beside
 from dock.converters.deeph.blockfile import FREE, HKB, LOCAL, NONLOCAL, write_matrix
-from dock.converters.deeph.folder import FILES, Head
+from dock.converters.deeph.folder import FILES, PREDICTED, PREDICTION, Head
 from dock.converters.deeph.info import CARRIED, FORMAT_VERSION, LAYOUT_VERSION, OWN, Info
 from dock.converters.deeph.poscar import format_poscar
 from dock.converters.doubled_blocks import QUADRANTS, STACKED
@@ -50,7 +50,8 @@ def write_folder(calc: Calculation, folder: Path, options: WriteOptions) -> list
     """Write the files of a unified folder into a folder that has none of them yet.
 
     Atoms are grouped by element in order of first appearance, as the format demands; the source's
-    order is kept in info.json. All files get the union of the matrices' pairs, in one order.
+    order is kept in info.json. All files get the union of the matrices' pairs, in one order. A
+    Hamiltonian that a model predicted stays ``hamiltonian_pred.h5``.
 
     A `dock.converters.format.Writer`; info.json is the last file.
 
@@ -145,13 +146,20 @@ def _files_of(name: str, calc: Calculation, beside: Beside | None, layout: str) 
         yield HKB, NONLOCAL, rest, None
         return
     matrix, shape = calc.require(name), None
+    file = PREDICTION if name == "hamiltonian" and name in _predicted(calc) else FILES[name]
     if name in FREE and layout == "split-hkb" and _is_scalar(matrix):
         matrix = replace(matrix, spin=Spin.NONE, entries=matrix.entries[:1].real)
     if layout == "expanded" and not matrix.facts.has_spin:
         shape = QUADRANTS
     elif layout == "stacked" and matrix.facts.has_spin:
         shape = STACKED
-    yield FILES[name], "", matrix, shape
+    yield file, "", matrix, shape
+
+
+def _predicted(calc: Calculation) -> Mapping[str, Any]:
+    """Return the matrices that a model predicted, each with the model."""
+    known = calc.provenance.extra.get(PREDICTED)
+    return known if isinstance(known, dict) else {}
 
 
 def _on_pairs(calc: Calculation, matrix: AOMatrix, pairs: Pairs) -> AOMatrix:
@@ -299,6 +307,9 @@ def _attributes(calc: Calculation, matrix: AOMatrix, layout: str) -> dict[str, A
         "source_code": f"{calc.provenance.code} {calc.provenance.version}".strip(),
         "written_by": f"dock {__version__}",
     }
+    if facts.name in (predicted := _predicted(calc)):
+        attributes["source_code"] = f"dock model {predicted[facts.name]}"
+        attributes["model"] = predicted[facts.name]
     if facts.name.endswith("density_matrix"):
         attributes["spin_sum"] = (
             "both spins: Tr(rho S) is the number of electrons"

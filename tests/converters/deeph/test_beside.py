@@ -349,9 +349,10 @@ def test_another_hamiltonian_that_is_named(folder, tmp_path):
     convert(folder, tmp_path / "y")
     assert (tmp_path / "y" / "hamiltonian_pred.h5").is_file()
     answer = convert(folder / "hamiltonian_pred.h5", tmp_path / "z")
-    assert "not carried: hamiltonian.h5 (a file of this name" in answer.err
-    with h5py.File(tmp_path / "z" / "hamiltonian.h5") as file:
-        assert file.attrs["model"] == "abc"
+    assert "not carried: hamiltonian.h5 (the prediction is the H" in answer.err
+    assert not (tmp_path / "z" / "hamiltonian.h5").exists()
+    with h5py.File(tmp_path / "z" / "hamiltonian_pred.h5") as file:
+        assert file.attrs["model"] == b"abc"
 
 
 def test_both_files_of_a_split_hamiltonian(tmp_path, caplog):
