@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import overload
 
 import numpy as np
 
+from dock.core.basis import Basis
 from dock.core.calculation import Calculation
+from dock.core.matrix import AOMatrix
 
-__all__ = ["in_source_order", "number_of", "numbered_labels"]
+__all__ = ["in_source_order", "number_of", "numbered_labels", "relabelled"]
 
 
 def in_source_order(calc: Calculation, code: str) -> Calculation:
@@ -18,6 +21,22 @@ def in_source_order(calc: Calculation, code: str) -> Calculation:
     if calc.provenance.code != code or not isinstance(order, list):
         return calc
     return calc.permute_atoms([int(atom) for atom in np.argsort(order)])
+
+
+def relabelled(calc: Calculation, names: Mapping[str, str]) -> Calculation:
+    """Return the calculation with other names for some of its species, which stay different."""
+    if all(names.get(label, label) == label for label in calc.basis.species):
+        return calc
+    labels = [names.get(label, label) for label in calc.structure.labels]
+    structure = calc.structure.relabel(labels)
+    shells = {names.get(label, label): calc.basis.shells[label] for label in calc.basis.species}
+    basis = Basis(shells, structure.labels)
+
+    def renamed(name: str) -> Callable[[], AOMatrix]:
+        return lambda: replace(calc.require(name), structure=structure, basis=basis)
+
+    matrices = {name: renamed(name) for name in calc.available}
+    return replace(calc, structure=structure, basis=basis, matrices=matrices, beside=None)
 
 
 @overload

@@ -94,11 +94,13 @@ def _is_structure(file: Path) -> bool:
 
 def _fdf(path: Path) -> StructureFile:
     from dock.converters.siesta.fdf import read_fdf
+    from dock.converters.siesta.structure import element_numbers
     from dock.units import SIESTA5
 
     fdf = read_fdf(path)
     atoms, species = fdf.atoms(SIESTA5), fdf.species()
-    numbers = [abs(species[kind][0]) for kind in atoms.species]
+    elements = element_numbers(path, [number for number, _ in species])
+    numbers = [elements[kind] for kind in atoms.species]
     labels = tuple(species[kind][1] for kind in atoms.species)
     return StructureFile(Structure(atoms.cell, atoms.positions, np.array(numbers), labels), path)
 
@@ -123,9 +125,7 @@ def _stru(path: Path) -> StructureFile:
     stru = read_stru(path)
     if stru.cell is None:
         raise FormatError(path, "the lattice is given by name", expected="LATTICE_VECTORS")
-    numbers = {
-        kind.label: element_number(kind.label, kind.pseudo, kind.orbital) for kind in stru.species
-    }
+    numbers = {kind.label: element_number(kind) for kind in stru.species}
     positions = stru.fractional(stru.cell) @ stru.cell
     atoms = np.array([numbers[label] for label in stru.labels])
     return StructureFile(Structure(stru.cell, positions, atoms, stru.labels), path)

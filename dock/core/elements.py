@@ -6,7 +6,15 @@ import re
 
 from dock.errors import ConventionError
 
-__all__ = ["SYMBOLS", "atomic_number", "element_of_label", "symbol"]
+__all__ = [
+    "CUSTOM",
+    "SYMBOLS",
+    "atomic_number",
+    "element_of_label",
+    "element_of_mass",
+    "ghost_element",
+    "symbol",
+]
 
 _TABLE = """
 X H He Li Be B C N O F Ne Na Mg Al Si P S Cl Ar K Ca Sc Ti V Cr Mn Fe Co Ni Cu Zn Ga Ge As
@@ -20,8 +28,13 @@ SYMBOLS: tuple[str, ...] = tuple(_TABLE.split())
 
 _FIRST_CUSTOM = 131  # the DeepH format's My1..My6 are 131..136
 _N_CUSTOM = 6
+CUSTOM: tuple[str, ...] = tuple(f"My{n}" for n in range(1, _N_CUSTOM + 1))
+"""What the DeepH format calls species that are no element, or need a basis of their own."""
+
 _NUMBER = {name: number for number, name in enumerate(SYMBOLS)}
-_NUMBER |= {f"My{n}": _FIRST_CUSTOM + n - 1 for n in range(1, _N_CUSTOM + 1)}
+_NUMBER |= {name: _FIRST_CUSTOM + place for place, name in enumerate(CUSTOM)}
+_GHOST = re.compile(r"(?i)ghost|empty|bq|gh(?=[_:-])")
+_SAME_MASS = 0.3  # u: between neighbouring elements there is 0.03 at least, mostly 1 to 3
 
 
 def atomic_number(name: str) -> int:
@@ -76,3 +89,34 @@ def element_of_label(label: str) -> str | None:
         if candidate in _NUMBER:
             return candidate
     return None
+
+
+def ghost_element(label: str) -> str | None:
+    """Return the element whose orbitals an atom without a nucleus has, by its label, or None.
+
+    Examples
+    --------
+    >>> [ghost_element(label) for label in ("H_empty", "GHOST-O1", "ghost:Si", "E")]
+    ['H', 'O', 'Si', None]
+    """
+    rest = _GHOST.sub("", label).strip("_:-. ")
+    element = element_of_label(rest) if rest != label else None
+    return element if element not in ("X", *CUSTOM) else None
+
+
+def element_of_mass(mass: float) -> str | None:
+    """Return the element that has an atomic mass, in u; None where none or several may be meant.
+
+    Examples
+    --------
+    >>> element_of_mass(12.011), element_of_mass(1.0), element_of_mass(58.8)
+    ('C', 'H', None)
+    """
+    from ase.data import atomic_masses
+
+    near = [
+        name
+        for name, known in zip(SYMBOLS[1:], atomic_masses[1:], strict=False)
+        if abs(known - mass) < _SAME_MASS
+    ]
+    return near[0] if len(near) == 1 else None

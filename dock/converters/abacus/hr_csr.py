@@ -14,11 +14,13 @@ from numpy.typing import NDArray
 from dock.converters.abacus.sparse import (
     LETTERS,
     MARKS,
+    NO_STEP,
     Header,
     SparseBlock,
     SparseFile,
     Step,
     StepStructure,
+    begins_without_step,
     step_header,
 )
 from dock.core.interop import orbital_indices
@@ -46,8 +48,11 @@ class CsrFile(SparseFile):
     """A text file of sparse matrices, also compressed (``.gz``)."""
 
     def find_steps(self) -> list[Step]:
-        """Find the step headers, reading the file once in large pieces."""
-        return _steps(self.path)
+        """Find the step headers, reading the file once in large pieces.
+
+        ABACUS up to 2.x, and some builds after it, wrote one step without such a header.
+        """
+        return _steps(self.path) or ([Step(0, 0)] if begins_without_step(self.path) else [])
 
     def header(self, step: Step) -> Header:
         """Return what stands before the matrices of a step, the structure included."""
@@ -132,7 +137,10 @@ def _blocks(
 
 def _header(file: SparseFile, numbers: TextNumbers) -> Header:
     """Read the header of either layout."""
-    is_new = (numbers.raw_line() or b"").startswith(MARKS[2])
+    first = numbers.raw_line() or b""
+    if first.lstrip().startswith(NO_STEP):
+        numbers.push_back(first)
+    is_new = first.startswith(MARKS[2])
     return _new_header(file, numbers) if is_new else _old_header(file, numbers)
 
 

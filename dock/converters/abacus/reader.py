@@ -17,7 +17,7 @@ from dock.converters.abacus.reach import NO_REACH, reach_of_run, with_projector_
 from dock.converters.abacus.run import RunFiles, find_run
 from dock.converters.abacus.running_log import NSPIN, AbacusLog, LoggedStep, read_log
 from dock.converters.abacus.steps import RunStep, find_step, read_structure
-from dock.converters.abacus.stru import StruFile, read_stru
+from dock.converters.abacus.stru import StruFile, contradiction, read_stru
 from dock.converters.abacus.words import expected
 from dock.converters.format import ReadOptions
 from dock.core.basis import SHELL_LETTERS, Basis, Shell, shell_letter, shell_numbers
@@ -102,9 +102,7 @@ def read_calculation(path: Path, options: ReadOptions) -> Calculation:
     facts = {**_facts(step, ended), **(reach.by_element(structure) if reach is not None else {})}
     left_out = [name.replace("_", " ") for name in files.matrices if name not in readers]
     notes += _notes(step, ended, left_out)
-    if files.unread:
-        names = ", ".join(path.name for path in files.unread)
-        notes.append(f"Two files of one matrix: the text was read, and not {names}.")
+    notes += _notes_of_files(files, stru)
     if spin is Spin.NONCOLLINEAR and "density_matrix" in files.matrices:
         notes.append(PAULI_DM)
     return Calculation(
@@ -141,6 +139,15 @@ def _notes(step: RunStep, ended: LoggedStep, left_out: list[str]) -> Iterator[st
             f"The moment was fixed: the Fermi levels are {up:g} eV (up) and {down:g} eV (down); "
             "the higher one is kept as the Fermi level."
         )
+
+
+def _notes_of_files(files: RunFiles, stru: StruFile | None) -> Iterator[str]:
+    """Yield what contradicts, and what was not read."""
+    if stru is not None:
+        yield from filter(None, map(contradiction, stru.species))
+    if files.unread:
+        names = ", ".join(path.name for path in files.unread)
+        yield f"Two files of one matrix: the text was read, and not {names}."
 
 
 def _ended(log: AbacusLog | None, step: RunStep, notes: list[str]) -> LoggedStep:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from dock.converters.abacus.sparse import MARKS, first_step
+from dock.converters.abacus.sparse import MARKS, NO_STEP, first_step
 from dock.errors import FormatError, MissingDataError
 
 __all__ = [
@@ -285,7 +285,7 @@ def _looks_right(path: Path) -> bool:
         return True
     try:
         with path.open("rb") as stream:
-            return stream.read(64).lstrip().startswith(MARKS)
+            return stream.read(64).lstrip().startswith((*MARKS, NO_STEP))
     except OSError:
         return False
 

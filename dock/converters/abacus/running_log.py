@@ -334,6 +334,8 @@ class _Log(NamedTuple):
             for found in find("lattice vectors", self.text)
         }
         tables = list(find("coordinates", self.text))
+        if lattices and not tables and next(find("end", self.text), None) is not None:
+            return ()  # the log is whole: STRU has them
         if not lattices or not tables:
             fact = "coordinates" if lattices else "lattice vectors"
             self.fail("lattice vectors or coordinates are missing", "READING UNITCELL", fact)

@@ -26,17 +26,22 @@ from dock.io.text import CUT_FIX, open_binary
 __all__ = [
     "LETTERS",
     "MARKS",
+    "NO_STEP",
     "Header",
     "SparseBlock",
     "SparseFile",
     "Step",
     "StepStructure",
+    "begins_without_step",
     "first_step",
     "step_header",
 ]
 
 MARKS = (b"STEP:", b"IONIC_STEP:", b"--- Ionic Step")
 """How the first line of an ionic step begins: counted from 0, from 1, and in the new layout."""
+
+NO_STEP = b"Matrix Dimension"
+"""How a file begins that names no step."""
 
 _HEADER = re.compile(rb"\s*(STEP:|IONIC_STEP:|--- Ionic Step)\s*(\d+)")
 LETTERS = {
@@ -139,6 +144,15 @@ def first_step(path: Path) -> int | None:
     if path.suffix == ".dat":
         return int.from_bytes(head[:4], sys.byteorder) if len(head) >= 4 else None
     return step_header(head)
+
+
+def begins_without_step(path: Path) -> bool:
+    """Say whether a text file of matrices names no step."""
+    try:
+        with open_binary(path) as stream:
+            return stream.read(64).lstrip().startswith(NO_STEP)
+    except (OSError, EOFError):
+        return False
 
 
 class SparseBlock(NamedTuple):

@@ -15,7 +15,7 @@ from dock.converters.abacus.md_dump import read_md_dump
 from dock.converters.abacus.run import RunFiles, find_run
 from dock.converters.abacus.running_log import AbacusLog, Frame, read_log
 from dock.converters.abacus.sparse import Header, Step, StepStructure
-from dock.converters.abacus.stru import FOLD_MARGIN, StruFile, element_number
+from dock.converters.abacus.stru import FOLD_MARGIN, Species, StruFile, element_number
 from dock.core.structure import Structure
 from dock.errors import FormatError, MissingDataError
 
@@ -193,7 +193,7 @@ def read_structure(
         if stru is None or precise is None:
             fix = "Copy the log there."
             raise MissingDataError("the log or a STRU with lattice vectors", files.folder, fix)
-        return _assemble(precise, _folded(stru.fractional(precise)), stru.labels, stru)
+        return _of_stru(stru, precise, log, notes)
     cell, fractional = place.cell, place.fractional
     agrees = stru is not None and precise is not None and _agree(labels, stru, precise, cell)
     if place.is_exact and not agrees:
@@ -218,6 +218,21 @@ def read_structure(
             f"they are good to {place.precision:.1g} {unit} only."
         )
     return _assemble(cell, fractional, labels, stru)
+
+
+def _of_stru(
+    stru: StruFile, cell: NDArray[np.float64], log: AbacusLog | None, notes: list[str]
+) -> Structure:
+    """Return the structure of STRU, where no other file has coordinates."""
+    if log is not None and log.labels != stru.labels:
+        raise MissingDataError(
+            "the table of coordinates",
+            log.path,
+            "STRU has the atoms in another order than the log: copy the whole log.",
+        )
+    if log is not None:
+        notes.append(f"{log.path.name} has no coordinates: those of STRU are taken.")
+    return _assemble(cell, _folded(stru.fractional(cell)), stru.labels, stru)
 
 
 def _require_same_atoms(log: AbacusLog | None, stru: StruFile, step: RunStep) -> None:
@@ -252,7 +267,7 @@ def _place(
     """Return cell and positions as some file says them; None where only STRU can."""
     number = step.number or 0
     frame = None
-    if log is not None and (number < len(log.frames) or not files.has_steps):
+    if log is not None and log.frames and (number < len(log.frames) or not files.has_steps):
         frame = log.frames[number if files.has_steps else 0]
     if step.structure is not None:
         is_npz = step.path.suffix == ".npz"
@@ -264,7 +279,7 @@ def _place(
     dump = files.folder / "MD_dump"
     if dump.is_file() and log is not None:
         return _Place(*read_md_dump(dump, number, log.labels), dump)
-    if log is None and not number:
+    if not number and (log is None or not (log.frames or files.has_steps)):
         return None
     raise MissingDataError(
         f"the positions of ionic step {number}",
@@ -331,7 +346,7 @@ def _assemble(
     labels: tuple[str, ...],
     stru: StruFile | None,
 ) -> Structure:
-    hints = {kind.label: kind.pseudo for kind in stru.species} if stru is not None else {}
-    known = {label: element_number(label, hints.get(label, "")) for label in set(labels)}
+    kinds = {kind.label: kind for kind in stru.species} if stru is not None else {}
+    known = {label: element_number(kinds.get(label, Species(label, 0.0))) for label in set(labels)}
     numbers = np.array([known[label] for label in labels])
     return Structure(cell, fractional @ cell, numbers, labels)

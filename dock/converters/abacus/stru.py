@@ -11,18 +11,36 @@ from typing import NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from dock.core.elements import atomic_number, element_of_label
+from dock.core.elements import SYMBOLS, atomic_number, element_of_label, element_of_mass
 from dock.core.structure import Structure
 from dock.errors import ConventionError, FormatError
 from dock.io.text import finite_numbers, read_text
 from dock.units import ABACUS
 
-__all__ = ["FOLD_MARGIN", "Species", "StruFile", "element_number", "format_stru", "read_stru"]
+__all__ = [
+    "EMPTY",
+    "FOLD_MARGIN",
+    "Species",
+    "StruFile",
+    "contradiction",
+    "element_number",
+    "format_stru",
+    "read_stru",
+]
 
 FOLD_MARGIN = 1e-12
 """Fractional coordinates this little below 0 or 1 count as 0: they are so by rounding."""
 
+EMPTY = "empty"
+"""What the label of an atom without a nucleus contains: ``H_empty`` has the orbitals of H."""
+
 BOHR = ABACUS.bohr_angstrom
+_CENTRES = {
+    "cartesian_angstrom_center_xy": (0, 1),
+    "cartesian_angstrom_center_xz": (0, 2),
+    "cartesian_angstrom_center_yz": (1, 2),
+    "cartesian_angstrom_center_xyz": (0, 1, 2),
+}
 _SECTIONS = (
     "ATOMIC_SPECIES",
     "NUMERICAL_ORBITAL",
@@ -81,6 +99,9 @@ class StruFile:
         (n_atoms, 3) as the file has them.
     kind
         ``direct``, or ``cartesian`` (then `coordinates` are in Å).
+    centre
+        Lattice vectors whose half sum `coordinates` count from (``Cartesian_angstrom_center_xy``:
+        0 and 1).
     parameters
         LATTICE_PARAMETERS of a named lattice.
     """
@@ -93,6 +114,7 @@ class StruFile:
     coordinates: NDArray[np.float64]
     kind: str
     parameters: tuple[float, ...] = ()
+    centre: tuple[int, ...] = ()
 
     def lattice(self, name: str = "none") -> NDArray[np.float64] | None:
         """Return the lattice vectors, Å: the file's own, or those of a named lattice.
@@ -124,27 +146,50 @@ class StruFile:
         """Return the positions in units of `cell` (Å), as the file has them (not folded)."""
         if self.kind == "direct":
             return self.coordinates
-        solution: NDArray[np.float64] = np.linalg.solve(cell.T, self.coordinates.T).astype(
-            np.float64
-        )
+        from_origin = self.coordinates + 0.5 * cell[list(self.centre)].sum(axis=0)
+        solution: NDArray[np.float64] = np.linalg.solve(cell.T, from_origin.T).astype(np.float64)
         return solution.T
 
 
-def element_number(label: str, *hints: str) -> int:
-    """Return the atomic number of a species: from its label, else from a file name.
+def element_number(kind: Species) -> int:
+    """Return the atomic number of a species; 0 for one that ABACUS takes for empty.
+
+    It is that of the label, which is free text: mass and pseudopotential count more where both
+    say the same other element, and the files alone where the label says none.
 
     Examples
     --------
-    >>> element_number("Fe1"), element_number("7", "O_ONCV_PBE-1.0.upf")
-    (26, 8)
+    >>> upf = "C_ONCV_PBE-1.0.upf"
+    >>> element_number(Species("Ca", 12.011, upf)), element_number(Species("Ca", 40.078, upf))
+    (6, 20)
+    >>> element_number(Species("7", 1.0, "O_ONCV.upf")), element_number(Species("H_empty", 1.0))
+    (8, 0)
     """
-    for name in (label, *hints):
-        symbol = element_of_label(Path(name).name)
-        if symbol is not None:
-            return atomic_number(symbol)
+    if EMPTY in kind.label:
+        return 0
+    by_label = element_of_label(kind.label)
+    by_mass = element_of_mass(kind.mass)
+    names = (Path(name).name for name in (kind.pseudo, kind.orbital) if name)
+    by_file = next(filter(None, map(element_of_label, names)), None)
+    agreed = by_file if by_file is not None and by_file == by_mass else None
+    found = agreed or by_label or by_file
+    if found is not None:
+        return atomic_number(found)
+    label = kind.label
     raise ConventionError(
         f"the species '{label}' names no element. Rename it so that it begins with the symbol, "
         "such as Fe1."
+    )
+
+
+def contradiction(kind: Species) -> str:
+    """Return in a sentence that label, mass and files of a species name different elements."""
+    number, by_label = element_number(kind), element_of_label(kind.label)
+    if not number or by_label is None or SYMBOLS[number] == by_label:
+        return ""
+    return (
+        f"The species '{kind.label}' has the mass {kind.mass:g} and {kind.pseudo or kind.orbital}: "
+        f"it is taken for {SYMBOLS[number]}, not {by_label}."
     )
 
 
@@ -170,14 +215,16 @@ def read_stru(path: Path) -> StruFile:
         if len(rows) != 3:
             _fail(path, "LATTICE_VECTORS is cut", expected="3 lines", found=f"{len(rows)}")
         cell = np.array(rows) * (constant * BOHR)
-    labels, coordinates, kind, moments = _positions(path, sections["ATOMIC_POSITIONS"], constant)
+    lines = sections["ATOMIC_POSITIONS"]
+    labels, coordinates, kind, moments = _positions(path, lines, constant)
+    centre = _CENTRES.get(lines[0].split()[0].lower(), ())
     species = _species(path, sections, moments)
     parameters = tuple(
         number
         for line in sections.get("LATTICE_PARAMETERS", [])
         for number in _numbers(path, line, len(line.split()))
     )
-    return StruFile(path, species, constant, cell, labels, coordinates, kind, parameters)
+    return StruFile(path, species, constant, cell, labels, coordinates, kind, parameters, centre)
 
 
 def _sections(text: str) -> dict[str, list[str]]:
@@ -217,6 +264,7 @@ def _positions(
         "cartesian": constant * BOHR,
         "cartesian_angstrom": 1.0,
         "cartesian_au": BOHR,
+        **dict.fromkeys(_CENTRES, 1.0),
     }
     if kind not in scales:
         _fail(path, "unknown kind of positions", expected=", ".join(scales), found=kind or None)

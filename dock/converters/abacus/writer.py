@@ -15,11 +15,12 @@ from dock._version import __version__
 from dock.converters.abacus.hr_csr import CsrWriter, format_header
 from dock.converters.abacus.matrices import UNITS, from_pauli, to_pauli
 from dock.converters.abacus.running_log import NSPIN, format_log
-from dock.converters.abacus.stru import BOHR, FOLD_MARGIN, Species, format_stru
+from dock.converters.abacus.stru import BOHR, EMPTY, FOLD_MARGIN, Species, format_stru
 from dock.converters.format import WriteOptions
-from dock.converters.origin import in_source_order, number_of
+from dock.converters.origin import in_source_order, number_of, relabelled
 from dock.core.calculation import Calculation
 from dock.core.density import require_density
+from dock.core.elements import atomic_number, ghost_element
 from dock.core.matrix import AOMatrix
 from dock.core.orbital_order import reorder_entries, shell_orders
 from dock.core.pairs import Pairs
@@ -110,12 +111,26 @@ def _digits(options: WriteOptions) -> int:
 
 def _ordered(calc: Calculation) -> Calculation:
     """Return the calculation with the atoms of each species together, ABACUS's own order first."""
-    calc = in_source_order(calc, "ABACUS")
+    calc = relabelled(in_source_order(calc, "ABACUS"), _names_of_ghosts(calc))
     rank = {label: index for index, label in enumerate(dict.fromkeys(calc.structure.labels))}
     ranks = np.array([rank[label] for label in calc.structure.labels])
     if np.all(np.diff(ranks) >= 0):
         return calc
     return calc.permute_atoms([int(atom) for atom in np.argsort(ranks, kind="stable")])
+
+
+def _names_of_ghosts(calc: Calculation) -> dict[str, str]:
+    """Return labels by which ABACUS knows atoms without a nucleus: ``H_empty``."""
+    names: dict[str, str] = {}
+    taken = {label for label in calc.structure.labels if EMPTY in label}
+    for label, number in calc.structure.number_of.items():
+        if number or EMPTY in label:
+            continue
+        first = f"{ghost_element(label) or 'X'}_{EMPTY}"
+        wanted = (first, *(f"{first}{n}" for n in range(2, len(calc.structure.labels) + 2)))
+        names[label] = next(name for name in wanted if name not in taken)
+        taken.add(names[label])
+    return names
 
 
 def fold_into_cell(calc: Calculation) -> Calculation:
@@ -247,6 +262,9 @@ def _species(calc: Calculation) -> list[Species]:
             )
             continue
         number, symbol = structure.number_of[label], structure.element_of[label]
+        if number == 0:  # ABACUS wants the files of the element whose orbitals a ghost has
+            symbol = ghost_element(label) or symbol
+            number = atomic_number(symbol)
         orbital = f"{symbol}_{calc.basis.describe(label)}.orb"  # ABACUS's own way: Si_2s2p1d
         result.append(Species(label, _mass(number), f"{symbol}.upf", orbital))
     if not known:

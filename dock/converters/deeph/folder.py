@@ -29,6 +29,7 @@ from dock.converters.deeph.poscar import read_poscar
 from dock.converters.format import ReadOptions
 from dock.core.basis import Basis
 from dock.core.calculation import Calculation, MatrixSource, Provenance
+from dock.core.elements import SYMBOLS, atomic_number
 from dock.core.matrix import AOMatrix
 from dock.core.pairs import Pairs
 from dock.core.spin import Spin
@@ -144,7 +145,7 @@ class Head:
         shells = {label: info.element_shells[name] for label, name in structure.element_of.items()}
         basis = Basis.from_ls(shells, structure.labels)
         check_counts(folder / "info.json", info, structure, basis)
-        return cls(folder, info, structure, basis)
+        return cls(folder, info, _with_own_elements(structure, info), basis)
 
     def calculation(self, source: Path | None = None) -> Calculation:
         """Return the calculation; its matrices are read when they are asked for.
@@ -312,6 +313,19 @@ def _with_own_facts(structure: Structure, info: Info) -> Structure:
     if isinstance(pbc, list) and len(pbc) == 3:
         structure = replace(structure, pbc=(bool(pbc[0]), bool(pbc[1]), bool(pbc[2])))
     return structure
+
+
+def _with_own_elements(structure: Structure, info: Info) -> Structure:
+    """Restore the elements of species that POSCAR calls by a custom one, such as ghosts."""
+    stored = info.own.get("elements")
+    known = stored if isinstance(stored, dict) else {}
+    names = [
+        known.get(label, name)
+        for label, name in zip(structure.labels, structure.symbols, strict=True)
+    ]
+    if list(structure.symbols) == names or not all(name in SYMBOLS for name in known.values()):
+        return structure
+    return replace(structure, numbers=np.array([atomic_number(name) for name in names]))
 
 
 def _provenance(

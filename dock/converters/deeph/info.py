@@ -40,7 +40,10 @@ _READ = (
     *("elements_orbital_map", "occupation", "dock"),
     *("split_hkb", "hamiltonian_storage", "spin_treatment"),
 )
-OWN = (*("format_version", "dock_version", "spin", "pbc", "species", "source_order", "provenance"),)
+OWN = (
+    *("format_version", "dock_version", "spin", "pbc", "species", "elements", "source_order"),
+    "provenance",
+)
 """Keys below ``dock``."""
 
 CARRIED = {

@@ -19,7 +19,7 @@ from dock.converters.deeph.poscar import format_poscar
 from dock.converters.doubled_blocks import QUADRANTS, STACKED
 from dock.converters.format import WriteOptions
 from dock.core.calculation import Calculation
-from dock.core.elements import atomic_number
+from dock.core.elements import CUSTOM, SYMBOLS, atomic_number
 from dock.core.matrix import AOMatrix
 from dock.core.pairs import Pairs
 from dock.core.quantity import quantity_of
@@ -42,7 +42,6 @@ _SPIN_OF_LAYOUT = {
     "expanded": (Spin.COLLINEAR, Spin.NONCOLLINEAR),
     "stacked": (Spin.COLLINEAR,),
 }
-_CUSTOM = tuple(f"My{n}" for n in range(1, 7))
 _RELEASE_ABOVE = 100_000  # pairs above which matrices are not kept in memory while writing
 
 
@@ -99,6 +98,9 @@ def write_folder(calc: Calculation, folder: Path, options: WriteOptions) -> list
     if beside is not None:
         written += _carry_files(calc, beside, folder, (names, carried))
     info = _info(calc, grouped, order, shells, options)
+    elements = _own_elements(grouped.structure, structure)
+    if elements:
+        info = replace(info, own={**info.own, "elements": elements})
     texts = {
         "POSCAR": format_poscar(structure),
         "info.json": info.to_json(structure, grouped.basis),
@@ -325,14 +327,14 @@ def _unify_species(
     """Return the structure and the shells by element symbol; refuse two bases of one element."""
     shells: dict[str, tuple[int, ...]] = {}
     symbols: dict[str, str] = {}
-    custom = iter(_CUSTOM)
     of_label = calc.structure.element_of
+    custom = iter([name for name in CUSTOM if name not in of_label.values()])
     for label, name in of_label.items():
         ls = calc.basis.ls(label)
         symbols[label] = name
         if shells.setdefault(name, ls) == ls:
             continue
-        if not allow_lossy:
+        if not allow_lossy and name != SYMBOLS[0]:  # ghosts are no element, and come back as such
             raise LossError(
                 f"{calc.source}: the element {name} has two bases ({list(shells[name])} and "
                 f"{list(ls)} for '{label}'), but the unified folder holds one for each element. "
@@ -342,13 +344,19 @@ def _unify_species(
             symbols[label] = next(custom)
         except StopIteration:
             raise LossError(
-                f"{calc.source}: more than {len(_CUSTOM)} species need a custom element."
+                f"{calc.source}: more than {len(CUSTOM)} species need a custom element."
             ) from None
         shells[symbols[label]] = ls
     if all(symbols[label] == name for label, name in of_label.items()):
         return calc.structure, shells
     numbers = np.array([atomic_number(symbols[label]) for label in calc.structure.labels])
     return replace(calc.structure, numbers=numbers), shells
+
+
+def _own_elements(own: Structure, written: Structure) -> dict[str, str]:
+    """Return the element of each species that POSCAR calls by a custom one."""
+    names = written.element_of
+    return {label: name for label, name in own.element_of.items() if names[label] != name}
 
 
 def _element_order(structure: Structure) -> list[int] | None:

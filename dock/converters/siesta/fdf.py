@@ -10,6 +10,7 @@ from typing import NamedTuple, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
+from dock.converters.siesta.matrix_file import SYNTHETIC
 from dock.converters.siesta.native import NativeCalculation
 from dock.core.spin import Spin
 from dock.errors import FormatError, MissingDataError
@@ -303,6 +304,8 @@ def format_fdf(native: NativeCalculation) -> str:
         "%endblock AtomicCoordinatesAndAtomicSpecies",
         f"Spin {spin[native.n_spin]}",
     ]
+    if any(number > SYNTHETIC for number in native.numbers):
+        lines.append("# A species is synthetic: copy the block SyntheticAtoms of its run here.")
     if "density_matrix" in (native.options.quantities or ()):
         lines.append("DM.UseSaveDM true")
     if calc.spin is Spin.NONE and native.nsc == (1, 1, 1):

@@ -19,6 +19,7 @@ __all__ = [
     "LABEL_BYTES",
     "MAX_IMAGES",
     "SIESTA_FILES",
+    "SYNTHETIC",
     "KGrid",
     "MatrixFile",
     "MatrixReader",
@@ -31,6 +32,9 @@ __all__ = [
 ]
 
 LABEL_BYTES = 20
+SYNTHETIC = 200
+"""SIESTA's atomic numbers above this are mixtures of elements (the block SyntheticAtoms)."""
+
 MAX_IMAGES = 1_000_000
 _MAX_ORBITALS = 10_000_000
 _K_GRID = np.dtype([("matrix", "i4", (3, 3)), ("shift", "f8", (3,))])

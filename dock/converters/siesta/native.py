@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 
 from dock.converters.format import WriteOptions
 from dock.converters.origin import number_of
-from dock.converters.siesta.matrix_file import LABEL_BYTES, KGrid, SpeciesTable
+from dock.converters.siesta.matrix_file import LABEL_BYTES, SYNTHETIC, KGrid, SpeciesTable
 from dock.converters.siesta.sparse_rows import Component, NewRows
 from dock.converters.siesta.spin import terms_of
 from dock.core.basis import Basis, shell_numbers
 from dock.core.calculation import Calculation
-from dock.core.elements import SYMBOLS
+from dock.core.elements import SYMBOLS, atomic_number, ghost_element
 from dock.core.pairs import Pairs
 from dock.core.spin import Spin
 from dock.errors import LayoutError, LossError, UsageError
@@ -180,10 +180,14 @@ class NativeCalculation:
             number = kept.get(kind.label)
             if number is None:
                 number = self.calc.structure.number_of[kind.label]
-            if number == 0 or abs(number) >= len(SYMBOLS):
+            ghost = ghost_element(kind.label) if number == 0 else None
+            if ghost is not None:
+                number = -atomic_number(ghost)
+            if number == 0 or len(SYMBOLS) <= abs(number) <= SYNTHETIC:
                 raise LossError(
                     f"{self.calc.source}: the species '{kind.label}' is no element; SIESTA needs "
-                    "an atomic number (negative for an atom without a nucleus)."
+                    "an atomic number, negative for an atom without a nucleus. Rename it so that "
+                    "it says whose orbitals it has, such as H_ghost."
                 )
             numbers.append(number)
         return tuple(numbers)

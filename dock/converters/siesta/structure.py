@@ -12,17 +12,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dock.converters.siesta.ion import read_ion
-from dock.converters.siesta.matrix_file import MatrixFile, SpeciesTable
+from dock.converters.siesta.matrix_file import SYNTHETIC, MatrixFile, SpeciesTable
 from dock.converters.siesta.orb_indx import read_orb_indx
 from dock.converters.siesta.run import RunFiles
 from dock.converters.siesta.xv import AtomTable, read_struct_out, read_xv
 from dock.core.basis import Basis, Shell, shell_letter
-from dock.core.elements import SYMBOLS, atomic_number, element_of_label
+from dock.core.elements import CUSTOM, SYMBOLS, atomic_number, element_of_label, symbol
 from dock.core.structure import Structure
 from dock.errors import DockError, FormatError, MissingDataError
 from dock.units import Constants
 
-__all__ = ["Setting", "Sources"]
+__all__ = ["Setting", "Sources", "element_numbers"]
 
 _MOVED = 1e-4  # Å between XV and the matrix file above which the user is told
 
@@ -92,7 +92,7 @@ class Sources:
             found = f"{len(positions)} positions"
             self._refuse("the files of the run have different atoms", expected, found)
         labels = tuple(species[kind].label for kind in atom_species)
-        of_atom = np.array([max(number, 0) for number in numbers])[atom_species]
+        of_atom = self._elements(species, numbers)[atom_species]
         shells = {entry.label: _shells(entry) for entry in species if entry.label in labels}
         if self.folder is not None:
             shells = {
@@ -165,15 +165,18 @@ class Sources:
                 numbers.append(by_label[entry.label])
             else:
                 numbers.append(self._number_of_name(entry.label))
-        wrong = [number for number in numbers if abs(number) >= len(SYMBOLS)]
-        if wrong:
-            raise FormatError(
-                file.path,
-                "a species is no element (SIESTA's synthetic atoms have numbers above 200)",
-                expected=f"atomic numbers up to {len(SYMBOLS) - 1}",
-                found=wrong,
-            )
         return tuple(numbers)
+
+    def _elements(
+        self, species: Sequence[SpeciesTable], numbers: Sequence[int]
+    ) -> NDArray[np.int64]:
+        """Return the atomic number in `dock` of each species, and note the mixtures."""
+        elements = element_numbers(self.file.path, numbers)
+        for entry, own, number in zip(species, numbers, elements, strict=True):
+            if own > SYNTHETIC:
+                text = "The species '{}' is a synthetic atom of SIESTA, a mixture; it is called {}."
+                self.notes.append(text.format(entry.label, symbol(number)))
+        return np.array(elements)
 
     def _number_of_name(self, label: str) -> int:
         """Return the atomic number that a species' label begins with, and note it."""
@@ -214,6 +217,38 @@ class Sources:
             f"A {file.kind} file does not hold it: keep {run.label}.XV (or .STRUCT_OUT, .fdf) "
             "beside it.",
         )
+
+
+def element_numbers(path: Path, numbers: Sequence[int]) -> list[int]:
+    """Return the atomic number in `dock` of each of SIESTA's species.
+
+    Ghosts, which are negative there, have 0; synthetic atoms, mixtures of elements with numbers
+    above 200, are custom species.
+
+    Raises
+    ------
+    FormatError
+        When a number is neither, or there are too many mixtures.
+
+    Examples
+    --------
+    >>> element_numbers(Path("x.fdf"), [14, -1, 201])
+    [14, 0, 131]
+    """
+    mixtures = list(dict.fromkeys(number for number in numbers if number > SYNTHETIC))
+    wrong = [number for number in numbers if len(SYMBOLS) <= abs(number) and number not in mixtures]
+    if wrong or len(mixtures) > len(CUSTOM):
+        raise FormatError(
+            path,
+            "a species is no element",
+            expected=f"atomic numbers up to {len(SYMBOLS) - 1}, and up to {len(CUSTOM)} synthetic "
+            f"species with numbers above {SYNTHETIC}",
+            found=wrong or mixtures,
+        )
+    names = dict(zip(mixtures, CUSTOM, strict=False))
+    return [
+        atomic_number(names[number]) if number in names else max(number, 0) for number in numbers
+    ]
 
 
 def _species_of_ions(folder: Path, labels: Sequence[str]) -> tuple[SpeciesTable, ...]:
