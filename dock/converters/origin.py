@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import overload
@@ -14,13 +15,32 @@ from dock.core.matrix import AOMatrix
 
 __all__ = ["in_source_order", "number_of", "numbered_labels", "relabelled"]
 
+_LISTED = 12
+_log = logging.getLogger("dock")
 
-def in_source_order(calc: Calculation, code: str) -> Calculation:
-    """Undo the grouping by element of a unified folder that was made from a run of `code`."""
+
+def in_source_order(calc: Calculation) -> Calculation:
+    """Return the calculation with the atoms as they stood in the run or the structure file.
+
+    A unified folder groups them by element. What a code reads beside the user's own input, such
+    as a density matrix to start from, has no atoms of its own, and belongs to that input's order;
+    that it is another than the folder's is said.
+    """
     order = calc.provenance.extra.get("source_order")
-    if calc.provenance.code != code or not isinstance(order, list):
+    if not isinstance(order, list):
         return calc
-    return calc.permute_atoms([int(atom) for atom in np.argsort(order)])
+    back = [int(atom) for atom in np.argsort(order)]
+    extra = {key: value for key, value in calc.provenance.extra.items() if key != "source_order"}
+    calc = calc.permute_atoms(back).replace(provenance=replace(calc.provenance, extra=extra))
+    if back != sorted(back):
+        symbols = calc.structure.symbols
+        words = " ".join(symbols[:_LISTED]) + (" …" if len(symbols) > _LISTED else "")
+        _log.warning(
+            "%s: atoms in the order of the input that it was made of, not grouped: %s",
+            calc.source,
+            words,
+        )
+    return calc
 
 
 def relabelled(calc: Calculation, names: Mapping[str, str]) -> Calculation:

@@ -111,7 +111,7 @@ def _digits(options: WriteOptions) -> int:
 
 def _ordered(calc: Calculation) -> Calculation:
     """Return the calculation with the atoms of each species together, ABACUS's own order first."""
-    calc = relabelled(in_source_order(calc, "ABACUS"), _names_of_ghosts(calc))
+    calc = relabelled(in_source_order(calc), _names_of_ghosts(calc))
     rank = {label: index for index, label in enumerate(dict.fromkeys(calc.structure.labels))}
     ranks = np.array([rank[label] for label in calc.structure.labels])
     if np.all(np.diff(ranks) >= 0):

@@ -52,7 +52,7 @@ def write_warm_start(calc: Calculation, folder: Path, options: WriteOptions) -> 
     A `dock.converters.format.Writer`; the Hamiltonian must be there.
     """
     calc.require("hamiltonian")
-    native = _native(in_source_order(calc, "FHI-aims"))
+    native = _native(in_source_order(calc))
     target = folder / FOLDER
     target.mkdir()
     written = UNIFIED.require_writer()(native, target, replace(options, single_precision=False))

@@ -48,7 +48,7 @@ def write_calculation(calc: Calculation, folder: Path, options: WriteOptions) ->
         When ``mode=cluster`` is asked for a periodic or spin-polarised calculation.
     """
     kind = options.choice("files", ("text", "hdf5"), "text")
-    calc = in_source_order(calc, "FHI-aims")
+    calc = in_source_order(calc)
     matrices = {name: _native(calc, name) for name in options.quantities or ()}
     mode = options.choice("mode", ("periodic", "cluster"), _natural_mode(calc, matrices))
     shells = {label: _shell_order(calc.basis, label) for label in calc.basis.species}

@@ -36,7 +36,8 @@ def write_calculation(calc: Calculation, folder: Path, options: WriteOptions) ->
     A `dock.converters.format.Writer` without settings, always in double precision; info.json is the
     last file.
     """
-    calc = in_source_order(calc, CODE)
+    if calc.provenance.code == CODE:
+        calc = in_source_order(calc)
     written = []
     for quantity in options.quantities or ():
         target = folder / FILES[quantity][0]

@@ -112,7 +112,7 @@ class _Target:
 
     @classmethod
     def of(cls, calc: Calculation, options: WriteOptions) -> _Target:
-        calc = in_source_order(calc, "OpenMX")
+        calc = in_source_order(calc)
         original = _original_input(calc)
         default = original.spin_orbit if original is not None else calc.spin is Spin.NONCOLLINEAR
         word = "on" if default else "off"

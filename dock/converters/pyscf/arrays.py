@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dock.converters.format import WriteOptions
+from dock.converters.origin import in_source_order
 from dock.converters.pyscf.native import (
     bloch_matrices,
     density_from_hamiltonian,
@@ -38,6 +39,7 @@ def write_arrays(calc: Calculation, folder: Path, options: WriteOptions) -> list
 
     A `dock.converters.format.Writer`; it uses ``quantities`` and the setting ``mesh``.
     """
+    calc = in_source_order(calc)
     structure = calc.structure
     crystal = any(structure.pbc)
     why = "A crystal's arrays need the k-points of the PySCF run."

@@ -46,7 +46,7 @@ def write_calculation(calc: Calculation, folder: Path, options: WriteOptions) ->
     MissingDataError
         When a file would lack one of its matrices.
     """
-    native = NativeCalculation(in_source_order(calc, "SIESTA"), options)
+    native = NativeCalculation(in_source_order(calc), options)
     quantities = _writable(native)
     native = replace(native, options=replace(options, quantities=quantities))
     _check(native)
