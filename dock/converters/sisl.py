@@ -39,7 +39,7 @@ def write_calculation(calc: Calculation, folder: Path, options: WriteOptions) ->
         raise MissingDataError("the hamiltonian", calc.source, "sisl files are made around it.")
     if kind == "nc":
         require("netCDF4", "sisl")
-    overlap = calc.overlap if "overlap" in (options.quantities or ()) else None
+    overlap = calc.require("overlap", "sisl would take the basis for an orthonormal one.")
     matrix = calc.require("hamiltonian").to_sisl(overlap)
     target = folder / f"{options.settings.get('name', 'dock')}.{kind}"
     matrix.write(str(target))

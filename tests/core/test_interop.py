@@ -117,7 +117,7 @@ def test_sisl_has_our_matrices_and_eigenvalues(sisl, spin):
 @pytest.mark.parametrize("spin", list(Spin))
 def test_sisl_without_overlap(sisl, spin):
     hamiltonian = calculation(spin)[0]
-    theirs = hamiltonian.to_sisl()
+    theirs = hamiltonian.to_sisl(orthogonal=True)
     assert theirs.orthogonal
     channel = {"spin": 1} if spin is Spin.COLLINEAR else {}
     wanted = np.linalg.eigvalsh(bloch(hamiltonian, K)[-1])
@@ -144,7 +144,7 @@ def single_overlap():
 def test_each_pauli_matrix_arrives(sisl, axis):
     """M·σ for M along x, y and z: versions of sisl disagree on the sign of Im ud."""
     sigma = np.array([[[0, 1], [1, 0]], [[0, -1j], [1j, 0]], [[1, 0], [0, -1]]])[axis]
-    theirs = single_orbital(sigma.ravel()).to_sisl()
+    theirs = single_orbital(sigma.ravel()).to_sisl(orthogonal=True)
     np.testing.assert_allclose(theirs.Hk([0, 0, 0], format="array"), sigma, atol=1e-15)
 
 
@@ -176,7 +176,7 @@ def test_sisl_counts_our_electrons(sisl, spin):
 
 def test_the_geometry_in_sisl(sisl):
     hamiltonian = calculation(Spin.NONE)[0]
-    geometry = hamiltonian.to_sisl().geometry
+    geometry = hamiltonian.to_sisl(orthogonal=True).geometry
     np.testing.assert_allclose(geometry.xyz, hamiltonian.structure.positions)
     np.testing.assert_allclose(geometry.lattice.cell, hamiltonian.structure.cell)
     assert geometry.atoms.Z.tolist() == hamiltonian.structure.numbers.tolist()
@@ -195,7 +195,7 @@ def test_atoms_that_are_no_element(sisl, number):
     one = single_orbital([1, 0, 0, 1])
     structure = Structure(one.structure.cell, one.structure.positions, [number], ("H",))
     ghost = AOMatrix("H", structure, one.basis, one.pairs, one.spin, one.entries)
-    geometry = ghost.to_sisl().geometry
+    geometry = ghost.to_sisl(orthogonal=True).geometry
     assert geometry.no == 1
     assert geometry.atoms.Z.tolist() == [number]
 
@@ -204,7 +204,7 @@ def test_species_named_apart_from_the_structure(sisl):
     one = single_orbital([1, 0, 0, 1])
     basis = Basis.from_ls({"H_tight": [0]}, ["H_tight"])
     named = AOMatrix("H", one.structure, basis, one.pairs, one.spin, one.entries)
-    assert named.to_sisl().geometry.atoms[0].tag == "H_tight"
+    assert named.to_sisl(orthogonal=True).geometry.atoms[0].tag == "H_tight"
 
 
 def test_different_pairs_are_joined(sisl):
@@ -224,3 +224,27 @@ def test_sisl_errors(sisl):
         hamiltonian.to_sisl(density)
     with pytest.raises(LayoutError, match="different bases"):
         hamiltonian.to_sisl(random_case(9, quantity="overlap"))
+    with pytest.raises(LayoutError, match=r"without overlap.*to_sisl\(calc\.overlap\)"):
+        hamiltonian.to_sisl()
+
+
+def test_orbitals_have_their_own_numbers_and_cutoffs(sisl, bundled):
+    """SIESTA's names of shells, and the radial functions of its ion file."""
+    import dock
+
+    folder = bundled / "siesta" / "graphene"
+    calc = dock.read(folder, basis=folder)
+    theirs = calc.hamiltonian.to_sisl(calc.overlap)
+    found = [(x.n, x.l, x.zeta, x.P) for x in theirs.geometry.atoms[0].orbitals if x.m == -x.l]
+    assert found == [(2, 0, 1, False), (2, 0, 2, False), (2, 1, 1, False), (2, 1, 2, False),
+                     (3, 2, 1, True)]  # fmt: skip
+    radii = {orbital.R for orbital in theirs.geometry.atoms[0].orbitals}
+    assert radii == {shell.radial.cutoff for shell in calc.basis.shells["C"]}
+    bare = dock.read(folder)
+    longest = bare.hamiltonian.pairs.lengths(bare.structure).max()
+    atom = bare.hamiltonian.to_sisl(bare.overlap).geometry.atoms[0]
+    assert atom.maxR() == pytest.approx(longest / 2, abs=1e-5)
+    k = [0.1, 0.2, 0]
+    np.testing.assert_allclose(
+        theirs.eigh(k), bare.hamiltonian.to_sisl(bare.overlap).eigh(k), atol=1e-12
+    )
