@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import importlib
+import io
 import os
 import sys
 from typing import Any
@@ -100,6 +101,10 @@ def cli() -> None:
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line; every error that a user can cause ends as one sentence on stderr."""
     gc.set_threshold(20_000, 20, 20)  # a tenth of a short command went into looking for garbage
+    for stream in (sys.stdout, sys.stderr):  # names of files may hold bytes that are no UTF-8
+        if isinstance(stream, io.TextIOWrapper):
+            is_utf8 = stream.encoding.lower().replace("-", "") == "utf8"
+            stream.reconfigure(errors="surrogateescape" if is_utf8 else "backslashreplace")
     sys.exit(_run(arguments))
 
 

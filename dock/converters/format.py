@@ -180,6 +180,9 @@ class Format:
     steps
         Given what `detect` returned, the numbers of the steps that the run holds; none where it
         holds one. The reader's setting ``step`` chooses one, and ``all`` converts every one.
+    traces
+        Whether a folder holds a run of the code, or its input, by other files than those with
+        matrices: where `detect` finds none, reading it says which are missing, and why.
     with_basis
         For such a source: the format as which a run is read where a folder of basis files is
         given; empty where there is none.
@@ -210,6 +213,7 @@ class Format:
     inputs: Callable[[Path], list[Path]] = field(default=lambda path: [path])
     check: Callable[[Path], list[Finding]] = field(default=lambda _: [])
     steps: Callable[[Path], tuple[int, ...]] = field(default=lambda _: ())
+    traces: Callable[[Path], bool] = field(default=lambda _: False)
     with_basis: str = ""
     settings: Mapping[str, str] = field(default_factory=dict)
     read_settings: Mapping[str, str] = field(default_factory=dict)
@@ -226,6 +230,7 @@ class Format:
         inputs: Callable[[Path], list[Path]] | None = None,
         check: Callable[[Path], list[Finding]] | None = None,
         steps: Callable[[Path], tuple[int, ...]] | None = None,
+        traces: Callable[[Path], bool] | None = None,
         spins: Sequence[Spin] = ALL_SPINS,
         settings: Settings = None,
     ) -> Format:
@@ -238,6 +243,7 @@ class Format:
             inputs=inputs or self.inputs,
             check=check or self.check,
             steps=steps or self.steps,
+            traces=traces or self.traces,
             read_spins=tuple(spins),
             read_settings=settings or {},
         )

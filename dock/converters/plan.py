@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from dock.converters.format import WriteOptions
-from dock.converters.registry import detect, get_format, resolve
+from dock.converters.registry import detect, get_format, resolve, without_matrices
 from dock.errors import MissingDataError, UsageError
 
 __all__ = ["Task", "find_runs", "plan", "size_and_date"]
@@ -161,34 +161,54 @@ def _find_runs(
     matches = sorted(glob.glob(str(item), recursive=True)) if glob.has_magic(str(item)) else []  # noqa: PTH207 - Path.glob knows no absolute patterns
     if not matches:
         raise MissingDataError("the input", path, "There is no such file or folder.")
-    runs = [(match, _recognise(Path(match), source)) for match in matches]
-    if all(named is None for _, named in runs):
-        resolve(runs[0][0], source)  # raises, saying what was expected there
-    yield from ((*named, None) for _, named in runs if named is not None)
+    runs = [_recognise(Path(match), source) or _bare(Path(match), source) for match in matches]
+    if all(named is None for named in runs):
+        resolve(matches[0], source)  # raises, saying what was expected there
+    yield from ((*named, None) for named in runs if named is not None)
 
 
 def _walk(
     path: Path, source: str | None, target: str | None, out: Path | None
 ) -> Iterator[tuple[str, Path, Path | None]]:
-    """Yield the runs below a folder; hidden folders and the output itself are passed over."""
+    """Yield the runs below a folder; hidden folders and the output itself are passed over.
+
+    A run without matrices is one of them, unless it is a folder of runs that have them.
+    """
     any_run = False
+    bare: dict[Path, tuple[str, Path]] = {}
     passed_over = None if out is None else out.resolve()
     for folder, names, _ in os.walk(path):
         here = Path(folder)
         named = None if here == path else _recognise(here, source)
         if named is not None:
             names.clear()
+            bare = {place: run for place, run in bare.items() if place not in here.parents}
             if source == target or named[0] != target:
                 any_run = True
                 yield (*named, here.relative_to(path))
             continue
+        if here != path and not any(place in here.parents for place in bare):
+            without = _bare(here, source)
+            bare |= {} if without is None else {here: without}
         names[:] = sorted(
             name
             for name in names
             if not name.startswith(".") and (here / name).resolve() != passed_over
         )
-    if not any_run:
+    yield from ((*run, place.relative_to(path)) for place, run in bare.items())
+    if any_run or bare:
+        return
+    without = _bare(path, source)
+    if without is not None:
+        yield (*without, None)
+    else:
         resolve(path, source)  # raises, saying what was expected there
+
+
+def _bare(path: Path, source: str | None) -> tuple[str, Path] | None:
+    """Return format and path of a run whose matrices are not there: to be told as a failure."""
+    entry = without_matrices(path, source)
+    return None if entry is None else (entry.name, path)
 
 
 def _recognise(path: Path, source: str | None) -> tuple[str, Path] | None:

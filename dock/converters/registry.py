@@ -6,6 +6,7 @@ a third party adds one with a single line of its ``pyproject.toml``.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import logging
 from functools import cache
@@ -28,6 +29,7 @@ __all__ = [
     "read",
     "resolve",
     "transfer",
+    "without_matrices",
     "write",
 ]
 
@@ -66,6 +68,15 @@ def plugins() -> dict[str, EntryPoint]:
 def format_names() -> tuple[str, ...]:
     """Return the names of all formats: the built-in ones, then those of plug-ins."""
     return (*BUILT_IN, *(name for name in plugins() if name not in BUILT_IN))
+
+
+def _readable() -> list[str]:
+    """Return the names of the formats that are read."""
+    names = []
+    for name in format_names():
+        with contextlib.suppress(DependencyError, UsageError):
+            names += [name] if get_format(name).read is not None else []
+    return names
 
 
 @cache
@@ -118,8 +129,21 @@ def detect(path: str | Path, format: str | None = None) -> tuple[Format, Path] |
     return None
 
 
+def without_matrices(path: str | Path, format: str | None = None) -> Format | None:  # noqa: A002
+    """Return the format, of all or the given one, of a run whose matrix files are not there."""
+    path = Path(path)
+    for name in format_names() if format is None else (format,):
+        with contextlib.suppress(DependencyError, UsageError, OSError):
+            entry = get_format(name)
+            if entry.read is not None and entry.traces(path):
+                return entry
+    return None
+
+
 def resolve(path: str | Path, format: str | None = None) -> tuple[Format, Path]:  # noqa: A002
     """Return the format and main path of one run, given or detected.
+
+    A run without matrices is one too: reading it says which file is missing, and what makes it.
 
     Raises
     ------
@@ -132,11 +156,13 @@ def resolve(path: str | Path, format: str | None = None) -> tuple[Format, Path]:
     if not path.exists():
         raise MissingDataError("the input", path, "There is no such file or folder.")
     recognised = detect(path, format)
+    if recognised is None and (entry := without_matrices(path, format)) is not None:
+        return entry, path
     if recognised is None and format is not None:
         entry = get_format(format)
         raise FormatError(path, f"no {entry.title} is recognised here", fix=entry.notes or None)
     if recognised is None:
-        known = ", ".join(format_names())
+        known = ", ".join(_readable())
         raise FormatError(
             path,
             "the content is not recognised",

@@ -71,9 +71,12 @@ def link_or_copy(source: Path, target: Path) -> None:
 
 
 def write_text(target: str | Path, text: str, *, overwrite: bool = False) -> None:
-    """Write `text` (UTF-8) atomically; see `atomic_path` for the errors."""
+    """Write `text` (UTF-8) atomically; see `atomic_path` for the errors.
+
+    Bytes of a source that are no UTF-8 (surrogates in the text) are written as they were.
+    """
     with atomic_path(target, overwrite=overwrite) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", errors="surrogateescape")
 
 
 @contextlib.contextmanager

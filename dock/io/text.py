@@ -249,15 +249,17 @@ def read_json(path: Path, fix: str = "Copy it again.") -> dict[str, Any]:
     return content
 
 
-def load_text(path: str | Path, kind: str, writer: str) -> str:
+def load_text(path: str | Path, kind: str, writer: str, begin: int = 0) -> str:
     """Return the text of a file that must be text; foreign bytes are kept as surrogates.
 
     For messages `kind` says what it should be (``"a PAO file"``) and `writer` whose (``"OpenMX"``).
+    The text begins at the byte `begin`.
     `FormatError` where it is binary or empty, `MissingDataError` where it cannot be read.
     """
     path = Path(path)
-    with readable(path):
-        data = path.read_bytes()
+    with readable(path), path.open("rb") as stream:
+        stream.seek(begin)
+        data = stream.read()
     if not data.strip() or b"\0" in data:
         raise FormatError(
             path,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from dock.converters.abacus.check import check_run
 from dock.converters.abacus.reader import read_calculation
-from dock.converters.abacus.run import detect_run, find_run
+from dock.converters.abacus.run import detect_run, find_run, has_traces
 from dock.converters.abacus.steps import list_steps
 from dock.converters.abacus.writer import SETTINGS, write_calculation
 from dock.converters.format import Format, Settings
@@ -77,6 +77,7 @@ FORMAT = (
         check=check_run,
         settings=_READ_SETTINGS,
         steps=list_steps,
+        traces=has_traces,
     )
     .writing(_QUANTITIES, write_calculation, SETTINGS)
 )

@@ -19,6 +19,7 @@ __all__ = [
     "count_from_zero",
     "detect_run",
     "find_run",
+    "has_traces",
     "parse_name",
 ]
 
@@ -174,6 +175,14 @@ def detect_run(path: Path) -> Path | None:
         return path
     outputs = [folder for folder in _output_folders(path) if any(_main_files(folder))]
     return outputs[0] if len(outputs) == 1 else (path if outputs else None)
+
+
+def has_traces(folder: Path) -> bool:
+    """Say whether a folder holds a run of ABACUS, or its input, whatever matrices it has."""
+    if (folder / "INPUT").is_file() and (folder / "STRU").is_file():
+        return True
+    places = (folder, *_output_folders(folder)) if folder.is_dir() else ()
+    return any(any(place.glob("running_*.log")) for place in places)
 
 
 def find_run(path: Path, step: int | None = None, *, with_log: bool = True) -> RunFiles:

@@ -88,7 +88,7 @@ def write_calculation(calc: Calculation, folder: Path, options: WriteOptions) ->
         out / "running_scf.log": format_log(folded),
     }
     for path, text in texts.items():
-        path.write_text(text, encoding="utf-8")
+        path.write_text(text, encoding="utf-8", errors="surrogateescape")
     common = _lattice([matrix for name, matrix in matrices.items() if name != "density_matrix"])
     written = [*texts]
     for name, matrix in matrices.items():

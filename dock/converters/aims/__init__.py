@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dock.converters.aims.check import check_run
 from dock.converters.aims.reader import read_calculation
-from dock.converters.aims.run import detect_run, input_files
+from dock.converters.aims.run import detect_run, has_traces, input_files
 from dock.converters.aims.warm_start import write_warm_start
 from dock.converters.aims.writer import SETTINGS, write_calculation
 from dock.converters.format import Format
@@ -25,7 +25,13 @@ _NOTES = (
 FORMAT = (
     Format("aims", "FHI-aims run folder", versions=_VERSIONS, notes=_NOTES)
     .reading(
-        _QUANTITIES, read_calculation, detect_run, inputs=input_files, check=check_run, spins=_SPINS
+        _QUANTITIES,
+        read_calculation,
+        detect_run,
+        inputs=input_files,
+        check=check_run,
+        traces=has_traces,
+        spins=_SPINS,
     )
     .writing(_QUANTITIES, write_calculation, SETTINGS, spins=_SPINS)
 )

@@ -7,7 +7,15 @@ from pathlib import Path
 from dock.converters.aims.aims_out import find_log
 from dock.errors import FormatError, MissingDataError
 
-__all__ = ["check_files", "detect_run", "input_files", "read_control", "run_files", "unread_files"]
+__all__ = [
+    "check_files",
+    "detect_run",
+    "has_traces",
+    "input_files",
+    "read_control",
+    "run_files",
+    "unread_files",
+]
 
 _CHOICES = {
     "overlap": (("rs_overlap.h5",), ("rs_overlap.out",), ("overlap-matrix.out",)),
@@ -60,6 +68,11 @@ def detect_run(path: Path) -> Path | None:
     if not path.is_dir() or not (path / "basis-indices.out").is_file():
         return None
     return path if run_files(path) else None
+
+
+def has_traces(folder: Path) -> bool:
+    """Say whether a folder holds a run of FHI-aims, or its input, whatever matrices it has."""
+    return (folder / "control.in").is_file() and (folder / "geometry.in").is_file()
 
 
 def check_files(folder: Path, files: dict[str, tuple[Path, ...]]) -> None:

@@ -57,7 +57,11 @@ def write_warm_start(calc: Calculation, folder: Path, options: WriteOptions) -> 
     target.mkdir()
     written = UNIFIED.require_writer()(native, target, replace(options, single_precision=False))
     recipe = folder / "WARM_START.txt"
-    recipe.write_text(_RECIPE.format(source=Path(calc.source).resolve().name), encoding="utf-8")
+    recipe.write_text(
+        _RECIPE.format(source=Path(calc.source).resolve().name),
+        encoding="utf-8",
+        errors="surrogateescape",
+    )
     return [*written, recipe]
 
 

@@ -60,7 +60,7 @@ def write_calculation(calc: Calculation, folder: Path, options: WriteOptions) ->
     if mode == "cluster":
         _refuse_for_cluster(calc, matrices)
     for name, text in texts.items():
-        (folder / name).write_text(text, encoding="utf-8")
+        (folder / name).write_text(text, encoding="utf-8", errors="surrogateescape")
     written = [folder / name for name in texts]
     if mode == "cluster":
         for name, matrix in matrices.items():

@@ -132,10 +132,12 @@ class Info:
             key: without_folders(value) if key == "provenance" else value
             for key, value in self.own.items()
         }
-        text = json.dumps(content, allow_nan=False, ensure_ascii=False)
+        # Bytes of a source that are no UTF-8 are escaped, and come back as they were.
+        text = json.dumps(content, allow_nan=False, ensure_ascii=_has_foreign_bytes(content))
         others = {name: value for name, value in self.others.items() if name != "dock"}
         if others:  # as they were, NaN too
-            text = f"{text[:-1]}, {json.dumps(others, ensure_ascii=False)[1:]}"
+            written = json.dumps(others, ensure_ascii=_has_foreign_bytes(others))
+            text = f"{text[:-1]}, {written[1:]}"
         return text + "\n"
 
     @property
@@ -149,6 +151,11 @@ class Info:
             return Spin(self.own.get("spin"))
         except ValueError:
             return None
+
+
+def _has_foreign_bytes(content: Mapping[str, Any]) -> bool:
+    """Say whether a text in plain data holds bytes that are no UTF-8."""
+    return re.search("[\ud800-\udfff]", json.dumps(content, ensure_ascii=False)) is not None
 
 
 def read_info(path: str | Path) -> Info:

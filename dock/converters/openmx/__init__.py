@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 from dock.converters.format import Format
@@ -33,9 +34,23 @@ def _detect(path: Path) -> Path | None:
     return beside if path.suffix in {".dat", ".out"} and beside.is_file() else None
 
 
+def _has_traces(folder: Path) -> bool:
+    """Say whether a folder holds a run of OpenMX, or its input, whatever matrices it has."""
+    if not folder.is_dir():
+        return False
+    for pattern, mark in (("*.out", b"openmx"), ("*.dat", b"<atoms.speciesandcoordinates")):
+        for file in sorted(folder.glob(pattern))[:_LOOKED_INTO]:
+            with contextlib.suppress(OSError), file.open("rb") as stream:
+                if mark in stream.read(_HEAD).lower():
+                    return True
+    return False
+
+
 def _inputs(path: Path) -> list[Path]:
     return [path] if path.is_file() else sorted(path.glob("*.scfout"))
 
+
+_LOOKED_INTO, _HEAD = 10, 2**16  # files of a folder, and bytes of each
 
 _MATRICES = ("overlap", "hamiltonian", "density_matrix", "position", "gradient")
 
@@ -44,7 +59,9 @@ _NOTES = "Run OpenMX with 'HS.fileout on'; it writes <System.Name>.scfout."
 
 FORMAT = (
     Format("openmx", "OpenMX scfout file", versions=_VERSIONS, notes=_NOTES)
-    .reading(_MATRICES, read_calculation, _detect, inputs=_inputs, check=check_run)
+    .reading(
+        _MATRICES, read_calculation, _detect, inputs=_inputs, check=check_run, traces=_has_traces
+    )
     .writing(_MATRICES, write_calculation, SCFOUT_SETTINGS, completes=("position", "gradient"))
 )
 

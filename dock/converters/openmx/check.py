@@ -16,11 +16,13 @@ _SAME_LEVEL = 1e-6  # Hartree: chemical potentials of one run agree to the print
 
 def check_run(path: Path) -> list[Finding]:
     """Look into the ``.out`` beside an scfout file: SCF convergence, and whether it is this run."""
-    out = path.with_suffix(".out")
-    if not out.is_file():
-        return [Finding("note", "scf", f"no {out.name} beside the scfout: convergence unknown.")]
     try:
-        report, file = read_out(out), ScfoutFile.open(path)
+        file = ScfoutFile.open(path)
+        out = file.report
+        if out is None:
+            name = path.with_suffix(".out").name
+            return [Finding("note", "scf", f"no {name} beside the scfout: convergence unknown.")]
+        report = read_out(out, file.end if out == path else 0)
     except DockError as error:
         return [Finding("error", "scf", str(error))]
     findings = []

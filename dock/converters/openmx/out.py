@@ -46,8 +46,10 @@ class RunReport:
         return self.energy_change is not None and self.energy_change < self.criterion
 
 
-def read_out(path: str | Path) -> RunReport:
+def read_out(path: str | Path, begin: int = 0) -> RunReport:
     """Read the report of a run; where it has several structures, the last one counts.
+
+    It may stand at the end of an scfout file, from the byte `begin`: see `ScfoutFile.report`.
 
     Raises
     ------
@@ -57,7 +59,7 @@ def read_out(path: str | Path) -> RunReport:
         When it cannot be read.
     """
     path = Path(path)
-    text = load_text(path, "an OpenMX .out file", "OpenMX")
+    text = load_text(path, "an OpenMX .out file", "OpenMX", begin)
     if re.search(r"performed by OpenMX Ver\.\s*\S", text) is None:
         raise FormatError(
             path,

@@ -31,7 +31,7 @@ from dock.core.position import breaks_relation
 from dock.core.quantity import QUANTITIES
 from dock.core.spin import Spin
 from dock.core.structure import Structure
-from dock.errors import FormatError, LayoutError
+from dock.errors import FormatError, LayoutError, MissingDataError
 from dock.units import OPENMX
 
 __all__ = ["read_calculation"]
@@ -51,6 +51,10 @@ ZEROS = (
 NO_DENSITY = (
     "Without a density matrix nothing shows that H is self-consistent: OpenMX made for HamGNN "
     "(openmx_postprocess) writes H of superposed atoms (H0) so."
+)
+APPENDED = (
+    "OpenMX's report stands at the end of the scfout file, as the recipes of DeepH-pack append it: "
+    "it is read in place of the .out file."
 )
 _SAMPLE = 64  # pairs, spread over the file, whose position matrix is held against the overlap
 
@@ -188,6 +192,8 @@ class _Run:
             notes.append(ZEROS.format(names=names))
         if "density_matrix" in self.placeholders and not written_as_zeros(self.file.input_text):
             notes.append(NO_DENSITY)
+        if self.file.report == self.file.path:
+            notes.append(APPENDED)
         if self.wrong_position:
             notes.append(f"The position matrix is left out: {self.wrong_position}.")
         if self.file.version == 0 and self.source.spin_orbit:
@@ -264,11 +270,13 @@ def _only_scfout(path: Path) -> Path:
     files = sorted(path.glob("*.scfout"))
     if len(files) == 1:
         return files[0]
+    if not files:
+        raise MissingDataError("the scfout file", path, "Run OpenMX with 'HS.fileout on'.")
     raise FormatError(
         path,
         "the folder does not hold exactly one scfout file",
-        found=", ".join(file.name for file in files) or "none",
-        fix="Give the file itself." if files else "Run OpenMX with 'HS.fileout on'.",
+        found=", ".join(file.name for file in files),
+        fix="Give the file itself.",
     )
 
 

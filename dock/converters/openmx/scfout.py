@@ -43,6 +43,7 @@ __all__ = [
 
 LINE_BYTES = 256
 MAX_ATOMS = 1_000_000
+_REPORT_HEAD = 4096  # bytes in which a report of OpenMX names itself
 _PIECE = 2**17  # numbers that are read at a time to see whether all are zero
 _VERSIONS = 100  # from here on the second integer is no version
 CELL_TOLERANCE_BOHR = 1e-6
@@ -67,12 +68,26 @@ class ScfoutFile(ScfoutHeader):
         Section name to the byte where it starts.
     state
         Size of the file and time of its last change.
+    end
+        The byte behind what OpenMX writes there; text may follow, see `report`.
     """
 
     path: Path
     byte_order: str
     offsets: dict[str, int]
     state: FileState
+    end: int
+
+    @property
+    def report(self) -> Path | None:
+        """Where OpenMX's report of the run is: the ``.out`` file, or this one, or nowhere.
+
+        The recipes of DeepH-pack and DeepH-E3 append the report to the scfout file.
+        """
+        beside = self.path.with_suffix(".out")
+        if beside.is_file():
+            return beside
+        return self.path if self.end < self.state.size else None
 
     @classmethod
     def open(cls, path: str | Path) -> ScfoutFile:
@@ -217,6 +232,7 @@ def _read_file(reader: BinaryReader) -> ScfoutFile:
             regions=(int(head[2]), int(head[3]), int(head[4])),
             **tables,
             **_read_tail(reader),
+            end=reader.offset,
         )
     except LayoutError as error:
         raise FormatError(path, str(error), fix=OPENMX_FILES.damaged_fix) from None
@@ -361,7 +377,8 @@ def _read_tail(reader: BinaryReader) -> dict[str, Any]:
         problem = "number of input lines cannot be right"
         OPENMX_FILES.damaged(reader.path, problem, "0 or more", n_lines)
     text = reader.data(LINE_BYTES * n_lines, "the embedded input file")
-    reader.finish()
+    if not _is_report(reader):
+        reader.finish()
     return {
         "solver": solver,
         "chemical_potential": float(numbers[0]),
@@ -372,6 +389,13 @@ def _read_tail(reader: BinaryReader) -> dict[str, Any]:
         "total_spin": float(numbers[9]),
         "input_text": _join_lines(text),
     }
+
+
+def _is_report(reader: BinaryReader) -> bool:
+    """Say whether a report of OpenMX follows, and nothing else."""
+    reader.stream.seek(reader.offset)
+    head = reader.stream.read(_REPORT_HEAD)
+    return b"performed by OpenMX" in head and b"\0" not in head
 
 
 def _join_lines(slots: bytes) -> str:

@@ -13,7 +13,7 @@ from dock.converters.format import ReadOptions
 from dock.converters.siesta.dm import read_dm
 from dock.converters.siesta.images import images_of
 from dock.converters.siesta.matrix_file import MatrixFile, canonical_images
-from dock.converters.siesta.run import OF_LAST_STEP, RunFiles, open_main
+from dock.converters.siesta.run import OF_LAST_STEP, RunFiles, list_steps, open_main, step_file
 from dock.converters.siesta.sparse_rows import StoredRows
 from dock.converters.siesta.spin import allocate, parts_of, spin_of
 from dock.converters.siesta.structure import Setting, Sources
@@ -22,7 +22,7 @@ from dock.core.harmonics import convention
 from dock.core.matrix import AOMatrix
 from dock.core.quantity import QUANTITIES
 from dock.core.spin import Spin
-from dock.errors import FormatError
+from dock.errors import FormatError, UsageError
 from dock.units import SIESTA4, Constants
 
 __all__ = ["read_calculation"]
@@ -44,6 +44,10 @@ HISTORY = (
     "This is step {step} of a run with Write.HS.History: {files} of the label are of its last step "
     "and are left out."
 )
+STEPS = (
+    "The run keeps the matrices of {count} steps ({first} to {last}); this is its last. In a "
+    "conversion, step=N reads one of them, step=all every one."
+)
 UNCONVERGED = "The log says that the self-consistent field did not converge (SCF_NOT_CONV)."
 OLD_UNITS = (
     "No EIG and no log says which SIESTA made this run: the constants of version 5 were taken "
@@ -60,7 +64,7 @@ def read_calculation(path: Path, options: ReadOptions) -> Calculation:
 
     The path is an HSX, TSHS, onlyS, .nc, DM or TSDE file, or a folder with one; the files of the
     same label beside it give what it lacks. With a folder of ion files as ``options.basis`` the
-    shells carry radial functions.
+    shells carry radial functions. The setting ``step`` chooses a step of ``Write.HS.History``.
 
     Raises
     ------
@@ -69,6 +73,13 @@ def read_calculation(path: Path, options: ReadOptions) -> Calculation:
     MissingDataError
         When no file has the structure or the species.
     """
+    step = options.settings.get("step")
+    if step is not None and not step.isdecimal():
+        raise UsageError(
+            f"the setting step is a number from 0, found '{step}'. ('all' is for dock convert.)"
+        )
+    steps = list_steps(path)
+    path = path if step is None else step_file(path, int(step))
     main = open_main(path)
     run = RunFiles(main.path)
     constants, how = run.constants(main)
@@ -81,7 +92,7 @@ def read_calculation(path: Path, options: ReadOptions) -> Calculation:
         {name: partial(opened.read, name) for name in QUANTITIES if name in opened.sources},
         _fermi_level(main, run, constants),
         main.electrons,
-        _provenance(opened, run, how),
+        _provenance(opened, run, how, steps if step is None else ()),
         str(path),
     )
 
@@ -189,7 +200,7 @@ def _notes(opened: _Run, run: RunFiles, how: str) -> list[str]:
     return notes
 
 
-def _provenance(opened: _Run, run: RunFiles, how: str) -> Provenance:
+def _provenance(opened: _Run, run: RunFiles, how: str, steps: tuple[int, ...]) -> Provenance:
     """Keep what only SIESTA understands, so that its files can be written again."""
     main, setting = opened.main, opened.setting
     old = opened.constants is SIESTA4
@@ -216,6 +227,8 @@ def _provenance(opened: _Run, run: RunFiles, how: str) -> Provenance:
         extra["k_grid"] = [list(row) for row in main.k_grid.matrix]
         extra["k_shift"] = list(main.k_grid.shift)
     notes = _notes(opened, run, how)
+    if steps:
+        notes.append(STEPS.format(count=len(steps), first=steps[0], last=steps[-1]))
     if notes:
         extra["notes"] = notes
     files = (main.path.name, *(file.path.name for file in opened.densities))

@@ -18,7 +18,17 @@ from dock.errors import DockError, FormatError, MissingDataError
 from dock.io.files import readable
 from dock.units import SIESTA4, SIESTA5, Constants
 
-__all__ = ["OF_LAST_STEP", "RunFiles", "find_main", "input_files", "open_main", "read_version"]
+__all__ = [
+    "OF_LAST_STEP",
+    "RunFiles",
+    "find_main",
+    "has_traces",
+    "input_files",
+    "list_steps",
+    "open_main",
+    "read_version",
+    "step_file",
+]
 
 _READERS = {
     ".HSX": read_hsx,
@@ -167,6 +177,12 @@ def find_main(path: Path) -> Path | None:
         return None
 
 
+def has_traces(folder: Path) -> bool:
+    """Say whether a folder holds a run of SIESTA, or its input, whatever matrices it has."""
+    patterns = ("*.fdf", "*.EIG", "*.XV", "*.ORB_INDX")
+    return folder.is_dir() and any(any(folder.glob(pattern)) for pattern in patterns)
+
+
 def _of_input(path: Path) -> Path | None:
     """Return the main file that goes with an input."""
     try:
@@ -278,13 +294,45 @@ def open_main(path: Path) -> MatrixFile:
     return _READERS.get(path.suffix, read_hsx)(path)
 
 
+def list_steps(path: Path) -> tuple[int, ...]:
+    """Return the steps of a run with ``Write.HS.History``, whose matrices have files of their own.
+
+    They are ``label.<step>.HSX``. A file that is one of them is a run of one step.
+    """
+    return tuple(sorted(_history(path)))
+
+
+def step_file(path: Path, step: int) -> Path:
+    """Return the matrix file of one step; a MissingDataError names those there are."""
+    history = _history(path)
+    if step not in history:
+        known = ", ".join(str(number) for number in sorted(history)[:20]) or "none"
+        why = f"Steps with files of their own (Write.HS.History): {known}."
+        raise MissingDataError(f"step {step}", path, why)
+    return history[step]
+
+
+def _history(path: Path) -> dict[int, Path]:
+    """Return the files of the steps of the run that a path is."""
+    folder = path if path.is_dir() else path.parent
+    labels: dict[str, dict[int, Path]] = {}
+    for file in sorted(folder.glob("*.*.HSX")):
+        run = RunFiles(file)
+        if run.history_step is not None:
+            label = file.name.removesuffix(f".{run.history_step}.HSX")
+            labels.setdefault(label, {})[run.history_step] = file
+    if not path.is_dir():
+        return labels.get(path.name.removesuffix(path.suffix), {})
+    return next(iter(labels.values())) if len(labels) == 1 else {}
+
+
 def input_files(path: Path) -> list[Path]:
     """Return the files that decide whether a run has changed."""
     if path.is_dir():
         return sorted(file for file in path.iterdir() if file.suffix in (*_READERS, *_BESIDE))
     run = RunFiles(path)
     beside = [run.beside(suffix) for suffix in _BESIDE]
-    return [path, *filter(None, beside)]
+    return [path, *filter(None, beside), *_history(path).values()]
 
 
 def read_version(path: Path) -> tuple[str, bool]:

@@ -61,7 +61,7 @@ def write_calculation(calc: Calculation, folder: Path, options: WriteOptions) ->
             with written[-1].open("wb") as stream:
                 write(stream, native)
     path = folder / f"{native.label}.fdf"
-    path.write_text(format_fdf(native), encoding="utf-8")
+    path.write_text(format_fdf(native), encoding="utf-8", errors="surrogateescape")
     return [*written, path]
 
 

@@ -62,6 +62,9 @@ def random_calculation(seed, spin=Spin.NONE, quantities=("hamiltonian", "overlap
         else random_hermitian(rng, structure, basis, pairs, quantity=name)
         for name in quantities
     }
+    if {"overlap", "density_matrix"} <= set(matrices):  # what is written must hold the electrons
+        count = matrices["density_matrix"].dot(matrices["overlap"])
+        matrices["density_matrix"] = matrices["density_matrix"] * (10.0 / count)
     return Calculation(structure, basis, spin, matrices, 1.25, 10.0)
 
 
