@@ -74,9 +74,12 @@ def made_up(spin, *, seed=0, labels=("Ga", "As", "Ga"), reach=1, spin_orbit=True
         return matrix
 
     names = ("overlap", "hamiltonian", "density_matrix")
-    return Calculation(
-        structure, basis, spin, {name: random(name) for name in names}, -1.5, 11.0, Provenance()
-    )
+    matrices = {name: random(name) for name in names}
+    count = matrices["density_matrix"].dot(matrices["overlap"])
+    matrices["density_matrix"] = matrices["density_matrix"] * (
+        11.0 / count
+    )  # as any is that is read
+    return Calculation(structure, basis, spin, matrices, -1.5, 11.0, Provenance())
 
 
 class TestRoundTrips:
