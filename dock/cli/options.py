@@ -106,7 +106,7 @@ def k_path_options(command: Command) -> Command:
         default="auto",
         show_default=True,
         metavar="auto|GMKG|FILE",
-        help="The path: automatic in the given cell, labels, or a K_PATH file.",
+        help="The path: automatic, labels, or a file (K_PATH, KPOINTS, KPT).",
     )(command)
 
 
