@@ -175,6 +175,8 @@ class _Run:
         chosen = np.union1d(chosen, partner[chosen])
         part, position = pairs.take(chosen), self.file.read_pairs("position", chosen) * BOHR
         overlap = self.file.read_pairs("overlap", chosen)
+        if not (np.isfinite(position).all() and np.isfinite(overlap).all()):
+            return ""  # refused when it is read
         counts = self.basis.counts
         sizes = counts[part.i] * counts[part.j]
         position += np.repeat(self.structure.positions[part.i], sizes, axis=0).T * overlap

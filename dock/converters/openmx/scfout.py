@@ -147,7 +147,10 @@ class ScfoutFile(ScfoutHeader):
         return values
 
     def read_pairs(self, section: str, pairs: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Read the blocks of some pairs, one behind another; else as `read`, but not checked."""
+        """Read the blocks of some pairs, one behind another; else as `read`.
+
+        Whether they are finite is not checked.
+        """
         self._require(section)
         step = self.order_max if section == "position" else 1
         dtype, what = (">f8" if self.byte_order == "big" else "<f8"), f"section {section}"
