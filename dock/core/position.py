@@ -53,7 +53,8 @@ def position_error(position: AOMatrix, overlap: AOMatrix) -> float:
         turned = layout.read_turned(position.entries, group, partner)
         there = np.any(blocks != 0, axis=(0, 2, 3)) | np.any(turned != 0, axis=(0, 2, 3))
         moved = (shifts[group.index] * there[:, None]).T[:, :, None, None]
-        difference = blocks - turned - moved * layout.read(overlap.entries, group)
+        with np.errstate(over="ignore", invalid="ignore"):  # damaged numbers may be huge
+            difference = blocks - turned - moved * layout.read(overlap.entries, group)
         largest = float(np.maximum(largest, np.abs(difference).max(initial=0.0)))
     return largest
 

@@ -179,7 +179,8 @@ class _Run:
             return ""  # refused when it is read
         counts = self.basis.counts
         sizes = counts[part.i] * counts[part.j]
-        position += np.repeat(self.structure.positions[part.i], sizes, axis=0).T * overlap
+        with np.errstate(over="ignore", invalid="ignore"):  # damaged numbers may be huge
+            position += np.repeat(self.structure.positions[part.i], sizes, axis=0).T * overlap
         r, s = (
             AOMatrix(name, self.structure, self.basis, part, Spin.NONE, entries)
             for name, entries in (("position", position), ("overlap", overlap))
