@@ -7,6 +7,7 @@ loaded alone, since importing all of ``scipy.linalg`` takes a quarter of a secon
 
 Every function works in place on Fortran-contiguous float64 or complex128 arrays and reads one
 triangle (`uplo`) of Hermitian ones, which it destroys. ``info`` is LAPACK's: 0 is success.
+`routine` gives any other routine of LAPACK or BLAS, for all four types.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ __all__ = [
     "eigh",
     "eigh_generalised",
     "factorise",
+    "routine",
     "to_standard",
     "to_tridiagonal",
     "tridiagonal_values",
@@ -183,9 +185,7 @@ def _invoke(
     for space in spaces:
         full += [space, -1 if query else len(space)]
     pointers = [_pointer(argument) for argument in full]
-    with _LOADING:
-        routine = _routine(name, len(pointers) + 1)
-    routine(*pointers, ctypes.byref(info))
+    routine("lapack", name, len(pointers) + 1)(*pointers, ctypes.byref(info))
     if info.value < 0:
         raise SolverError(
             f"LAPACK's {name} refused its argument {-info.value}. This is an error in dock: "
@@ -217,12 +217,14 @@ _LOADING = threading.RLock()  # two threads must not load the extension module a
 
 
 @cache
-def _routine(name: str, n_arguments: int) -> Callable[..., None]:
-    """Return a LAPACK routine as a function of addresses that releases the interpreter lock.
+def routine(table: str, name: str, n_arguments: int) -> Callable[..., None]:
+    """Return a routine of `table` (blas, lapack) as a function of addresses.
 
-    It is looked up in SciPy's table, where its interface is checked.
+    It releases the interpreter lock. It is looked up in SciPy's table, where its interface is
+    checked; a `DependencyError` says that this SciPy has another one.
     """
-    capsule = _cython_lapack().__pyx_capi__[name]
+    with _LOADING:
+        capsule = _table(f"cython_{table}").__pyx_capi__[name]
     get_name = ctypes.pythonapi.PyCapsule_GetName
     get_name.restype, get_name.argtypes = ctypes.c_char_p, [ctypes.py_object]
     get_pointer = ctypes.pythonapi.PyCapsule_GetPointer
@@ -230,7 +232,7 @@ def _routine(name: str, n_arguments: int) -> Callable[..., None]:
     signature = get_name(capsule)
     if signature.count(b",") + 1 != n_arguments or b"int *" not in signature:
         raise DependencyError(
-            f"This SciPy's LAPACK has another interface ({name}: {signature.decode()}). "
+            f"This SciPy's {table.upper()} has another interface ({name}: {signature.decode()}). "
             "Install the usual one: pip install 'scipy>=1.11,<2'"
         )
     prototype = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * n_arguments)
@@ -238,19 +240,19 @@ def _routine(name: str, n_arguments: int) -> Callable[..., None]:
 
 
 @cache
-def _cython_lapack() -> ModuleType:
-    """Load SciPy's table of LAPACK pointers, without the rest of ``scipy.linalg`` if possible."""
+def _table(module: str) -> ModuleType:
+    """Load a table of SciPy's pointers, without the rest of ``scipy.linalg`` if possible."""
     import scipy
 
-    name = "scipy.linalg.cython_lapack"
+    name = f"scipy.linalg.{module}"
     if name in sys.modules:
         return sys.modules[name]
     for suffix in importlib.machinery.EXTENSION_SUFFIXES:
-        file = Path(scipy.__file__).parent / "linalg" / f"cython_lapack{suffix}"
+        file = Path(scipy.__file__).parent / "linalg" / f"{module}{suffix}"
         if file.is_file():
             spec = importlib.util.spec_from_file_location(name, file)
             if spec is not None and spec.loader is not None:
-                module = importlib.util.module_from_spec(spec)
-                spec.loader.exec_module(module)
-                return module
+                module_ = importlib.util.module_from_spec(spec)
+                spec.loader.exec_module(module_)
+                return module_
     return importlib.import_module(name)

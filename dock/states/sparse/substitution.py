@@ -1,0 +1,62 @@
+"""Solutions with factored fronts: up the tree with L, down again with D and Lᴴ."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dock.states.sparse._front_kernels import divide_rows
+from dock.states.sparse.blas import Blas
+from dock.states.sparse.elimination import BLOCK, Pivots
+from dock.states.sparse.fronts import Front
+
+__all__ = ["backward", "forward"]
+
+Store = NDArray[Any]
+
+
+def forward(front: Front, own: Store, pivots: Pivots, x: Store, blas: Blas) -> None:
+    """Replace the front's rows of right sides, x (n_all, m) in columns, by L⁻¹ of them.
+
+    The rows of the boundary get what they take over from the own ones subtracted.
+    """
+    n_all, n_sides = x.shape
+    for panel in front.own_panels:
+        a = blas.part(own, panel.begin, panel.lead)
+        for begin in range(0, panel.width, BLOCK):
+            width = min(BLOCK, panel.width - begin)
+            first = panel.first + begin
+            rows = slice(first, first + width)
+            x[rows] = x[rows][pivots.order[rows]]
+            mine = blas.part(x, first, n_all)
+            blas.solve_unit(b"L", b"N", blas.at(a, begin, begin), mine, width, n_sides)
+            below = blas.at(mine, width, 0)
+            left = blas.at(a, begin + width, begin)
+            n_below = panel.lead - begin - width
+            blas.subtract(below, left, mine, n_below, n_sides, width, (b"N", b"N"))
+
+
+def backward(front: Front, own: Store, pivots: Pivots, x: Store, blas: Blas) -> None:
+    """Replace the own rows of x, which `forward` left, by the solution.
+
+    The rows of the boundary hold the solution already.
+    """
+    n_all, n_sides = x.shape
+    divide_rows(x[: front.n_own], pivots.diagonal, pivots.off_diagonal, blas.hermitian)
+    for panel in reversed(front.own_panels):
+        a = blas.part(own, panel.begin, panel.lead)
+        for begin in reversed(range(0, panel.width, BLOCK)):
+            width = min(BLOCK, panel.width - begin)
+            first = panel.first + begin
+            rows = slice(first, first + width)
+            mine = blas.part(x, first, n_all)
+            below = blas.at(mine, width, 0)
+            left = blas.at(a, begin + width, begin)
+            n_below = panel.lead - begin - width
+            kinds = (blas.transpose, b"N")
+            blas.subtract(mine, left, below, width, n_sides, n_below, kinds)
+            here = blas.at(a, begin, begin)
+            blas.solve_unit(b"L", blas.transpose, here, mine, width, n_sides)
+            x[rows][pivots.order[rows]] = np.array(x[rows])
