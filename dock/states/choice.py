@@ -1,4 +1,4 @@
-"""Which solver is taken for a problem, and why."""
+"""Which solver is taken for a problem, and why; what does not fit into the memory is refused."""
 
 from __future__ import annotations
 
@@ -6,23 +6,102 @@ from collections.abc import Callable
 
 from dock.errors import UsageError
 from dock.states.dense import Dense
-from dock.states.solver import Solver
+from dock.states.memory import Allowance, allowance, in_words
+from dock.states.solver import Eigenproblem, Plan, Solver, Want
+from dock.threads import available_cpus
 
-__all__ = ["SOLVERS", "choose"]
+__all__ = ["SOLVERS", "choose", "describe"]
 
 SOLVERS: dict[str, Callable[[], Solver]] = {"dense": Dense}
 """The solvers by name; a new one is its file and a line here."""
 
+_SHARE = 0.95  # of the memory that may be taken: the rest is for what nobody counted
 
-def choose(name: str | Solver = "auto") -> Solver:
+
+def choose(
+    name: str | Solver = "auto",
+    problem: Eigenproblem | None = None,
+    want: Want | None = None,
+    *,
+    n_problems: int = 1,
+    jobs: int | None = None,
+) -> Solver:
     """Return the solver of a name, ``auto`` or one of `SOLVERS`; a solver is returned as it is.
 
-    `UsageError` for an unknown name lists those that exist.
+    Parameters
+    ----------
+    name
+        By ``auto`` size, sparsity and what is asked decide.
+    problem, want
+        What is to be solved. Without a problem nothing is held against the memory, and ``auto``
+        is ``dense``.
+    n_problems
+        The k-points times spin channels.
+    jobs
+        Threads in all; by default the CPUs that this process may use.
+
+    Raises
+    ------
+    UsageError
+        For an unknown name, with those that exist; where the plan needs more memory than this
+        process may take, with what would help, before anything large is allocated.
     """
     if not isinstance(name, str):
         return name
-    if name == "auto":
-        return Dense()
-    if name not in SOLVERS:
+    if name != "auto" and name not in SOLVERS:
         raise UsageError(f"there is no solver '{name}'. There are: auto, {', '.join(SOLVERS)}.")
-    return SOLVERS[name]()
+    solver = Dense() if name == "auto" else SOLVERS[name]()
+    if problem is not None:
+        plan = solver.plan(problem, want or Want(), n_problems, jobs or available_cpus())
+        _require_room(plan, problem, want or Want(), allowance())
+    return solver
+
+
+def describe(plan: Plan) -> str:
+    """Return a plan as the line that is printed.
+
+    Examples
+    --------
+    >>> plan = Plan("sparse", "full matrices would take 337 GB", 1, 2, 11 * 10**9, 250.0, "single")
+    >>> describe(plan)
+    'solver: sparse (single) because full matrices would take 337 GB; about 4 min a k-point, 11 GB'
+    """
+    detail = f" ({plan.detail})" if plan.detail else ""
+    time = "" if plan.seconds is None else f"about {_duration(plan.seconds)} a k-point, "
+    memory = in_words(plan.memory_bytes)
+    return f"solver: {plan.solver}{detail} because {plan.reason}; {time}{memory}"
+
+
+def _require_room(plan: Plan, problem: Eigenproblem, want: Want, room: Allowance) -> None:
+    """Refuse a plan that needs more memory than may be taken."""
+    if plan.memory_bytes <= _SHARE * room.n_bytes:
+        return
+    raise UsageError(
+        f"the solver '{plan.solver}' needs {in_words(plan.memory_bytes)} for {problem.size} "
+        f"orbitals, and there are {room}. {' '.join(_ways_out(plan, want))}"
+    )
+
+
+def _ways_out(plan: Plan, want: Want) -> list[str]:
+    """Return what would need less memory, as sentences."""
+    ways = []
+    if plan.workers > 1:
+        ways.append(f"Pass jobs=1: {plan.workers} k-points at a time are planned.")
+    if plan.solver == "dense" and want.everything:
+        ways.append("Ask for a part of the states (states=40, or a window), for solver='sparse'.")
+    elif plan.solver == "dense":
+        ways.append("Pass solver='sparse'.")
+    ways.append("Take a machine with more memory, or raise the limit.")
+    ways.append("Pass solver='slepc' under mpirun: the matrices are dealt out over machines.")
+    return ways
+
+
+def _duration(seconds: float) -> str:
+    """Return a time as text: ``0.3 s``, ``40 s``, ``4 min``, ``2.5 h``."""
+    if seconds < 9.5:
+        return f"{max(seconds, 0.1):.1f} s"
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if seconds < 5400:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h"

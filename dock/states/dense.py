@@ -14,7 +14,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from dock.errors import ConvergenceError, LayoutError, SolverError, UsageError
 from dock.states import lapack
+from dock.states.memory import allowance
 from dock.states.solver import Certificate, Eigenproblem, Eigenstates, Plan, Want
+from dock.states.speed import multiplications_per_second
 from dock.threads import plan_threads
 
 __all__ = ["Dense", "smallest_overlap_eigenvalue", "solve"]
@@ -22,6 +24,9 @@ __all__ = ["Dense", "smallest_overlap_eigenvalue", "solve"]
 Matrix = NDArray[Any]
 
 _COMPLETE = Certificate("all energies by LAPACK")
+
+# Multiplications over N³ as if all were as fast as in a matrix product (measured, complex).
+_WORK, _WORK_VECTORS = 5.0, 14.0
 
 
 @dataclass(frozen=True)
@@ -37,9 +42,14 @@ class Dense:
         """Return memory and threads: four matrices of a complex problem, two more with vectors."""
         n = problem.size
         threads = plan_threads(n, n_problems, jobs)
-        memory = threads.workers * n * n * 16 * (6 if want.vectors else 4)
+        memory = n * n * 16 * (6 if want.vectors else 4)
+        # One problem after another where so many at once have no room.
+        workers = max(1, min(threads.workers, allowance().n_bytes // max(memory, 1)))
+        blas = threads.blas_threads * max(1, threads.workers // workers)
+        fast = multiplications_per_second("complex128")
+        seconds = (_WORK_VECTORS if want.vectors else _WORK) * n**3 / fast / blas**0.8
         reason = f"{n} orbitals fit into full matrices"
-        return Plan(self.name, reason, threads.workers, threads.blas_threads, memory)
+        return Plan(self.name, reason, workers, blas, workers * memory, seconds)
 
     def solve(
         self, problem: Eigenproblem, channel: int, k_frac: NDArray[np.float64], want: Want

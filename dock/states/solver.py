@@ -7,14 +7,17 @@ A solver is a file of this package. Callers say what they want (`Want`), never h
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol, TypeAlias, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dock.errors import UsageError
 
-__all__ = ["Certificate", "Eigenproblem", "Eigenstates", "Plan", "Solver", "Want"]
+__all__ = ["Certificate", "Eigenproblem", "Eigenstates", "Plan", "Removal", "Solver", "Want"]
+
+Removal: TypeAlias = Literal["project", "window", "orbital"]
+"""How nearly dependent orbitals are dealt with, see `Want.removal`."""
 
 
 @dataclass(frozen=True)
@@ -36,8 +39,14 @@ class Want:
     nearest
         At least the n states nearest to an energy (eV, absolute), as (n, energy).
     s_threshold
-        Solve in the span of the eigenvectors of S whose eigenvalue exceeds this, for a basis that
-        is nearly linearly dependent.
+        Eigenvalue of S below which a combination of orbitals is nearly dependent and is removed;
+        by default nothing is.
+    removal
+        What is removed. ``project``: solve in the span of the eigenvectors of S whose eigenvalue
+        exceeds the threshold. ``orbital``: leave out as few orbitals as bring the smallest
+        eigenvalue of S above it, so that H and S stay sparse. ``window``: solve with all
+        orbitals, and leave out states x with x†Sx / x†x below it, which are made of nearly
+        dependent combinations; S itself must be positive definite.
     """
 
     vectors: bool = False
@@ -45,6 +54,7 @@ class Want:
     bands: tuple[int, int] | None = None
     nearest: tuple[int, float] | None = None
     s_threshold: float | None = None
+    removal: Removal = "project"
 
     def __post_init__(self) -> None:
         if sum(part is not None for part in (self.window, self.bands, self.nearest)) > 1:
@@ -61,6 +71,10 @@ class Want:
             )
         if self.nearest is not None and self.nearest[0] < 1:
             raise UsageError(f"The number of states must be at least 1, found {self.nearest[0]}.")
+        if self.removal not in get_args(Removal):
+            raise UsageError(
+                f"A removal is one of {', '.join(get_args(Removal))}. Found '{self.removal}'."
+            )
 
     @property
     def everything(self) -> bool:
@@ -111,7 +125,7 @@ class Eigenstates:
     smallest_overlap
         The smallest eigenvalue of S, where it was computed (with `Want.s_threshold`).
     n_removed
-        The nearly dependent combinations of orbitals that the threshold took out.
+        The nearly dependent combinations, orbitals or states that the threshold took out.
     certificate
         Why these are all states that were asked for.
     """
@@ -149,7 +163,9 @@ class Plan:
     """How a solver, taken for a reason, will work, known before anything large is allocated.
 
     `workers` problems are solved at once, each with `blas_threads` threads of BLAS;
-    `memory_bytes` is the memory of all workers together.
+    `memory_bytes` is the memory of all workers together, `seconds` the time of one problem by the
+    measured speed of this machine (None where it is not known). `detail` is the method in a few
+    words (``multifrontal, single precision``).
     """
 
     solver: str
@@ -157,6 +173,8 @@ class Plan:
     workers: int
     blas_threads: int
     memory_bytes: int
+    seconds: float | None = None
+    detail: str = ""
 
 
 class Solver(Protocol):

@@ -1,0 +1,31 @@
+"""How fast this machine multiplies matrices: what predicted times are made of."""
+
+from __future__ import annotations
+
+import time
+from functools import cache
+
+import numpy as np
+
+__all__ = ["multiplications_per_second"]
+
+_ROWS = 384  # 0.1 G multiplications: some milliseconds, and larger than the caches of a core
+
+
+@cache
+def multiplications_per_second(kind: str) -> float:
+    """Return the multiplications with addition that one thread does in a second.
+
+    They are of numbers of a type (``float32`` … ``complex128``), measured once with a matrix
+    product that takes some milliseconds, by the time of the CPU: other programs do not count.
+    """
+    from threadpoolctl import threadpool_limits
+
+    a = np.random.default_rng(0).standard_normal((_ROWS, _ROWS)).astype(kind)
+    best = np.inf
+    with threadpool_limits(limits=1, user_api="blas"):
+        for _ in range(3):
+            begin = time.thread_time()
+            a @ a
+            best = min(best, time.thread_time() - begin)
+    return _ROWS**3 / float(best)
