@@ -1,14 +1,18 @@
-"""Imports that wait: optional packages, and the names that a package takes from its modules."""
+"""Imports that wait: optional packages and libraries, and the names that a package re-exports."""
 
 from __future__ import annotations
 
+import ctypes
 import importlib
-from collections.abc import Callable, Mapping
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 from dock.errors import DependencyError
 
-__all__ = ["lazy_names", "require"]
+__all__ = ["lazy_names", "require", "require_library"]
 
 
 def require(module: str, extra: str) -> Any:
@@ -20,6 +24,35 @@ def require(module: str, extra: str) -> Any:
             f"{module.partition('.')[0]} is needed for this and is not installed. "
             f"Install it with: pip install 'dock-dft[{extra}]'"
         ) from error
+
+
+def require_library(distribution: str, stem: str, extra: str) -> ctypes.CDLL:
+    """Load a shared library that a wheel without Python modules brings.
+
+    It is looked for among the files of the distribution, then where conda keeps libraries. A
+    DependencyError says which extra brings it, or why the system does not load it.
+    """
+    line = f"Install it with: pip install 'dock-dft[{extra}]'"
+    for file in _library_files(distribution, stem):
+        try:
+            return ctypes.CDLL(str(file))
+        except OSError as error:
+            raise DependencyError(f"{file} cannot be loaded ({error}). {line}") from error
+    raise DependencyError(f"{distribution} is needed for this and is not installed. {line}")
+
+
+def _library_files(distribution: str, stem: str) -> Iterator[Path]:
+    """Find ``stem.so``, with or without a version, and its names on other systems."""
+    names = (f"{stem}.so*", f"{stem}*.dylib")
+    try:
+        listed = metadata.distribution(distribution).files or []
+    except metadata.PackageNotFoundError:
+        listed = []
+    for file in listed:
+        if any(file.match(name) for name in names):
+            yield Path(str(file.locate())).resolve()
+    for name in names:
+        yield from sorted((Path(sys.prefix) / "lib").glob(name))
 
 
 def lazy_names(
