@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 from numpy.typing import NDArray
 
@@ -17,11 +17,28 @@ from dock.core.spin import Spin
 from dock.core.structure import Structure
 from dock.errors import FormatError, LayoutError, MissingDataError
 
-__all__ = ["Calculation", "Companion", "MatrixSource", "Provenance"]
+__all__ = ["Calculation", "Companion", "MatrixSource", "Provenance", "RowSource"]
 
 MatrixSource: TypeAlias = AOMatrix | Callable[[], AOMatrix]
 
 _NEVER_ZERO = (*("overlap", "hamiltonian", "density_matrix", "energy_density_matrix", "kinetic"),)
+
+
+@runtime_checkable
+class RowSource(Protocol):
+    """A matrix on disk of which some rows can be read alone.
+
+    It can be sent to another process (pickled), which then reads the file by itself.
+    """
+
+    def __call__(self) -> AOMatrix:
+        """Read the whole matrix."""
+
+    def rows(self, first: int, stop: int) -> AOMatrix:
+        """Read the blocks ⟨i, 0|O|j, R⟩ of the atoms first ≤ i < stop, and no others."""
+
+    def fingerprint(self) -> str:
+        """Return a hash of the file, read in parts: equal only if all numbers are equal."""
 
 
 class Companion(Protocol):

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dock.core.calculation import Calculation
+from dock.core.basis import Basis
+from dock.core.calculation import Calculation, MatrixSource, RowSource
 from dock.core.check import ONLY_GAMMA
 from dock.core.kspace import KBuilder, Triangle
 from dock.core.matrix import AOMatrix
@@ -36,13 +36,23 @@ class Channel(NamedTuple):
     overlap: KBuilder
 
 
-@dataclass(frozen=True, eq=False)
 class Problem:
     """H and S of a calculation, and the matrices that they make at a k-point.
 
-    The operators must have the partner (−R, j, i) of every pair, else a `LayoutError`; `source` is
-    how messages call the calculation. With `only_gamma` the matrices are summed over all lattice
-    vectors, and other k-points are refused.
+    The operators must have the partner (−R, j, i) of every pair, else a `LayoutError` when they
+    are used.
+
+    Parameters
+    ----------
+    hamiltonian, overlap
+        The operators, or functions that read them: they are called when a matrix is first asked
+        for, and size and spin are known before.
+    source
+        How messages call the calculation.
+    only_gamma
+        The matrices are summed over all lattice vectors: other k-points are refused.
+    basis, spin
+        Of matrices that are read later.
 
     Examples
     --------
@@ -52,35 +62,71 @@ class Problem:
     (10, 1)
     """
 
-    hamiltonian: AOMatrix
-    overlap: AOMatrix
-    source: str = "the calculation"
-    only_gamma: bool = False
-
-    def __post_init__(self) -> None:
-        for matrix in (self.hamiltonian, self.overlap):
-            # A solver reads one triangle of H(k) and would not notice that the other is missing.
-            try:
-                matrix.pairs.require_closed()
-            except LayoutError as error:
-                raise LayoutError(f"{self.source}: {matrix.quantity} {error}") from error
+    def __init__(
+        self,
+        hamiltonian: MatrixSource,
+        overlap: MatrixSource,
+        source: str = "the calculation",
+        only_gamma: bool = False,
+        *,
+        basis: Basis | None = None,
+        spin: Spin | None = None,
+    ) -> None:
+        self.source, self.only_gamma = source, only_gamma
+        self._sources = hamiltonian, overlap
+        self.basis: Basis = self.hamiltonian.basis if basis is None else basis
+        self.spin: Spin = self.hamiltonian.spin if spin is None else spin
 
     @classmethod
     def of(cls, calc: Calculation) -> Problem:
-        """Return the problem of a calculation; raises as the class.
+        """Return the problem of a calculation, whose matrices are read when they are asked for.
 
         Where Hamiltonian or overlap is missing a `MissingDataError` says how to get it.
         """
-        hamiltonian = calc.require("hamiltonian", "It is diagonalised here.")
-        overlap = calc.require("overlap", "Compute it with: dock compute-overlap.")
+        fixes = {
+            "hamiltonian": "It is diagonalised here.",
+            "overlap": "Compute it with: dock compute-overlap.",
+        }
+        for name, fix in fixes.items():
+            if name not in calc.available:
+                calc.require(name, fix)
         if calc.only_gamma:
             _log.warning("%s: %s", calc.source, ONLY_GAMMA)
-        return cls(hamiltonian, overlap, calc.source, calc.only_gamma)
+        problem = cls(
+            lambda: calc.require("hamiltonian"),
+            lambda: calc.require("overlap"),
+            calc.source,
+            calc.only_gamma,
+            basis=calc.basis,
+            spin=calc.spin,
+        )
+        H, S = calc.matrices["hamiltonian"], calc.matrices["overlap"]
+        if isinstance(H, RowSource) and isinstance(S, RowSource):
+            problem.row_sources = H, S
+        return problem
 
-    @property
-    def spin(self) -> Spin:
-        """How the Hamiltonian treats spin."""
-        return self.hamiltonian.spin
+    row_sources: tuple[RowSource, RowSource] | None = None
+    """H and S on disk, where some of their rows can be read alone."""
+
+    @cached_property
+    def hamiltonian(self) -> AOMatrix:
+        """The Hamiltonian, eV."""
+        return self._read(0)
+
+    @cached_property
+    def overlap(self) -> AOMatrix:
+        """The overlap."""
+        return self._read(1)
+
+    def _read(self, number: int) -> AOMatrix:
+        source = self._sources[number]
+        matrix = source if isinstance(source, AOMatrix) else source()
+        try:
+            # A solver reads one triangle of H(k) and would not notice that the other is missing.
+            matrix.pairs.require_closed()
+        except LayoutError as error:
+            raise LayoutError(f"{self.source}: {matrix.quantity} {error}") from error
+        return matrix
 
     @property
     def n_channels(self) -> int:
@@ -90,7 +136,7 @@ class Problem:
     @property
     def size(self) -> int:
         """Rows of H(k): orbitals, twice as many for spinors."""
-        n_orbitals = self.hamiltonian.basis.n_orbitals
+        n_orbitals = self.basis.n_orbitals
         return 2 * n_orbitals if self.spin is Spin.NONCOLLINEAR else n_orbitals
 
     @property
@@ -123,7 +169,7 @@ class Problem:
 
     def dense(self, channel: int, k_frac: NDArray[np.float64]) -> tuple[NDArray[Any], NDArray[Any]]:
         """Return H(k) and S(k) = Σ_R exp(+2πi k·R) S(R) as full matrices, eV."""
-        self._require_known(k_frac)
+        self.require_known(k_frac)
         builders = self.channels[channel]
         return builders.hamiltonian.dense(k_frac), builders.overlap.dense(k_frac)
 
@@ -134,13 +180,13 @@ class Problem:
 
         ``upper`` keeps the upper triangle with the diagonal.
         """
-        self._require_known(k_frac)
+        self.require_known(k_frac)
         builders = self._on_one_pattern[channel]
         H: Any = builders.hamiltonian.sparse(k_frac, triangle=triangle)
         S: Any = builders.overlap.sparse(k_frac, triangle=triangle)
         return H, S
 
-    def _require_known(self, k_frac: NDArray[np.float64]) -> None:
+    def require_known(self, k_frac: NDArray[np.float64]) -> None:
         """Refuse a k-point at which summed matrices have no meaning."""
         if self.only_gamma and np.any(k_frac):
             raise UsageError(

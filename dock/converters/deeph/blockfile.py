@@ -128,8 +128,9 @@ def read_matrix(
     *,
     part: str = "",
     split: bool = False,
+    atoms: tuple[int, int] | None = None,
 ) -> AOMatrix:
-    """Read one block file.
+    """Read one block file, or the rows of some atoms of it.
 
     Parameters
     ----------
@@ -143,6 +144,8 @@ def read_matrix(
         `LOCAL` or `NONLOCAL` for one file of a split Hamiltonian.
     split
         Whether the folder's Hamiltonian is split: an expanded overlap then is an error.
+    atoms
+        Keep only pairs whose first atom is first ≤ i < stop; no other entries are read.
 
     Raises
     ------
@@ -159,7 +162,10 @@ def read_matrix(
         length = (blocks.stored.n_entries,)
         wide = facts.n_vector == 3 and blocks.shape != COMPONENTS
         _expect_shape(path, blocks.entries, (3, *length) if wide else length)
-        raw = np.atleast_2d(_load(path, blocks.entries))
+        if atoms is None:
+            raw = np.atleast_2d(_load(path, blocks.entries))
+        else:
+            blocks, raw = _load_rows(path, blocks, *atoms)
     with np.errstate(over="ignore", invalid="ignore"):
         quick = np.isfinite(raw.sum())  # no temporary of the matrix's size in the usual case
     if not quick and not np.all(np.isfinite(raw)):
@@ -630,6 +636,13 @@ def _expect_shape(path: Path, dataset: h5py.Dataset, shape: tuple[int | None, ..
 
 def _load(path: Path, dataset: h5py.Dataset) -> NDArray[Any]:
     """Read a dataset after checking that the file is long enough to hold it."""
+    _require_whole(path, dataset)
+    values: NDArray[Any] = dataset[()]
+    return values
+
+
+def _require_whole(path: Path, dataset: h5py.Dataset) -> None:
+    """Refuse a dataset that the file is too short for, or that holds no numbers."""
     needed = dataset.size * dataset.dtype.itemsize
     size = Path(dataset.file.filename).stat().st_size  # a link may lead to another file
     if dataset.compression is None and dataset.chunks is None and needed > size:
@@ -640,8 +653,28 @@ def _load(path: Path, dataset: h5py.Dataset) -> NDArray[Any]:
         raise FormatError(
             path, "wrong type", where=dataset.name, expected="numbers", found=dataset.dtype
         )
-    values: NDArray[Any] = dataset[()]
-    return values
+
+
+def _load_rows(
+    path: Path, blocks: BlockFile, first: int, stop: int
+) -> tuple[BlockFile, NDArray[Any]]:
+    """Read the blocks whose first atom is in a range; neighbours in the file go together."""
+    _require_whole(path, blocks.entries)
+    pairs, starts = blocks.pairs, blocks.stored.starts
+    kept = np.flatnonzero((pairs.i >= first) & (pairs.i < stop))
+    runs = np.split(kept, np.flatnonzero(np.diff(kept) != 1) + 1) if len(kept) else []
+    spans = [slice(starts[run[0]], starts[run[-1] + 1]) for run in runs]
+    lines = 1 if blocks.entries.ndim == 1 else len(blocks.entries)
+    total = sum(span.stop - span.start for span in spans)
+    raw = np.empty((lines, total), dtype=blocks.entries.dtype)
+    done = 0
+    for span in spans:
+        end = done + span.stop - span.start
+        raw[:, done:end] = blocks.entries[..., span]
+        done = end
+    some = Pairs(pairs.R[kept], pairs.i[kept], pairs.j[kept], pairs.n_atoms)
+    single = BlockLayout(blocks.single.rows[kept], blocks.single.cols[kept])
+    return blocks._replace(pairs=some, single=single), raw
 
 
 def _fixed_text(text: str) -> NDArray[Any]:

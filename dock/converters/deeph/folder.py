@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,7 @@ from dock.core.pairs import Pairs
 from dock.core.spin import Spin
 from dock.core.structure import Structure
 from dock.errors import DockError, FormatError, MissingDataError
+from dock.io.files import readable
 
 __all__ = [
     "FILES",
@@ -99,6 +101,39 @@ def read_folder(path: Path, options: ReadOptions | None = None) -> Calculation: 
     """
     folder = path.parent if path.is_file() else path
     return read_head(folder).calculation(path)
+
+
+@dataclass(frozen=True, eq=False)
+class BlockSource:
+    """One matrix file of a folder: read whole, or the rows of some atoms; see `RowSource`."""
+
+    path: Path
+    quantity: str
+    structure: Structure
+    basis: Basis
+    spin: Spin
+    split: bool = False
+
+    def __call__(self) -> AOMatrix:
+        """Read the matrix."""
+        return self._read(None)
+
+    def rows(self, first: int, stop: int) -> AOMatrix:
+        """Read the blocks of the atoms first ≤ i < stop, and no others."""
+        return self._read((first, stop))
+
+    def fingerprint(self) -> str:
+        """Return a hash of the file, read in parts."""
+        with readable(self.path), self.path.open("rb") as stream:
+            return hashlib.file_digest(stream, _hash).hexdigest()
+
+    def _read(self, atoms: tuple[int, int] | None) -> AOMatrix:
+        place = (self.structure, self.basis, self.spin)
+        return read_matrix(self.path, self.quantity, *place, split=self.split, atoms=atoms)
+
+
+def _hash() -> hashlib.blake2b:
+    return hashlib.blake2b(digest_size=16)
 
 
 @dataclass(frozen=True)
@@ -216,9 +251,9 @@ class Head:
     def _sizes(self) -> dict[str, int]:
         return {"n_atoms": self.structure.n_atoms, "n_orbitals": self.basis.n_orbitals}
 
-    def _reader(self, name: str, file: str, spin: Spin) -> Callable[[], AOMatrix]:
-        path, split = self.folder / file, self.info.split
-        return lambda: read_matrix(path, name, self.structure, self.basis, spin, split=split)
+    def _reader(self, name: str, file: str, spin: Spin) -> BlockSource:
+        place = (self.structure, self.basis, spin)
+        return BlockSource(self.folder / file, name, *place, self.info.split)
 
     def read_parts(self, file: str) -> tuple[AOMatrix, AOMatrix]:
         """Return the part of a split Hamiltonian that is the same for both spins, and the rest.
