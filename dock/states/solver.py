@@ -102,12 +102,13 @@ class Certificate:
 
     `counted` is the number of states in the range by an independent count (inertia), None where
     the method itself leaves none out; `residual_eV` the largest ‖H x − e S x‖ of the states, None
-    where it was not measured.
+    where it was not measured; `between_eV` the energies at which inertia was taken.
     """
 
     reason: str
     counted: int | None = None
     residual_eV: float | None = None  # noqa: N815 - the unit is written as everywhere
+    between_eV: tuple[float, float] | None = None  # noqa: N815
 
 
 @dataclass(frozen=True, eq=False)

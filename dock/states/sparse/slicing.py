@@ -1,0 +1,431 @@
+"""Which states are wanted, where to look for them, and the proof that none is missing.
+
+Inertia counts the states below an energy; states that were found between two energies at which it
+was taken must be as many as the counts differ by. Those energies, the marks, lie in gaps of the
+spectrum: a count in single precision is that of a matrix a little beside H − E S, and right where
+no state lies within that distance of E.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dock.errors import ConvergenceError, SolverError
+from dock.states.solver import Certificate, Want
+from dock.states.sparse.factorisation import Analysis, Factor
+from dock.states.sparse.krylov import Range, RitzStates, Search, Target
+from dock.states.sparse.products import Products
+
+__all__ = ["Found", "Slicer", "Tools"]
+
+_log = logging.getLogger("dock")
+
+Block = NDArray[Any]
+
+LARGEST = 96
+"""States that one shift is asked for; more are taken in slices."""
+
+_MARGIN = 0.05  # of a range's half width, converged beyond it so that its end finds a gap
+_BLURS = 10.0  # measured errors of inertia that a mark keeps away from every state
+_TRIES = 3  # of a search for states that are missing
+_MOVES = 5  # of a shift on an eigenvalue
+_MOST_COUNTS = 60  # of a search for a number of states by inertia
+_MOST_BLOCKS = 400
+_NARROW = 1e-6  # eV: a window that is not cut again, however many states it has
+
+
+@dataclass(frozen=True)
+class Tools:
+    """What factors and counts, in which precision, and how large the subspaces are.
+
+    `counts` may be another engine's analysis than `solves`, where that does not count complex
+    matrices.
+    """
+
+    solves: Analysis
+    counts: Analysis
+    solve_kind: np.dtype[Any]
+    count_kind: np.dtype[Any]
+    block: int
+    tolerance: float
+
+    def capacity(self, n_states: int) -> int:
+        """Return the vectors of a basis in which so many states converge quickly."""
+        return max(int(2.5 * n_states), n_states + 4 * self.block) + 2 * self.block
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """States between two marks: all of them, by inertia; `n_below` of the whole spectrum."""
+
+    energies: NDArray[np.float64]
+    vectors: Block
+    residuals: NDArray[np.float64]
+    n_below: int
+    certificate: Certificate
+
+    def part(self, first: int, stop: int) -> Found:
+        """Return states first … stop − 1 of these."""
+        here = slice(first, stop)
+        vectors = np.asfortranarray(self.vectors[:, here])
+        residuals = self.residuals[here]
+        return Found(
+            self.energies[here].copy(), vectors, residuals, self.n_below + first, self.certificate
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class _Piece:
+    """What a search about one shift found: all states in its range, as far as it knows."""
+
+    low: float
+    high: float
+    energies: NDArray[np.float64]
+    vectors: Block
+    residuals: NDArray[np.float64]
+    blur: float
+
+    def between(self, low: float, high: float) -> _Piece:
+        """Return the piece with the states low < e ≤ high alone."""
+        here = (self.energies > low) & (self.energies <= high)
+        return replace(
+            self,
+            energies=self.energies[here],
+            vectors=self.vectors[:, here],
+            residuals=self.residuals[here],
+        )
+
+
+@dataclass(eq=False)
+class Slicer:
+    """The states of H x = e S x at one k-point."""
+
+    products: Products
+    tools: Tools
+    _counted: dict[float, int] = field(default_factory=dict)
+
+    def find(self, want: Want) -> Found:
+        """Return the states that are asked for, or a few more; see `Want`.
+
+        Raises
+        ------
+        ConvergenceError
+            When states do not converge, or inertia says that some are missing and they are not
+            found.
+        SolverError
+            When H − σS cannot be factored at any of several shifts.
+        """
+        if want.window is not None:
+            return self._window(*want.window)
+        if want.nearest is not None:
+            return self._nearest(*want.nearest)
+        if want.bands is not None:
+            return self._numbered(*want.bands)
+        return self._numbered(0, self.products.size)
+
+    # -- what is asked for --------------------------------------------------------------------
+
+    def _window(self, low: float, high: float) -> Found:
+        """Return the states with low ≤ e ≤ high."""
+        found = self._between(low, high)
+        first, stop = np.searchsorted(found.energies, low), len(found.energies)
+        stop = int(np.searchsorted(found.energies, high, side="right"))
+        return found.part(int(first), stop)
+
+    def _nearest(self, number: int, energy: float) -> Found:
+        """Return the states nearest to an energy, in the order of energies."""
+        number = min(number, self.products.size)
+        here = min(number, LARGEST)
+        piece = self._search(energy, lambda ritz: _nearest_range(ritz, here, energy), here)
+        distances = np.sort(np.abs(piece.energies - energy))
+        reach = float(distances[here - 1])
+        if number > here:
+            reach *= 1.1 * number / here
+            while self._count(energy + reach) - self._count(energy - reach) < number:
+                reach *= 1.2
+            return _chosen(self._between(energy - reach, energy + reach), number, energy)
+        found = self._proved([piece], energy - reach, energy + reach)
+        return _chosen(found, number, energy)
+
+    def _numbered(self, first: int, stop: int) -> Found:
+        """Return states first … stop − 1 of the whole spectrum."""
+        low, high = self._bracket(first, stop)
+        found = self._between(low, high)
+        return found.part(first - found.n_below, min(stop, self.products.size) - found.n_below)
+
+    def _bracket(self, first: int, stop: int) -> tuple[float, float]:
+        """Return energies with at most `first` states below one, at least `stop` below the other.
+
+        Not many more than needed lie between them.
+        """
+        slack = max(8, (stop - first) // 4)
+        diagonal = self.products.starts[:-1]
+        levels = np.sort((self.products.H[diagonal] / self.products.S[diagonal]).real)
+        guess = float(levels[min(first, len(levels) - 1)])
+        low = self._energy_with(max(first - slack, 0), first, guess)
+        if stop >= self.products.size:
+            return low, self._energy_with(self.products.size, self.products.size, levels[-1])
+        return low, self._energy_with(stop, stop + slack, low)
+
+    def _energy_with(self, fewest: int, most: int, guess: float) -> float:
+        """Return an energy below which lie `fewest` to `most` states, by bisection."""
+        low, high, step = -np.inf, np.inf, 1.0
+        energy = guess
+        for _ in range(_MOST_COUNTS):
+            below = self._count(energy)
+            if fewest <= below <= most:
+                return energy
+            low, high = (energy, high) if below < fewest else (low, energy)
+            if np.isfinite(low) and np.isfinite(high):
+                energy = 0.5 * (low + high)
+            else:
+                energy, step = energy + (step if below < fewest else -step), 2 * step
+        raise ConvergenceError(
+            f"no energy with {fewest} to {most} states below it was found in {_MOST_COUNTS} "
+            "counts: so many states have one energy."
+        )
+
+    # -- slices -------------------------------------------------------------------------------
+
+    def _between(self, low: float, high: float) -> Found:
+        """Return all states of a window and at most a few beyond its ends, slice by slice."""
+        pieces: list[_Piece] = []
+        ends = [low, *self._cuts(low, high), high]
+        begin = -np.inf
+        for here, end in pairwise(ends):
+            number = self._count(end) - self._count(here)
+            if number == 0 and len(ends) == 2:
+                break
+            margin = 0.5 * _MARGIN * (end - here)
+            middle = 0.5 * (here + end)
+            wanted = Range(here - margin, end + margin, number)
+            piece = self._search(middle, _fixed(wanted), number + 8)
+            stop = np.inf
+            if end != high:  # the next slice begins in a gap
+                near = np.abs(piece.energies - end) <= margin
+                stop = _widest_gap([end - margin, *piece.energies[near], end + margin])
+            pieces.append(piece.between(begin, stop))
+            begin = stop
+        return self._proved(pieces, low, high)
+
+    def _cuts(self, low: float, high: float) -> list[float]:
+        """Return energies that cut a window into slices of not too many states."""
+        number = self._count(high) - self._count(low)
+        if number <= LARGEST or high - low < _NARROW:
+            return []
+        middle = 0.5 * (low + high)
+        return [*self._cuts(low, middle), middle, *self._cuts(middle, high)]
+
+    def _search(self, shift: float, target: Target, expected: int, seed: int = 0) -> _Piece:
+        """Return what a search about a shift finds; a shift on an eigenvalue is moved."""
+        factor, shift = self._factored(shift)
+        try:
+            search = Search(
+                self.products,
+                factor.solve,
+                shift,
+                block=self.tools.block,
+                capacity=self.tools.capacity(expected),
+                tolerance=self.tools.tolerance,
+                seed=seed,
+            )
+            ritz = search.run(target, most_blocks=_MOST_BLOCKS)
+            wanted = target(ritz) or Range(-np.inf, np.inf)
+            inside = np.flatnonzero(ritz.inside(wanted))
+            energies, residuals = ritz.energies[inside], ritz.residuals[inside]
+            vectors = search.states(ritz, inside)
+            del search
+            blur = self._blur(factor, shift, energies, vectors)
+        finally:
+            factor.close()
+        return _Piece(wanted.low, wanted.high, energies, vectors, residuals, blur)
+
+    def _factored(self, shift: float) -> tuple[Factor, float]:
+        """Return the factor of H − σS, and σ: it is moved where a pivot vanishes."""
+        tools, step = self.tools, 1e-4
+        for attempt in range(_MOVES):
+            try:
+                factor = tools.solves.factor(
+                    self.products.shifted(shift, tools.solve_kind), tools.solve_kind
+                )
+            except SolverError:
+                if attempt == _MOVES - 1:
+                    raise
+            else:
+                if not factor.n_perturbed or attempt == _MOVES - 1:
+                    return factor, shift
+                factor.close()
+            _log.warning("the shift %.6f eV lies on an eigenvalue and is moved", shift)
+            shift, step = shift + step, -2 * step
+        raise AssertionError  # pragma: no cover
+
+    # -- counts -------------------------------------------------------------------------------
+
+    def _count(self, energy: float) -> int:
+        """Return the number of states below an energy."""
+        if energy not in self._counted:
+            tools = self.tools
+            values = self.products.shifted(energy, tools.count_kind)
+            below, _ = tools.counts.count_negative(values, tools.count_kind)
+            self._counted[energy] = below
+        return self._counted[energy]
+
+    def _blur(
+        self, factor: Factor, shift: float, energies: NDArray[np.float64], vectors: Block
+    ) -> float:
+        """Return by how much the factored matrix has its states elsewhere than H and S, eV.
+
+        The states nearest to the shift tell: X†S K⁻¹ S X has the eigenvalues 1/(e − σ) of the
+        matrix that was factored.
+        """
+        nearest = np.sort(np.argsort(np.abs(energies - shift))[: self.tools.block])
+        if not len(nearest) or self.tools.solve_kind.itemsize == self.products.dtype.itemsize:
+            return 0.0
+        SX = self.products.apply(vectors[:, nearest])[1]
+        inner = SX.conj().T @ np.asarray(factor.solve(SX), dtype=self.products.dtype)
+        inverse = np.linalg.eigvalsh(0.5 * (inner + inner.conj().T))
+        taus = np.sort(1 / np.where(inverse == 0, np.finfo(float).tiny, inverse))
+        return float(np.abs(taus - (energies[nearest] - shift)).max())
+
+    def _clearance(self, pieces: list[_Piece]) -> float:
+        """Return how far a mark must be from every state, eV."""
+        precision = float(np.finfo(self.tools.count_kind).eps)
+        least = 16 * precision * float(np.abs(self.products.H).max())
+        if self.tools.count_kind != self.tools.solve_kind:
+            return _BLURS * least
+        return _BLURS * max([least, *(piece.blur for piece in pieces)])
+
+    # -- proof --------------------------------------------------------------------------------
+
+    def _proved(self, pieces: list[_Piece], low: float, high: float) -> Found:
+        """Return the states of pieces side by side, all those between two marks about a range.
+
+        Where inertia says that there are more, they are searched for, and found or an error.
+        """
+        clearance = self._clearance(pieces)
+        for attempt in range(_TRIES):
+            known = _joined(pieces, self.products, low, high)
+            marks = (
+                _mark(known.energies, low, known.low, clearance),
+                _mark(known.energies, high, known.high, clearance),
+            )
+            inside = (known.energies > marks[0]) & (known.energies < marks[1])
+            n_below = self._count(marks[0])
+            counted = self._count(marks[1]) - n_below
+            if np.count_nonzero(inside) == counted:
+                return _certified(known, inside, n_below, marks, counted)
+            _log.info(
+                "%d states found where inertia counts %d between %.6f and %.6f eV: searched again",
+                np.count_nonzero(inside), counted, *marks,
+            )  # fmt: skip
+            pieces = self._again(known, marks, counted, attempt)
+        raise ConvergenceError(
+            f"inertia counts {counted} states between {marks[0]:.6f} and {marks[1]:.6f} eV, and "
+            f"{np.count_nonzero(inside)} were found. S may be nearly singular: see its smallest "
+            "eigenvalue with: dock check"
+        )
+
+    def _again(
+        self, known: _Piece, marks: tuple[float, float], counted: int, attempt: int
+    ) -> list[_Piece]:
+        """Search the half of a range where states are missing, from another start."""
+        low, high = marks
+        while True:
+            inside = known.energies[(known.energies > low) & (known.energies < high)]
+            if len(inside) < 8 or high - low < 1e-3:
+                break
+            middle = _widest_gap(inside[len(inside) // 4 : -(len(inside) // 4) or None])
+            below = self._count(middle) - self._count(low)
+            if below != np.count_nonzero(inside < middle):
+                high, counted = middle, below
+            else:
+                low, counted = middle, counted - below
+        piece = self._search(
+            0.5 * (low + high) + 1e-3 * (high - low) * (attempt + 1),
+            _fixed(Range(low, high, counted)),
+            counted + 8,
+            seed=attempt + 1,
+        )
+        others = [
+            known.between(-np.inf, low),
+            piece.between(low, high),
+            known.between(high, np.inf),
+        ]
+        return [replace(part, low=known.low, high=known.high) for part in others]
+
+
+def _nearest_range(ritz: RitzStates, number: int, energy: float) -> Range | None:
+    """Return the range of the states nearest to an energy, and a margin with a gap in it."""
+    distances = np.sort(np.abs(ritz.energies - energy))
+    if len(distances) < number:
+        return None
+    reach = float(distances[number - 1]) * (1 + _MARGIN) + 1e-6
+    return Range(energy - reach, energy + reach, number)
+
+
+def _fixed(wanted: Range) -> Target:
+    return lambda _: wanted
+
+
+def _chosen(found: Found, number: int, energy: float) -> Found:
+    """Return the states that are nearest to an energy."""
+    order = np.argsort(np.abs(found.energies - energy), kind="stable")[:number]
+    return found.part(int(order.min()), int(order.max()) + 1)
+
+
+def _joined(pieces: list[_Piece], products: Products, low: float, high: float) -> _Piece:
+    """Return pieces that lie side by side as one."""
+    if not pieces:
+        nothing, vectors = np.empty(0), np.empty((products.size, 0), products.dtype)
+        return _Piece(low, high, nothing, vectors, nothing, 0.0)
+    return _Piece(
+        min(piece.low for piece in pieces),
+        max(piece.high for piece in pieces),
+        np.concatenate([piece.energies for piece in pieces]),
+        np.hstack([piece.vectors for piece in pieces]),
+        np.concatenate([piece.residuals for piece in pieces]),
+        max(piece.blur for piece in pieces),
+    )
+
+
+def _mark(energies: NDArray[np.float64], end: float, limit: float, clearance: float) -> float:
+    """Return the place next to the end of a range, towards a limit, where no state is near.
+
+    Up to the limit all states are known; what is beyond may begin at once.
+    """
+    if not len(energies) or np.abs(energies - end).min() >= clearance:
+        return end
+    side = 1.0 if limit > end else -1.0
+    ahead = np.sort(side * (energies - end))
+    before = ahead[ahead <= clearance]
+    walls = [*before[-1:], *ahead[(ahead > clearance) & (ahead < side * (limit - end))]]
+    walls.append(max(side * (limit - end), walls[-1]))
+    gaps = np.diff(walls)
+    wide = np.flatnonzero(gaps >= 2 * clearance)
+    at = int(wide[0]) if len(wide) else int(gaps.argmax())
+    return end + side * float(walls[at] + 0.5 * gaps[at])
+
+
+def _widest_gap(energies: Sequence[float] | NDArray[np.float64]) -> float:
+    """Return the middle of the widest gap between ascending energies."""
+    values = np.asarray(energies)
+    at = int(np.diff(values).argmax())
+    return float(0.5 * (values[at] + values[at + 1]))
+
+
+def _certified(
+    known: _Piece, inside: NDArray[np.bool_], n_below: int, marks: tuple[float, float], counted: int
+) -> Found:
+    energies, residuals = known.energies[inside], known.residuals[inside]
+    worst = float(residuals.max()) if len(residuals) else None
+    reason = f"inertia at {marks[0]:.6f} and {marks[1]:.6f} eV counts the states that were found"
+    certificate = Certificate(reason, counted, worst, marks)
+    vectors = known.vectors[:, inside]
+    return Found(energies, vectors, residuals, n_below, certificate)
