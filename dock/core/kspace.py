@@ -162,6 +162,13 @@ class KBuilder:
             csr.has_canonical_format = True
         return built[0] if len(built) == 1 else built
 
+    def pattern(self, *, triangle: Triangle = "upper") -> tuple[IntArray, IntArray]:
+        """Return where the rows of `sparse` begin, and the columns of its entries."""
+        if triangle not in ("upper", "full"):
+            raise UsageError(f"a triangle is 'upper' or 'full', found {triangle!r}.")
+        places = self._places(triangle)[0]
+        return places.indptr, places.indices
+
     def _phases(
         self, k: NDArray[np.float64], gauge: Gauge, derivative: int | None
     ) -> NDArray[np.float64] | NDArray[np.complex128]:

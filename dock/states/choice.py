@@ -8,14 +8,17 @@ from dock.errors import UsageError
 from dock.states.dense import Dense
 from dock.states.memory import Allowance, allowance, in_words
 from dock.states.solver import Eigenproblem, Plan, Solver, Want
-from dock.threads import available_cpus
+from dock.states.sparse.shift_invert import ShiftInvert, SparseProblem
+from dock.states.speed import duration
+from dock.threads import LARGE, available_cpus
 
 __all__ = ["SOLVERS", "choose", "describe"]
 
-SOLVERS: dict[str, Callable[[], Solver]] = {"dense": Dense}
+SOLVERS: dict[str, Callable[[], Solver]] = {"dense": Dense, "sparse": ShiftInvert}
 """The solvers by name; a new one is its file and a line here."""
 
 _SHARE = 0.95  # of the memory that may be taken: the rest is for what nobody counted
+_CLEARLY = 2.0  # times quicker: predicted times are no better than that
 
 
 def choose(
@@ -50,11 +53,48 @@ def choose(
         return name
     if name != "auto" and name not in SOLVERS:
         raise UsageError(f"there is no solver '{name}'. There are: auto, {', '.join(SOLVERS)}.")
-    solver = Dense() if name == "auto" else SOLVERS[name]()
-    if problem is not None:
-        plan = solver.plan(problem, want or Want(), n_problems, jobs or available_cpus())
-        _require_room(plan, problem, want or Want(), allowance())
+    want, jobs = want or Want(), jobs or available_cpus()
+    if problem is None:
+        return Dense() if name == "auto" else SOLVERS[name]()
+    _require_states(problem, want)
+    room = allowance()
+    solver = _automatic(problem, want, n_problems, jobs, room)
+    if name not in ("auto", solver.name):
+        solver.close()
+        solver = SOLVERS[name]()
+    _require_room(solver.plan(problem, want, n_problems, jobs), problem, want, room)
     return solver
+
+
+def _automatic(
+    problem: Eigenproblem, want: Want, n_problems: int, jobs: int, room: Allowance
+) -> Solver:
+    """Return the solver that is certain for small problems, and the quickest for large ones.
+
+    Sparse matrices serve for a part of the states, where full ones have no room or take longer.
+    """
+    dense = Dense()
+    removes = want.s_threshold is not None and want.removal != "window"
+    if want.everything or removes or problem.size <= LARGE:
+        return dense
+    if not isinstance(problem, SparseProblem):
+        return dense
+    full = dense.plan(problem, want, n_problems, jobs)
+    sparse = ShiftInvert()
+    plan = sparse.plan(problem, want, n_problems, jobs)
+    if _fits(full, room) and (full.seconds or 0.0) <= _CLEARLY * (plan.seconds or 0.0):
+        sparse.close()
+        return dense
+    return sparse
+
+
+def _require_states(problem: Eigenproblem, want: Want) -> None:
+    """Refuse more states than there are orbitals."""
+    asked = want.nearest[0] if want.nearest is not None else (want.bands or (0, 0))[1]
+    if asked > problem.size:
+        raise UsageError(
+            f"there are {problem.size} states, one for each orbital. Found {asked} asked for."
+        )
 
 
 def describe(plan: Plan) -> str:
@@ -67,19 +107,23 @@ def describe(plan: Plan) -> str:
     'solver: sparse (single) because full matrices would take 337 GB; about 4 min a k-point, 11 GB'
     """
     detail = f" ({plan.detail})" if plan.detail else ""
-    time = "" if plan.seconds is None else f"about {_duration(plan.seconds)} a k-point, "
+    time = "" if plan.seconds is None else f"about {duration(plan.seconds)} a k-point, "
     memory = in_words(plan.memory_bytes)
     return f"solver: {plan.solver}{detail} because {plan.reason}; {time}{memory}"
 
 
 def _require_room(plan: Plan, problem: Eigenproblem, want: Want, room: Allowance) -> None:
     """Refuse a plan that needs more memory than may be taken."""
-    if plan.memory_bytes <= _SHARE * room.n_bytes:
+    if _fits(plan, room):
         return
     raise UsageError(
         f"the solver '{plan.solver}' needs {in_words(plan.memory_bytes)} for {problem.size} "
         f"orbitals, and there are {room}. {' '.join(_ways_out(plan, want))}"
     )
+
+
+def _fits(plan: Plan, room: Allowance) -> bool:
+    return plan.memory_bytes <= _SHARE * room.n_bytes
 
 
 def _ways_out(plan: Plan, want: Want) -> list[str]:
@@ -94,14 +138,3 @@ def _ways_out(plan: Plan, want: Want) -> list[str]:
     ways.append("Take a machine with more memory, or raise the limit.")
     ways.append("Pass solver='slepc' under mpirun: the matrices are dealt out over machines.")
     return ways
-
-
-def _duration(seconds: float) -> str:
-    """Return a time as text: ``0.3 s``, ``40 s``, ``4 min``, ``2.5 h``."""
-    if seconds < 9.5:
-        return f"{max(seconds, 0.1):.1f} s"
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    if seconds < 5400:
-        return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.1f} h"

@@ -18,6 +18,7 @@ from dock.core.matrix import AOMatrix
 from dock.core.pairs import Pairs
 from dock.core.spin import Spin
 from dock.errors import LayoutError, UsageError
+from dock.states.sparse.factorisation import Pattern
 
 if TYPE_CHECKING:
     import scipy.sparse
@@ -185,6 +186,19 @@ class Problem:
         H: Any = builders.hamiltonian.sparse(k_frac, triangle=triangle)
         S: Any = builders.overlap.sparse(k_frac, triangle=triangle)
         return H, S
+
+    def pattern(self) -> Pattern:
+        """Return where the entries of the upper triangles of H(k) and S(k) stand, at every k."""
+        starts, columns = self._on_one_pattern[0].hamiltonian.pattern()
+        basis = self.hamiltonian.basis
+        atoms = np.repeat(np.arange(basis.n_atoms), basis.counts)
+        n_spins = self.size // basis.n_orbitals
+        return Pattern(
+            np.asarray(starts, dtype=np.int64),
+            columns,
+            np.tile(atoms, n_spins),
+            self.hamiltonian.structure,
+        )
 
     def require_known(self, k_frac: NDArray[np.float64]) -> None:
         """Refuse a k-point at which summed matrices have no meaning."""

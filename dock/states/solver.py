@@ -190,7 +190,7 @@ class Solver(Protocol):
     def name(self) -> str:
         """The word of ``--solver``."""
 
-    def plan(self, problem: Eigenproblem, want: Want, n_problems: int, jobs: int) -> Plan:
+    def plan(self, problem: Any, want: Want, n_problems: int, jobs: int) -> Plan:
         """Return memory and threads for `n_problems` problems, before anything is done."""
 
     def solve(

@@ -1,4 +1,4 @@
-"""How fast this machine multiplies matrices: what predicted times are made of."""
+"""How fast this machine multiplies matrices: what predicted times are made of, and their words."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from functools import cache
 
 import numpy as np
 
-__all__ = ["multiplications_per_second"]
+__all__ = ["duration", "multiplications_per_second"]
 
 _ROWS = 384  # 0.1 G multiplications: some milliseconds, and larger than the caches of a core
 
@@ -29,3 +29,14 @@ def multiplications_per_second(kind: str) -> float:
             a @ a
             best = min(best, time.thread_time() - begin)
     return _ROWS**3 / float(best)
+
+
+def duration(seconds: float) -> str:
+    """Return a time as text: ``0.3 s``, ``40 s``, ``4 min``, ``2.5 h``."""
+    if seconds < 9.5:
+        return f"{max(seconds, 0.1):.1f} s"
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if seconds < 5400:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h"

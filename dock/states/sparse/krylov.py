@@ -321,6 +321,6 @@ def _indefinite() -> SolverError:
     return SolverError(
         "S is not positive definite: a vector x with x†Sx ≤ 0 was met. Either the basis is "
         "overcomplete, or H and S belong to different structures, or a predicted overlap is "
-        "inaccurate. To leave out orbitals that are nearly dependent on others, pass "
-        "s_threshold=1e-5 and removal='orbital'."
+        "inaccurate. To leave out the nearly dependent combinations of orbitals, pass "
+        "s_threshold=1e-5 and solver='dense'."
     )

@@ -130,6 +130,24 @@ class Slicer:
             return self._numbered(*want.bands)
         return self._numbered(0, self.products.size)
 
+    def require_positive(self) -> None:
+        """Refuse an S that is not positive definite, by its inertia.
+
+        Inertia of H − E S counts states only where S is.
+        """
+        tools = self.tools
+        negative, _ = tools.counts.count_negative(
+            self.products.S.astype(tools.count_kind, copy=False), tools.count_kind
+        )
+        if negative:
+            raise SolverError(
+                f"S is not positive definite: {negative} of {self.products.size} eigenvalues are "
+                "negative. Either the basis is overcomplete, or H and S belong to different "
+                "structures, or a predicted overlap is inaccurate. Check that the files belong "
+                "together; to leave out the nearly dependent combinations of orbitals, pass "
+                "s_threshold=1e-5 and solver='dense'."
+            )
+
     # -- what is asked for --------------------------------------------------------------------
 
     def _window(self, low: float, high: float) -> Found:
