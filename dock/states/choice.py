@@ -74,7 +74,7 @@ def _automatic(
     Sparse matrices serve for a part of the states, where full ones have no room or take longer.
     """
     dense = Dense()
-    removes = want.s_threshold is not None and want.removal != "window"
+    removes = want.s_threshold is not None and want.removal == "project"
     if want.everything or removes or problem.size <= LARGE:
         return dense
     if not isinstance(problem, SparseProblem):

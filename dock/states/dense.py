@@ -6,7 +6,7 @@ arithmetic. Energies have the unit of H (eV in `dock`).
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,12 @@ from numpy.typing import ArrayLike, NDArray
 from dock.errors import ConvergenceError, LayoutError, SolverError, UsageError
 from dock.states import lapack
 from dock.states.memory import allowance
+from dock.states.removal import (
+    dependent_orbitals,
+    nothing_left,
+    own_overlap,
+    require_threshold,
+)
 from dock.states.solver import Certificate, Eigenproblem, Eigenstates, Plan, Want
 from dock.states.speed import multiplications_per_second
 from dock.threads import plan_threads
@@ -31,7 +37,12 @@ _WORK, _WORK_VECTORS = 5.0, 14.0
 
 @dataclass(frozen=True)
 class Dense:
-    """LAPACK on full matrices: every state, certain to be complete, N³ in time and N² in memory."""
+    """LAPACK on full matrices: every state, certain to be complete, N³ in time and N² in memory.
+
+    Orbitals that are left out (``removal='orbital'``) are chosen at Γ, for all k-points.
+    """
+
+    _left_out: dict[tuple[int, float], NDArray[np.int64]] = field(default_factory=dict, repr=False)
 
     @property
     def name(self) -> str:
@@ -55,10 +66,17 @@ class Dense:
         self, problem: Eigenproblem, channel: int, k_frac: NDArray[np.float64], want: Want
     ) -> Eigenstates:
         """Return the states at one k-point; see the function `solve`."""
-        return solve(*problem.dense(channel, k_frac), want, overwrite=True)
+        H, S = problem.dense(channel, k_frac)
+        if want.s_threshold is None or want.removal != "orbital":
+            return solve(H, S, want, overwrite=True)
+        key = id(problem), require_threshold(want.s_threshold)
+        if key not in self._left_out:
+            self._left_out[key] = dependent_orbitals(problem.dense(channel, np.zeros(3))[1], key[1])
+        return _solve_without(H, S, self._left_out[key], want)
 
     def close(self) -> None:
-        """Do nothing: nothing is kept."""
+        """Forget which orbitals are left out."""
+        self._left_out.clear()
 
 
 def solve(
@@ -103,7 +121,7 @@ def solve(
             f"orbitals. Found {want.bands}."
         )
     if want.s_threshold is not None:
-        return _cut(_solve_projected(a, b, uplo, want), want)
+        return _solve_removed(a, b, uplo, want)
     if want.vectors and _is_small_part(want, len(a)):
         return _solve_some(a, b, uplo, want)
     return _cut(_solve_all(a, b, uplo, vectors=want.vectors), want)
@@ -172,23 +190,49 @@ def _solve_some(a: Matrix, b: Matrix, uplo: str, want: Want) -> Eigenstates:
     return Eigenstates(energies, vectors, first, certificate=_COMPLETE)
 
 
+def _solve_removed(a: Matrix, b: Matrix, uplo: str, want: Want) -> Eigenstates:
+    """Solve without what is nearly dependent, in the way that is asked for."""
+    threshold = require_threshold(want.s_threshold)
+    if want.removal == "project":
+        return _cut(_solve_projected(a, b, uplo, want), want)
+    if want.removal == "orbital":
+        S = _filled(b, uplo)
+        return _solve_without(_filled(a, uplo), S, dependent_orbitals(S, threshold), want)
+    found = _cut(_solve_all(a, b, uplo, vectors=True), replace(want, vectors=True))
+    vectors = np.empty((len(a), 0)) if found.vectors is None else found.vectors
+    kept = own_overlap(vectors) > threshold
+    return replace(
+        found,
+        energies=found.energies[kept],
+        vectors=np.asfortranarray(vectors[:, kept]) if want.vectors else None,
+        n_removed=int(np.count_nonzero(~kept)),
+    )
+
+
+def _solve_without(H: Matrix, S: Matrix, gone: NDArray[np.int64], want: Want) -> Eigenstates:
+    """Solve without some orbitals; their coefficients are zero."""
+    kept = np.setdiff1d(np.arange(len(H)), gone)
+    places = np.ix_(kept, kept)
+    found = solve(H[places], S[places], replace(want, s_threshold=None), overwrite=True)
+    vectors = None
+    if found.vectors is not None:
+        vectors = np.zeros((len(H), len(found.energies)), found.vectors.dtype, order="F")
+        vectors[kept] = found.vectors
+    return replace(found, vectors=vectors, n_removed=len(gone))
+
+
 def _solve_projected(a: Matrix, b: Matrix, uplo: str, want: Want) -> Eigenstates:
     """Solve in the span of the eigenvectors of S with eigenvalues above the threshold.
 
     With S U = U s, the columns of X = U s^(−1/2) are S-orthonormal; X† H X is diagonalised.
     """
-    threshold = 0.0 if want.s_threshold is None else want.s_threshold
-    if not 0 < threshold < np.inf:
-        raise UsageError(f"The overlap threshold must be a positive number. Found {threshold}.")
+    threshold = require_threshold(want.s_threshold)
     full = _filled(a, uplo)
     overlaps, info = lapack.eigh(b, uplo, vectors=True)
     _check_convergence(info, len(b))
     removed = int(np.searchsorted(overlaps, threshold, side="right"))
     if removed == len(b):
-        raise SolverError(
-            f"No eigenvalue of S exceeds the threshold {threshold:g}: the largest is "
-            f"{overlaps[-1]:.3g}. Pass a smaller s_threshold=X."
-        )
+        raise nothing_left(threshold, float(overlaps[-1]))
     basis = b[:, removed:] / np.sqrt(overlaps[removed:])
     inner = np.asfortranarray(basis.conj().T @ (full @ basis))
     energies, info = lapack.eigh(inner, "L", vectors=want.vectors)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from copy import copy
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ __all__ = ["Products"]
 
 Block = NDArray[Any]
 
+_ABOVE = 10.0  # times the largest entry of H, where orbitals that are left out have their states
 _LEAST = 200_000  # entries from which a second thread is worth its own arrays
 
 
@@ -28,8 +30,8 @@ class Products:
     def __init__(
         self, H: scipy.sparse.csr_array, S: scipy.sparse.csr_array, *, threads: int = 1
     ) -> None:
-        self.starts, self.columns = H.indptr, H.indices
         kind = np.result_type(H.dtype, S.dtype, np.float64)
+        self.starts, self.columns = H.indptr, H.indices
         self.H: NDArray[Any] = H.data.astype(kind, copy=False)
         self.S: NDArray[Any] = S.data.astype(kind, copy=False)
         self.dtype: np.dtype[Any] = kind
@@ -37,6 +39,28 @@ class Products:
         threads = threads if len(self.columns) >= _LEAST else 1
         shares = np.linspace(0, self.starts[-1], threads + 1)
         self._parts = [int(row) for row in np.searchsorted(self.starts, shares)]
+
+    def without(self, orbitals: NDArray[np.int64]) -> Products:
+        """Return the products without some orbitals: states of their own, above all others."""
+        if not len(orbitals):
+            return self
+        gone = np.zeros(self.size, dtype=bool)
+        gone[orbitals] = True
+        rows = np.repeat(gone, np.diff(self.starts))
+        zeroed = copy(self)
+        kept = ~(rows | gone[self.columns])
+        zeroed.H, zeroed.S = self.H * kept, self.S * kept
+        diagonal = self.starts[:-1][gone]
+        zeroed.S[diagonal] = 1.0
+        zeroed.H[diagonal] = _ABOVE * float(np.abs(self.H).max())
+        return zeroed
+
+    def of_overlap(self) -> Products:
+        """Return the products with S in the place of H and 1 in that of S."""
+        other = copy(self)
+        other.H, other.S = self.S, np.zeros_like(self.S)
+        other.S[self.starts[:-1]] = 1.0
+        return other
 
     @property
     def is_complex(self) -> bool:

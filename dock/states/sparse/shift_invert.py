@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -19,10 +19,11 @@ from dock.core.kspace import Triangle
 from dock.errors import SolverError, UsageError
 from dock.states.dense import Dense
 from dock.states.memory import allowance, in_words
+from dock.states.removal import own_overlap, require_threshold
 from dock.states.solver import Eigenproblem, Eigenstates, Plan, Want
 from dock.states.sparse.factorisation import Analysis, Engine, Pattern
 from dock.states.sparse.products import Products
-from dock.states.sparse.slicing import Found, Slicer, Tools
+from dock.states.sparse.slicing import Found, Slicer, Tools, dependent_rows
 from dock.states.speed import duration, multiplications_per_second
 from dock.threads import LARGE, available_cpus
 
@@ -103,6 +104,7 @@ class ShiftInvert:
         self._lock = threading.Lock()
         self._threads = available_cpus()
         self._analyses: tuple[Any, Analysis, Analysis] | None = None
+        self._left_out: dict[float, NDArray[np.int64]] = {}
 
     @property
     def name(self) -> str:
@@ -150,10 +152,14 @@ class ShiftInvert:
         _require_finite(products)
         kind = self._method(problem, products.dtype, want, 1).kind
         tools = Tools(solves, counts, kind, kind, _block(problem, want), _TOLERANCE)
+        gone = np.empty(0, dtype=np.int64)
+        if want.s_threshold is not None and want.removal == "orbital":
+            gone = self._left_out_of(problem, tools, require_threshold(want.s_threshold))
+            products = products.without(gone)
         slicer = Slicer(products, tools)
-        if self._is_cheap(counts):
+        if counts.n_operations < _DOUBLE:
             slicer.require_positive()
-        return _answer(slicer.find(want), want)
+        return _answer(slicer.find(want), want, len(gone))
 
     def close(self) -> None:
         """Free the symbolic step."""
@@ -164,6 +170,7 @@ class ShiftInvert:
                 if counts is not solves:
                     counts.close()
             self._analyses = None
+            self._left_out.clear()
 
     def _analysed(self, problem: SparseProblem) -> tuple[Analysis, Analysis]:
         """Return what factors and what counts: the same, unless the engine cannot count."""
@@ -177,8 +184,16 @@ class ShiftInvert:
                 self._analyses = problem, solves, counts
             return self._analyses[1:]
 
-    def _is_cheap(self, counts: Analysis) -> bool:
-        return counts.n_operations < _DOUBLE
+    def _left_out_of(
+        self, problem: SparseProblem, tools: Tools, threshold: float
+    ) -> NDArray[np.int64]:
+        """Return the orbitals that are left out at all k-points: those to be left out at Γ."""
+        with self._lock:
+            if threshold not in self._left_out:
+                gamma = Products(*problem.sparse(0, np.zeros(3), "upper"), threads=self._threads)
+                real = replace(tools, solve_kind=gamma.dtype, count_kind=gamma.dtype)
+                self._left_out[threshold] = dependent_rows(gamma, real, threshold)
+            return self._left_out[threshold]
 
     def _method(
         self, problem: SparseProblem, dtype: np.dtype[Any], want: Want, workers: int
@@ -250,10 +265,10 @@ def _require_part(problem: SparseProblem, want: Want) -> None:
             f"the solver 'sparse' finds a part of the states, and all {n} are asked for. Pass "
             "window=(emin, emax) or states=40, or solver='dense'."
         )
-    if want.s_threshold is not None and want.removal != "window":
+    if want.s_threshold is not None and want.removal == "project":
         raise UsageError(
-            f"removal='{want.removal}' changes S as a whole, and the solver 'sparse' cannot. Pass "
-            "removal='window', or solver='dense'."
+            "the eigenvectors of S are no sparse matrix, so that the solver 'sparse' cannot "
+            "project on them. Pass removal='orbital' or removal='window', or solver='dense'."
         )
 
 
@@ -266,13 +281,11 @@ def _require_finite(products: Products) -> None:
             )
 
 
-def _answer(found: Found, want: Want) -> Eigenstates:
+def _answer(found: Found, want: Want, removed: int) -> Eigenstates:
     """Return the states as they were asked for, without those of nearly dependent orbitals."""
     energies, vectors = found.energies, found.vectors
-    removed = 0
-    if want.s_threshold is not None:
-        overlap = 1 / np.square(np.abs(vectors)).sum(axis=0)  # x†Sx / x†x, where x†Sx is 1
-        kept = overlap > want.s_threshold
+    if want.s_threshold is not None and want.removal == "window":
+        kept = own_overlap(vectors) > require_threshold(want.s_threshold)
         removed = int(np.count_nonzero(~kept))
         energies, vectors = energies[kept], np.asfortranarray(vectors[:, kept])
     return Eigenstates(

@@ -18,12 +18,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dock.errors import ConvergenceError, SolverError
+from dock.states.removal import carriers, nothing_left
 from dock.states.solver import Certificate, Want
 from dock.states.sparse.factorisation import Analysis, Factor
 from dock.states.sparse.krylov import Range, RitzStates, Search, Target
 from dock.states.sparse.products import Products
 
-__all__ = ["Found", "Slicer", "Tools"]
+__all__ = ["Found", "Slicer", "Tools", "dependent_rows"]
 
 _log = logging.getLogger("dock")
 
@@ -166,7 +167,7 @@ class Slicer:
         reach = float(distances[here - 1])
         if number > here:
             reach *= 1.1 * number / here
-            while self._count(energy + reach) - self._count(energy - reach) < number:
+            while self.count(energy + reach) - self.count(energy - reach) < number:
                 reach *= 1.2
             return _chosen(self._between(energy - reach, energy + reach), number, energy)
         found = self._proved([piece], energy - reach, energy + reach)
@@ -197,7 +198,7 @@ class Slicer:
         low, high, step = -np.inf, np.inf, 1.0
         energy = guess
         for _ in range(_MOST_COUNTS):
-            below = self._count(energy)
+            below = self.count(energy)
             if fewest <= below <= most:
                 return energy
             low, high = (energy, high) if below < fewest else (low, energy)
@@ -218,7 +219,7 @@ class Slicer:
         ends = [low, *self._cuts(low, high), high]
         begin = -np.inf
         for here, end in pairwise(ends):
-            number = self._count(end) - self._count(here)
+            number = self.count(end) - self.count(here)
             if number == 0 and len(ends) == 2:
                 break
             margin = 0.5 * _MARGIN * (end - here)
@@ -235,7 +236,7 @@ class Slicer:
 
     def _cuts(self, low: float, high: float) -> list[float]:
         """Return energies that cut a window into slices of not too many states."""
-        number = self._count(high) - self._count(low)
+        number = self.count(high) - self.count(low)
         if number <= LARGEST or high - low < _NARROW:
             return []
         middle = 0.5 * (low + high)
@@ -286,7 +287,7 @@ class Slicer:
 
     # -- counts -------------------------------------------------------------------------------
 
-    def _count(self, energy: float) -> int:
+    def count(self, energy: float) -> int:
         """Return the number of states below an energy."""
         if energy not in self._counted:
             tools = self.tools
@@ -335,8 +336,8 @@ class Slicer:
                 _mark(known.energies, high, known.high, clearance),
             )
             inside = (known.energies > marks[0]) & (known.energies < marks[1])
-            n_below = self._count(marks[0])
-            counted = self._count(marks[1]) - n_below
+            n_below = self.count(marks[0])
+            counted = self.count(marks[1]) - n_below
             if np.count_nonzero(inside) == counted:
                 return _certified(known, inside, n_below, marks, counted)
             _log.info(
@@ -360,7 +361,7 @@ class Slicer:
             if len(inside) < 8 or high - low < 1e-3:
                 break
             middle = _widest_gap(inside[len(inside) // 4 : -(len(inside) // 4) or None])
-            below = self._count(middle) - self._count(low)
+            below = self.count(middle) - self.count(low)
             if below != np.count_nonzero(inside < middle):
                 high, counted = middle, below
             else:
@@ -377,6 +378,22 @@ class Slicer:
             known.between(high, np.inf),
         ]
         return [replace(part, low=known.low, high=known.high) for part in others]
+
+
+def dependent_rows(products: Products, tools: Tools, threshold: float) -> NDArray[np.int64]:
+    """Return the orbitals without which the smallest eigenvalue of S exceeds a threshold.
+
+    As `dock.states.removal.dependent_orbitals`, with sparse matrices.
+    """
+    gone = np.empty(0, dtype=np.int64)
+    while len(gone) < products.size:
+        slicer = Slicer(products.without(gone).of_overlap(), tools)
+        n_small = slicer.count(threshold)
+        if n_small == 0:
+            return np.sort(gone)
+        vectors = slicer.find(Want(vectors=True, bands=(0, n_small))).vectors
+        gone = np.concatenate([gone, carriers(vectors)])
+    raise nothing_left(threshold, float(products.S.real.max()))
 
 
 def _nearest_range(ritz: RitzStates, number: int, energy: float) -> Range | None:

@@ -1,0 +1,66 @@
+"""What is left out of a basis that is nearly linearly dependent; see `Want.removal`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dock.errors import SolverError, UsageError
+
+__all__ = ["carriers", "dependent_orbitals", "nothing_left", "own_overlap", "require_threshold"]
+
+
+def dependent_orbitals(S: NDArray[Any], threshold: float) -> NDArray[np.int64]:
+    """Return the orbitals without which the smallest eigenvalue of S exceeds a threshold.
+
+    As many as S has eigenvalues below it, those that carry their eigenvectors; again, until none
+    is left.
+
+    Examples
+    --------
+    >>> dependent_orbitals(np.array([[1, 0.99, 0], [0.99, 1, 0.1], [0, 0.1, 1]]), 0.05).tolist()
+    [1]
+    """
+    gone = np.zeros(len(S), dtype=bool)
+    while not gone.all():
+        here = np.flatnonzero(~gone)
+        overlaps, vectors = np.linalg.eigh(S[np.ix_(here, here)])
+        n_small = int(np.searchsorted(overlaps, threshold, side="right"))
+        if n_small == 0:
+            return np.flatnonzero(gone)
+        gone[here[carriers(vectors[:, :n_small])]] = True
+    raise nothing_left(threshold, float(np.linalg.eigvalsh(S)[-1]))
+
+
+def carriers(vectors: NDArray[Any]) -> NDArray[np.int64]:
+    """Return the rows that carry some vectors (n, m) best, one for each (pivots of QR)."""
+    import scipy.linalg
+
+    _, _, pivots = scipy.linalg.qr(vectors.conj().T, mode="economic", pivoting=True)
+    return np.sort(np.asarray(pivots[: vectors.shape[1]], dtype=np.int64))
+
+
+def own_overlap(vectors: NDArray[Any]) -> NDArray[np.float64]:
+    """Return x† S x / x† x of states with x† S x = 1, the columns.
+
+    It is as small as an eigenvalue of S for a state made of nearly dependent orbitals.
+    """
+    return 1.0 / np.square(np.abs(vectors)).sum(axis=0)
+
+
+def require_threshold(threshold: float | None) -> float:
+    """Return a threshold, or a `UsageError` where it is none."""
+    value = 0.0 if threshold is None else threshold
+    if not 0 < value < np.inf:
+        raise UsageError(f"The overlap threshold must be a positive number. Found {value}.")
+    return value
+
+
+def nothing_left(threshold: float, largest: float) -> SolverError:
+    """Return the error of a threshold above all eigenvalues of S."""
+    return SolverError(
+        f"No eigenvalue of S exceeds the threshold {threshold:g}: the largest is "
+        f"{largest:.3g}. Pass a smaller s_threshold=X."
+    )
