@@ -47,7 +47,8 @@ def own_overlap(vectors: NDArray[Any]) -> NDArray[np.float64]:
 
     It is as small as an eigenvalue of S for a state made of nearly dependent orbitals.
     """
-    return 1.0 / np.square(np.abs(vectors)).sum(axis=0)
+    norms: NDArray[np.float64] = np.square(np.abs(vectors)).sum(axis=0)
+    return 1.0 / norms
 
 
 def require_threshold(threshold: float | None) -> float:

@@ -34,12 +34,13 @@ from numpy.typing import NDArray
 from dock.errors import ConvergenceError, SolverError
 from dock.states.sparse.products import Products
 
-__all__ = ["Range", "RitzStates", "Search", "Target"]
+__all__ = ["Range", "RitzStates", "Search", "ShiftOnState", "Target"]
 
 Block = NDArray[Any]
 Solve = Callable[[Block], Block]
 
 _LOST = 1e-11  # of a vector that is left when V and others are taken out: less is rounding
+_NEAR = 3000.0  # precisions that make a share of a solution: rounding grows in a factorisation
 _PATIENCE = 8  # blocks in which states that must be there, but are not, may turn up
 _ROWS = 4096  # of the basis that are changed at once
 
@@ -72,6 +73,14 @@ Target = Callable[[RitzStates], Range | None]
 """The range by what is known so far; None while it is not."""
 
 
+class ShiftOnState(Exception):  # noqa: N818 - no error: the search begins again elsewhere
+    """The shift lies on one of these energies."""
+
+    def __init__(self, energies: NDArray[np.float64]) -> None:
+        super().__init__()
+        self.energies = energies
+
+
 class Search:
     """The subspace about a shift.
 
@@ -89,6 +98,8 @@ class Search:
         Most vectors of the basis; a third to a half of them can converge.
     tolerance
         Residual of a state that has converged, eV.
+    precision
+        Relative precision of the solutions.
     seed
         Of the first block; another one is another search.
     """
@@ -102,8 +113,10 @@ class Search:
         block: int,
         capacity: int,
         tolerance: float,
+        precision: float = float(np.finfo(np.float64).eps),
         seed: int = 0,
     ) -> None:
+        self.precision = precision
         self.products, self.shift, self.tolerance = products, shift, tolerance
         self._solve = solve
         n = products.size
@@ -129,7 +142,8 @@ class Search:
         """Return Ritz states of which all in the target's range have converged.
 
         Where they are fewer than the target expects, a few more blocks look for the others.
-        `ConvergenceError` where states have not converged after so many blocks.
+        `ConvergenceError` where states have not converged after so many blocks, `ShiftOnState`
+        where the shift must move.
         """
         ritz, patience = None, _PATIENCE
         for _ in range(most_blocks):
@@ -141,6 +155,8 @@ class Search:
             wanted = target(ritz)
             if self.exhausted:
                 return ritz
+            if wanted is not None:
+                self._require_distance(ritz, wanted)
             if wanted is not None and self._converged(ritz, wanted) and self._fits:
                 patience -= 1
                 if patience == 0 or wanted.number <= np.count_nonzero(ritz.inside(wanted)):
@@ -151,6 +167,17 @@ class Search:
             f"the states about {self.shift:.6f} eV did not converge in {most_blocks} blocks of "
             f"{self.block} vectors (largest residual {worst:.1e} eV)."
         )
+
+    def _require_distance(self, ritz: RitzStates, wanted: Range) -> None:
+        """Refuse a shift so near to a state that a solution holds hardly anything else.
+
+        A state at a distance τ has a share of about 1/τ in it, and rounding a share of some
+        precisions times that of the nearest state: that of the farthest one must be larger.
+        """
+        reach = max(wanted.high - self.shift, self.shift - wanted.low)
+        nearest = float(np.abs(ritz.energies - self.shift).min())
+        if nearest < _NEAR * self.precision * reach and self._fits:
+            raise ShiftOnState(ritz.energies)
 
     def _converged(self, ritz: RitzStates, wanted: Range) -> bool:
         return bool((ritz.residuals[ritz.inside(wanted)] <= self.tolerance).all())

@@ -41,7 +41,7 @@ class Products:
         self._parts = [int(row) for row in np.searchsorted(self.starts, shares)]
 
     def without(self, orbitals: NDArray[np.int64]) -> Products:
-        """Return the products without some orbitals: states of their own, above all others."""
+        """Return the products without some orbitals: states of their own, far above."""
         if not len(orbitals):
             return self
         gone = np.zeros(self.size, dtype=bool)

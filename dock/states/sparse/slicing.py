@@ -21,7 +21,7 @@ from dock.errors import ConvergenceError, SolverError
 from dock.states.removal import carriers, nothing_left
 from dock.states.solver import Certificate, Want
 from dock.states.sparse.factorisation import Analysis, Factor
-from dock.states.sparse.krylov import Range, RitzStates, Search, Target
+from dock.states.sparse.krylov import Range, RitzStates, Search, ShiftOnState, Target
 from dock.states.sparse.products import Products
 
 __all__ = ["Found", "Slicer", "Tools", "dependent_rows"]
@@ -37,6 +37,7 @@ _MARGIN = 0.05  # of a range's half width, converged beyond it so that its end f
 _BLURS = 10.0  # measured errors of inertia that a mark keeps away from every state
 _TRIES = 3  # of a search for states that are missing
 _MOVES = 5  # of a shift on an eigenvalue
+_STEP = 1e-3  # eV, by which it moves first where nothing is known yet
 _MOST_COUNTS = 60  # of a search for a number of states by inertia
 _MOST_BLOCKS = 400
 _NARROW = 1e-6  # eV: a window that is not cut again, however many states it has
@@ -102,6 +103,10 @@ class _Piece:
             vectors=self.vectors[:, here],
             residuals=self.residuals[here],
         )
+
+
+class _SingularError(Exception):
+    """H − σS cannot be factored."""
 
 
 @dataclass(eq=False)
@@ -244,15 +249,37 @@ class Slicer:
 
     def _search(self, shift: float, target: Target, expected: int, seed: int = 0) -> _Piece:
         """Return what a search about a shift finds; a shift on an eigenvalue is moved."""
-        factor, shift = self._factored(shift)
+        step = _STEP
+        for _ in range(_MOVES):
+            try:
+                return self._search_at(shift, target, expected, seed)
+            except ShiftOnState as found:
+                better = _gap_near(found.energies, shift)
+            except _SingularError as error:
+                better, problem = shift + step, error
+                step *= -2
+            _log.warning("the shift %.6f eV lies on a state: moved to %.6f eV", shift, better)
+            shift = better
+        raise SolverError(f"H − σS cannot be factored at σ = {shift:.6f} eV: {problem}")
+
+    def _search_at(self, shift: float, target: Target, expected: int, seed: int) -> _Piece:
+        """Return what a search about this shift finds."""
+        tools, products = self.tools, self.products
+        values = products.shifted(shift, tools.solve_kind)
+        try:
+            factor = tools.solves.factor(values, tools.solve_kind)
+        except SolverError as error:
+            raise _SingularError(str(error)) from error
+        del values
         try:
             search = Search(
-                self.products,
+                products,
                 factor.solve,
                 shift,
-                block=self.tools.block,
-                capacity=self.tools.capacity(expected),
-                tolerance=self.tools.tolerance,
+                block=tools.block,
+                capacity=tools.capacity(expected),
+                tolerance=tools.tolerance,
+                precision=float(np.finfo(tools.solve_kind).eps),
                 seed=seed,
             )
             ritz = search.run(target, most_blocks=_MOST_BLOCKS)
@@ -265,25 +292,6 @@ class Slicer:
         finally:
             factor.close()
         return _Piece(wanted.low, wanted.high, energies, vectors, residuals, blur)
-
-    def _factored(self, shift: float) -> tuple[Factor, float]:
-        """Return the factor of H − σS, and σ: it is moved where a pivot vanishes."""
-        tools, step = self.tools, 1e-4
-        for attempt in range(_MOVES):
-            try:
-                factor = tools.solves.factor(
-                    self.products.shifted(shift, tools.solve_kind), tools.solve_kind
-                )
-            except SolverError:
-                if attempt == _MOVES - 1:
-                    raise
-            else:
-                if not factor.n_perturbed or attempt == _MOVES - 1:
-                    return factor, shift
-                factor.close()
-            _log.warning("the shift %.6f eV lies on an eigenvalue and is moved", shift)
-            shift, step = shift + step, -2 * step
-        raise AssertionError  # pragma: no cover
 
     # -- counts -------------------------------------------------------------------------------
 
@@ -446,6 +454,13 @@ def _mark(energies: NDArray[np.float64], end: float, limit: float, clearance: fl
     wide = np.flatnonzero(gaps >= 2 * clearance)
     at = int(wide[0]) if len(wide) else int(gaps.argmax())
     return end + side * float(walls[at] + 0.5 * gaps[at])
+
+
+def _gap_near(energies: NDArray[np.float64], shift: float) -> float:
+    """Return the middle of the wider one of the two gaps beside the state that a shift lies on."""
+    at = int(np.abs(energies - shift).argmin())
+    near = energies[max(0, at - 1) : at + 2]
+    return _widest_gap(near) if len(near) > 1 else shift + _STEP
 
 
 def _widest_gap(energies: Sequence[float] | NDArray[np.float64]) -> float:
