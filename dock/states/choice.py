@@ -136,5 +136,6 @@ def _ways_out(plan: Plan, want: Want) -> list[str]:
     elif plan.solver == "dense":
         ways.append("Pass solver='sparse'.")
     ways.append("Take a machine with more memory, or raise the limit.")
-    ways.append("Pass solver='slepc' under mpirun: the matrices are dealt out over machines.")
+    if not want.everything:
+        ways.append("Pass solver='slepc' under mpirun: the matrices are dealt out over machines.")
     return ways

@@ -50,10 +50,10 @@ def in_words(n_bytes: float) -> str:
     >>> in_words(3.37e11), in_words(1.23e10), in_words(8.1e9), in_words(2e6)
     ('337 GB', '12 GB', '8.1 GB', '2 MB')
     """
-    if n_bytes >= 1e13:
-        return f"{n_bytes / 1e12:,.0f} TB"
+    if n_bytes >= 9.995e11:
+        return f"{n_bytes / 1e12:.1f} TB"
     if n_bytes >= 9.95e9:
-        return f"{n_bytes / 1e9:,.0f} GB"
+        return f"{n_bytes / 1e9:.0f} GB"
     if n_bytes >= 1e9:
         return f"{n_bytes / 1e9:.1f} GB"
     return f"{max(n_bytes, 1e6) / 1e6:.0f} MB"

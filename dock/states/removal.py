@@ -11,6 +11,8 @@ from dock.errors import SolverError, UsageError
 
 __all__ = ["carriers", "dependent_orbitals", "nothing_left", "own_overlap", "require_threshold"]
 
+_EQUAL = 1e-6  # relative difference of shares that symmetry makes equal
+
 
 def dependent_orbitals(S: NDArray[Any], threshold: float) -> NDArray[np.int64]:
     """Return the orbitals without which the smallest eigenvalue of S exceeds a threshold.
@@ -35,11 +37,19 @@ def dependent_orbitals(S: NDArray[Any], threshold: float) -> NDArray[np.int64]:
 
 
 def carriers(vectors: NDArray[Any]) -> NDArray[np.int64]:
-    """Return the rows that carry some vectors (n, m) best, one for each (pivots of QR)."""
-    import scipy.linalg
+    """Return the rows that carry some orthonormal vectors (n, m) best, one for each.
 
-    _, _, pivots = scipy.linalg.qr(vectors.conj().T, mode="economic", pivoting=True)
-    return np.sort(np.asarray(pivots[: vectors.shape[1]], dtype=np.int64))
+    Each has the largest share in what the rows before it do not span; the first one of equal
+    rows is taken, so that neither rounding nor the choice among degenerate vectors decides.
+    """
+    rows, chosen = vectors.copy(), []
+    for _ in range(vectors.shape[1]):
+        shares = np.square(np.abs(rows)).sum(axis=1)
+        at = int(np.flatnonzero(shares >= (1 - _EQUAL) * shares.max())[0])
+        direction = rows[at] / np.sqrt(shares[at])
+        rows -= np.outer(rows @ direction.conj(), direction)
+        chosen.append(at)
+    return np.sort(np.array(chosen, dtype=np.int64))
 
 
 def own_overlap(vectors: NDArray[Any]) -> NDArray[np.float64]:

@@ -159,7 +159,7 @@ class ShiftInvert:
         slicer = Slicer(products, tools)
         if counts.n_operations < _DOUBLE:
             slicer.require_positive()
-        return _answer(slicer.find(want), want, len(gone))
+        return _answer(slicer.find(want), want, gone)
 
     def close(self) -> None:
         """Free the symbolic step."""
@@ -281,9 +281,10 @@ def _require_finite(products: Products) -> None:
             )
 
 
-def _answer(found: Found, want: Want, removed: int) -> Eigenstates:
+def _answer(found: Found, want: Want, gone: NDArray[np.int64]) -> Eigenstates:
     """Return the states as they were asked for, without those of nearly dependent orbitals."""
-    energies, vectors = found.energies, found.vectors
+    energies, vectors, removed = found.energies, found.vectors, len(gone)
+    vectors[gone] = 0  # they have converged to that
     if want.s_threshold is not None and want.removal == "window":
         kept = own_overlap(vectors) > require_threshold(want.s_threshold)
         removed = int(np.count_nonzero(~kept))
