@@ -14,7 +14,14 @@ from dock.threads import LARGE, available_cpus
 
 __all__ = ["SOLVERS", "choose", "describe"]
 
-SOLVERS: dict[str, Callable[[], Solver]] = {"dense": Dense, "sparse": ShiftInvert}
+
+def _slepc() -> Solver:
+    from dock.states.slepc.solver import Slepc
+
+    return Slepc()
+
+
+SOLVERS: dict[str, Callable[[], Solver]] = {"dense": Dense, "sparse": ShiftInvert, "slepc": _slepc}
 """The solvers by name; a new one is its file and a line here."""
 
 _SHARE = 0.95  # of the memory that may be taken: the rest is for what nobody counted
