@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from dock.states.kmesh import KMesh
 
-__all__ = ["Channel", "Problem"]
+__all__ = ["Channel", "Problem", "identity"]
 
 _log = logging.getLogger("dock")
 
@@ -216,11 +216,7 @@ class Problem:
         """
         if self.row_sources is None:
             return self.fingerprint()
-        digest = hashlib.blake2b(digest_size=16)
-        for source in self.row_sources:
-            digest.update(source.fingerprint().encode())
-        digest.update(repr((self.spin, self.basis.fingerprint())).encode())
-        return digest.hexdigest()
+        return identity(self.row_sources, self.basis, self.spin)
 
     def fingerprint(self, mesh: KMesh | None = None, *, s_threshold: float | None = None) -> str:
         """Return a hash of H, S, the basis and the mesh: equal only if all numbers are equal."""
@@ -237,3 +233,12 @@ class Problem:
             digest.update(repr((mesh.size, mesh.shift)).encode())
         digest.update(repr(s_threshold).encode())
         return digest.hexdigest()
+
+
+def identity(sources: tuple[RowSource, RowSource], basis: Basis, spin: Spin) -> str:
+    """Return a hash of H and S on disk, read in parts, and of what they refer to."""
+    digest = hashlib.blake2b(digest_size=16)
+    for source in sources:
+        digest.update(source.fingerprint().encode())
+    digest.update(repr((spin, basis.fingerprint())).encode())
+    return digest.hexdigest()

@@ -13,7 +13,7 @@ from dock.core.kspace import KBuilder
 from dock.core.matrix import AOMatrix
 from dock.core.spin import Spin
 from dock.errors import DependencyError, LayoutError, UsageError
-from dock.states.problem import Problem
+from dock.states.problem import Problem, identity
 from dock.states.ranks import Team
 from dock.states.slepc.library import Library
 
@@ -25,7 +25,7 @@ _ROUNDED, _WRONG = 1e-15, 1e-5  # of the norm: what random vectors see of an asy
 class Source(NamedTuple):
     """Where the processes find H and S: on disk by rows, or in the memory of a single one.
 
-    `fingerprint` is the hash of both files as the first process sees them.
+    `fingerprint` is the hash of H and S as the first process sees them.
     """
 
     rows: tuple[RowSource, RowSource] | None
@@ -43,17 +43,19 @@ class Source(NamedTuple):
         """
         facts = (problem.basis, problem.spin, problem.source)
         if problem.row_sources is not None:
-            return cls(problem.row_sources, None, _hash(problem.row_sources), *facts)
+            return cls(problem.row_sources, None, problem.identity(), *facts)
         if n_processes > 1:
             raise UsageError(
                 f"{problem.source}: several processes read H and S by rows, from a unified folder. "
                 "Convert it first: dock convert."
             )
-        return cls(None, problem, str(id(problem)), *facts)
+        return cls(None, problem, problem.identity(), *facts)
 
-
-def _hash(sources: tuple[RowSource, RowSource]) -> str:
-    return " ".join(source.fingerprint() for source in sources)
+    def seen_here(self) -> str:
+        """Return the hash of H and S as this process sees them."""
+        if self.rows is None:
+            return self.fingerprint
+        return identity(self.rows, self.basis, self.spin)
 
 
 class SpreadPencil:
@@ -129,7 +131,7 @@ class SpreadPencil:
 
     def _require_same_files(self, source: Source) -> None:
         """Refuse files that are not those of the first process."""
-        if source.rows is None or _hash(source.rows) == source.fingerprint:
+        if source.seen_here() == source.fingerprint:
             return
         raise UsageError(
             f"{source.name}: the files of this process are not those of the first one. All "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import resource
+import threading
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -46,7 +47,8 @@ class Slepc:
 
     def __post_init__(self) -> None:
         require_installed()
-        self._sources: dict[int, Source] = {}
+        self._known: tuple[Problem, Source] | None = None
+        self._lock = threading.Lock()
 
     @property
     def name(self) -> str:
@@ -80,7 +82,8 @@ class Slepc:
         """
         _require_part(want)
         problem.require_known(k_frac)
-        source = self._source(problem)
+        with self._lock:
+            source = self._source(problem)
         answer: _Answer = self.ranks.call(_solve, source, channel, np.asarray(k_frac, float), want)
         known = self.memory_bytes or (0,) * len(answer.memory_bytes)
         self.memory_bytes = tuple(map(max, known, answer.memory_bytes))
@@ -93,9 +96,9 @@ class Slepc:
             _log.info("memory of the processes: %s GB", each)
 
     def _source(self, problem: Problem) -> Source:
-        if id(problem) not in self._sources:
-            self._sources = {id(problem): Source.of(problem, self.ranks.size)}
-        return self._sources[id(problem)]
+        if self._known is None or self._known[0] is not problem:
+            self._known = problem, Source.of(problem, self.ranks.size)
+        return self._known[1]
 
 
 def _require_part(want: Want) -> None:

@@ -207,6 +207,15 @@ def test_rows_of_all_processes_are_the_whole(folders):
             np.testing.assert_array_equal(whole.take_pairs(index).entries, part.entries)
 
 
+def test_a_source_is_that_of_its_problem_and_no_other(monkeypatch, folders):
+    monkeypatch.setattr(library.importlib.util, "find_spec", lambda name: name)
+    solver = Slepc(Ranks())
+    marks = set()
+    for folder in folders:  # each problem is gone when the next is made, often at its address
+        marks.add(solver._source(Problem.of(dock.read(folder))).fingerprint)
+    assert len(marks) == len(folders)
+
+
 def test_matrices_of_one_process_cannot_be_spread():
     calc = dock.read(samples.ROOT / "fixtures" / "siesta" / "graphene")
     with pytest.raises(UsageError, match="dock convert"):
