@@ -187,7 +187,7 @@ def test_complex_matrices_need_a_complex_build(folders):
     source = Source.of(Problem.of(dock.read(folders[0])), 1)
     pencil = SpreadPencil(Team(), source)
     with pytest.raises(DependencyError, match="complex at this k-point") as caught:
-        pencil.matrices(types.SimpleNamespace(is_complex=False), 0, np.array(K_POINTS[1]))
+        pencil.matrices(types.SimpleNamespace(is_complex=False), 0, np.array(K_POINTS[0]))
     assert caught.value.exit_code == 3
 
 
