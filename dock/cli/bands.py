@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -23,15 +24,13 @@ More examples:
 @options.from_option
 @options.k_path_options
 @options.window_option("Only these energies, eV.")
-@click.option("--states", type=int, metavar="N", help="Only the N states nearest to --around.")
-@click.option(
-    "--around", type=float, default=0.0, metavar="E", help="Energy for --states [default: 0]."
-)
+@options.states_options
 @options.fermi_option
 @options.electrons_option
 @options.threshold_option
 @click.option("--compare", type=options.PATH, metavar="OTHER", help="Overlay another run.")
 @options.projection_options("Fat bands by species,atom,shell,l,m,spin.")
+@options.solving_options
 @options.run_options("band.h5 beside PATH")
 def bands(
     path: Path,
@@ -46,6 +45,7 @@ def bands(
     s_threshold: float | None,
     compare: Path | None,
     project: options.Projection,
+    solving: options.Solving,
     run: Run,
 ) -> None:
     """Compute a band structure; write band.h5 and band.json, and a figure if asked.
@@ -60,22 +60,24 @@ def bands(
     """
     from dock.converters import read
     from dock.post.band_structure import BandStructure, Selection, bands as compute, make_path
-    from dock.post.fat_bands import project_bands
+    from dock.post.fat_bands import fat_bands
 
     selection = Selection(window or None, states, around)
     calc = read(path, source).replace(fermi_level=fermi, n_electrons=electrons)
     reference = None if compare is None else read(compare)
     target = run.target(path, BandStructure)
-    plain = compute(
-        calc,
-        make_path(calc, k_path, points=points),
-        selection=selection,
-        compare=reference,
-        s_threshold=s_threshold,
-        jobs=run.jobs,
-        progress=run.progress("k-points"),
-    )
-    shares = {"scheme": project.scheme, "s_threshold": s_threshold, "jobs": run.jobs}
-    fields = project.fields
-    result = plain if fields is None else project_bands(calc, plain, fields, **shares)
-    run.finish(result, target, of=calc, window=window or None)
+    job = solving.job(target)
+    settings: dict[str, Any] = {
+        "selection": selection,
+        "compare": reference,
+        "solver": job,
+        "s_threshold": s_threshold,
+        "jobs": run.jobs,
+        "progress": run.progress("k-points"),
+    }
+    points_of_path = make_path(calc, k_path, points=points)
+    if project.fields is None:
+        result: Any = compute(calc, points_of_path, **settings)
+    else:
+        result = fat_bands(calc, points_of_path, project.fields, scheme=project.scheme, **settings)
+    run.finish(result, target, of=calc, job=job, window=window or None)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from dock.cli.runner import Run, show_log
+from dock.cli.wording import print_pause
 from dock.errors import UsageError
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from dock.core.calculation import Calculation
     from dock.grid.grid import Grid
     from dock.states.fermi_level import Method
+    from dock.states.job import Job
     from dock.states.kmesh import KMesh, Reduction
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -110,6 +112,16 @@ def k_path_options(command: Command) -> Command:
     )(command)
 
 
+def states_options(command: Command) -> Command:
+    """Add the options of states about an energy: ``states`` and ``around``."""
+    command = click.option(
+        "--around", type=float, default=0.0, metavar="E", help="Energy for --states [default: 0]."
+    )(command)
+    return click.option(
+        "--states", type=int, metavar="N", help="Only the N states nearest to --around."
+    )(command)
+
+
 def _grouped(
     name: str, make: Callable[..., Any], *options: Callable[..., Any]
 ) -> Callable[[Command], Command]:
@@ -182,6 +194,61 @@ def projection_options(text: str) -> Callable[[Command], Command]:
     """Return a decorator that adds ``--project`` and ``--scheme``, as ``project``."""
     fields = click.option("--project", "fields", metavar="FIELDS", help=text)
     return _grouped("project", Projection, fields, scheme_option)
+
+
+@dataclass(frozen=True)
+class Solving:
+    """How eigenproblems are solved, as it was asked for on the command line."""
+
+    solver: str
+    keep: bool
+    shard: tuple[int, int] | None
+    dry_run: bool
+
+    def job(self, target: Path) -> Job:
+        """Return the job of a result: its states are kept beside it until it stands."""
+        from dock.states.choice import choose
+        from dock.states.job import Job
+
+        choose(self.solver)  # a name that there is not is refused before anything is read
+        folder = target.with_name(f".{target.name}.kept")
+        return Job(self.solver, folder, self.shard, self.dry_run, stays=self.keep)
+
+
+def solving_options(command: Command) -> Command:
+    """Add the options of solvers; the command gets them as one `Solving` named ``solving``.
+
+    What a job says that ends before its result is printed here.
+    """
+
+    @wraps(command)
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        from dock.states.job import Pause
+
+        try:
+            return command(*args, **kwargs)
+        except Pause as pause:
+            print_pause(pause.text, pause.facts, as_json=kwargs["as_json"])
+            return None
+
+    def make(solver: str, shard: str | None, *, keep: bool, dry_run: bool) -> Solving:
+        return Solving(solver, keep, parse_shard(shard), dry_run)
+
+    grouped = _grouped(
+        "solving",
+        make,
+        click.option(
+            "--solver",
+            default="auto",
+            show_default=True,
+            metavar="auto|dense|sparse|slepc",
+            help="How states are found; see the page Large systems.",
+        ),
+        click.option("--dry-run", is_flag=True, help="Say solver, time and memory, and no more."),
+        click.option("--shard", metavar="I/N", help="Do only part I (from 0) of N parts."),
+        click.option("--keep", is_flag=True, help="Keep the k-points beside the result after it."),
+    )
+    return grouped(wrapped)  # type: ignore[return-value]
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from dock.io.progress import Progress
 if TYPE_CHECKING:
     from dock.core.calculation import Calculation
     from dock.results import Result
+    from dock.states.job import Job
 
 
 @dataclass(frozen=True)
@@ -76,15 +77,23 @@ class Run:
         target: Path | None,
         *,
         of: Calculation | None = None,
+        job: Job | None = None,
         **drawn: Any,
     ) -> None:
-        """Save and draw a result of a calculation, and print it; without `target` save nothing."""
+        """Save and draw a result of a calculation, and print it; without `target` save nothing.
+
+        What the job kept is removed then. A shard saves nothing: two might do it at once.
+        """
+        if job is not None:
+            job.end_shard()
         if target is not None and of is not None and of.hamiltonian is not None:
             result.made_from(of.hamiltonian.digest())
         written = [] if target is None else result.save(target, overwrite=self.overwrite)
         if self.plot is not None:
             written.append(result.plot(self.plot, overwrite=self.overwrite, **drawn))
         click.echo(report(result, written, as_json=self.as_json))
+        if job is not None:
+            job.clear()
 
     def tell(self, text: str, *contents: Any) -> None:
         """Print a text, or with ``--json`` what it says: one object a line."""
@@ -136,14 +145,26 @@ class Bar:
 
 
 class _Handler(logging.Handler):
+    """Prints notes, and what is said of the course of a command once each."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._said: set[str] = set()
+
     def emit(self, record: logging.LogRecord) -> None:
-        click.echo(f"dock: note: {in_options(record.getMessage())}", err=True)
+        text = record.getMessage()
+        if record.levelno >= logging.WARNING:
+            click.echo(f"dock: note: {in_options(text)}", err=True)
+        elif text not in self._said:
+            self._said.add(text)
+            click.echo(f"dock: {in_options(text)}", err=True)
 
 
 def show_log(*, quiet: bool) -> None:
     """Send the library's notes to stderr, or nowhere."""
     logger = logging.getLogger("dock")
     logger.handlers = [logging.NullHandler() if quiet else _Handler()]
+    logger.setLevel(logging.INFO)
     logger.propagate = False
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 _SAME = (
     "allow_lossy bands basis code electrons fermi jobs matrix_only mesh method mpi "
-    "oversample overwrite pairs part_edges s_threshold spacing states step window"
+    "oversample overwrite pairs part_edges s_threshold shard solver spacing states step window"
 )
 _OPTIONS = {name: f"--{name.replace('_', '-')}" for name in _SAME.split()} | {
     "fermi_level": "--fermi",
@@ -68,6 +68,14 @@ def report(result: Result, files: Sequence[Path], *, as_json: bool) -> str:
         content = {**result.json(arrays=False), "files": [str(file) for file in files]}
         return json.dumps(content, ensure_ascii=False)
     return "\n".join([in_options(result.table()), *map(str, files)])
+
+
+def print_pause(text: str, facts: Mapping[str, Any], *, as_json: bool) -> None:
+    """Print what a job says that ends before its result."""
+    if as_json:
+        print_json(facts)
+    else:
+        click.echo(in_options(text))
 
 
 def print_json(content: Any) -> None:

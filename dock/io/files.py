@@ -21,6 +21,7 @@ __all__ = [
     "prepare_folder",
     "readable",
     "write_text",
+    "writing_to",
 ]
 
 # What file systems without hard links say to a link.
@@ -36,7 +37,7 @@ def atomic_path(target: str | Path, *, overwrite: bool = False) -> Iterator[Path
     then; an existing target is left as it was.
     """
     target = Path(target)
-    with _os_errors_name(target):
+    with writing_to(target):
         if target.is_dir():
             raise OutputError(f"{target}: a folder stands where a file is to be written.")
         if target.exists() and not overwrite:
@@ -45,11 +46,11 @@ def atomic_path(target: str | Path, *, overwrite: bool = False) -> Iterator[Path
         temporary = target if is_inside else _temporary_name(target)
         os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666))
     if is_inside:  # the folder is not handed over unless all succeeds, and is synced then
-        with _os_errors_name(target):
+        with writing_to(target):
             yield target
         return
     try:
-        with _os_errors_name(target, temporary):
+        with writing_to(target, temporary):
             yield temporary
             _sync(temporary)
             if overwrite:
@@ -93,12 +94,12 @@ def folder_transaction(target: str | Path, *, overwrite: bool = False) -> Iterat
         raise OutputError(f"{target}: a file stands where a folder is to be written. Remove it.")
     final = target.resolve()
     parent = prepare_folder(final.parent)
-    with _os_errors_name(target):
+    with writing_to(target):
         temporary = _temporary_name(final)
         temporary.mkdir()
     _transactions.add(temporary)
     try:
-        with _os_errors_name(target, temporary):
+        with writing_to(target, temporary):
             yield temporary
             for path in temporary.rglob("*"):
                 _sync(path)
@@ -226,7 +227,7 @@ def _is_zombie(process: int) -> bool:
 def prepare_folder(folder: str | Path) -> Path:
     """Make `folder` and its parents; say so clearly where that cannot be done."""
     folder = Path(folder)
-    with _os_errors_name(folder):
+    with writing_to(folder):
         folder.mkdir(parents=True, exist_ok=True)
     return folder
 
@@ -247,7 +248,7 @@ def _rename_new(temporary: Path, target: Path) -> None:
 
 
 @contextlib.contextmanager
-def _os_errors_name(target: Path, temporary: Path | None = None) -> Iterator[None]:
+def writing_to(target: Path, temporary: Path | None = None) -> Iterator[None]:
     """Turn the operating system's refusal into a sentence that names the target.
 
     A refusal that names a file elsewhere (an input that cannot be read) keeps that name.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -19,12 +20,14 @@ from dock.errors import MissingDataError, UsageError
 from dock.extras import require
 from dock.io.progress import Progress, Report
 from dock.results import Result, plain
+from dock.states.certificates import Certificates
 from dock.states.dense import smallest_overlap_eigenvalue
 from dock.states.gap import Gap, find_gap
+from dock.states.job import Job
 from dock.states.kpath import KPath
 from dock.states.problem import Problem
 from dock.states.solver import Solver, Want
-from dock.states.stream import Levels, levels
+from dock.states.stream import Levels, StatesAtK, states
 
 if TYPE_CHECKING:
     from pymatgen.electronic_structure.bandstructure import BandStructureSymmLine
@@ -35,7 +38,7 @@ _COLOURS = ("#1f4e79", "#c0392b")
 _OTHER = "#e08a1e"
 
 CORNER_LIMIT = 3000
-"""Orbitals up to which the eigenvalues of S at the corners of the path are computed."""
+"""Orbitals up to which what costs little is done besides: S is solved at the path's corners."""
 
 
 @dataclass(frozen=True)
@@ -103,6 +106,11 @@ class BandStructure(Result):
         Largest number of states that an ill-conditioned S cost at a k-point.
     compared
         Other bands on the same path that these are shown with, or None.
+    certificates
+        Why no state is missing, and how many lie below at each k-point; None where that is not
+        known.
+    window
+        The energies (eV, absolute) between which all states are here, where a window was asked for.
     """
 
     FILE = "band.h5"
@@ -118,6 +126,14 @@ class BandStructure(Result):
     smallest_overlap: float = float("nan")
     n_removed: int = 0
     compared: BandStructure | None = None
+    certificates: Certificates | None = None
+    window: tuple[float, float] | None = None
+
+    @property
+    def is_part(self) -> bool:
+        """Whether a solver found a part of the spectrum alone."""
+        proof = self.certificates
+        return proof is not None and bool(np.any(proof.n_below) or np.any(proof.counted >= 0))
 
     @property
     def first_band(self) -> int:
@@ -134,6 +150,8 @@ class BandStructure(Result):
             n_filled=None if electrons is None else electrons / self.spin.degeneracy,
             fermi_level=self.fermi_level,
             n_below=self.n_below,
+            below=self.certificates.n_below if self.is_part and self.certificates else None,
+            covered=self.window,
         )
 
     @property
@@ -175,11 +193,13 @@ class BandStructure(Result):
             "spin": self.spin.value,
             "n_bands": self.energies.shape[2],
             "first_band": self.first_band,
+            "n_below": self.n_below,
             "n_kpoints": self.path.n_kpoints,
             **gap.facts(),
             "n_electrons": self.n_electrons,
             "smallest_overlap_eigenvalue": plain(self.smallest_overlap),
             "n_removed_states": self.n_removed,
+            **({} if self.certificates is None else self.certificates.facts()),
             "path_note": self.path.note,
         }
         if self.compared is not None:
@@ -188,15 +208,20 @@ class BandStructure(Result):
         return facts
 
     def arrays(self) -> dict[str, Any]:
-        """Return path and energies."""
-        return {**self.path.arrays(), "energies_eV": self.energies}
+        """Return path and energies, and the certificates of a part of the spectrum."""
+        return {**self.path.arrays(), "energies_eV": self.energies, **self._proof()}
+
+    def _proof(self) -> dict[str, Any]:
+        proof = self.certificates
+        return proof.arrays() if proof is not None and self.is_part else {}
 
     def datasets(self) -> dict[str, Any]:
         """Return the datasets of DeepH's ``band.h5``.
 
         ``band_data`` is (n_bands, n_k) in eV relative to the Fermi level, all spin channels merged
         and sorted at each k-point as in the doubled eigenproblem of a spinful folder. Collinear
-        results have the channels apart as well, in ``band_data_up`` and ``band_data_down``.
+        results have the channels apart as well, in ``band_data_up`` and ``band_data_down``. Row b
+        of a channel is band ``first_band`` + b; rows of two channels merged have no such number.
         """
         path, gap = self.path, self.gap
         shifted = self.energies - self.reference
@@ -214,19 +239,24 @@ class BandStructure(Result):
         }
         if self.spin is Spin.COLLINEAR:
             content["band_data_up"], content["band_data_down"] = shifted[0].T, shifted[1].T
-        return content
+        return content | self._proof()
 
     def rows(self) -> list[tuple[str, str]]:
         """Return bands, path, Fermi level, gap and edges in words."""
         gap, path = self.gap, self.path
         labels = " ".join(f"{first}–{last}" for first, last in path.labels)
-        count = f"{self.energies.shape[2]} at {path.n_kpoints} k-points, spin {self.spin.value}"
+        n_bands = self.energies.shape[2]
+        count = f"{n_bands} at {path.n_kpoints} k-points, spin {self.spin.value}"
+        if self.n_below and n_bands:
+            count += f", numbers {self.first_band} to {self.n_below + n_bands}"
         rows = [("bands", count), ("path", labels + (f"  ({path.note})" if path.note else ""))]
         if gap.fermi_level is None:
             rows.append(("Fermi level", "unknown: pass fermi_level=E or electrons=N"))
         else:
             rows.append(("Fermi level", f"{gap.fermi_level:.6f} eV ({gap.fermi_source})"))
         rows += gap.rows("path", spins=len(self.energies))
+        if self.certificates is not None:
+            rows += self.certificates.rows()
         if self.n_removed:
             rows.append(("S projected", f"up to {self.n_removed} states left out at a k-point"))
         if not np.isnan(self.smallest_overlap):
@@ -335,10 +365,11 @@ def bands(
     points: int | None = None,
     selection: Selection | None = None,
     compare: Calculation | None = None,
-    solver: str | Solver = "auto",
+    solver: str | Solver | Job = "auto",
     s_threshold: float | None = None,
     jobs: int | None = None,
     progress: Report = None,
+    visit: Callable[[StatesAtK], None] | None = None,
 ) -> BandStructure:
     """Compute a band structure by diagonalisation at each k-point.
 
@@ -359,7 +390,7 @@ def bands(
         calculation without a Fermi level of its own (a prediction) takes that of this one: it has
         the zero of energy of its training data.
     solver
-        See `dock.states.choice.choose`.
+        See `dock.states.stream.states`.
     s_threshold
         Leave out combinations of orbitals with an overlap eigenvalue below this, where S is
         ill-conditioned; without it a S that is not positive definite is an error.
@@ -367,6 +398,9 @@ def bands(
         Threads; default the CPUs that this process may use.
     progress
         Told of each solved k-point and spin channel.
+    visit
+        Called with the states of each k-point and channel, in order, before their vectors are
+        dropped; vectors are computed only for it.
 
     Raises
     ------
@@ -383,11 +417,11 @@ def bands(
     steps = Progress.of(progress)
     run: dict[str, Any] = {"solver": solver, "s_threshold": s_threshold, "jobs": jobs}
     if compare is None:
-        return _bands(calc, path, selection, progress=steps, **run)
+        return _bands(calc, path, selection, progress=steps, visit=visit, **run)
     if calc.fermi_level is None:
         calc = calc.replace(fermi_level=compare.fermi_level)
     steps.start((calc.spin.n_channels + compare.spin.n_channels) * path.n_kpoints)
-    mine = _bands(calc, path, selection, progress=steps.part(), **run)
+    mine = _bands(calc, path, selection, progress=steps.part(), visit=visit, **run)
     return mine.beside(_bands(compare, path, selection, progress=steps.part(), **run))
 
 
@@ -396,17 +430,23 @@ def _bands(
     path: KPath,
     selection: Selection,
     *,
-    solver: str | Solver,
+    solver: str | Solver | Job,
     s_threshold: float | None,
     jobs: int | None,
     progress: Progress,
+    visit: Callable[[StatesAtK], None] | None = None,
 ) -> BandStructure:
     """Return the bands of one calculation on a path."""
     problem = Problem.of(calc)
     if calc.fermi_level is None and calc.n_electrons is None and not selection.takes_all:
         raise _no_level(calc)
-    want = selection.want(calc.fermi_level, s_threshold)
-    solved = levels(problem, path.kpoints_frac, want, solver=solver, jobs=jobs, progress=progress)
+    want = replace(selection.want(calc.fermi_level, s_threshold), vectors=visit is not None)
+    found = []
+    for at in states(problem, path.kpoints_frac, want, solver=solver, jobs=jobs, progress=progress):
+        if visit is not None:
+            visit(at)
+        found.append(replace(at.states, vectors=None))
+    solved = Levels.gather(found, problem.n_channels)
     result = BandStructure(
         calc.structure,
         calc.spin,
@@ -417,6 +457,8 @@ def _bands(
         calc.n_electrons,
         _smallest_overlap(problem.overlap, path, solved),
         int(solved.n_removed.max(initial=0)),
+        certificates=solved.certificates,
+        window=want.window,
     )
     if selection.takes_all:
         return result

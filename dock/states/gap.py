@@ -113,6 +113,8 @@ def find_gap(
     n_filled: float | None,
     fermi_level: float | None,
     n_below: int = 0,
+    below: NDArray[np.int64] | None = None,
+    covered: tuple[float, float] | None = None,
 ) -> Gap:
     """Decide between metal and insulator on the given k-points (a denser mesh may see more).
 
@@ -134,30 +136,65 @@ def find_gap(
         eV, absolute.
     n_below
         Number of bands below the first column's.
+    below
+        (n_spin, n_k) number of states below the first one that a k-point has here, where a part of
+        the spectrum was computed: a band that is NaN lies below or above this part, by its number.
+    covered
+        The energies (eV, absolute) between which all states are here, where a window was computed;
+        otherwise those between the lowest and the highest of each k-point. Unless the Fermi level
+        is among them at every k-point, nothing but a metal is certain.
     """
+    placed = energies if below is None else _placed(energies, below - n_below)
     if fermi_level is None:
-        fermi_level = _mid_gap(energies, n_filled) if n_below == 0 else None
+        known = n_below == 0 or below is not None
+        n_here = None if n_filled is None or not known else n_filled - len(energies) * n_below
+        fermi_level = _mid_gap(placed, n_here)
         if fermi_level is None:
             return Gap("unknown", None, "unknown")
         source: Literal["given", "mid-gap"] = "mid-gap"
     else:
         source = "given"
-    below = np.where(energies <= fermi_level + _SAME, energies, -np.inf)
-    above = np.where(energies > fermi_level + _SAME, energies, np.inf)
-    crossing = np.any(np.isfinite(below), axis=1) & np.any(np.isfinite(above), axis=1)
-    if np.any(crossing):
+    filled, empty = placed <= fermi_level + _SAME, placed > fermi_level + _SAME
+    if np.any(filled.any(axis=1) & empty.any(axis=1)):
         return Gap("metal", fermi_level, source)
-    if not np.any(np.isfinite(below)) or not np.any(np.isfinite(above)):
+    lower = np.where(filled & np.isfinite(placed), placed, -np.inf)
+    upper = np.where(empty & np.isfinite(placed), placed, np.inf)
+    seen = np.isfinite(lower).any() and np.isfinite(upper).any()
+    if not seen or not _reaches(lower, upper, below, covered, fermi_level):
         return Gap("unknown", fermi_level, source)
-    vertical = above.min(axis=(0, 2)) - below.max(axis=(0, 2))
+    vertical = upper.min(axis=(0, 2)) - lower.max(axis=(0, 2))
     return Gap(
         "insulator",
         fermi_level,
         source,
-        _edge(below, int(np.argmax(below)), k_frac, n_below),
-        _edge(above, int(np.argmin(above)), k_frac, n_below),
-        float(vertical.min()),
+        _edge(lower, int(np.argmax(lower)), k_frac, n_below),
+        _edge(upper, int(np.argmin(upper)), k_frac, n_below),
+        float(vertical.min()) if np.isfinite(vertical.min()) else float("nan"),
     )
+
+
+def _placed(energies: NDArray[np.float64], first: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return energies with ∓∞ for bands below and above what a k-point has.
+
+    `first` (n_spin, n_k) is the column of its first state, or of the first above its window.
+    """
+    column = np.arange(energies.shape[2])
+    outside = np.where(column < first[..., None], -np.inf, np.inf)
+    return np.where(np.isnan(energies), outside, energies)
+
+
+def _reaches(
+    lower: NDArray[np.float64],
+    upper: NDArray[np.float64],
+    below: NDArray[np.int64] | None,
+    covered: tuple[float, float] | None,
+    level: float,
+) -> bool:
+    """Say whether what was computed reaches to both sides of an energy at every k-point."""
+    if below is None or (covered is not None and covered[0] <= level <= covered[1]):
+        return True
+    has_lower = np.isfinite(lower).any(axis=2) | (below == 0)
+    return bool(np.all(has_lower & np.isfinite(upper).any(axis=2)))
 
 
 def _mid_gap(energies: NDArray[np.float64], n_filled: float | None) -> float | None:
@@ -166,9 +203,11 @@ def _mid_gap(energies: NDArray[np.float64], n_filled: float | None) -> float | N
         return None
     count = round(n_filled)
     levels = np.sort(energies.transpose(1, 0, 2).reshape(energies.shape[1], -1), axis=1)
-    if not 0 < count < levels.shape[1] or not np.all(np.isfinite(levels[:, : count + 1])):
+    if not 0 < count < levels.shape[1] or np.any(np.isnan(levels[:, : count + 1])):
         return None
     top, bottom = float(levels[:, count - 1].max()), float(levels[:, count].min())
+    if not np.isfinite([top, bottom]).all():  # a band edge outside what was computed
+        return None
     return 0.5 * (top + bottom) if bottom - top > _SAME else None
 
 

@@ -1,11 +1,16 @@
-"""One lazy stream of states over spin channels and k-points, several at a time on threads."""
+"""One lazy stream of states over spin channels and k-points, several at a time on threads.
+
+Which solver is taken, where states are kept as they are done, and which part of them is this
+process's own is a `dock.states.job.Job`.
+"""
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import product
 from typing import NamedTuple
@@ -13,13 +18,25 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from dock.errors import ConventionError, DockError, LayoutError, SolverError, UsageError
+from dock.errors import (
+    ConventionError,
+    DockError,
+    LayoutError,
+    OutputError,
+    SolverError,
+    UsageError,
+)
 from dock.io.progress import Progress, Report
-from dock.states.choice import choose
+from dock.states.certificates import Certificates
+from dock.states.choice import choose, describe
+from dock.states.job import Job, PartDone, Planned
+from dock.states.kept import Kept
 from dock.states.solver import Eigenproblem, Eigenstates, Plan, Solver, Want
 from dock.threads import available_cpus
 
 __all__ = ["Levels", "StatesAtK", "levels", "states"]
+
+_log = logging.getLogger("dock")
 
 
 class StatesAtK(NamedTuple):
@@ -47,12 +64,15 @@ class Levels:
         Smallest eigenvalue of S(k); NaN where it was not computed.
     n_removed : int64 (n_channels, N_k)
         The combinations that the threshold took out.
+    certificates
+        Why no state is missing, and how many lie below at each k-point.
     """
 
     energies: NDArray[np.float64]
     n_below: int
     smallest_overlap: NDArray[np.float64]
     n_removed: NDArray[np.int64]
+    certificates: Certificates
 
     def __post_init__(self) -> None:
         for array in (self.energies, self.smallest_overlap, self.n_removed):
@@ -83,6 +103,7 @@ class Levels:
             first,
             smallest.reshape(shape),  # None became NaN
             np.array([result.n_removed for result in results], dtype=np.int64).reshape(shape),
+            Certificates.of(results, n_channels),
         )
 
 
@@ -91,7 +112,7 @@ def states(
     kpoints: ArrayLike,
     want: Want | None = None,
     *,
-    solver: str | Solver = "auto",
+    solver: str | Solver | Job = "auto",
     jobs: int | None = None,
     progress: Report = None,
 ) -> Iterator[StatesAtK]:
@@ -111,7 +132,7 @@ def states(
     want
         Which states; the default is all energies without vectors.
     solver
-        ``auto``, a name of `dock.states.choice.SOLVERS`, or a `Solver`.
+        ``auto``, a name of `dock.states.choice.SOLVERS`, a `Solver`, or a `Job`.
     jobs
         Threads in all; by default the CPUs that this process may use.
     progress
@@ -121,6 +142,8 @@ def states(
     ------
     SolverError, LayoutError, UsageError
         As the solver's, with the k-point named. The first error cancels the rest.
+    Pause
+        Where the job ends before its result: it was to be planned only, or is a part.
     """
     points = np.atleast_2d(np.asarray(kpoints, dtype=np.float64))
     if points.ndim != 2 or not np.isfinite(points).all():
@@ -129,7 +152,8 @@ def states(
     if jobs < 1:
         raise UsageError(f"At least one job is needed. Found {jobs}.")
     want = want or Want()
-    return _stream(problem, points, want, choose(solver), jobs, Progress.of(progress))
+    task = _Task(problem, points, want, Job.of(solver), jobs)
+    return task.stream(Progress.of(progress))
 
 
 def levels(
@@ -137,7 +161,7 @@ def levels(
     kpoints: ArrayLike,
     want: Want | None = None,
     *,
-    solver: str | Solver = "auto",
+    solver: str | Solver | Job = "auto",
     jobs: int | None = None,
     progress: Report = None,
 ) -> Levels:
@@ -146,41 +170,132 @@ def levels(
     return Levels.gather([at.states for at in stream], problem.n_channels)
 
 
-def _stream(
-    problem: Eigenproblem,
-    points: NDArray[np.float64],
-    want: Want,
-    solver: Solver,
-    jobs: int,
-    progress: Progress,
-) -> Iterator[StatesAtK]:
-    """Yield the solver's answers in order."""
-    from threadpoolctl import threadpool_limits
+Place = tuple[int, int]
+"""Spin channel and number of the k-point."""
 
-    order = list(product(range(problem.n_channels), range(len(points))))
-    if not order:
-        return
-    with _naming(0, points):
-        plan = solver.plan(problem, want, len(order), jobs)
-    progress.start(len(order))
 
-    def solve(place: tuple[int, int]) -> StatesAtK:
-        channel, number = place
-        with _naming(number, points):
-            found = solver.solve(problem, channel, points[number], want)
-        return StatesAtK(channel, number, points[number], found)
+@dataclass(frozen=True, eq=False)
+class _Task:
+    """The eigenproblems of one stream, and how they are gone about."""
 
-    try:
+    problem: Eigenproblem
+    points: NDArray[np.float64]
+    want: Want
+    job: Job
+    jobs: int
+
+    def stream(self, progress: Progress) -> Iterator[StatesAtK]:
+        """Yield the states in order, those that are kept from where they are."""
+        order = list(product(range(self.problem.n_channels), range(len(self.points))))
+        if not order:
+            return
+        kept = self.job.store(self.problem, self.want)
+        try:
+            progress.start(len(order))
+            if self.job.shard is not None and kept is not None:
+                self._do_part(order, kept, progress)
+            missing = [place for place in order if not self._is_kept(place, kept)]
+            if self.job.shard is not None:
+                progress = Progress()  # all was counted as it was done
+            with self._solver(missing, len(order)) as (solver, plan):
+                yield from self._answers(order, kept, solver, plan, progress)
+        except DockError as error:
+            if kept is not None and kept.has_some:
+                error.add_note(_kept_words(kept, len(order)))
+            raise
+        finally:
+            if kept is not None:
+                kept.close()
+
+    def _do_part(self, order: list[Place], kept: Kept, progress: Progress) -> None:
+        """Solve the problems of this shard; `PartDone` unless those of the others are done."""
+        number, parts = self.job.shard or (0, 1)
+        own = [place for place in order[number::parts] if not self._is_kept(place, kept)]
+        with self._solver(own, len(order)) as (solver, plan):
+            for _ in self._answers(own, kept, solver, plan, progress):
+                pass  # they are kept
+        kept.refresh()
+        if not all(self._is_kept(place, kept) for place in order):
+            raise PartDone(self.job, len(kept), len(order))
+
+    def _is_kept(self, place: Place, kept: Kept | None) -> bool:
+        return kept is not None and (place[0], self.points[place[1]]) in kept
+
+    @contextmanager
+    def _solver(self, missing: Sequence[Place], n_all: int) -> Iterator[tuple[Solver | None, Plan]]:
+        """Yield the solver and its plan; no solver where nothing is missing."""
+        if not missing:
+            self._end_dry_run(_NOTHING, 0, n_all)
+            yield None, _NOTHING
+            return
+        with _naming(missing[0][1], self.points):
+            solver = choose(
+                self.job.solver, self.problem, self.want, n_problems=len(missing), jobs=self.jobs
+            )
+            plan = solver.plan(self.problem, self.want, len(missing), self.jobs)
+        try:
+            self._end_dry_run(plan, len(missing), n_all)
+            _log.info("%s", describe(plan))
+            yield solver, plan
+        finally:
+            solver.close()
+
+    def _end_dry_run(self, plan: Plan, n_missing: int, n_all: int) -> None:
+        if self.job.dry_run:
+            text = describe(plan) if n_missing else plan.reason
+            what = f"{n_missing} eigenproblems to be solved"
+            if n_missing < n_all:
+                what += f", {n_all - n_missing} kept from before"
+            raise Planned(f"{text}\n{what}", plan, n_missing, n_all - n_missing)
+
+    def _answers(
+        self,
+        places: Sequence[Place],
+        kept: Kept | None,
+        solver: Solver | None,
+        plan: Plan,
+        progress: Progress,
+    ) -> Iterator[StatesAtK]:
+        """Yield the states at some places, in order."""
+        from threadpoolctl import threadpool_limits
+
+        def solve(place: Place) -> StatesAtK:
+            channel, number = place
+            k = self.points[number]
+            found = None if kept is None else kept.get(channel, k)
+            if found is None and solver is not None:
+                with _naming(number, self.points):
+                    found = solver.solve(self.problem, channel, k, self.want)
+                    if kept is not None:
+                        kept.put(channel, k, found)
+            if found is None:
+                raise SolverError(
+                    f"{self.job.folder}: k-points that were kept are gone. Run again."
+                )
+            return StatesAtK(channel, number, k, found)
+
         with threadpool_limits(limits=plan.blas_threads, user_api="blas"):
-            for result in _in_order(solve, order, plan):
+            for result in _in_order(solve, places, plan):
                 progress.advance()
                 yield result
-    finally:
-        solver.close()
+
+
+_NOTHING = Plan("none", "all is kept from before", 1, 1, 0)
+
+
+def _kept_words(kept: Kept, n_all: int) -> str:
+    """Return what is not lost."""
+    with suppress(OutputError):  # the disk may be full: what stands there stands
+        kept.flush()
+        kept.refresh()
+    return (
+        f"{len(kept)} of {n_all} eigenproblems are kept in {kept.folder}: the same command goes on "
+        "from there."
+    )
 
 
 def _in_order(
-    solve: Callable[[tuple[int, int]], StatesAtK], order: Iterable[tuple[int, int]], plan: Plan
+    solve: Callable[[Place], StatesAtK], order: Iterable[Place], plan: Plan
 ) -> Iterator[StatesAtK]:
     """Yield ``solve(place)`` for all places in order, at most 2 × workers of them at a time."""
     rest = iter(order)
@@ -188,7 +303,9 @@ def _in_order(
     pool = ThreadPoolExecutor(plan.workers, thread_name_prefix="dock-states")
     try:
         # The first goes alone into the queue: what it finds wrong is the error of all others.
-        waiting.append(pool.submit(solve, next(rest)))
+        first = next(rest, None)
+        if first is not None:
+            waiting.append(pool.submit(solve, first))
         while waiting:
             while len(waiting) < 2 * plan.workers and (place := next(rest, None)) is not None:
                 waiting.append(pool.submit(solve, place))

@@ -74,7 +74,7 @@ _STATES = ("wavefunction_ao.h5", "wavefunction_r.h5")
 
 _WITH_PHASE = ("eigenvectors",)
 _OWN = {"POSCAR", "info.json", ".dock.json"}
-_UNDER_WAY = re.compile(r"\..*\.part")  # what is being written: see dock.io.files
+_UNDER_WAY = re.compile(r"\..*\.(part|kept)")  # see dock.io.files and dock.states.kept
 _RESULT = "result of H, not carried to another folder: compute it there"
 _UNKNOWN = "unknown"
 _FOLDER = "unified folder of its own"

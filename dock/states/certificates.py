@@ -1,0 +1,89 @@
+"""What the certificates of many eigenproblems say together: the proof that a result carries."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dock.states.solver import Eigenstates
+
+__all__ = ["Certificates"]
+
+
+@dataclass(frozen=True, eq=False)
+class Certificates:
+    """Why no state is missing at many k-points, and how exact the states are.
+
+    Attributes
+    ----------
+    reasons
+        The clauses of the certificates, each once.
+    n_below, n_states : int64 (n_channels, N_k)
+        States below those that were computed, and how many these are.
+    counted : int64 (n_channels, N_k)
+        States in the same range by an independent count; −1 where the method needs none.
+    residuals : float64 (n_channels, N_k)
+        Largest ‖H x − e S x‖ in eV; NaN where it was not measured.
+    """
+
+    reasons: tuple[str, ...]
+    n_below: NDArray[np.int64]
+    n_states: NDArray[np.int64]
+    counted: NDArray[np.int64]
+    residuals: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, results: Sequence[Eigenstates], n_channels: int = 1) -> Certificates:
+        """Gather those of results, channel after channel."""
+        shape = (n_channels, len(results) // n_channels)
+        given = [result.certificate for result in results]
+        counted = [-1 if one is None or one.counted is None else one.counted for one in given]
+        residuals = [None if one is None else one.residual_eV for one in given]
+        return cls(
+            tuple(dict.fromkeys(one.reason for one in given if one is not None)),
+            np.array([result.n_below for result in results], dtype=np.int64).reshape(shape),
+            np.array([len(result.energies) for result in results], dtype=np.int64).reshape(shape),
+            np.array(counted, dtype=np.int64).reshape(shape),
+            np.array(residuals, dtype=np.float64).reshape(shape),  # None becomes NaN
+        )
+
+    @property
+    def largest_residual(self) -> float | None:
+        """The largest residual that was measured, eV."""
+        known = self.residuals[np.isfinite(self.residuals)]
+        return float(known.max()) if known.size else None
+
+    @property
+    def n_certified(self) -> int:
+        """Eigenproblems in which an independent count found the states that there are."""
+        return int(np.sum(self.counted == self.n_states))
+
+    def facts(self) -> dict[str, Any]:
+        """Return what they say, by key; see `dock.results.KEYS`."""
+        return {
+            "certificate": "; ".join(self.reasons) or None,
+            "n_certified": self.n_certified,
+            "largest_residual_eV": self.largest_residual,
+        }
+
+    def arrays(self) -> dict[str, Any]:
+        """Return what they say of each spin channel and k-point, by key."""
+        return {
+            "states_below": self.n_below,
+            "states_found": self.n_states,
+            "states_counted": self.counted,
+            "residual_eV": self.residuals,
+        }
+
+    def rows(self) -> list[tuple[str, str]]:
+        """Return count and residual in words, where there is something to say."""
+        if not self.n_certified:
+            return []
+        text = f"{self.n_certified} of {self.counted.size} eigenproblems counted independently"
+        if self.largest_residual is not None:
+            text += f", residuals up to {self.largest_residual:.1e} eV"
+        return [("certificate", text)]

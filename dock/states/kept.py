@@ -1,0 +1,327 @@
+"""States of k-points, stored as they are done: a run that is killed goes on where it was.
+
+The store is a folder. Each process appends to a file of its own, whose name begins with the mark of
+the question: hashes of H and S, of what is wanted, and of the version. So shards and processes of
+one job share the folder without locks, another question never finds the answers of this one, and a
+file that was cut by SIGKILL loses its last record at most: each carries its length and a hash.
+
+A record is a head of 64 bytes (magic word, length of the body, hash, spin channel, k-point; little
+endian) and a body, an ``.npz`` archive. The first record of a file says in words what it is.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import json
+import logging
+import os
+import struct
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dock._version import __version__
+from dock.errors import DockError, FormatError, OutputError
+from dock.io.files import prepare_folder, writing_to
+from dock.states.solver import Certificate, Eigenstates, Want
+
+__all__ = ["Identified", "Kept", "Mark", "remove"]
+
+_log = logging.getLogger("dock")
+
+_HEAD = struct.Struct("<8sQ16sq3d")
+_MAGIC = b"dockkept"
+_WORDS = -1  # the spin channel of the record that is no eigenproblem but says what the file is
+_SUFFIX = ".states"
+_PATIENCE = 1.0  # seconds: what a run that is over sooner has done is not worth a file
+_WAITING = 2**26  # bytes that wait for that
+
+Key = tuple[int, bytes]
+
+
+@runtime_checkable
+class Identified(Protocol):
+    """A problem that can say which one it is."""
+
+    def fingerprint(self, mesh: None = None, *, s_threshold: float | None = None) -> str:
+        """Return a hash of all numbers that the answers depend on."""
+
+
+@dataclass(frozen=True)
+class Mark:
+    """The question that states answer: the hash of H and S, and that of what is wanted of them.
+
+    `words` says what is wanted, for those who look into the folder.
+    """
+
+    problem: str
+    asked: str
+    words: str = ""
+
+    @classmethod
+    def of(cls, problem: Identified, want: Want) -> Mark:
+        """Return the mark of a question: the same in all runs that may share answers."""
+        words = repr(want)
+        text = f"{words} dock {__version__}"
+        asked = hashlib.blake2b(text.encode(), digest_size=6).hexdigest()
+        return cls(problem.fingerprint()[:16], asked, words)
+
+    @property
+    def name(self) -> str:
+        """The beginning of the names of its files."""
+        return f"{self.problem}-{self.asked}."
+
+
+class _Place(NamedTuple):
+    """Where the body of a record stands."""
+
+    file: Path
+    offset: int
+    length: int
+
+
+class Kept:
+    """The states of one question in a folder; safe for threads.
+
+    What was done within the first second is written when the second is over, unless `at_once`: a
+    short run leaves no file.
+
+    Raises
+    ------
+    OutputError
+        When the folder cannot be read or written.
+    """
+
+    def __init__(self, folder: Path, mark: Mark, *, at_once: bool = False) -> None:
+        self.folder, self.mark = folder, mark
+        self._lock = threading.Lock()
+        self._places: dict[Key, _Place] = {}
+        self._waiting: dict[Key, bytes] | None = {}
+        self._until = time.monotonic() + (0.0 if at_once else _PATIENCE)
+        self._file: io.FileIO | None = None
+        self._path: Path | None = None
+        self._scanned: dict[Path, int] = {}
+        self._warn_of_others()
+        self.refresh()
+
+    def __contains__(self, key: tuple[int, NDArray[np.float64]]) -> bool:
+        """Say whether the states of a spin channel and k-point are there."""
+        return _key(*key) in self._places
+
+    def __len__(self) -> int:
+        """Return how many eigenproblems are in files, as far as they were looked at."""
+        return len(self._places)
+
+    @property
+    def has_some(self) -> bool:
+        """Whether anything is kept, in files or about to be."""
+        return bool(self._places or self._waiting or self._file is not None)
+
+    def refresh(self) -> None:
+        """Look for what has been stored meanwhile, by this process or others."""
+        for file in _files(self.folder):
+            if file.name.startswith(self.mark.name):
+                with _reading(file):
+                    self._scan(file)
+
+    def _warn_of_others(self) -> None:
+        """Say that the folder has states of another H or S: they are not ours to use or remove."""
+        if any(not file.name.startswith(self.mark.problem) for file in _files(self.folder)):
+            _log.warning(
+                "%s: it has k-points of a run with another H or S. They are not used, and stay: "
+                "delete the folder if nobody wants them.",
+                self.folder,
+            )
+
+    def _scan(self, file: Path) -> None:
+        """Note the records of a file from where it was left; stop at one that is cut or damaged."""
+        size = file.stat().st_size
+        with file.open("rb") as stream:
+            at = self._scanned.get(file, 0)
+            while at + _HEAD.size <= size:
+                stream.seek(at)
+                head = stream.read(_HEAD.size)
+                magic, length, digest, channel, *k = _HEAD.unpack(head)
+                end = at + _HEAD.size + length
+                if magic == _MAGIC and end > size:
+                    break  # the process was killed within it, or is writing it now
+                body = stream.read(length) if magic == _MAGIC else b""
+                if magic != _MAGIC or _hash(head, body) != digest:
+                    _log.warning(
+                        "%s: damaged from byte %d on: what stood there is computed again.", file, at
+                    )
+                    break
+                if channel != _WORDS:
+                    place = _Place(file, at + _HEAD.size, length)
+                    self._places.setdefault((channel, struct.pack("<3d", *k)), place)
+                at = end
+            self._scanned[file] = at
+
+    def get(self, channel: int, k_frac: NDArray[np.float64]) -> Eigenstates | None:
+        """Return the states of a spin channel and k-point; None where they are not there."""
+        place = self._places.get(_key(channel, k_frac))
+        if place is None:
+            return None
+        with _reading(place.file), place.file.open("rb") as stream:
+            stream.seek(place.offset)
+            return _unpacked(stream.read(place.length), place.file)
+
+    def put(self, channel: int, k_frac: NDArray[np.float64], found: Eigenstates) -> None:
+        """Store the states of a spin channel and k-point."""
+        key, body = _key(channel, k_frac), _packed(found)
+        record = _record(channel, key[1], body)
+        with self._lock:
+            if self._waiting is None:
+                self._append(record)
+                return
+            self._waiting[key] = record
+            size = sum(map(len, self._waiting.values()))
+            if time.monotonic() > self._until or size > _WAITING:
+                self._write_waiting()
+
+    def flush(self) -> None:
+        """Write what waits for the first second to be over."""
+        with self._lock:
+            self._write_waiting()
+
+    def _write_waiting(self) -> None:
+        waiting, self._waiting = self._waiting, None
+        for record in (waiting or {}).values():
+            self._append(record)
+
+    def _append(self, record: bytes) -> None:
+        """Append a record; where the disk is full, what stands before it stays whole."""
+        if self._file is None:
+            self._open()
+        assert self._file is not None  # noqa: S101 - _open has made it
+        with writing_to(self._path or self.folder):
+            begin = self._file.seek(0, os.SEEK_END)
+            try:
+                view = memoryview(record)
+                while view:
+                    view = view[self._file.write(view) or 0 :]
+            except OSError:
+                with contextlib.suppress(OSError):
+                    self._file.truncate(begin)
+                raise
+
+    def _open(self) -> None:
+        """Make a file of our own: that of a killed process may end within a record."""
+        prepare_folder(self.folder)
+        own = f"{os.getpid()}-{os.urandom(6).hex()}{_SUFFIX}"
+        self._path = self.folder / f"{self.mark.name}{own}"
+        about = {"written_by": f"dock {__version__}", "asked": self.mark.words}
+        with writing_to(self._path):
+            self._file = io.FileIO(self._path, "xb")
+        self._append(_record(_WORDS, bytes(24), json.dumps(about).encode()))
+
+    def close(self) -> None:
+        """Close the file that this process writes; what waits for it is dropped."""
+        with self._lock:
+            if self._file is not None:
+                self._file.close()
+            self._file, self._waiting = None, {}
+
+
+def remove(folder: Path, problems: set[str]) -> None:
+    """Remove the states of some problems (`Mark.problem`), and the folder if nothing else is there.
+
+    `OutputError` where that is not allowed.
+    """
+    with writing_to(folder):
+        for file in _files(folder):
+            if file.name.partition("-")[0] in problems:
+                file.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):  # something else is in it
+        folder.rmdir()
+
+
+def _files(folder: Path) -> list[Path]:
+    """Return the files of a store, none where there is no such folder."""
+    if not folder.is_dir():
+        return []
+    with _reading(folder):
+        return sorted(folder.glob(f"*{_SUFFIX}"))
+
+
+def _key(channel: int, k_frac: NDArray[np.float64]) -> Key:
+    """Return the key of a place; −0 is 0."""
+    return channel, struct.pack("<3d", *(np.asarray(k_frac, dtype=np.float64) + 0.0))
+
+
+def _record(channel: int, k: bytes, body: bytes) -> bytes:
+    head = _HEAD.pack(_MAGIC, len(body), bytes(16), channel, *struct.unpack("<3d", k))
+    digest = _hash(head, body)
+    return _HEAD.pack(_MAGIC, len(body), digest, channel, *struct.unpack("<3d", k)) + body
+
+
+def _hash(head: bytes, body: bytes) -> bytes:
+    """Return the hash of a record, its own place in the head taken as zeros."""
+    digest = hashlib.blake2b(head[:16], digest_size=16)
+    digest.update(head[32:])
+    digest.update(body)
+    return digest.digest()
+
+
+def _packed(found: Eigenstates) -> bytes:
+    """Return states as an ``.npz`` archive; arrays that are None are left out."""
+    proof = found.certificate
+    facts = {
+        "n_below": found.n_below,
+        "smallest_overlap": found.smallest_overlap,
+        "n_removed": found.n_removed,
+        "certificate": None
+        if proof is None
+        else {
+            "reason": proof.reason,
+            "counted": proof.counted,
+            "residual_eV": proof.residual_eV,
+        },
+    }
+    arrays: dict[str, Any] = {"energies": found.energies}
+    if found.vectors is not None:
+        arrays["vectors"] = found.vectors
+    arrays["facts"] = np.frombuffer(json.dumps(facts).encode(), dtype=np.uint8)
+    stream = io.BytesIO()
+    np.savez(stream, **arrays)
+    return stream.getvalue()
+
+
+def _unpacked(body: bytes, file: Path) -> Eigenstates:
+    try:
+        with np.load(io.BytesIO(body), allow_pickle=False) as arrays:
+            facts = json.loads(arrays["facts"].tobytes())
+            proof = facts["certificate"]
+            return Eigenstates(
+                arrays["energies"],
+                arrays.get("vectors"),
+                facts["n_below"],
+                facts["smallest_overlap"],
+                facts["n_removed"],
+                None if proof is None else Certificate(**proof),
+            )
+    except (ValueError, KeyError, TypeError, OSError) as error:
+        raise FormatError(
+            file, "a k-point that was kept cannot be read", found=error, fix="Delete it."
+        ) from error
+
+
+@contextlib.contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except DockError:
+        raise
+    except OSError as error:
+        raise OutputError(
+            f"{path}: the k-points that are done cannot be read ({error.strerror or error}). Check "
+            "the permissions, or delete it: they are computed again."
+        ) from error
