@@ -225,6 +225,7 @@ KEYS: dict[str, str] = {
     "summary": "sums and means over the structures",
     "supercell": "vectors of the supercell in those of the primitive cell, as rows",
     "symmetry_error_eV": "largest deviation of H under the operations used",
+    "tail_occupation": "how far states at the ends of what was computed are from full and empty",
     "target": "where it went",
     "test": "structures for the test",
     "title": "what a format is, in words",

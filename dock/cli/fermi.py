@@ -28,6 +28,13 @@ More examples:
 @options.filling_options("fermi-dirac")
 @options.electrons_option
 @options.threshold_option
+@click.option(
+    "--states",
+    type=int,
+    metavar="N",
+    help="Compute N states about the level at each k-point [default: all, of large systems 40].",
+)
+@options.solving_options
 @options.run_options("fermi_energy.json beside PATH")
 def fermi(
     path: Path,
@@ -36,6 +43,8 @@ def fermi(
     filling: Method,
     electrons: float | None,
     s_threshold: float | None,
+    states: int | None,
+    solving: options.Solving,
     run: Run,
 ) -> None:
     """Find the Fermi level and the gap by counting electrons on a k-mesh.
@@ -55,6 +64,7 @@ def fermi(
     calc = read(path, source)
     target, kept = FermiResult.files(run.output or folder_of(path) / FermiResult.FILE)
     run.require_free(target)
+    job = solving.job(target)
     points = mesh.make(calc)
     if not is_kept(calc, points, kept, s_threshold=s_threshold):
         run.require_free(kept)
@@ -63,9 +73,11 @@ def fermi(
         points,
         electrons=electrons,
         smearing=filling,
+        states=states,
+        solver=job,
         s_threshold=s_threshold,
         jobs=run.jobs,
         progress=run.progress("k-points"),
         cache=[kept, target.with_name(EIGENVALUES)],
     )
-    run.finish(result, target)
+    run.finish(result, target, job=job)

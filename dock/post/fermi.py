@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -15,12 +16,19 @@ from dock.io.files import write_text
 from dock.io.progress import Report
 from dock.results import Result, require_absent
 from dock.states.fermi_level import Filling, Method, find_level, occupy
+from dock.states.job import Job
 from dock.states.kmesh import KMesh, make_mesh
+from dock.states.problem import Problem
 from dock.states.smearing import Smearing
+from dock.states.solver import Solver
 from dock.states.spectrum import compute_spectrum, electrons_of, load_spectrum, save_spectrum
+from dock.states.spectrum_part import STATES, Part, is_in_parts
 
 __all__ = ["EIGENVALUES", "FermiResult", "Method", "fermi_level", "find_level", "occupy"]
 
+_log = logging.getLogger("dock")
+
+_TAIL = 1e-3  # occupation beyond the ends of what was computed that a note is worth
 _SHOWN = 6.0  # eV on both sides of the Fermi level in the figure
 EIGENVALUES = "eigval.h5"
 """Name of the file, beside ``fermi_energy.json``, in which other computations look too."""
@@ -54,18 +62,23 @@ class FermiResult(Result, Filling):
             "spin": spectrum.spin.value,
             **spectrum.mesh.facts(),
             "n_bands": int(spectrum.energies.shape[2]),
+            "n_below": spectrum.n_below,
             "n_removed_states": spectrum.n_removed,
+            "tail_occupation": self.tail,
+            **({} if spectrum.certificates is None else spectrum.certificates.facts()),
             "fingerprint": spectrum.fingerprint,
         }
 
     def arrays(self) -> dict[str, Any]:
-        """Return energies and occupations at the irreducible k-points."""
-        mesh = self.spectrum.mesh
+        """Return energies and occupations at the irreducible k-points, and the certificates."""
+        mesh, energies = self.spectrum.mesh, self.spectrum.energies
+        proof = self.spectrum.certificates
         return {
             "kpoints_frac": mesh.points,
             "k_weights": mesh.weights,
-            "energies_eV": self.spectrum.energies,
+            "energies_eV": np.where(np.isfinite(energies), energies, np.nan),
             "occupations": self.occupations,
+            **(proof.arrays() if self.spectrum.is_part and proof is not None else {}),
         }
 
     def rows(self) -> list[tuple[str, str]]:
@@ -83,13 +96,27 @@ class FermiResult(Result, Filling):
                 text += f", H deviates by up to {symmetry.largest_error:.1e} eV"
             rows.append(("symmetry", text))
         rows += self.gap.rows("mesh", edges=False)
-        rows.append(("band energy", f"{self.band_energy:.8f} eV"))
+        rows += self._part_rows()
+        if self.band_energy is not None:
+            rows.append(("band energy", f"{self.band_energy:.8f} eV"))
         if abs(self.entropy_energy) > 5e-9:
             rows.append(("−TS", f"{self.entropy_energy:.8f} eV"))
         if self.spin_moment is not None:
             rows.append(("spin moment", f"{self.spin_moment:.6f} μ_B"))
         if spectrum.n_removed:
             rows.append(("S projected", f"up to {spectrum.n_removed} states left out at a k-point"))
+        return rows
+
+    def _part_rows(self) -> list[tuple[str, str]]:
+        """Return what is to be known where not all states were computed."""
+        spectrum = self.spectrum
+        if not spectrum.is_part:
+            return []
+        first, stop = spectrum.n_below + 1, spectrum.n_below + spectrum.energies.shape[2]
+        rows = [("states", f"numbers {first} to {stop} of {spectrum.size}")]
+        if spectrum.certificates is not None:
+            rows += spectrum.certificates.rows()
+        rows.append(("their ends", f"full and empty within {self.tail:.1e}"))
         return rows
 
     @classmethod
@@ -137,6 +164,8 @@ def fermi_level(
     *,
     electrons: float | None = None,
     smearing: Method | None = None,
+    states: int | None = None,
+    solver: str | Solver | Job = "auto",
     s_threshold: float | None = None,
     jobs: int | None = None,
     progress: Report = None,
@@ -152,6 +181,12 @@ def fermi_level(
         Valence electrons per cell; default those of the calculation.
     smearing
         A `Smearing`, or ``"tetrahedra"``. Default: Fermi–Dirac at 300 K.
+    states
+        Compute so many states about the level at each k-point, not all. Large systems, for which
+        the solver finds a part of the states, have 40 by default; the count is exact all the same,
+        and `FermiResult.tail` says how far their ends are from full and empty.
+    solver
+        See `dock.states.stream.states`.
     s_threshold
         Leave out combinations of orbitals with an overlap eigenvalue below this.
     jobs, progress
@@ -178,12 +213,27 @@ def fermi_level(
     """
     electrons_of(calc, electrons, 2.0 * calc.basis.n_orbitals)  # before an hour is spent
     points = make_mesh(calc, mesh)
+    method = Smearing() if smearing is None else smearing
     spectrum = None
     if cache is not None:
         spectrum = load_spectrum(calc, points, cache, s_threshold=s_threshold)
     if spectrum is None:
-        run: dict[str, Any] = {"s_threshold": s_threshold, "jobs": jobs, "progress": progress}
-        spectrum = compute_spectrum(calc, points, **run)
+        run: dict[str, Any] = {"solver": solver, "s_threshold": s_threshold, "jobs": jobs}
+        run["progress"] = progress
+        problem = Problem.of(calc)
+        if states is not None or is_in_parts(problem, solver, points.n_points, jobs):
+            count = electrons_of(calc, electrons, problem.capacity)
+            part, n_states = Part(calc, points, **run), STATES if states is None else states
+            spectrum = part.near_level(count, method, n_states=n_states, guess=calc.fermi_level)
+        else:
+            spectrum = compute_spectrum(calc, points, **run)
     count = electrons_of(calc, electrons, spectrum.capacity)
-    filling = occupy(spectrum, count, Smearing() if smearing is None else smearing)
-    return FermiResult(*(getattr(filling, field.name) for field in fields(filling)))
+    filling = occupy(spectrum, count, method)
+    result = FermiResult(*(getattr(filling, field.name) for field in fields(filling)))
+    if result.tail > _TAIL:
+        _log.warning(
+            "states at the ends of what was computed have occupations %.1e from 0 and 1: ask for "
+            "more states=N, or a smaller width.",
+            result.tail,
+        )
+    return result

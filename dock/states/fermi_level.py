@@ -11,18 +11,33 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dock.core.spin import Spin
-from dock.errors import ConvergenceError, UsageError
+from dock.errors import ConvergenceError, SolverError, UsageError
 from dock.states.gap import Gap, find_gap
 from dock.states.smearing import Smearing
 from dock.states.spectrum import Spectrum
 from dock.states.tetrahedra import Tetrahedra
 
-__all__ = ["Filling", "Method", "find_level", "occupy"]
+__all__ = ["Filling", "Method", "NotReached", "find_level", "occupy"]
 
 Method: TypeAlias = Smearing | Literal["tetrahedra"]
 """How levels are filled."""
 
 _COUNTED = 1e-10  # electrons by which the middle of a gap may miss the count, relative
+
+
+class NotReached(SolverError):  # noqa: N818 - the caller computes more states
+    """The electrons fill states that are not among those of a part of a spectrum.
+
+    `level` is the Fermi level as far as it can be told (eV), `missing` how many more states per
+    cell would have to lie below it.
+    """
+
+    def __init__(self, level: float, missing: float) -> None:
+        self.level, self.missing = level, missing
+        super().__init__(
+            f"the Fermi level, about {level:.3f} eV, is not among the states that were computed. "
+            "Pass more states=N."
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,8 +69,10 @@ class Filling:
     gap: Gap
 
     @cached_property
-    def band_energy(self) -> float:
-        """Σ f ε per cell, eV."""
+    def band_energy(self) -> float | None:
+        """Σ f ε per cell, eV; None where some states were not computed."""
+        if self.spectrum.is_part:
+            return None
         return float(np.sum(self.occupations * self.spectrum.energies))
 
     @cached_property
@@ -77,8 +94,22 @@ class Filling:
 
     @property
     def counted(self) -> float:
-        """The sum of the occupations."""
-        return float(self.occupations.sum())
+        """The sum of the occupations, with the states below those that were computed."""
+        return float(self.occupations.sum() + self.spectrum.below)
+
+    @cached_property
+    def tail(self) -> float:
+        """How far the states at the ends of a part of the spectrum are from full and empty.
+
+        What lies beyond them is taken as full and empty; 0 where all states are here.
+        """
+        if not self.spectrum.is_part or not isinstance(self.method, Smearing):
+            return 0.0
+        lower, upper = _ends(self.spectrum)
+        lower, upper = lower[np.isfinite(lower)], upper[np.isfinite(upper)]
+        open_below = 1 - self.method.occupation(lower, self.level)
+        open_above = self.method.occupation(upper, self.level)
+        return float(np.abs(np.concatenate([open_below, open_above])).max(initial=0.0))
 
     @property
     def source(self) -> Literal["mid-gap", "counted"]:
@@ -109,9 +140,8 @@ def find_level(spectrum: Spectrum, electrons: float, method: Method) -> tuple[fl
     """Return the Fermi level in eV and the gap; see `occupy`."""
     if not isinstance(method, Smearing) and method != "tetrahedra":
         raise UsageError(f"the method is a smearing or 'tetrahedra', found '{method}'.")
-    n_filled = electrons / spectrum.degeneracy
-    points = spectrum.mesh.points
-    gap = find_gap(spectrum.energies, points, n_filled=n_filled, fermi_level=None)
+    n_filled = (electrons - spectrum.below) / spectrum.degeneracy  # of the states that are here
+    gap = _gap(spectrum, electrons, None)
     count: Callable[[float], float]
     if isinstance(method, Smearing):
         near = _Near.of(spectrum, n_filled, method)
@@ -127,14 +157,60 @@ def find_level(spectrum: Spectrum, electrons: float, method: Method) -> tuple[fl
             count = tetrahedra.counter(spectrum.energies, bracket)
     middle = gap.fermi_level
     if middle is not None and abs(count(middle) - n_filled) <= _COUNTED * max(1.0, n_filled):
+        _require_reached(spectrum, middle, method)
         return middle, gap
     if isinstance(method, Smearing) and not method.is_monotonic:
         level = _nearest_root(spectrum, n_filled, method, count)
     else:
         level = _root(lambda x: count(x) - n_filled, *bracket)
+    _require_reached(spectrum, level, method)
     if gap.kind != "insulator":
-        gap = find_gap(spectrum.energies, points, n_filled=n_filled, fermi_level=level)
+        gap = _gap(spectrum, electrons, level)
     return level, gap
+
+
+def _gap(spectrum: Spectrum, electrons: float, level: float | None) -> Gap:
+    """Return the gap on the mesh, at a Fermi level or by the count of electrons."""
+    proof = spectrum.certificates if spectrum.is_part else None
+    return find_gap(
+        spectrum.energies,
+        spectrum.mesh.points,
+        n_filled=electrons / spectrum.degeneracy,
+        fermi_level=level,
+        n_below=spectrum.n_below,
+        below=None if proof is None else proof.n_below,
+    )
+
+
+def _ends(spectrum: Spectrum) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the lowest and highest computed state (n_spin, n_k), ∓∞ where none is beyond."""
+    energies, proof = spectrum.energies, spectrum.certificates
+    known = np.isfinite(energies)
+    lower = np.where(known, energies, np.inf).min(axis=2, initial=np.inf)
+    upper = np.where(known, energies, -np.inf).max(axis=2, initial=-np.inf)
+    if proof is not None and spectrum.size is not None:
+        lower[proof.n_below == 0] = -np.inf
+        upper[proof.n_below + proof.n_states >= spectrum.size] = np.inf
+    return lower, upper
+
+
+def _require_reached(spectrum: Spectrum, level: float, method: Method) -> None:
+    """Raise `NotReached` unless a level is among the computed states of each k-point.
+
+    By tetrahedra the first band must be full and the last empty at all k-points, so that those
+    beyond are too.
+    """
+    if not spectrum.is_part:
+        return
+    lower, upper = _ends(spectrum)
+    if isinstance(method, Smearing):
+        good = bool(np.all((lower <= level) & (level <= upper)))
+    else:
+        first, last = spectrum.energies[..., 0].max(), spectrum.energies[..., -1].min()
+        full, empty = first < level, level < last
+        good = (full or not np.isfinite(lower).any()) and (empty or not np.isfinite(upper).any())
+    if not good:
+        raise NotReached(level, 0.0)
 
 
 def _band_edges(spectrum: Spectrum, n_filled: float) -> tuple[float, float]:
@@ -142,6 +218,9 @@ def _band_edges(spectrum: Spectrum, n_filled: float) -> tuple[float, float]:
     n_spin, n_points, n_bands = spectrum.energies.shape
     merged = np.sort(spectrum.energies.transpose(1, 0, 2).reshape(n_points, -1), axis=1)
     last = n_spin * n_bands - 1
+    if spectrum.is_part and not 0 <= n_filled - 1 < last:
+        beyond = 0.0 if n_filled < 1 else n_filled - last
+        raise NotReached(float(merged[:, 0 if n_filled < 1 else last].mean()), beyond)
     first_open = merged[:, min(int(np.floor(n_filled + _COUNTED)), last)].min()
     last_used = merged[:, min(max(int(np.ceil(n_filled - _COUNTED)) - 1, 0), last)].max()
     return float(min(first_open, last_used)), float(max(first_open, last_used))
@@ -167,6 +246,8 @@ class _Near:
         energies, weights = energies[order], weights[order]
         filled = np.cumsum(weights)
         last = min(int(np.searchsorted(filled, n_filled - 1e-9)), len(energies) - 2)
+        if spectrum.is_part:
+            _require_counted(energies, filled, n_filled, last)
         margin = 1.5 * smearing.reach
         low, high = float(energies[last]) - margin, float(energies[last + 1]) + margin
         first = int(np.searchsorted(energies, low - margin))
@@ -178,6 +259,22 @@ class _Near:
         """Return the number of filled states per cell."""
         filling = self.smearing.occupation(self.energies, level)
         return self.below + float(filling @ self.weights)
+
+
+def _require_counted(
+    energies: NDArray[np.float64], filled: NDArray[np.float64], n_filled: float, last: int
+) -> None:
+    """Raise `NotReached` unless the last filled state and the next one were computed."""
+    if n_filled > 0 and np.isfinite(energies[last : last + 2]).all():
+        return
+    inside = np.flatnonzero(np.isfinite(energies))
+    if not len(inside):
+        raise NotReached(float("nan"), n_filled)
+    lowest, highest = inside[0], inside[-1]
+    if n_filled <= 0 or last < lowest:
+        before = float(filled[lowest - 1]) if lowest else 0.0
+        raise NotReached(float(energies[lowest]), n_filled - before)
+    raise NotReached(float(energies[highest]), n_filled - float(filled[highest]))
 
 
 def _nearest_root(

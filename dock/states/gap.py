@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Edge", "Gap", "find_gap"]
+__all__ = ["Edge", "Gap", "find_gap", "placed"]
 
 _SAME = 1e-6  # eV: levels closer than this to the Fermi level or to an edge count as on it
 
@@ -144,21 +144,21 @@ def find_gap(
         otherwise those between the lowest and the highest of each k-point. Unless the Fermi level
         is among them at every k-point, nothing but a metal is certain.
     """
-    placed = energies if below is None else _placed(energies, below - n_below)
+    levels = energies if below is None else placed(energies, below - n_below)
     if fermi_level is None:
-        known = n_below == 0 or below is not None
-        n_here = None if n_filled is None or not known else n_filled - len(energies) * n_below
-        fermi_level = _mid_gap(placed, n_here)
+        counted = n_filled is not None and (n_below == 0 or below is not None)
+        n_here = (n_filled or 0.0) - len(energies) * n_below if counted else None
+        fermi_level = _mid_gap(levels, n_here)
         if fermi_level is None:
             return Gap("unknown", None, "unknown")
         source: Literal["given", "mid-gap"] = "mid-gap"
     else:
         source = "given"
-    filled, empty = placed <= fermi_level + _SAME, placed > fermi_level + _SAME
+    filled, empty = levels <= fermi_level + _SAME, levels > fermi_level + _SAME
     if np.any(filled.any(axis=1) & empty.any(axis=1)):
         return Gap("metal", fermi_level, source)
-    lower = np.where(filled & np.isfinite(placed), placed, -np.inf)
-    upper = np.where(empty & np.isfinite(placed), placed, np.inf)
+    lower = np.where(filled & np.isfinite(levels), levels, -np.inf)
+    upper = np.where(empty & np.isfinite(levels), levels, np.inf)
     seen = np.isfinite(lower).any() and np.isfinite(upper).any()
     if not seen or not _reaches(lower, upper, below, covered, fermi_level):
         return Gap("unknown", fermi_level, source)
@@ -173,7 +173,7 @@ def find_gap(
     )
 
 
-def _placed(energies: NDArray[np.float64], first: NDArray[np.int64]) -> NDArray[np.float64]:
+def placed(energies: NDArray[np.float64], first: NDArray[np.int64]) -> NDArray[np.float64]:
     """Return energies with ∓∞ for bands below and above what a k-point has.
 
     `first` (n_spin, n_k) is the column of its first state, or of the first above its window.

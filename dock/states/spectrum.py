@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,9 +18,11 @@ from dock.core.structure import Structure
 from dock.errors import DockError, MissingDataError, OutputError, UsageError
 from dock.io.hdf5 import new_hdf5, open_hdf5
 from dock.io.progress import Report
+from dock.states.certificates import Certificates
+from dock.states.job import Job
 from dock.states.kmesh import KMesh
 from dock.states.problem import Problem
-from dock.states.solver import Want
+from dock.states.solver import Solver, Want
 from dock.states.stream import Levels, StatesAtK, states
 
 __all__ = [
@@ -36,11 +39,15 @@ _AGAIN = "Delete it: the eigenvalues are computed again."
 
 @dataclass(frozen=True, eq=False)
 class Spectrum:
-    """All eigenvalues of a structure on a mesh.
+    """Eigenvalues of a structure on a mesh: all of them, or those about the Fermi level.
 
     `energies` (n_spin, n_k, n_bands) are in eV, absolute, ascending, at the irreducible points;
     `fingerprint` is a hash of H, S, the mesh, and the settings of the solver; `n_removed` the
     largest number of states that an ill-conditioned S cost at a k-point.
+
+    Of a part of the spectrum the first column is the state with `n_below` below it in its channel;
+    −∞ stands for a state below those that its k-point has, ∞ for one above. `size` is the number of
+    states of a channel in all, `certificates` say why none is missing.
     """
 
     structure: Structure
@@ -49,6 +56,19 @@ class Spectrum:
     energies: NDArray[np.float64]
     fingerprint: str
     n_removed: int = 0
+    n_below: int = 0
+    size: int | None = None
+    certificates: Certificates | None = None
+
+    @property
+    def is_part(self) -> bool:
+        """Whether some states are not here."""
+        return self.size is not None
+
+    @property
+    def below(self) -> float:
+        """Electrons per cell in the states below the first column, all of them full."""
+        return float(len(self.energies) * self.n_below * self.degeneracy)
 
     @property
     def degeneracy(self) -> int:
@@ -59,13 +79,14 @@ class Spectrum:
     def capacity(self) -> float:
         """Electrons per cell that all states together hold."""
         n_spin, _, n_bands = self.energies.shape
-        return float(n_spin * n_bands * self.degeneracy)
+        return float(n_spin * (self.size or n_bands) * self.degeneracy)
 
 
 def compute_spectrum(
     calc: Calculation,
     mesh: KMesh,
     *,
+    solver: str | Solver | Job = "auto",
     s_threshold: float | None = None,
     jobs: int | None = None,
     progress: Report = None,
@@ -77,6 +98,8 @@ def compute_spectrum(
     ----------
     calc, mesh
         A calculation with Hamiltonian and overlap, and the k-points.
+    solver
+        See `dock.states.stream.states`.
     s_threshold
         Leave out combinations of orbitals with an overlap eigenvalue below this.
     jobs
@@ -98,7 +121,8 @@ def compute_spectrum(
     problem = Problem.of(calc)
     want = Want(vectors=visit is not None, s_threshold=s_threshold)
     solved = []
-    for at in states(problem, mesh.points, want, jobs=jobs, progress=progress):
+    run: dict[str, Any] = {"solver": solver, "jobs": jobs, "progress": progress}
+    for at in states(problem, mesh.points, want, **run):
         if visit is not None:
             visit(at)
         solved.append(replace(at.states, vectors=None))
@@ -110,7 +134,8 @@ def compute_spectrum(
     energies.flags.writeable = False
     mark = problem.fingerprint(mesh, s_threshold=s_threshold)
     removed = int(levels.n_removed.max(initial=0))
-    return Spectrum(calc.structure, calc.spin, mesh, energies, mark, removed)
+    about = (calc.structure, calc.spin, mesh)
+    return Spectrum(*about, energies, mark, removed, certificates=levels.certificates)
 
 
 def electrons_of(calc: Calculation, electrons: float | None, capacity: float) -> float:
@@ -139,8 +164,10 @@ def save_spectrum(spectrum: Spectrum, path: Path, *, overwrite: bool = False) ->
     """Write eigenvalues on the whole mesh: ``kmesh``, ``kpoints``, ``eigval_data`` (N_k, N_band).
 
     ``eigval_data`` merges and sorts the spin channels at each k-point, as the doubled
-    eigenproblem of a spinful folder does. The group ``irreducible`` has what was computed, one
-    row per spin channel, and the fingerprint under which it may be used again. A file that holds
+    eigenproblem of a spinful folder does; of a part of the spectrum it has the bands that are there
+    at every k-point, and ``partial_spectrum`` says so. The group ``irreducible`` has what was
+    computed, one row per spin channel, and the fingerprint under which all eigenvalues may be used
+    again. A file that holds
     these very eigenvalues already is left as it is; one with others is an `OutputError` without
     `overwrite`, as is a place that cannot be written.
     """
@@ -152,20 +179,26 @@ def save_spectrum(spectrum: Spectrum, path: Path, *, overwrite: bool = False) ->
             "overwrite=True to replace it."
         )
     mesh = spectrum.mesh
-    merged = np.sort(spectrum.energies.transpose(1, 0, 2).reshape(mesh.n_points, -1), axis=1)
+    everywhere = np.isfinite(spectrum.energies).all(axis=(0, 1))
+    common = spectrum.energies[:, :, everywhere]
+    merged = np.sort(common.transpose(1, 0, 2).reshape(mesh.n_points, -1), axis=1)
     with new_hdf5(path, overwrite=overwrite) as file:
         file["kmesh"] = np.array(mesh.size, dtype=np.int64)
         file["kpoints"] = mesh.full_points
         file["eigval_data"] = merged[mesh.index]
-        file["partial_spectrum"] = np.bool_(False)
+        file["partial_spectrum"] = np.bool_(spectrum.is_part)
         group = file.create_group("irreducible")
-        group["energies"] = spectrum.energies
+        group["energies"] = np.where(np.isfinite(spectrum.energies), spectrum.energies, np.nan)
+        if spectrum.is_part and spectrum.certificates is not None:
+            for name, values in spectrum.certificates.arrays().items():
+                group[name] = values
         group["points"] = mesh.points
         group["weights"] = mesh.weights
         group["index"] = mesh.index
         file.attrs["fingerprint"] = spectrum.fingerprint
         file.attrs["spin"] = spectrum.spin.value
         file.attrs["n_removed_states"] = spectrum.n_removed
+        file.attrs["first_band"] = spectrum.n_below + 1
         file.attrs["unit"] = "eV, absolute"
         file.attrs["written_by"] = f"dock {__version__}"
     return path
