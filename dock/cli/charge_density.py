@@ -35,6 +35,7 @@ More examples:
 @click.option("--recompute", is_flag=True, help="Compute the density matrix, though there is one.")
 @click.option("--mesh", type=int, nargs=3, metavar="N1 N2 N3", help="k-points for that.")
 @options.electrons_option
+@options.solving_options
 @options.run_options("charge_density.h5 beside PATH", kinds=".h5, .cube or .xsf")
 def charge_density(
     path: Path,
@@ -45,6 +46,7 @@ def charge_density(
     recompute: bool,
     mesh: tuple[int, int, int] | None,
     electrons: float | None,
+    solving: options.Solving,
     run: Run,
 ) -> None:
     """Put charge and spin density on a grid, or the local density of states of a window.
@@ -62,6 +64,7 @@ def charge_density(
     kind = "local density of states" if window else "charge density"
     target = run.output or folder_of(path) / FILES[kind]
     run.require_free(*GridDensity.files(target))
+    job = solving.job(target)
     calc = grid.read(path, source)
     points = grid.make(calc)
     density = density_source(
@@ -70,6 +73,7 @@ def charge_density(
         window=window or None,
         recompute=recompute,
         electrons=electrons,
+        solver=job,
         jobs=run.jobs,
         progress=run.progress("k-points"),
     )
@@ -83,4 +87,4 @@ def charge_density(
         progress=run.progress("blocks"),
     )
     result.warn_of_missed()
-    run.finish(result, target)
+    run.finish(result, target, job=job)

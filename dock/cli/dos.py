@@ -37,6 +37,7 @@ More examples:
 @click.option("--cohp", multiple=True, metavar="I-J[@R]", help="Hamilton population of a pair.")
 @options.electrons_option
 @options.threshold_option
+@options.solving_options
 @options.run_options("dos.h5 beside PATH")
 def dos(
     path: Path,
@@ -50,6 +51,7 @@ def dos(
     cohp: tuple[str, ...],
     electrons: float | None,
     s_threshold: float | None,
+    solving: options.Solving,
     run: Run,
 ) -> None:
     """Compute a density of states; write dos.h5 and dos.json, and a figure if asked.
@@ -67,6 +69,7 @@ def dos(
 
     calc = read(path, source)
     target = run.target(path, DensityOfStates)
+    job = solving.job(target)
     projector = _projector(calc, project, coop, cohp)
     result = compute(
         calc,
@@ -76,12 +79,13 @@ def dos(
         window=window or None,
         project=projector,
         electrons=electrons,
+        solver=job,
         s_threshold=s_threshold,
         jobs=run.jobs,
         progress=run.progress("k-points"),
         cache=target.with_name(EIGENVALUES),
     )
-    run.finish(result, target, of=calc, window=window or None)
+    run.finish(result, target, of=calc, job=job, window=window or None)
 
 
 def _projector(

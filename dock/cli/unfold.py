@@ -47,6 +47,7 @@ More examples:
 @click.option("--sigma", type=float, default=0.05, show_default=True, help="Width of A(k, E), eV.")
 @options.fermi_option
 @options.threshold_option
+@options.solving_options
 @options.run_options("unfold.h5 beside PATH")
 def unfold(
     path: Path,
@@ -65,6 +66,7 @@ def unfold(
     sigma: float,
     fermi: float | None,
     s_threshold: float | None,
+    solving: options.Solving,
     run: Run,
 ) -> None:
     """Unfold the bands of a supercell onto its primitive cell.
@@ -81,6 +83,7 @@ def unfold(
     from dock.post.unfold import Unfolded, unfold as compute
 
     target = run.target(path, Unfolded)
+    job = solving.job(target)
     strings = options.parse_settings(species, "--species")
     calc = read_with_radials(path, source, basis=basis, strings=strings).replace(fermi_level=fermi)
     result = compute(
@@ -94,11 +97,12 @@ def unfold(
         tolerance=tolerance,
         window=window or None,
         sigma=sigma,
+        solver=job,
         s_threshold=s_threshold,
         jobs=run.jobs,
         progress=run.progress("k-points"),
     )
-    run.finish(result, target, of=calc)
+    run.finish(result, target, of=calc, job=job)
 
 
 def _cell(primitive: Path | None, supercell: str | None) -> Any:

@@ -17,6 +17,7 @@ More examples:
   dock wavefunction si_deeph --mesh 4 4 4                           coefficients at 64 k-points
   dock wavefunction run --k 0.5 0 0 --bands 4,5 --basis pao -o psi.cube
   dock wavefunction run --bands vbm,cbm --basis ions -o psi.xsf --spacing 0.15
+  dock wavefunction moire --states 1 --basis ions --spacing 0.5 --plot flat.png
 """
 )
 @options.path_argument
@@ -28,13 +29,15 @@ More examples:
 @click.option(
     "--bands", metavar="4,6-8|vbm,cbm", help="States, from 1 [default: all; on a grid vbm,cbm]."
 )
+@options.states_options
+@options.fermi_option
 @options.grid_options
 @click.option("--periodic", is_flag=True, help="The periodic part u in place of ψ.")
 @options.electrons_option
+@options.solving_options
 @options.run_options(
     "wavefunction_ao.h5 beside PATH (wavefunction.h5 on a grid)",
     kinds=".h5; on a grid also .cube, .xsf",
-    figure=False,
 )
 def wavefunction(
     path: Path,
@@ -42,9 +45,13 @@ def wavefunction(
     k_frac: tuple[float, float, float],
     mesh: tuple[int, int, int] | None,
     bands: str | None,
+    states: int | None,
+    around: float,
+    fermi: float | None,
     grid: options.GridOptions,
     periodic: bool,
     electrons: float | None,
+    solving: options.Solving,
     run: Run,
 ) -> None:
     """Write the states of some k-points as coefficients, or on a grid in space.
@@ -55,28 +62,36 @@ def wavefunction(
 
     Without --basis the coefficients of the orbitals are written. With it, or with --grid or
     --spacing, ψ of one k-point is computed on a grid; its norm over the cell is printed and must
-    be 1. A cube file is written for each state and part. vbm and cbm are the highest occupied and
-    the lowest empty state at these k-points, each a band of one spin channel.
+    be 1. --plot draws |ψ|² of the first state. A cube file is written for each state and part. vbm
+    and cbm are the highest occupied and the lowest empty state at these k-points, each a band of
+    one spin channel; --states takes those nearest to an energy.
     """
     from dock.post.wavefunction import Coefficients, GridStates, coefficients, states_on_grid
     from dock.states.kmesh import KMesh
 
     if grid.asked and mesh:
         raise UsageError("on a grid states of one k-point are written: give --k, not --mesh.")
+    if states is not None and (mesh or bands):
+        raise UsageError("--states are those nearest to an energy at one k-point: give --k alone.")
+    if run.plot is not None and not grid.asked:
+        raise UsageError("--plot draws states on a grid: give --basis, --grid or --spacing too.")
     target = run.target(path, GridStates if grid.asked else Coefficients)
-    calc = grid.read(path, source)
+    job = solving.job(target)
+    calc = grid.read(path, source).replace(fermi_level=fermi)
     points = grid.make(calc) if grid.asked else None
     expansion = coefficients(
         calc,
         KMesh.full(mesh) if mesh else [k_frac],
-        bands=bands or (None if points is None else "vbm,cbm"),
+        bands=bands or (None if points is None or states is not None else "vbm,cbm"),
+        nearest=None if states is None else (states, around),
         electrons=electrons,
+        solver=job,
         jobs=run.jobs,
         progress=run.progress("k-points"),
     )
     if points is None:
-        run.finish(expansion, target)
+        run.finish(expansion, target, job=job)
         return
     blocks = run.progress("blocks")
-    states = states_on_grid(expansion, points, periodic=periodic, jobs=run.jobs, progress=blocks)
-    run.finish(states, target)
+    on_grid = states_on_grid(expansion, points, periodic=periodic, jobs=run.jobs, progress=blocks)
+    run.finish(on_grid, target, job=job)

@@ -44,3 +44,25 @@ def add_complex(
             for b in range(col[p], col[p] + shape[p, 1]):
                 out[e] += phases[p] * dense[a, b]
                 e += 1
+
+
+@numba.njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
+def block_of_states(
+    left: NDArray[Any],
+    right: NDArray[Any],
+    row: NDArray[Any],
+    col: NDArray[Any],
+    shape: NDArray[Any],
+    starts: NDArray[Any],
+    out: NDArray[Any],
+) -> None:
+    """Write Σ_n left[a, n] right[b, n]* into the entries of every block."""
+    for p in range(len(row)):
+        e = starts[p]
+        for a in range(row[p], row[p] + shape[p, 0]):
+            for b in range(col[p], col[p] + shape[p, 1]):
+                total = 0.0j
+                for n in range(left.shape[1]):
+                    total += left[a, n] * right[b, n].conjugate()
+                out[e] = total
+                e += 1

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,8 +12,10 @@ from numpy.typing import NDArray
 from dock.core.calculation import Calculation
 from dock.errors import MissingDataError, UsageError
 from dock.states.gap import find_gap
+from dock.states.job import Job
 from dock.states.problem import Problem
-from dock.states.solver import Want
+from dock.states.solver import Solver, Want
+from dock.states.spectrum_part import STATES, is_in_parts
 from dock.states.stream import levels
 
 __all__ = ["BandSelection"]
@@ -86,6 +89,7 @@ class BandSelection:
         kpoints: NDArray[np.float64],
         *,
         electrons: float | None = None,
+        solver: str | Solver | Job = "auto",
         s_threshold: float | None = None,
         jobs: int | None = None,
     ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
@@ -93,7 +97,8 @@ class BandSelection:
 
         Band edges are those at the k-points (n_k, 3), fractional. Where `electrons` (valence, per
         cell) are given, they decide what is occupied; otherwise the Fermi level of the data comes
-        first, as in a band structure. `s_threshold` and `jobs` as in `dock.post.fermi.fermi_level`.
+        first, as in a band structure. `solver`, `s_threshold` and `jobs` as in
+        `dock.post.fermi.fermi_level`.
 
         Raises
         ------
@@ -106,8 +111,8 @@ class BandSelection:
         numbers = [*(range(problem.size) if self == BandSelection() else self.numbers or ())]
         places = []
         if self.edges:
-            want = Want(s_threshold=s_threshold)
-            edges = _edges(calc, problem, kpoints, want, electrons=electrons, jobs=jobs)
+            run: dict[str, Any] = {"solver": solver, "s_threshold": s_threshold, "jobs": jobs}
+            edges = _edges(calc, problem, kpoints, electrons=electrons, **run)
             places = [edges[name] for name in self.edges]
             numbers = sorted({*numbers, *(band for band, _ in places)})
         size = problem.size
@@ -128,9 +133,10 @@ def _edges(
     calc: Calculation,
     problem: Problem,
     kpoints: NDArray[np.float64],
-    want: Want,
     *,
     electrons: float | None,
+    solver: str | Solver | Job,
+    s_threshold: float | None,
     jobs: int | None,
 ) -> dict[str, tuple[int, int]]:
     """Return band (from 0) and spin channel of ``vbm`` and ``cbm``."""
@@ -144,8 +150,18 @@ def _edges(
         # Any gap lies above these bands; a semimetal has none, and they are still what is meant.
         if abs(n_filled - filled) < _WHOLE:
             return {"vbm": (filled - 1, 0), "cbm": (filled, 0)}
-    energies = levels(problem, kpoints, want, jobs=jobs).energies
-    gap = find_gap(energies, kpoints, n_filled=n_filled, fermi_level=level)
+    want = Want(s_threshold=s_threshold)
+    if level is not None and is_in_parts(problem, solver, len(kpoints), jobs):
+        want = replace(want, nearest=(STATES, level))
+    solved = levels(problem, kpoints, want, solver=solver, jobs=jobs)
+    gap = find_gap(
+        solved.energies,
+        kpoints,
+        n_filled=n_filled,
+        fermi_level=level,
+        n_below=solved.n_below,
+        below=None if want.everything else solved.certificates.n_below,
+    )
     if gap.vbm is None or gap.cbm is None:
         what = "are those of a metal" if gap.kind == "metal" else "do not tell filled from empty"
         raise UsageError(

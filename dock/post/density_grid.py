@@ -30,9 +30,10 @@ from dock.grid.grid import Grid, require_radials
 from dock.io.progress import Progress, Report
 from dock.post.density_matrices import Accumulator, density_matrix
 from dock.post.fermi import FermiResult, fermi_level
+from dock.states.job import Job
 from dock.states.kmesh import KMesh, make_mesh
 from dock.states.problem import Problem
-from dock.states.solver import Want
+from dock.states.solver import Solver, Want
 from dock.states.stream import states
 from dock.units import CODATA2018
 
@@ -367,6 +368,9 @@ def density_source(
     window: tuple[float, float] | None = None,
     recompute: bool = False,
     electrons: float | None = None,
+    fermi: FermiResult | None = None,
+    solver: str | Solver | Job = "auto",
+    s_threshold: float | None = None,
     jobs: int | None = None,
     progress: Report = None,
 ) -> AOMatrix:
@@ -374,8 +378,9 @@ def density_source(
 
     It is that of all states in the window (lowest, highest energy, eV, relative to the Fermi
     level) where there is one; else that of the calculation; where it has none, or a mesh, electrons
-    or `recompute` are given, it is computed from H and S. Other arguments are those of
-    `dock.post.fermi.fermi_level`.
+    or `recompute` are given, it is computed from H and S. The level is that of `fermi`, else it is
+    counted anew where the electrons are known, else it is that of the calculation. Other arguments
+    are those of `dock.post.fermi.fermi_level`.
 
     Raises
     ------
@@ -383,18 +388,21 @@ def density_source(
         When matrices are missing, or nothing says where the Fermi level is.
     """
     if window is not None:
-        if calc.fermi_level is None and calc.n_electrons is None and electrons is None:
+        known = (calc.fermi_level, calc.n_electrons, electrons, fermi)
+        if all(one is None for one in known):
             raise MissingDataError(
                 "the Fermi level", calc.source, "A window counts from it: pass electrons=N."
             )
-        fermi = None
-        if electrons is not None or calc.n_electrons is not None:
-            fermi = fermi_level(calc, mesh, electrons=electrons, jobs=jobs)
-        return window_density_matrix(calc, window, mesh, fermi=fermi, jobs=jobs, progress=progress)
+        run: dict[str, Any] = {"solver": solver, "s_threshold": s_threshold, "jobs": jobs}
+        counts = electrons is not None or calc.n_electrons is not None
+        if fermi is None and counts:
+            fermi = fermi_level(calc, mesh, electrons=electrons, **run)
+        return window_density_matrix(calc, window, mesh, fermi=fermi, progress=progress, **run)
     has_own = "density_matrix" in calc.available
     if has_own and not recompute and mesh is None and electrons is None:
         return require_density(calc)
-    return density_matrix(calc, mesh, electrons=electrons, jobs=jobs, progress=progress).density
+    about: dict[str, Any] = {"electrons": electrons, "solver": solver, "s_threshold": s_threshold}
+    return density_matrix(calc, mesh, fermi=fermi, jobs=jobs, progress=progress, **about).density
 
 
 def window_density_matrix(
@@ -403,6 +411,7 @@ def window_density_matrix(
     mesh: KMesh | Sequence[int] | None = None,
     *,
     fermi: FermiResult | None = None,
+    solver: str | Solver | Job = "auto",
     s_threshold: float | None = None,
     jobs: int | None = None,
     progress: Report = None,
@@ -418,7 +427,7 @@ def window_density_matrix(
         (lowest, highest) energy, eV, relative to the Fermi level, or absolute without one.
     fermi
         Gives the Fermi level and the mesh; default the level of the calculation.
-    mesh, s_threshold, jobs, progress
+    mesh, solver, s_threshold, jobs, progress
         As in `dock.post.fermi.fermi_level`.
     """
     if not window[0] < window[1]:
@@ -431,11 +440,11 @@ def window_density_matrix(
     total = Accumulator(problem.hamiltonian, problem.pairs, ("density_matrix",))
     absolute = window[0] + zero, window[1] + zero
     want = Want(vectors=True, window=absolute, s_threshold=s_threshold)
-    for at in states(problem, points.points, want, jobs=jobs, progress=progress):
+    run: dict[str, Any] = {"solver": solver, "jobs": jobs, "progress": progress}
+    for at in states(problem, points.points, want, **run):
         vectors = at.states.vectors
         if vectors is None or not vectors.shape[1]:
             continue
-        weight = points.weights[at.number] * calc.spin.degeneracy
-        dense = weight * (vectors @ vectors.conj().T)
-        total.add("density_matrix", at.channel, at.k_frac, dense)
+        weights = np.full(vectors.shape[1], points.weights[at.number] * calc.spin.degeneracy)
+        total.add_states("density_matrix", at.channel, at.k_frac, vectors, weights)
     return total.matrices(points)[0]

@@ -22,16 +22,18 @@ from dock.errors import UsageError
 from dock.io.progress import Progress, Report
 from dock.post.fermi import FermiResult, Method, fermi_level
 from dock.results import Result, require_absent
+from dock.states.job import Job
 from dock.states.kmesh import KMesh, make_mesh
 from dock.states.poles.solver import PoleSolver
 from dock.states.problem import Problem
 from dock.states.smearing import Smearing
-from dock.states.solver import Want
+from dock.states.solver import Solver, Want
 from dock.states.spectrum import electrons_of
 from dock.states.stream import states
 
 __all__ = ["Accumulator", "DensityMatrix", "density_matrix"]
 
+_FULL = 2000  # rows up to which P(k) is a full matrix
 _EMPTY = 1e-17  # occupations below this leave no trace in double precision
 _FLOOR = 1e-18  # what a figure with a logarithmic axis shows of zero
 _SUM = {
@@ -212,6 +214,7 @@ def density_matrix(
     energy_weighted: bool = False,
     fermi: FermiResult | None = None,
     poles: int | None = None,
+    solver: str | Solver | Job = "auto",
     s_threshold: float | None = None,
     jobs: int | None = None,
     progress: Report = None,
@@ -232,7 +235,7 @@ def density_matrix(
         Occupations found before with `fermi_level`, for ``eigen``; the mesh is then theirs.
     poles
         Number of poles in the upper half plane; default as many as the spectrum needs for 1e-9.
-    mesh, electrons, s_threshold, jobs, progress
+    mesh, electrons, solver, s_threshold, jobs, progress
         As in `fermi_level`.
 
     Raises
@@ -261,12 +264,12 @@ def density_matrix(
         points = make_mesh(calc, mesh)
         return _by_poles(calc, points, quantities, poles=poles, progress=progress, **filling)
     steps = Progress.of(progress)
-    run: dict[str, Any] = {"s_threshold": s_threshold, "jobs": jobs}
+    run: dict[str, Any] = {"solver": solver, "s_threshold": s_threshold, "jobs": jobs}
     if fermi is None:
         points = make_mesh(calc, mesh)
         steps.start(2 * calc.spin.n_channels * points.n_points)
         whole, steps = steps, steps.part()
-        fermi = fermi_level(calc, points, progress=whole.part(), **filling, **run)
+        fermi = fermi_level(calc, points, whole=True, progress=whole.part(), **filling, **run)
     density, energy = _sum_states(calc, fermi, quantities, progress=steps, **run)
     settings = {"smearing": fermi.method_name}
     points = fermi.spectrum.mesh
@@ -311,6 +314,37 @@ class Accumulator:
             block = dense[s * n : (s + 1) * n, t * n : (t + 1) * n]
             add(block, phases, *self._blocks, self.entries[quantity][channel + 2 * s + t])
 
+    def add_states(
+        self,
+        quantity: str,
+        channel: int,
+        k_frac: NDArray[np.float64],
+        vectors: NDArray[Any],
+        weights: NDArray[np.float64],
+    ) -> None:
+        """Add P(k) = Σ_n w_n c_n c_n† of states in the columns of `vectors`, as `add`.
+
+        Of many orbitals and few states only the blocks that there are become numbers.
+        """
+        n_rows, n_states = vectors.shape
+        if n_rows <= _FULL or n_states > n_rows // 8:
+            dense = (vectors * weights) @ vectors.conj().T
+            self.add(quantity, channel, k_frac, dense)
+            return
+        from dock.post._density_kernels import block_of_states
+
+        starts, rows, cols, shapes = self._blocks
+        lattice = self.pairs.lattice_vectors
+        phases = np.exp(-2j * np.pi * (lattice @ k_frac))[self.pairs.lattice_index]
+        entry_phases = np.repeat(phases, shapes.prod(axis=1))
+        parts = vectors.reshape(-1, self.size, n_states).astype(np.complex128)
+        for s, t in product(range(len(parts)), repeat=2):
+            out = self.entries[quantity][channel + 2 * s + t]
+            found = np.empty(len(out), dtype=np.complex128)
+            block_of_states(parts[s] * weights, parts[t], rows, cols, shapes, starts, found)
+            found *= entry_phases
+            out += found if np.iscomplexobj(out) else found.real
+
     def matrices(self, mesh: KMesh) -> list[AOMatrix]:
         """Return the sums as matrices, symmetrised over the operations that reduced the mesh."""
         like = self._like
@@ -327,6 +361,7 @@ def _sum_states(
     fermi: FermiResult,
     quantities: Sequence[str],
     *,
+    solver: str | Solver | Job,
     s_threshold: float | None,
     jobs: int | None,
     progress: Report,
@@ -335,7 +370,8 @@ def _sum_states(
     problem, mesh = Problem.of(calc), fermi.spectrum.mesh
     total = Accumulator(problem.hamiltonian, problem.pairs, quantities)
     want = Want(vectors=True, s_threshold=s_threshold)
-    for at in states(problem, mesh.points, want, jobs=jobs, progress=progress):
+    run: dict[str, Any] = {"solver": solver, "jobs": jobs, "progress": progress}
+    for at in states(problem, mesh.points, want, **run):
         vectors, energies = at.states.vectors, at.states.energies
         filling = fermi.occupations[at.channel, at.number]
         kept = np.flatnonzero(np.abs(filling) > _EMPTY)
@@ -345,8 +381,7 @@ def _sum_states(
         weights = {"density_matrix": filling[kept]}
         weights["energy_density_matrix"] = filling[kept] * energies[kept]
         for quantity in quantities:
-            dense = (occupied * weights[quantity]) @ occupied.conj().T
-            total.add(quantity, at.channel, at.k_frac, dense)
+            total.add_states(quantity, at.channel, at.k_frac, occupied, weights[quantity])
     density, *rest = total.matrices(mesh)
     return density, rest[0] if rest else None
 

@@ -25,12 +25,16 @@ from dock.post.dos_bins import Bins, Grid, make_bins, require_grid
 from dock.post.fermi import fermi_level
 from dock.post.projections import LevelProjector, OrbitalProjector, Projector
 from dock.results import Result
-from dock.states.fermi_level import Filling, Method, occupy
+from dock.states.certificates import Certificates
+from dock.states.fermi_level import Filling, Method, NotReached, filled_to, occupy
+from dock.states.job import Job
 from dock.states.kmesh import KMesh, Reduction, make_mesh
 from dock.states.mulliken import Scheme
 from dock.states.problem import Problem
 from dock.states.smearing import Smearing
+from dock.states.solver import Solver
 from dock.states.spectrum import compute_spectrum, electrons_of
+from dock.states.spectrum_part import Part, is_in_parts
 from dock.states.stream import StatesAtK
 
 if TYPE_CHECKING:
@@ -38,6 +42,8 @@ if TYPE_CHECKING:
 
 __all__ = ["DensityOfStates", "dos"]
 
+_SLACK = 1e-3  # eV by which a Fermi level may move before its window is computed again
+_SPREAD = 0.7  # of the reach of a smearing: 1e-9 of a level lies further away
 _MOST_LINES = 10
 _SHOWN = 6.0  # eV on both sides of the Fermi level when no window is given
 
@@ -62,6 +68,8 @@ class DensityOfStates(Result):
         ∫ DOS up to the Fermi level, and the electrons per cell that all states hold.
     method, kind
         ``tetrahedra`` or the broadening; ``insulator`` or ``metal`` on this mesh.
+    certificates
+        Why no state is missing; None where that is not known.
     """
 
     FILE = "dos.h5"
@@ -79,6 +87,7 @@ class DensityOfStates(Result):
     capacity: float
     method: str
     kind: str = "unknown"
+    certificates: Certificates | None = None
 
     @property
     def step(self) -> float:
@@ -122,6 +131,7 @@ class DensityOfStates(Result):
             "emin_eV": float(x[0]),
             "emax_eV": float(x[-1]),
             "n_energies": len(x),
+            **({} if self.certificates is None else self.certificates.facts()),
         }
 
     def arrays(self) -> dict[str, Any]:
@@ -163,6 +173,8 @@ class DensityOfStates(Result):
             ("∫ to E_F", counted),
             ("∫ over energies", f"{self.covered:.10f} of {self.capacity:g} states"),
         ]
+        if self.certificates is not None:
+            rows += self.certificates.rows()
         below = x < 0.5 * self.step
         filled = self.projected[:, :, below].sum(axis=(0, 2)) * self.step
         for name, value in zip(self.names, filled, strict=True):
@@ -216,6 +228,7 @@ def dos(
     electrons: float | None = None,
     fermi: Filling | None = None,
     average: bool = True,
+    solver: str | Solver | Job = "auto",
     s_threshold: float | None = None,
     jobs: int | None = None,
     progress: Report = None,
@@ -246,8 +259,10 @@ def dos(
     average
         False: the value of the broadened DOS at the bin's centre in place of the bin's average
         (not for tetrahedra).
-    electrons, s_threshold, jobs, progress, cache
-        As in `fermi_level`; projections need the states too and do not look at the cache.
+    electrons, solver, s_threshold, jobs, progress, cache
+        As in `fermi_level`; projections need the states too and do not look at the cache. Of a
+        large system, for which the solver finds a part of the states, a window is computed: its
+        states and those that are broadened into it, or by tetrahedra the bands that enter it.
 
     Raises
     ------
@@ -275,22 +290,66 @@ def dos(
         reduction: Reduction = "point-group" if projector is None else projector.reduction
         spacing = 0.1 if mesh is None else None
         mesh = make_mesh(calc, mesh, spacing=spacing, reduction=reduction)
-    run: dict[str, Any] = {"s_threshold": s_threshold, "jobs": jobs, "progress": progress}
-    weights = None
-    if projector is not None:
-        kept = _Weights(calc, projector, mesh)
-        if fermi is None:
-            electrons_of(calc, electrons, kept.capacity)  # before an hour is spent
+    run: dict[str, Any] = {"solver": solver, "s_threshold": s_threshold, "jobs": jobs}
+    run["progress"] = progress
+    kept = None if projector is None else _Weights(projector, mesh)
+    capacity, counted = Problem.of(calc).capacity, None
+    if fermi is None:
+        electrons = electrons_of(calc, electrons, capacity)  # before an hour is spent
+    if window is not None and is_in_parts(Problem.of(calc), solver, mesh.n_points, jobs):
+        part = Part(calc, mesh, **run)
+        fermi, counted = _fill_window(
+            part, window, method, electrons=electrons, fermi=fermi, kept=kept
+        )
+    elif kept is not None:
         spectrum = compute_spectrum(calc, mesh, visit=kept.add, **run)
         if fermi is None:
             fermi = occupy(spectrum, electrons_of(calc, electrons, spectrum.capacity), method)
-        weights = kept.at(fermi)
     elif fermi is None:
-        fermi = fermi_level(calc, mesh, electrons=electrons, smearing=method, cache=cache, **run)
+        about: dict[str, Any] = {"electrons": electrons, "smearing": method, "cache": cache}
+        fermi = fermi_level(calc, mesh, whole=True, **about, **run)
+    weights = None if kept is None else kept.at(fermi)
     grid = Grid.of(fermi.spectrum, fermi.level, window, step, method)
     bins = make_bins(fermi.spectrum, grid, method, average=average)
     names = () if projector is None else projector.names
-    return _spread(fermi, method, bins, names, weights)
+    if counted is None:
+        counted = bins.below(fermi.spectrum, fermi.level) * fermi.spectrum.degeneracy
+    return _spread(fermi, method, bins, names, weights, counted)
+
+
+def _fill_window(
+    part: Part,
+    window: tuple[float, float],
+    method: Method,
+    *,
+    electrons: float | None,
+    fermi: Filling | None,
+    kept: _Weights | None,
+) -> tuple[Filling, float]:
+    """Return the states that a window about the Fermi level needs, filled; and electrons counted.
+
+    Where the data have a level, in the window, one pass may tell both it and the states.
+    """
+    count = electrons or (0.0 if fermi is None else fermi.n_electrons)
+    guess = part.calc.fermi_level
+    inside = fermi is None and guess is not None and window[0] < 0 < window[1]
+    if fermi is None and not inside:
+        fermi = occupy(part.near_level(count, method, guess=guess), count, method)
+    level = guess or 0.0 if fermi is None else fermi.level
+    whole = not isinstance(method, Smearing)
+    margin = _SLACK + (0.0 if isinstance(method, str) else _SPREAD * method.reach)
+    while True:
+        energies = level + window[0] - margin, level + window[1] + margin
+        spectrum = part.in_window(energies, whole=whole, visit=None if kept is None else kept.add)
+        if fermi is not None:
+            return filled_to(spectrum, fermi), fermi.counted
+        try:
+            found = occupy(spectrum, count, method)
+        except NotReached:
+            found = occupy(part.near_level(count, method, guess=level), count, method)
+        if abs(found.level - level) < _SLACK and found.spectrum is spectrum:
+            return found, found.counted
+        level, fermi = found.level, found
 
 
 def _spread(
@@ -299,10 +358,15 @@ def _spread(
     bins: Bins,
     names: tuple[str, ...],
     weights: NDArray[np.float64] | None,
+    counted: float,
 ) -> DensityOfStates:
     """Return the states in bins, and with them the weights (n_spin, n_k, n_names, n_bands)."""
     spectrum, grid = fermi.spectrum, bins.grid
     energies = [np.array(part) for part in spectrum.energies]
+    if spectrum.is_part:  # what was not computed lies beyond all that reaches into the grid
+        far = 1.0 + grid.step + (method.reach if isinstance(method, Smearing) else 0.0)
+        low, high = grid.first - far, grid.first + grid.n_bins * grid.step + far
+        energies = [np.nan_to_num(part, neginf=low, posinf=high) for part in energies]
     total = np.stack([bins.total(part) for part in energies])
     projected = np.zeros((len(total), 0, grid.n_bins))
     if weights is not None:
@@ -319,40 +383,45 @@ def _spread(
         projected * factor,
         fermi.level,
         fermi.n_electrons,
-        bins.below(spectrum, fermi.level) * spectrum.degeneracy,
+        counted,
         spectrum.capacity,
         "tetrahedra" if not isinstance(method, Smearing) else f"{method.kind} {method.width:g} eV",
         fermi.gap.kind,
+        spectrum.certificates,
     )
 
 
 class _Weights:
-    """What a projector says of all states of a mesh, kept until the Fermi level is known."""
+    """What a projector says of the states of a mesh, kept until the Fermi level is known."""
 
-    def __init__(self, calc: Calculation, projector: Projector, mesh: KMesh) -> None:
+    def __init__(self, projector: Projector, mesh: KMesh) -> None:
         _require_points(mesh, projector)
         self._projector = projector
         self._by_level = projector if isinstance(projector, LevelProjector) else None
-        problem = Problem.of(calc)
-        self.capacity = problem.capacity
-        shape = (problem.n_channels, mesh.n_points, len(projector.names), problem.size)
-        self._values = np.zeros(shape)
-        self._slopes = np.zeros(shape if self._by_level is not None else 0)
+        self._found: dict[tuple[int, int], tuple[int, NDArray[np.float64]]] = {}
+        self._slopes: dict[tuple[int, int], NDArray[np.float64]] = {}
 
     def add(self, at: StatesAtK) -> None:
-        """Keep the numbers of the states of one k-point and channel."""
+        """Keep the numbers of the states of one k-point and channel, in place of earlier ones."""
         vectors: Any = at.states.vectors
-        place = (at.channel, at.number, slice(None), slice(vectors.shape[1]))
-        self._values[place] = self._projector.weights(at.channel, at.k_frac, vectors)
+        place = at.channel, at.number
+        values = self._projector.weights(at.channel, at.k_frac, vectors)
+        self._found[place] = at.states.n_below, values
         if self._by_level is not None:
             self._slopes[place] = self._by_level.slopes(at.channel, at.k_frac, vectors)
 
     def at(self, fermi: Filling) -> NDArray[np.float64]:
         """Return (n_spin, n_k, n_names, n_bands) for a Fermi level; called once."""
-        if self._by_level is not None:
-            self._slopes *= fermi.level
-            self._values += self._slopes
-        return self._values[..., : fermi.spectrum.energies.shape[2]]
+        spectrum = fermi.spectrum
+        n_spin, n_points, n_bands = spectrum.energies.shape
+        out = np.zeros((n_spin, n_points, len(self._projector.names), n_bands))
+        for place, (n_below, values) in self._found.items():
+            if self._by_level is not None:
+                values = values + fermi.level * self._slopes[place]
+            first = n_below - spectrum.n_below
+            part = values[:, max(-first, 0) : n_bands - first]
+            out[place][:, max(first, 0) : max(first, 0) + part.shape[1]] = part
+        return out
 
 
 def _require_points(mesh: KMesh, projector: Projector) -> None:

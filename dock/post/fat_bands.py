@@ -90,6 +90,7 @@ def fat_bands(
     path: KPath | str | Path | None = None,
     by: str | Sequence[str] | Projector = "species,l",
     *,
+    points: int | None = None,
     scheme: Scheme = "mulliken",
     selection: Selection | None = None,
     compare: Calculation | None = None,
@@ -111,7 +112,8 @@ def fat_bands(
     """
     shares = Shares(calc, by, scheme)
     run: dict[str, Any] = {"solver": solver, "s_threshold": s_threshold, "jobs": jobs}
-    asked: dict[str, Any] = {"selection": selection, "compare": compare, "progress": progress}
+    asked: dict[str, Any] = {"points": points, "selection": selection, "compare": compare}
+    asked["progress"] = progress
     whole = selection is not None and selection.states is not None
     if whole and calc.basis.n_orbitals <= CORNER_LIMIT:
         # A band that is among the nearest at one k-point is wanted at all of them.

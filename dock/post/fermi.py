@@ -165,6 +165,7 @@ def fermi_level(
     electrons: float | None = None,
     smearing: Method | None = None,
     states: int | None = None,
+    whole: bool = False,
     solver: str | Solver | Job = "auto",
     s_threshold: float | None = None,
     jobs: int | None = None,
@@ -185,6 +186,8 @@ def fermi_level(
         Compute so many states about the level at each k-point, not all. Large systems, for which
         the solver finds a part of the states, have 40 by default; the count is exact all the same,
         and `FermiResult.tail` says how far their ends are from full and empty.
+    whole
+        Compute all states of large systems too.
     solver
         See `dock.states.stream.states`.
     s_threshold
@@ -221,7 +224,8 @@ def fermi_level(
         run: dict[str, Any] = {"solver": solver, "s_threshold": s_threshold, "jobs": jobs}
         run["progress"] = progress
         problem = Problem.of(calc)
-        if states is not None or is_in_parts(problem, solver, points.n_points, jobs):
+        in_parts = not whole and is_in_parts(problem, solver, points.n_points, jobs)
+        if states is not None or in_parts:
             count = electrons_of(calc, electrons, problem.capacity)
             part, n_states = Part(calc, points, **run), STATES if states is None else states
             spectrum = part.near_level(count, method, n_states=n_states, guess=calc.fermi_level)

@@ -18,13 +18,21 @@ from dock.core.spin import Spin
 from dock.core.structure import Structure
 from dock.errors import UsageError
 from dock.io.progress import Report
+from dock.post.density_grid import density_source
 from dock.post.density_matrices import density_matrix
 from dock.post.fermi import FermiResult, Method, fermi_level
 from dock.results import Result, table
+from dock.states.job import Job
 from dock.states.kmesh import KMesh, Reduction, make_mesh
-from dock.states.mulliken import Scheme, charge_and_moment, orbital_populations, root_of_overlap
+from dock.states.mulliken import (
+    Scheme,
+    charge_and_moment,
+    orbital_populations,
+    overlap_root,
+    root_of_overlap,
+)
 from dock.states.problem import Problem
-from dock.states.solver import Want
+from dock.states.solver import Solver, Want
 from dock.states.stream import states
 
 __all__ = ["REDUCTION", "Populations", "Scheme", "mulliken", "populations", "root_of_overlap"]
@@ -181,8 +189,10 @@ def populations(
     scheme: Scheme = "mulliken",
     density: AOMatrix | None = None,
     fermi: FermiResult | None = None,
+    window: tuple[float, float] | None = None,
     electrons: float | None = None,
     smearing: Method | None = None,
+    solver: str | Solver | Job = "auto",
     s_threshold: float | None = None,
     jobs: int | None = None,
     progress: Report = None,
@@ -193,7 +203,7 @@ def populations(
     ----------
     calc
         A calculation with overlap, and Hamiltonian or density matrix.
-    mesh, electrons, smearing, s_threshold, jobs, progress
+    mesh, electrons, smearing, solver, s_threshold, jobs, progress
         As in `fermi_level`. Löwdin populations use the whole mesh.
     scheme
         ``mulliken``: q = Σ_R Re (ρ(R) ∘ S(R)*). ``lowdin``: the diagonal of S^½ ρ S^½.
@@ -203,6 +213,9 @@ def populations(
     fermi
         Occupations found before; the mesh is then theirs. For Löwdin it must not be reduced by
         a point group.
+    window
+        Of all states in a window instead, filled or not (Mulliken only): (lowest, highest) energy,
+        eV, from the Fermi level; see `dock.post.density_grid.density_source`.
 
     Raises
     ------
@@ -220,8 +233,13 @@ def populations(
     """
     if scheme not in ("mulliken", "lowdin"):
         raise UsageError(f"a population scheme is 'mulliken' or 'lowdin', found '{scheme}'.")
-    run: dict[str, Any] = {"s_threshold": s_threshold, "jobs": jobs}
+    run: dict[str, Any] = {"solver": solver, "s_threshold": s_threshold, "jobs": jobs}
     filling: dict[str, Any] = {"electrons": electrons, "smearing": smearing}
+    if window is not None:
+        if scheme != "mulliken" or density is not None:
+            raise UsageError("of a window Mulliken populations are computed, from H and S.")
+        asked: dict[str, Any] = {"window": window, "recompute": True, "electrons": electrons}
+        density = density_source(calc, mesh, fermi=fermi, progress=progress, **asked, **run)
     if scheme == "mulliken":
         if density is None:
             result = density_matrix(calc, mesh, fermi=fermi, progress=progress, **filling, **run)
@@ -231,10 +249,10 @@ def populations(
         raise UsageError("Löwdin populations are computed from H and S, not from a given ρ(R).")
     if fermi is None:
         points = make_mesh(calc, mesh, reduction=REDUCTION[scheme])
-        fermi = fermi_level(calc, points, **filling, **run)
+        fermi = fermi_level(calc, points, whole=True, **filling, **run)
     if fermi.spectrum.mesh.n_points != fermi.spectrum.mesh.n_full:
         raise UsageError("Löwdin populations need the whole mesh: use reduction='none'.")
-    return _lowdin(calc, fermi, s_threshold, jobs, progress)
+    return _lowdin(calc, fermi, progress=progress, **run)
 
 
 def mulliken(density: AOMatrix, overlap: AOMatrix) -> Populations:
@@ -246,6 +264,8 @@ def mulliken(density: AOMatrix, overlap: AOMatrix) -> Populations:
 def _lowdin(
     calc: Calculation,
     fermi: FermiResult,
+    *,
+    solver: str | Solver | Job,
     s_threshold: float | None,
     jobs: int | None,
     progress: Report,
@@ -256,10 +276,11 @@ def _lowdin(
     builder = KBuilder(problem.overlap)
     sums = np.zeros((spin.n_components, n), dtype=np.complex128)
     want = Want(vectors=True, s_threshold=s_threshold)
-    for at in states(problem, mesh.points, want, jobs=jobs, progress=progress):
+    run: dict[str, Any] = {"solver": solver, "jobs": jobs, "progress": progress}
+    for at in states(problem, mesh.points, want, **run):
         if at.states.vectors is None:
             continue
-        root = root_of_overlap(builder.dense(at.k_frac))
+        root = overlap_root(builder, at.k_frac)
         weights = fermi.occupations[at.channel, at.number]
         vectors = at.states.vectors[:, : len(weights)]
         if spin is not Spin.NONCOLLINEAR:

@@ -18,7 +18,7 @@ from dock.core.orbital_names import orbital_names
 from dock.core.spin import Spin
 from dock.errors import UsageError
 from dock.states.kmesh import Reduction
-from dock.states.mulliken import Scheme, root_of_overlap
+from dock.states.mulliken import Scheme, overlap_root
 
 __all__ = ["FIELDS", "LevelProjector", "OrbitalProjector", "Projector", "parse_fields"]
 
@@ -116,13 +116,15 @@ class OrbitalProjector:
         vectors: NDArray[Any],
     ) -> NDArray[np.float64]:
         """Return the share (n_groups, n_states) of each group in each state."""
-        S = self._builder.dense(k_frac)
-        spins = vectors.reshape(-1, len(S), vectors.shape[1])
+        n, n_states = self._builder.size, vectors.shape[1]
+        spins = vectors.reshape(len(vectors) // n, n, n_states)
         if self.scheme == "lowdin":
-            image = root_of_overlap(S) @ spins
+            image = overlap_root(self._builder, k_frac) @ spins
             shares = image.real**2 + image.imag**2
         else:
-            shares = (spins.conj() * (S @ spins)).real
+            beside = spins.transpose(1, 0, 2).reshape(n, len(spins) * n_states)
+            image = self._builder.times(k_frac, beside).reshape(n, len(spins), n_states)
+            shares = (spins.conj() * image.transpose(1, 0, 2)).real
         grouped = np.zeros((len(self.names), vectors.shape[1]))
         np.add.at(grouped, self._group, shares.reshape(vectors.shape))
         return grouped

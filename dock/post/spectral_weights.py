@@ -57,8 +57,8 @@ class BySites:
         collect = csr_array((np.ones(n_rows), (self._slots, np.arange(n_rows))))
         periodic = (collect @ (phase.conj() * own)) / self._sites.n_cells
         projected = phase * periodic[self._slots] * self._kept[:, None]
-        S = channel.overlap.dense(self._sites.transform @ q)
-        shares: NDArray[np.float64] = ((S @ own).conj() * projected).real
+        image = channel.overlap.times(self._sites.transform @ q, own)
+        shares: NDArray[np.float64] = (image.conj() * projected).real
         return shares
 
 
@@ -85,7 +85,7 @@ class ByFunctions:
     ) -> NDArray[np.float64]:
         """Return the shares; see `Projector`."""
         own = vectors * self._kept[:, None]
-        shares: NDArray[np.float64] = (own.conj() * (self._builder.dense(q) @ own)).real
+        shares: NDArray[np.float64] = (own.conj() * self._builder.times(q, own)).real
         return shares / self._n_cells
 
 

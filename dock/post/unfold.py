@@ -41,9 +41,11 @@ from dock.post.spectral_weights import ByFunctions, BySites, Projector, orbital_
 from dock.post.supercell import find_sites, supercell_of
 from dock.results import Result
 from dock.states.broadening import add_gaussians
+from dock.states.certificates import Certificates
+from dock.states.job import Job
 from dock.states.kpath import KPath
 from dock.states.problem import Problem
-from dock.states.solver import Want
+from dock.states.solver import Solver, Want
 from dock.states.stream import StatesAtK, states
 
 __all__ = ["Unfolded", "make_primitive_path", "supercell_of", "unfold"]
@@ -83,6 +85,8 @@ class Unfolded(Result):
         states, no more than 6 eV away from a Fermi level.
     sigma
         Standard deviation of its Gaussians, eV.
+    certificates
+        Why no state is missing; None where that is not known.
     """
 
     FILE = "unfold.h5"
@@ -101,6 +105,7 @@ class Unfolded(Result):
     note: str = ""
     window: Window = None
     sigma: float = 0.05
+    certificates: Certificates | None = None
 
     @property
     def reference(self) -> float:
@@ -184,6 +189,7 @@ class Unfolded(Result):
             "sigma_eV": self.sigma,
             "group_names": list(self.group_names),
             "path_note": self.path.note,
+            **({} if self.certificates is None else self.certificates.facts()),
             "note": self.note,
         }
 
@@ -248,6 +254,8 @@ class Unfolded(Result):
         ]
         if self.group_names:
             rows.append(("groups", ", ".join(self.group_names)))
+        if self.certificates is not None:
+            rows += self.certificates.rows()
         if self.note:
             rows.append(("note", self.note))
         return rows
@@ -305,6 +313,7 @@ def unfold(
     tolerance: float = 0.5,
     window: Window = None,
     sigma: float = 0.05,
+    solver: str | Solver | Job = "auto",
     s_threshold: float | None = None,
     jobs: int | None = None,
     progress: Report = None,
@@ -318,7 +327,7 @@ def unfold(
     primitive
         A structure whose cell the supercell repeats, or the supercell matrix: three integers, or
         (3, 3) integers whose rows give the supercell's vectors in those of the primitive cell.
-    path, points, s_threshold, jobs, progress
+    path, points, solver, s_threshold, jobs, progress
         As in `dock.post.band_structure.bands`; the path is one of the primitive cell.
     method
         ``sites`` or ``functions``; see the module.
@@ -369,8 +378,8 @@ def unfold(
     names, members = _groups(calc, groups)
     want = Want(vectors=True, window=_absolute(window, calc), s_threshold=s_threshold)
     folded = path.kpoints_frac @ transform.T
-    stream = states(problem, folded, want, jobs=jobs, progress=progress)
-    energies, weights = _gather(stream, problem, projector, path, members)
+    stream = states(problem, folded, want, solver=solver, jobs=jobs, progress=progress)
+    energies, weights, proof = _gather(stream, problem, projector, path, members)
     return Unfolded(
         sites.primitive,
         transform,
@@ -385,6 +394,7 @@ def unfold(
         sites.note if method == "sites" else "",
         window,
         sigma,
+        proof,
     )
 
 
@@ -437,18 +447,20 @@ def _gather(
     projector: Projector,
     path: KPath,
     members: NDArray[np.float64],
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+) -> tuple[NDArray[np.float64], NDArray[np.float64], Certificates]:
     """Return energies (n_spin, n_k, n) and weights, of all and of each group, padded with NaN.
 
     The weights are (1 + n_groups, n_spin, n_k, n); the energies in the order of `stream`.
     """
     parts: list[tuple[NDArray[np.float64], NDArray[np.float64]]] = []
+    answers = []
     for at in stream:
         vectors: Any = at.states.vectors
         q = path.kpoints_frac[at.number]
         shares = projector.shares(problem.channels[at.channel], q, vectors)
         weights = np.concatenate([shares.sum(axis=0, keepdims=True), members @ shares])
         parts.append((at.states.energies, weights))
+        answers.append(replace(at.states, vectors=None))
     width = max(len(levels) for levels, _ in parts)
     if width == 0:
         raise UsageError("no state lies in the energy window. Pass a wider window=….")
@@ -458,4 +470,5 @@ def _gather(
         energies[place, : len(levels)] = levels
         weights[:, place, : len(levels)] = shares
     shape = (problem.n_channels, path.n_kpoints, width)
-    return energies.reshape(shape), weights.reshape(len(weights), *shape)
+    proof = Certificates.of(answers, problem.n_channels)
+    return energies.reshape(shape), weights.reshape(len(weights), *shape), proof

@@ -31,10 +31,11 @@ from dock.grid.grid import Grid, require_radials
 from dock.io.progress import Report
 from dock.post.band_selection import BandSelection
 from dock.results import Result
+from dock.states.job import Job
 from dock.states.kmesh import KMesh
 from dock.states.problem import Problem
-from dock.states.solver import Want
-from dock.states.stream import states
+from dock.states.solver import Solver, Want
+from dock.states.stream import StatesAtK, states
 from dock.units import CODATA2018
 
 __all__ = ["Coefficients", "GridStates", "coefficients", "states_on_grid"]
@@ -302,7 +303,9 @@ def coefficients(
     kpoints: KMesh | ArrayLike,
     *,
     bands: Sequence[int] | str | BandSelection | None = None,
+    nearest: tuple[int, float] | None = None,
     electrons: float | None = None,
+    solver: str | Solver | Job = "auto",
     s_threshold: float | None = None,
     jobs: int | None = None,
     progress: Report = None,
@@ -316,7 +319,10 @@ def coefficients(
     bands
         Numbers of the wanted bands, from 0, of every spin channel; or a text with numbers from 1
         and ``vbm``, ``cbm``, such as ``"vbm,cbm"`` (see Notes); default all.
-    electrons, s_threshold, jobs, progress
+    nearest
+        The n states of each spin channel that are nearest to an energy at one k-point, as
+        (n, energy), in place of `bands`; eV, relative to the Fermi level, or absolute without one.
+    electrons, solver, s_threshold, jobs, progress
         As in `dock.post.fermi.fermi_level`; electrons are for ``vbm`` and ``cbm``.
 
     Raises
@@ -345,8 +351,15 @@ def coefficients(
     points = np.atleast_2d(points)
     if points.ndim != 2 or points.shape[1] != 3 or not np.isfinite(points).all():
         raise UsageError(f"k-points have three finite coordinates, found {points.tolist()[:3]}.")
+    run: dict[str, Any] = {"solver": solver, "jobs": jobs}
+    if nearest is not None:
+        if bands is not None or len(points) != 1:
+            raise UsageError("states nearest to an energy are those of one k-point, without bands.")
+        want = Want(vectors=True, nearest=_absolute(nearest, calc), s_threshold=s_threshold)
+        found = list(states(problem, points, want, progress=progress, **run))
+        return _nearest(calc, points, found, *_absolute(nearest, calc))
     numbers, wanted = BandSelection.of(bands).resolve(
-        calc, points, electrons=electrons, s_threshold=s_threshold, jobs=jobs
+        calc, points, electrons=electrons, s_threshold=s_threshold, **run
     )
     size = problem.size
     shape = (problem.n_channels, len(points), len(numbers))
@@ -355,7 +368,7 @@ def coefficients(
     vectors = np.zeros((*shape, size), dtype=np.complex128)
     stretch = (int(numbers.min()), int(numbers.max()) + 1)
     want = Want(vectors=True, bands=stretch, s_threshold=s_threshold)
-    for at in states(problem, points, want, jobs=jobs, progress=progress):
+    for at in states(problem, points, want, progress=progress, **run):
         here = at.states
         place = numbers - here.n_below
         if here.vectors is None or place.max() >= len(here.energies):
@@ -370,6 +383,39 @@ def coefficients(
     level = calc.fermi_level
     about = (calc.structure, calc.basis, calc.spin)
     return Coefficients(*about, points, energies, vectors, numbers, mesh, level)
+
+
+def _absolute(nearest: tuple[int, float], calc: Calculation) -> tuple[int, float]:
+    return nearest[0], nearest[1] + (calc.fermi_level or 0.0)
+
+
+def _nearest(
+    calc: Calculation,
+    points: NDArray[np.float64],
+    found: Sequence[StatesAtK],
+    count: int,
+    energy: float,
+) -> Coefficients:
+    """Return the states of one k-point that are nearest to an energy, each with its band's number.
+
+    A solver may give more of them than was asked for.
+    """
+    chosen = []
+    for at in found:
+        order = np.argsort(np.abs(at.states.energies - energy), kind="stable")[:count]
+        chosen.append(np.sort(order))
+    bands = [part + at.states.n_below for part, at in zip(chosen, found, strict=True)]
+    numbers = np.unique(np.concatenate(bands))
+    size = 0 if found[0].states.vectors is None else len(found[0].states.vectors)
+    energies = np.full((len(found), 1, len(numbers)), np.nan)
+    vectors = np.zeros((*energies.shape, size), dtype=np.complex128)
+    for at, part, mine in zip(found, chosen, bands, strict=True):
+        place = np.searchsorted(numbers, mine)
+        energies[at.channel, 0, place] = at.states.energies[part]
+        if at.states.vectors is not None:
+            vectors[at.channel, 0, place] = at.states.vectors[:, part].T
+    about = (calc.structure, calc.basis, calc.spin)
+    return Coefficients(*about, points, energies, vectors, numbers, None, calc.fermi_level)
 
 
 def states_on_grid(

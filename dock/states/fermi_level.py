@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal, TypeAlias
 
@@ -17,7 +17,7 @@ from dock.states.smearing import Smearing
 from dock.states.spectrum import Spectrum
 from dock.states.tetrahedra import Tetrahedra
 
-__all__ = ["Filling", "Method", "NotReached", "find_level", "occupy"]
+__all__ = ["Filling", "Method", "NotReached", "filled_to", "find_level", "occupy"]
 
 Method: TypeAlias = Smearing | Literal["tetrahedra"]
 """How levels are filled."""
@@ -132,8 +132,13 @@ def occupy(spectrum: Spectrum, electrons: float, method: Method) -> Filling:
     `UsageError` for an unknown method, `ConvergenceError` where no Fermi level gives the electrons.
     """
     level, gap = find_level(spectrum, electrons, method)
-    occupations = _occupations(spectrum, level, method)
-    return Filling(spectrum, level, electrons, method, occupations, gap)
+    return Filling(spectrum, level, electrons, method, _occupations(spectrum, level, method), gap)
+
+
+def filled_to(spectrum: Spectrum, like: Filling) -> Filling:
+    """Return the states of a spectrum filled up to the level that another one told."""
+    occupations = _occupations(spectrum, like.level, like.method)
+    return replace(like, spectrum=spectrum, occupations=occupations)
 
 
 def find_level(spectrum: Spectrum, electrons: float, method: Method) -> tuple[float, Gap]:
@@ -179,15 +184,18 @@ def _gap(spectrum: Spectrum, electrons: float, level: float | None) -> Gap:
         fermi_level=level,
         n_below=spectrum.n_below,
         below=None if proof is None else proof.n_below,
+        covered=spectrum.window,
     )
 
 
 def _ends(spectrum: Spectrum) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the lowest and highest computed state (n_spin, n_k), ∓∞ where none is beyond."""
+    """Return how low and how high all states are known (n_spin, n_k), ∓∞ where none is beyond."""
     energies, proof = spectrum.energies, spectrum.certificates
     known = np.isfinite(energies)
     lower = np.where(known, energies, np.inf).min(axis=2, initial=np.inf)
     upper = np.where(known, energies, -np.inf).max(axis=2, initial=-np.inf)
+    if spectrum.window is not None:
+        lower, upper = np.minimum(lower, spectrum.window[0]), np.maximum(upper, spectrum.window[1])
     if proof is not None and spectrum.size is not None:
         lower[proof.n_below == 0] = -np.inf
         upper[proof.n_below + proof.n_states >= spectrum.size] = np.inf

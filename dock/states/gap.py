@@ -154,13 +154,19 @@ def find_gap(
         source: Literal["given", "mid-gap"] = "mid-gap"
     else:
         source = "given"
-    filled, empty = levels <= fermi_level + _SAME, levels > fermi_level + _SAME
+    if below is None:
+        reached = np.ones((2, *energies.shape[:2]), dtype=bool)
+    else:
+        reached = _reached(energies, below, covered, fermi_level)
+    # What lies below the states of a k-point lies below the level only if one of them does.
+    certain = np.isfinite(levels)
+    filled = (levels <= fermi_level + _SAME) & (certain | reached[0][..., None])
+    empty = (levels > fermi_level + _SAME) & (certain | reached[1][..., None])
     if np.any(filled.any(axis=1) & empty.any(axis=1)):
         return Gap("metal", fermi_level, source)
-    lower = np.where(filled & np.isfinite(levels), levels, -np.inf)
-    upper = np.where(empty & np.isfinite(levels), levels, np.inf)
-    seen = np.isfinite(lower).any() and np.isfinite(upper).any()
-    if not seen or not _reaches(lower, upper, below, covered, fermi_level):
+    lower = np.where(filled & certain, levels, -np.inf)
+    upper = np.where(empty & certain, levels, np.inf)
+    if not (np.isfinite(lower).any() and np.isfinite(upper).any() and reached.all()):
         return Gap("unknown", fermi_level, source)
     vertical = upper.min(axis=(0, 2)) - lower.max(axis=(0, 2))
     return Gap(
@@ -183,18 +189,17 @@ def placed(energies: NDArray[np.float64], first: NDArray[np.int64]) -> NDArray[n
     return np.where(np.isnan(energies), outside, energies)
 
 
-def _reaches(
-    lower: NDArray[np.float64],
-    upper: NDArray[np.float64],
-    below: NDArray[np.int64] | None,
+def _reached(
+    energies: NDArray[np.float64],
+    below: NDArray[np.int64],
     covered: tuple[float, float] | None,
     level: float,
-) -> bool:
-    """Say whether what was computed reaches to both sides of an energy at every k-point."""
-    if below is None or (covered is not None and covered[0] <= level <= covered[1]):
-        return True
-    has_lower = np.isfinite(lower).any(axis=2) | (below == 0)
-    return bool(np.all(has_lower & np.isfinite(upper).any(axis=2)))
+) -> NDArray[np.bool_]:
+    """Say whether what was computed reaches below and above an energy, (2, n_spin, n_k)."""
+    if covered is not None and covered[0] <= level <= covered[1]:
+        return np.ones((2, *below.shape), dtype=bool)
+    low = np.any(energies <= level + _SAME, axis=2) | (below == 0)
+    return np.stack([low, np.any(energies > level + _SAME, axis=2)])
 
 
 def _mid_gap(energies: NDArray[np.float64], n_filled: float | None) -> float | None:

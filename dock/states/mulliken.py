@@ -8,10 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dock.core.arrays import NumberArray, read_only
+from dock.core.kspace import KBuilder
 from dock.core.matrix import AOMatrix
 from dock.core.spin import Spin
+from dock.errors import UsageError
+from dock.states.memory import allowance, in_words
 
-__all__ = ["Scheme", "charge_and_moment", "orbital_populations", "root_of_overlap"]
+__all__ = ["Scheme", "charge_and_moment", "orbital_populations", "overlap_root", "root_of_overlap"]
 
 Scheme = Literal["mulliken", "lowdin"]
 
@@ -46,6 +49,17 @@ def charge_and_moment(sums: NumberArray, spin: Spin) -> NDArray[np.float64]:
         result[:, 1] = (ud + du).real
         result[:, 2] = (du - ud).imag
     return read_only(result)
+
+
+def overlap_root(builder: KBuilder, k_frac: NDArray[np.float64]) -> NumberArray:
+    """Return S^½ at a k-point, a full matrix; `UsageError` where there is no room for it."""
+    room, needed = allowance(), 4 * 16 * builder.size**2
+    if needed > room.n_bytes:
+        raise UsageError(
+            f"Löwdin's shares need S^½, a full matrix: {in_words(needed)} for {builder.size} "
+            f"orbitals, and there are {room}. Pass scheme='mulliken'."
+        )
+    return root_of_overlap(builder.dense(k_frac))
 
 
 def root_of_overlap(S: NumberArray) -> NumberArray:

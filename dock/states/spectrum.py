@@ -47,7 +47,8 @@ class Spectrum:
 
     Of a part of the spectrum the first column is the state with `n_below` below it in its channel;
     −∞ stands for a state below those that its k-point has, ∞ for one above. `size` is the number of
-    states of a channel in all, `certificates` say why none is missing.
+    states of a channel in all, `certificates` say why none is missing, and between the energies of
+    a `window` (eV) there are no others.
     """
 
     structure: Structure
@@ -59,6 +60,7 @@ class Spectrum:
     n_below: int = 0
     size: int | None = None
     certificates: Certificates | None = None
+    window: tuple[float, float] | None = None
 
     @property
     def is_part(self) -> bool:

@@ -72,6 +72,7 @@ class Part:
     jobs: int | None = None
     progress: Report = None
     _found: dict[tuple[int, int], Eigenstates] = field(default_factory=dict, init=False)
+    _window: tuple[float, float] | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
         self._problem = Problem.of(self.calc)
@@ -96,7 +97,7 @@ class Part:
         """
         if n_states < 2:
             raise UsageError(f"the states about a level are at least 2, found {n_states}.")
-        everywhere = range(self.mesh.n_points)
+        everywhere, self._window = range(self.mesh.n_points), None
         if guess is None:
             guess = self._by_number(electrons, n_states)
         self._ask(everywhere, self._want(nearest=(n_states, guess)))
@@ -127,6 +128,7 @@ class Part:
         leaves the window, for the whole band once more.
         """
         self._found.clear()
+        self._window = window
         self._ask(range(self.mesh.n_points), self._want(window=window), visit)
         if whole:
             self._complete(*self._numbers(), visit)
@@ -152,6 +154,7 @@ class Part:
             levels.n_below,
             None if is_all else problem.size,
             levels.certificates,
+            self._window,
         )
 
     def _want(
@@ -262,10 +265,13 @@ class Part:
             self._found = kept
 
     def _numbers(self) -> tuple[int, int]:
-        """Return the first band that is known at some k-point, and the one after the last."""
-        some = [here for here in self._found.values() if len(here.energies)]
-        first = min((here.n_below for here in some), default=0)
-        return first, max((here.n_below + len(here.energies) for here in some), default=first)
+        """Return the first band that may enter a window between k-points, and that after the last.
+
+        A band enters it where it lies below its top at one k-point and above its bottom at another.
+        """
+        found = self._found.values()
+        first = min(here.n_below for here in found)
+        return first, max(here.n_below + len(here.energies) for here in found)
 
     def _complete(self, first: int, stop: int, visit: Visit = None) -> None:
         """Solve for bands first … stop − 1 where a k-point lacks some of them."""
