@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from dock.states.fermi_level import Method
     from dock.states.job import Job
     from dock.states.kmesh import KMesh, Reduction
+    from dock.states.ranks import Ranks
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -204,6 +205,7 @@ class Solving:
     keep: bool
     shard: tuple[int, int] | None
     dry_run: bool
+    ranks: Ranks | None
 
     def job(self, target: Path) -> Job:
         """Return the job of a result: its states are kept beside it until it stands."""
@@ -212,31 +214,33 @@ class Solving:
 
         choose(self.solver)  # a name that there is not is refused before anything is read
         folder = target.with_name(f".{target.name}.kept")
-        return Job(self.solver, folder, self.shard, self.dry_run, stays=self.keep)
+        ranks = {} if self.ranks is None else {"ranks": self.ranks}
+        return Job(self.solver, folder, self.shard, self.dry_run, self.keep, **ranks)
 
 
 def solving_options(command: Command) -> Command:
     """Add the options of solvers; the command gets them as one `Solving` named ``solving``.
 
-    What a job says that ends before its result is printed here.
+    What a job says that ends before its result is printed here; and processes of MPI begin and end
+    here: all of them run the command, or with a solver that is spread over them the first alone.
     """
 
     @wraps(command)
-    def wrapped(*args: Any, **kwargs: Any) -> Any:
-        from dock.states.job import Pause
+    def wrapped(*args: Any, solver: str, mpi: bool, teams: int, **kwargs: Any) -> Any:
+        from dock.cli.ranks import led, together
 
-        try:
-            return command(*args, **kwargs)
-        except Pause as pause:
-            print_pause(pause.text, pause.facts, as_json=kwargs["as_json"])
+        if not mpi:
+            return _ended(command, *args, solving=_solving(solver, None, kwargs), **kwargs)
+        if solver == "slepc":
+            with led(teams) as leads:
+                if leads:
+                    _ended(command, *args, solving=_solving(solver, None, kwargs), **kwargs)
             return None
+        with together() as ranks:
+            kwargs["quiet"] = kwargs["quiet"] or not ranks.is_root
+            return _ended(command, *args, solving=_solving(solver, ranks, kwargs), **kwargs)
 
-    def make(solver: str, shard: str | None, *, keep: bool, dry_run: bool) -> Solving:
-        return Solving(solver, keep, parse_shard(shard), dry_run)
-
-    grouped = _grouped(
-        "solving",
-        make,
+    options = (
         click.option(
             "--solver",
             default="auto",
@@ -246,9 +250,40 @@ def solving_options(command: Command) -> Command:
         ),
         click.option("--dry-run", is_flag=True, help="Say solver, time and memory, and no more."),
         click.option("--shard", metavar="I/N", help="Do only part I (from 0) of N parts."),
+        click.option(
+            "--mpi", is_flag=True, help="Share the work among the processes of mpirun or srun."
+        ),
+        click.option(
+            "--teams",
+            type=click.IntRange(1),
+            default=1,
+            metavar="N",
+            help="With --mpi --solver slepc: teams of processes, each with a k-point of its own.",
+        ),
         click.option("--keep", is_flag=True, help="Keep the k-points beside the result after it."),
     )
-    return grouped(wrapped)  # type: ignore[return-value]
+    for option in reversed(options):
+        wrapped = option(wrapped)
+    return wrapped  # type: ignore[return-value]
+
+
+def _solving(solver: str, ranks: Ranks | None, values: dict[str, Any]) -> Solving:
+    """Return the options of solvers, and take them off the values of a command."""
+    keep, shard, dry_run = (values.pop(name) for name in ("keep", "shard", "dry_run"))
+    return Solving(solver, keep, parse_shard(shard), dry_run, ranks)
+
+
+def _ended(command: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """Run a command; what its job says that ends before its result is printed."""
+    from dock.states.job import Pause
+
+    try:
+        return command(*args, **kwargs)
+    except Pause as pause:
+        ranks = kwargs["solving"].ranks
+        if ranks is None or ranks.is_root:
+            print_pause(pause.text, pause.facts, as_json=kwargs["as_json"])
+        return None
 
 
 @dataclass(frozen=True)

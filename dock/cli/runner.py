@@ -82,10 +82,14 @@ class Run:
     ) -> None:
         """Save and draw a result of a calculation, and print it; without `target` save nothing.
 
-        What the job kept is removed then. A shard saves nothing: two might do it at once.
+        What the job kept is removed then. A shard saves nothing: two might do it at once. Of
+        several processes the first one saves.
         """
         if job is not None:
             job.end_shard()
+            if not job.ranks.is_root:
+                job.clear()
+                return
         if target is not None and of is not None and of.hamiltonian is not None:
             result.made_from(of.hamiltonian.digest())
         written = [] if target is None else result.save(target, overwrite=self.overwrite)

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from dock.core.calculation import Calculation
 from dock.core.kspace import KBuilder
-from dock.core.matrix import AOMatrix
 from dock.core.spin import Spin
 from dock.core.structure import Structure
 from dock.errors import MissingDataError, UsageError
@@ -455,7 +454,7 @@ def _bands(
         solved.n_below,
         calc.fermi_level,
         calc.n_electrons,
-        _smallest_overlap(problem.overlap, path, solved),
+        _smallest_overlap(problem, path, solved),
         int(solved.n_removed.max(initial=0)),
         certificates=solved.certificates,
         window=want.window,
@@ -492,15 +491,15 @@ def make_path(
     return replace(made, note="The matrices hold at Γ only.") if calc.only_gamma else made
 
 
-def _smallest_overlap(overlap: AOMatrix, path: KPath, solved: Levels) -> float:
+def _smallest_overlap(problem: Problem, path: KPath, solved: Levels) -> float:
     """Return the smallest eigenvalue of S(k): on the whole path if known, else at its corners."""
     known = solved.smallest_overlap
     if np.any(np.isfinite(known)):
         return float(np.nanmin(known))
-    if overlap.basis.n_orbitals > CORNER_LIMIT:
+    if problem.basis.n_orbitals > CORNER_LIMIT:
         return float("nan")
     corners = np.unique(np.concatenate([path.starts, path.ends]), axis=0)
-    builder = KBuilder(overlap)
+    builder = KBuilder(problem.overlap)
     return min(smallest_overlap_eigenvalue(builder.dense(k)) for k in corners)
 
 

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
+from weakref import WeakKeyDictionary
 
 from dock.errors import UsageError
 from dock.states.kept import Identified, Kept, Mark, remove
+from dock.states.ranks import Ranks
 from dock.states.solver import Eigenproblem, Plan, Solver, Want
 
-__all__ = ["Job", "PartDone", "Pause", "Planned"]
+__all__ = ["Job", "PartDone", "Pause", "Place", "Planned"]
+
+Place: TypeAlias = tuple[int, int]
+"""Spin channel and number of the k-point."""
 
 
 class Pause(Exception):  # noqa: N818 - it is no error
@@ -73,6 +78,9 @@ class Job:
         Solve nothing: end with `Planned`.
     stays
         `clear` leaves what is kept.
+    ranks
+        The processes of MPI that all run this very job and deal the eigenproblems out among them;
+        the first one writes the result. It needs a folder that all of them see.
 
     Examples
     --------
@@ -90,9 +98,15 @@ class Job:
     shard: tuple[int, int] | None = None
     dry_run: bool = False
     stays: bool = False
+    ranks: Ranks = field(default_factory=Ranks, repr=False)
+    _identities: WeakKeyDictionary[Any, str] = field(
+        default_factory=WeakKeyDictionary, init=False, repr=False
+    )
     _problems: set[str] = field(default_factory=set, init=False, repr=False)
 
     def __post_init__(self) -> None:
+        if self.ranks.size > 1 and self.folder is None:
+            raise UsageError("processes of MPI need a folder in which states are kept.")
         if self.shard is None:
             return
         number, parts = self.shard
@@ -106,6 +120,18 @@ class Job:
         """Return a job as it is, or that of a solver."""
         return given if isinstance(given, Job) else cls(given)
 
+    @property
+    def is_shared(self) -> bool:
+        """Whether other processes wait for what this one keeps."""
+        return self.shard is not None or self.ranks.size > 1
+
+    def own(self, missing: list[Place]) -> list[Place]:
+        """Return this process's part of what is missing of a shard; all processes call it."""
+        if self.ranks.size == 1:
+            return missing
+        agreed: list[Place] = self.ranks.comm.bcast(missing)  # others may have begun meanwhile
+        return agreed[self.ranks.rank :: self.ranks.size]
+
     def store(self, problem: Eigenproblem, want: Want) -> Kept | None:
         """Return where the states of a question are kept, or None.
 
@@ -114,11 +140,12 @@ class Job:
         """
         if self.folder is None or not isinstance(problem, Identified):
             return None
-        if want.vectors and want.everything and self.shard is None:
+        if want.vectors and want.everything and not self.is_shared:
             return None
-        mark = Mark.of(problem, want)
+        mark = Mark.of(problem, want, self._identities.get(problem))
+        self._identities.setdefault(problem, mark.problem)
         self._problems.add(mark.problem)
-        return Kept(self.folder, mark, at_once=self.shard is not None)
+        return Kept(self.folder, mark, at_once=self.is_shared)
 
     def end_shard(self) -> None:
         """End a shard of which the others are done too: they must not all write the result."""
@@ -131,6 +158,9 @@ class Job:
             raise Pause(text, {"path": str(self.folder)})
 
     def clear(self) -> None:
-        """Remove what is kept: the result stands."""
+        """Remove what is kept: the result stands. All processes call it; the first one removes."""
+        self.ranks.barrier()
+        if not self.ranks.is_root:
+            return
         if self.folder is not None and not self.stays:
             remove(self.folder, self._problems)

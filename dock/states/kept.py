@@ -29,11 +29,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dock._version import __version__
+from dock.core.calculation import RowSource
 from dock.errors import DockError, FormatError, OutputError
 from dock.io.files import prepare_folder, writing_to
 from dock.states.solver import Certificate, Eigenstates, Want
 
-__all__ = ["Identified", "Kept", "Mark", "remove"]
+__all__ = ["Identified", "Kept", "Mark", "identity", "remove"]
 
 _log = logging.getLogger("dock")
 
@@ -51,8 +52,26 @@ Key = tuple[int, bytes]
 class Identified(Protocol):
     """A problem that can say which one it is."""
 
+    @property
+    def row_sources(self) -> tuple[RowSource, RowSource] | None:
+        """H and S on disk, where they can be read in parts."""
+
     def fingerprint(self, mesh: None = None, *, s_threshold: float | None = None) -> str:
         """Return a hash of all numbers that the answers depend on."""
+
+
+def identity(problem: Identified) -> str:
+    """Return a hash of H and S: of their files where these can be read in parts.
+
+    So a process that never holds all of H need not do so for this.
+    """
+    sources = problem.row_sources
+    if sources is None:
+        return problem.fingerprint()
+    digest = hashlib.blake2b(digest_size=16)
+    for source in sources:
+        digest.update(source.fingerprint().encode())
+    return digest.hexdigest()
 
 
 @dataclass(frozen=True)
@@ -67,12 +86,15 @@ class Mark:
     words: str = ""
 
     @classmethod
-    def of(cls, problem: Identified, want: Want) -> Mark:
-        """Return the mark of a question: the same in all runs that may share answers."""
+    def of(cls, problem: Identified, want: Want, known: str | None = None) -> Mark:
+        """Return the mark of a question: the same in all runs that may share answers.
+
+        `known` is the `identity` of the problem where it was computed before.
+        """
         words = repr(want)
         text = f"{words} dock {__version__}"
         asked = hashlib.blake2b(text.encode(), digest_size=6).hexdigest()
-        return cls(problem.fingerprint()[:16], asked, words)
+        return cls((known or identity(problem))[:16], asked, words)
 
     @property
     def name(self) -> str:
@@ -188,9 +210,12 @@ class Kept:
                 self._write_waiting()
 
     def flush(self) -> None:
-        """Write what waits for the first second to be over."""
+        """Write what waits, so that other processes see it; a further record makes a new file."""
         with self._lock:
             self._write_waiting()
+            if self._file is not None:
+                self._file.close()
+            self._file = None
 
     def _write_waiting(self) -> None:
         waiting, self._waiting = self._waiting, None

@@ -20,6 +20,7 @@ from dock.states.choice import choose
 from dock.states.fermi_level import Method, NotReached, find_level
 from dock.states.gap import placed
 from dock.states.job import Job
+from dock.states.kept import identity
 from dock.states.kmesh import KMesh
 from dock.states.problem import Problem
 from dock.states.smearing import Smearing
@@ -76,6 +77,7 @@ class Part:
 
     def __post_init__(self) -> None:
         self._problem = Problem.of(self.calc)
+        self._mark = f"part of {identity(self._problem)}"
 
     def near_level(
         self,
@@ -141,7 +143,6 @@ class Part:
         levels = Levels.gather([self._found[place] for place in order], problem.n_channels)
         energies = placed(levels.energies, levels.certificates.n_below - levels.n_below)
         energies.flags.writeable = False
-        mark = problem.fingerprint(mesh, s_threshold=self.s_threshold)
         whole = levels.n_below == 0 and energies.shape[2] == problem.size
         is_all = whole and bool(np.isfinite(energies).all())
         return Spectrum(
@@ -149,7 +150,7 @@ class Part:
             self.calc.spin,
             mesh,
             energies,
-            mark if is_all else f"{mark}-part",
+            problem.fingerprint(mesh, s_threshold=self.s_threshold) if is_all else self._mark,
             int(levels.n_removed.max(initial=0)),
             levels.n_below,
             None if is_all else problem.size,

@@ -7,6 +7,7 @@ process's own is a `dock.states.job.Job`.
 from __future__ import annotations
 
 import logging
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -29,7 +30,7 @@ from dock.errors import (
 from dock.io.progress import Progress, Report
 from dock.states.certificates import Certificates
 from dock.states.choice import choose, describe
-from dock.states.job import Job, PartDone, Planned
+from dock.states.job import Job, PartDone, Place, Planned
 from dock.states.kept import Kept
 from dock.states.solver import Eigenproblem, Eigenstates, Plan, Solver, Want
 from dock.threads import available_cpus
@@ -170,10 +171,6 @@ def levels(
     return Levels.gather([at.states for at in stream], problem.n_channels)
 
 
-Place = tuple[int, int]
-"""Spin channel and number of the k-point."""
-
-
 @dataclass(frozen=True, eq=False)
 class _Task:
     """The eigenproblems of one stream, and how they are gone about."""
@@ -192,10 +189,10 @@ class _Task:
         kept = self.job.store(self.problem, self.want)
         try:
             progress.start(len(order))
-            if self.job.shard is not None and kept is not None:
+            if self.job.is_shared and kept is not None:
                 self._do_part(order, kept, progress)
             missing = [place for place in order if not self._is_kept(place, kept)]
-            if self.job.shard is not None:
+            if self.job.is_shared:
                 progress = Progress()  # all was counted as it was done
             with self._solver(missing, len(order)) as (solver, plan):
                 yield from self._answers(order, kept, solver, plan, progress)
@@ -208,14 +205,21 @@ class _Task:
                 kept.close()
 
     def _do_part(self, order: list[Place], kept: Kept, progress: Progress) -> None:
-        """Solve the problems of this shard; `PartDone` unless those of the others are done."""
+        """Solve what is this process's own; `PartDone` unless the other shards are done."""
         number, parts = self.job.shard or (0, 1)
-        own = [place for place in order[number::parts] if not self._is_kept(place, kept)]
+        mine = order[number::parts]
+        own = self.job.own([place for place in mine if not self._is_kept(place, kept)])
         with self._solver(own, len(order)) as (solver, plan):
             for _ in self._answers(own, kept, solver, plan, progress):
                 pass  # they are kept
-        kept.refresh()
-        if not all(self._is_kept(place, kept) for place in order):
+        kept.flush()
+        self.job.ranks.barrier()
+        for _ in range(_PATIENCE):
+            kept.refresh()
+            if all(self._is_kept(place, kept) for place in mine):
+                break
+            time.sleep(1)  # file systems of clusters show a file late
+        if not all(self._is_kept(place, kept) for place in order) and self.job.shard is not None:
             raise PartDone(self.job, len(kept), len(order))
 
     def _is_kept(self, place: Place, kept: Kept | None) -> bool:
@@ -280,6 +284,7 @@ class _Task:
                 yield result
 
 
+_PATIENCE = 20  # seconds
 _NOTHING = Plan("none", "all is kept from before", 1, 1, 0)
 
 
