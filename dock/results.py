@@ -48,6 +48,7 @@ KEYS: dict[str, str] = {
     "cbm": "conduction band minimum: energy_eV, k_frac, band, spin",
     "cell_angstrom": "lattice vectors as rows",
     "certificate": "why no state is missing: how the states were found, or counted",
+    "certificates": "why no state is missing: spin channel, k-point",
     "columns": "what the columns of a dataset are",
     "counted_electrons": "electrons per cell that the method counts up to the Fermi level",
     "difference_eV": "largest and mean deviation from what was compared",

@@ -66,7 +66,7 @@ def fermi(
     run.require_free(target)
     job = solving.job(target)
     points = mesh.make(calc)
-    if not is_kept(calc, points, kept, s_threshold=s_threshold):
+    if job.removal != "project" or not is_kept(calc, points, kept, s_threshold=s_threshold):
         run.require_free(kept)
     result = fermi_level(
         calc,

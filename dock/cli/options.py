@@ -205,6 +205,7 @@ class Solving:
     keep: bool
     shard: tuple[int, int] | None
     dry_run: bool
+    removal: Any
     ranks: Ranks | None
 
     def job(self, target: Path) -> Job:
@@ -214,8 +215,9 @@ class Solving:
 
         choose(self.solver)  # a name that there is not is refused before anything is read
         folder = target.with_name(f".{target.name}.kept")
-        ranks = {} if self.ranks is None else {"ranks": self.ranks}
-        return Job(self.solver, folder, self.shard, self.dry_run, self.keep, **ranks)
+        ranks: dict[str, Any] = {} if self.ranks is None else {"ranks": self.ranks}
+        about = (self.solver, folder, self.shard, self.dry_run, self.keep)
+        return Job(*about, removal=self.removal, **ranks)
 
 
 def solving_options(command: Command) -> Command:
@@ -248,6 +250,12 @@ def solving_options(command: Command) -> Command:
             metavar="auto|dense|sparse|slepc",
             help="How states are found; see the page Large systems.",
         ),
+        choice(
+            "--s-removal",
+            ["project", "orbital", "window"],
+            "project",
+            "What --s-threshold removes: combinations of orbitals, orbitals, or states.",
+        ),
         click.option("--dry-run", is_flag=True, help="Say solver, time and memory, and no more."),
         click.option("--shard", metavar="I/N", help="Do only part I (from 0) of N parts."),
         click.option(
@@ -269,8 +277,9 @@ def solving_options(command: Command) -> Command:
 
 def _solving(solver: str, ranks: Ranks | None, values: dict[str, Any]) -> Solving:
     """Return the options of solvers, and take them off the values of a command."""
-    keep, shard, dry_run = (values.pop(name) for name in ("keep", "shard", "dry_run"))
-    return Solving(solver, keep, parse_shard(shard), dry_run, ranks)
+    names = ("keep", "shard", "dry_run", "s_removal")
+    keep, shard, dry_run, removal = (values.pop(name) for name in names)
+    return Solving(solver, keep, parse_shard(shard), dry_run, removal, ranks)
 
 
 def _ended(command: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:

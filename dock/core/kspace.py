@@ -133,6 +133,24 @@ class KBuilder:
             out = self._sum_blocks(k, gauge, derivative)
         return out[0] if self.n_channels == 1 else out
 
+    def times(self, k_frac: ArrayLike, block: NDArray[Any]) -> NDArray[Any]:
+        """Return O(k) X of a block of vectors (size, m), for a Hermitian operator of one channel.
+
+        Of a large operator the upper triangle is made, sparse, and nothing larger.
+        """
+        if self.size <= _FULL_LIMIT:
+            product: NDArray[Any] = self.dense(k_frac) @ block
+            return product
+        if self.n_channels != 1 or self.matrix.facts.parity != 1:
+            raise LayoutError(
+                f"the {self.matrix.quantity} is not one Hermitian matrix at a k-point."
+            )
+        upper: Any = self.sparse(k_frac, triangle="upper")
+        product = upper @ block
+        product += (upper.T @ block.conj()).conj()  # O = U + U† − D, and U† X = (Uᵀ X*)*
+        product -= upper.diagonal()[:, None] * block
+        return product
+
     def sparse(
         self, k_frac: ArrayLike, *, triangle: Triangle = "upper", gauge: Gauge = "cell"
     ) -> scipy.sparse.csr_array | list[scipy.sparse.csr_array]:
@@ -169,24 +187,6 @@ class KBuilder:
             raise UsageError(f"a triangle is 'upper' or 'full', found {triangle!r}.")
         places = self._places(triangle)[0]
         return places.indptr, places.indices
-
-    def times(self, k_frac: ArrayLike, block: NDArray[Any]) -> NDArray[Any]:
-        """Return O(k) X of a block of vectors (size, m), for a Hermitian operator of one channel.
-
-        Of a large operator the upper triangle is made, sparse, and nothing larger.
-        """
-        if self.size <= _FULL_LIMIT:
-            product: NDArray[Any] = self.dense(k_frac) @ block
-            return product
-        if self.n_channels != 1 or self.matrix.facts.parity != 1:
-            raise LayoutError(
-                f"the {self.matrix.quantity} is not one Hermitian matrix at a k-point."
-            )
-        upper: Any = self.sparse(k_frac, triangle="upper")
-        product = upper @ block
-        product += (upper.T @ block.conj()).conj()  # O = U + U† − D, and U† X = (Uᵀ X*)*
-        product -= upper.diagonal()[:, None] * block
-        return product
 
     def _phases(
         self, k: NDArray[np.float64], gauge: Gauge, derivative: int | None

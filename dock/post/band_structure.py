@@ -439,6 +439,11 @@ def _bands(
     problem = Problem.of(calc)
     if calc.fermi_level is None and calc.n_electrons is None and not selection.takes_all:
         raise _no_level(calc)
+    if selection.states is not None and selection.states > problem.size:
+        raise UsageError(
+            f"{calc.source}: there are {problem.size} states, one for each orbital; states="
+            f"{selection.states} asks for more."
+        )
     want = replace(selection.want(calc.fermi_level, s_threshold), vectors=visit is not None)
     found = []
     for at in states(problem, path.kpoints_frac, want, solver=solver, jobs=jobs, progress=progress):

@@ -218,7 +218,7 @@ def fermi_level(
     points = make_mesh(calc, mesh)
     method = Smearing() if smearing is None else smearing
     spectrum = None
-    if cache is not None:
+    if cache is not None and Job.of(solver).removal == "project":
         spectrum = load_spectrum(calc, points, cache, s_threshold=s_threshold)
     if spectrum is None:
         run: dict[str, Any] = {"solver": solver, "s_threshold": s_threshold, "jobs": jobs}

@@ -20,17 +20,18 @@ class Certificates:
 
     Attributes
     ----------
-    reasons
-        The clauses of the certificates, each once.
+    reasons : str (n_channels, N_k)
+        The clause of each certificate.
     n_below, n_states : int64 (n_channels, N_k)
         States below those that were computed, and how many these are.
     counted : int64 (n_channels, N_k)
-        States in the same range by an independent count; −1 where the method needs none.
+        States by an independent count in the range that the certificate names, which may reach
+        further than the states that were asked for; −1 where the method needs no count.
     residuals : float64 (n_channels, N_k)
         Largest ‖H x − e S x‖ in eV; NaN where it was not measured.
     """
 
-    reasons: tuple[str, ...]
+    reasons: NDArray[np.str_]
     n_below: NDArray[np.int64]
     n_states: NDArray[np.int64]
     counted: NDArray[np.int64]
@@ -44,7 +45,7 @@ class Certificates:
         counted = [-1 if one is None or one.counted is None else one.counted for one in given]
         residuals = [None if one is None else one.residual_eV for one in given]
         return cls(
-            tuple(dict.fromkeys(one.reason for one in given if one is not None)),
+            np.array(["" if one is None else one.reason for one in given]).reshape(shape),
             np.array([result.n_below for result in results], dtype=np.int64).reshape(shape),
             np.array([len(result.energies) for result in results], dtype=np.int64).reshape(shape),
             np.array(counted, dtype=np.int64).reshape(shape),
@@ -59,13 +60,16 @@ class Certificates:
 
     @property
     def n_certified(self) -> int:
-        """Eigenproblems in which an independent count found the states that there are."""
-        return int(np.sum(self.counted == self.n_states))
+        """Eigenproblems in which an independent count gave the number of states that were found."""
+        return int(np.sum(self.counted >= self.n_states))
 
     def facts(self) -> dict[str, Any]:
         """Return what they say, by key; see `dock.results.KEYS`."""
+        different = [str(one) for one in dict.fromkeys(self.reasons.ravel()) if one]
+        first = different[0] if different else None
+        more = f" (first of {len(different)}, see certificates)" if len(different) > 1 else ""
         return {
-            "certificate": "; ".join(self.reasons) or None,
+            "certificate": f"{first}{more}" if first else None,
             "n_certified": self.n_certified,
             "largest_residual_eV": self.largest_residual,
         }
@@ -77,6 +81,7 @@ class Certificates:
             "states_found": self.n_states,
             "states_counted": self.counted,
             "residual_eV": self.residuals,
+            "certificates": self.reasons,
         }
 
     def rows(self) -> list[tuple[str, str]]:

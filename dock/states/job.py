@@ -10,7 +10,7 @@ from weakref import WeakKeyDictionary
 from dock.errors import UsageError
 from dock.states.kept import Identified, Kept, Mark, remove
 from dock.states.ranks import Ranks
-from dock.states.solver import Eigenproblem, Plan, Solver, Want
+from dock.states.solver import Eigenproblem, Plan, Removal, Solver, Want
 
 __all__ = ["Job", "PartDone", "Pause", "Place", "Planned"]
 
@@ -81,6 +81,8 @@ class Job:
     ranks
         The processes of MPI that all run this very job and deal the eigenproblems out among them;
         the first one writes the result. It needs a folder that all of them see.
+    removal
+        What a threshold of S removes; see `dock.states.solver.Want`.
 
     Examples
     --------
@@ -99,6 +101,7 @@ class Job:
     dry_run: bool = False
     stays: bool = False
     ranks: Ranks = field(default_factory=Ranks, repr=False)
+    removal: Removal = "project"
     _identities: WeakKeyDictionary[Any, str] = field(
         default_factory=WeakKeyDictionary, init=False, repr=False
     )

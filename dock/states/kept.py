@@ -21,7 +21,7 @@ import struct
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
@@ -303,13 +303,7 @@ def _packed(found: Eigenstates) -> bytes:
         "n_below": found.n_below,
         "smallest_overlap": found.smallest_overlap,
         "n_removed": found.n_removed,
-        "certificate": None
-        if proof is None
-        else {
-            "reason": proof.reason,
-            "counted": proof.counted,
-            "residual_eV": proof.residual_eV,
-        },
+        "certificate": None if proof is None else asdict(proof),
     }
     arrays: dict[str, Any] = {"energies": found.energies}
     if found.vectors is not None:
@@ -331,12 +325,20 @@ def _unpacked(body: bytes, file: Path) -> Eigenstates:
                 facts["n_below"],
                 facts["smallest_overlap"],
                 facts["n_removed"],
-                None if proof is None else Certificate(**proof),
+                None if proof is None else _certificate(proof),
             )
     except (ValueError, KeyError, TypeError, OSError) as error:
         raise FormatError(
             file, "a k-point that was kept cannot be read", found=error, fix="Delete it."
         ) from error
+
+
+def _certificate(proof: dict[str, Any]) -> Certificate:
+    """Return a certificate; JSON has lists for tuples."""
+    values: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in proof.items()
+    }
+    return Certificate(**values)
 
 
 @contextlib.contextmanager

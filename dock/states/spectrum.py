@@ -135,6 +135,8 @@ def compute_spectrum(
     energies = np.ascontiguousarray(levels.energies[:, :, :count])
     energies.flags.writeable = False
     mark = problem.fingerprint(mesh, s_threshold=s_threshold)
+    if s_threshold is not None and (removal := Job.of(solver).removal) != "project":
+        mark = f"{mark}-{removal}"  # which no cache is asked for
     removed = int(levels.n_removed.max(initial=0))
     about = (calc.structure, calc.spin, mesh)
     return Spectrum(*about, energies, mark, removed, certificates=levels.certificates)
@@ -193,7 +195,7 @@ def save_spectrum(spectrum: Spectrum, path: Path, *, overwrite: bool = False) ->
         group["energies"] = np.where(np.isfinite(spectrum.energies), spectrum.energies, np.nan)
         if spectrum.is_part and spectrum.certificates is not None:
             for name, values in spectrum.certificates.arrays().items():
-                group[name] = values
+                group[name] = values.astype(object) if values.dtype.kind == "U" else values
         group["points"] = mesh.points
         group["weights"] = mesh.weights
         group["index"] = mesh.index

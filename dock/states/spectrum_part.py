@@ -99,10 +99,13 @@ class Part:
         """
         if n_states < 2:
             raise UsageError(f"the states about a level are at least 2, found {n_states}.")
+        n_states = min(n_states, self._problem.size)
         everywhere, self._window = range(self.mesh.n_points), None
         if guess is None:
             guess = self._by_number(electrons, n_states)
-        self._ask(everywhere, self._want(nearest=(n_states, guess)))
+        unknown = [number for number in everywhere if (0, number) not in self._found]
+        unknown += self._lacking(guess)
+        self._ask(unknown, self._want(nearest=(n_states, guess)))
         smearing = method if isinstance(method, Smearing) else Smearing()
         for _ in range(_MOST_PASSES):
             spectrum = self.spectrum()

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import NamedTuple
 
@@ -153,7 +153,10 @@ def states(
     if jobs < 1:
         raise UsageError(f"At least one job is needed. Found {jobs}.")
     want = want or Want()
-    task = _Task(problem, points, want, Job.of(solver), jobs)
+    job = Job.of(solver)
+    if want.s_threshold is not None and job.removal != "project":
+        want = replace(want, removal=job.removal)
+    task = _Task(problem, points, want, job, jobs)
     return task.stream(Progress.of(progress))
 
 

@@ -74,7 +74,9 @@ class TestSelection:
         for row, limit in zip(two.energies[0], distance, strict=True):
             assert np.sum(np.abs(row - si.fermi_level) <= limit) == 2
         assert last - first < 10
-        assert bands(si, **SHORT, selection=Selection(states=99)).energies.shape[2] == 10
+        assert bands(si, **SHORT, selection=Selection(states=10)).energies.shape[2] == 10
+        with pytest.raises(UsageError, match="there are 10 states"):
+            bands(si, **SHORT, selection=Selection(states=11))
 
     @pytest.mark.parametrize(
         "wrong", [{"window": (1, 1)}, {"states": 0}, {"window": (0, 1), "states": 1}]

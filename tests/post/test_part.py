@@ -156,6 +156,11 @@ class TestFermiLevel:
         same_gap(some.gap, every.gap)
         assert some.spin_moment == pytest.approx(every.spin_moment)
 
+    def test_one_k_point_is_solved_once(self, si, part):
+        calc = dock.Calculation(si.structure, si.basis, si.spin, si.matrices, n_electrons=8)
+        some = fermi_level(calc, (1, 1, 1), states=4, solver=part)
+        assert (some.gap.vbm.band, part.calls) == (4, 1)
+
     def test_the_first_guess_is_the_number_of_electrons(self, si, part):
         calc = dock.Calculation(
             si.structure, si.basis, si.spin, si.matrices, n_electrons=8, source="no level"
