@@ -28,7 +28,7 @@ __all__ = ["GREEK_GLYPHS", "Row", "parse_labels", "read_k_path", "write_k_path"]
 GREEK_GLYPHS = {"GAMMA": "Γ", "G": "Γ", "SIGMA": "Σ", "DELTA": "Δ", "LAMBDA": "Λ"}
 _GREEK_NAMES = {"Γ": "GAMMA", "Σ": "SIGMA", "Δ": "DELTA", "Λ": "LAMBDA"}
 _LABEL = re.compile(r"(?:GAMMA|SIGMA|DELTA|LAMBDA|[A-Z])(?:_?[0-9]+)?'*")
-_QUOTED = re.compile(r"""(?<![\w'"])(['"])([^'"]*)\1""")
+_QUOTED = re.compile(r"""(?<![\w'"])(?:"([^"]*)"|'([^']*)')""")
 _LINE = "N  k1 k2 k3  k1 k2 k3  LABEL LABEL"
 _EXAMPLE = "For example: 20  0 0 0  0.5 0 0  GAMMA M"
 
@@ -154,7 +154,12 @@ def _unquoted(text: str) -> str:
     >>> _unquoted('"G"-"M"'), _unquoted("K'-G")
     ('G-M', "K'-G")
     """
-    return _QUOTED.sub(r"\2", text)
+    return _QUOTED.sub(lambda match: match[1] if match[1] is not None else match[2], text)
+
+
+def _quoted(label: str) -> str:
+    """Return a label as it is written: in quotes where it begins with one itself."""
+    return f'"{label}"' if label.startswith("'") else label
 
 
 def write_k_path(path: Path, rows: Iterable[Row], *, overwrite: bool = False) -> None:
@@ -165,7 +170,7 @@ def write_k_path(path: Path, rows: Iterable[Row], *, overwrite: bool = False) ->
     lines = [
         f"{row.n_points:5d}  "
         + " ".join(f"{float(x)!r:>22}" for x in (*row.start, *row.end))
-        + f"   {row.labels[0]:<12} {row.labels[1]}\n"
+        + f"   {_quoted(row.labels[0]):<12} {_quoted(row.labels[1])}\n"
         for row in rows
     ]
     write_text(path, "".join(lines), overwrite=overwrite)
