@@ -53,8 +53,6 @@ class TestEveryCommand:
         answer = samples.cli(*COMMANDS[name])
         assert answer.code == 0
         assert answer.err.count("solver: dense because 10 orbitals") == 1
-        quiet = samples.cli(*COMMANDS[name], "-q", "--overwrite")
-        assert quiet.err == ""
 
     def test_a_plan_makes_nothing(self, si, name, monkeypatch):
         def refuse(*args, **kwargs):
@@ -62,23 +60,47 @@ class TestEveryCommand:
 
         monkeypatch.setattr("dock.states.dense.Dense.solve", refuse)
         before = sorted(si.iterdir())
-        text = samples.cli(*COMMANDS[name], "--dry-run")
-        assert text.code == 0
-        assert "solver: dense because" in text.out
-        assert "eigenproblems to be solved" in text.out
         content = json.loads(samples.cli(*COMMANDS[name], "--dry-run", "--json").out)
         assert content["solver"] == "dense"
         assert content["memory_bytes"] > 0
         assert content["n_problems"] >= 1
         assert sorted(si.iterdir()) == before
 
-    def test_an_unknown_solver(self, si, name):
+
+class TestOptions:
+    def test_a_plan_in_words(self, si):
+        text = samples.cli(*COMMANDS["bands"], "--dry-run")
+        assert text.code == 0
+        assert "solver: dense because" in text.out
+        assert "9 eigenproblems to be solved" in text.out
+
+    def test_quiet(self, si):
+        assert samples.cli(*COMMANDS["fermi"], "-q").err == ""
+
+    def test_an_unknown_solver(self, si):
         samples.refused(
-            samples.cli(*COMMANDS[name], "--solver", "magic"), "no solver 'magic'", "dense"
+            samples.cli(*COMMANDS["dos"], "--solver", "magic"), "no solver 'magic'", "dense"
         )
 
-    def test_a_wrong_shard(self, si, name):
-        samples.refused(samples.cli(*COMMANDS[name], "--shard", "2/2"), "i/n with 0 ≤ i < n")
+    def test_a_wrong_shard(self, si):
+        answer = samples.cli(*COMMANDS["bands"], "--shard", "2/2")
+        samples.refused(answer, "i/n with 0 ≤ i < n")
+
+    def test_what_a_threshold_removes_reaches_the_solver(self, si, monkeypatch):
+        from dock.states.dense import Dense
+
+        solve, asked = Dense.solve, []
+
+        def remember(self, problem, channel, k_frac, want):
+            asked.append(want.removal)
+            return solve(self, problem, channel, k_frac, want)
+
+        monkeypatch.setattr(Dense, "solve", remember)
+        words = ("wavefunction", "si", "--bands", "4", "--s-removal", "window")
+        assert samples.cli(*words).code == 0
+        fermi = ("fermi", "si", "--mesh", "1", "1", "1", "--s-threshold", "1e-4")
+        samples.cli(*fermi, "--s-removal", "window")
+        assert set(asked) == {"project", "window"}
 
 
 class TestKept:
@@ -259,8 +281,3 @@ class TestProcesses:
         answer = self.run(mpirun, "bands", "nothing", "--mpi")
         assert answer.returncode == 2
         assert answer.stderr.count("dock: nothing") == 1
-
-    def test_one_process_is_enough(self, si, mpirun):
-        command = [sys.executable, "-m", "dock", "fermi", "si", *MESH, "--mpi", "-q"]
-        answer = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
-        assert answer.returncode == 0, answer.stderr
