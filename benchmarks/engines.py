@@ -27,14 +27,14 @@ ENGINES = ("multifrontal", "pardiso", "slepc")
 BLOCK = 20
 
 
-def clock() -> Callable[[], float]:
-    """Return a function that says the seconds since it was last called."""
-    last = [time.perf_counter()]
+def clock() -> Callable[[], tuple[float, float]]:
+    """Return a function that says the seconds since it was last called: wall, and CPU."""
+    last = [(time.perf_counter(), time.process_time())]
 
-    def lap() -> float:
-        now = time.perf_counter()
-        last[0], seconds = now, now - last[0]
-        return seconds
+    def lap() -> tuple[float, float]:
+        (wall, cpu), now = last[0], (time.perf_counter(), time.process_time())
+        last[0] = now
+        return now[0] - wall, now[1] - cpu
 
     return lap
 
@@ -68,7 +68,7 @@ def measure_engine(name: str, folder: str, k_frac: list[float], energy: float, k
     values = H.data - energy * S.data
     dtype = np.dtype(kind)
     before, lap = peak_gb(), clock()
-    analysis = engine_of(name).analyse(pattern, threads=len(os.sched_getaffinity(0)))
+    analysis = engine_of(name).analyse(pattern, threads=int(os.environ["OMP_NUM_THREADS"]))
     predicted = analysis.memory(dtype) / 1e9
     facts: dict[str, Any] = {"analyse_s": lap(), "fill": analysis.n_entries}
     factor = analysis.factor(values, dtype)
@@ -175,25 +175,32 @@ def line(
     words: list[str],
     arguments: argparse.Namespace,
 ) -> str:
-    threads = 1 if "MUMPS" in engine else len(os.sched_getaffinity(0))
+    threads = 1 if "MUMPS" in engine else arguments.threads
     cost = run([*words, "--energy", str(arguments.energy)], threads=threads)
     facts = json.loads(cost.output.strip().splitlines()[-1])
     memory = " + ".join(f"{size:.2f}" for size in facts["peak_gb"])
     parts = [
         f"{Path(folder).name:>10} {label} {engine:20} {kind:10}",
         f"fill {facts['fill'] / 1e6:7.1f} M",
-        f"analyse {facts['analyse_s']:6.1f} s" if "analyse_s" in facts else " " * 16,
-        f"factor {facts['factor_s']:6.1f} s, solve 1 {facts['solve_1_s']:.2f} s",
+        *([f"analyse {took(facts['analyse_s'])}"] if "analyse_s" in facts else []),
+        f"factor {took(facts['factor_s'])}, solve 1 {took(facts['solve_1_s'])}",
     ]
     if "solve_block_s" in facts:
-        parts.append(f"{BLOCK} {facts['solve_block_s']:.2f} s, residual {facts['residual']:.0e}")
+        parts.append(f"{BLOCK} {took(facts['solve_block_s'])}")
+        parts.append(f"residual {facts['residual']:.0e}")
     if "states_s" in facts:
-        parts.append(f"{facts['n_states']} states {facts['states_s']:.1f} s")
-        parts.append(f"count by SuperLU_DIST {facts['count_s']:.1f} s")
+        parts.append(f"{facts['n_states']} states {took(facts['states_s'])}")
+        parts.append(f"count by SuperLU_DIST {took(facts['count_s'])}")
     parts.append(f"below {facts['below']}, peak {memory} GB")
     if "predicted_gb" in facts:
         parts.append(f"(predicted {facts['predicted_gb'] + facts['before_gb']:.2f})")
     return "  ".join(parts)
+
+
+def took(seconds: list[float]) -> str:
+    """Return wall and CPU time."""
+    wall, cpu = seconds
+    return f"{wall:.2f} s ({cpu:.2f})"
 
 
 def main() -> None:
@@ -202,6 +209,8 @@ def main() -> None:
     parser.add_argument("--engines", nargs="+", default=ENGINES, choices=ENGINES)
     parser.add_argument("--k", nargs="+", default=list(KPOINTS), choices=list(KPOINTS))
     parser.add_argument("--energy", type=float, default=-4.215, help="shift, eV")
+    cores = len(os.sched_getaffinity(0))
+    parser.add_argument("--threads", type=int, default=cores, help="of our engines")
     parser.add_argument("--slepc", help="Python that has slepc4py")
     parser.add_argument("--mpirun", default="mpirun", help="mpirun of PETSc's MPI, with options")
     parser.add_argument("--processes", type=int, default=2)
@@ -215,6 +224,7 @@ def main() -> None:
             measure_engine(engine, folder, json.loads(k_frac), arguments.energy, kind)
         return
     print("machine:", machine())
+    print("seconds of wall, of CPU in brackets")
     for text in rows(arguments):
         print(text, flush=True)
 
