@@ -98,10 +98,7 @@ class PardisoAnalysis:
         self._integer = integer or np.dtype(np.int32 if self.nnz < 2**31 - 1 else np.int64)
         self._starts = np.ascontiguousarray(pattern.starts, dtype=self._integer)
         self._columns = np.ascontiguousarray(pattern.columns, dtype=self._integer)
-        self._order: NDArray[Any] | None = None
-        if order is not None:  # the library wants the new place of each row
-            self._order = np.empty(self.n, dtype=self._integer)
-            self._order[order] = np.arange(self.n, dtype=self._integer)
+        self._order = None if order is None else np.ascontiguousarray(order, dtype=self._integer)
         self._closed = False
         self._idle: list[_Handle] = []
         self._lock = threading.Lock()
