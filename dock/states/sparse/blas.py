@@ -7,6 +7,7 @@ and make no temporaries; the letter of the routine follows from the type of the 
 from __future__ import annotations
 
 import ctypes
+from contextlib import AbstractContextManager
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 from dock.errors import SolverError
 from dock.states.lapack import routine
 
-__all__ = ["Blas", "Part"]
+__all__ = ["Blas", "Part", "blas_threads"]
 
 _LETTERS = {"float32": "s", "float64": "d", "complex64": "c", "complex128": "z"}
 
@@ -43,11 +44,12 @@ class Blas:
         self.transpose = b"C" if complex_ and hermitian else b"T"
         self._gemm = routine("blas", f"{letter}gemm", 13)
         self._trsm = routine("blas", f"{letter}trsm", 11)
+        self._symm = routine("blas", f"{letter}symm", 12)
         self._factor = routine(
             "lapack", f"{letter}{'hetrf' if complex_ and hermitian else 'sytrf'}", 8
         )
         self._convert = routine("lapack", f"{letter}syconv", 8)
-        self._one, self._minus, self._zero = (_number(x, kind) for x in (1, -1, 0))
+        self._one, self._minus, self._zero = (np.array([x], dtype=kind) for x in (1, -1, 0))
 
     def part(self, store: NDArray[Any], begin: int = 0, lead: int | None = None) -> Part:
         """Return the matrix that begins at an entry of a store."""
@@ -63,31 +65,19 @@ class Blas:
         self, c: Part, a: Part, b: Part, m: int, n: int, k: int, kinds: tuple[bytes, bytes]
     ) -> None:
         """Subtract from c (m, n) the product of a and b over k, each as it is (N) or transposed."""
-        self._product(c, a, b, m, n, k, kinds, self._minus, self._one)
+        if min(m, n, k) == 0:
+            return
+        head = (kinds[0], kinds[1], _int(m), _int(n), _int(k), self._minus.ctypes.data)
+        tail = (b.address, _int(b.lead), self._one.ctypes.data, c.address, _int(c.lead))
+        self._gemm(*head, a.address, _int(a.lead), *tail)
 
-    def multiply(
-        self, c: Part, a: Part, b: Part, m: int, n: int, k: int, kinds: tuple[bytes, bytes]
-    ) -> None:
-        """Set c (m, n) to the product of a and b over k, each as it is (N) or transposed."""
-        self._product(c, a, b, m, n, k, kinds, self._one, self._zero)
-
-    def _product(
-        self,
-        c: Part,
-        a: Part,
-        b: Part,
-        m: int,
-        n: int,
-        k: int,
-        kinds: tuple[bytes, bytes],
-        alpha: NDArray[Any],
-        beta: NDArray[Any],
-    ) -> None:
+    def multiply_symmetric(self, c: Part, a: Part, b: Part, m: int, n: int) -> None:
+        """Set c (m, n) to −a b, of which a (m, m) is symmetric; its lower triangle is read."""
         if min(m, n) == 0:
             return
-        head = (kinds[0], kinds[1], _int(m), _int(n), _int(k), alpha.ctypes.data)
-        tail = (b.address, _int(b.lead), beta.ctypes.data, c.address, _int(c.lead))
-        self._gemm(*head, a.address, _int(a.lead), *tail)
+        head = (b"L", b"L", _int(m), _int(n), self._minus.ctypes.data, a.address, _int(a.lead))
+        tail = (b.address, _int(b.lead), self._zero.ctypes.data, c.address, _int(c.lead))
+        self._symm(*head, *tail)
 
     def solve_unit(self, side: bytes, kind: bytes, factor: Part, b: Part, m: int, n: int) -> None:
         """Solve in place for b (m, n) with a unit lower triangle, as it is (N) or transposed."""
@@ -125,5 +115,16 @@ def _int(number: int) -> Any:
     return ctypes.byref(ctypes.c_int(number))
 
 
-def _number(value: int, kind: np.dtype[Any]) -> NDArray[Any]:
-    return np.array([value], dtype=kind)
+@cache
+def _libraries() -> Any:
+    """Return the control of the BLAS libraries that are loaded."""
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController()
+
+
+def blas_threads(number: int) -> AbstractContextManager[Any]:
+    """Return a context in which BLAS has so many threads."""
+    routine("blas", "dgemm", 13)  # which loads the library that is to be controlled
+    limits: AbstractContextManager[Any] = _libraries().limit(limits=number, user_api="blas")
+    return limits

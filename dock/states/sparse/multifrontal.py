@@ -9,16 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from functools import cache, cached_property
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dock.errors import LayoutError, SolverError
-from dock.states.sparse.blas import Blas
+from dock.states.sparse.blas import Blas, blas_threads
 from dock.states.sparse.elimination import Pivots, Workspace, eliminate
 from dock.states.sparse.factorisation import Pattern
 from dock.states.sparse.fronts import Front, eliminate as fronts_of, ranges
@@ -149,7 +148,7 @@ class MultifrontalAnalysis:
             )
         smallest = _SMALLEST * float(np.finfo(blas.kind).eps) * (scale or 1.0)
         updates: dict[int, Store] = {}
-        with _blas_threads(1), ThreadPoolExecutor(self.threads) as pool:
+        with blas_threads(1), ThreadPoolExecutor(self.threads) as pool:
 
             def one(number: int, space: Workspace, *, shared: bool) -> None:
                 adders = pool if shared else None
@@ -165,7 +164,7 @@ class MultifrontalAnalysis:
 
             for _ in pool.map(subtree, self.schedule.subtrees):
                 pass
-            with _blas_threads(self.threads):
+            with blas_threads(self.threads):
                 space = Workspace(blas.kind)
                 for number in self.schedule.top:
                     one(number, space, shared=self.threads > 1)
@@ -232,6 +231,12 @@ class MultifrontalFactor:
         out[analysis.order] = x
         return out
 
+    def pop(self, number: int) -> tuple[Store, Pivots]:
+        """Return own columns and pivots of a front, the last of those left, and forget them."""
+        if number != len(self._parts) - 1:
+            raise IndexError(f"front {number} is not the last of the {len(self._parts)} left")
+        return self._parts.pop()
+
     def close(self) -> None:
         """Free the factor."""
         self._parts = []
@@ -267,9 +272,9 @@ class MultifrontalFactor:
 
         _ = analysis.rest_rows  # made once, before threads ask for it
         schedule, threads = analysis.schedule, analysis.threads
-        with _blas_threads(1), ThreadPoolExecutor(threads) as pool:
+        with blas_threads(1), ThreadPoolExecutor(threads) as pool:
             _all(pool, up, schedule.subtrees)
-            with _blas_threads(threads):
+            with blas_threads(threads):
                 for number in schedule.top:
                     up(number)
                 for number in reversed(schedule.top):
@@ -411,17 +416,3 @@ def _all(
 
     for _ in pool.map(walk, ends):
         pass
-
-
-@cache
-def _libraries() -> Any:
-    """Return the control of the BLAS libraries; they are loaded once an engine exists."""
-    from threadpoolctl import ThreadpoolController
-
-    return ThreadpoolController()
-
-
-def _blas_threads(number: int) -> AbstractContextManager[Any]:
-    """Return a context in which BLAS has so many threads."""
-    limits: AbstractContextManager[Any] = _libraries().limit(limits=number, user_api="blas")
-    return limits

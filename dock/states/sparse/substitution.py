@@ -20,9 +20,10 @@ Store = NDArray[Any]
 def forward(front: Front, own: Store, pivots: Pivots, x: Store, blas: Blas) -> None:
     """Replace the front's rows of right sides, x (n_all, m) in columns, by L⁻¹ of them.
 
-    The rows of the boundary get what they take over from the own ones subtracted.
+    From the rows of the boundary, what follows from the own ones is subtracted. Without them, x is
+    (n_own, m).
     """
-    n_all, n_sides = x.shape
+    n_rows, n_sides = x.shape
     for panel in front.own_panels:
         a = blas.part(own, panel.begin, panel.lead)
         for begin in range(0, panel.width, BLOCK):
@@ -30,20 +31,20 @@ def forward(front: Front, own: Store, pivots: Pivots, x: Store, blas: Blas) -> N
             first = panel.first + begin
             rows = slice(first, first + width)
             x[rows] = x[rows][pivots.order[rows]]
-            mine = blas.part(x, first, n_all)
+            mine = blas.part(x, first, n_rows)
             blas.solve_unit(b"L", b"N", blas.at(a, begin, begin), mine, width, n_sides)
             below = blas.at(mine, width, 0)
             left = blas.at(a, begin + width, begin)
-            n_below = panel.lead - begin - width
+            n_below = n_rows - first - width
             blas.subtract(below, left, mine, n_below, n_sides, width, (b"N", b"N"))
 
 
 def backward(front: Front, own: Store, pivots: Pivots, x: Store, blas: Blas) -> None:
     """Replace the own rows of x, which `forward` left, by the solution.
 
-    The rows of the boundary hold the solution already.
+    The rows of the boundary hold the solution already, or are not there: it is 0 on them.
     """
-    n_all, n_sides = x.shape
+    n_rows, n_sides = x.shape
     divide_rows(x[: front.n_own], pivots.diagonal, pivots.off_diagonal, blas.hermitian)
     for panel in reversed(front.own_panels):
         a = blas.part(own, panel.begin, panel.lead)
@@ -51,10 +52,10 @@ def backward(front: Front, own: Store, pivots: Pivots, x: Store, blas: Blas) -> 
             width = min(BLOCK, panel.width - begin)
             first = panel.first + begin
             rows = slice(first, first + width)
-            mine = blas.part(x, first, n_all)
+            mine = blas.part(x, first, n_rows)
             below = blas.at(mine, width, 0)
             left = blas.at(a, begin + width, begin)
-            n_below = panel.lead - begin - width
+            n_below = n_rows - first - width
             kinds = (blas.transpose, b"N")
             blas.subtract(mine, left, below, width, n_sides, n_below, kinds)
             here = blas.at(a, begin, begin)

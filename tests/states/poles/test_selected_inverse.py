@@ -1,4 +1,4 @@
-"""Nested dissection, selected inverses, inertia counts, and the contour of poles."""
+"""Selected inverses, inertia counts, and the contour of poles."""
 
 import hypothesis.strategies as st
 import numpy as np
@@ -8,7 +8,6 @@ from hypothesis import given
 
 from dock.errors import SolverError
 from dock.states.poles.contour import Contour
-from dock.states.poles.dissection import dissect
 from dock.states.poles.selected_inverse import SelectedInverse
 
 
@@ -20,27 +19,8 @@ def random_pattern(seed, n_atoms, coupling):
     return scipy.sparse.csr_array(dense.astype(float)), rng.integers(1, 5, n_atoms)
 
 
-@given(st.integers(0, 10**6), st.integers(1, 40), st.floats(0, 0.3), st.integers(1, 30))
-def test_every_atom_is_eliminated_once_and_boundaries_are_later(seed, n, coupling, leaf):
-    graph, sizes = random_pattern(seed, n, coupling)
-    nodes = dissect(graph, sizes, leaf=leaf)
-    order = np.concatenate([node.atoms for node in nodes])
-    assert sorted(order.tolist()) == list(range(n))
-    place = np.empty(n, dtype=int)
-    place[order] = np.arange(n)
-    for number, node in enumerate(nodes):
-        assert np.all(place[node.boundary] > place[node.atoms].max())
-        if len(node.boundary):
-            parent = nodes[node.parent]
-            assert node.parent > number
-            assert set(node.boundary.tolist()) <= {
-                *parent.atoms.tolist(),
-                *parent.boundary.tolist(),
-            }
-
-
-@given(st.integers(0, 10**6), st.integers(1, 25), st.floats(0, 0.4), st.integers(1, 30))
-def test_entries_of_the_inverse(seed, n_atoms, coupling, leaf):
+@given(st.integers(0, 10**6), st.integers(1, 25), st.floats(0, 0.4), st.integers(1, 2))
+def test_entries_of_the_inverse(seed, n_atoms, coupling, threads):
     graph, sizes = random_pattern(seed, n_atoms, coupling)
     atom_of = np.repeat(np.arange(n_atoms), sizes)
     pattern = graph[atom_of][:, atom_of].tocsr()
@@ -50,7 +30,7 @@ def test_entries_of_the_inverse(seed, n_atoms, coupling, leaf):
     noise = rng.normal(size=(n, n)) + 1j * rng.normal(size=(n, n))
     hermitian = (noise + noise.conj().T) * pattern.toarray()
     matrix = hermitian + 1.5j * np.eye(n)  # a definite imaginary part, as H − zS has
-    solver = SelectedInverse(pattern, atom_of, leaf=leaf)
+    solver = SelectedInverse(pattern, atom_of, threads=threads)
     data = matrix[solver.rows, solver.cols]
     found = solver.invert(data)
     exact = np.linalg.inv(matrix)[solver.rows, solver.cols]
@@ -74,7 +54,7 @@ def test_a_sheet_is_cut_into_small_fronts():
     rows = np.concatenate([ids.ravel(), *[a for a, _ in pairs]])
     cols = np.concatenate([ids.ravel(), *[b for _, b in pairs]])
     graph = scipy.sparse.coo_array((np.ones(len(rows)), (rows, cols))).tocsr()
-    solver = SelectedInverse(graph, np.arange(side * side), leaf=10)
+    solver = SelectedInverse(graph, np.arange(side * side))
     assert solver.largest_front < 5 * side
 
 
@@ -85,6 +65,8 @@ def test_errors():
     unit = scipy.sparse.csr_array(np.eye(2))
     with pytest.raises(SolverError, match="singular"):
         SelectedInverse(unit, np.arange(2)).invert(np.array([0.0 + 0j, 1.0]))
+    with pytest.raises(SolverError, match="singular"):
+        SelectedInverse(unit, np.arange(2)).invert(np.array([0.0 + 0j, 1.0]), symmetric=True)
 
 
 @given(st.floats(1e-3, 0.5), st.floats(0.1, 500))
