@@ -217,10 +217,12 @@ def _fill_symmetric(front: Front, own: Matrix, pivots: Pivots, G: Matrix, blas: 
     `own` and `pivots` are the front's factor; G₂₂ is there.
     """
     m, b = front.n_own, front.n_rest
-    inverse = np.eye(m, dtype=blas.kind, order="F")
-    forward(front, own, pivots, inverse, blas)
-    backward(front, own, pivots, inverse, blas)
-    G[:m, :m] = inverse
+    for number, panel in enumerate(front.own_panels):
+        # Columns of A₁₁⁻¹, from their diagonal on.
+        columns = np.eye(m - panel.first, panel.width, dtype=blas.kind, order="F")
+        forward(front, own, pivots, columns, blas, start=number)
+        backward(front, own, pivots, columns, blas, start=number)
+        G[panel.first : m, panel.first : panel.first + panel.width] = columns
     if b == 0:
         return
     X = _divided(front, own, pivots, blas)
