@@ -62,11 +62,20 @@ class RitzStates:
 
 
 class Range(NamedTuple):
-    """Energies between which all states must converge, and how many there must be at least."""
+    """Energies between which all states must converge.
+
+    At least `number` of them must lie farther than a margin within the ends.
+    """
 
     low: float
     high: float
     number: int = 0
+    margin: float = 0.0
+
+    @property
+    def core(self) -> Range:
+        """The range without its margins."""
+        return Range(self.low + self.margin, self.high - self.margin)
 
 
 Target = Callable[[RitzStates], Range | None]
@@ -159,7 +168,7 @@ class Search:
                 self._require_distance(ritz, wanted)
             if wanted is not None and self._converged(ritz, wanted) and self._fits:
                 patience -= 1
-                if patience == 0 or wanted.number <= np.count_nonzero(ritz.inside(wanted)):
+                if patience == 0 or wanted.number <= np.count_nonzero(ritz.inside(wanted.core)):
                     return ritz
             self._follow(ritz, wanted)
         worst = np.inf if ritz is None or not len(ritz.residuals) else float(ritz.residuals.max())

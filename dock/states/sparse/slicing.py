@@ -35,6 +35,7 @@ LARGEST = 96
 
 _MARGIN = 0.05  # of a range's half width, converged beyond it so that its end finds a gap
 _BLURS = 10.0  # measured errors of inertia that a mark keeps away from every state
+_AWAY = 4.0  # clearances from a state at the end of a range to the mark beyond it
 _TRIES = 3  # of a search for states that are missing
 _MOVES = 5  # of a shift on an eigenvalue
 _STEP = 1e-3  # eV, by which it moves first where nothing is known yet
@@ -229,7 +230,7 @@ class Slicer:
                 break
             margin = 0.5 * _MARGIN * (end - here)
             middle = 0.5 * (here + end)
-            wanted = Range(here - margin, end + margin, number)
+            wanted = Range(here - margin, end + margin, number, margin)
             piece = self._search(middle, _fixed(wanted), number + 8)
             stop = np.inf
             if end != high:  # the next slice begins in a gap
@@ -453,7 +454,8 @@ def _mark(energies: NDArray[np.float64], end: float, limit: float, clearance: fl
     gaps = np.diff(walls)
     wide = np.flatnonzero(gaps >= 2 * clearance)
     at = int(wide[0]) if len(wide) else int(gaps.argmax())
-    return end + side * float(walls[at] + 0.5 * gaps[at])
+    # Not farther from the range than it must: states beyond it are known less well.
+    return end + side * float(walls[at] + min(0.5 * gaps[at], _AWAY * clearance))
 
 
 def _gap_near(energies: NDArray[np.float64], shift: float) -> float:

@@ -169,7 +169,9 @@ def test_marks_stand_in_gaps_that_are_wide_enough():
     energies = np.array([0.0, 1.0, 1.1, 1.2, 2.0])
     assert slicing._mark(energies, 0.5, -1.0, 0.1) == 0.5
     assert slicing._mark(energies, 1.15, 2.5, 0.1) == pytest.approx(1.6)
-    assert slicing._mark(energies, 1.15, -0.5, 0.1) == pytest.approx(0.5)
+    assert slicing._mark(energies, 1.15, -0.5, 0.1) == pytest.approx(0.6)
+    assert slicing._mark(energies, 1.15, 2.5, 0.01) == pytest.approx(1.15)
+    assert slicing._mark(energies, 1.2, 2.5, 0.01) == pytest.approx(1.24)
     # None is wide enough: the widest there is, up to where states are known.
     assert slicing._mark(energies, 1.05, 1.25, 0.1) == pytest.approx(1.15, abs=0.051)
     assert slicing._mark(np.empty(0), 1.0, 2.0, 0.1) == 1.0
