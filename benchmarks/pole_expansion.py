@@ -1,20 +1,24 @@
 """Cost of the pole expansion against diagonalisation for sheets of growing size.
 
     python benchmarks/pole_expansion.py [--largest 3025] [--largest-dense 1600]
+    python benchmarks/pole_expansion.py --folder tbg76 --folder tbg364 …
 
 A square sheet with s and p shells on every atom, coupled to 12 neighbours: the sparsity of a short
 basis. One pole is timed (all cost the same) and multiplied by their number. Times are CPU seconds
-of this process; run it with OMP_NUM_THREADS=1. Exponents are fitted from 100 atoms on.
+of this process; run it with OMP_NUM_THREADS=1. Exponents are fitted from 100 atoms on. Folders with
+H and S are measured at Γ: what the plan says, one pole, one count of states, a whole pass.
 """
 
 from __future__ import annotations
 
 import argparse
+import resource
 import time
 
 import numpy as np
 from _measure import machine
 
+import dock
 from dock.core.basis import Basis
 from dock.core.calculation import Calculation
 from dock.core.matrix import AOMatrix
@@ -23,7 +27,8 @@ from dock.core.spin import Spin
 from dock.core.structure import Structure
 from dock.states.dense import solve
 from dock.states.kmesh import KMesh
-from dock.states.poles.contour import Contour
+from dock.states.poles.cost import PoleCost
+from dock.states.poles.expansion import Expansion
 from dock.states.poles.solver import PoleSolver
 from dock.states.problem import Problem
 from dock.states.solver import Want
@@ -65,9 +70,43 @@ def main() -> None:
     )
     parser.add_argument("--largest", type=int, default=3025, metavar="ATOMS")
     parser.add_argument("--largest-dense", type=int, default=1600, metavar="ATOMS")
+    parser.add_argument("--folder", action="append", metavar="DIR")
     options = parser.parse_args()
     print(f"machine: {machine()}")
+    for folder in options.folder or ():
+        measure_folder(folder)
+    if options.folder:
+        return
     measure(options.largest, options.largest_dense)
+
+
+def measure_folder(folder: str) -> None:
+    """Print what one pole costs at Γ of a folder, and what was predicted."""
+    calc, mesh = dock.read(folder), KMesh.full((1, 1, 1))
+    problem = Problem.of(calc)
+    cost = PoleCost.of(problem, mesh)
+    plan = cost.plan("", poles=None, threads=1)
+    begin = time.process_time()
+    solver = PoleSolver(problem, mesh, 0.025852)
+    symbolic = time.process_time() - begin
+    at = next(solver.problems())
+    begin = time.process_time()
+    solver.inverse.count_negative(at.H + 4.0 * at.S)
+    count = time.process_time() - begin
+    begin = time.process_time()
+    solver.inverse.invert((-4.0 + 0.1j) * at.S - at.H, symmetric=True)
+    pole = time.process_time() - begin
+    narrow, wide = (
+        len(Expansion.make(0.025852, 25.0, wide=moves).shifts) for moves in (False, True)
+    )
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    print(
+        f"{calc.structure.n_atoms:6d} atoms {problem.size:6d} orbitals  front "
+        f"{cost.largest_front:5d}  symbolic {symbolic:.1f} s  count {count:.1f} s  pole {pole:.1f} "
+        f"s × {narrow} = {pole * narrow:.0f} s (a level that moves: × {wide}); predicted "
+        f"{plan.seconds:.0f} s, {plan.memory_bytes / 1e9:.2f} GB; peak {peak:.2f} GB",
+        flush=True,
+    )
 
 
 def measure(largest: int, largest_dense: int) -> None:
@@ -83,11 +122,11 @@ def measure(largest: int, largest_dense: int) -> None:
         solver = PoleSolver(Problem.of(calc), mesh, 0.025852)
         symbolic = time.process_time() - begin
         problem = next(solver.problems())
-        contour = Contour.make(0.025852, 25.0)
+        expansion = Expansion.make(0.025852, 25.0)
         pole = np.inf
         for _ in range(3 if side < 28 else 1):
             begin = time.process_time()
-            shifted = (-7.0 + contour.shifts[20]) * problem.S - problem.H
+            shifted = (-7.0 + expansion.shifts[10]) * problem.S - problem.H
             solver.inverse.invert(shifted, symmetric=True)
             pole = min(pole, time.process_time() - begin)
         dense = np.nan
@@ -98,11 +137,11 @@ def measure(largest: int, largest_dense: int) -> None:
             filled = vectors[:, : 2 * atoms]
             filled @ filled.T
             dense = time.process_time() - begin
-        total = pole * len(contour.shifts)
+        total = pole * len(expansion.shifts)
         rows.append((atoms, pole, total, dense))
         print(
             f"{atoms:6d} atoms {4 * atoms:6d} orbitals  front {solver.inverse.largest_front:5d}  "
-            f"symbolic {symbolic:6.2f} s  pole {pole:8.3f} s × {len(contour.shifts)} = "
+            f"symbolic {symbolic:6.2f} s  pole {pole:8.3f} s × {len(expansion.shifts)} = "
             f"{total:8.1f} s  dense {dense:8.2f} s",
             flush=True,
         )

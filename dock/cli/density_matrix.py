@@ -12,6 +12,7 @@ from dock.cli.runner import Run, folder_of
 
 if TYPE_CHECKING:
     from dock.states.fermi_level import Method
+    from dock.states.solver import Plan
 
 
 @click.command(
@@ -29,11 +30,11 @@ More examples:
 @options.filling_options("fermi-dirac")
 @options.choice(
     "--method",
-    ["eigen", "poles"],
-    "eigen",
-    "Diagonalisation, or pole expansion of the Fermi function.",
+    ["auto", "eigen", "poles"],
+    "auto",
+    "Diagonalisation, pole expansion of the Fermi function, or what is faster and has room.",
 )
-@click.option("--poles", type=int, metavar="N", help="Number of poles [default: for 1e-9].")
+@click.option("--poles", type=int, metavar="N", help="Poles at most [default: for 1e-11].")
 @click.option("--energy-weighted", is_flag=True, help="The energy density matrix too.")
 @options.electrons_option
 @options.threshold_option
@@ -45,7 +46,7 @@ def density_matrix(
     source: str | None,
     mesh: options.MeshOptions,
     filling: Method,
-    method: Literal["eigen", "poles"],
+    method: Literal["auto", "eigen", "poles"],
     poles: int | None,
     energy_weighted: bool,
     electrons: float | None,
@@ -58,7 +59,8 @@ def density_matrix(
     Example:
       dock density-matrix si_deeph --mesh 8 8 8
 
-    Tr(ρS), which is the number of electrons, and the band energy Tr(ρH) are printed.
+    Tr(ρS), which is the number of electrons, and the band energy Tr(ρH) are printed; before it
+    starts the method, its time and its memory.
     """
     from dock.converters import read
     from dock.post.density_matrices import DensityMatrix, density_matrix as compute
@@ -77,5 +79,12 @@ def density_matrix(
         s_threshold=s_threshold,
         jobs=run.jobs,
         progress=run.progress("k-points"),
+        planned=None if run.quiet else _tell,
     )
     run.finish(result, target)
+
+
+def _tell(plan: Plan) -> None:
+    from dock.states.choice import describe
+
+    click.echo(describe(plan), err=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import product
@@ -22,16 +22,20 @@ from dock.errors import UsageError
 from dock.io.progress import Progress, Report
 from dock.post.fermi import FermiResult, Method, fermi_level
 from dock.results import Result, require_absent
+from dock.states.dense import Dense
 from dock.states.job import Job
 from dock.states.kmesh import KMesh, make_mesh
+from dock.states.memory import allowance, in_words
+from dock.states.poles.cost import PoleCost
 from dock.states.poles.solver import PoleSolver
 from dock.states.problem import Problem
 from dock.states.smearing import Smearing
-from dock.states.solver import Solver, Want
+from dock.states.solver import Plan, Solver, Want
 from dock.states.spectrum import electrons_of
 from dock.states.stream import states
+from dock.threads import LARGE, available_cpus
 
-__all__ = ["Accumulator", "DensityMatrix", "density_matrix"]
+__all__ = ["Accumulator", "DensityMatrix", "density_matrix", "plan_density"]
 
 _FULL = 2000  # rows up to which P(k) is a full matrix
 _EMPTY = 1e-17  # occupations below this leave no trace in double precision
@@ -208,7 +212,7 @@ def density_matrix(
     calc: Calculation,
     mesh: KMesh | Sequence[int] | None = None,
     *,
-    method: Literal["eigen", "poles"] = "eigen",
+    method: Literal["auto", "eigen", "poles"] = "auto",
     smearing: Method | None = None,
     electrons: float | None = None,
     energy_weighted: bool = False,
@@ -218,6 +222,7 @@ def density_matrix(
     s_threshold: float | None = None,
     jobs: int | None = None,
     progress: Report = None,
+    planned: Callable[[Plan], None] | None = None,
 ) -> DensityMatrix:
     """Compute the density matrix of a calculation.
 
@@ -226,7 +231,7 @@ def density_matrix(
     method
         ``eigen``: from all eigenvectors. ``poles``: without diagonalisation, from a rational
         approximation of the Fermi function, with one sparse factorisation and selected inverse
-        for each pole.
+        for each pole. ``auto``: what is faster and has room, see `plan_density`.
     smearing
         As in `fermi_level`; ``poles`` needs Fermi–Dirac (any temperature).
     energy_weighted
@@ -234,18 +239,24 @@ def density_matrix(
     fermi
         Occupations found before with `fermi_level`, for ``eigen``; the mesh is then theirs.
     poles
-        Number of poles in the upper half plane; default as many as the spectrum needs for 1e-9.
+        Number of poles in the upper half plane at most; default as many as the spectrum needs for
+        an error of f of 1e-11.
     mesh, electrons, solver, s_threshold, jobs, progress
         As in `fermi_level`.
+    planned
+        Told of the method, its time and memory before it starts.
 
     Raises
     ------
     MissingDataError
         Without an electron count, Hamiltonian or overlap.
     UsageError
-        For an unknown method or options that do not go together.
+        For an unknown method or options that do not go together; where the method has no room.
     SolverError
-        When S(k) is not positive definite, or the electrons do not fit.
+        When S(k) is not positive definite, or the electrons do not fit; for ``poles`` also when H
+        or S is not Hermitian.
+    ConvergenceError
+        When so few poles do not represent the Fermi function.
 
     Examples
     --------
@@ -254,19 +265,25 @@ def density_matrix(
     >>> round(rho.n_electrons, 9)
     8.0
     """
-    if method not in ("eigen", "poles"):
-        raise UsageError(f"the method is 'eigen' or 'poles', found '{method}'.")
+    if poles is not None and poles < 1:
+        raise UsageError(f"the number of poles must be 1 or more, found {poles}.")
+    points = fermi.spectrum.mesh if fermi is not None else make_mesh(calc, mesh)
+    bound = fermi is not None or s_threshold is not None or not _has_poles(smearing)
+    if method == "auto" and (bound or not _is_open(solver)):
+        method = "eigen"
+    plan = plan_density(calc, points, method=method, poles=poles, jobs=jobs)
+    if planned is not None:
+        planned(plan)
     quantities = ("density_matrix", "energy_density_matrix")[: 2 if energy_weighted else 1]
     filling: dict[str, Any] = {"electrons": electrons, "smearing": smearing}
-    if method == "poles":
+    if plan.solver == "poles":
         if fermi is not None or s_threshold is not None:
             raise UsageError("method='poles' diagonalises nothing: it takes no S threshold.")
-        points = make_mesh(calc, mesh)
-        return _by_poles(calc, points, quantities, poles=poles, progress=progress, **filling)
+        how: dict[str, Any] = {"poles": poles, "threads": plan.blas_threads, "progress": progress}
+        return _by_poles(calc, points, quantities, **how, **filling)
     steps = Progress.of(progress)
     run: dict[str, Any] = {"solver": solver, "s_threshold": s_threshold, "jobs": jobs}
     if fermi is None:
-        points = make_mesh(calc, mesh)
         steps.start(2 * calc.spin.n_channels * points.n_points)
         whole, steps = steps, steps.part()
         fermi = fermi_level(calc, points, whole=True, progress=whole.part(), **filling, **run)
@@ -274,6 +291,65 @@ def density_matrix(
     settings = {"smearing": fermi.method_name}
     points = fermi.spectrum.mesh
     return DensityMatrix(calc, density, energy, fermi.level, points, "eigen", settings)
+
+
+def plan_density(
+    calc: Calculation,
+    mesh: KMesh | Sequence[int] | None = None,
+    *,
+    method: Literal["auto", "eigen", "poles"] = "auto",
+    poles: int | None = None,
+    jobs: int | None = None,
+) -> Plan:
+    """Return how a density matrix would be computed, with time and memory, and why.
+
+    Arguments are those of `density_matrix`; ``auto`` becomes what is faster of what has room. What
+    is asked for and has no room is a `UsageError`, before anything large is allocated.
+    """
+    if method not in ("auto", "eigen", "poles"):
+        raise UsageError(f"the method is 'auto', 'eigen' or 'poles', found '{method}'.")
+    problem, points = Problem.of(calc), make_mesh(calc, mesh)
+    threads, room = jobs or available_cpus(), allowance().n_bytes
+    eigen = _plan_states(problem, points, threads)
+    plans = [] if method == "poles" else [eigen]
+    if method == "poles" or (method == "auto" and problem.size > LARGE):
+        reason = f"full matrices would take {in_words(eigen.memory_bytes)}"
+        if method == "poles":
+            reason = "it was asked for"
+        elif eigen.memory_bytes <= room:
+            reason = "it is faster than full matrices here"
+        plans.append(PoleCost.of(problem, points).plan(reason, poles=poles, threads=threads))
+    # With `eigen` asked for, its solver is what refuses, or takes another way.
+    fitting = plans if method == "eigen" else [p for p in plans if p.memory_bytes <= room]
+    if fitting:
+        return min(fitting, key=lambda plan: plan.seconds or 0.0)
+    needed = " and ".join(f"'{p.solver}' needs {in_words(p.memory_bytes)}" for p in plans)
+    raise UsageError(
+        f"{calc.source}: the density matrix of {problem.size} orbitals has no room: {needed}, and "
+        f"there are {allowance()}. Take a machine with more memory, or raise the limit; a window "
+        "of states has room: bands, wavefunction."
+    )
+
+
+def _plan_states(problem: Problem, mesh: KMesh, threads: int) -> Plan:
+    """Return the plan of ``eigen``: energies for the Fermi level, then the states."""
+    solver, n_problems = Dense(), problem.n_channels * mesh.n_points
+    levels = solver.plan(problem, Want(), n_problems, threads)
+    plan = solver.plan(problem, Want(vectors=True), n_problems, threads)
+    seconds = (levels.seconds or 0.0) + (plan.seconds or 0.0)
+    return replace(plan, solver="eigen", seconds=seconds)
+
+
+def _is_open(solver: str | Solver | Job) -> bool:
+    """Say whether nothing was asked for that eigenproblems alone can do."""
+    if isinstance(solver, Job):
+        alone = solver.shard is None and solver.ranks.size == 1
+        return solver.solver == "auto" and alone and not solver.dry_run
+    return solver == "auto"
+
+
+def _has_poles(smearing: Method | None) -> bool:
+    return smearing is None or (isinstance(smearing, Smearing) and smearing.kind == "fermi-dirac")
 
 
 class Accumulator:
@@ -394,24 +470,30 @@ def _by_poles(
     smearing: Method | None,
     electrons: float | None,
     poles: int | None,
+    threads: int,
     progress: Report,
 ) -> DensityMatrix:
     """Sum over the poles of the Fermi function; only Fermi–Dirac occupations have them."""
     filling = Smearing() if smearing is None else smearing
-    if not isinstance(filling, Smearing) or filling.kind != "fermi-dirac":
+    if not isinstance(filling, Smearing) or not _has_poles(filling):
         raise UsageError(
             "the pole expansion is one of the Fermi function: the smearing must be fermi-dirac, of "
             "any temperature; for others use method='eigen'."
         )
-    solver = PoleSolver(Problem.of(calc), mesh, filling.width)
+    problem = Problem.of(calc).hermitian()
+    solver = PoleSolver(problem, mesh, filling.width, threads=threads)
     count = electrons_of(calc, electrons, 2.0 * calc.basis.n_orbitals)
-    sums = solver.solve(count, quantities, guess=calc.fermi_level, poles=poles, progress=progress)
-    density, *rest = solver.matrices(sums)
+    found = solver.solve(count, quantities, guess=calc.fermi_level, poles=poles, progress=progress)
+    density, *rest = solver.matrices(found)
+    error = found.expansion.error
     settings = {
         "smearing": f"fermi-dirac, {filling.width:.6g} eV",
-        "poles": len(sums.contour.shifts),
-        "pole_error": sums.contour.error,
+        "poles": len(found.expansion.shifts),
+        "pole_error": error,
+        "electrons_error_bound": error * problem.capacity,
+        "n_passes": found.n_passes,
+        "n_counts": found.n_counts,
         "largest_front": solver.inverse.largest_front,
     }
     energy = rest[0] if rest else None
-    return DensityMatrix(calc, density, energy, sums.level, mesh, "poles", settings)
+    return DensityMatrix(calc, density, energy, found.level, mesh, "poles", settings)

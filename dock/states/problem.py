@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 
 from dock.core.basis import Basis
 from dock.core.calculation import Calculation, MatrixSource, RowSource
-from dock.core.check import ONLY_GAMMA
+from dock.core.check import HERMITICITY_LIMIT, ONLY_GAMMA
 from dock.core.kspace import KBuilder, Triangle
 from dock.core.matrix import AOMatrix
 from dock.core.pairs import Pairs
 from dock.core.spin import Spin
-from dock.errors import LayoutError, UsageError
+from dock.errors import LayoutError, SolverError, UsageError
 from dock.states.sparse.factorisation import Pattern
 
 if TYPE_CHECKING:
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 __all__ = ["Channel", "Problem", "identity"]
 
 _log = logging.getLogger("dock")
+
+_SILENT = 1e-8  # |O − O†| below which nothing that is printed changes; eV for H
 
 
 class Channel(NamedTuple):
@@ -128,6 +130,33 @@ class Problem:
         except LayoutError as error:
             raise LayoutError(f"{self.source}: {matrix.quantity} {error}") from error
         return matrix
+
+    def hermitian(self) -> Problem:
+        """Return the problem with the Hermitian parts of H and S.
+
+        LAPACK reads one triangle; what reads both needs them to agree. A deviation above 1e-8 is
+        said; one that no integration noise explains (`dock.core.check.HERMITICITY_LIMIT`) is a
+        `SolverError`.
+        """
+        hamiltonian, overlap = self._symmetric(self.hamiltonian), self._symmetric(self.overlap)
+        return Problem(hamiltonian, overlap, self.source, self.only_gamma)
+
+    def _symmetric(self, matrix: AOMatrix) -> AOMatrix:
+        error, limit = matrix.hermiticity_error(), HERMITICITY_LIMIT[matrix.quantity]
+        if error > limit:
+            unit = "" if matrix.facts.unit == "1" else f" {matrix.facts.unit}"
+            raise SolverError(
+                f"{self.source}: the {matrix.quantity} is not Hermitian: |O − O†| is up to "
+                f"{error:.1e}{unit}, expected at most {limit:.0e}. Look at it with: dock check."
+            )
+        if error > _SILENT:
+            _log.warning(
+                "%s: the %s deviates from its adjoint by up to %.1e; its Hermitian part is taken.",
+                self.source,
+                matrix.quantity,
+                error,
+            )
+        return matrix.hermitian_part() if error > 0 else matrix
 
     @property
     def n_channels(self) -> int:

@@ -131,6 +131,8 @@ def test_fat_bands(folder):
         (dos, ("--project", "flavour"), "resolved by"),
         (dos, ("--mesh", 1, 1, 1, "--window", 2, 1), "empty"),
         (density_matrix, ("--method", "poles", "--smearing", "cold"), "fermi-dirac"),
+        (density_matrix, ("--method", "poles", "--poles", 0), "1 or more"),
+        (density_matrix, ("--method", "poles", "--poles", -5), "1 or more"),
         (bands, ("--project", "flavour"), "resolved by"),
     ],
 )
@@ -138,6 +140,13 @@ def test_bad_input_is_a_sentence(folder, command, options, message):
     with pytest.raises(DockError, match=message) as caught:
         run(command, folder, *options, "-q")
     assert caught.value.exit_code == 2
+
+
+def test_too_few_poles_did_not_converge(folder):
+    with pytest.raises(DockError, match="2 poles do not represent") as caught:
+        run(density_matrix, folder, "--method", "poles", "--poles", 2, "--mesh", 1, 1, 1)
+    assert caught.value.exit_code == 4
+    assert not (folder / "density_matrix.h5").exists()
 
 
 def test_unknown_electrons_name_the_option(folder):

@@ -2,10 +2,11 @@
 
     P(k) = Σ_j [w_j G_j + (w_j G_j)†],   G_j = ((μ + ξ_j) S(k) − H(k))⁻¹,
 
-with the poles of `dock.states.poles.contour` and the entries of G_j on the pattern of H from
-`dock.states.poles.selected_inverse`. The chemical potential comes from inertia counts (how many
-pivots of H − εS are negative) and a few Newton steps on Tr(ρS). The idea is that of PEXSI: L. Lin,
-M. Chen, C. Yang and L. He, J. Phys.: Condens. Matter 25, 295501 (2013).
+with the poles of `dock.states.poles.expansion` and the entries of G_j on the pattern of H from
+`dock.states.poles.selected_inverse`. Counts of the negative pivots of H − εS (inertia) find where
+the chemical potential lies and whether it is in a gap, where one pass over the poles is enough. In
+a metal the poles serve a level that is nearly right; else they give the slope of Tr(ρS). The idea
+is that of PEXSI: L. Lin, M. Chen, C. Yang and L. He, J. Phys.: Condens. Matter 25, 295501 (2013).
 """
 
 from __future__ import annotations
@@ -22,18 +23,24 @@ from dock.core.blocks import BlockLayout
 from dock.core.interop import orbital_indices
 from dock.core.matrix import AOMatrix
 from dock.core.spin import Spin
-from dock.errors import SolverError
+from dock.errors import ConvergenceError, SolverError
 from dock.io.progress import Progress, Report
 from dock.states.kmesh import KMesh
-from dock.states.poles.contour import Contour
+from dock.states.poles.expansion import Expansion
 from dock.states.poles.selected_inverse import SelectedInverse
 from dock.states.problem import Problem
 
-__all__ = ["PoleSolver", "PoleSums", "SparseAtK"]
+__all__ = ["PoleDensity", "PoleSolver", "PoleSums", "SparseAtK"]
 
 _COUNTED = 1e-9  # relative error of the electron count that ends the search
-_MOST_PASSES = 30
-_LONGEST_STEP = 0.5  # k_B T by which the chemical potential moves at most in a pass
+_EXACT = 1e-13  # below which there is nothing to mend
+_MOST_PASSES = 12
+_LONGEST_STEP = 1.0  # k_B T by which the chemical potential moves at most in a pass
+_GAP = 25.0  # k_B T on both sides of μ without a state: occupations are 0 and 1 to 1e-11
+_WHOLE = 1e-6  # states that weights of k-points may miss a whole number by
+_HIGHEST = 1e4  # eV above the lowest state
+_STRAIGHT = 6  # steps of the search that take the count for a straight line
+_BELOW = 8.0  # eV by which states lie below the lowest diagonal element of H, at a first guess
 
 
 class SparseAtK(NamedTuple):
@@ -53,42 +60,86 @@ class PoleSums:
     Attributes
     ----------
     level
-        The chemical potential, eV.
+        The chemical potential of the poles, eV.
     traces : complex (n_poles,)
         Σ_k w_k Tr(G_j S) of all channels.
-    entries
-        Of each quantity, on the pairs of the problem, for one electron in a state.
+    entries : (n_nodes, n_components, n_entries)
+        Of each quantity, on the pairs of the problem, for one electron in a state, and for μ at
+        each node of the expansion.
     """
 
     level: float
-    contour: Contour
+    expansion: Expansion
     traces: NDArray[np.complex128]
     entries: dict[str, NDArray[Any]]
 
     def count(self, offset: float = 0.0) -> float:
-        """Return the filled states per cell for a chemical potential moved by a small offset, eV.
+        """Return the filled states per cell for a chemical potential moved by an offset, eV.
 
-        The traces at the poles give it for any nearby potential without new inverses.
+        The traces at the poles give it for any near potential without new inverses.
         """
-        return 2 * float((self.contour.weights(offset) @ self.traces).real)
+        return 2 * float((self.expansion.weights(offset) @ self.traces).real)
+
+    def at(self, offset: float) -> dict[str, NDArray[Any]]:
+        """Return the entries for a chemical potential moved by an offset within the nodes, eV."""
+        shares = self.expansion.shares(offset)
+        return {name: np.tensordot(shares, part, axes=1) for name, part in self.entries.items()}
+
+
+@dataclass(frozen=True, eq=False)
+class PoleDensity:
+    """What the search for the chemical potential ended with.
+
+    Attributes
+    ----------
+    level
+        Chemical potential, eV.
+    expansion
+        Of the last pass.
+    entries : (n_components, n_entries)
+        Of each quantity, on the pairs of the problem, for one electron in a state.
+    n_passes, n_counts
+        Passes over all poles, and counts of states below an energy (both of all k-points).
+    """
+
+    level: float
+    expansion: Expansion
+    entries: dict[str, NDArray[Any]]
+    n_passes: int
+    n_counts: int
 
 
 class PoleSolver:
     """H and S on one sparse pattern, and sums over poles of their Green's functions.
 
-    `width` is k_B T in eV.
+    `width` is k_B T in eV, `threads` are those of BLAS. H and S must be Hermitian
+    (`Problem.hermitian`): an elimination that takes one triangle for the other finds another
+    matrix than the counts.
     """
 
-    def __init__(self, problem: Problem, mesh: KMesh, width: float) -> None:
+    def __init__(self, problem: Problem, mesh: KMesh, width: float, *, threads: int = 1) -> None:
         self.problem, self.mesh, self.width = problem, mesh, width
         self._basis, self._pairs = problem.hamiltonian.basis, problem.pairs
         self._spinor = problem.spin is Spin.NONCOLLINEAR
         _, pattern = problem.sparse(0, mesh.points[0])
         atoms = np.repeat(np.arange(self._basis.n_atoms), self._basis.counts)
-        self.inverse = SelectedInverse(pattern, np.tile(atoms, 2) if self._spinor else atoms)
+        atom_of = np.tile(atoms, 2) if self._spinor else atoms
+        structure = problem.hamiltonian.structure
+        self.inverse = SelectedInverse(pattern, atom_of, structure=structure, threads=threads)
+        self.n_counts = 0
 
     def problems(self) -> Iterator[SparseAtK]:
         """Yield H(k) and S(k) of all channels and k-points."""
+        if self.problem.n_channels * self.mesh.n_points == 1:  # asked for at each count
+            yield self._only
+            return
+        yield from self._all()
+
+    @cached_property
+    def _only(self) -> SparseAtK:
+        return next(self._all())
+
+    def _all(self) -> Iterator[SparseAtK]:
         for number in range(self.problem.n_channels):
             for k, weight in zip(self.mesh.points, self.mesh.weights, strict=True):
                 H, S = self.problem.sparse(number, k)
@@ -102,10 +153,8 @@ class PoleSolver:
         guess: float | None = None,
         poles: int | None = None,
         progress: Report = None,
-    ) -> PoleSums:
+    ) -> PoleDensity:
         """Find the chemical potential and the sums there.
-
-        `SolverError` where S(k) is not positive definite, or no chemical potential is found.
 
         Parameters
         ----------
@@ -114,61 +163,93 @@ class PoleSolver:
         quantities
             ``density_matrix``, ``energy_density_matrix``.
         guess
-            Where the chemical potential may lie, eV; default: by inertia counts.
+            Where the chemical potential may lie, eV; default: by inertia counts. Where it lies
+            deep enough in the right gap it stays.
         poles
-            Number of poles; default as many as the spectrum needs.
+            Number of poles at most; default as many as the spectrum needs.
         progress
             Told of each channel and k-point of each pass.
+
+        Raises
+        ------
+        SolverError
+            Where S(k) is not positive definite, or H or S is not finite.
+        ConvergenceError
+            Where poles do not represent the Fermi function, or no chemical potential is found.
         """
-        steps = Progress.of(progress)
-        lowest = self.lowest()
-        located = guess is None
-        level = guess if guess is not None and guess > lowest else self.locate(electrons, lowest)
-        degeneracy = self.problem.spin.degeneracy
-        for _ in range(_MOST_PASSES):
-            contour = Contour.make(self.width, level - lowest, poles=poles)
-            sums = self.sum_poles(level, contour, quantities, steps)
-            counted = degeneracy * sums.count()
-            if abs(counted - electrons) <= max(_COUNTED * electrons, 10 * contour.error):
-                return sums
-            step = self._newton(sums, electrons / degeneracy)
-            if abs(step) >= _LONGEST_STEP * self.width and not located:
-                level, located = self.locate(electrons, lowest), True
-            else:
-                level += step
-        raise SolverError(
+        steps, lowest = Progress.of(progress), self.lowest()
+        wanted = electrons / self.problem.spin.degeneracy
+        located = guess is None or guess <= lowest
+        level = self.locate(wanted, lowest) if guess is None or located else guess
+        moves = not self.in_gap(level, wanted)
+        bracket = _Bracket()
+        for number in range(1, _MOST_PASSES + 1):
+            expansion = Expansion.make(self.width, level - lowest, poles=poles, wide=moves)
+            sums = self.sum_poles(level, expansion, quantities, steps)
+            # What f is wrong by, for all states, is not mended by moving the level.
+            slack = max(_COUNTED * wanted, expansion.error * self.n_states)
+            missing = wanted - sums.count()
+            offset = self._offset(sums, wanted) if moves and abs(missing) > _EXACT * wanted else 0.0
+            if abs(offset) <= expansion.reach or abs(missing) <= slack:
+                offset = float(np.clip(offset, -expansion.reach, expansion.reach))
+                found = level + offset
+                return PoleDensity(found, expansion, sums.at(offset), number, self.n_counts)
+            if moves and abs(offset) >= _LONGEST_STEP * self.width and not located:
+                level, located = self.locate(wanted, lowest), True
+            elif moves:
+                level = bracket.next(level, missing, level + offset)
+            moves = True
+        raise ConvergenceError(
             f"the chemical potential for {electrons:g} electrons was not found in {_MOST_PASSES} "
-            f"passes (last: {counted:.9g} electrons at {level:.6f} eV). Raise the temperature, or "
-            "use method='eigen'."
+            f"passes (last: {level:.6f} eV). Raise the temperature, or use method='eigen'."
         )
 
+    @property
+    def n_states(self) -> float:
+        """States per cell of all channels."""
+        return float(self.problem.n_channels * self.problem.size)
+
     def sum_poles(
-        self, level: float, contour: Contour, quantities: tuple[str, ...], progress: Report = None
+        self,
+        level: float,
+        expansion: Expansion,
+        quantities: tuple[str, ...],
+        progress: Report = None,
     ) -> PoleSums:
         """Sum Green's functions over poles, k-points and channels."""
-        weights = {"density_matrix": contour.weights()}
-        weights["energy_density_matrix"] = weights["density_matrix"] * (contour.shifts + level)
-        traces = np.zeros(len(contour.shifts), dtype=np.complex128)
+        factors = {"density_matrix": expansion.node_weights}
+        energies = (expansion.shifts + level)[:, None]
+        factors["energy_density_matrix"] = expansion.node_weights * energies
+        traces = np.zeros(len(expansion.shifts), dtype=np.complex128)
         kind = np.complex128 if self._spinor else np.float64
-        shape = (self.problem.spin.n_components, self._layout.n_entries)
+        n_nodes = len(expansion.nodes)
+        shape = (n_nodes, self.problem.spin.n_components, self._layout.n_entries)
         entries: dict[str, NDArray[Any]] = {name: np.zeros(shape, kind) for name in quantities}
         steps = Progress.of(progress)
         steps.start(self.problem.n_channels * self.mesh.n_points)
         for at in self.problems():
-            parts = {name: np.zeros(self.inverse.nnz, np.complex128) for name in quantities}
-            for number, shift in enumerate(contour.shifts):
+            symmetric = not np.iscomplexobj(at.H)
+            parts = {name: np.zeros((n_nodes, self.inverse.nnz), at.H.dtype) for name in quantities}
+            for number, shift in enumerate(expansion.shifts):
                 shifted = (level + shift) * at.S - at.H
-                G = self.inverse.invert(shifted, symmetric=not np.iscomplexobj(at.H))
+                G = self.inverse.invert(shifted, symmetric=symmetric)
                 traces[number] += at.weight * np.vdot(at.S, G)
-                for name in quantities:
-                    parts[name] += weights[name][number] * G
+                for name, part in parts.items():
+                    _accumulate(part, factors[name][number], G)
+            if "energy_density_matrix" in parts:
+                # (ξ + μ)/(ξ − x) is (x + μ)/(ξ − x) and a constant, which S⁻¹ takes away.
+                inverse = self.inverse.invert(at.S, symmetric=symmetric)
+                constants = expansion.node_weights.sum(axis=0).real
+                parts["energy_density_matrix"] -= constants[:, None] * inverse
             for name, part in parts.items():
-                self._add(entries[name], at, part + part[self.inverse.mirror].conj())
+                for node, whole in enumerate(part):
+                    hermitian = whole + whole[self.inverse.mirror].conj()
+                    self._add(entries[name][node], at, hermitian)
             steps.advance()
-        return PoleSums(level, contour, traces, entries)
+        return PoleSums(level, expansion, traces, entries)
 
-    def matrices(self, sums: PoleSums) -> list[AOMatrix]:
-        """Return sums as matrices on the pairs of H and S, over the whole mesh."""
+    def matrices(self, found: PoleDensity) -> list[AOMatrix]:
+        """Return the sums as matrices on the pairs of H and S, over the whole mesh."""
         like, spin = self.problem.hamiltonian, self.problem.spin
         return [
             self.mesh.symmetrised(
@@ -176,22 +257,24 @@ class PoleSolver:
                     name, like.structure, like.basis, self._pairs, spin, entries * spin.degeneracy
                 )
             )
-            for name, entries in sums.entries.items()
+            for name, entries in found.entries.items()
         ]
 
     def lowest(self) -> float:
-        """Return an energy below all eigenvalues, not far from the lowest, eV."""
-        bound = np.inf
+        """Return an energy below all eigenvalues, not far from the lowest, eV.
+
+        A few eV too low cost a fraction of a pole; a closer bound would cost factorisations.
+        """
+        diagonal = self.inverse.rows == self.inverse.cols
+        bound, depth = np.inf, _BELOW
         for at in self.problems():
             self._require_sound(at)
-            diagonal = self.inverse.rows == self.inverse.cols
             top = float((at.H[diagonal] / at.S[diagonal]).real.min())
-            bound = min(bound, top)
-            depth = 1.0
+            bound = min(bound, top - _BELOW)
             while self._below(at, bound) > 0:
-                bound -= depth
                 depth *= 2
-        return bound - 1.0
+                bound -= depth
+        return bound
 
     def _require_sound(self, at: SparseAtK) -> None:
         """Refuse numbers that are not finite and an S that is not positive definite."""
@@ -201,6 +284,8 @@ class PoleSolver:
                 f"k = ({k}): H or S holds NaN or infinite numbers. The file that it was read from "
                 "is damaged, or the prediction diverged."
             )
+        if at.channel:  # the overlap is that of the first one
+            return
         negative = self.inverse.count_negative(at.S)
         if negative:
             raise SolverError(
@@ -208,38 +293,61 @@ class PoleSolver:
                 "that H and S belong together; method='eigen' takes an s_threshold=X."
             )
 
-    def locate(self, electrons: float, lowest: float) -> float:
-        """Return a level with the right number of states below it, from inertia counts.
+    def in_gap(self, level: float, wanted: float) -> bool:
+        """Say whether a level has a number of states below it, and none within 25 k_B T."""
+        reach = _GAP * self.width
+        return all(abs(self.count(level + at) - wanted) < _WHOLE for at in (reach, -reach))
 
-        In a gap it is the middle; of a metal it is right to k_B T.
+    def locate(self, wanted: float, lowest: float) -> float:
+        """Return a level with a number of states below it, from inertia counts.
+
+        In a gap it is the middle, to a tenth of k_B T; of a metal it is right to k_B T.
         """
-        wanted = electrons / self.problem.spin.degeneracy
-        low, high, step = lowest, lowest + 8.0, 8.0
-        while self.count(high) < wanted + 1e-6:
-            high, step = high + step, 2 * step
-        lower = self._edge(low, high, wanted - 1e-6)
-        upper = self._edge(low, high, wanted + 1e-6)
+        low, high, step = lowest, lowest + _BELOW, _BELOW
+        while self.count(high) < wanted + _WHOLE:
+            low, high, step = high, high + step, 2 * step
+            if high - lowest > _HIGHEST:
+                break  # all states are filled
+        counts = {low: self.count(low), high: self.count(high)}
+        lower, upper = self._edge(counts, wanted - _WHOLE), self._edge(counts, wanted + _WHOLE)
         return 0.5 * (lower + upper)
 
     def count(self, energy: float) -> float:
         """Return the number of states per cell below an energy."""
+        self.n_counts += 1
         return sum(at.weight * self._below(at, energy) for at in self.problems())
 
-    def _edge(self, low: float, high: float, wanted: float) -> float:
-        """Return the energy at which the count passes a number, to a tenth of k_B T."""
-        return _bisect(self.count, low, high, wanted, resolution=0.1 * self.width)
+    def _edge(self, counts: dict[float, float], wanted: float) -> float:
+        """Return where the count passes a number, to a tenth of k_B T; `counts` are known ones."""
+        for turn in range(60):
+            low = max((energy for energy, n in counts.items() if n < wanted), default=min(counts))
+            high = min((energy for energy, n in counts.items() if n >= wanted), default=low)
+            if high - low <= 0.1 * self.width:
+                break
+            share = (wanted - counts[low]) / (counts[high] - counts[low])
+            # Far away the count is nearly a straight line, near an edge it is a step.
+            share = min(max(share, 0.05), 0.95) if turn < _STRAIGHT else 0.5
+            middle = low + share * (high - low)
+            counts[middle] = self.count(middle)
+        return 0.5 * (low + high)
 
     def _below(self, at: SparseAtK, energy: float) -> int:
         return self.inverse.count_negative(at.H - energy * at.S)
 
-    def _newton(self, sums: PoleSums, wanted: float) -> float:
-        """Return the step of the chemical potential that gives the states, at most k_B T/2."""
-        longest = _LONGEST_STEP * self.width
-        if sums.count(-longest) >= wanted:
-            return -longest
-        if sums.count(longest) <= wanted:
-            return longest
-        return _bisect(sums.count, -longest, longest, wanted, resolution=0.0)
+    def _offset(self, sums: PoleSums, wanted: float) -> float:
+        """Return the move of the chemical potential that gives the states, at most k_B T.
+
+        Within the nodes of the expansion it is exact, beyond a step of Newton's method.
+        """
+        reach, longest = sums.expansion.reach, _LONGEST_STEP * self.width
+        below, above = sums.count(-reach), sums.count(reach)
+        if below < wanted < above:
+            return _bisect(sums.count, -reach, reach, wanted)
+        missing = wanted - 0.5 * (below + above)
+        slope = (above - below) / (2 * reach)
+        if abs(missing) >= slope * longest:
+            return float(np.copysign(longest, missing))
+        return missing / slope
 
     @cached_property
     def _layout(self) -> BlockLayout:
@@ -266,13 +374,42 @@ class PoleSolver:
             out[row] += values if self._spinor else values.real
 
 
-def _bisect(
-    count: Callable[[float], float], low: float, high: float, wanted: float, resolution: float
-) -> float:
-    """Return where a rising count passes a number, to a resolution or after 60 halvings."""
+class _Bracket:
+    """Levels with too few and too many states, between which the wanted one lies."""
+
+    def __init__(self) -> None:
+        self._known: dict[bool, tuple[float, float]] = {}
+
+    def next(self, level: float, missing: float, proposed: float) -> float:
+        """Note what is missing at a level; return the proposed one, or the secant's if it is out.
+
+        Deep in a gap the count hardly changes, and its slope is lost in the last digits.
+        """
+        self._known[missing > 0] = level, missing
+        if len(self._known) < 2:
+            return proposed
+        (low, lacking), (high, surplus) = self._known[True], self._known[False]
+        if low < proposed < high and abs(proposed - level) < 0.5 * (high - low):
+            return proposed
+        share = lacking / (lacking - surplus)
+        return low + min(max(share, 0.1), 0.9) * (high - low)
+
+
+def _accumulate(
+    parts: NDArray[Any], weights: NDArray[np.complex128], G: NDArray[np.complex128]
+) -> None:
+    """Add w G to each part: of a real part, whose matrix is symmetric, only Re(w G)."""
+    for part, weight in zip(parts, weights, strict=True):
+        if np.iscomplexobj(part):
+            part += weight * G
+        else:
+            part += weight.real * G.real
+            part -= weight.imag * G.imag
+
+
+def _bisect(count: Callable[[float], float], low: float, high: float, wanted: float) -> float:
+    """Return where a rising count passes a number."""
     for _ in range(60):
-        if high - low <= resolution:
-            break
         middle = 0.5 * (low + high)
         if count(middle) < wanted:
             low = middle

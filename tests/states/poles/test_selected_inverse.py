@@ -1,4 +1,4 @@
-"""Selected inverses, inertia counts, and the contour of poles."""
+"""Selected inverses, inertia counts."""
 
 import hypothesis.strategies as st
 import numpy as np
@@ -7,7 +7,6 @@ import scipy.sparse
 from hypothesis import given
 
 from dock.errors import SolverError
-from dock.states.poles.contour import Contour
 from dock.states.poles.selected_inverse import SelectedInverse
 
 
@@ -67,23 +66,3 @@ def test_errors():
         SelectedInverse(unit, np.arange(2)).invert(np.array([0.0 + 0j, 1.0]))
     with pytest.raises(SolverError, match="singular"):
         SelectedInverse(unit, np.arange(2)).invert(np.array([0.0 + 0j, 1.0]), symmetric=True)
-
-
-@given(st.floats(1e-3, 0.5), st.floats(0.1, 500))
-def test_the_contour_gives_the_fermi_function(width, depth):
-    contour = Contour.make(width, depth, tolerance=1e-9)
-    x = np.concatenate([np.linspace(-depth, 0, 200), np.linspace(0, 20 * depth, 400)])
-    exact = 0.5 * (1 - np.tanh(0.5 * x / width))
-    assert np.abs(contour.fermi(x) - exact).max() < 3e-9
-    assert np.all(contour.shifts.imag > 0)
-    assert len(contour.shifts) < 120
-    # The potential may move a little on the same poles.
-    moved = 0.5 * (1 - np.tanh(0.5 * (x - 0.3 * width) / width))
-    assert np.abs(contour.fermi(x, 0.3 * width) - moved).max() < 1e-5
-
-
-def test_more_poles_are_better_and_too_few_say_so():
-    errors = [Contour.make(0.025, 30, poles=number).error for number in (16, 24, 32, 40)]
-    assert np.all(np.diff(np.log(errors)) < -1)
-    with pytest.raises(SolverError, match="temperature"):
-        Contour.make(1e-30, 1e3, tolerance=1e-300)

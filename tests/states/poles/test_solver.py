@@ -6,7 +6,7 @@ import pytest
 
 from dock.core.spin import Spin
 from dock.states.kmesh import KMesh
-from dock.states.poles.contour import Contour
+from dock.states.poles.expansion import Expansion
 from dock.states.poles.solver import PoleSolver
 from dock.states.problem import Problem
 from dock.states.stream import levels
@@ -34,13 +34,29 @@ def test_inertia_counts_the_states_below(case):
 def test_traces_give_the_filled_states_for_any_near_level(case):
     solver, energies = case
     level = float(np.median(energies))
-    contour = Contour.make(WIDTH, level - solver.lowest())
-    sums = solver.sum_poles(level, contour, ())
+    expansion = Expansion.make(WIDTH, level - solver.lowest(), wide=True)
+    sums = solver.sum_poles(level, expansion, ())
     assert sums.entries == {}
-    for offset, limit in ((0.0, 1e-9), (0.3 * WIDTH, 1e-6)):  # the contour is made for offset 0
+    for offset in (0.0, 0.7 * expansion.reach, -expansion.reach):
         filling = 1 / (1 + np.exp((energies - level - offset) / WIDTH))
         expected = filling.sum() / solver.mesh.n_points
-        assert sums.count(offset) == pytest.approx(expected, abs=limit)
+        assert sums.count(offset) == pytest.approx(expected, abs=1e-8)
+
+
+def test_the_middle_of_a_gap_is_found_and_is_one_pass():
+    calc = lattice_models.random_calculation(1, Spin.NONE)
+    mesh = KMesh.full((1, 1, 1))
+    energies = levels(Problem.of(calc), mesh.points).energies.ravel()
+    first = int(np.argmax(np.diff(energies)))
+    width = np.diff(energies).max() / 60
+    solver = PoleSolver(Problem.of(calc), mesh, width)
+    found = solver.solve(2.0 * (first + 1), ("density_matrix",))
+    middle = 0.5 * (energies[first] + energies[first + 1])
+    assert found.level == pytest.approx(middle, abs=0.1 * width)
+    assert (found.n_passes, len(found.expansion.nodes)) == (1, 1)
+    assert solver.in_gap(middle, first + 1.0)
+    assert not solver.in_gap(energies[first] + width, first + 1.0)
+    assert not solver.in_gap(middle, first + 2.0)
 
 
 def test_a_guess_far_off_is_mended(case):
