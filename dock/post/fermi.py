@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from dock.core.calculation import Calculation
+from dock.errors import DockError
 from dock.io.files import write_text
 from dock.io.progress import Report
+from dock.io.text import read_json
 from dock.results import Result, require_absent
 from dock.states.fermi_level import Filling, Method, find_level, occupy
 from dock.states.job import Job
@@ -24,11 +26,20 @@ from dock.states.solver import Solver
 from dock.states.spectrum import compute_spectrum, electrons_of, load_spectrum, save_spectrum
 from dock.states.spectrum_part import STATES, Part, is_in_parts
 
-__all__ = ["EIGENVALUES", "FermiResult", "Method", "fermi_level", "find_level", "occupy"]
+__all__ = [
+    "EIGENVALUES",
+    "FermiResult",
+    "Method",
+    "fermi_level",
+    "find_level",
+    "level_beside",
+    "occupy",
+]
 
 _log = logging.getLogger("dock")
 
 _TAIL = 1e-3  # occupation beyond the ends of what was computed that a note is worth
+_SAME_COUNT = 1e-6  # electrons
 _SHOWN = 6.0  # eV on both sides of the Fermi level in the figure
 EIGENVALUES = "eigval.h5"
 """Name of the file, beside ``fermi_energy.json``, in which other computations look too."""
@@ -36,9 +47,14 @@ EIGENVALUES = "eigval.h5"
 
 @dataclass(frozen=True, eq=False, repr=False)
 class FermiResult(Result, Filling):
-    """What an electron count says about a spectrum; see `dock.states.fermi_level.Filling`."""
+    """What an electron count says about a spectrum; see `dock.states.fermi_level.Filling`.
+
+    `stored` is the Fermi level that came with the data, eV; None without one.
+    """
 
     FILE = "fermi_energy.json"
+
+    stored: float | None = None
 
     @property
     def fermi_level(self) -> float:
@@ -52,6 +68,7 @@ class FermiResult(Result, Filling):
             **self.gap.facts(),
             "fermi_level_eV": self.level,
             "fermi_source": self.source,
+            "stored_fermi_level_eV": self.stored,
             "n_electrons": self.n_electrons,
             "counted_electrons": self.counted,
             "smearing": self.method_name,
@@ -95,7 +112,7 @@ class FermiResult(Result, Filling):
             if symmetry.largest_error > 0:
                 text += f", H deviates by up to {symmetry.largest_error:.1e} eV"
             rows.append(("symmetry", text))
-        rows += self.gap.rows("mesh", edges=False)
+        rows += replace(self.gap, stored=self.stored).rows("mesh", edges=False)
         rows += self._part_rows()
         if self.band_energy is not None:
             rows.append(("band energy", f"{self.band_energy:.8f} eV"))
@@ -140,6 +157,8 @@ class FermiResult(Result, Filling):
         require_absent([path], overwrite=overwrite)
         save_spectrum(self.spectrum, cache, overwrite=overwrite)
         content = {"fermi_energy_eV": self.level, **self.json(arrays=False)}
+        if self._hamiltonian:
+            content["hamiltonian_hash"] = self._hamiltonian
         write_text(path, json.dumps(content, ensure_ascii=False) + "\n", overwrite=overwrite)
         return [path, cache]
 
@@ -233,7 +252,8 @@ def fermi_level(
             spectrum = compute_spectrum(calc, points, **run)
     count = electrons_of(calc, electrons, spectrum.capacity)
     filling = occupy(spectrum, count, method)
-    result = FermiResult(*(getattr(filling, field.name) for field in fields(filling)))
+    known = {field.name: getattr(filling, field.name) for field in fields(filling)}
+    result = FermiResult(**known, stored=calc.fermi_level)
     if result.tail > _TAIL:
         _log.warning(
             "states at the ends of what was computed have occupations %.1e from 0 and 1: ask for "
@@ -241,3 +261,26 @@ def fermi_level(
             result.tail,
         )
     return result
+
+
+def level_beside(
+    calc: Calculation, path: str | Path, electrons: float | None = None
+) -> float | None:
+    """Return the Fermi level that a ``fermi_energy.json`` has of this very H, eV; None without one.
+
+    The file is looked for beside `path`, a folder or a file. It belongs to H if it names its hash,
+    and to the electrons if it counted as many as the calculation has, or as are given.
+    """
+    folder = Path(path) if Path(path).is_dir() else Path(path).parent
+    file = folder / FermiResult.FILE
+    if not file.is_file() or calc.hamiltonian is None:
+        return None
+    try:
+        content = read_json(file)
+        kept = content.get("hamiltonian_hash")
+        level, counted = float(content["fermi_level_eV"]), float(content["n_electrons"])
+    except (DockError, KeyError, TypeError, ValueError, AttributeError):
+        return None  # of another program, or damaged: it can be counted again
+    wanted = calc.n_electrons if electrons is None else electrons
+    is_ours = kept == calc.hamiltonian.digest() and np.isfinite(level)
+    return level if is_ours and (wanted is None or abs(wanted - counted) < _SAME_COUNT) else None
