@@ -167,7 +167,8 @@ def make_mesh(
         Points along each reciprocal vector; None: from `spacing`. A mesh is returned as it is.
     spacing
         Largest distance of points, 1/Å with 2π; default 0.2. Along lattice vectors without any
-        pair that reaches into the next cell there is one point.
+        pair that reaches into the next cell there is one point, and Γ alone where the matrices
+        hold only there.
     centring
         See `KMesh.full`.
     reduction
@@ -188,7 +189,9 @@ def make_mesh(
     overlap = calc.require("overlap", "Compute it with: dock compute-overlap.")
     if size is not None and spacing is not None:
         raise UsageError("give the size of the mesh or a spacing, not both.")
-    if size is None:
+    if size is None and calc.only_gamma:
+        size = (1, 1, 1)
+    elif size is None:
         axes = hamiltonian.pairs.periodic_axes, overlap.pairs.periodic_axes
         spacing = DEFAULT_SPACING if spacing is None else spacing
         size = _size_of_spacing(calc, spacing, np.any(axes, axis=0))
