@@ -61,7 +61,7 @@ def bands(
     from dock.converters import read
     from dock.post.band_structure import BandStructure, Selection, bands as compute, make_path
     from dock.post.fat_bands import fat_bands
-    from dock.post.fermi import level_beside
+    from dock.states.own_level import level_beside
 
     selection = Selection(window or None, states, around)
     calc = read(path, source)

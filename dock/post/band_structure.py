@@ -209,8 +209,12 @@ class BandStructure(Result):
             covered=self.window,
             is_fixed=self.is_fixed,
         )
-        is_given = gap.fermi_source == "given"
-        return replace(gap, fermi_source=self.fermi_source) if is_given else gap
+        if gap.fermi_source != "given":
+            return gap
+        if self.fermi_source == "reference" and electrons is not None and gap.vbm and gap.cbm:
+            middle = 0.5 * (gap.vbm.energy + gap.cbm.energy)
+            return replace(gap, fermi_level=middle, fermi_source="mid-gap", stored=None)
+        return replace(gap, fermi_source=self.fermi_source)
 
     @property
     def reference(self) -> float:
@@ -470,15 +474,15 @@ def bands(
         A window, or states around an energy.
     compare
         Another calculation, whose bands on the same path become `BandStructure.compared`. A
-        calculation without a Fermi level and an electron count of its own (a prediction) takes
-        that of this one: it has the zero of energy of its training data.
+        calculation without a Fermi level of its own (a prediction), whose electrons tell no gap,
+        takes that of this one and says so: it has the zero of energy of its training data.
     fermi_level
         eV, absolute: energies count from it, wherever it lies. Without it the level of the data is
         taken unless their electrons tell a gap that it is not in: `dock.states.gap.find_gap`.
     electrons
         Electrons per cell; default those of the calculation.
     counted
-        The Fermi level that electrons gave on a mesh (`dock.post.fermi.level_beside`): it is taken
+        The Fermi level that electrons gave on a mesh (`dock.states.own_level`): it is taken
         in the place of that of the data.
     solver
         See `dock.states.stream.states`.
@@ -521,7 +525,7 @@ def bands(
             f"({calc.structure.formula} and {compare.structure.formula}, or another cell or other "
             "positions): compare bands of one crystal."
         )
-    if level.energy is None and calc.n_electrons is None:
+    if level.energy is None:
         level = _Level(compare.fermi_level, "reference")
     steps.start((calc.spin.n_channels + compare.spin.n_channels) * path.n_kpoints)
     mine = _bands(calc, path, selection, level, progress=steps.part(), visit=visit, **run)

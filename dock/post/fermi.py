@@ -12,14 +12,13 @@ from typing import Any
 import numpy as np
 
 from dock.core.calculation import Calculation
-from dock.errors import DockError
 from dock.io.files import write_text
 from dock.io.progress import Report
-from dock.io.text import read_json
 from dock.results import Result, require_absent
 from dock.states.fermi_level import Filling, Method, find_level, occupy
 from dock.states.job import Job
 from dock.states.kmesh import KMesh, make_mesh
+from dock.states.own_level import LEVEL_FILE
 from dock.states.problem import Problem
 from dock.states.smearing import Smearing
 from dock.states.solver import Solver
@@ -32,14 +31,12 @@ __all__ = [
     "Method",
     "fermi_level",
     "find_level",
-    "level_beside",
     "occupy",
 ]
 
 _log = logging.getLogger("dock")
 
 _TAIL = 1e-3  # occupation beyond the ends of what was computed that a note is worth
-_SAME_COUNT = 1e-6  # electrons
 _SHOWN = 6.0  # eV on both sides of the Fermi level in the figure
 EIGENVALUES = "eigval.h5"
 """Name of the file, beside ``fermi_energy.json``, in which other computations look too."""
@@ -52,7 +49,7 @@ class FermiResult(Result, Filling):
     `stored` is the Fermi level that came with the data, eV; None without one.
     """
 
-    FILE = "fermi_energy.json"
+    FILE = LEVEL_FILE
 
     stored: float | None = None
 
@@ -261,26 +258,3 @@ def fermi_level(
             result.tail,
         )
     return result
-
-
-def level_beside(
-    calc: Calculation, path: str | Path, electrons: float | None = None
-) -> float | None:
-    """Return the Fermi level that a ``fermi_energy.json`` has of this very H, eV; None without one.
-
-    The file is looked for beside `path`, a folder or a file. It belongs to H if it names its hash,
-    and to the electrons if it counted as many as the calculation has, or as are given.
-    """
-    folder = Path(path) if Path(path).is_dir() else Path(path).parent
-    file = folder / FermiResult.FILE
-    if not file.is_file() or calc.hamiltonian is None:
-        return None
-    try:
-        content = read_json(file)
-        kept = content.get("hamiltonian_hash")
-        level, counted = float(content["fermi_level_eV"]), float(content["n_electrons"])
-    except (DockError, KeyError, TypeError, ValueError, AttributeError):
-        return None  # of another program, or damaged: it can be counted again
-    wanted = calc.n_electrons if electrons is None else electrons
-    is_ours = kept == calc.hamiltonian.digest() and np.isfinite(level)
-    return level if is_ours and (wanted is None or abs(wanted - counted) < _SAME_COUNT) else None
