@@ -98,7 +98,7 @@ def diff(first: Path, second: Path, rows: int, as_json: bool) -> None:
       dock diff si_deeph si_predicted/hamiltonian_pred.h5
 
     Both need the same atoms in the same order and the same basis. A pair that only one of them
-    has counts as zero in the other.
+    has counts as zero in the other; of density matrices the common pairs are compared.
     """
     from dock.converters import read
     from dock.converters.inspection import compare_runs

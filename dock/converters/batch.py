@@ -166,7 +166,10 @@ def run_plan(
     outcomes: dict[int, Outcome] = {}
     for index, outcome in _run(tasks, batch):
         outcomes[index] = outcome
-        counter.advance()
+        if outcome.status == "skipped":
+            counter.skip()
+        else:
+            counter.advance()
     ordered = tuple(outcomes[index] for index in sorted(outcomes))
     if not ordered:  # an empty shard, or a process that only serves the first one under MPI
         return Report(())

@@ -96,20 +96,27 @@ def check_calculation(calc: Calculation) -> list[Finding]:
         findings = [_relation(loaded) if of.what == "position" else of for of in findings]
     findings.append(_check_same_pairs(loaded))
     loaded = {name: matrix for name, matrix in loaded.items() if name not in broken}
-    if "overlap" in loaded:
-        findings.append(_check_positive(loaded["overlap"]))
-    if "density_matrix" in loaded and "overlap" in loaded:
-        findings.append(_check_electrons(calc, loaded["density_matrix"], loaded["overlap"]))
-    if "overlap" in loaded:
-        findings += _check_distances(loaded["overlap"])
-    if {"hamiltonian", "overlap"} <= loaded.keys():
-        findings += _check_neighbours(loaded["hamiltonian"], loaded["overlap"])
+    findings += _check_overlap(calc, loaded)
     findings += _check_levels(calc)
     if calc.unsound:
         findings.append(Finding("error", "scf", calc.unsound))
     findings += [Finding("note", "run", note) for note in calc.notes]
     if calc.only_gamma:
         findings.append(Finding("note", "k-points", ONLY_GAMMA))
+    return findings
+
+
+def _check_overlap(calc: Calculation, loaded: dict[str, AOMatrix]) -> list[Finding]:
+    """Check S by its eigenvalues and distances, and the other matrices against it."""
+    if "overlap" not in loaded:
+        return []
+    overlap = loaded["overlap"]
+    findings = [_check_positive(overlap)]
+    if "density_matrix" in loaded:
+        findings.append(_check_electrons(calc, loaded["density_matrix"], overlap))
+    findings += _check_distances(overlap)
+    if "hamiltonian" in loaded:
+        findings += _check_neighbours(loaded["hamiltonian"], overlap)
     return findings
 
 

@@ -143,8 +143,9 @@ class KMesh:
     def describe(self) -> str:
         """Return the mesh in words: ``41×41×1, 154 irreducible points``."""
         text = "×".join(str(n) for n in self.size)
-        if any(self.shift):
-            text += f" shifted by ({', '.join(f'{s:.6g}' for s in self.shift)}) steps"
+        within = [s - np.rint(s) for s in self.shift]  # whole steps lead to the same mesh
+        if any(abs(s) > _ON_MESH for s in within):
+            text += f" shifted by ({', '.join(f'{s:.6g}' for s in within)}) steps"
         return f"{text}, {self.n_points} irreducible of {self.n_full} points"
 
 

@@ -337,6 +337,8 @@ def _matrix_files(folder: Path, given: str | None) -> dict[str, str]:
             known = ", ".join([*FILES.values(), PREDICTION])
             raise FormatError(folder / given, "this is no file of a unified folder", expected=known)
         files["hamiltonian"] = given
+    elif given is not None and given.endswith(".h5") and given != FILES["hamiltonian"]:
+        files.pop("hamiltonian", None)  # another matrix was named: H is not what is meant
     return files
 
 
