@@ -234,6 +234,12 @@ class Calculation:
         return self.provenance.extra.get("gamma_only") is True
 
     @property
+    def k_mesh(self) -> tuple[int, ...]:
+        """The mesh at whose k-points alone H is known, as PySCF has it; empty where at all k."""
+        mesh = self.provenance.extra.get("k_mesh")
+        return tuple(map(int, mesh)) if isinstance(mesh, list | tuple) else ()
+
+    @property
     def notes(self) -> tuple[str, ...]:
         """What the reader found worth knowing of the run, a sentence each."""
         notes = self.provenance.extra.get("notes", ())

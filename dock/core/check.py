@@ -38,6 +38,12 @@ ONLY_GAMMA = (
 )
 """What is said of matrices that hold at one k-point."""
 
+INTERPOLATED = (
+    "H is known at the {mesh} k-points of the run only: between them it is interpolated, and the "
+    "levels are as good as that mesh is fine."
+)
+"""What is said of matrices that hold at the k-points of a mesh."""
+
 NO_OVERLAP = 1e-7
 """|S| of a pair below which codes leave blocks out."""
 
@@ -94,13 +100,23 @@ def check_calculation(calc: Calculation) -> list[Finding]:
             broken.add(name)
     if "position" in loaded and "overlap" in loaded:
         findings = [_relation(loaded) if of.what == "position" else of for of in findings]
-    findings.append(_check_same_pairs(loaded))
+    is_partial = calc.only_gamma or bool(calc.k_mesh) or bool(broken & {"hamiltonian", "overlap"})
+    findings.append(_check_same_pairs(loaded, is_partial=is_partial))
     loaded = {name: matrix for name, matrix in loaded.items() if name not in broken}
     findings += _check_overlap(calc, loaded)
     findings += _check_levels(calc)
+    return findings + _check_run(calc)
+
+
+def _check_run(calc: Calculation) -> list[Finding]:
+    """Say how the run ended, what its reader noted, and at which k-points its matrices hold."""
+    findings = []
     if calc.unsound:
         findings.append(Finding("error", "scf", calc.unsound))
     findings += [Finding("note", "run", note) for note in calc.notes]
+    if calc.k_mesh and not calc.only_gamma:
+        mesh = "×".join(map(str, calc.k_mesh))
+        findings.append(Finding("note", "k-points", INTERPOLATED.format(mesh=mesh)))
     if calc.only_gamma:
         findings.append(Finding("note", "k-points", ONLY_GAMMA))
     return findings
@@ -160,8 +176,12 @@ def _relation(loaded: dict[str, AOMatrix]) -> Finding:
     return _judge("position", text, sound=error <= POSITION_LIMIT)
 
 
-def _check_same_pairs(loaded: dict[str, AOMatrix]) -> Finding:
-    """Compare the pairs of H and S, where both are there: H has a block wherever S has one."""
+def _check_same_pairs(loaded: dict[str, AOMatrix], *, is_partial: bool) -> Finding:
+    """Compare the pairs of H and S, where both are there: H has a block wherever S has one.
+
+    Not so where H is known at some k-points only: its blocks are sums over the images that these
+    do not tell apart; nor where one of both is damaged, which is said already (`is_partial`).
+    """
     for name in ("hamiltonian", "overlap"):
         if name not in loaded:
             return Finding("note", "pairs", f"no {name}: bands cannot be computed.")
@@ -173,7 +193,7 @@ def _check_same_pairs(loaded: dict[str, AOMatrix]) -> Finding:
     place = H.pairs.find(overlap.R, overlap.i, overlap.j)
     there = (place >= 0) & (H.layout.block_max(H.entries) > 0)[place]
     lost = np.flatnonzero(~there & (norms > NO_OVERLAP))
-    if len(lost):
+    if len(lost) and not is_partial:
         worst = int(lost[np.argmax(norms[lost])])
         text = (
             f"H has no block, or zeros, for {len(lost)} pairs of atoms that overlap, such as "

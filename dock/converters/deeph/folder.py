@@ -220,7 +220,8 @@ class Head:
         provenance = _provenance(info, sum(parts.values(), ()), self.structure.n_atoms, zeros)
         level, stored = info.fermi_level, provenance.extra.get(PREDICTED)
         provenance = self._with_predictions(provenance, files)
-        model = provenance.extra.get(PREDICTED, {}).get("hamiltonian")
+        predicted = provenance.extra.get(PREDICTED)
+        model = predicted.get("hamiltonian") if isinstance(predicted, dict) else None
         is_known = isinstance(stored, dict) and "hamiltonian" in stored
         if model is not None and not is_known:
             level = None  # that in info.json is of the run that gave the overlap

@@ -130,10 +130,10 @@ class ScfRun:
     def calculation(self, fermi_level: float, provenance: Provenance) -> Calculation:
         """Return the calculation; its matrices are computed when asked for.
 
-        Those of a crystal at the Γ point alone hold there only.
+        Those of a crystal hold at the k-points of the run; of the Γ point alone, there only.
         """
-        if self.k_frac is not None and len(self.k_frac) == 1 and self.fine is None:
-            extra = {**provenance.extra, "gamma_only": True}
+        if self.k_frac is not None and self.fine is None:
+            extra = {**provenance.extra, **_known_at(self.k_frac)}
             provenance = replace(provenance, extra=extra)
         readers: dict[str, Callable[[], AOMatrix]] = {
             name: partial(self._integral, name) for name in INTEGRALS
@@ -251,6 +251,15 @@ class ScfRun:
                 *mesh,
                 error,
             )
+
+
+def _known_at(k_frac: NDArray[np.float64]) -> dict[str, object]:
+    """Return at which k-points H is known; nothing for k-points that H is refused for."""
+    try:
+        mesh = mesh_of(k_frac)[0]
+    except LayoutError:
+        return {}
+    return {"gamma_only": True} if mesh == (1, 1, 1) else {"k_mesh": [int(n) for n in mesh]}
 
 
 def band_error(mf: Any, calc: Calculation, k_frac: ArrayLike) -> float:
