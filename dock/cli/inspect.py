@@ -60,13 +60,12 @@ def check(paths: tuple[str, ...], source: str | None, thorough: bool, run: Run) 
     mesh, and what the code's own log says. What a unified folder has beside that is noted.
     """
     from dock.converters import get_format
-    from dock.converters.inspection import findings_of
-    from dock.converters.plan import find_runs
+    from dock.converters.inspection import findings_of, runs_to_check
 
-    runs = find_runs(paths or (".",), source=source)
+    runs = runs_to_check(paths or (".",), source)
     bar = Bar("folders", quiet=run.quiet)
     n_bad = 0
-    for done, (name, main, _) in enumerate(runs, 1):
+    for done, (name, main) in enumerate(runs, 1):
         findings = findings_of(get_format(name), main, is_thorough=thorough)
         bad = any(finding.level == "error" for finding in findings)
         n_bad += bad

@@ -9,8 +9,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from dock.converters.deeph.dataset import broken_folders
 from dock.converters.format import Format, ReadOptions
-from dock.converters.registry import get_format
+from dock.converters.plan import find_runs
+from dock.converters.registry import detect, get_format
 from dock.core.calculation import Calculation
 from dock.core.check import Finding, check_calculation
 from dock.core.compare import Difference, compare
@@ -18,7 +20,14 @@ from dock.core.quantity import quantity_of
 from dock.errors import DockError, LayoutError
 from dock.states.filling_check import check_filling
 
-__all__ = ["Comparison", "compare_runs", "describe", "describe_format", "findings_of"]
+__all__ = [
+    "Comparison",
+    "compare_runs",
+    "describe",
+    "describe_format",
+    "findings_of",
+    "runs_to_check",
+]
 
 _SAME_PLACE = 1e-3  # Å: cells and positions of one structure never differ by more
 
@@ -109,6 +118,18 @@ def describe_format(name: str) -> dict[str, Any]:
 
 def _letters(names: Sequence[str]) -> list[str]:
     return [quantity_of(name).letter for name in names]
+
+
+def runs_to_check(paths: Sequence[str | Path], source: str | None = None) -> list[tuple[str, Path]]:
+    """Return format and main path of every run, and of unified folders that lost a file.
+
+    `find_runs` passes over what it does not recognise; a data set must not lose a structure so.
+    """
+    runs = [(name, main) for name, main, _ in find_runs(paths, source=source)]
+    for path in map(Path, paths):
+        if path.is_dir() and source in (None, "deeph") and detect(path) is None:
+            runs += [("deeph", place) for place, _ in broken_folders(path)]
+    return list(dict.fromkeys(runs))
 
 
 def findings_of(entry: Format, main: Path, *, is_thorough: bool = False) -> list[Finding]:

@@ -234,3 +234,20 @@ def test_nothing_to_compare(bundled):
     assert check_filling(Calculation(si.structure, si.basis, Spin.NONE, si.matrices)) == []
     (finding,) = check_filling(si.replace(n_electrons=7.5))
     assert finding.level == "ok"  # half an electron: a few k-points tell no more
+
+
+@pytest.mark.parametrize("lost", ["POSCAR", "info.json"])
+def test_a_folder_that_lost_a_file_is_not_passed_over(bundled, tmp_path, lost):
+    for name in ("a", "b"):
+        shutil.copytree(
+            bundled / "water/000", tmp_path / "set" / name, copy_function=shutil.copyfile
+        )
+    assert samples.cli("check", tmp_path / "set").code == 0
+    (tmp_path / "set" / "b" / lost).unlink()
+    answer = samples.cli("check", tmp_path / "set")
+    assert answer.code == 2
+    assert "1 sound, 1 with errors" in answer.out
+    assert f"{lost} is missing" in answer.out
+    counted = samples.cli("dataset", "stats", tmp_path / "set", "-o", tmp_path / "stats.h5")
+    assert counted.code == 1
+    assert f"{lost} is missing; it is left out" in counted.err
