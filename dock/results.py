@@ -59,6 +59,7 @@ KEYS: dict[str, str] = {
     "e0s_eV": "energy of each element, eV: total energies are about the sum over the atoms",
     "edges_per_atom": "pairs of atoms over atoms; over a set its min, mean, max and sum",
     "electrons": "electrons of one atom or shell",
+    "electrons_of_species": "valence electrons of each species",
     "element": "chemical element",
     "element_pairs": "errors of each pair of elements, and of their shells",
     "element_pairs_mae_eV": "mean deviation of H of each pair of elements",

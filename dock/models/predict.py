@@ -284,6 +284,9 @@ def _prepare(scope: Scope, target: Target, job: PredictionJob) -> _Request:
         has_own = (head.folder / MOMENTS_FILE).is_file()
         moments = moments_of(head.folder if has_own else beside, head.calculation())
     if is_new or target.folder.resolve() != source.resolve():
+        if head.info.n_electrons is None:  # neither the run nor the basis files say them
+            info = replace(head.info, n_electrons=scope.electrons_of(head.structure))
+            head = replace(head, info=info)
         _complete(head, target, spin, overwrite=job.overwrite)
     return _Request(head.structure, coverage.pattern, moments, coverage.notes)
 

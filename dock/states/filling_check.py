@@ -135,7 +135,7 @@ def _why(calc: Calculation, count: _Count, level: float) -> str:
         where = 0.5 * (low + high)
         return (
             f". The electrons fill its levels up to about {where:.2f} eV, and the Fermi level is "
-            f"{level:.2f} eV. H is of the wrong sign or unit, shifted, or H − H₀, or H, S, the "
+            f"{level:.2f} eV. It is H − H₀, or of the wrong sign or unit, or shifted, or H, S, the "
             "Fermi level or the electrons are of different runs."
         )
     return ". The Fermi level or the electrons are of another run."
