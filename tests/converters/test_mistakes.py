@@ -43,7 +43,7 @@ RUNS = ["abacus/graphene", "openmx/mos2", "siesta/o2", "openmx/o2-nc-soc"]
 @pytest.mark.parametrize(
     ("factor", "shift", "what", "text"),
     [
-        (0.0, 0.0, "pairs", "every entry of H is zero"),
+        (0.0, 0.0, "hamiltonian", "is zero throughout"),
         (-1.0, 0.0, "filling", "wrong sign or unit"),
         (1 / 27.2114, 0.0, "filling", ""),
         (1.0, 20.0, "filling", "The electrons fill its levels up to about 1"),
