@@ -61,15 +61,19 @@ def bands(
     from dock.converters import read
     from dock.post.band_structure import BandStructure, Selection, bands as compute, make_path
     from dock.post.fat_bands import fat_bands
+    from dock.states.own_level import level_beside
 
     selection = Selection(window or None, states, around)
-    calc = read(path, source).replace(fermi_level=fermi, n_electrons=electrons)
+    calc = read(path, source)
     reference = None if compare is None else read(compare)
     target = run.target(path, BandStructure)
     job = solving.job(target)
     settings: dict[str, Any] = {
         "selection": selection,
         "compare": reference,
+        "fermi_level": fermi,
+        "electrons": electrons,
+        "counted": level_beside(calc, path, electrons),
         "solver": job,
         "s_threshold": s_threshold,
         "jobs": run.jobs,

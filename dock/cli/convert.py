@@ -116,11 +116,16 @@ def _print_report(report: Report, *, as_json: bool, quiet: bool) -> None:
                     "reason": in_options(outcome.reason),
                     "seconds": round(outcome.seconds, 3),
                     "files": list(outcome.files),
+                    "notes": [*filter(None, [outcome.unsound]), *outcome.notes],
                 }
             )
     for outcome in report.outcomes:
         if outcome.status == "failed":
             click.echo(in_options(f"dock: {outcome.reason}"), err=True)
+    if not quiet:
+        for count, note in report.summed_notes():
+            many = f"{count} of {len(report.outcomes)} runs: " if len(report.outcomes) > 1 else ""
+            click.echo(in_options(f"dock: note: {many}{note}"), err=True)
     if len(report.outcomes) == 1 and not as_json:
         _print_single(report.outcomes[0])
     elif not as_json and not quiet:

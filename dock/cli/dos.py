@@ -66,6 +66,7 @@ def dos(
     from dock.converters import read
     from dock.post.density_of_states import DensityOfStates, dos as compute
     from dock.post.fermi import EIGENVALUES
+    from dock.states.own_level import level_beside
 
     calc = read(path, source)
     target = run.target(path, DensityOfStates)
@@ -84,6 +85,7 @@ def dos(
         jobs=run.jobs,
         progress=run.progress("k-points"),
         cache=target.with_name(EIGENVALUES),
+        counted=level_beside(calc, path, electrons),
     )
     run.finish(result, target, of=calc, job=job, window=window or None)
 

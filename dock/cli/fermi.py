@@ -80,4 +80,4 @@ def fermi(
         progress=run.progress("k-points"),
         cache=[kept, target.with_name(EIGENVALUES)],
     )
-    run.finish(result, target, job=job)
+    run.finish(result, target, of=calc, job=job)

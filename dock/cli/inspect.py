@@ -45,8 +45,9 @@ def info(path: Path, source: str | None, as_json: bool) -> None:
 @click.command()
 @click.argument("paths", nargs=-1, metavar="[PATH]...")
 @options.from_option
+@click.option("--thorough", is_flag=True, help="Count the states of large systems too.")
 @options.run_options(None, figure=False, jobs=False)
-def check(paths: tuple[str, ...], source: str | None, run: Run) -> int:
+def check(paths: tuple[str, ...], source: str | None, thorough: bool, run: Run) -> int:
     """Check the physics of folders, runs, or a whole dataset; exit code 2 when something is wrong.
 
     \b
@@ -54,18 +55,18 @@ def check(paths: tuple[str, ...], source: str | None, run: Run) -> int:
       dock check dataset
 
     Checked are: entries are finite, every pair has its partner, H, S and ρ are Hermitian, S(k) is
-    positive definite, Tr(ρS) is the number of electrons, and what the code's own log says. What a
-    unified folder has beside that is noted.
+    positive definite and follows the distances of the atoms, H has a block wherever S has one,
+    Tr(ρS) is the number of electrons, so is the count of states below the Fermi level on a small
+    mesh, and what the code's own log says. What a unified folder has beside that is noted.
     """
     from dock.converters import get_format
-    from dock.converters.inspection import findings_of
-    from dock.converters.plan import find_runs
+    from dock.converters.inspection import findings_of, runs_to_check
 
-    runs = find_runs(paths or (".",), source=source)
+    runs = runs_to_check(paths or (".",), source)
     bar = Bar("folders", quiet=run.quiet)
     n_bad = 0
-    for done, (name, main, _) in enumerate(runs, 1):
-        findings = findings_of(get_format(name), main)
+    for done, (name, main) in enumerate(runs, 1):
+        findings = findings_of(get_format(name), main, is_thorough=thorough)
         bad = any(finding.level == "error" for finding in findings)
         n_bad += bad
         if run.as_json:
@@ -96,7 +97,7 @@ def diff(first: Path, second: Path, rows: int, as_json: bool) -> None:
       dock diff si_deeph si_predicted/hamiltonian_pred.h5
 
     Both need the same atoms in the same order and the same basis. A pair that only one of them
-    has counts as zero in the other.
+    has counts as zero in the other; of density matrices the common pairs are compared.
     """
     from dock.converters import read
     from dock.converters.inspection import compare_runs
@@ -196,13 +197,25 @@ def _info_text(content: dict[str, Any]) -> str:
         )
         rows.append(["sparsity", text])
     rows += [["units", content["units"]], ["Bloch sum", content["bloch_sum"]]]
-    rows.append(["origin", f"{origin['code']} {origin['version']} ({', '.join(origin['files'])})"])
+    run = f"{origin['code']} {origin['version']} ({', '.join(origin['files'])})"
+    if origin["prediction"]:
+        rows += _prediction_rows(origin["prediction"])
+        rows.append(["rest from", run])
+    else:
+        rows.append(["origin", run])
     if origin["command"]:
         rows.append(["made by", origin["command"]])
     rows += [["beside", f"{item['name']}: {item['what']}"] for item in content["beside"]]
     rows += [["note", note] for note in content["notes"]]
     head = ["species", "element", "atoms", "basis", "orbitals"]
     return f"{table(rows)}\n\n{table(species, head)}"
+
+
+def _prediction_rows(made: dict[str, str]) -> list[list[str]]:
+    """Return which model predicted H, from what and how."""
+    source = f" from {made['source']}" if "source" in made else ""
+    rows = [["origin", f"{made['file']}: predicted by the model {made['model']}{source}"]]
+    return [*rows, ["predicted by", made["command"]]] if "command" in made else rows
 
 
 def _named(content: dict[str, Any]) -> list[str]:

@@ -408,7 +408,9 @@ def filling_options(default: str) -> Callable[[Command], Command]:
         "filling",
         _filling,
         choice("--smearing", _KINDS, default, "How levels are filled and broadened."),
-        click.option("--width", type=float, metavar="EV", help="Width of the smearing, eV."),
+        click.option(
+            "--width", type=float, metavar="EV", help="w of exp(−x²/w²), √2 σ, or k_B T; eV."
+        ),
         click.option(
             "--temperature", type=float, metavar="K", help="The same as k_B T [default: 300]."
         ),

@@ -69,7 +69,9 @@ class Run:
 
     def progress(self, what: str) -> Progress:
         """Return a progress that is shown on stderr; `what` is counted, in the plural."""
-        return Progress(Bar(what, quiet=self.quiet))
+        bar = Bar(what, quiet=self.quiet)
+        bar.counted = Progress(bar)
+        return bar.counted
 
     def finish(
         self,
@@ -111,7 +113,8 @@ class Run:
 class Bar:
     """Progress on stderr: a bar on a terminal, a line every few percent elsewhere.
 
-    `what` is counted, in the plural.
+    `what` is counted, in the plural. `counted`, where it is known, says what was done before: it
+    took no time, and does not enter what is left of it.
     """
 
     def __init__(self, what: str, *, quiet: bool) -> None:
@@ -119,6 +122,7 @@ class Bar:
         self.terminal = sys.stderr.isatty()
         self.begin = self.shown = time.monotonic()
         self.last_step = 0
+        self.counted: Progress | None = None
 
     def __call__(self, done: int, total: int, note: str = "") -> None:
         """Show that `done` of `total` are finished."""
@@ -145,7 +149,8 @@ class Bar:
         spent = time.monotonic() - self.begin
         if done >= total:
             return f"{spent:.1f} s"
-        return f"about {spent * (total - done) / max(done, 1):.0f} s left"
+        now = done - (0 if self.counted is None else self.counted.skipped)
+        return f"about {spent * (total - done) / now:.0f} s left" if now > 0 else "done before"
 
 
 class _Handler(logging.Handler):

@@ -23,7 +23,13 @@ More examples:
 @options.path_argument
 @options.from_option
 @click.option(
-    "--k", "k_frac", type=float, nargs=3, default=(0, 0, 0), show_default=True, help="k-point."
+    "--k",
+    "k_frac",
+    type=float,
+    nargs=3,
+    multiple=True,
+    metavar="K1 K2 K3",
+    help="k-point [default: 0 0 0]. Repeat for several.",
 )
 @click.option("--mesh", type=int, nargs=3, metavar="N1 N2 N3", help="All points of a mesh.")
 @click.option(
@@ -42,7 +48,7 @@ More examples:
 def wavefunction(
     path: Path,
     source: str | None,
-    k_frac: tuple[float, float, float],
+    k_frac: tuple[tuple[float, float, float], ...],
     mesh: tuple[int, int, int] | None,
     bands: str | None,
     states: int | None,
@@ -69,9 +75,11 @@ def wavefunction(
     from dock.post.wavefunction import Coefficients, GridStates, coefficients, states_on_grid
     from dock.states.kmesh import KMesh
 
-    if grid.asked and mesh:
-        raise UsageError("on a grid states of one k-point are written: give --k, not --mesh.")
-    if states is not None and (mesh or bands):
+    if mesh and k_frac:
+        raise UsageError("give --k or --mesh, not both.")
+    if grid.asked and (mesh or len(k_frac) > 1):
+        raise UsageError("on a grid states of one k-point are written: give one --k, no --mesh.")
+    if states is not None and (mesh or bands or len(k_frac) > 1):
         raise UsageError("--states are those nearest to an energy at one k-point: give --k alone.")
     if run.plot is not None and not grid.asked:
         raise UsageError("--plot draws states on a grid: give --basis, --grid or --spacing too.")
@@ -81,7 +89,7 @@ def wavefunction(
     points = grid.make(calc) if grid.asked else None
     expansion = coefficients(
         calc,
-        KMesh.full(mesh) if mesh else [k_frac],
+        KMesh.full(mesh) if mesh else [*k_frac] or [(0.0, 0.0, 0.0)],
         bands=bands or (None if points is None or states is not None else "vbm,cbm"),
         nearest=None if states is None else (states, around),
         electrons=electrons,

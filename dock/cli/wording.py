@@ -20,6 +20,7 @@ _SAME = (
 _OPTIONS = {name: f"--{name.replace('_', '-')}" for name in _SAME.split()} | {
     "fermi_level": "--fermi",
     "format": "--from",
+    "is_thorough": "--thorough",
     "output": "-o",
     "quantities": "--matrices",
     "source": "--from",

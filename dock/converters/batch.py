@@ -14,9 +14,10 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
-from dock.converters.format import WriteOptions
+from dock.converters.format import ReadOptions, WriteOptions
 from dock.converters.plan import Task, plan, size_and_date
-from dock.converters.registry import get_format, read, transfer, write
+from dock.converters.registry import get_format, transfer, write
+from dock.core.calculation import Calculation
 from dock.errors import DependencyError, DockError, OutputError, UsageError
 from dock.io.files import prepare_folder, write_text
 from dock.io.progress import Progress, Report as ProgressReport
@@ -34,7 +35,8 @@ FAILURES = "failed.jsonl"
 class Outcome:
     """What became of one task: done, skipped (made before from the same input) or failed.
 
-    `reason` says in a sentence why it failed; `seconds` is the wall time.
+    `reason` says in a sentence why it failed; `seconds` is the wall time. `notes` are what the
+    reader noted of the run, `unsound` why it is no result: see `Calculation.unsound`.
     """
 
     source: str
@@ -44,6 +46,8 @@ class Outcome:
     exit_code: int = 0
     seconds: float = 0.0
     files: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    unsound: str = ""
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,15 @@ class Report:
 
     outcomes: tuple[Outcome, ...]
     failures: Path | None = None
+
+    def summed_notes(self) -> list[tuple[int, str]]:
+        """Return what was noted of the runs, with the number of runs, the gravest first."""
+        sums: dict[str, int] = {}
+        for outcome in self.outcomes:
+            for note in dict.fromkeys(filter(None, (outcome.unsound, *outcome.notes))):
+                sums[note] = sums.get(note, 0) + 1
+        grave = {outcome.unsound for outcome in self.outcomes}
+        return sorted(((n, note) for note, n in sums.items()), key=lambda x: x[1] not in grave)
 
     def count(self, status: str) -> int:
         """Return how many tasks ended with a status."""
@@ -153,7 +166,10 @@ def run_plan(
     outcomes: dict[int, Outcome] = {}
     for index, outcome in _run(tasks, batch):
         outcomes[index] = outcome
-        counter.advance()
+        if outcome.status == "skipped":
+            counter.skip()
+        else:
+            counter.advance()
     ordered = tuple(outcomes[index] for index in sorted(outcomes))
     if not ordered:  # an empty shard, or a process that only serves the first one under MPI
         return Report(())
@@ -250,7 +266,13 @@ def convert_one(task: Task) -> Outcome:
                 f"{task.target}: exists already, made from {before.source} before that changed, or "
                 "with other options. Pass overwrite=True to make it again, or another output=DIR."
             )
-        written = _write(task, options, {"fingerprint": fingerprint, "source": task.source.name})
+        mark: dict[str, object] = {"fingerprint": fingerprint, "source": task.source.name}
+        calc = _read(task)
+        if calc is None:
+            written = _transfer(task, options, mark)
+        else:
+            marker = (MARKER, mark)
+            written = write(calc, task.target, task.target_format, options, marker=marker)
     except (DockError, MemoryError) as error:
         reason = str(error) or "not enough memory"
         if str(task.source) not in reason and str(task.target) not in reason:
@@ -258,17 +280,26 @@ def convert_one(task: Task) -> Outcome:
         code = getattr(error, "exit_code", 2)
         return Outcome(source, target, "failed", reason, code, time.perf_counter() - begin)
     seconds = time.perf_counter() - begin
-    return Outcome(source, target, "done", "", 0, seconds, tuple(str(file) for file in written))
+    files = tuple(str(file) for file in written)
+    notes, unsound = ((), "") if calc is None else (calc.notes, calc.unsound)
+    return Outcome(source, target, "done", "", 0, seconds, files, notes, unsound)
 
 
-def _write(task: Task, options: WriteOptions, mark: dict[str, object]) -> list[Path]:
-    """Read and write one run, or write it straight where its format has no orbitals."""
-    marker = (MARKER, mark)
-    place, target = task.target, task.target_format
-    if get_format(task.source_format).transfer_to(target) is not None:
-        return transfer(task.source, task.source_format, place, target, options, marker=marker)
-    calc = read(task.source, task.source_format, basis=task.basis, settings=task.read_settings)
-    return write(calc, place, target, options, marker=marker)
+def _read(task: Task) -> Calculation | None:
+    """Read one run; None where its format has no orbitals and goes straight to the target."""
+    entry = get_format(task.source_format)
+    if entry.transfer_to(task.target_format) is not None:
+        return None
+    options = ReadOptions.of(task.basis, task.read_settings)
+    if task.basis is not None and entry.with_basis:
+        entry = get_format(entry.with_basis)
+    return entry.load_main(task.source, options)
+
+
+def _transfer(task: Task, options: WriteOptions, mark: dict[str, object]) -> list[Path]:
+    """Write a run without orbitals straight into the target."""
+    marker, target = (MARKER, mark), task.target_format
+    return transfer(task.source, task.source_format, task.target, target, options, marker=marker)
 
 
 @dataclass(frozen=True)

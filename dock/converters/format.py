@@ -192,6 +192,8 @@ class Format:
     completes
         Two-centre matrices that are computed for the writer from basis files, where such are given
         and the data lack the matrices.
+    holds_level
+        Whether its files hold a Fermi level that a calculation without one (a prediction) must get.
     carries
         Whether the writer passes on what a calculation has beside (`Calculation.beside`).
     notes
@@ -218,6 +220,7 @@ class Format:
     settings: Mapping[str, str] = field(default_factory=dict)
     read_settings: Mapping[str, str] = field(default_factory=dict)
     completes: tuple[str, ...] = ()
+    holds_level: bool = False
     carries: bool = False
     notes: str = ""
 
@@ -311,6 +314,10 @@ class Format:
         if wanted.quantities is None and "position" in self.writes:
             calc = _without_wrong_position(calc)
         wanted = replace(wanted, quantities=self.chosen(calc, wanted))
+        if self.holds_level and calc.fermi_level is None:
+            from dock.states.own_level import own_level
+
+            calc = calc.replace(fermi_level=own_level(calc))
         left = [] if self.carries or calc.beside is None else calc.beside.names()
         written = hand_over(path, wanted, lambda folder: writer(calc, folder, wanted), marker)
         if left:

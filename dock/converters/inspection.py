@@ -9,15 +9,25 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from dock.converters.deeph.dataset import broken_folders
 from dock.converters.format import Format, ReadOptions
-from dock.converters.registry import get_format
+from dock.converters.plan import find_runs
+from dock.converters.registry import detect, get_format
 from dock.core.calculation import Calculation
 from dock.core.check import Finding, check_calculation
 from dock.core.compare import Difference, compare
 from dock.core.quantity import quantity_of
 from dock.errors import DockError, LayoutError
+from dock.states.filling_check import check_filling
 
-__all__ = ["Comparison", "compare_runs", "describe", "describe_format", "findings_of"]
+__all__ = [
+    "Comparison",
+    "compare_runs",
+    "describe",
+    "describe_format",
+    "findings_of",
+    "runs_to_check",
+]
 
 _SAME_PLACE = 1e-3  # Å: cells and positions of one structure never differ by more
 
@@ -57,6 +67,7 @@ def _describe_calculation(calc: Calculation) -> dict[str, Any]:
             "version": origin.version,
             "files": list(origin.files),
             "command": origin.command,
+            "prediction": origin.extra.get("prediction"),
         },
         "beside": [] if calc.beside is None else calc.beside.rows(),
         "notes": origin.extra.get("notes", []),
@@ -109,14 +120,34 @@ def _letters(names: Sequence[str]) -> list[str]:
     return [quantity_of(name).letter for name in names]
 
 
-def findings_of(entry: Format, main: Path) -> list[Finding]:
+def runs_to_check(paths: Sequence[str | Path], source: str | None = None) -> list[tuple[str, Path]]:
+    """Return format and main path of every run, and of unified folders that lost a file.
+
+    `find_runs` passes over what it does not recognise; a data set must not lose a structure so.
+    """
+    runs = [(name, main) for name, main, _ in find_runs(paths, source=source)]
+    for path in map(Path, paths):
+        if path.is_dir() and source in (None, "deeph") and detect(path) is None:
+            runs += [("deeph", place) for place, _ in broken_folders(path)]
+    return list(dict.fromkeys(runs))
+
+
+def findings_of(entry: Format, main: Path, *, is_thorough: bool = False) -> list[Finding]:
     """Check the physics of one run, and what the code's other output says of it.
 
-    A run that cannot be read is a finding, not an error: others of a data set follow.
+    A run that cannot be read is a finding, not an error: others of a data set follow. With
+    `is_thorough` the states of large systems are counted too.
     """
     try:
         calc = entry.load_main(main, ReadOptions())
-        return [*check_calculation(calc), *_check_beside(calc), *entry.check(main)]
+        findings = check_calculation(calc)
+        wrong = {finding.what for finding in findings if finding.level == "error"}
+        if wrong <= {"scf"}:  # S(k) > 0 above all
+            findings += check_filling(calc, is_thorough=is_thorough)
+        own = entry.check(main)
+        if any(finding.what == "scf" and finding.level == "error" for finding in own):
+            findings = [finding for finding in findings if finding.what != "scf"]
+        return [*findings, *_check_beside(calc), *own]
     except DockError as error:
         return [Finding("error", "files", str(error))]
 

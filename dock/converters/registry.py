@@ -196,7 +196,8 @@ def read(
     Returns
     -------
     Calculation
-        Its matrices are read when they are asked for.
+        Its matrices are read when they are asked for. What the reader noted is in its `notes`; a
+        run that did not converge or finish is said in the log too.
 
     Examples
     --------
@@ -206,7 +207,10 @@ def read(
     entry, main = resolve(path, format)
     if basis is not None and entry.with_basis:
         entry = get_format(entry.with_basis)
-    return entry.load_main(main, ReadOptions.of(basis, settings))
+    calc = entry.load_main(main, ReadOptions.of(basis, settings))
+    if calc.unsound:
+        _log.warning("%s: %s", main, calc.unsound)
+    return calc
 
 
 def write(

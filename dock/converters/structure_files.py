@@ -12,7 +12,7 @@ from dock.converters.registry import detect, read
 from dock.core.structure import Structure
 from dock.errors import DockError, FormatError, MissingDataError
 
-__all__ = ["StructureFile", "read_structure"]
+__all__ = ["StructureFile", "holds_structure", "read_structure"]
 
 
 @dataclass(frozen=True)
@@ -57,6 +57,11 @@ def read_structure(path: str | Path) -> StructureFile:
         if matches(path):
             return reader(path)
     return _ase(path)
+
+
+def holds_structure(folder: Path) -> bool:
+    """Say whether `read_structure` finds one in a folder itself: a run, or a structure file."""
+    return detect(folder) is not None or any(map(_is_structure, folder.iterdir()))
 
 
 def _folder(folder: Path) -> StructureFile:

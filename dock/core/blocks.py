@@ -127,3 +127,14 @@ class BlockLayout:
         for group in self.groups():
             largest[group.index] = np.abs(self.read(entries, group)).max(axis=(0, 2, 3), initial=0)
         return largest
+
+    def block_norm(self, entries: NDArray[Any]) -> NDArray[Any]:
+        """Return the root of the sum of |entry|² of each block over all components, (n_blocks,).
+
+        No rotation of the orbitals of a shell changes it.
+        """
+        norms = np.zeros(self.n_blocks)
+        for group in self.groups():
+            blocks = self.read(entries, group)
+            norms[group.index] = np.sqrt(np.sum(np.abs(blocks) ** 2, axis=(0, 2, 3)))
+        return norms

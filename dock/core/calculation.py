@@ -17,7 +17,19 @@ from dock.core.spin import Spin
 from dock.core.structure import Structure
 from dock.errors import FormatError, LayoutError, MissingDataError
 
-__all__ = ["Calculation", "Companion", "MatrixSource", "Provenance", "RowSource"]
+__all__ = [
+    "UNCONVERGED",
+    "UNFINISHED",
+    "Calculation",
+    "Companion",
+    "MatrixSource",
+    "Provenance",
+    "RowSource",
+]
+
+UNFINISHED = "the run had not finished when its files were copied: do not train on it."
+UNCONVERGED = "the self-consistency cycle did not converge: do not train on it."
+"""What is said of runs whose matrices are no result; see `Calculation.unsound`."""
 
 MatrixSource: TypeAlias = AOMatrix | Callable[[], AOMatrix]
 
@@ -220,6 +232,27 @@ class Calculation:
     def only_gamma(self) -> bool:
         """Whether the code added up all lattice vectors: only k = 0 has a meaning then."""
         return self.provenance.extra.get("gamma_only") is True
+
+    @property
+    def k_mesh(self) -> tuple[int, ...]:
+        """The mesh at whose k-points alone H is known, as PySCF has it; empty where at all k."""
+        mesh = self.provenance.extra.get("k_mesh")
+        return tuple(map(int, mesh)) if isinstance(mesh, list | tuple) else ()
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the reader found worth knowing of the run, a sentence each."""
+        notes = self.provenance.extra.get("notes", ())
+        return tuple(map(str, notes)) if isinstance(notes, list | tuple) else ()
+
+    @property
+    def unsound(self) -> str:
+        """Why the run's own log forbids to use it: not finished or not converged; else empty."""
+        extra = self.provenance.extra
+        if extra.get("finished") is False:
+            return UNFINISHED
+        said = any("did not converge" in note for note in self.notes)
+        return UNCONVERGED if said or extra.get("converged") is False else ""
 
     @property
     def hamiltonian(self) -> AOMatrix | None:

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dock.core.calculation import Calculation
 from dock.core.kspace import KBuilder
 from dock.core.matrix import AOMatrix
 from dock.core.position import POSITION_LIMIT, position_error
-from dock.core.spin import Spin
 from dock.errors import DockError
 
 __all__ = ["ONLY_GAMMA", "Finding", "check_calculation"]
@@ -38,12 +38,28 @@ ONLY_GAMMA = (
 )
 """What is said of matrices that hold at one k-point."""
 
+INTERPOLATED = (
+    "H is known at the {mesh} k-points of the run only: between them it is interpolated, and the "
+    "levels are as good as that mesh is fine."
+)
+"""What is said of matrices that hold at the k-points of a mesh."""
+
+NO_OVERLAP = 1e-7
+"""|S| of a pair below which codes leave blocks out."""
+
+STEEPEST = 1.5
+"""Largest change of |S| of a pair with its distance, 1/Å and root of the number of orbitals.
+Measured: 0.4."""
+
+SAME_OVERLAP = 2e-3
+"""Change of |S|, for each root of the number of orbitals, that integration on a grid explains."""
+
+BOND, MANY_BONDS, SPREAD, CORRELATED = 1.25, 7, 0.03, 0.6
+"""Bonds are up to so many times as long as the shortest. H is held against S where so many lengths
+with such a standard deviation (Å) are there; below this correlation it is of another run."""
+
 DENSE_LIMIT = 3000
 """Orbitals up to which the eigenvalues of S(k) are computed."""
-
-
-FILLING_LIMIT = 400
-"""Orbitals up to which the electrons below the Fermi level are counted."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +75,12 @@ class Finding:
 
 
 def check_calculation(calc: Calculation) -> list[Finding]:
-    """Check pairs, finiteness, Hermiticity, S(k) > 0, Tr(ρS) = N, Fermi level and filling.
+    """Check pairs, finiteness, Hermiticity, S(k) > 0, Tr(ρS) = N and the Fermi level.
+
+    Then the matrices are held against one another and the structure: H has a block wherever S has
+    one, and the overlap of two atoms follows from their elements and distance. What the reader
+    noted of the run is repeated, and a run that did not converge or finish is an error. Whether H
+    and S have the electrons at the Fermi level is `dock.states.filling_check`'s.
 
     Each matrix is read once; one that fails its own check is left out of those that follow. The
     findings stand in the order of the checks; the data are sound when none is an ``error``.
@@ -79,17 +100,39 @@ def check_calculation(calc: Calculation) -> list[Finding]:
             broken.add(name)
     if "position" in loaded and "overlap" in loaded:
         findings = [_relation(loaded) if of.what == "position" else of for of in findings]
-    findings.append(_check_same_pairs(loaded))
+    is_partial = calc.only_gamma or bool(calc.k_mesh) or bool(broken & {"hamiltonian", "overlap"})
+    findings.append(_check_same_pairs(loaded, is_partial=is_partial))
     loaded = {name: matrix for name, matrix in loaded.items() if name not in broken}
-    if "overlap" in loaded:
-        findings.append(_check_positive(loaded["overlap"]))
-    if "density_matrix" in loaded and "overlap" in loaded:
-        findings.append(_check_electrons(calc, loaded["density_matrix"], loaded["overlap"]))
+    findings += _check_overlap(calc, loaded)
     findings += _check_levels(calc)
-    if all(finding.level != "error" for finding in findings):  # S(k) > 0 above all
-        findings += _check_filling(calc, loaded)
+    return findings + _check_run(calc)
+
+
+def _check_run(calc: Calculation) -> list[Finding]:
+    """Say how the run ended, what its reader noted, and at which k-points its matrices hold."""
+    findings = []
+    if calc.unsound:
+        findings.append(Finding("error", "scf", calc.unsound))
+    findings += [Finding("note", "run", note) for note in calc.notes]
+    if calc.k_mesh and not calc.only_gamma:
+        mesh = "×".join(map(str, calc.k_mesh))
+        findings.append(Finding("note", "k-points", INTERPOLATED.format(mesh=mesh)))
     if calc.only_gamma:
         findings.append(Finding("note", "k-points", ONLY_GAMMA))
+    return findings
+
+
+def _check_overlap(calc: Calculation, loaded: dict[str, AOMatrix]) -> list[Finding]:
+    """Check S by its eigenvalues and distances, and the other matrices against it."""
+    if "overlap" not in loaded:
+        return []
+    overlap = loaded["overlap"]
+    findings = [_check_positive(overlap)]
+    if "density_matrix" in loaded:
+        findings.append(_check_electrons(calc, loaded["density_matrix"], overlap))
+    findings += _check_distances(overlap)
+    if "hamiltonian" in loaded:
+        findings += _check_neighbours(loaded["hamiltonian"], overlap)
     return findings
 
 
@@ -133,17 +176,111 @@ def _relation(loaded: dict[str, AOMatrix]) -> Finding:
     return _judge("position", text, sound=error <= POSITION_LIMIT)
 
 
-def _check_same_pairs(loaded: dict[str, AOMatrix]) -> Finding:
-    """Compare the pairs of H and S, where both are there."""
+def _check_same_pairs(loaded: dict[str, AOMatrix], *, is_partial: bool) -> Finding:
+    """Compare the pairs of H and S, where both are there: H has a block wherever S has one.
+
+    Not so where H is known at some k-points only: its blocks are sums over the images that these
+    do not tell apart; nor where one of both is damaged, which is said already (`is_partial`).
+    """
     for name in ("hamiltonian", "overlap"):
         if name not in loaded:
             return Finding("note", "pairs", f"no {name}: bands cannot be computed.")
-    overlap = loaded["overlap"].pairs
-    difference = loaded["hamiltonian"].pairs.difference(overlap)
+    H, S = loaded["hamiltonian"], loaded["overlap"]
+    overlap = S.pairs
+    if not H.entries.any():
+        return Finding("error", "pairs", "every entry of H is zero: nothing was computed into it.")
+    norms = S.layout.block_norm(S.entries)
+    place = H.pairs.find(overlap.R, overlap.i, overlap.j)
+    there = (place >= 0) & (H.layout.block_max(H.entries) > 0)[place]
+    lost = np.flatnonzero(~there & (norms > NO_OVERLAP))
+    if len(lost) and not is_partial:
+        worst = int(lost[np.argmax(norms[lost])])
+        text = (
+            f"H has no block, or zeros, for {len(lost)} pairs of atoms that overlap, such as "
+            f"{overlap.describe(worst)} with |S| = {norms[worst]:.2g}: it lacks neighbours, or H "
+            "and S are of different structures."
+        )
+        return Finding("error", "pairs", text)
+    difference = H.pairs.difference(overlap)
     if difference:
         text = f"hamiltonian (first) and overlap (second) differ: {difference}."
         return Finding("note", "pairs", text)
     return Finding("ok", "pairs", f"{len(overlap)} pairs, the same in H and S.")
+
+
+def _distances(matrix: AOMatrix) -> NDArray[np.float64]:
+    """Return the distance of each pair's atoms, Å."""
+    structure, pairs = matrix.structure, matrix.pairs
+    places = structure.positions[pairs.j] + pairs.R @ structure.cell
+    distances: NDArray[np.float64] = np.linalg.norm(places - structure.positions[pairs.i], axis=1)
+    return distances
+
+
+def _kinds(matrix: AOMatrix) -> NDArray[np.int64]:
+    """Return a number for the two species of each pair, in this order."""
+    names, species = np.unique(matrix.structure.labels, return_inverse=True)
+    kinds: NDArray[np.int64] = species[matrix.pairs.i] * len(names) + species[matrix.pairs.j]
+    return kinds
+
+
+def _check_neighbours(hamiltonian: AOMatrix, overlap: AOMatrix) -> list[Finding]:
+    """Hold H against S: blocks of nearest neighbours are the larger the more the atoms overlap.
+
+    In a structure whose bonds have several lengths, |H| and |S| of them are correlated (0.92 to
+    1.00 in 50 sets of SIESTA and OpenMX); where H is of another structure they are not (up to 0.4).
+    """
+    pairs, distances, kinds = overlap.pairs, _distances(overlap), _kinds(overlap)
+    apart = distances > 0
+    place = hamiltonian.pairs.find(pairs.R, pairs.i, pairs.j)
+    if not apart.any():
+        return []
+    nearest = distances[apart].min()
+    chosen = np.flatnonzero(apart & (distances < BOND * nearest) & (pairs.i <= pairs.j))
+    chosen = chosen[place[chosen] >= 0]
+    sizes = [
+        matrix.layout.block_norm(matrix.entries)[index]
+        for matrix, index in ((overlap, chosen), (hamiltonian, place[chosen]))
+    ]
+    for kind in np.unique(kinds[chosen]):
+        mine = (kinds[chosen] == kind) & (sizes[0] > 0) & (sizes[1] > 0)
+        lengths = distances[chosen][mine]
+        if len(np.unique(lengths.round(6))) < MANY_BONDS or lengths.std() < SPREAD:
+            continue
+        correlation = float(np.corrcoef(np.log(sizes[0][mine]), np.log(sizes[1][mine]))[0, 1])
+        if correlation < CORRELATED:
+            text = (
+                f"the blocks of nearest neighbours in H do not follow their overlap (correlation "
+                f"{correlation:.2f} over {mine.sum()} bonds): H and S are of different structures."
+            )
+            return [Finding("error", "neighbours", text)]
+    return []
+
+
+def _check_distances(overlap: AOMatrix) -> list[Finding]:
+    """Hold S against the structure: |S| of two atoms follows from their species and distance.
+
+    The norm of a block over whole shells does not depend on the direction. Pairs of one kind are
+    sorted by distance; between neighbours in that order the norm changes by no more than the
+    steepest radial functions explain. Matrices of another structure, or atoms in another order,
+    scatter.
+    """
+    pairs, distances, kinds = overlap.pairs, _distances(overlap), _kinds(overlap)
+    norms = overlap.layout.block_norm(overlap.entries) / np.sqrt(len(overlap.entries))
+    scale = np.sqrt(np.minimum(overlap.layout.rows, overlap.layout.cols))
+    order = np.lexsort((distances, kinds))
+    rise = np.abs(np.diff(norms[order]))
+    allowed = scale[order][1:] * (STEEPEST * np.diff(distances[order]) + SAME_OVERLAP)
+    excess = np.where(np.diff(kinds[order]) == 0, rise - allowed, 0.0)
+    if not len(excess) or excess.max() <= 0:
+        return [Finding("ok", "distances", "S follows the distances of the atoms.")]
+    first, second = (int(order[np.argmax(excess) + shift]) for shift in (0, 1))
+    text = (
+        f"S does not follow the distances of the atoms: the pairs {pairs.describe(first)} and "
+        f"{pairs.describe(second)} of one kind are {distances[first]:.4f} and "
+        f"{distances[second]:.4f} Å apart, but |S| is {norms[first]:.4f} and {norms[second]:.4f}. "
+        "S is of another structure, or the atoms are in another order."
+    )
+    return [Finding("error", "distances", text)]
 
 
 def _check_positive(overlap: AOMatrix) -> Finding:
@@ -184,44 +321,3 @@ def _check_levels(calc: Calculation) -> list[Finding]:
         text = f"{calc.n_electrons:g} electrons do not fit into {capacity} states."
         findings.append(Finding("error", "electrons", text))
     return findings
-
-
-def _check_filling(calc: Calculation, loaded: dict[str, AOMatrix]) -> list[Finding]:
-    """Count the electrons below the Fermi level: H − H₀ in the place of H has others.
-
-    Three k-points tell no metal's count to better than some states, hence the wide limit.
-    """
-    hamiltonian, overlap, level = loaded.get("hamiltonian"), loaded.get("overlap"), calc.fermi_level
-    wanted = calc.n_electrons
-    if hamiltonian is None or overlap is None or not level or not wanted:  # 0.0: unknown to aims
-        return []
-    if hamiltonian.basis.n_orbitals > FILLING_LIMIT or not np.isfinite(level):
-        return []
-    first = next((name for name in ("hamiltonian0", "hamiltonian_init") if name in loaded), "")
-    count = _electrons_below(hamiltonian, overlap, level)
-    limit = max(1.5, 0.5 * wanted)
-    if abs(count - wanted) <= limit:
-        return []
-    text = f"H has {count:.2f} electrons below the Fermi level, expected {wanted:g}"
-    if first:
-        part, free = hamiltonian.aligned(loaded[first])
-        whole = part.with_entries(part.entries + free.on_pairs(part.pairs).entries)
-        total = _electrons_below(whole, overlap, level)
-        if abs(total - wanted) <= limit:
-            text += f"; H + {first} has {total:.2f}: the file holds H − H₀. Add H₀ to it"
-            return [Finding("error", "filling", text + ".")]
-    text += ". It is H − H₀, or the Fermi level or the electrons are of another run."
-    return [Finding("error", "filling", text)]
-
-
-def _electrons_below(hamiltonian: AOMatrix, overlap: AOMatrix, level: float) -> float:
-    """Return the electrons per cell below an energy, the mean of three k-points."""
-    spinor = hamiltonian.spin is Spin.NONCOLLINEAR
-    h, s = KBuilder(hamiltonian), KBuilder(overlap, spinor=spinor)
-    axes = np.array(overlap.pairs.periodic_axes, dtype=np.float64)
-    counts = []
-    for k in (np.zeros(3), 0.5 * axes, axes / 3):
-        turn = np.linalg.inv(np.linalg.cholesky(s.dense(k)))
-        levels = np.linalg.eigvalsh(turn @ h.dense(k) @ turn.conj().T)
-        counts.append(float(np.sum(levels < level)))
-    return hamiltonian.spin.degeneracy * sum(counts) / len(counts)

@@ -185,6 +185,29 @@ class Structure:
             and bool(np.allclose(self.positions, other.positions, rtol=0, atol=tolerance))
         )
 
+    def is_same_crystal(self, other: Structure, tolerance: float = 1e-3) -> bool:
+        """Say whether two structures are one crystal: their atoms may have another order or cell.
+
+        The lattice vectors must agree, elements and positions to within lattice vectors, all in Å.
+        """
+        if self.is_close(other, tolerance):
+            return True
+        alike = np.array_equal(np.sort(self.numbers), np.sort(other.numbers))
+        if not alike or not np.allclose(self.cell, other.cell, rtol=0, atol=tolerance):
+            return False
+        from scipy.spatial import KDTree
+
+        inverse = np.linalg.inv(self.cell)
+        mine, theirs = (np.mod(one.positions @ inverse, 1.0) % 1.0 for one in (self, other))
+        _, partner = KDTree(theirs, boxsize=1.0).query(mine)
+        apart = mine - theirs[partner]
+        apart -= np.rint(apart)
+        close = np.linalg.norm(apart @ self.cell, axis=1).max() <= 2 * tolerance
+        is_one_to_one = len(np.unique(partner)) == self.n_atoms
+        return bool(
+            close and is_one_to_one and np.array_equal(self.numbers, other.numbers[partner])
+        )
+
     @classmethod
     def from_ase(cls, atoms: ase.Atoms) -> Structure:
         """Return the structure of an ASE ``Atoms``; missing cell vectors get 10 Å around it."""

@@ -12,7 +12,7 @@ import numpy as np
 from dock._version import __version__
 from dock.converters.deeph import read
 from dock.converters.deeph.blockfile import read_pairs
-from dock.converters.deeph.dataset import Split, find_structures, split
+from dock.converters.deeph.dataset import Split, broken_folders, find_structures, split
 from dock.converters.deeph.info import read_info
 from dock.core.calculation import Calculation
 from dock.errors import DockError, FormatError, MissingDataError
@@ -156,7 +156,11 @@ def stats(folder: str | Path, *, progress: Report = None) -> DatasetStats:
     that of `find_structures`, and `progress` is told of each structure.
     """
     root, names = find_structures(folder)
-    structures, failures = [], []
+    structures: list[dict[str, Any]] = []
+    failures = [
+        (str(place.relative_to(root)), f"{place}: {lost} is missing; it is left out.")
+        for place, lost in broken_folders(root)
+    ]
     for name in Progress.of(progress).each(names):
         try:
             structures.append(_numbers(root / name, name))

@@ -2,13 +2,13 @@
 
 Each function takes plain arrays or matrices and returns a number in eV (or without unit), so that
 a metric can be used alone. `dock.evaluate.structure` puts them together. Those of two matrices,
-equations (11) and (15), are in `dock.core.gauge`.
+equations (11) and (15), are in `dock.core.gauge`; those of levels, (12) and (16), in
+`dock.states.deviation`.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from dock.core.gauge import hamiltonian_difference, hamiltonian_shift, require_comparable
 from dock.errors import UsageError
 from dock.states.broadening import add_gaussians
+from dock.states.deviation import Window, band_error, band_shift, level_mask
 
 __all__ = [
     "DEGENERATE",
@@ -42,23 +43,6 @@ WIDENING = 0.1
 _TOO_WIDE = 1e4  # eV: no spectrum of valence electrons reaches so far
 
 Values = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Window:
-    """An energy window; both limits are outside it.
-
-    Attributes
-    ----------
-    low, high
-        Limits in eV, absolute, on the scale of the benchmark.
-    n_bands
-        Bands with a level inside at some k-point, both spin channels counted.
-    """
-
-    low: float
-    high: float
-    n_bands: int
 
 
 def adaptive_window(
@@ -105,11 +89,6 @@ def adaptive_window(
     )
 
 
-def level_mask(energies: Values, window: Window) -> NDArray[np.bool_]:
-    """Return which levels lie inside a window, its limits excluded."""
-    return (energies > window.low) & (energies < window.high)
-
-
 def nearest_states(energies: Values, n_filled: int, occupied: int, empty: int) -> NDArray[np.bool_]:
     """Return the mask of the highest `occupied` and lowest `empty` states of every k-point.
 
@@ -138,21 +117,6 @@ def nearest_states(energies: Values, n_filled: int, occupied: int, empty: int) -
     mask = np.zeros(energies.shape, dtype=bool)
     mask[..., n_filled - occupied : n_filled + empty] = True
     return mask
-
-
-def band_shift(predicted: Values, benchmark: Values, mask: NDArray[np.bool_]) -> float:
-    """Return Δμ_band, the median of ε_pred − ε_bm of the chosen levels in eV, equation (16)."""
-    return float(np.median((predicted - benchmark)[mask]))
-
-
-def band_error(predicted: Values, benchmark: Values, mask: NDArray[np.bool_]) -> float:
-    """Return the mean |ε_pred − ε_bm − Δμ_band| of the chosen levels in eV, equation (12).
-
-    The levels (eV) are those at the points of a whole, evenly spaced mesh, in one order; the mask
-    is chosen from the benchmark.
-    """
-    shift = band_shift(predicted, benchmark, mask)
-    return float(np.abs((predicted - benchmark)[mask] - shift).mean())
 
 
 def dos_error(

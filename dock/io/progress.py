@@ -44,6 +44,7 @@ class Progress:
         self._lock = threading.Lock()
         self.done = 0
         self.total = 0
+        self.skipped = 0
         self.note = ""
 
     @staticmethod
@@ -54,6 +55,12 @@ class Progress:
     def start(self, total: int) -> None:
         """Announce units of work; a second call announces more of them."""
         self.total += total
+
+    def skip(self, count: int = 1) -> None:
+        """Say that `count` units were done before: they tell nothing of the time that is left."""
+        with self._lock:
+            self.skipped += count
+        self.advance(count)
 
     def advance(self, count: int = 1) -> None:
         """Say that `count` more units are done."""
@@ -99,6 +106,10 @@ class _Part(Progress):
     def advance(self, count: int = 1) -> None:
         """Say that `count` more units of the whole are done."""
         self._whole.advance(count)
+
+    def skip(self, count: int = 1) -> None:
+        """Say that `count` units of the whole were done before."""
+        self._whole.skip(count)
 
     def say(self, note: str) -> None:
         """Change the note of the whole."""

@@ -8,7 +8,8 @@ asks through this protocol, so that one from elsewhere is as good as a bundled o
 from __future__ import annotations
 
 import importlib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, Protocol, cast, runtime_checkable
@@ -74,6 +75,8 @@ class Scope:
     cutoffs
         (n_species²,) where blocks end in the training data, Å; 0 where nothing was cut off. None
         with `longest`.
+    electrons
+        Valence electrons of each species, as the training data tell; empty where they do not.
     """
 
     layout: TargetLayout
@@ -81,6 +84,13 @@ class Scope:
     takes_moments: bool = False
     longest: FloatArray | None = None
     cutoffs: FloatArray | None = None
+    electrons: Mapping[str, float] = field(default_factory=dict)
+
+    def electrons_of(self, structure: Structure) -> float | None:
+        """Return the valence electrons of a neutral structure; None where a species is unknown."""
+        if not set(structure.labels) <= set(self.electrons):
+            return None
+        return float(sum(self.electrons[label] for label in structure.labels))
 
 
 @runtime_checkable

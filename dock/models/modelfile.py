@@ -93,7 +93,12 @@ class ModelFile:
     def scope(self) -> Scope:
         """What a model of this file may be asked for; models with moments add those."""
         longest = self.statistics.longest
-        return Scope(self.layout, self.fingerprint, longest=longest, cutoffs=self.cutoffs)
+        data = self.summary.get("training_set") or {}
+        electrons = {
+            str(name): float(n) for name, n in data.get("electrons_of_species", {}).items()
+        }
+        mark = self.fingerprint
+        return Scope(self.layout, mark, longest=longest, cutoffs=self.cutoffs, electrons=electrons)
 
     def decoded(self, make: Callable[[], T]) -> T:
         """Return what `make` makes of a stored part.

@@ -23,6 +23,7 @@ from dock.converters.deeph.blockfile import (
 from dock.converters.deeph.dataset import find_structures
 from dock.converters.deeph.folder import FILES, PREDICTION, Head, read_head
 from dock.converters.deeph.info import FORMAT_VERSION, read_info
+from dock.converters.structure_files import holds_structure
 from dock.core.arrays import FloatArray, NumberArray
 from dock.core.matrix import AOMatrix
 from dock.core.pairs import Pairs
@@ -87,7 +88,7 @@ def find_targets(inputs: Sequence[str | Path], output: str | Path | None = None)
     Parameters
     ----------
     inputs
-        Unified folders, folders that hold such, and structure files.
+        Unified folders, folders that hold such, structure files, and runs of any code.
     output
         One structure is written to it, several below it; None for beside each structure.
 
@@ -108,8 +109,7 @@ def find_targets(inputs: Sequence[str | Path], output: str | Path | None = None)
         elif (path / "POSCAR").is_file():
             sources.append((path, path.resolve().name))
         else:
-            root, names = find_structures(path)
-            sources += [(root / name, name) for name in names]
+            sources += _below(path)
     if output is None:
         targets = [Target(path, path if path.is_dir() else path.parent) for path, _ in sources]
     elif len(sources) == 1:
@@ -125,6 +125,17 @@ def find_targets(inputs: Sequence[str | Path], output: str | Path | None = None)
                 "different names, or predict them one by one into folders of their own."
             )
     return targets
+
+
+def _below(folder: Path) -> list[tuple[Path, str]]:
+    """Return the unified folders below a folder; without any, the folder if it is a run's."""
+    try:
+        root, names = find_structures(folder)
+    except MissingDataError:
+        if not holds_structure(folder):
+            raise
+        return [(folder, folder.resolve().name)]
+    return [(root / name, name) for name in names]
 
 
 def prediction_file(model: Model) -> str:
@@ -273,6 +284,9 @@ def _prepare(scope: Scope, target: Target, job: PredictionJob) -> _Request:
         has_own = (head.folder / MOMENTS_FILE).is_file()
         moments = moments_of(head.folder if has_own else beside, head.calculation())
     if is_new or target.folder.resolve() != source.resolve():
+        if head.info.n_electrons is None:  # neither the run nor the basis files say them
+            info = replace(head.info, n_electrons=scope.electrons_of(head.structure))
+            head = replace(head, info=info)
         _complete(head, target, spin, overwrite=job.overwrite)
     return _Request(head.structure, coverage.pattern, moments, coverage.notes)
 
@@ -304,7 +318,7 @@ def _with_overlap(scope: Scope, target: Target, job: PredictionJob) -> tuple[Hea
         head = read_head(target.folder)
         return head, read_pairs(place.file("overlap"), head.structure.n_atoms), False
     had_info = (target.folder / "info.json").is_file()
-    file = source / "POSCAR" if source.is_dir() else source
+    file = source / "POSCAR" if (source / "POSCAR").is_file() else source
     overlap = OverlapJob.prepare(file, job.basis, place, code=job.code, strings=job.species)
     if overlap.has_projectors:
         from dock.overlap.neighbours import orbital_cutoffs

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,18 +15,20 @@ from dock.core.calculation import Calculation
 from dock.core.kspace import KBuilder
 from dock.core.spin import Spin
 from dock.core.structure import Structure
-from dock.errors import MissingDataError, UsageError
+from dock.errors import LayoutError, MissingDataError, UsageError
 from dock.extras import require
 from dock.io.progress import Progress, Report
 from dock.results import Result, plain
 from dock.states.certificates import Certificates
 from dock.states.dense import smallest_overlap_eigenvalue
-from dock.states.gap import Gap, find_gap
+from dock.states.deviation import Window, band_error, band_shift, level_mask
+from dock.states.gap import Gap, Source, find_gap
 from dock.states.job import Job
 from dock.states.kpath import KPath
 from dock.states.problem import Problem
 from dock.states.solver import Solver, Want
 from dock.states.stream import Levels, StatesAtK, states
+from dock.threads import LARGE
 
 if TYPE_CHECKING:
     from pymatgen.electronic_structure.bandstructure import BandStructureSymmLine
@@ -35,6 +37,9 @@ __all__ = ["BandStructure", "Selection", "bands", "make_path"]
 
 _COLOURS = ("#1f4e79", "#c0392b")
 _OTHER = "#e08a1e"
+
+SHOWN = 6.0
+"""eV on both sides of the Fermi level that are drawn and compared when no window is given."""
 
 CORNER_LIMIT = 3000
 """Orbitals up to which what costs little is done besides: S is solved at the path's corners."""
@@ -83,6 +88,46 @@ class Selection:
         return Want(nearest=nearest, s_threshold=s_threshold)
 
 
+@dataclass(frozen=True)
+class Difference:
+    """How far bands lie from those that they are compared with, after the shift between them.
+
+    Attributes
+    ----------
+    shift
+        Median difference, eV: equation (16) of the DeepH-pack paper.
+    mean, largest
+        Of the absolute deviations that are left, eV; the mean is equation (12).
+    window
+        The energies that were compared, eV, absolute on the scale of what is compared with; None
+        where all were.
+    n_levels
+        Levels compared.
+    """
+
+    shift: float
+    mean: float
+    largest: float
+    window: tuple[float, float] | None
+    n_levels: int
+
+    def facts(self) -> dict[str, Any]:
+        """Return the deviations, in eV, by key."""
+        return {
+            "max": self.largest,
+            "mean": self.mean,
+            "shift": self.shift,
+            "window": None if self.window is None else list(self.window),
+            "n_levels": self.n_levels,
+        }
+
+    def describe(self) -> str:
+        """Return the deviations in words."""
+        text = f"max |Δ| {self.largest:.6f} eV, mean {self.mean:.6f} eV after a shift of "
+        where = "" if self.window is None else f" from {self.window[0]:.3f} to {self.window[1]:.3f}"
+        return f"{text}{self.shift:+.6f} eV; {self.n_levels} levels{where}"
+
+
 @dataclass(frozen=True, eq=False, repr=False)
 class BandStructure(Result):
     """Energies along a path.
@@ -110,6 +155,12 @@ class BandStructure(Result):
         known.
     window
         The energies (eV, absolute) between which all states are here, where a window was asked for.
+    fermi_source
+        Where `fermi_level` is from: see `dock.states.gap.Gap`.
+    is_fixed
+        Whether energies count from `fermi_level` wherever it lies, since a user said so.
+    whole_gap
+        What all bands say, where only a part of them is kept.
     """
 
     FILE = "band.h5"
@@ -127,6 +178,9 @@ class BandStructure(Result):
     compared: BandStructure | None = None
     certificates: Certificates | None = None
     window: tuple[float, float] | None = None
+    fermi_source: Source = "given"
+    is_fixed: bool = False
+    whole_gap: Gap | None = None
 
     @property
     def is_part(self) -> bool:
@@ -142,8 +196,10 @@ class BandStructure(Result):
     @cached_property
     def gap(self) -> Gap:
         """Fermi level, band edges and gap on the path."""
+        if self.whole_gap is not None:
+            return self.whole_gap
         electrons = self.n_electrons
-        return find_gap(
+        gap = find_gap(
             self.energies,
             self.path.kpoints_frac,
             n_filled=None if electrons is None else electrons / self.spin.degeneracy,
@@ -151,7 +207,14 @@ class BandStructure(Result):
             n_below=self.n_below,
             below=self.certificates.n_below if self.is_part and self.certificates else None,
             covered=self.window,
+            is_fixed=self.is_fixed,
         )
+        if gap.fermi_source != "given":
+            return gap
+        if self.fermi_source == "reference" and electrons is not None and gap.vbm and gap.cbm:
+            middle = 0.5 * (gap.vbm.energy + gap.cbm.energy)
+            return replace(gap, fermi_level=middle, fermi_source="mid-gap", stored=None)
+        return replace(gap, fermi_source=self.fermi_source)
 
     @property
     def reference(self) -> float:
@@ -159,12 +222,28 @@ class BandStructure(Result):
         level = self.gap.fermi_level
         return 0.0 if level is None else level
 
-    def difference(self, other: BandStructure) -> tuple[float, float]:
-        """Return the largest and the mean |Δ| in eV of bands with the same numbers.
+    def difference(
+        self, other: BandStructure, window: tuple[float, float] | None = None
+    ) -> Difference:
+        """Return how far these bands lie from others, by number, as `dock.evaluate` measures it.
 
-        Both are measured from their own `reference`. Raises `UsageError` where k-points or spin
-        channels differ, or no band has a number in both.
+        The median difference is taken off first, since two Hamiltonians may differ by a constant
+        times S; no Fermi level enters but that of `other`, from which the window (eV, relative;
+        default 6 to both sides) counts. All levels are compared where it has none.
+
+        Raises
+        ------
+        LayoutError
+            For another crystal.
+        UsageError
+            Where k-points or spin channels differ, or no level is in both.
         """
+        if not self.structure.is_same_crystal(other.structure):
+            raise LayoutError(
+                f"the bands are of different structures ({self.structure.formula} and "
+                f"{other.structure.formula}, or another cell or other positions): their "
+                "difference has no meaning."
+            )
         if (
             self.energies.shape[:2] != other.energies.shape[:2]
             or np.abs(self.path.kpoints_frac - other.path.kpoints_frac).max() > 1e-6
@@ -174,10 +253,20 @@ class BandStructure(Result):
         high = min(self.n_below + self.energies.shape[2], other.n_below + other.energies.shape[2])
         if high <= low:
             raise UsageError("the two band structures have no band in common.")
-        mine = self.energies[..., low - self.n_below : high - self.n_below] - self.reference
+        mine = self.energies[..., low - self.n_below : high - self.n_below]
         theirs = other.energies[..., low - other.n_below : high - other.n_below]
-        deviation = np.abs(mine - (theirs - other.reference))
-        return float(np.nanmax(deviation)), float(np.nanmean(deviation))
+        limits, level = None, other.gap.fermi_level
+        mask = np.isfinite(mine) & np.isfinite(theirs)
+        if level is not None:
+            lowest, highest = (-SHOWN, SHOWN) if window is None else window
+            limits = (level + lowest, level + highest)
+            mask &= level_mask(theirs, Window(*limits, 0))
+        if not mask.any():
+            raise UsageError("the two band structures have no level in common in the window.")
+        shift = band_shift(mine, theirs, mask)
+        largest = float(np.abs((mine - theirs)[mask] - shift).max())
+        mean = band_error(mine, theirs, mask)
+        return Difference(shift, mean, largest, limits, int(mask.sum()))
 
     def beside(self, other: BandStructure) -> BandStructure:
         """Return these bands with others to be shown with; raises as `difference`."""
@@ -202,8 +291,7 @@ class BandStructure(Result):
             "path_note": self.path.note,
         }
         if self.compared is not None:
-            largest, mean = self.difference(self.compared)
-            facts["difference_eV"] = {"max": largest, "mean": mean}
+            facts["difference_eV"] = self.difference(self.compared).facts()
         return facts
 
     def arrays(self) -> dict[str, Any]:
@@ -261,9 +349,7 @@ class BandStructure(Result):
         if not np.isnan(self.smallest_overlap):
             rows.append(("smallest S(k)", f"{self.smallest_overlap:.3e}"))
         if self.compared is not None:
-            largest, mean = self.difference(self.compared)
-            text = f"max |Δ| {largest:.6f} eV, mean {mean:.6f} eV (Fermi levels aligned)"
-            rows.append(("compared", text))
+            rows.append(("compared", self.difference(self.compared).describe()))
         return rows
 
     def draw(
@@ -318,8 +404,7 @@ class BandStructure(Result):
             axes.set_ylim(*window)
         elif gap.fermi_level is not None:
             axes.set_ylim(-6.0, 6.0)
-        words = {"insulator": f"gap {gap.size:.3f} eV", "metal": "metal", "unknown": ""}[gap.kind]
-        axes.set_title(f"{self.structure.formula}  {words}".strip(), fontsize="medium")
+        axes.set_title(f"{self.structure.formula}  {gap.words}".strip(), fontsize="medium")
 
     def to_pymatgen(self) -> BandStructureSymmLine:
         """Return pymatgen's band structure along symmetry lines, with absolute energies.
@@ -364,6 +449,9 @@ def bands(
     points: int | None = None,
     selection: Selection | None = None,
     compare: Calculation | None = None,
+    fermi_level: float | None = None,
+    electrons: float | None = None,
+    counted: float | None = None,
     solver: str | Solver | Job = "auto",
     s_threshold: float | None = None,
     jobs: int | None = None,
@@ -386,8 +474,16 @@ def bands(
         A window, or states around an energy.
     compare
         Another calculation, whose bands on the same path become `BandStructure.compared`. A
-        calculation without a Fermi level of its own (a prediction) takes that of this one: it has
-        the zero of energy of its training data.
+        calculation without a Fermi level of its own (a prediction), whose electrons tell no gap,
+        takes that of this one and says so: it has the zero of energy of its training data.
+    fermi_level
+        eV, absolute: energies count from it, wherever it lies. Without it the level of the data is
+        taken unless their electrons tell a gap that it is not in: `dock.states.gap.find_gap`.
+    electrons
+        Electrons per cell; default those of the calculation.
+    counted
+        The Fermi level that electrons gave on a mesh (`dock.states.own_level`): it is taken
+        in the place of that of the data.
     solver
         See `dock.states.stream.states`.
     s_threshold
@@ -415,19 +511,41 @@ def bands(
     selection = selection or Selection()
     steps = Progress.of(progress)
     run: dict[str, Any] = {"solver": solver, "s_threshold": s_threshold, "jobs": jobs}
+    calc = calc.replace(n_electrons=electrons)
+    level = _Level(calc.fermi_level)
+    if fermi_level is not None:
+        level = _Level(fermi_level, is_fixed=True)
+    elif counted is not None:
+        level = _Level(counted, "counted")
     if compare is None:
-        return _bands(calc, path, selection, progress=steps, visit=visit, **run)
-    if calc.fermi_level is None:
-        calc = calc.replace(fermi_level=compare.fermi_level)
+        return _bands(calc, path, selection, level, progress=steps, visit=visit, **run)
+    if not calc.structure.is_same_crystal(compare.structure):
+        raise LayoutError(
+            f"{calc.source} and {compare.source} are different structures "
+            f"({calc.structure.formula} and {compare.structure.formula}, or another cell or other "
+            "positions): compare bands of one crystal."
+        )
+    if level.energy is None:
+        level = _Level(compare.fermi_level, "reference")
     steps.start((calc.spin.n_channels + compare.spin.n_channels) * path.n_kpoints)
-    mine = _bands(calc, path, selection, progress=steps.part(), visit=visit, **run)
-    return mine.beside(_bands(compare, path, selection, progress=steps.part(), **run))
+    mine = _bands(calc, path, selection, level, progress=steps.part(), visit=visit, **run)
+    other = _Level(compare.fermi_level)
+    return mine.beside(_bands(compare, path, selection, other, progress=steps.part(), **run))
+
+
+class _Level(NamedTuple):
+    """A Fermi level in eV, where it is from, and whether energies count from it in any case."""
+
+    energy: float | None
+    source: Source = "given"
+    is_fixed: bool = False
 
 
 def _bands(
     calc: Calculation,
     path: KPath,
     selection: Selection,
+    level: _Level,
     *,
     solver: str | Solver | Job,
     s_threshold: float | None,
@@ -437,14 +555,17 @@ def _bands(
 ) -> BandStructure:
     """Return the bands of one calculation on a path."""
     problem = Problem.of(calc)
-    if calc.fermi_level is None and calc.n_electrons is None and not selection.takes_all:
+    if level.energy is None and calc.n_electrons is None and not selection.takes_all:
         raise _no_level(calc)
     if selection.states is not None and selection.states > problem.size:
         raise UsageError(
             f"{calc.source}: there are {problem.size} states, one for each orbital; states="
             f"{selection.states} asks for more."
         )
-    want = replace(selection.want(calc.fermi_level, s_threshold), vectors=visit is not None)
+    # A small problem is solved whole in any case: its electrons then say where the window lies.
+    counts = calc.n_electrons is not None and not level.is_fixed and problem.size < LARGE
+    asked = None if counts and Job.of(solver).solver in ("auto", "dense") else level.energy
+    want = replace(selection.want(asked, s_threshold), vectors=visit is not None)
     found = []
     for at in states(problem, path.kpoints_frac, want, solver=solver, jobs=jobs, progress=progress):
         if visit is not None:
@@ -457,12 +578,14 @@ def _bands(
         path,
         solved.energies,
         solved.n_below,
-        calc.fermi_level,
+        level.energy,
         calc.n_electrons,
         _smallest_overlap(problem, path, solved),
         int(solved.n_removed.max(initial=0)),
         certificates=solved.certificates,
         window=want.window,
+        fermi_source=level.source,
+        is_fixed=level.is_fixed,
     )
     if selection.takes_all:
         return result
@@ -518,7 +641,6 @@ def _selected(result: BandStructure, selection: Selection) -> BandStructure:
         distance = np.nan_to_num(np.abs(relative - selection.around), nan=np.inf)
         kept = np.argsort(distance, axis=2)[..., : selection.states]
     first, stop = (int(kept.min()), int(kept.max()) + 1) if kept.size else (0, 0)
-    # Without its lowest bands the result can no longer place a Fermi level by counting.
-    level = result.gap.fermi_level
     energies = result.energies[..., first:stop]
-    return replace(result, energies=energies, n_below=result.n_below + first, fermi_level=level)
+    n_below = result.n_below + first
+    return replace(result, energies=energies, n_below=n_below, whole_gap=result.gap)

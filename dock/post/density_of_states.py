@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +27,7 @@ from dock.post.projections import LevelProjector, OrbitalProjector, Projector
 from dock.results import Result
 from dock.states.certificates import Certificates
 from dock.states.fermi_level import Filling, Method, NotReached, filled_to, occupy
+from dock.states.gap import Gap, Source
 from dock.states.job import Job
 from dock.states.kmesh import KMesh, Reduction, make_mesh
 from dock.states.mulliken import Scheme
@@ -63,11 +64,19 @@ class DensityOfStates(Result):
     names, projected : (n_spin, n_names, n)
         Projections: states per eV and cell; COOP in 1/eV, COHP without unit.
     fermi_level, n_electrons
-        eV, absolute; electrons per cell.
+        The level that energies count from, eV, absolute: as of `dock.post.band_structure.bands`, so
+        that both have one zero; electrons per cell.
+    counted_level
+        Fermi level that is counted on this mesh, eV, absolute.
     counted, capacity
         ∫ DOS up to the Fermi level, and the electrons per cell that all states hold.
-    method, kind
-        ``tetrahedra`` or the broadening; ``insulator`` or ``metal`` on this mesh.
+    method
+        ``tetrahedra`` or the broadening.
+    gap
+        Band edges on this mesh, and where `fermi_level` is from.
+    filled : (n_names,)
+        ∫ of each projection up to the Fermi level, whatever energies are shown; of a part of the
+        spectrum, of the states that were computed.
     certificates
         Why no state is missing; None where that is not known.
     """
@@ -82,12 +91,19 @@ class DensityOfStates(Result):
     names: tuple[str, ...]
     projected: NDArray[np.float64]
     fermi_level: float
+    counted_level: float
     n_electrons: float
     counted: float
     capacity: float
     method: str
-    kind: str = "unknown"
+    gap: Gap
+    filled: NDArray[np.float64]
     certificates: Certificates | None = None
+
+    @property
+    def kind(self) -> str:
+        """Insulator, semimetal or metal on this mesh."""
+        return self.gap.kind
 
     @property
     def step(self) -> float:
@@ -119,11 +135,15 @@ class DensityOfStates(Result):
             "formula": self.structure.formula,
             "spin": self.spin.value,
             "fermi_level_eV": self.fermi_level,
+            "fermi_source": self.gap.fermi_source,
+            "stored_fermi_level_eV": self.gap.stored,
+            "counted_fermi_level_eV": self.counted_level,
             "n_electrons": self.n_electrons,
             "counted_electrons": self.counted,
             "integral_over_energies": self.covered,
             "capacity": self.capacity,
             "kind": self.kind,
+            "gap_eV": self.gap.size,
             "smearing": self.method,
             "step_eV": self.step,
             **self.mesh.facts(),
@@ -169,17 +189,26 @@ class DensityOfStates(Result):
         rows = [
             ("energies", f"{len(x)} from {x[0]:.3f} to {x[-1]:.3f} eV, step {self.step:g} eV"),
             ("method", f"{self.method}; {self.mesh.describe()}"),
-            ("Fermi level", f"{self.fermi_level:.6f} eV ({self.kind})"),
+            ("Fermi level", f"{self.fermi_level:.6f} eV ({self.kind}; {self._level_words})"),
+            *self.gap.stored_rows(),
             ("∫ to E_F", counted),
             ("∫ over energies", f"{self.covered:.10f} of {self.capacity:g} states"),
         ]
         if self.certificates is not None:
             rows += self.certificates.rows()
-        below = x < 0.5 * self.step
-        filled = self.projected[:, :, below].sum(axis=(0, 2)) * self.step
-        for name, value in zip(self.names, filled, strict=True):
-            rows.append((f"  {name}", f"{value:.6f} below E_F"))
+        is_part = self.certificates is not None and bool(np.any(self.certificates.n_below))
+        among = " among the states computed" if is_part else ""
+        for name, value in zip(self.names, self.filled, strict=True):
+            rows.append((f"  {name}", f"{value:.6f} below E_F{among}"))
         return rows
+
+    @property
+    def _level_words(self) -> str:
+        """Where the Fermi level is from, and what this mesh says where it is another one."""
+        source = self.gap.fermi_source
+        if self.gap.kind != "metal" or source == "counted":
+            return source
+        return f"{source}, counted on this mesh {self.counted_level:.6f} eV"
 
     def draw(self, axes: Any, *, window: tuple[float, float] | None = None) -> None:
         """Draw the total and up to ten projections; spin down points downwards.
@@ -202,7 +231,8 @@ class DensityOfStates(Result):
         axes.set_xlim(low, high)
         axes.set_xlabel("energy − Fermi level (eV)")
         axes.set_ylabel("states / eV / cell")
-        axes.set_title(f"{self.structure.formula}  {self.method}", fontsize="medium")
+        title = f"{self.structure.formula}  {self.gap.words}  {self.method}"
+        axes.set_title(title, fontsize="medium")
         if self.names:
             axes.legend(fontsize="small", framealpha=0.9)
 
@@ -233,6 +263,7 @@ def dos(
     jobs: int | None = None,
     progress: Report = None,
     cache: str | Path | Sequence[str | Path] | None = None,
+    counted: float | None = None,
 ) -> DensityOfStates:
     """Compute a density of states.
 
@@ -259,6 +290,9 @@ def dos(
     average
         False: the value of the broadened DOS at the bin's centre in place of the bin's average
         (not for tetrahedra).
+    counted
+        A Fermi level that energies count from in the place of that of the data, as in
+        `dock.post.band_structure.bands`.
     electrons, solver, s_threshold, jobs, progress, cache
         As in `fermi_level`; projections need the states too and do not look at the cache. Of a
         large system, for which the solver finds a part of the states, a window is computed: its
@@ -293,13 +327,15 @@ def dos(
     run: dict[str, Any] = {"solver": solver, "s_threshold": s_threshold, "jobs": jobs}
     run["progress"] = progress
     kept = None if projector is None else _Weights(projector, mesh)
-    capacity, counted = Problem.of(calc).capacity, None
+    capacity, n_counted = Problem.of(calc).capacity, None
+    given = calc.fermi_level if counted is None else counted
+    zero = _Zero(given, "given" if counted is None else "counted", calc.fermi_level)
     if fermi is None:
         electrons = electrons_of(calc, electrons, capacity)  # before an hour is spent
     if window is not None and is_in_parts(Problem.of(calc), solver, mesh.n_points, jobs):
         part = Part(calc, mesh, **run)
-        fermi, counted = _fill_window(
-            part, window, method, electrons=electrons, fermi=fermi, kept=kept
+        fermi, n_counted = _fill_window(
+            part, window, method, zero, electrons=electrons, fermi=fermi, kept=kept
         )
     elif kept is not None:
         spectrum = compute_spectrum(calc, mesh, visit=kept.add, **run)
@@ -309,33 +345,52 @@ def dos(
         about: dict[str, Any] = {"electrons": electrons, "smearing": method, "cache": cache}
         fermi = fermi_level(calc, mesh, whole=True, **about, **run)
     weights = None if kept is None else kept.at(fermi)
-    grid = Grid.of(fermi.spectrum, fermi.level, window, step, method)
+    gap = zero.of(fermi)
+    grid = Grid.of(fermi.spectrum, zero.level(fermi), window, step, method)
     bins = make_bins(fermi.spectrum, grid, method, average=average)
     names = () if projector is None else projector.names
-    if counted is None:
-        counted = bins.below(fermi.spectrum, fermi.level) * fermi.spectrum.degeneracy
-    return _spread(fermi, method, bins, names, weights, counted)
+    if n_counted is None:
+        n_counted = bins.below(fermi.spectrum, fermi.level) * fermi.spectrum.degeneracy
+    return _spread(fermi, gap, method, bins, names, weights, n_counted)
+
+
+class _Zero(NamedTuple):
+    """The level that energies count from: one that is given, where the filling agrees with it."""
+
+    given: float | None
+    source: Source
+    stored: float | None
+
+    def of(self, fermi: Filling) -> Gap:
+        """Return the gap of a filling, with the level that energies count from."""
+        return fermi.gap.counting_from(self.given, self.source, fermi.level, self.stored)
+
+    def level(self, fermi: Filling) -> float:
+        """Return the level that energies count from, eV, absolute."""
+        level = self.of(fermi).fermi_level
+        return fermi.level if level is None else level
 
 
 def _fill_window(
     part: Part,
     window: tuple[float, float],
     method: Method,
+    zero: _Zero,
     *,
     electrons: float | None,
     fermi: Filling | None,
     kept: _Weights | None,
 ) -> tuple[Filling, float]:
-    """Return the states that a window about the Fermi level needs, filled; and electrons counted.
+    """Return the states that a window about the zero of energy needs, filled; electrons counted.
 
     Where the data have a level, in the window, one pass may tell both it and the states.
     """
     count = electrons or (0.0 if fermi is None else fermi.n_electrons)
-    guess = part.calc.fermi_level
+    guess = zero.given
     inside = fermi is None and guess is not None and window[0] < 0 < window[1]
     if fermi is None and not inside:
         fermi = occupy(part.near_level(count, method, guess=guess), count, method)
-    level = guess or 0.0 if fermi is None else fermi.level
+    level = guess or 0.0 if fermi is None else zero.level(fermi)
     whole = not isinstance(method, Smearing)
     margin = _SLACK + (0.0 if isinstance(method, str) else _SPREAD * method.reach)
     while True:
@@ -347,13 +402,15 @@ def _fill_window(
             found = occupy(spectrum, count, method)
         except NotReached:
             found = occupy(part.near_level(count, method, guess=level), count, method)
-        if abs(found.level - level) < _SLACK and found.spectrum is spectrum:
+        right = zero.level(found)
+        if abs(right - level) < _SLACK and found.spectrum is spectrum:
             return found, found.counted
-        level, fermi = found.level, found
+        level, fermi = right, found
 
 
 def _spread(
     fermi: Filling,
+    gap: Gap,
     method: Method,
     bins: Bins,
     names: tuple[str, ...],
@@ -368,10 +425,11 @@ def _spread(
         low, high = grid.first - far, grid.first + grid.n_bins * grid.step + far
         energies = [np.nan_to_num(part, neginf=low, posinf=high) for part in energies]
     total = np.stack([bins.total(part) for part in energies])
-    projected = np.zeros((len(total), 0, grid.n_bins))
+    projected, filled = np.zeros((len(total), 0, grid.n_bins)), np.zeros(0)
     if weights is not None:
         parts = zip(energies, weights, strict=True)
         projected = np.stack([bins.project(part, rows) for part, rows in parts])
+        filled = np.einsum("skb,sknb->n", fermi.occupations, weights)
     factor = spectrum.degeneracy / grid.step
     return DensityOfStates(
         spectrum.structure,
@@ -381,12 +439,14 @@ def _spread(
         total * factor,
         names,
         projected * factor,
+        fermi.level if gap.fermi_level is None else gap.fermi_level,
         fermi.level,
         fermi.n_electrons,
         counted,
         spectrum.capacity,
         "tetrahedra" if not isinstance(method, Smearing) else f"{method.kind} {method.width:g} eV",
-        fermi.gap.kind,
+        gap,
+        filled,
         spectrum.certificates,
     )
 

@@ -94,6 +94,9 @@ def fat_bands(
     scheme: Scheme = "mulliken",
     selection: Selection | None = None,
     compare: Calculation | None = None,
+    fermi_level: float | None = None,
+    electrons: float | None = None,
+    counted: float | None = None,
     solver: str | Solver | Job = "auto",
     s_threshold: float | None = None,
     jobs: int | None = None,
@@ -113,6 +116,7 @@ def fat_bands(
     shares = Shares(calc, by, scheme)
     run: dict[str, Any] = {"solver": solver, "s_threshold": s_threshold, "jobs": jobs}
     asked: dict[str, Any] = {"points": points, "selection": selection, "compare": compare}
+    asked |= {"fermi_level": fermi_level, "electrons": electrons, "counted": counted}
     asked["progress"] = progress
     whole = selection is not None and selection.states is not None
     if whole and calc.basis.n_orbitals <= CORNER_LIMIT:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +18,21 @@ from dock.results import Result, require_absent
 from dock.states.fermi_level import Filling, Method, find_level, occupy
 from dock.states.job import Job
 from dock.states.kmesh import KMesh, make_mesh
+from dock.states.own_level import LEVEL_FILE
 from dock.states.problem import Problem
 from dock.states.smearing import Smearing
 from dock.states.solver import Solver
 from dock.states.spectrum import compute_spectrum, electrons_of, load_spectrum, save_spectrum
 from dock.states.spectrum_part import STATES, Part, is_in_parts
 
-__all__ = ["EIGENVALUES", "FermiResult", "Method", "fermi_level", "find_level", "occupy"]
+__all__ = [
+    "EIGENVALUES",
+    "FermiResult",
+    "Method",
+    "fermi_level",
+    "find_level",
+    "occupy",
+]
 
 _log = logging.getLogger("dock")
 
@@ -36,9 +44,14 @@ EIGENVALUES = "eigval.h5"
 
 @dataclass(frozen=True, eq=False, repr=False)
 class FermiResult(Result, Filling):
-    """What an electron count says about a spectrum; see `dock.states.fermi_level.Filling`."""
+    """What an electron count says about a spectrum; see `dock.states.fermi_level.Filling`.
 
-    FILE = "fermi_energy.json"
+    `stored` is the Fermi level that came with the data, eV; None without one.
+    """
+
+    FILE = LEVEL_FILE
+
+    stored: float | None = None
 
     @property
     def fermi_level(self) -> float:
@@ -52,6 +65,7 @@ class FermiResult(Result, Filling):
             **self.gap.facts(),
             "fermi_level_eV": self.level,
             "fermi_source": self.source,
+            "stored_fermi_level_eV": self.stored,
             "n_electrons": self.n_electrons,
             "counted_electrons": self.counted,
             "smearing": self.method_name,
@@ -95,7 +109,7 @@ class FermiResult(Result, Filling):
             if symmetry.largest_error > 0:
                 text += f", H deviates by up to {symmetry.largest_error:.1e} eV"
             rows.append(("symmetry", text))
-        rows += self.gap.rows("mesh", edges=False)
+        rows += replace(self.gap, stored=self.stored).rows("mesh", edges=False)
         rows += self._part_rows()
         if self.band_energy is not None:
             rows.append(("band energy", f"{self.band_energy:.8f} eV"))
@@ -140,6 +154,8 @@ class FermiResult(Result, Filling):
         require_absent([path], overwrite=overwrite)
         save_spectrum(self.spectrum, cache, overwrite=overwrite)
         content = {"fermi_energy_eV": self.level, **self.json(arrays=False)}
+        if self._hamiltonian:
+            content["hamiltonian_hash"] = self._hamiltonian
         write_text(path, json.dumps(content, ensure_ascii=False) + "\n", overwrite=overwrite)
         return [path, cache]
 
@@ -233,7 +249,8 @@ def fermi_level(
             spectrum = compute_spectrum(calc, points, **run)
     count = electrons_of(calc, electrons, spectrum.capacity)
     filling = occupy(spectrum, count, method)
-    result = FermiResult(*(getattr(filling, field.name) for field in fields(filling)))
+    known = {field.name: getattr(filling, field.name) for field in fields(filling)}
+    result = FermiResult(**known, stored=calc.fermi_level)
     if result.tail > _TAIL:
         _log.warning(
             "states at the ends of what was computed have occupations %.1e from 0 and 1: ask for "

@@ -247,7 +247,7 @@ class Unfolded(Result):
         labels = " ".join(f"{first}–{last}" for first, last in self.path.labels)
         level = self.fermi_level
         rows = [
-            ("supercell", f"{self.n_cells} cells of {self.primitive.formula}"),
+            ("supercell", f"{_cells(self.n_cells)} of {self.primitive.formula}"),
             ("path", f"{labels}, {self.path.n_kpoints} k-points"),
             ("states", f"{self.energies.shape[2]}, method {self.method}"),
             ("Fermi level", "unknown" if level is None else f"{level:.6f} eV"),
@@ -279,7 +279,7 @@ class Unfolded(Result):
             self._draw_map(panel, grid - self.reference, spectra[spin], top)
             part = f", {group}" if group else ""
             channel = f", {('up', 'down')[spin]}" if self.n_panels == 2 else ""
-            title = f"{self.n_cells} cells unfolded{part}{channel}"
+            title = f"{_cells(self.n_cells)} unfolded{part}{channel}"
             panel.set_title(title, fontsize="medium")
 
     def _draw_map(
@@ -415,6 +415,10 @@ def make_primitive_path(
         moves = np.any(np.asarray(reached) != 0, axis=0)
         axes = [axis for axis in range(3) if moves[axis] and primitive.pbc[axis]]
     return KPath.of(path, primitive, axes, points=points)
+
+
+def _cells(count: int) -> str:
+    return "1 cell" if count == 1 else f"{count} cells"
 
 
 def _require_width(sigma: float) -> None:

@@ -143,8 +143,9 @@ class KMesh:
     def describe(self) -> str:
         """Return the mesh in words: ``41×41×1, 154 irreducible points``."""
         text = "×".join(str(n) for n in self.size)
-        if any(self.shift):
-            text += f" shifted by ({', '.join(f'{s:.6g}' for s in self.shift)}) steps"
+        within = [s - np.rint(s) for s in self.shift]  # whole steps lead to the same mesh
+        if any(abs(s) > _ON_MESH for s in within):
+            text += f" shifted by ({', '.join(f'{s:.6g}' for s in within)}) steps"
         return f"{text}, {self.n_points} irreducible of {self.n_full} points"
 
 
@@ -167,7 +168,8 @@ def make_mesh(
         Points along each reciprocal vector; None: from `spacing`. A mesh is returned as it is.
     spacing
         Largest distance of points, 1/Å with 2π; default 0.2. Along lattice vectors without any
-        pair that reaches into the next cell there is one point.
+        pair that reaches into the next cell there is one point, and Γ alone where the matrices
+        hold only there.
     centring
         See `KMesh.full`.
     reduction
@@ -188,7 +190,9 @@ def make_mesh(
     overlap = calc.require("overlap", "Compute it with: dock compute-overlap.")
     if size is not None and spacing is not None:
         raise UsageError("give the size of the mesh or a spacing, not both.")
-    if size is None:
+    if size is None and calc.only_gamma:
+        size = (1, 1, 1)
+    elif size is None:
         axes = hamiltonian.pairs.periodic_axes, overlap.pairs.periodic_axes
         spacing = DEFAULT_SPACING if spacing is None else spacing
         size = _size_of_spacing(calc, spacing, np.any(axes, axis=0))

@@ -96,7 +96,7 @@ class Problem:
         if calc.only_gamma:
             _log.warning("%s: %s", calc.source, ONLY_GAMMA)
         problem = cls(
-            lambda: calc.require("hamiltonian"),
+            lambda: _hamiltonian(calc),
             lambda: calc.require("overlap"),
             calc.source,
             calc.only_gamma,
@@ -271,3 +271,14 @@ def identity(sources: tuple[RowSource, RowSource], basis: Basis, spin: Spin) -> 
         digest.update(source.fingerprint().encode())
     digest.update(repr((spin, basis.fingerprint())).encode())
     return digest.hexdigest()
+
+
+def _hamiltonian(calc: Calculation) -> AOMatrix:
+    """Return H; `LayoutError` where a run left nothing but zeros in it."""
+    hamiltonian = calc.require("hamiltonian")
+    if calc.provenance.files and not hamiltonian.entries.any():  # not so of a model in Python
+        raise LayoutError(
+            f"{calc.source}: every entry of the Hamiltonian is zero: nothing was computed into "
+            "it. Look at the run that it is of."
+        )
+    return hamiltonian

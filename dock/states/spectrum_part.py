@@ -48,7 +48,7 @@ def is_in_parts(
         return job.solver.name != "dense"
     if job.solver == "dense" or (job.solver == "auto" and problem.size <= _SMALL):
         return False
-    want = Want(nearest=(STATES, 0.0))
+    want = Want(nearest=(min(STATES, problem.size), 0.0))
     chosen = choose(job.solver, problem, want, n_problems=n_problems, jobs=jobs)
     chosen.close()
     return chosen.name != "dense"

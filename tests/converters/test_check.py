@@ -40,7 +40,7 @@ class TestSiesta:
 
     @pytest.mark.parametrize(("end", "level"), [("", "ok"), ("SCF_NOT_CONV: no!\n", "error")])
     def test_log(self, siesta, end, level):
-        text = f"Siesta Version  : 5.2.0\nSiesta was here\n{end}"
+        text = f"Siesta Version  : 5.2.0\n   scf:    1  -465.9\nSCF cycle converged\n{end}"
         (siesta / "h2o.out").write_text(text)
         assert levels(check_siesta(siesta))["scf"] == level
 

@@ -65,7 +65,7 @@ def test_sound_data(spin):
     findings = check_calculation(make(sound(spin), spin))
     assert {finding.level for finding in findings} == {"ok"}
     assert [finding.what for finding in findings] == [
-        "hamiltonian", "overlap", "density_matrix", "pairs", "S > 0", "Tr(ρS)",
+        "hamiltonian", "overlap", "density_matrix", "pairs", "S > 0", "Tr(ρS)", "distances",
     ]  # fmt: skip
     assert "eV (limit 1e-04)" in findings[0].message
 

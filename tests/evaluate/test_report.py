@@ -149,9 +149,10 @@ def test_overlay_is_on_one_scale(data):
     result = evaluate_set(*data, OPTIONS)
     exact, found = band_overlay(result.items[0], result.rows[0], path="LGX")
     assert exact.reference == found.reference == result.rows[0]["fermi_level_eV"]
-    largest, mean = exact.difference(found)
-    assert mean < 2e-5  # single precision, magnified by small eigenvalues of S
-    assert largest < 1e-3
+    difference = exact.difference(found)
+    assert difference.mean < 2e-5  # single precision, magnified by small eigenvalues of S
+    assert difference.largest < 1e-3
+    assert abs(difference.shift) < 1e-5
 
 
 def test_what_does_not_belong_together_is_refused(data, tmp_path):

@@ -17,6 +17,8 @@ from dock.core.spin import Spin
 from dock.errors import UsageError
 from dock.models import Model, predict as module
 from dock.models.backend import Scope
+from dock.models.data.inspection import Inspection
+from dock.models.data.samples import Sample
 from dock.models.graph import build_graph
 from dock.models.predict import PredictionJob, find_targets, predict
 from dock.models.targets import TargetLayout
@@ -167,3 +169,36 @@ class TestComputedOverlap:
         assert len(made.overlap.pairs) == len(calc.overlap.pairs)
         assert made.spin is Spin.COLLINEAR  # though the overlap alone has none
         assert len(made.hamiltonian.entries) == 2
+
+
+def test_electrons_of_the_model_where_nobody_else_says_them(source, tmp_path):
+    """A prediction's Fermi level needs them; those of the run or of the basis come first."""
+    said = {"C": 4.0, "H": 1.0}
+    structure = dock.read(source).structure
+    wanted = sum(said[label] for label in structure.labels)
+    done(predict([Zero(electrons=said)], find_targets([source], tmp_path / "a")))
+    assert dock.read(tmp_path / "a").n_electrons == wanted
+    done(predict([Zero(electrons={"C": 4.0})], find_targets([source], tmp_path / "b")))
+    assert dock.read(tmp_path / "b").n_electrons == (
+        wanted if "H" not in structure.labels else None
+    )
+    info = json.loads((source / "info.json").read_text())
+    (source / "info.json").write_text(json.dumps(info | {"occupation": 3}))
+    done(predict([Zero(electrons=said)], find_targets([source], tmp_path / "c")))
+    assert dock.read(tmp_path / "c").n_electrons == 3
+
+
+@pytest.mark.parametrize(
+    ("sizes", "charge", "found"),
+    [((3, 2, 3, 4), 0, {"C": 4.0, "H": 1.0}), ((3, 2, 3, 4), 1, {}), ((), 0, {})],
+)
+def test_electrons_that_a_data_set_tells(tmp_path, rng, sizes, charge, found):
+    samples = []
+    for number, size in enumerate(sizes):
+        labels = ["C", *["H"] * (size - 1)]
+        calc = calculation(molecule(rng, size, labels=labels)).replace(
+            n_electrons=4.0 + size - 1 - charge * number
+        )
+        dock.write(calc, tmp_path / str(number))
+        samples.append(Sample(str(number), tmp_path / str(number)))
+    assert Inspection(samples, "hamiltonian", deep=False).electrons() == found

@@ -1,12 +1,14 @@
 """`bands` as an object: spin channels, selections, paths, differences."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import samples
 
 import dock
 from dock.core.spin import Spin
-from dock.errors import MissingDataError, UsageError
+from dock.errors import LayoutError, MissingDataError, UsageError
 from dock.post import bands
 from dock.post.band_structure import Selection, make_path
 
@@ -64,7 +66,7 @@ class TestSelection:
         wanted = (full.energies > level - 4) & (full.energies < level + 2)
         assert inside.sum() >= wanted.sum()
         assert some.gap.size == pytest.approx(full.gap.size)
-        assert some.difference(full)[0] < 1e-9
+        assert some.difference(full).largest < 1e-9
 
     def test_states(self, si, full):
         two = bands(si, **SHORT, selection=Selection(states=2))
@@ -112,11 +114,25 @@ class TestPath:
 
 
 class TestDifference:
-    def test_reference_is_taken_off(self, si, full):
-        moved = bands(si.replace(fermi_level=si.fermi_level + 0.1), **SHORT)
-        largest, mean = full.difference(moved)
-        assert largest == pytest.approx(0.1)
-        assert mean == pytest.approx(0.1)
+    def test_the_shift_is_taken_off_whatever_the_fermi_levels(self, si, full):
+        moved = {"H": si.require("H") + 0.1 * si.require("S"), "S": si.require("S")}
+        other = bands(si.replace(matrices=moved), **SHORT)
+        found = full.difference(other)
+        assert found.shift == pytest.approx(-0.1)
+        assert max(found.largest, found.mean) < 1e-9
+        level = bands(si.replace(fermi_level=si.fermi_level + 0.1), **SHORT)
+        assert full.difference(level).largest == 0
+        assert found.window == (other.reference - 6, other.reference + 6)
+        assert full.difference(other, (-1.0, 3.0)).n_levels < found.n_levels
+
+    def test_of_another_crystal(self, si, full):
+        cell = si.structure.cell * 1.01
+        other = replace(full, structure=replace(si.structure, cell=cell))
+        with pytest.raises(LayoutError, match="different structures"):
+            full.difference(other)
+        water = dock.read(samples.OPENMX / "h2o")
+        with pytest.raises(LayoutError, match="different structures"):
+            bands(si, **SHORT, compare=water)
 
     def test_refused(self, si, full):
         with pytest.raises(UsageError, match="different k-points"):

@@ -188,7 +188,7 @@ def test_projections_take_one_diagonalisation(bundled, monkeypatch, method):
     solved = count_problems(monkeypatch)
     result = dos(calc, mesh, method=method, step=0.1, project="l")
     assert solved == [True] * mesh.n_points
-    assert result.fermi_level == pytest.approx(fermi.level, abs=1e-12)
+    assert result.counted_level == pytest.approx(fermi.level, abs=1e-12)
     assert np.abs(result.total - before.total).max() < 1e-9
     # Of degenerate states only sums have a meaning, and they share a bin.
     assert np.abs(result.projected - before.projected).max() < 1e-9

@@ -46,8 +46,9 @@ def test_two_channels():
 
 def test_refusals(monkeypatch):
     si = dock.read(samples.OPENMX / "si")
+    part = bands(si, "LGX", points=5, selection=Selection((-3, 0)), fermi_level=si.fermi_level)
     with pytest.raises(UsageError, match="same number of bands"):
-        bands(si, "LGX", points=5, selection=Selection((-3, 0))).to_pymatgen()
+        part.to_pymatgen()
     bare = dock.core.calculation.Calculation(
         si.structure, si.basis, si.spin, {"H": si.require("H"), "S": si.require("S")}
     )

@@ -45,9 +45,10 @@ def test_direct():
 def test_metals():
     crossing = gap(fermi_level=-1.7)
     assert (crossing.kind, crossing.size, crossing.is_direct) == ("metal", 0.0, False)
-    # By counting: the lowest levels overlap in energy, so nothing decides where the level lies.
+    # By counting: the bands overlap in energy, and nothing decides where the level lies.
     overlapping = gap([[[0.0, 1.0], [2.0, 3.0], [0.0, 1.0]]], n_filled=1)
-    assert (overlapping.kind, overlapping.fermi_level) == ("unknown", None)
+    assert (overlapping.kind, overlapping.fermi_level) == ("metal", None)
+    assert overlapping.fermi_source == "unknown"
 
 
 @pytest.mark.parametrize(

@@ -185,6 +185,7 @@ class Counting(Dense):
     """Counts what it solves."""
 
     def __init__(self):
+        super().__init__()
         object.__setattr__(self, "seen", [])
 
     def solve(self, problem, channel, k_frac, want):

@@ -68,7 +68,7 @@ _READ_SETTINGS = {
 }
 
 FORMAT = (
-    Format("abacus", "ABACUS output folder", versions=_VERSIONS, notes=_NOTES)
+    Format("abacus", "ABACUS output folder", versions=_VERSIONS, notes=_NOTES, holds_level=True)
     .reading(
         _QUANTITIES,
         read_calculation,

@@ -36,7 +36,8 @@ def check_run(path: Path) -> list[Finding]:
             text = "no log of ABACUS beside the matrices: convergence unknown."
             return [Finding("note", "scf", text)]
         log, calc = read_log(files.log), read_calculation(path, ReadOptions())
-        findings = [_scf(log, calc.provenance.extra.get("converged"))]
+        extra = calc.provenance.extra
+        findings = [_scf(log, extra.get("converged"), finished=extra.get("finished") is not False)]
         table = next(
             (files.folder / name for name in TABLES if (files.folder / name).is_file()), None
         )
@@ -47,9 +48,12 @@ def check_run(path: Path) -> list[Finding]:
     return findings
 
 
-def _scf(log: AbacusLog, converged: object) -> Finding:
+def _scf(log: AbacusLog, converged: object, *, finished: bool) -> Finding:
     """Say how the self-consistency loop of the step that is read ended."""
     name = log.path.name
+    if not finished:
+        text = f"{name} ends within a self-consistency loop: do not train on it."
+        return Finding("error", "scf", text)
     if converged is None:
         if log.steps:
             text = f"{name} does not say how the self-consistency loop of this step ended."

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import re
 from collections.abc import Iterator, Mapping
 from functools import partial
@@ -38,7 +37,6 @@ FOLDED = (
 )
 _FULL_BAND = 1e-3  # electrons: six digits for each k-point
 _SPINS = {number: spin for spin, number in NSPIN.items()}
-_log = logging.getLogger("dock")
 
 
 def read_calculation(path: Path, options: ReadOptions) -> Calculation:
@@ -74,8 +72,6 @@ def read_calculation(path: Path, options: ReadOptions) -> Calculation:
     n_electrons = _electrons(files, log)
     counted = _counted_electrons(files) if n_electrons is None else None
     notes: list[str] = [] if log is None else log.doubts(n_electrons, counted)
-    for note in notes:
-        _log.warning(note)
     basis = _basis(files, log, stru, options.basis)
     step = find_step(files, log.n_basis or 0 if log is not None else 0, log)
     structure = read_structure(files, log, stru, step, notes)
@@ -99,10 +95,18 @@ def read_calculation(path: Path, options: ReadOptions) -> Calculation:
         else:
             notes.append(NO_REACH)
     ended = _ended(log, step, notes)
-    facts = {**_facts(step, ended), **(reach.by_element(structure) if reach is not None else {})}
+    is_cut = log is not None and log.is_within(ended)
+    if is_cut:  # how a loop ends is not known of one that has no end
+        ended = ended._replace(converged=None)
+    facts = {
+        **_facts(step, ended, is_cut=is_cut),
+        **(reach.by_element(structure) if reach is not None else {}),
+    }
     left_out = [name.replace("_", " ") for name in files.matrices if name not in readers]
     notes += _notes(step, ended, left_out)
     notes += _notes_of_files(files, stru)
+    if is_cut:
+        notes.append("The log ends within a self-consistency loop: the run had not finished.")
     if spin is Spin.NONCOLLINEAR and "density_matrix" in files.matrices:
         notes.append(PAULI_DM)
     return Calculation(
@@ -298,11 +302,13 @@ def _spin(files: RunFiles, log: AbacusLog | None) -> Spin:
     return _SPINS[nspin]
 
 
-def _facts(step: RunStep, ended: LoggedStep) -> dict[str, object]:
+def _facts(step: RunStep, ended: LoggedStep, *, is_cut: bool) -> dict[str, object]:
     """Return what is kept of the step: its number, how it ended, whether it holds at Γ only."""
     facts: dict[str, object] = {}
     if ended.converged is not None:
         facts["converged"] = ended.converged
+    if is_cut:
+        facts["finished"] = False
     if len(set(ended.fermi_levels)) > 1:
         facts["fermi_levels_eV"] = list(ended.fermi_levels)
     if step.number is not None:

@@ -163,6 +163,11 @@ class AbacusLog(RunLog):
     is_whole: bool = True
     constant_bohr: float = 1.0
 
+    def is_within(self, step: LoggedStep) -> bool:
+        """Say whether the log ends within the loop of a step: the run had not finished."""
+        is_last = bool(self.steps) and step is self.steps[-1]
+        return is_last and not step.converged and not self.is_whole and known(self.version)
+
     @property
     def labels(self) -> tuple[str, ...]:
         """Species label of each atom, in matrix order."""

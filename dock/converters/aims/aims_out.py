@@ -16,15 +16,20 @@ from dock.io.text import read_text
 
 __all__ = ["AimsLog", "find_log", "format_log", "read_log"]
 
+_GOODBYE = "Have a nice day."
 _HEAD = 2**18  # bytes of a file in which FHI-aims names itself; MPI's chatter may stand before it
 _FERMI = r"(?i)\|\s*Chemical potential(?: \(Fermi level\))?(?: in eV)?\s*:\s*(\S+)"
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class AimsLog(RunLog):
-    """What a log of FHI-aims says; `fermi_level` is the last one, eV."""
+    """What a log of FHI-aims says.
+
+    `fermi_level` is the last one, eV; `finished` is false where the log ends within a cycle.
+    """
 
     fermi_level: float | None
+    finished: bool = True
 
 
 def find_log(folder: Path) -> Path | None:
@@ -46,13 +51,18 @@ def read_log(path: Path) -> AimsLog:
     """Read a log; nothing in it is required."""
     text = read_text(path)
     version = re.search(r"FHI-aims version\s*:\s*(\S+)", text)
-    cycles = re.findall(r"Self-consistency cycle (converged|not yet converged|not converged)", text)
+    ends = list(
+        re.finditer(r"Self-consistency cycle (converged|not yet converged|not converged)", text)
+    )
+    cycles = [found[1] for found in ends]
+    step = text.rfind("Begin self-consistency iteration")
     return AimsLog(
         path=path,
         version=version.group(1) if version else "",
         fermi_level=last_number(text, _FERMI),
         n_electrons=last_number(text, r"Formal number of electrons[^:\n]*:\s*(\S+)"),
         converged=cycles[-1] == "converged" if cycles else None,
+        finished=max(text.rfind(_GOODBYE), ends[-1].start() if ends else -1) >= step,
     )
 
 

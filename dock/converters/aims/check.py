@@ -21,6 +21,9 @@ def check_run(path: Path) -> list[Finding]:
         log = read_log(log_path)
     except DockError as error:
         return [Finding("error", "scf", str(error))]
+    if not log.finished:
+        text = f"{log_path.name} ends within a self-consistency cycle: do not train on it."
+        return [Finding("error", "scf", text)]
     if log.converged is None:
         return [Finding("note", "scf", f"{log_path.name} does not say whether it converged.")]
     if log.converged:

@@ -148,6 +148,9 @@ def _provenance(
         extra["converged"] = log.converged
     if log is not None and log.converged is False:
         notes.append("The log says that the self-consistency cycle did not converge.")
+    if log is not None and not log.finished:
+        extra["finished"] = False
+        notes.append("The log ends within a self-consistency cycle: the run had not finished.")
     if log is None:
         notes.append("There is no log: the Fermi level is unknown.")
     if unread:

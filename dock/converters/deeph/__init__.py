@@ -10,6 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from dock.converters.deeph.beside import inputs_of
+from dock.converters.deeph.check import check_folder
 from dock.converters.deeph.folder import FILES, PREDICTION, read_folder
 from dock.converters.deeph.writer import SETTINGS, write_folder
 from dock.converters.format import Format
@@ -37,7 +38,7 @@ _NOTES = "POSCAR, info.json and one HDF5 file for each matrix."
 
 FORMAT = (
     Format("deeph", "unified folder (DeepH format)", versions=_VERSIONS, notes=_NOTES, carries=True)
-    .reading(tuple(FILES), read_folder, _detect, inputs=inputs_of)
+    .reading(tuple(FILES), read_folder, _detect, inputs=inputs_of, check=check_folder)
     .writing(tuple(FILES), write_folder, SETTINGS)
 )
 

@@ -10,12 +10,14 @@ from pathlib import Path
 
 import numpy as np
 
+from dock.converters.deeph.folder import FILES, PREDICTION
 from dock.errors import MissingDataError, UsageError
 from dock.io.files import write_text
 
-__all__ = ["Split", "find_structures", "split"]
+__all__ = ["Split", "broken_folders", "find_structures", "split"]
 
 _SEED = 137
+_MATRICES = {*FILES.values(), PREDICTION}
 
 
 @dataclass(frozen=True)
@@ -57,15 +59,34 @@ def find_structures(folder: str | Path) -> tuple[Path, list[str]]:
     return root, names
 
 
+def broken_folders(root: str | Path) -> list[tuple[Path, str]]:
+    """Return the folders here and below that were unified folders, and the file that each lacks.
+
+    Such a one has matrices, and one of POSCAR and info.json without the other.
+    """
+    broken = []
+    for place, files in _walk(Path(root)):
+        lost = [name for name in ("POSCAR", "info.json") if name not in files]
+        if len(lost) == 1 and not _MATRICES.isdisjoint(files):
+            broken.append((place, lost[0]))
+    return sorted(broken)
+
+
 def _folders_with_runs(root: Path) -> Iterator[Path]:
     """Yield the folders here and below that have both files."""
+    for place, files in _walk(root):
+        if "info.json" in files and (place / "POSCAR").is_file():
+            yield place
+
+
+def _walk(root: Path) -> Iterator[tuple[Path, list[str]]]:
+    """Yield each folder here and below with the names of its files; links are followed once."""
     start = os.path.realpath(root)
     known = {root: (start, frozenset([start]))}  # where a folder really is, and all on the way
     for here, folders, files in os.walk(root, followlinks=True):
         place = Path(here)
         real, passed = known.pop(place)
-        if "info.json" in files and (place / "POSCAR").is_file():
-            yield place
+        yield place, files
         inside = {}
         for name in folders:
             link = (place / name).is_symlink()

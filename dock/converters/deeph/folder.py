@@ -37,6 +37,7 @@ from dock.core.spin import Spin
 from dock.core.structure import Structure
 from dock.errors import DockError, FormatError, MissingDataError
 from dock.io.files import readable
+from dock.io.text import read_json
 
 __all__ = [
     "FILES",
@@ -67,7 +68,7 @@ FILES = {
 """File of each quantity; the first four and the last four are of the DeepH programs, the others
 ours."""
 
-PREDICTION = "hamiltonian_pred.h5"
+PREDICTION, REPORT = "hamiltonian_pred.h5", "prediction.json"
 
 PREDICTED = "predicted"
 """Key of `Provenance.extra`: the matrices that a model predicted, or that were computed from such,
@@ -217,13 +218,21 @@ class Head:
             parts["hamiltonian"] = (file, HKB)
             readers["hamiltonian"] = lambda: self._read_split(file)
         provenance = _provenance(info, sum(parts.values(), ()), self.structure.n_atoms, zeros)
+        level, stored = info.fermi_level, provenance.extra.get(PREDICTED)
         provenance = self._with_predictions(provenance, files)
+        predicted = provenance.extra.get(PREDICTED)
+        model = predicted.get("hamiltonian") if isinstance(predicted, dict) else None
+        is_known = isinstance(stored, dict) and "hamiltonian" in stored
+        if model is not None and not is_known:
+            level = None  # that in info.json is of the run that gave the overlap
+            made = {"file": files["hamiltonian"], "model": model, **_report(folder, model)}
+            provenance = replace(provenance, extra={**provenance.extra, "prediction": made})
         return Calculation(
             self.structure,
             self.basis,
             spin,
             readers,
-            info.fermi_level,
+            level,
             info.n_electrons,
             provenance,
             str(source),
@@ -329,7 +338,18 @@ def _matrix_files(folder: Path, given: str | None) -> dict[str, str]:
             known = ", ".join([*FILES.values(), PREDICTION])
             raise FormatError(folder / given, "this is no file of a unified folder", expected=known)
         files["hamiltonian"] = given
+    elif given is not None and given.endswith(".h5") and given != FILES["hamiltonian"]:
+        files.pop("hamiltonian", None)  # another matrix was named: H is not what is meant
     return files
+
+
+def _report(folder: Path, model: str) -> dict[str, str]:
+    """Return from what and by which command a model predicted, where its report lies beside it."""
+    with contextlib.suppress(DockError, AttributeError):
+        report = read_json(folder / REPORT)
+        if model in (UNKNOWN_MODEL, "+".join(report.get("models", []))):
+            return {key: str(report[key]) for key in ("source", "command") if report.get(key)}
+    return {}
 
 
 def _spin_of_content(folder: Path, files: Mapping[str, str], basis: Basis) -> Spin:

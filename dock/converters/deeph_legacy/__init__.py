@@ -36,6 +36,7 @@ FORMAT = (
         "legacy DeepH folder (DeepH-pack, DeepH-E3)",
         versions=_VERSIONS,
         notes=_NOTES,
+        holds_level=True,
     )
     .reading(tuple(FILES), read_calculation, _detect, inputs=_inputs)
     .writing(tuple(FILES), write_calculation)

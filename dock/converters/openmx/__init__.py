@@ -58,7 +58,7 @@ _VERSIONS = "reads 3.9 and 3.8, writes 3.9"
 _NOTES = "Run OpenMX with 'HS.fileout on'; it writes <System.Name>.scfout."
 
 FORMAT = (
-    Format("openmx", "OpenMX scfout file", versions=_VERSIONS, notes=_NOTES)
+    Format("openmx", "OpenMX scfout file", versions=_VERSIONS, notes=_NOTES, holds_level=True)
     .reading(
         _MATRICES, read_calculation, _detect, inputs=_inputs, check=check_run, traces=_has_traces
     )

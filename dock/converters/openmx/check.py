@@ -11,8 +11,6 @@ from dock.errors import DockError
 
 __all__ = ["check_run"]
 
-_SAME_LEVEL = 1e-6  # Hartree: chemical potentials of one run agree to the printed digits
-
 
 def check_run(path: Path) -> list[Finding]:
     """Look into the ``.out`` beside an scfout file: SCF convergence, and whether it is this run."""
@@ -34,10 +32,9 @@ def check_run(path: Path) -> list[Finding]:
             f"{report.n_steps} steps (last change {report.energy_change} Ha): do not train on it."
         )
         findings.append(Finding("error", "scf", text))
-    level = report.chemical_potential
-    if level is not None and abs(level - file.chemical_potential) > _SAME_LEVEL:
+    if not report.is_of(file.chemical_potential):
         text = (
-            f"{out.name} has the chemical potential {level:.8f} Ha, the scfout "
+            f"{out.name} has the chemical potential {report.chemical_potential:.8f} Ha, the scfout "
             f"{file.chemical_potential:.8f} Ha: they are of different runs."
         )
         findings.append(Finding("error", "files", text))

@@ -16,6 +16,7 @@ from dock.io.text import load_text, parse_number
 __all__ = ["RunReport", "read_out"]
 
 DEFAULT_CRITERION = 1.0e-6
+SAME_LEVEL = 1e-6  # Hartree: chemical potentials of one run agree to the printed digits
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +40,11 @@ class RunReport:
     n_steps: int
     energy_change: float | None
     criterion: float
+
+    def is_of(self, chemical_potential: float) -> bool:
+        """Say whether an scfout with this chemical potential (Hartree) can be of the same run."""
+        level = self.chemical_potential
+        return level is None or abs(level - chemical_potential) <= SAME_LEVEL
 
     @property
     def converged(self) -> bool:

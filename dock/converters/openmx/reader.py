@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from dock.converters.format import ReadOptions
 from dock.converters.openmx.dat import OpenmxInput, parse_input
+from dock.converters.openmx.out import read_out
 from dock.converters.openmx.pao import shells_of_input
 from dock.converters.openmx.placeholders import (
     ELECTRONS,
@@ -31,7 +32,7 @@ from dock.core.position import breaks_relation
 from dock.core.quantity import QUANTITIES
 from dock.core.spin import Spin
 from dock.core.structure import Structure
-from dock.errors import FormatError, LayoutError, MissingDataError
+from dock.errors import DockError, FormatError, LayoutError, MissingDataError
 from dock.units import OPENMX
 
 __all__ = ["read_calculation"]
@@ -301,7 +302,24 @@ def _provenance(run: _Run) -> Provenance:
         "total_spin": file.total_spin,
         "n_cells": len(file.cells),
     }
+    ended = _ended(file)
+    if ended is not None:
+        extra["converged"] = ended
+    if ended is False:
+        notes.append(f"{file.path.stem}.out says that the SCF cycle did not converge.")
     if notes:
         extra["notes"] = notes
     version = "3.9" if file.version == 3 else "3.8"
     return Provenance("OpenMX", version, (file.path.name,), "", extra)
+
+
+def _ended(file: ScfoutFile) -> bool | None:
+    """Say whether the SCF cycle converged, as the report of this run has it; None without one."""
+    path = file.report
+    if path is None:
+        return None
+    try:
+        report = read_out(path, file.end if path == file.path else 0)
+    except DockError:  # `dock check` says what is wrong with it
+        return None
+    return report.converged if report.is_of(file.chemical_potential) else None

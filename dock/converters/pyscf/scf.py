@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Any
 
@@ -89,8 +89,10 @@ def from_scf(mf: Any, *, mesh: Sequence[int] | None = None) -> Calculation:
     run = ScfRun(mol, structure, basis, density, k_frac, fine, mf)
     levels, occupations = _flat(mf.mo_energy), _flat(mf.mo_occ)
     version = str(require("pyscf", "pyscf").__version__)
+    extra = {"converged": bool(mf.converged)} if hasattr(mf, "converged") else {}
     return run.calculation(
-        middle_of_gap(levels, occupations, run.spin) * HARTREE, Provenance("PySCF", version)
+        middle_of_gap(levels, occupations, run.spin) * HARTREE,
+        Provenance("PySCF", version, extra=extra),
     )
 
 
@@ -126,7 +128,13 @@ class ScfRun:
         return {1: Spin.NONE, 2: Spin.COLLINEAR, 4: Spin.NONCOLLINEAR}[len(self.density)]
 
     def calculation(self, fermi_level: float, provenance: Provenance) -> Calculation:
-        """Return the calculation; its matrices are computed when asked for."""
+        """Return the calculation; its matrices are computed when asked for.
+
+        Those of a crystal hold at the k-points of the run; of the Γ point alone, there only.
+        """
+        if self.k_frac is not None and self.fine is None:
+            extra = {**provenance.extra, **_known_at(self.k_frac)}
+            provenance = replace(provenance, extra=extra)
         readers: dict[str, Callable[[], AOMatrix]] = {
             name: partial(self._integral, name) for name in INTEGRALS
         }
@@ -243,6 +251,15 @@ class ScfRun:
                 *mesh,
                 error,
             )
+
+
+def _known_at(k_frac: NDArray[np.float64]) -> dict[str, object]:
+    """Return at which k-points H is known; nothing for k-points that H is refused for."""
+    try:
+        mesh = mesh_of(k_frac)[0]
+    except LayoutError:
+        return {}
+    return {"gamma_only": True} if mesh == (1, 1, 1) else {"k_mesh": [int(n) for n in mesh]}
 
 
 def band_error(mf: Any, calc: Calculation, k_frac: ArrayLike) -> float:

@@ -26,7 +26,7 @@ _READ_SETTINGS = {
 }
 
 FORMAT = (
-    Format("siesta", "SIESTA HSX and DM files", versions=_VERSIONS, notes=_NOTES)
+    Format("siesta", "SIESTA HSX and DM files", versions=_VERSIONS, notes=_NOTES, holds_level=True)
     .reading(
         _MATRICES,
         read_calculation,

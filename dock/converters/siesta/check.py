@@ -11,7 +11,7 @@ from dock.converters.printed_levels import compare_levels
 from dock.converters.siesta.eig import read_eig, read_kp
 from dock.converters.siesta.matrix_file import MatrixFile
 from dock.converters.siesta.reader import read_calculation
-from dock.converters.siesta.run import RunFiles, open_main
+from dock.converters.siesta.run import RunFiles, SiestaLog, open_main
 from dock.core.check import Finding
 from dock.errors import DockError
 
@@ -26,8 +26,7 @@ def check_run(path: Path) -> list[Finding]:
     try:
         main = open_main(path)
         run = RunFiles(main.path)
-        version, failed = run.log
-        findings = [_scf(version, failed=failed)]
+        findings = [_scf(run.log)]
         eig = run.beside(".EIG")
         if eig is not None:
             findings += _against_eig(path, main, run, eig)
@@ -36,13 +35,22 @@ def check_run(path: Path) -> list[Finding]:
     return findings
 
 
-def _scf(version: str, *, failed: bool) -> Finding:
-    if not version:
+def _scf(log: SiestaLog) -> Finding:
+    if not log.version:
         return Finding("note", "scf", "no log of SIESTA beside the matrices: convergence unknown.")
-    if failed:
+    if log.converged is False:
         text = "the SCF cycle did not converge (SCF_NOT_CONV in the log): do not train on it."
         return Finding("error", "scf", text)
-    return Finding("ok", "scf", f"the log of SIESTA {version} reports no failure.")
+    if not log.finished:
+        text = (
+            "the log ends within a self-consistency cycle: neither 'SCF cycle converged' nor 'Job "
+            "completed' stands in it. The run had not finished: do not train on it."
+        )
+        return Finding("error", "scf", text)
+    if log.converged is None:
+        text = f"the log of SIESTA {log.version} has no self-consistency cycle."
+        return Finding("note", "scf", text)
+    return Finding("ok", "scf", f"the log of SIESTA {log.version} reports no failure.")
 
 
 def _against_eig(path: Path, main: MatrixFile, run: RunFiles, eig: Path) -> list[Finding]:

@@ -49,6 +49,10 @@ STEPS = (
     "conversion, step=N reads one of them, step=all every one."
 )
 UNCONVERGED = "The log says that the self-consistent field did not converge (SCF_NOT_CONV)."
+UNFINISHED = (
+    "The log ends within a self-consistency cycle: the run had not finished when its files were "
+    "copied."
+)
 OLD_UNITS = (
     "No EIG and no log says which SIESTA made this run: the constants of version 5 were taken "
     "(those of 4.x differ by 8e-6)."
@@ -187,7 +191,8 @@ def _notes(opened: _Run, run: RunFiles, how: str) -> list[str]:
         (main.is_folded, FOLDED),
         (main.single, SINGLE),
         (incomplete, INCOMPLETE_EDM),
-        (run.log[1], UNCONVERGED),
+        (run.log.converged is False, UNCONVERGED),
+        (not run.log.finished, UNFINISHED),
         (how.startswith("assumed"), OLD_UNITS),
         (bool(convention("siesta").unverified(sorted(used_ls))), UNVERIFIED),
     )
@@ -204,7 +209,7 @@ def _provenance(opened: _Run, run: RunFiles, how: str, steps: tuple[int, ...]) -
     """Keep what only SIESTA understands, so that its files can be written again."""
     main, setting = opened.main, opened.setting
     old = opened.constants is SIESTA4
-    version = run.log[0] or ("4.x" if old else "5.x")
+    version = run.log.version or ("4.x" if old else "5.x")
     extra: dict[str, object] = {
         "system_label": run.label,
         "n_spin": main.n_spin,
@@ -221,6 +226,12 @@ def _provenance(opened: _Run, run: RunFiles, how: str, steps: tuple[int, ...]) -
             for species, number in zip(setting.species, setting.numbers, strict=True)
         ],
     }
+    if main.is_folded:
+        extra["gamma_only"] = True
+    if run.log.converged is not None:
+        extra["converged"] = run.log.converged
+    if not run.log.finished:
+        extra["finished"] = False
     if main.temperature_ry is not None:
         extra["temperature_ry"] = main.temperature_ry
     if main.k_grid is not None:

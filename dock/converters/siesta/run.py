@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
 
 from dock.converters.siesta.dm import read_dm
 from dock.converters.siesta.eig import read_fermi
@@ -21,12 +22,13 @@ from dock.units import SIESTA4, SIESTA5, Constants
 __all__ = [
     "OF_LAST_STEP",
     "RunFiles",
+    "SiestaLog",
     "find_main",
     "has_traces",
     "input_files",
     "list_steps",
     "open_main",
-    "read_version",
+    "read_log",
     "step_file",
 ]
 
@@ -98,15 +100,15 @@ class RunFiles:
         return None
 
     @cached_property
-    def log(self) -> tuple[str, bool]:
-        """The version that the run's log names ("" if none), and whether its SCF failed."""
+    def log(self) -> SiestaLog:
+        """What the run's log says; its version is empty where there is none."""
         own = [self.beside(".out"), self.beside(".log")]
         for path in (*own, *(self.main.parent / name for name in _LOGS)):
             if path is not None and path.is_file():
-                version, failed = read_version(path)
-                if version:
-                    return version, failed
-        return "", False
+                log = read_log(path)
+                if log.version:
+                    return log
+        return SiestaLog("", None)
 
     def fermi_ev(self) -> float | None:
         """Return the Fermi level of the EIG file, eV in the constants of the run."""
@@ -144,7 +146,7 @@ class RunFiles:
                     fix="Remove or rename the EIG file, or copy the run's own one there.",
                 )
             return _nearest(ratio), "from the Fermi level in EIG"
-        version = self.log[0]
+        version = self.log.version
         if version:
             major = version.lstrip("vV")[:1]
             newer = major.isdigit() and int(major) >= 5
@@ -335,17 +337,51 @@ def input_files(path: Path) -> list[Path]:
     return [path, *filter(None, beside), *_history(path).values()]
 
 
-def read_version(path: Path) -> tuple[str, bool]:
-    """Return the version that a log of SIESTA names ("" if none), and whether its SCF failed.
+class SiestaLog(NamedTuple):
+    """What a log of SIESTA says.
 
-    Only the first and the last 64 kB are looked at.
+    Attributes
+    ----------
+    version
+        Empty where it names none.
+    converged
+        Whether the last self-consistency cycle converged; None where none is in it.
+    finished
+        Whether that cycle came to an end, well or not.
     """
-    span = 2**16
+
+    version: str
+    converged: bool | None
+    finished: bool = True
+
+
+_SPAN = 2**16  # bytes at the begin and the end of a log that are looked at first
+_STEP = re.compile(rb"^\s*(?:scf|siesta):\s+\d+\s+-?\d", re.MULTILINE)
+_ENDS = (b"SCF cycle converged", b"SCF Convergence by", b"Job completed", b">> End of run")
+
+
+def read_log(path: Path) -> SiestaLog:
+    """Read how a log of SIESTA ends.
+
+    A cycle has ended if behind its last step the log says so, or that the job is completed. Where
+    the last 64 kB do not, all of the log is looked at.
+    """
     with readable(path), path.open("rb") as stream:
-        head = stream.read(span)
-        stream.seek(max(0, path.stat().st_size - span))
-        tail = stream.read(span)
-    match = re.search(rb"^\s*(?:Siesta Version|Version)\s*:\s*(\S+)", head, re.MULTILINE)
-    known = match is not None and (b"siesta" in head.lower())
-    version = match[1].decode("ascii", "replace").strip() if match and known else ""
-    return version, b"SCF_NOT_CONV" in head or b"SCF_NOT_CONV" in tail
+        head = stream.read(_SPAN)
+        stream.seek(max(0, path.stat().st_size - _SPAN))
+        tail = stream.read()
+        match = re.search(rb"^\s*(?:Siesta Version|Version)\s*:\s*(\S+)", head, re.MULTILINE)
+        if match is None or b"siesta" not in head.lower():
+            return SiestaLog("", None)
+        version = match[1].decode("ascii", "replace").strip()
+        if b"SCF_NOT_CONV" in head or b"SCF_NOT_CONV" in tail:
+            return SiestaLog(version, converged=False)
+        if not any(word in tail for word in _ENDS[2:]):
+            stream.seek(0)
+            tail = stream.read()
+    steps = [found.start() for found in _STEP.finditer(tail)]
+    end = max(tail.rfind(word) for word in _ENDS)
+    if not steps and end < 0:
+        return SiestaLog(version, None)
+    finished = end > (steps[-1] if steps else -1)
+    return SiestaLog(version, converged=finished or None, finished=finished)

@@ -21,6 +21,7 @@ from dock.models.targets import TargetLayout
 __all__ = ["Inspection"]
 
 _HERMITIAN = 1e-3  # eV; beyond this an SCF run is not converged or a file is damaged
+_WHOLE = 1e-3  # electrons by which a neutral structure's may miss the sum over its atoms
 _OUTLIER = 12.0  # times the spread of the other structures
 
 
@@ -99,6 +100,25 @@ class Inspection:
             return label(calc, sample, layout, with_moments=with_moments, with_overlap=with_overlap)
         finally:
             calc.release()
+
+    def electrons(self) -> dict[str, float]:
+        """Return the valence electrons of each species, as far as the electrons of the runs tell.
+
+        They solve Σ n_species Z_species = N over the structures by least squares. Nothing is known
+        of species that only occur in one proportion, and of charged cells.
+        """
+        known = [calc for calc in self._calcs.values() if calc.n_electrons is not None]
+        names = sorted({label for calc in known for label in calc.structure.labels})
+        if not names:
+            return {}
+        table = np.array([[calc.structure.labels.count(name) for name in names] for calc in known])
+        counts = np.array([calc.n_electrons for calc in known], dtype=np.float64)
+        found, _, rank, _ = np.linalg.lstsq(table.astype(np.float64), counts, rcond=None)
+        whole = np.rint(found)
+        if rank == len(names):
+            is_right = np.abs(table @ whole - counts).max() < _WHOLE and bool(np.all(whole > 0))
+            return dict(zip(names, whole.tolist(), strict=True)) if is_right else {}
+        return {}
 
     def finish(self) -> None:
         """Check the matrices that nobody asked the labels of."""

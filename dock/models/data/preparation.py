@@ -90,6 +90,7 @@ def prepare_data(options: TrainOptions, layout: TargetLayout | None = None) -> D
         "folder": Path(options.data.inputs_dir).name,
         "fingerprint": store.fingerprint(),
         "shells": {name: list(ls) for name, ls in zip(layout.species, layout.ls, strict=True)},
+        "electrons_of_species": inspection.electrons(),
     }
     return DataParts(store, division, layout, provenance)
 

@@ -29,6 +29,8 @@ from dock.errors import (
     MissingDataError,
     UsageError,
 )
+from dock.post import bands
+from dock.states.kmesh import make_mesh
 from dock.units import PYSCF
 
 HARTREE = PYSCF.hartree_ev
@@ -176,6 +178,11 @@ def test_overlap_is_that_of_the_harmonics():
 def test_crystal_there_and_back(kind):
     mf = validation.converged(kind)
     calc, cell, kpts = ours.from_scf(mf), mf.cell, mf.kpts
+    checked = {
+        (finding.what, finding.level): finding.message for finding in check_calculation(calc)
+    }
+    assert "k-points of the run only" in checked["k-points", "note"]
+    assert not [what for what, level in checked if level == "error"]
     assert np.abs(ours.to_pyscf(calc.overlap, cell, kpts) - mf.get_ovlp()).max() < 1e-9
     fock = np.asarray(mf.get_hcore()) + np.asarray(mf.get_veff(cell, mf.make_rdm1()))
     assert np.abs(ours.to_pyscf(calc.hamiltonian, cell, kpts) - fock).max() < 1e-9
@@ -204,6 +211,15 @@ def test_gamma_point_crystal(caplog):
     found = validation.levels(calc, [0, 0, 0])
     assert np.abs(found[0, 0] - mf.mo_energy * HARTREE).max() < 1e-6
     assert "coarse" in caplog.text
+    assert calc.only_gamma
+    checked = {
+        (finding.what, finding.level): finding.message for finding in check_calculation(calc)
+    }
+    assert "only k = 0 has a meaning" in checked["k-points", "note"]
+    assert not [what for what, level in checked if level == "error"]
+    assert make_mesh(calc).size == (1, 1, 1)
+    with pytest.raises(UsageError, match="no k-point but Γ"):
+        bands(calc, "GX", points=2)
     assert ours.initial_density(calc, mf.cell).shape == mf.make_rdm1().shape
 
 

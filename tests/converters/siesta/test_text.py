@@ -10,7 +10,7 @@ from hypothesis import given, strategies as st
 from dock.converters.siesta.eig import read_eig, read_fermi, read_kp
 from dock.converters.siesta.fdf import read_fdf
 from dock.converters.siesta.orb_indx import read_orb_indx
-from dock.converters.siesta.run import read_version
+from dock.converters.siesta.run import read_log
 from dock.converters.siesta.xv import read_struct_out, read_xv
 from dock.errors import DockError, FormatError, MissingDataError
 from dock.units import SIESTA4, SIESTA5
@@ -232,19 +232,27 @@ class TestFdf:
             read_fdf(path).atoms(SIESTA4)
 
 
-class TestVersion:
+SIESTA = "Siesta Version  : 4.1\n   scf:    1     -465.91\n   scf:    2     -466.31\n"
+
+
+class TestLog:
     @pytest.mark.parametrize(
         ("text", "expected"),
         [
-            ("Siesta Version  : v4.1.5\n", ("v4.1.5", False)),
+            ("Siesta Version  : v4.1.5\n", ("v4.1.5", None, True)),
             (
                 "Executable      : siesta\nVersion         : 5.4.2\nSCF_NOT_CONV: x\n",
-                ("5.4.2", True),
+                ("5.4.2", False, True),
             ),
-            ("Some other program\nVersion : 3\n", ("", False)),
+            (f"{SIESTA}SCF cycle converged after 2 iterations\n", ("4.1", True, True)),
+            (f"{SIESTA}{' ' * 200_000}\nJob completed\n", ("4.1", True, True)),
+            (f"{SIESTA}SCF cycle converged\n{' ' * 200_000}\n", ("4.1", True, True)),
+            (SIESTA, ("4.1", None, False)),
+            (f"{SIESTA}SCF cycle converged\n   scf:    1   -1.0\n", ("4.1", None, False)),
+            ("Some other program\nVersion : 3\n", ("", None, True)),
         ],
     )
     def test_log(self, tmp_path, text, expected):
         path = tmp_path / "x.out"
         path.write_text(text)
-        assert read_version(path) == expected
+        assert read_log(path) == expected

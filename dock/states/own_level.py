@@ -1,0 +1,66 @@
+"""The Fermi level that belongs to a Hamiltonian by itself: counted before, or counted now."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from dock.core.calculation import Calculation
+from dock.errors import DockError
+from dock.io.text import read_json
+from dock.states.fermi_level import find_level
+from dock.states.kmesh import make_mesh
+from dock.states.problem import Problem
+from dock.states.smearing import Smearing
+from dock.states.spectrum import compute_spectrum
+
+__all__ = ["LEVEL_FILE", "level_beside", "own_level"]
+
+LEVEL_FILE = "fermi_energy.json"
+"""What ``dock fermi`` writes beside the matrices."""
+
+WORK = 1e11
+"""Rows³ times k-points up to which electrons are counted without being asked: some minutes."""
+
+_SAME_COUNT = 1e-6  # electrons
+
+
+def level_beside(
+    calc: Calculation, path: str | Path, electrons: float | None = None
+) -> float | None:
+    """Return the Fermi level that a ``fermi_energy.json`` has of this very H, eV; None without one.
+
+    The file is looked for beside `path`, a folder or a file. It belongs to H if it names its hash,
+    and to the electrons if it counted as many as the calculation has, or as are given.
+    """
+    folder = Path(path) if Path(path).is_dir() else Path(path).parent
+    file = folder / LEVEL_FILE
+    if not file.is_file() or calc.hamiltonian is None:
+        return None
+    try:
+        content = read_json(file)
+        kept = content.get("hamiltonian_hash")
+        level, counted = float(content["fermi_level_eV"]), float(content["n_electrons"])
+    except (DockError, KeyError, TypeError, ValueError, AttributeError):
+        return None  # of another program, or damaged: it can be counted again
+    wanted = calc.n_electrons if electrons is None else electrons
+    is_ours = kept == calc.hamiltonian.digest() and np.isfinite(level)
+    return level if is_ours and (wanted is None or abs(wanted - counted) < _SAME_COUNT) else None
+
+
+def own_level(calc: Calculation) -> float | None:
+    """Return the Fermi level of a calculation that has none with its data, such as a prediction.
+
+    That of a ``fermi_energy.json`` beside it, else its electrons are counted on the mesh of
+    ``dock fermi``. None where they are unknown or that takes long.
+    """
+    known = level_beside(calc, calc.source)
+    if known is not None or not calc.n_electrons:
+        return known
+    if not {"hamiltonian", "overlap"} <= set(calc.available):
+        return None
+    mesh = make_mesh(calc)
+    if float(Problem.of(calc).size) ** 3 * mesh.n_points > WORK:
+        return None
+    return find_level(compute_spectrum(calc, mesh), calc.n_electrons, Smearing())[0]
