@@ -41,7 +41,10 @@ Solve = Callable[[Block], Block]
 
 _LOST = 1e-11  # of a vector that is left when V and others are taken out: less is rounding
 _NEAR = 3000.0  # precisions that make a share of a solution: rounding grows in a factorisation
+_WELL = 10.0  # times that distance is where a shift moves to
+_BESIDE = 0.1  # of what a search must reach: a good distance of a shift from a state
 _PATIENCE = 8  # blocks in which states that must be there, but are not, may turn up
+_ROUNDING = 1e-14  # relative, of products of the basis with itself
 _ROWS = 4096  # of the basis that are changed at once
 
 
@@ -83,11 +86,21 @@ Target = Callable[[RitzStates], Range | None]
 
 
 class ShiftOnState(Exception):  # noqa: N818 - no error: the search begins again elsewhere
-    """The shift lies on one of these energies."""
+    """The shift lies on a state: nearer than is needed to reach others.
 
-    def __init__(self, energies: NDArray[np.float64]) -> None:
+    `better` is a shift beside it, in a gap between states as they are known so far.
+    """
+
+    def __init__(
+        self, shift: float, energies: NDArray[np.float64], needed: float, reach: float
+    ) -> None:
         super().__init__()
-        self.energies = energies
+        walls = np.concatenate([[-np.inf], np.sort(energies), [np.inf]])
+        away = np.minimum(0.5 * np.diff(walls), max(_WELL * needed, _BESIDE * reach))
+        # Of each gap the ends that are far enough from its states: the nearest one is taken.
+        ends = np.concatenate([walls[:-1] + away, walls[1:] - away])
+        wide = np.tile(away >= _WELL * needed, 2) & np.isfinite(ends)
+        self.better = float(ends[wide][np.abs(ends[wide] - shift).argmin()])
 
 
 class Search:
@@ -185,8 +198,9 @@ class Search:
         """
         reach = max(wanted.high - self.shift, self.shift - wanted.low)
         nearest = float(np.abs(ritz.energies - self.shift).min())
-        if nearest < _NEAR * self.precision * reach and self._fits:
-            raise ShiftOnState(ritz.energies)
+        needed = _NEAR * self.precision * reach
+        if nearest < needed and self._fits:
+            raise ShiftOnState(self.shift, ritz.energies, needed, reach)
 
     def _converged(self, ritz: RitzStates, wanted: Range) -> bool:
         return bool((ritz.residuals[ritz.inside(wanted)] <= self.tolerance).all())
@@ -321,15 +335,13 @@ class _Grams:
 
         A, B = _hermitian(self.kk[:q, :q]), self.ks[:q, :q]
         scale = 1 / np.sqrt(_positive(A.diagonal().real))
-        A = scale[:, None] * A * scale
-        A.flat[:: q + 1] += 1e-15
-        try:
-            factor = scipy.linalg.cho_factor(A, lower=True, check_finite=False)
-        except np.linalg.LinAlgError:  # columns of very different size: take out rounding
-            A.flat[:: q + 1] += 1e-12
-            factor = scipy.linalg.cho_factor(A, lower=True, check_finite=False)
-        ratio = scipy.linalg.cho_solve(factor, scale[:, None] * B, check_finite=False)
-        inverse, Z = np.linalg.eig(scale[:, None] * ratio)  # 1/τ
+        squares, U = np.linalg.eigh(scale[:, None] * A * scale)
+        # What is lost in rounding lies on the shift: it comes first, as it should.
+        U *= 1 / np.sqrt(np.maximum(squares, _ROUNDING * squares[-1]))
+        U *= scale[:, None]
+        inverse, Z = np.linalg.eig(U.conj().T @ B @ U)  # 1/τ
+        Z = U @ Z
+        Z /= np.linalg.norm(Z, axis=0)
         Z = Z[:, np.argsort(-np.abs(inverse))[:kept]]
         if np.isrealobj(B):  # pairs of conjugates span what their parts span
             Z = np.hstack([Z.real, Z.imag])

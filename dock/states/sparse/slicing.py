@@ -250,14 +250,14 @@ class Slicer:
 
     def _search(self, shift: float, target: Target, expected: int, seed: int = 0) -> _Piece:
         """Return what a search about a shift finds; a shift on an eigenvalue is moved."""
-        step = _STEP
+        step, problem = _STEP, "it lies on a state"
         for _ in range(_MOVES):
             try:
                 return self._search_at(shift, target, expected, seed)
             except ShiftOnState as found:
-                better = _gap_near(found.energies, shift)
+                better = found.better
             except _SingularError as error:
-                better, problem = shift + step, error
+                better, problem = shift + step, str(error)
                 step *= -2
             _log.warning("the shift %.6f eV lies on a state: moved to %.6f eV", shift, better)
             shift = better
@@ -456,13 +456,6 @@ def _mark(energies: NDArray[np.float64], end: float, limit: float, clearance: fl
     at = int(wide[0]) if len(wide) else int(gaps.argmax())
     # Not farther from the range than it must: states beyond it are known less well.
     return end + side * float(walls[at] + min(0.5 * gaps[at], _AWAY * clearance))
-
-
-def _gap_near(energies: NDArray[np.float64], shift: float) -> float:
-    """Return the middle of the wider one of the two gaps beside the state that a shift lies on."""
-    at = int(np.abs(energies - shift).argmin())
-    near = energies[max(0, at - 1) : at + 2]
-    return _widest_gap(near) if len(near) > 1 else shift + _STEP
 
 
 def _widest_gap(energies: Sequence[float] | NDArray[np.float64]) -> float:

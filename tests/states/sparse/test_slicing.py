@@ -9,7 +9,7 @@ import dock
 from dock.errors import ConvergenceError, SolverError
 from dock.states.solver import Want
 from dock.states.sparse import slicing
-from dock.states.sparse.krylov import Range, Search
+from dock.states.sparse.krylov import Range, Search, ShiftOnState
 from dock.states.sparse.products import Products
 from dock.states.sparse.slicing import Slicer, Tools
 
@@ -200,6 +200,16 @@ def test_a_shift_on_a_state_moves_into_a_gap(oxygen, caplog):
     assert "lies on a state: moved to" in caplog.text
 
 
+def test_a_shift_moves_to_the_nearest_gap_that_is_wide_enough():
+    energies = np.array([-1.0, 0.0, 1e-6, 2e-6, 0.5])
+    found = ShiftOnState(1e-6, energies, needed=1e-4, reach=0.4)
+    # A tenth of what is to be reached, from one side of the three or the other.
+    assert abs(found.better - 1e-6) == pytest.approx(0.04, rel=1e-4)
+    found = ShiftOnState(0.49, energies, needed=1e-4, reach=8.0)
+    assert found.better == pytest.approx(0.25, abs=1e-5)  # the middle of a gap
+    assert ShiftOnState(7.0, np.array([7.0]), 1e-3, 0.1).better in (6.99, 7.01)
+
+
 def test_states_do_not_depend_on_how_exact_a_solution_is(graphene):
     """Errors of 3 % of every solution: what H and S say of the states is exact all the same."""
     energies = graphene[1]
@@ -254,3 +264,20 @@ def test_an_overlap_that_is_not_positive_is_refused(graphene):
         slicer((bad, None, pattern)).require_positive()
     with pytest.raises(SolverError, match="S is not positive definite"):
         slicer((bad, None, pattern)).find(Want(nearest=(8, -7.0)))
+
+
+def test_equal_molecules_have_equal_states(bundled):
+    """Sixteen copies that do not touch: each level sixteen times, more than vectors of a block.
+
+    The window lies about one level, and so does the shift.
+    """
+    calc = dock.read(bundled / "openmx/o2-spin")
+    problem = supercell(calc, TIMES)
+    products = Products(*problem.sparse(0, np.zeros(3), "upper"))
+    level = folded(calc, TIMES, np.zeros(3))[7 * 16]
+    for kind in ("float32", "float64"):
+        system = products, None, problem.pattern()
+        found = slicer(system, kind=kind).find(Want(window=(level - 1e-3, level + 1e-3)))
+        assert (found.n_below % 16, len(found.energies) % 16) == (0, 0)
+        assert len(found.energies) > 0
+        np.testing.assert_allclose(found.energies, level, atol=EXACT)
