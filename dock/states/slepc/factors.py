@@ -10,7 +10,7 @@ from dock.errors import ConvergenceError, SolverError
 from dock.states.slepc.library import Library
 from dock.states.slepc.rows import random_vector
 
-__all__ = ["OPTIONS", "Counter", "check_mumps", "configure"]
+__all__ = ["OPTIONS", "Counter", "SingularError", "check_mumps", "configure"]
 
 _PREFIX = "dock_"
 _EXACT = 1e-9  # backward error from which a factorisation without pivoting does not count
@@ -25,6 +25,10 @@ OPTIONS = {
     "mat_superlu_dist_replacetinypivot": "0",
     "mat_superlu_dist_iterrefine": "0",
 }
+
+
+class SingularError(SolverError):
+    """A shift lies on a state, to the last bit."""
 
 
 def configure(library: Library, prefix: str, extra_space: int) -> None:
@@ -54,7 +58,7 @@ def check_mumps(factor: Any, n: int) -> bool:
             f"{_bytes(detail) / 1e9:.1f} GB. Use more machines, or fewer processes on each."
         )
     if code == -10:
-        raise SolverError(f"MUMPS: the matrix of {n} rows is singular. Move the shift.")
+        raise SingularError(f"MUMPS: the matrix of {n} rows is singular. Move the shift.")
     raise SolverError(f"MUMPS cannot factor a matrix of {n} rows: error {code}, {detail}.")
 
 
@@ -103,7 +107,8 @@ class Counter:
         return self.known[energy]
 
     def _count(self, energy: float) -> int:
-        for space in EXTRA_SPACE:
+        spaces = EXTRA_SPACE[:1] if self.library.is_complex else EXTRA_SPACE
+        for space in spaces:
             count = self._factor(energy, space)
             if count is not None:
                 return count

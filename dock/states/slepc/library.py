@@ -5,19 +5,21 @@ from __future__ import annotations
 import ctypes
 import importlib.util
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from dock.errors import DependencyError
+from dock.errors import DependencyError, SolverError
 from dock.states.ranks import Team
 
 __all__ = ["Library", "load", "require_installed"]
 
 _INSTALL = (
-    "Install it with: conda install -c conda-forge 'slepc4py=*=complex*'; on Debian see the page "
-    "Large systems of the documentation."
+    "Install it with: conda install -c conda-forge 'slepc=*=complex*' slepc4py; on Debian as the "
+    "page 'Install SLEPc' of the documentation says."
 )
 
 
@@ -48,6 +50,18 @@ class Library(NamedTuple):
         if error:
             raise self.PETSc.Error(error)
         return diagonal
+
+    @contextmanager
+    def explained(self) -> Iterator[None]:
+        """Turn an error that PETSc meets into a `SolverError`."""
+        try:
+            yield
+        except self.PETSc.Error as error:
+            words = str(error).strip().splitlines() or [repr(error)]
+            raise SolverError(
+                f"PETSc stopped ({words[-1].strip()}). If a machine has not enough memory, use "
+                "more of them, or fewer processes on each."
+            ) from error
 
 
 def require_installed() -> None:

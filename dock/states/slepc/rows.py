@@ -104,7 +104,7 @@ class SpreadPencil:
                     raise DependencyError(
                         "H(k) is complex at this k-point, and this PETSc was built for real "
                         "numbers. Install a complex build: conda install -c conda-forge "
-                        "'slepc4py=*=complex*'."
+                        "'slepc=*=complex*' slepc4py."
                     )
                 arrays = self._arrays(csr, library)
             built.append(_hermitian(library, self._assembled(library, arrays), self.name))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -9,10 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dock.errors import ConvergenceError, SolverError
-from dock.states.slepc.factors import EXTRA_SPACE, Counter, check_mumps, configure
+from dock.states.ranks import Team
+from dock.states.slepc.factors import EXTRA_SPACE, Counter, SingularError, check_mumps, configure
 from dock.states.slepc.library import Library
 
 __all__ = ["Found", "Search"]
+
+_log = logging.getLogger("dock")
 
 _SLICE = 200  # states for one shift
 _SPARE = 8  # states beyond those asked for, which show where the spectrum has gaps
@@ -36,6 +40,7 @@ class Search:
     """Shift-invert Krylov–Schur by SLEPc with factors by MUMPS."""
 
     library: Library
+    team: Team
     H: Any
     S: Any
     counter: Counter = field(init=False)
@@ -119,35 +124,49 @@ class Search:
 
     def _near(self, shift: float, count: int) -> Found:
         """Return the states nearest to a shift, uncertified and sorted."""
-        eps = self._solved(shift, min(count, self.n))
+        try:
+            eps = self._solved(shift, min(count, self.n))
+        except SingularError:
+            _log.info("the shift %.6f eV lies on a state and is moved by %g eV", shift, _GAP)
+            eps = self._solved(shift + _GAP, min(count, self.n))
         number = min(eps.getConverged(), self.n)
         energies = np.array([eps.getEigenvalue(index).real for index in range(number)])
         order = np.argsort(energies)
-        first, last = self.H.getOwnershipRange()
-        vectors = np.empty((last - first, number), dtype=self.library.PETSc.ScalarType)
-        worst = 0.0
-        x, Hx, Sx = self.H.createVecRight(), self.H.createVecLeft(), self.H.createVecLeft()
+        energies = energies[order]
+        x = self.H.createVecRight()
+        kind = np.dtype(self.library.PETSc.ScalarType)
+        vectors = np.empty((x.getLocalSize(), number), dtype=kind, order="F")
         for column, index in enumerate(order):
             eps.getEigenvector(int(index), x)
-            self.S.mult(x, Sx)
-            x.scale(1.0 / np.sqrt(abs(x.dot(Sx))))
             vectors[:, column] = x.getArray(readonly=True)
-            self.H.mult(x, Hx)
-            self.S.mult(x, Sx)
-            Hx.axpy(-energies[index], Sx)
-            worst = max(worst, float(Hx.norm()))
         eps.destroy()
-        return Found(energies[order], vectors, 0, worst)
+        Sx, Hx = self._applied(self.S, vectors), self._applied(self.H, vectors)
+        norms = np.sqrt(self._summed((vectors.conj() * Sx).real))
+        rest = np.sqrt(self._summed(np.abs(Hx - Sx * energies) ** 2)) / norms
+        return Found(energies, vectors / norms, 0, float(rest.max(initial=0.0)))
+
+    def _applied(self, matrix: Any, block: NDArray[Any]) -> NDArray[Any]:
+        """Return the own rows of a matrix times a block of vectors, in one exchange."""
+        PETSc = self.library.PETSc
+        rows, columns = (block.shape[0], self.n), (None, block.shape[1])
+        spread = PETSc.Mat().createDense((rows, columns), array=block, comm=matrix.comm)
+        product = matrix.matMult(spread)
+        result = np.array(product.getDenseArray(), order="F")
+        product.destroy()
+        spread.destroy()
+        return result
+
+    def _summed(self, own: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the sums of columns over the rows of all processes."""
+        parts = self.team.gather(own.sum(axis=0))
+        return np.asarray(np.sum(parts, axis=0))
 
     def _solved(self, shift: float, count: int) -> Any:
         """Return SLEPc's object with `count` states or more."""
         for space in EXTRA_SPACE:
             eps = self._prepared(shift, count, space)
             if self._stands(eps):
-                try:
-                    eps.solve()
-                except self.library.PETSc.Error as error:
-                    raise SolverError(f"SLEPc stopped: {error}") from error
+                eps.solve()
                 if eps.getConverged() < min(count, self.n):
                     raise ConvergenceError(
                         f"SLEPc found {eps.getConverged()} of {count} states around {shift:.6f} eV."

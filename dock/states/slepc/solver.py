@@ -123,9 +123,10 @@ def _solve(
         pencil = team.memory[source.fingerprint] = SpreadPencil(team, source)
     H, S = pencil.matrices(library, channel, k_frac)
     comm = H.comm
-    search = Search(library, H, S)
     try:
-        found = _find(search, want)
+        search = Search(library, team, H, S)
+        with library.explained():
+            found = _find(search, want)
         vectors = _whole(team, pencil, found.vectors) if want.vectors else None
     finally:
         H.destroy()

@@ -1,6 +1,6 @@
 """Solve runs by SLEPc in all processes of mpirun; the first writes what it found as JSON and .npz.
 
-``spread.py OUT FOLDER...``: the states of `QUESTIONS` in each folder. A folder is looked for in the
+``spread.py OUT FOLDER...``: the states of `questions` in each folder. A folder is looked for in the
 folder ``DOCK_RANK_<rank>`` of the environment, if there is one: so processes see different files.
 """
 
@@ -20,6 +20,7 @@ from dock.states.slepc.solver import Slepc
 from dock.states.solver import Want
 
 K_POINTS = ((0.13, 0.21, 0.07), (0.0, 0.0, 0.0))  # of spins the first alone
+OF_SPINS = ("nearest",)  # and this question
 
 
 def questions(around):
@@ -40,6 +41,8 @@ def solve(solver, folder, out):
     for channel in range(problem.n_channels):
         for number, k_frac in enumerate(K_POINTS[: 2 if calc.spin is Spin.NONE else 1]):
             for name, want in questions(calc.fermi_level or 0.0).items():
+                if calc.spin is not Spin.NONE and name not in OF_SPINS:
+                    continue
                 found = solver.solve(problem, channel, np.array(k_frac), want)
                 label = f"{channel}-{number}-{name}"
                 arrays[label] = found.energies

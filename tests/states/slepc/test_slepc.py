@@ -24,7 +24,7 @@ from dock.states.slepc.solver import Slepc
 from dock.states.solver import Want
 
 SPREAD = Path(__file__).with_name("spread.py")
-K_POINTS = ((0.13, 0.21, 0.07), (0.0, 0.0, 0.0))  # of spins the first alone
+K_POINTS = ((0.13, 0.21, 0.07), (0.0, 0.0, 0.0))
 RUNS = ("graphene", "o2_collinear", "o2_soc")
 SAME = 1e-9  # eV between one process and two
 DENSE = 1e-8  # eV from LAPACK, which reads one triangle of an H that is Hermitian to 1e-8
@@ -34,7 +34,7 @@ def missing():
     """Return why SLEPc cannot be run here, or nothing."""
     for name in ("petsc4py", "slepc4py", "mpi4py"):
         if importlib.util.find_spec(name) is None:
-            return f"no {name}: see docs/post/large.md"
+            return f"no {name}: see docs/howto/slepc.md"
     return "" if mpirun() else "no mpirun of Open MPI in PATH"
 
 
@@ -289,10 +289,36 @@ def test_one_process_serves_itself():
         Ranks(teams=2)
 
 
+def test_a_shift_on_a_state_is_moved(monkeypatch):
+    quiet = types.SimpleNamespace(getSize=lambda: (9, 9))
+    monkeypatch.setattr(search, "Counter", lambda *_: None)
+    seeker = search.Search(types.SimpleNamespace(is_complex=True), Team(), quiet, quiet)
+    shifts = []
+
+    def solved(shift, count):
+        shifts.append(shift)
+        raise factors.SingularError("on it") if len(shifts) == 1 else SolverError("enough seen")
+
+    monkeypatch.setattr(seeker, "_solved", solved)
+    with pytest.raises(SolverError, match="enough seen"):
+        seeker._near(0.5, 2)
+    assert shifts == [0.5, 0.5 + search._GAP]
+
+
+def test_what_petsc_raises_is_a_sentence():
+    class Error(Exception):
+        pass
+
+    petsc = types.SimpleNamespace(Error=Error)
+    loaded = library.Library(petsc, None, True, True, True, None)
+    with pytest.raises(SolverError, match=r"PETSc stopped \(out of memory\)"), loaded.explained():
+        raise Error("error code 55\n  out of memory\n")
+
+
 def test_a_missing_state_is_an_error(monkeypatch):
     quiet = types.SimpleNamespace(getSize=lambda: (9, 9))
     monkeypatch.setattr(search, "Counter", lambda *_: types.SimpleNamespace(below=int))
-    seeker = search.Search(types.SimpleNamespace(is_complex=True), quiet, quiet)
+    seeker = search.Search(types.SimpleNamespace(is_complex=True), Team(), quiet, quiet)
     found = search.Found(np.array([0.5]), np.zeros((9, 1)), 0, 0.0)
     monkeypatch.setattr(seeker, "_near", lambda shift, count: found)
     with pytest.raises(ConvergenceError, match="inertia counts 4"):
