@@ -74,4 +74,5 @@ def main(out, *folders):
         ranks.dismiss()
 
 
-main(*sys.argv[1:])
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -41,7 +41,8 @@ def missing():
 def mpirun():
     for name in ("mpirun.openmpi", "mpirun"):
         found = shutil.which(name)
-        if found and "Open MPI" in samples_version(found):
+        # Debian's mpirun.openmpi calls itself OpenRTE.
+        if found and any(word in samples_version(found) for word in ("Open MPI", "OpenRTE")):
             return found
     return None
 
