@@ -73,6 +73,8 @@ def machine() -> str:
     import numpy as np
     import scipy as sp
 
+    from dock.threads import available_cpus
+
     model = "unknown processor"
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.is_file():
@@ -80,6 +82,6 @@ def machine() -> str:
             if line.startswith("model name"):
                 model = line.partition(":")[2].strip()
                 break
-    cores = len(os.sched_getaffinity(0))
+    cores = available_cpus()
     versions = f"Python {platform.python_version()}, numpy {np.__version__}"
     return f"{model}, {cores} cores, {versions}, scipy {sp.__version__}"

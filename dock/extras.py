@@ -12,7 +12,17 @@ from typing import Any
 
 from dock.errors import DependencyError
 
-__all__ = ["lazy_names", "require", "require_library"]
+__all__ = ["lazy_names", "missing", "require", "require_library"]
+
+_EXTRAS = {
+    "models": "e3nn_jax flatbuffers jax jaxlib optax",
+    "mpi": "mpi4py",
+    "plot": "matplotlib",
+    "pymatgen": "pymatgen",
+    "pyscf": "pyscf",
+    "sisl": "netCDF4 sisl",
+}
+"""The modules of each extra, for what is imported without `require`, or by another package."""
 
 
 def require(module: str, extra: str) -> Any:
@@ -20,10 +30,29 @@ def require(module: str, extra: str) -> Any:
     try:
         return importlib.import_module(module)
     except ImportError as error:
-        raise DependencyError(
-            f"{module.partition('.')[0]} is needed for this and is not installed. "
-            f"Install it with: pip install 'dock-dft[{extra}]'"
-        ) from error
+        raise _not_there(module, extra, error) from error
+
+
+def missing(error: ImportError) -> DependencyError | None:
+    """Return what to say of an import that failed; None where no extra brings the module."""
+    for extra, modules in _EXTRAS.items():
+        if (error.name or "").partition(".")[0] in modules.split():
+            return _not_there(str(error.name), extra, error)
+    return None
+
+
+def _not_there(module: str, extra: str, error: ImportError) -> DependencyError:
+    """Return an error that says whether a package is missing or cannot be imported."""
+    package = module.partition(".")[0]
+    found = "is not installed"
+    if not isinstance(error, ModuleNotFoundError):
+        found = f"cannot be imported ({error})"
+    elif error.name is not None and error.name.partition(".")[0] != package:
+        found = f"cannot be imported, because {error.name} is not installed"
+    return DependencyError(
+        f"{package} is needed for this and {found}. "
+        f"Install it with: pip install 'dock-dft[{extra}]'"
+    )
 
 
 def require_library(distribution: str, stem: str, extra: str) -> ctypes.CDLL:

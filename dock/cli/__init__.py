@@ -122,6 +122,14 @@ def _run(arguments: list[str] | None) -> int:
         message = "\n".join([f"dock: {error}", *notes])
         click.echo(in_options(message), err=True)
         return error.exit_code
+    except ImportError as error:
+        from dock.extras import missing
+
+        absent = missing(error)
+        if absent is None:
+            raise
+        click.echo(f"dock: {absent}", err=True)
+        return absent.exit_code
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0

@@ -64,7 +64,10 @@ def evaluate(
     """
     from dock.evaluate.report import EvaluationSet, evaluate_set
     from dock.evaluate.structure import EvaluateOptions
+    from dock.extras import require
 
+    if plot:
+        require("matplotlib.figure", "plot")
     measured = EvaluateOptions(half_width=width / 2, **given)
     folder = run.output or folder_of(prediction) / EvaluationSet.FILE
     if folder.is_dir():

@@ -44,6 +44,8 @@ class Run:
             When a file exists, or there is no folder for it: before an hour is spent.
         UsageError
             For a figure of an unknown kind.
+        DependencyError
+            For a figure, without matplotlib.
         """
         target = self.output or folder_of(path) / result.FILE
         self.require_free(*result.files(target))
@@ -51,11 +53,13 @@ class Run:
 
     def require_free(self, *files: Path) -> None:
         """Refuse files, and the figure, that cannot be written; see `target`."""
+        from dock.extras import require
         from dock.results import require_figure_name
 
         targets = [*files]
         if self.plot is not None:
             require_figure_name(self.plot)
+            require("matplotlib.figure", "plot")
             targets.append(self.plot)
         for target in targets:
             if target.suffix and not target.parent.is_dir():  # a folder is made with its parents

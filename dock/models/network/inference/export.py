@@ -8,6 +8,7 @@ and off-site blocks. Whoever reads it needs `jax.export.deserialize` and what is
 from __future__ import annotations
 
 import dataclasses
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from numpy.typing import ArrayLike
 from dock.core.matrix import AOMatrix
 from dock.core.structure import Structure
 from dock.errors import FormatError, UsageError
+from dock.extras import require
 from dock.models.backend import Pattern, Scope
 from dock.models.closed_form import closed_form_of
 from dock.models.graph import Graph, build_graph
@@ -60,6 +62,7 @@ def _program(network: TrainedNetwork) -> tuple[list[str], bytes]:
     """Return the arguments of a network's program, and the program, serialised."""
     prepare_process("cpu")
     jax = start_jax()
+    require("flatbuffers", "models")  # a program is serialised with it
     from jax import export
 
     from dock.models.network.model import apply
@@ -101,11 +104,20 @@ class ExportedModel:
         if file.program is None:
             raise FormatError(path, "the file holds no exported program")
         jax = start_jax()
+        require("flatbuffers", "models")
         from jax import export
 
         try:
             exported = export.deserialize(bytearray(file.program))
-        except (ValueError, RuntimeError, TypeError, AttributeError) as error:
+        except (
+            ArithmeticError,
+            AttributeError,
+            LookupError,
+            RuntimeError,
+            TypeError,
+            ValueError,
+            struct.error,
+        ) as error:
             raise FormatError(
                 path,
                 "this JAX cannot read the exported program",
