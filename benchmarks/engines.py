@@ -22,6 +22,8 @@ from typing import Any
 import numpy as np
 from _measure import machine, run
 
+from dock.threads import available_cpus
+
 KPOINTS = {"G": (0.0, 0.0, 0.0), "K": (1 / 3, 2 / 3, 0.0)}
 ENGINES = ("multifrontal", "pardiso", "slepc")
 BLOCK = 20
@@ -210,7 +212,7 @@ def main() -> None:
     parser.add_argument("--engines", nargs="+", default=ENGINES, choices=ENGINES)
     parser.add_argument("--k", nargs="+", default=list(KPOINTS), choices=list(KPOINTS))
     parser.add_argument("--energy", type=float, default=-4.215, help="shift, eV")
-    cores = len(os.sched_getaffinity(0))
+    cores = available_cpus()
     parser.add_argument("--threads", type=int, default=cores, help="of our engines")
     parser.add_argument("--slepc", help="Python that has slepc4py")
     parser.add_argument("--mpirun", default="mpirun", help="mpirun of PETSc's MPI, with options")

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 __all__ = [
+    "FAULT",
+    "TRACEBACK",
     "ConventionError",
     "ConvergenceError",
     "DependencyError",
@@ -16,7 +18,14 @@ __all__ = [
     "OutputError",
     "SolverError",
     "UsageError",
+    "unexpected",
 ]
+
+FAULT = 70
+"""Exit code of a command that met a fault of `dock` itself, as sysexits.h has it."""
+
+TRACEBACK = "DOCK_TRACEBACK"
+"""Environment variable with which such a fault shows where it happened."""
 
 
 class DockError(Exception):
@@ -119,6 +128,21 @@ class DependencyError(DockError, ImportError):
     """An optional package is needed; the message has the ``pip install`` line."""
 
     exit_code = 3
+
+
+def unexpected(error: BaseException) -> str:
+    """Return one line on an error that nobody foresaw: what, where, and how to report it."""
+    place, step = "", error.__traceback__
+    while step is not None:
+        file = Path(step.tb_frame.f_code.co_filename)
+        if "dock" in file.parts:
+            place = f" at {file.name}:{step.tb_lineno}"
+        step = step.tb_next
+    words = " ".join(str(error).split())[:200]
+    return (
+        f"a fault of dock itself{place}: {type(error).__name__}: {words}. Please report it with "
+        f"the command, and with what it prints when {TRACEBACK}=1 is set in the environment."
+    )
 
 
 def _rebuild(cls: type[FormatError], path: Path, problem: str, message: str) -> FormatError:

@@ -11,7 +11,6 @@ counted from 1. Dataset names of the DeepH format stay as they are in its files.
 
 from __future__ import annotations
 
-import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -24,6 +23,7 @@ from dock.errors import OutputError, UsageError
 from dock.extras import require
 from dock.io.files import atomic_path, write_text
 from dock.io.hdf5 import new_hdf5
+from dock.io.text import json_text
 
 __all__ = [
     "KEYS",
@@ -70,6 +70,7 @@ KEYS: dict[str, str] = {
     "energies_eV": "energies, absolute: spin channel, k-point, band",
     "energies_relative_eV": "energies of a grid, from the Fermi level",
     "entropy_energy_eV": "the −TS term of the smearing per cell",
+    "error": "what went wrong, in a sentence",
     "exit_code": "exit code of what failed",
     "expected_electrons": "Tr(ρS), which a density on a grid must integrate to",
     "expected_seconds": "time of one eigenproblem that a plan expects",
@@ -337,7 +338,7 @@ class Result(ABC):
             if name in datasets or (isinstance(value, list) and not value):
                 continue
             if isinstance(value, Mapping):
-                file.attrs[name] = json.dumps(plain(value), ensure_ascii=False)
+                file.attrs[name] = json_text(plain(value))
             elif value is not None:
                 file.attrs[name] = value
         file.attrs["written_by"] = f"dock {__version__}"
@@ -352,7 +353,7 @@ class Result(ABC):
 
     def write_json(self, path: Path, *, overwrite: bool = False) -> None:
         """Write `json` into a file."""
-        write_text(path, json.dumps(self.json(), ensure_ascii=False) + "\n", overwrite=overwrite)
+        write_text(path, json_text(self.json()) + "\n", overwrite=overwrite)
 
     def table(self) -> str:
         """Return the rows as aligned columns."""
@@ -443,7 +444,7 @@ class Result(ABC):
 
 
 def plain(value: Any) -> Any:
-    """Return a value as plain Python data: lists for arrays, None for NaN, which JSON lacks.
+    """Return a value as plain Python data: lists for arrays, None for NaN and infinity.
 
     Examples
     --------
@@ -453,9 +454,9 @@ def plain(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {str(name): plain(part) for name, part in value.items()}
     if isinstance(value, np.ndarray):
-        if value.dtype.kind == "f" and np.isnan(value).any():
+        if value.dtype.kind == "f" and not np.isfinite(value).all():
             filled = value.astype(object)
-            filled[np.isnan(value)] = None
+            filled[~np.isfinite(value)] = None
             return filled.tolist()
         return value.tolist()
     if isinstance(value, np.generic):
@@ -464,7 +465,7 @@ def plain(value: Any) -> Any:
         return [plain(part) for part in value]
     if isinstance(value, Path):
         return str(value)
-    return None if isinstance(value, float) and np.isnan(value) else value
+    return None if isinstance(value, float) and not np.isfinite(value) else value
 
 
 def table(rows: Sequence[Sequence[str]], head: Sequence[str] | None = None) -> str:

@@ -40,7 +40,8 @@ EXAMPLES = [
 
 
 def test_every_error_is_here():
-    assert {getattr(errors, name) for name in errors.__all__} == {DockError, *BUILTIN}
+    kinds = {getattr(errors, name) for name in errors.__all__}
+    assert {kind for kind in kinds if isinstance(kind, type)} == {DockError, *BUILTIN}
 
 
 @pytest.mark.parametrize("kind", BUILTIN)

@@ -7,13 +7,14 @@ import importlib
 import io
 import os
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import click
 
 from dock._version import __version__
 from dock.cli.wording import in_options
-from dock.errors import DockError
+from dock.errors import FAULT, TRACEBACK, DockError, unexpected
 
 __all__ = ["cli", "main"]
 
@@ -52,7 +53,8 @@ Examples:
   dock info si_deeph                             what is in it
 
 Exit codes: 0 all done; 1 some items of a batch failed; 2 wrong usage or bad input;
-3 an optional package is missing; 4 a method did not converge.
+3 an optional package is missing; 4 a method did not converge; 70 a fault of dock itself;
+130 interrupted.
 """
 
 
@@ -99,45 +101,66 @@ def cli() -> None:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command line; every error that a user can cause ends as one sentence on stderr."""
+    """Run the command line; every error that a user can cause ends as one sentence on stderr.
+
+    With ``--json`` it is an object with ``error`` and ``exit_code`` on stdout, too.
+    """
+    from dock.cli.interrupt import end_in_time
+
     gc.set_threshold(20_000, 20, 20)  # a tenth of a short command went into looking for garbage
     for stream in (sys.stdout, sys.stderr):  # names of files may hold bytes that are no UTF-8
         if isinstance(stream, io.TextIOWrapper):
             is_utf8 = stream.encoding.lower().replace("-", "") == "utf8"
             stream.reconfigure(errors="surrogateescape" if is_utf8 else "backslashreplace")
+    end_in_time()
     sys.exit(_run(arguments))
 
 
 def _run(arguments: list[str] | None) -> int:
+    words = sys.argv[1:] if arguments is None else arguments
     try:
         result: Any = cli.main(args=arguments, prog_name="dock", standalone_mode=False)
-    except (click.exceptions.Abort, KeyboardInterrupt):
-        click.echo("dock: interrupted", err=True)
-        return 130
     except click.ClickException as error:
         error.show()
+        _show_json(words, error.format_message(), 2)
         return 2
-    except DockError as error:
-        notes = getattr(error, "__notes__", [])
-        message = "\n".join([f"dock: {error}", *notes])
-        click.echo(in_options(message), err=True)
-        return error.exit_code
-    except ImportError as error:
-        from dock.extras import missing
-
-        absent = missing(error)
-        if absent is None:
-            raise
-        click.echo(f"dock: {absent}", err=True)
-        return absent.exit_code
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except OSError as error:  # a path that cannot even be looked at
-        name = "" if error.filename is None else f"{str(error.filename)[:200]}: "
-        click.echo(f"dock: {name}{error.strerror or error}", err=True)
-        return 2
-    except MemoryError as error:
-        click.echo(f"dock: not enough memory ({error}).", err=True)
-        return 2
+    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - the last place to say it
+        if isinstance(error, click.exceptions.Exit):
+            return error.exit_code
+        message, code = _sentence(error)
+        click.echo(f"dock: {message}", err=True)
+        _show_json(words, message, code)
+        return code
     return result if isinstance(result, int) else 0
+
+
+def _sentence(error: BaseException) -> tuple[str, int]:
+    """Return what is said of an error, and the exit code."""
+    if isinstance(error, click.exceptions.Abort | KeyboardInterrupt):
+        return "interrupted", 130
+    if isinstance(error, ImportError) and not isinstance(error, DockError):
+        from dock.extras import missing
+
+        error = missing(error) or error
+    if isinstance(error, DockError):
+        notes = getattr(error, "__notes__", [])
+        return in_options("\n".join([str(error), *notes])), error.exit_code
+    if isinstance(error, OSError):  # a path that cannot even be looked at
+        name = "" if error.filename is None else f"{str(error.filename)[:200]}: "
+        return f"{name}{error.strerror or error}", 2
+    if isinstance(error, MemoryError):
+        return f"not enough memory ({error}).", 2
+    if TRACEBACK in os.environ:
+        raise error
+    return unexpected(error), FAULT
+
+
+def _show_json(words: Sequence[str], message: str, code: int) -> None:
+    """Print an error as one JSON object, where a command was to print JSON."""
+    if "--json" in words:
+        from dock.cli.wording import print_json
+
+        print_json({"error": message, "exit_code": code})

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import click
 
 from dock.cli import options
 from dock.cli.runner import Run
+from dock.io.text import json_text
 
 _folder = click.argument("folder", default=".", type=options.PATH)
 
@@ -140,7 +140,7 @@ def features(folder: Path, run: Run) -> None:
 
     content = collect(folder, progress=run.progress("structures"))
     path = run.output or folder / "features.json"
-    write_text(path, json.dumps(content) + "\n", overwrite=run.overwrite)
+    write_text(path, json_text(content) + "\n", overwrite=run.overwrite)
     rows = [[name, str(ls)] for name, ls in content["elements_orbital_map"].items()]
     rows.append(["common", str(content["common_orbital_types"])])
     text = table(rows, ["element", "l of the shells"])

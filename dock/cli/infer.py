@@ -126,7 +126,12 @@ def _run(settings: InferOptions, inputs: list[Path], output: Path | None, run: R
         settings.system.note,
     )
     silent = run.quiet or not settings.system.show_infer_process_bar
-    report = predict(models, targets, job, Progress(Bar("structures", quiet=silent)))
+    report = predict(
+        models,
+        targets,
+        job,
+        Progress(Bar("parts" if len(targets) == 1 else "structures", quiet=silent)),
+    )
     if run.as_json:
         for outcome in report.outcomes:
             print_json(dataclasses.asdict(outcome))

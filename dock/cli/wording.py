@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -66,8 +65,10 @@ def in_options(message: str) -> str:
 def report(result: Result, files: Sequence[Path], *, as_json: bool) -> str:
     """Return a result's table and the files that it went to, or its facts as one line of JSON."""
     if as_json:
+        from dock.io.text import json_text
+
         content = {**result.json(arrays=False), "files": [str(file) for file in files]}
-        return json.dumps(content, ensure_ascii=False)
+        return json_text(content)
     return "\n".join([in_options(result.table()), *map(str, files)])
 
 
@@ -81,4 +82,6 @@ def print_pause(text: str, facts: Mapping[str, Any], *, as_json: bool) -> None:
 
 def print_json(content: Any) -> None:
     """Print one JSON object on a line of its own."""
-    click.echo(json.dumps(content, ensure_ascii=False))
+    from dock.io.text import json_text
+
+    click.echo(json_text(content))

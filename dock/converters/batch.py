@@ -12,18 +12,26 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from dock.converters.format import ReadOptions, WriteOptions
 from dock.converters.plan import Task, plan, size_and_date
 from dock.converters.registry import get_format, transfer, write
 from dock.core.calculation import Calculation
-from dock.errors import DependencyError, DockError, OutputError, UsageError
+from dock.errors import (
+    FAULT,
+    TRACEBACK,
+    DependencyError,
+    DockError,
+    OutputError,
+    UsageError,
+    unexpected,
+)
 from dock.io.files import prepare_folder, write_text
 from dock.io.progress import Progress, Report as ProgressReport
 from dock.threads import available_cpus
 
-__all__ = ["MARKER", "BatchOptions", "Outcome", "Report", "convert", "run_plan"]
+__all__ = ["MARKER", "BatchOptions", "Outcome", "Report", "convert", "failure", "run_plan"]
 
 MARKER = ".dock.json"
 """File in each converted folder that says from what it was made; a rerun compares it."""
@@ -197,6 +205,9 @@ def _run(tasks: Sequence[Task], batch: BatchOptions) -> Iterator[tuple[int, Outc
                     yield pending.pop(future), outcome
                     for index, task in islice(queue, 1):
                         pending[executor.submit(convert_one, task)] = index
+        except KeyboardInterrupt:
+            executor.shutdown(wait=False, cancel_futures=True)
+            raise
         except BrokenExecutor:
             left = sorted([*pending.values(), *(index for index, _ in queue)])
             yield from ((index, _lost(tasks[index])) for index in left)
@@ -227,7 +238,16 @@ def _executor(jobs: int, *, mpi: bool) -> AbstractContextManager[Executor | None
     import multiprocessing
     from concurrent.futures import ProcessPoolExecutor
 
-    return ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn"))
+    context = multiprocessing.get_context("spawn")
+    return ProcessPoolExecutor(jobs, mp_context=context, initializer=_leave_quietly)
+
+
+def _leave_quietly() -> None:
+    """Let Ctrl-C end a worker without a traceback; what it was writing is withdrawn."""
+    import signal
+    import sys
+
+    signal.signal(signal.SIGINT, lambda *_: sys.exit(130))
 
 
 _PARALLEL_ABOVE = 64 * 2**20  # bytes of input below which starting workers costs more than it saves
@@ -250,39 +270,72 @@ def _n_workers(tasks: Sequence[Task], batch: BatchOptions) -> int:
 
 
 def convert_one(task: Task) -> Outcome:
-    """Do one task; a failure becomes an outcome, never an exception."""
+    """Do one task; a failure becomes an outcome, never an exception.
+
+    What another process made of the same run meanwhile, with the same options, is done.
+    """
     begin = time.perf_counter()
     source, target = str(task.source), str(task.target)
     try:
-        fingerprint = task.fingerprint()
-        before = _made_before(task.target) if task.resume else None
-        options = task.options
-        if before is not None and before.fingerprint == fingerprint:
-            if before.is_complete:
-                return Outcome(source, target, "skipped")
-            options = replace(options, overwrite=True)  # an interrupted run of this very task
-        elif before is not None and not options.overwrite:
-            raise OutputError(
-                f"{task.target}: exists already, made from {before.source} before that changed, or "
-                "with other options. Pass overwrite=True to make it again, or another output=DIR."
-            )
-        mark: dict[str, object] = {"fingerprint": fingerprint, "source": task.source.name}
-        calc = _read(task)
-        if calc is None:
-            written = _transfer(task, options, mark)
-        else:
-            marker = (MARKER, mark)
-            written = write(calc, task.target, task.target_format, options, marker=marker)
-    except (DockError, MemoryError) as error:
-        reason = str(error) or "not enough memory"
-        if str(task.source) not in reason and str(task.target) not in reason:
-            reason = f"{task.source}: {reason}"
-        code = getattr(error, "exit_code", 2)
+        made = _converted(task)
+    except Exception as error:  # noqa: BLE001 - a fault in one run stops no other
+        if isinstance(error, OutputError) and task.resume and _is_made(task):
+            return Outcome(source, target, "skipped")
+        reason, code = failure(error)
+        if source not in reason and target not in reason:
+            reason = f"{source}: {reason}"
         return Outcome(source, target, "failed", reason, code, time.perf_counter() - begin)
+    if made is None:
+        return Outcome(source, target, "skipped")
     seconds = time.perf_counter() - begin
-    files = tuple(str(file) for file in written)
-    notes, unsound = ((), "") if calc is None else (calc.notes, calc.unsound)
-    return Outcome(source, target, "done", "", 0, seconds, files, notes, unsound)
+    files = tuple(str(file) for file in made.files)
+    return Outcome(source, target, "done", "", 0, seconds, files, made.notes, made.unsound)
+
+
+class _Converted(NamedTuple):
+    """What came of one run: its files, and what the reader says of it."""
+
+    files: list[Path]
+    notes: tuple[str, ...] = ()
+    unsound: str = ""
+
+
+def _converted(task: Task) -> _Converted | None:
+    """Convert a run; None where that was done before."""
+    fingerprint = task.fingerprint()
+    before = _made_before(task.target) if task.resume else None
+    options = task.options
+    if before is not None and before.fingerprint == fingerprint:
+        if before.is_complete:
+            return None
+        options = replace(options, overwrite=True)  # an interrupted run of this very task
+    elif before is not None and not options.overwrite:
+        raise OutputError(
+            f"{task.target}: exists already, made from {before.source} before that changed, or "
+            "with other options. Pass overwrite=True to make it again, or another output=DIR."
+        )
+    mark: dict[str, object] = {"fingerprint": fingerprint, "source": task.source.name}
+    calc = _read(task)
+    if calc is None:
+        return _Converted(_transfer(task, options, mark))
+    marker = (MARKER, mark)
+    files = write(calc, task.target, task.target_format, options, marker=marker)
+    return _Converted(files, calc.notes, calc.unsound)
+
+
+def _is_made(task: Task) -> bool:
+    """Whether the target holds what this very task would make."""
+    made = _made_before(task.target)
+    return made is not None and made.is_complete and made.fingerprint == task.fingerprint()
+
+
+def failure(error: Exception) -> tuple[str, int]:
+    """Return reason and exit code of one item of many that failed; see `dock.errors.unexpected`."""
+    if isinstance(error, DockError | MemoryError):
+        return str(error) or "not enough memory", getattr(error, "exit_code", 2)
+    if TRACEBACK in os.environ:
+        raise error
+    return unexpected(error), FAULT
 
 
 def _read(task: Task) -> Calculation | None:

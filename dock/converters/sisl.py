@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from dock.core.calculation import Calculation
 from dock.errors import MissingDataError
 from dock.extras import require
 from dock.io.files import write_text
+from dock.io.text import json_text
 
 __all__ = ["FORMAT", "SETTINGS", "write", "write_calculation"]
 
@@ -50,7 +50,7 @@ def write_calculation(calc: Calculation, folder: Path, options: WriteOptions) ->
         "spin": calc.spin.value,
         "labels": list(calc.structure.labels),
     }
-    write_text(folder / "sisl.json", json.dumps(facts) + "\n")
+    write_text(folder / "sisl.json", json_text(facts) + "\n")
     return [target, folder / "sisl.json"]
 
 

@@ -6,7 +6,6 @@ squares. What is left is what a model of energies and forces learns.
 
 from __future__ import annotations
 
-import json
 import logging
 import shutil
 from collections import Counter
@@ -24,6 +23,7 @@ from dock.errors import MissingDataError, UsageError
 from dock.io.files import folder_transaction, link_or_copy, readable, write_text
 from dock.io.hdf5 import new_hdf5, open_hdf5
 from dock.io.progress import Progress, Report
+from dock.io.text import json_text
 
 __all__ = ["FILE", "ReferenceEnergies", "fit_energies", "read_energies", "shift_energies"]
 
@@ -83,7 +83,7 @@ class ReferenceEnergies:
     def save(self, path: str | Path, *, overwrite: bool = False) -> Path:
         """Write ``e0s.json`` as the DeepH programs have it; return the file."""
         content = {"e0s": dict(self.e0s), "standardized": self.standardized}
-        write_text(path, json.dumps(content) + "\n", overwrite=overwrite)
+        write_text(path, json_text(content) + "\n", overwrite=overwrite)
         return Path(path)
 
 

@@ -25,6 +25,7 @@ from dock.core.wigner import orthogonal_matrix
 from dock.errors import FormatError, LayoutError, MissingDataError, UsageError
 from dock.io.files import write_text
 from dock.io.progress import Progress, Report
+from dock.io.text import json_text
 from dock.results import Result, table
 
 __all__ = [
@@ -207,7 +208,7 @@ def write_rotated(
         target = Path(folder) / str(number)
         write(calc if number == 0 else rotate_calculation(calc, Q), target, "deeph", options)
         content = {"Q": Q.tolist(), "original": "../0"}
-        write_text(target / ROTATION, json.dumps(content) + "\n", overwrite=overwrite)
+        write_text(target / ROTATION, json_text(content) + "\n", overwrite=overwrite)
         written.append(target)
     return written
 

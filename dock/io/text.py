@@ -25,6 +25,7 @@ __all__ = [
     "NotANumber",
     "TextNumbers",
     "finite_numbers",
+    "json_text",
     "load_text",
     "open_binary",
     "parse_number",
@@ -231,6 +232,29 @@ def read_text(path: Path) -> str:
     """
     with readable(path):
         return path.read_text(encoding="utf-8", errors="replace")
+
+
+def json_text(content: Any, *, indent: int | None = None) -> str:
+    """Return plain data as JSON, with null for NaN and infinity, which JSON lacks.
+
+    Examples
+    --------
+    >>> json_text({"gap_eV": float("nan"), "levels": (1.0, float("inf"))})
+    '{"gap_eV": null, "levels": [1.0, null]}'
+    """
+    try:
+        return json.dumps(content, allow_nan=False, ensure_ascii=False, indent=indent)
+    except ValueError:
+        return json.dumps(_finite(content), ensure_ascii=False, indent=indent)
+
+
+def _finite(content: Any) -> Any:
+    """Return plain data with None for what is not finite."""
+    if isinstance(content, Mapping):
+        return {name: _finite(part) for name, part in content.items()}
+    if isinstance(content, list | tuple):
+        return [_finite(part) for part in content]
+    return None if isinstance(content, float) and not np.isfinite(content) else content
 
 
 def read_json(path: Path, fix: str = "Copy it again.") -> dict[str, Any]:

@@ -106,7 +106,9 @@ class Model(Protocol):
     ) -> AOMatrix:
         """Return the matrix of a structure: the overlap has its basis and the pairs of its blocks.
 
-        `moments` are (n_atoms, 3) spin moments in μ_B, for models that take them.
+        `moments` are (n_atoms, 3) spin moments in μ_B, for models that take them. A model that
+        works for minutes may have a further argument `progress`, a `dock.io.progress.Report`: it
+        is told of the parts that are done.
         """
 
     def describe(self) -> dict[str, Any]:

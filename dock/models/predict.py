@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import inspect
 import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from dock._version import __version__
-from dock.converters.batch import Outcome, Report as BatchReport
+from dock.converters.batch import Outcome, Report as BatchReport, failure
 from dock.converters.deeph.blockfile import (
     has_spin_blocks,
     read_attributes,
@@ -29,11 +29,11 @@ from dock.core.matrix import AOMatrix
 from dock.core.pairs import Pairs
 from dock.core.spin import Spin
 from dock.core.structure import Structure
-from dock.errors import DockError, MissingDataError, OutputError, UsageError
+from dock.errors import MissingDataError, OutputError, UsageError
 from dock.io.files import link_or_copy, prepare_folder, write_text
 from dock.io.hdf5 import new_hdf5
 from dock.io.progress import Progress, Report
-from dock.io.text import without_folders
+from dock.io.text import json_text, without_folders
 from dock.models.backend import Model, PairsOfBasis, Pattern, Scope
 from dock.models.coverage import cover
 from dock.models.data.moments import MOMENTS_FILE, moments_of
@@ -159,6 +159,8 @@ def predict(
         ``uncertainty.h5``.
     targets
         From `find_targets`.
+    progress
+        Counts structures; of a single one the parts that its models compute, where they say so.
 
     Raises
     ------
@@ -168,12 +170,18 @@ def predict(
     job = job or PredictionJob()
     _require_alike(models)
     outcomes = []
-    for target in Progress.of(progress).each(targets):
+    whole = Progress.of(progress)
+    alone = len(targets) == 1
+    for target in targets if alone else whole.each(targets):
         begin = time.monotonic()
+        source, folder = str(target.source), str(target.folder)
         try:
-            outcome = _predicted(models, target, job)
-        except DockError as error:
-            outcome = Outcome(str(target.source), str(target.folder), "failed", str(error), 2)
+            outcome = _predicted(models, target, job, whole if alone else None)
+        except Exception as error:  # noqa: BLE001 - a fault in one structure stops no other
+            if isinstance(error, OutputError) and not job.overwrite and _is_made(models, target):
+                outcome = Outcome(source, folder, "skipped")  # another process was faster
+            else:
+                outcome = Outcome(source, folder, "failed", *failure(error))
         outcomes.append(replace(outcome, seconds=time.monotonic() - begin))
     return BatchReport(tuple(outcomes))
 
@@ -199,19 +207,32 @@ class _Request(NamedTuple):
     notes: list[str]
 
 
-def _predicted(models: Sequence[Model], target: Target, job: PredictionJob) -> Outcome:
+def _marks(models: Sequence[Model]) -> str:
+    """Return what a prediction carries of its models."""
+    return "+".join(model.scope.fingerprint for model in models)
+
+
+def _is_made(models: Sequence[Model], target: Target) -> bool:
+    """Whether the target holds the prediction of these models."""
+    place, marks = target.folder / prediction_file(models[0]), _marks(models)
+    return bool(marks) and place.is_file() and read_attributes(place).get("model") == marks
+
+
+def _predicted(
+    models: Sequence[Model], target: Target, job: PredictionJob, progress: Report
+) -> Outcome:
     """Predict one structure and write what belongs to it."""
     begin = time.monotonic()
-    marks = "+".join(model.scope.fingerprint for model in models)
+    marks = _marks(models)
     place = target.folder / prediction_file(models[0])
     if place.is_file() and not job.overwrite:
-        if marks and read_attributes(place).get("model") == marks:
+        if _is_made(models, target):
             return Outcome(str(target.source), str(target.folder), "skipped")
         raise OutputError(
             f"{place}: exists already, made by another model. Pass overwrite=True to replace it."
         )
     request = _prepare(models[0].scope, target, job)
-    matrix, spread = _mean(models, request)
+    matrix, spread = _mean(models, request, progress)
     report: dict[str, Any] = {
         "source": str(target.source),
         "models": marks.split("+"),
@@ -237,7 +258,7 @@ def _predicted(models: Sequence[Model], target: Target, job: PredictionJob) -> O
     )
     report["seconds"] = round(time.monotonic() - begin, 3)
     write_text(
-        target.folder / REPORT, json.dumps(without_folders(report), indent=1) + "\n", overwrite=True
+        target.folder / REPORT, json_text(without_folders(report), indent=1) + "\n", overwrite=True
     )
     files = (*written, str(place), str(target.folder / REPORT))
     return Outcome(str(target.source), str(target.folder), "done", files=files)
@@ -382,16 +403,25 @@ def _complete(head: Head, target: Target, spin: Spin, *, overwrite: bool) -> Non
 # ---------------------------------------------------------------------- what comes out
 
 
-def _mean(models: Sequence[Model], request: _Request) -> tuple[AOMatrix, FloatArray | None]:
-    """Return the mean of the models' predictions, and the spread of each pair's block."""
+def _matrix(model: Model, request: _Request, progress: Report) -> AOMatrix:
+    """Return the prediction of one model, which is told of the progress if it takes one."""
     arguments = (request.structure, request.pattern, request.moments)
-    first = models[0].predict(*arguments)
+    if "progress" in inspect.signature(model.predict).parameters:
+        return model.predict(*arguments, progress=progress)  # type: ignore[call-arg]
+    return model.predict(*arguments)
+
+
+def _mean(
+    models: Sequence[Model], request: _Request, progress: Report
+) -> tuple[AOMatrix, FloatArray | None]:
+    """Return the mean of the models' predictions, and the spread of each pair's block."""
+    first = _matrix(models[0], request, progress)
     if len(models) == 1:
         return first, None
     mean: NumberArray = np.array(first.entries)
     squares = np.zeros(mean.shape[1])
     for count, model in enumerate(models[1:], 2):
-        entries = model.predict(*arguments).entries
+        entries = _matrix(model, request, progress).entries
         change = entries - mean
         mean = mean + change / count
         squares += (change * (entries - mean).conj()).real.sum(axis=0)

@@ -24,6 +24,7 @@ from dock.core.matrix import AOMatrix
 from dock.core.spin import Spin
 from dock.errors import FormatError, LayoutError, MissingDataError, OutputError, UsageError
 from dock.io.files import folder_transaction
+from dock.io.text import json_text
 from dock.results import Result
 
 __all__ = [
@@ -113,7 +114,7 @@ class Aligned(Result):
         with folder_transaction(target, overwrite=overwrite) as place:
             write(self.calculation, place, "deeph", WriteOptions(overwrite=True))
             content = {"steps": [_as_json(step) for step in self.steps]}
-            (place / RECORD).write_text(json.dumps(content) + "\n", encoding="utf-8")
+            (place / RECORD).write_text(json_text(content) + "\n", encoding="utf-8")
             names = sorted(file.name for file in place.iterdir())
         return [target / name for name in names]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
@@ -14,6 +13,7 @@ import numpy as np
 from dock.core.calculation import Calculation
 from dock.io.files import write_text
 from dock.io.progress import Report
+from dock.io.text import json_text
 from dock.results import Result, require_absent
 from dock.states.fermi_level import Filling, Method, find_level, occupy
 from dock.states.job import Job
@@ -156,7 +156,7 @@ class FermiResult(Result, Filling):
         content = {"fermi_energy_eV": self.level, **self.json(arrays=False)}
         if self._hamiltonian:
             content["hamiltonian_hash"] = self._hamiltonian
-        write_text(path, json.dumps(content, ensure_ascii=False) + "\n", overwrite=overwrite)
+        write_text(path, json_text(content) + "\n", overwrite=overwrite)
         return [path, cache]
 
     def draw(self, axes: Any) -> None:

@@ -104,6 +104,55 @@ def test_errors_end_as_sentences(monkeypatch, error, code, words):
     assert len(answer.err) < 400
 
 
+def test_a_fault_of_our_own_is_one_line_and_can_be_shown(monkeypatch):
+    import dock.converters
+
+    def fail(*_):
+        raise TypeError("no\nsuch thing")
+
+    monkeypatch.setattr(dock.converters, "resolve", fail)
+    answer = samples.cli("info", ".", "--json")
+    samples.refused(answer, "TypeError: no such thing", "report", "DOCK_TRACEBACK", code=70)
+    assert answer.err.count("\n") == 1
+    assert json.loads(answer.out) == {"error": answer.err[6:-1], "exit_code": 70}
+    monkeypatch.setenv("DOCK_TRACEBACK", "1")
+    with pytest.raises(TypeError):
+        samples.cli("info", ".")
+
+
+def test_errors_are_objects_with_json(tmp_path):
+    for words in (("info", tmp_path, "--json"), ("bands", "--nonsense", "--json")):
+        answer = samples.cli(*words)
+        found = json.loads(answer.out)
+        assert found["exit_code"] == answer.code == 2
+        assert found["error"] in answer.err
+
+
+INTERRUPTED = """
+import ctypes, os, signal, threading
+from dock.cli import main
+import dock.converters
+
+def hang(*_):
+    threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
+    mutex = ctypes.create_string_buffer(128)
+    for _ in range(2):  # the second waits for ever, and goes on waiting after a signal
+        ctypes.CDLL(None).pthread_mutex_lock(mutex)
+
+dock.converters.resolve = hang
+main(["info", "."])
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the mutex is that of Linux")
+def test_ctrl_c_ends_compiled_code():
+    done = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED], capture_output=True, check=False, text=True, timeout=60
+    )
+    assert done.returncode == 130
+    assert done.stderr == "dock: interrupted\n"
+
+
 def test_notes_of_an_error_are_shown(monkeypatch):
     import dock.converters
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from dock.converters.qe.density import to_grid
 from dock.errors import FormatError
 from dock.io.files import write_text
 from dock.io.hdf5 import new_hdf5
-from dock.io.text import read_json
+from dock.io.text import json_text, read_json
 
 __all__ = ["describe_folder", "fill_folder", "find_folder", "folder_files", "to_folder"]
 
@@ -56,7 +55,7 @@ def fill_folder(save: Path, folder: Path) -> list[Path]:
     order = run.structure.element_order
     poscar = format_poscar(run.structure.select(order), "from pw.x, written by dock")
     write_text(folder / "POSCAR", poscar)
-    write_text(folder / RUN_FILE, json.dumps(_facts(run, order)) + "\n")
+    write_text(folder / RUN_FILE, json_text(_facts(run, order)) + "\n")
     _write_bands(folder / BANDS_FILE, run)
     if density is not None:
         write_grid(folder / GRID_FILE, density)

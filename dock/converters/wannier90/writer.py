@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,6 +17,7 @@ from dock.core.matrix import AOMatrix
 from dock.core.spin import Spin
 from dock.errors import UsageError
 from dock.io.files import write_text
+from dock.io.text import json_text
 
 __all__ = ["SETTINGS", "write_calculation"]
 
@@ -70,7 +70,7 @@ def write_calculation(calc: Calculation, folder: Path, options: WriteOptions) ->
     if not orthogonal:
         write_hr(folder / f"{name}_sr.dat", overlap, 0, doubled=doubled)
     facts = _facts(calc, matrix, error, mesh)
-    write_text(folder / f"{name}_dock.json", json.dumps(facts) + "\n")
+    write_text(folder / f"{name}_dock.json", json_text(facts) + "\n")
     return sorted(folder.iterdir())
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -17,6 +16,7 @@ from dock.core.structure import Structure
 from dock.errors import UsageError
 from dock.io.files import write_text
 from dock.io.progress import Progress, Report
+from dock.io.text import json_text
 from dock.models.backend import Pattern, Scope
 from dock.models.closed_form.family import closed_form_of, fit_closed_form
 from dock.models.closed_form.form import ClosedForm
@@ -108,7 +108,7 @@ class ClosedFormBackend:
         unit = quantity_of(data.layout.quantity).unit
         result = {"best": str(path), "reason": "fitted", "unit": unit, **errors}
         result["seconds"] = time.monotonic() - begin
-        write_text(folder / "result.json", json.dumps(result, indent=1) + "\n", overwrite=True)
+        write_text(folder / "result.json", json_text(result, indent=1) + "\n", overwrite=True)
         return result
 
     def _fitted(

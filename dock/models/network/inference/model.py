@@ -94,10 +94,17 @@ class NetworkModel:
         return build_graph(structure, overlap.basis, overlap.pairs, layout.species, given)
 
     def predict(
-        self, structure: Structure, overlap: Pattern, moments: ArrayLike | None = None
+        self,
+        structure: Structure,
+        overlap: Pattern,
+        moments: ArrayLike | None = None,
+        progress: Report = None,
     ) -> AOMatrix:
-        """Return the matrix of a structure on the pattern of its overlap."""
-        return self.predict_graphs([self.graph(structure, overlap, moments)])[0]
+        """Return the matrix of a structure on the pattern of its overlap.
+
+        Progress is that of the parts of a large structure.
+        """
+        return self.predict_graphs([self.graph(structure, overlap, moments)], progress)[0]
 
     def predict_graphs(self, graphs: Sequence[Graph], progress: Report = None) -> list[AOMatrix]:
         """Return the matrices of several graphs; small ones are computed together."""

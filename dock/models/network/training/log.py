@@ -12,6 +12,7 @@ from typing import Any
 from dock.errors import DependencyError
 from dock.extras import require
 from dock.io.files import atomic_path, write_text
+from dock.io.text import json_text
 
 __all__ = ["TrainingLog", "named_errors"]
 
@@ -40,7 +41,7 @@ class TrainingLog:
                 self.rows.append(row)
         self._drawn = -math.inf
         if writes:
-            text = "".join(json.dumps(row) + "\n" for row in self.rows)
+            text = "".join(json_text(row) + "\n" for row in self.rows)
             write_text(self.path, text, overwrite=True)
 
     def add(self, row: Mapping[str, Any]) -> None:
@@ -49,7 +50,7 @@ class TrainingLog:
         if not self._writes:
             return
         with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
+            file.write(json_text(row) + "\n")
 
     def draw(self, *, at_once: bool = False) -> None:
         """Draw the errors over the steps, where matplotlib is installed.

@@ -21,6 +21,7 @@ from dock.core.quantity import quantity_of
 from dock.errors import ConvergenceError, UsageError
 from dock.io.files import write_text
 from dock.io.progress import Progress, Report
+from dock.io.text import json_text
 from dock.models.data.batches import Batcher
 from dock.models.data.preparation import record
 from dock.models.modelfile import read_model, write_model
@@ -380,6 +381,6 @@ class _Run:
             unit=quantity_of(self.options.quantity).unit,
         )
         if self.writes:
-            text = json.dumps(result.to_dict(), indent=1) + "\n"
+            text = json_text(result.to_dict(), indent=1) + "\n"
             write_text(self.folder / "result.json", text, overwrite=True)
         return result

@@ -1,0 +1,60 @@
+"""Two jobs on one output: what the other has finished is done, not failed; faults stop no other."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import samples
+
+from dock.converters import batch
+from dock.converters.plan import plan
+from dock.errors import FAULT, OutputError
+from dock.io.text import json_text
+
+
+def task_of(tmp_path, name="si"):
+    tasks = plan([samples.run_folder(tmp_path / name)], tmp_path / "out")
+    return replace(tasks[0], resume=True)
+
+
+def test_what_another_job_made_meanwhile_is_done(tmp_path, monkeypatch):
+    task = task_of(tmp_path)
+    write = batch._write
+
+    def slower(*arguments):
+        write(*arguments)
+        return write(*arguments)  # the first is that of the other job
+
+    monkeypatch.setattr(batch, "_write", slower)
+    assert batch.convert_one(task).status == "skipped"
+
+
+def test_what_it_made_of_another_run_is_not(tmp_path, monkeypatch):
+    task = task_of(tmp_path)
+    other = replace(task, options=replace(task.options, quantities=("overlap",)))
+    write = batch._write
+
+    def slower(*arguments):
+        batch.convert_one(other)
+        raise OutputError(f"{task.target}: exists already.")
+
+    monkeypatch.setattr(batch, "_write", slower)
+    outcome = batch.convert_one(task)
+    monkeypatch.setattr(batch, "_write", write)
+    assert (outcome.status, outcome.exit_code) == ("failed", 2)
+
+
+def test_a_fault_in_one_run_is_an_outcome(tmp_path, monkeypatch):
+    def fail(*_):
+        raise ZeroDivisionError("division by zero")
+
+    monkeypatch.setattr(batch, "_write", fail)
+    outcome = batch.convert_one(task_of(tmp_path))
+    assert (outcome.status, outcome.exit_code) == ("failed", FAULT)
+    assert "ZeroDivisionError" in outcome.reason
+    assert "report" in outcome.reason
+
+
+def test_json_has_no_nan():
+    assert json_text({"a": [math.nan, 1.0], "b": (-math.inf,)}) == '{"a": [null, 1.0], "b": [null]}'
