@@ -174,6 +174,13 @@ class Basis:
         object.__setattr__(self, "shells", shells)
         object.__setattr__(self, "labels", labels)
 
+    def __repr__(self) -> str:
+        """Return the shells of each species and the number of orbitals."""
+        kinds = list(self.shells.items())
+        names = [f"{label} {''.join(shell.letter for shell in ls)}" for label, ls in kinds[:6]]
+        more = ["…"] * (len(kinds) > len(names))
+        return f"<Basis {', '.join([*names, *more])}: {self.n_orbitals} orbitals>"
+
     @classmethod
     def from_ls(cls, ls: Mapping[str, Sequence[int]], labels: Sequence[str]) -> Basis:
         """Make a basis from the angular momenta of each species' shells."""

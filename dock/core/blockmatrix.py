@@ -63,6 +63,15 @@ class BlockMatrix:
     entries: NumberArray
     __array_ufunc__ = None  # so that np.float64(2) * matrix asks __rmul__
 
+    def __repr__(self) -> str:
+        """Return one line: the operator, of what, how many entries of which type."""
+        components, count = self.entries.shape
+        return (
+            f"<{type(self).__name__} {self.quantity} of {self.structure.formula}: "
+            f"{len(self.pairs)} pairs, {components} × {count} entries, {self.entries.dtype}, "
+            f"spin {self.spin.value}>"
+        )
+
     def __post_init__(self) -> None:
         facts = quantity_of(self.quantity)
         if not self.structure.n_atoms == self.basis.n_atoms == self.pairs.n_atoms:

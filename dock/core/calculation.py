@@ -94,7 +94,7 @@ class Provenance:
     version: str = ""
     files: tuple[str, ...] = ()
     command: str = ""
-    extra: Mapping[str, object] = field(default_factory=dict)
+    extra: Mapping[str, object] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,6 +143,17 @@ class Calculation:
     source: str = "the calculation"
     beside: Companion | None = field(default=None, repr=False)
     _loaded: dict[str, AOMatrix] = field(default_factory=dict, init=False, repr=False)
+
+    def __repr__(self) -> str:
+        """Return one line: what, its matrices, Fermi level and electrons; none is read for it."""
+        level = "unknown" if self.fermi_level is None else f"{self.fermi_level:.4f} eV"
+        electrons = "unknown" if self.n_electrons is None else f"{self.n_electrons:g}"
+        return (
+            f"<Calculation {self.structure.formula} of {self.provenance.code}: "
+            f"{self.structure.n_atoms} atoms, {self.basis.n_orbitals} orbitals, spin "
+            f"{self.spin.value}, {', '.join(self.available) or 'no matrices'}, "
+            f"Fermi level {level}, electrons {electrons}>"
+        )
 
     def __post_init__(self) -> None:
         if self.structure.n_atoms != self.basis.n_atoms:

@@ -14,7 +14,7 @@ from dock.core.kspace import KBuilder
 __all__ = ["AOMatrix"]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class AOMatrix(BlockMatrix):
     """An operator O with blocks ⟨i, cell 0 | O | j, cell R⟩; see `BlockMatrix` for its parts.
 

@@ -60,6 +60,11 @@ class Pairs:
             pair = self.describe(int(self._order[twice[0]]))
             raise LayoutError(f"pairs: {pair} occurs twice ({len(twice)} such pairs).")
 
+    def __repr__(self) -> str:
+        """Return how many pairs and lattice vectors there are."""
+        count = len(self.lattice_vectors)
+        return f"<Pairs: {len(self)} of {self.n_atoms} atoms, {count} lattice vectors>"
+
     def __len__(self) -> int:
         return len(self.i)
 

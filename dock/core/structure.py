@@ -62,6 +62,11 @@ class Structure:
     pbc: tuple[bool, bool, bool] = (True, True, True)
     symbols: tuple[str, ...] = field(init=False, repr=False)
 
+    def __repr__(self) -> str:
+        """Return formula, atoms and lengths of the lattice vectors."""
+        lengths = " ".join(f"{length:.4g}" for length in np.linalg.norm(self.cell, axis=1))
+        return f"<Structure {self.formula}: {self.n_atoms} atoms, cell {lengths} Å>"
+
     def __post_init__(self) -> None:
         positions = frozen("positions", self.positions, np.float64, (None, 3))
         numbers = frozen("numbers", self.numbers, np.int32, (len(positions),))
