@@ -20,36 +20,36 @@ def task_of(tmp_path, name="si"):
 
 def test_what_another_job_made_meanwhile_is_done(tmp_path, monkeypatch):
     task = task_of(tmp_path)
-    write = batch._write
+    write = batch.write
 
-    def slower(*arguments):
-        write(*arguments)
-        return write(*arguments)  # the first is that of the other job
+    def slower(*arguments, **options):
+        write(*arguments, **options)
+        return write(*arguments, **options)  # the first is that of the other job
 
-    monkeypatch.setattr(batch, "_write", slower)
+    monkeypatch.setattr(batch, "write", slower)
     assert batch.convert_one(task).status == "skipped"
 
 
 def test_what_it_made_of_another_run_is_not(tmp_path, monkeypatch):
     task = task_of(tmp_path)
     other = replace(task, options=replace(task.options, quantities=("overlap",)))
-    write = batch._write
+    write = batch.write
 
-    def slower(*arguments):
+    def slower(*arguments, **options):
+        monkeypatch.setattr(batch, "write", write)
         batch.convert_one(other)
         raise OutputError(f"{task.target}: exists already.")
 
-    monkeypatch.setattr(batch, "_write", slower)
+    monkeypatch.setattr(batch, "write", slower)
     outcome = batch.convert_one(task)
-    monkeypatch.setattr(batch, "_write", write)
     assert (outcome.status, outcome.exit_code) == ("failed", 2)
 
 
 def test_a_fault_in_one_run_is_an_outcome(tmp_path, monkeypatch):
-    def fail(*_):
+    def fail(*_, **__):
         raise ZeroDivisionError("division by zero")
 
-    monkeypatch.setattr(batch, "_write", fail)
+    monkeypatch.setattr(batch, "write", fail)
     outcome = batch.convert_one(task_of(tmp_path))
     assert (outcome.status, outcome.exit_code) == ("failed", FAULT)
     assert "ZeroDivisionError" in outcome.reason
