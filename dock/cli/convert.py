@@ -27,6 +27,7 @@ More examples:
   dock convert si_deeph --to openmx -o back        from the unified folder to a code
   dock convert runs --dry-run                      show the plan, write nothing
   dock convert si.save --basis orbitals -o si      plane waves onto atomic orbitals
+  dock convert predicted --to siesta --like my_run -o restart   start your run from a prediction
   dock convert old --from deeph -o new             rewrite a unified folder; all in it goes along
 """
 )

@@ -489,6 +489,7 @@ def _writing(
     split_hkb: bool,
     settings: tuple[str, ...],
     allow_lossy: bool,
+    like: Path | None,
 ) -> WriteOptions:
     """Return what is written; options of one format alone become its settings."""
     from dock.converters.format import WriteOptions
@@ -510,6 +511,7 @@ def _writing(
         basis=basis,
         command=" ".join(["dock", *without_folders(sys.argv[1:])]),
         settings=own,
+        like=like,
     )
 
 
@@ -532,6 +534,12 @@ writing_options = _grouped(
     settings_option,
     click.option(
         "--allow-lossy", is_flag=True, help="Write even what the target cannot hold fully."
+    ),
+    click.option(
+        "--like",
+        type=PATH,
+        metavar="RUN",
+        help="Restart of your own run, its folder or input: siesta, openmx, abacus, aims.",
     ),
 )
 """Adds what is written and how; the command gets it as one `WriteOptions` named ``writing``."""

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from dock.results import Result
 
 _SAME = (
-    "allow_lossy bands basis code electrons fermi jobs matrix_only mesh method mpi "
+    "allow_lossy bands basis code electrons fermi jobs like matrix_only mesh method mpi "
     "oversample overwrite pairs part_edges s_threshold shard solver spacing states step window"
 )
 _OPTIONS = {name: f"--{name.replace('_', '-')}" for name in _SAME.split()} | {

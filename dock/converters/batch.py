@@ -116,6 +116,7 @@ def convert(
     settings: Mapping[str, str] | None = None,
     overwrite: bool = False,
     allow_lossy: bool = False,
+    like: str | Path | None = None,
     options: WriteOptions | None = None,
     batch: BatchOptions | None = None,
     jobs: int | None = None,
@@ -135,8 +136,11 @@ def convert(
         onto that basis.
     settings
         What only the two formats understand, for reading and for writing.
+    like
+        A user's own run of the target's code, its folder or its input: what is written is a
+        restart of it (`dock.restart`).
     options
-        How to write; `overwrite` and `allow_lossy` are short for these fields.
+        How to write; `overwrite`, `allow_lossy` and `like` are short for these fields.
     batch
         Workers, MPI and sharding; `jobs` alone is short for ``BatchOptions(jobs=…)``.
 
@@ -152,7 +156,7 @@ def convert(
     """
     paths = [inputs] if isinstance(inputs, (str, Path)) else list(inputs)
     wanted = (options or WriteOptions()).completed(
-        settings, overwrite=overwrite, allow_lossy=allow_lossy
+        settings, overwrite=overwrite, allow_lossy=allow_lossy, like=like
     )
     folder = None if basis is None else Path(basis)
     tasks = plan(paths, output, source=source, target=target, options=wanted, basis=folder)

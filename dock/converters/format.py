@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from dock.converters.user_run import Restart
 from dock.core.calculation import Calculation
 from dock.core.check import Finding
 from dock.core.quantity import quantity_of
@@ -68,6 +69,8 @@ class WriteOptions:
         What to record as the command that wrote the files.
     settings
         What only the target format understands; see `Format.settings`.
+    like
+        The folder or the input of a user's own run: its restart is written, see `dock.restart`.
     """
 
     quantities: tuple[str, ...] | None = None
@@ -77,11 +80,20 @@ class WriteOptions:
     basis: Path | None = None
     command: str = ""
     settings: Mapping[str, str] = field(default_factory=dict)
+    like: Path | None = None
 
-    def completed(self, settings: Settings, *, overwrite: bool, allow_lossy: bool) -> WriteOptions:
+    def completed(
+        self,
+        settings: Settings,
+        *,
+        overwrite: bool,
+        allow_lossy: bool,
+        like: str | Path | None = None,
+    ) -> WriteOptions:
         """Return the options with what was given beside them."""
         return replace(
             self,
+            like=self.like if like is None else Path(like),
             settings={**self.settings, **(settings or {})},
             overwrite=self.overwrite or overwrite,
             allow_lossy=self.allow_lossy or allow_lossy,
@@ -192,6 +204,8 @@ class Format:
     completes
         Two-centre matrices that are computed for the writer from basis files, where such are given
         and the data lack the matrices.
+    restart
+        How the code starts from given matrices in a run like a user's own; None where it does not.
     holds_level
         Whether its files hold a Fermi level that a calculation without one (a prediction) must get.
     carries
@@ -220,6 +234,7 @@ class Format:
     settings: Mapping[str, str] = field(default_factory=dict)
     read_settings: Mapping[str, str] = field(default_factory=dict)
     completes: tuple[str, ...] = ()
+    restart: Restart | None = None
     holds_level: bool = False
     carries: bool = False
     notes: str = ""

@@ -5,15 +5,24 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import overload
 
 import numpy as np
 
+from dock.core.arrays import FloatArray, Int64Array
 from dock.core.basis import Basis
 from dock.core.calculation import Calculation
 from dock.core.matrix import AOMatrix
+from dock.core.pairs import Pairs
 
-__all__ = ["in_source_order", "number_of", "numbered_labels", "relabelled"]
+__all__ = [
+    "in_source_order",
+    "number_of",
+    "numbered_labels",
+    "relabelled",
+    "with_moved_atoms",
+]
 
 _LISTED = 12
 _log = logging.getLogger("dock")
@@ -57,6 +66,49 @@ def relabelled(calc: Calculation, names: Mapping[str, str]) -> Calculation:
 
     matrices = {name: renamed(name) for name in calc.available}
     return replace(calc, structure=structure, basis=basis, matrices=matrices, beside=None)
+
+
+def with_moved_atoms(calc: Calculation, shift: Int64Array, positions: FloatArray) -> Calculation:
+    """Return the calculation with atoms in other cells, the pairs' R counted from there.
+
+    With an atom at τ = τ' + n·cell, the pair (R, i, j) becomes (R + n_j − n_i, i, j), and the
+    position matrix loses (n_i·cell) S.
+
+    Parameters
+    ----------
+    shift
+        (n_atoms, 3) the lattice vectors n.
+    positions
+        (n_atoms, 3) the new positions τ', Å.
+
+    Raises
+    ------
+    MissingDataError
+        When a position matrix has to be moved and there is no overlap.
+    """
+    structure = replace(calc.structure, positions=positions)
+
+    def moved(name: str) -> AOMatrix:
+        matrix = calc.require(name)
+        entries = np.array(matrix.entries)
+        if name == "position":
+            overlap = calc.require("overlap", "It is needed to fold the position matrix.")
+            entries -= _times_overlap(matrix, overlap, shift @ calc.structure.cell)
+        pairs = matrix.pairs
+        there = Pairs(pairs.R + shift[pairs.j] - shift[pairs.i], pairs.i, pairs.j, pairs.n_atoms)
+        return replace(matrix, structure=structure, pairs=there, entries=entries)
+
+    matrices = {name: partial(moved, name) for name in calc.available}
+    return replace(calc, structure=structure, matrices=matrices, beside=None)
+
+
+def _times_overlap(matrix: AOMatrix, overlap: AOMatrix, vectors: FloatArray) -> FloatArray:
+    """Return vector of atom i times S, on the pairs of the position matrix."""
+    full = overlap.on_pairs(overlap.pairs.union(matrix.pairs))
+    mine = full.take_pairs(full.pairs.find(matrix.pairs.R, matrix.pairs.i, matrix.pairs.j))
+    sizes = matrix.layout.rows * matrix.layout.cols
+    moved: FloatArray = np.repeat(vectors[matrix.pairs.i], sizes, axis=0).T * mine.entries[0]
+    return moved
 
 
 @overload

@@ -42,6 +42,8 @@ class Task:
         files = get_format(self.source_format).inputs(self.source)
         stats = [(file.name, *size_and_date(file)) for file in files]
         options = asdict(replace(self.options, overwrite=False, command=""))
+        if self.options.like is not None:
+            stats += [(file.name, *size_and_date(file)) for file in _files_of(self.options.like)]
         reading = [self.source_format, str(self.basis or ""), dict(self.read_settings)]
         content = [stats, reading, self.target_format, options]
         return hashlib.sha256(json.dumps(content, default=str).encode()).hexdigest()
@@ -110,7 +112,11 @@ def _split_settings(
     options: WriteOptions, source: str, target: str
 ) -> tuple[WriteOptions, dict[str, str]]:
     """Return the writer's options and the reader's settings; refuse what neither knows."""
-    given, writer = options.settings, get_format(target)
+    writer = get_format(target)
+    given = dict(options.settings)
+    if options.like is not None and "like" in writer.settings:  # a density is started from
+        given.setdefault("like", str(options.like))
+        options = replace(options, like=None)
     reading = {name: given[name] for name in given if name in get_format(source).read_settings}
     rest = {name: given[name] for name in given if name in writer.settings or name not in reading}
     writer.check_settings(rest, writer.settings)
@@ -233,6 +239,11 @@ def _direct_name(main: Path, runs: Iterable[tuple[str, Path, Path | None]]) -> P
         shared = mine.parent
     name = mine.relative_to(shared)
     return name / main.stem if list(folders.values()).count(mine) > 1 else name
+
+
+def _files_of(run: Path) -> list[Path]:
+    """Return the files of a folder, or the file that a path is."""
+    return sorted(run.iterdir()) if run.is_dir() else [run]
 
 
 def size_and_date(file: Path) -> tuple[int, int]:

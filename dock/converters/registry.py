@@ -222,13 +222,16 @@ def write(
     settings: Settings = None,
     overwrite: bool = False,
     allow_lossy: bool = False,
+    like: str | Path | None = None,
     marker: Marker | None = None,
 ) -> list[Path]:
     """Write a calculation in any format into a folder, made if need be; return the files written.
 
-    `settings`, `overwrite` and `allow_lossy` are short for these fields of the `options`; the
-    `marker` is a small file that goes along. With the option ``basis``, what a format has a place
-    for and two-centre integrals give is computed where it is missing (`Format.completes`).
+    `settings`, `overwrite`, `allow_lossy` and `like` are short for these fields of the `options`;
+    the `marker` is a small file that goes along. With the option ``basis``, what a format has a
+    place for and two-centre integrals give is computed where it is missing (`Format.completes`).
+    With ``like``, the folder or input of a user's own run, what is written is that run's restart
+    (`dock.restart`).
 
     Raises
     ------
@@ -238,19 +241,16 @@ def write(
         When a target exists or cannot be written.
     """
     entry = get_format(format)
-    wanted = options or WriteOptions()
-    if entry.completes and wanted.basis is not None:
-        strings = {**wanted.settings, **(settings or {})}
-        calc = with_two_centres(calc, entry.completes, wanted.basis, strings)
-    return entry.save(
-        calc,
-        path,
-        options,
-        settings=settings,
-        overwrite=overwrite,
-        allow_lossy=allow_lossy,
-        marker=marker,
+    wanted = (options or WriteOptions()).completed(
+        settings, overwrite=overwrite, allow_lossy=allow_lossy, like=like
     )
+    if wanted.like is not None:  # by name: it computes density matrices, and stands above
+        above = importlib.import_module("dock.restart")
+        files: list[Path] = above.write_restart(calc, path, entry, wanted, marker=marker)
+        return files
+    if entry.completes and wanted.basis is not None:
+        calc = with_two_centres(calc, entry.completes, wanted.basis, wanted.settings)
+    return entry.save(calc, path, wanted, marker=marker)
 
 
 def transfer(

@@ -195,23 +195,30 @@ class Structure:
 
         The lattice vectors must agree, elements and positions to within lattice vectors, all in Å.
         """
-        if self.is_close(other, tolerance):
-            return True
+        return self.is_close(other, tolerance) or self.partners(other, tolerance) is not None
+
+    def partners(self, other: Structure, tolerance: float = 1e-3) -> IntArray | None:
+        """Return which atom of another structure each atom is, where both are one crystal.
+
+        Returns
+        -------
+        ndarray or None
+            (n_atoms,); None where `is_same_crystal` says no.
+        """
         alike = np.array_equal(np.sort(self.numbers), np.sort(other.numbers))
         if not alike or not np.allclose(self.cell, other.cell, rtol=0, atol=tolerance):
-            return False
+            return None
         from scipy.spatial import KDTree
 
         inverse = np.linalg.inv(self.cell)
         mine, theirs = (np.mod(one.positions @ inverse, 1.0) % 1.0 for one in (self, other))
-        _, partner = KDTree(theirs, boxsize=1.0).query(mine)
+        partner: IntArray = KDTree(theirs, boxsize=1.0).query(mine)[1]
         apart = mine - theirs[partner]
         apart -= np.rint(apart)
         close = np.linalg.norm(apart @ self.cell, axis=1).max() <= 2 * tolerance
         is_one_to_one = len(np.unique(partner)) == self.n_atoms
-        return bool(
-            close and is_one_to_one and np.array_equal(self.numbers, other.numbers[partner])
-        )
+        same = close and is_one_to_one and np.array_equal(self.numbers, other.numbers[partner])
+        return partner if same else None
 
     @classmethod
     def from_ase(cls, atoms: ase.Atoms) -> Structure:

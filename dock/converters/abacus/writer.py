@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,17 +16,21 @@ from dock.converters.abacus.matrices import UNITS, from_pauli, to_pauli
 from dock.converters.abacus.running_log import NSPIN, format_log
 from dock.converters.abacus.stru import BOHR, EMPTY, FOLD_MARGIN, Species, format_stru
 from dock.converters.format import WriteOptions
-from dock.converters.origin import in_source_order, number_of, relabelled
+from dock.converters.origin import (
+    in_source_order,
+    number_of,
+    relabelled,
+    with_moved_atoms,
+)
 from dock.core.calculation import Calculation
 from dock.core.density import require_density
 from dock.core.elements import atomic_number, ghost_element
 from dock.core.matrix import AOMatrix
 from dock.core.orbital_order import reorder_entries, shell_orders
-from dock.core.pairs import Pairs
 from dock.core.quantity import QUANTITIES
 from dock.core.spin import Spin
 from dock.core.structure import Structure
-from dock.errors import LossError, MissingDataError, UsageError
+from dock.errors import LossError, UsageError
 
 __all__ = ["SETTINGS", "fold_into_cell", "write_calculation"]
 
@@ -149,45 +152,7 @@ def fold_into_cell(calc: Calculation) -> Calculation:
     if not np.any(shift):
         return calc
     positions = np.maximum(fractional - shift, 0.0) @ calc.structure.cell
-    structure = replace(calc.structure, positions=positions)
-
-    def folded(name: str) -> AOMatrix:
-        matrix = calc.require(name)
-        entries = np.array(matrix.entries)
-        if name == "position":
-            if "overlap" not in calc.available:
-                raise MissingDataError(
-                    "the overlap", calc.source, "It is needed to fold the position matrix."
-                )
-            entries -= _moved(matrix, calc.require("overlap"), shift @ calc.structure.cell)
-        pairs = matrix.pairs
-        moved = Pairs(pairs.R + shift[pairs.j] - shift[pairs.i], pairs.i, pairs.j, pairs.n_atoms)
-        return replace(matrix, structure=structure, pairs=moved, entries=entries)
-
-    return Calculation(
-        structure,
-        calc.basis,
-        calc.spin,
-        {name: lambda name=name: folded(name) for name in calc.available},  # type: ignore[misc]
-        calc.fermi_level,
-        calc.n_electrons,
-        calc.provenance,
-        calc.source,
-    )
-
-
-def _moved(
-    matrix: AOMatrix, overlap: AOMatrix, vectors: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """Return vector of atom i times S, on the pairs of the position matrix."""
-    pairs = overlap.pairs.union(matrix.pairs)
-    full = overlap.on_pairs(pairs)
-    mine = full.take_pairs(pairs.find(matrix.pairs.R, matrix.pairs.i, matrix.pairs.j))
-    sizes = matrix.layout.rows * matrix.layout.cols
-    moved: NDArray[np.float64] = (
-        np.repeat(vectors[matrix.pairs.i], sizes, axis=0).T * mine.entries[0]
-    )
-    return moved
+    return with_moved_atoms(calc, shift, positions)
 
 
 def _native(calc: Calculation, name: str, options: WriteOptions) -> AOMatrix:

@@ -11,6 +11,7 @@ from dock.converters.format import Format
 from dock.converters.siesta.check import check_run
 from dock.converters.siesta.reader import read_calculation
 from dock.converters.siesta.run import find_main, has_traces, input_files, list_steps
+from dock.converters.siesta.user_run import RESTART
 from dock.converters.siesta.writer import SETTINGS, write_calculation
 
 __all__ = ["FORMAT", "read", "write"]
@@ -26,7 +27,14 @@ _READ_SETTINGS = {
 }
 
 FORMAT = (
-    Format("siesta", "SIESTA HSX and DM files", versions=_VERSIONS, notes=_NOTES, holds_level=True)
+    Format(
+        "siesta",
+        "SIESTA HSX and DM files",
+        versions=_VERSIONS,
+        notes=_NOTES,
+        restart=RESTART,
+        holds_level=True,
+    )
     .reading(
         _MATRICES,
         read_calculation,

@@ -18,7 +18,7 @@ from dock.io.files import readable
 from dock.io.text import finite_numbers
 from dock.units import Constants
 
-__all__ = ["FdfAtoms", "FdfFile", "format_fdf", "read_fdf"]
+__all__ = ["FdfAtoms", "FdfFile", "fdf_key", "format_fdf", "missing_in_fdf", "read_fdf"]
 
 _MAX_DEPTH = 20
 _METRES = {"m": 1e10, "cm": 1e8, "nm": 10.0, "pm": 0.01, "ang": 1.0}
@@ -34,7 +34,7 @@ _FORMATS = {
 }
 
 
-def _key(name: str) -> str:
+def fdf_key(name: str) -> str:
     """Return a keyword as fdf compares it: case, dots, dashes and underscores do not count."""
     return name.lower().replace("-", "").replace("_", "").replace(".", "")
 
@@ -51,21 +51,28 @@ class FdfAtoms(NamedTuple):
 class FdfFile:
     """An fdf file with everything that it includes; the first mention of a keyword counts.
 
-    By keyword, as `_key` writes it, `values` has the rest of its line, `blocks` the lines between.
-    What cannot be understood raises a FormatError when it is asked for.
+    By keyword, as `fdf_key` writes it, `values` has the rest of its line, `blocks` the lines
+    between; `included` are the files that it takes anything from. What cannot be understood raises
+    a FormatError when it is asked for.
     """
 
     path: Path
     values: dict[str, str] = field(default_factory=dict)
     blocks: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    included: list[Path] = field(default_factory=list)
 
     def text(self, keyword: str, default: str = "") -> str:
         """Return the rest of a keyword's line."""
-        return self.values.get(_key(keyword), default)
+        return self.values.get(fdf_key(keyword), default)
 
     def block(self, name: str) -> tuple[str, ...] | None:
         """Return the lines of a block, or None."""
-        return self.blocks.get(_key(name))
+        return self.blocks.get(fdf_key(name))
+
+    def flag(self, keyword: str) -> bool:
+        """Return whether a keyword stands there without a word that denies it."""
+        words = self.values.get(fdf_key(keyword))
+        return words is not None and words.lower().strip(".")[:1] not in ("f", "n")
 
     def number(self, keyword: str) -> float | None:
         """Return the number after a keyword, without regard to its unit; None if absent."""
@@ -130,7 +137,7 @@ class FdfFile:
     ) -> NDArray[np.float64]:
         """Return positions in Å; `lengths` are the units in which they may be given."""
         word = self.text("AtomicCoordinatesFormat", "Bohr").split()[0]
-        kind = _FORMATS.get(_key(word))
+        kind = _FORMATS.get(fdf_key(word))
         if kind is None:
             self._fail("AtomicCoordinatesFormat", "one of SIESTA's formats", word)
         origin = self.block("AtomicCoordinatesOrigin")
@@ -200,6 +207,8 @@ def _collect(path: Path, result: FdfFile, depth: int) -> None:
     """Add the content of one file; what is there already stays."""
     if depth > _MAX_DEPTH:
         raise FormatError(path, "the fdf files include each other without end")
+    if path != result.path:
+        result.included.append(path)
     lines = _lines(path)
     for line in lines:
         words = line.split()
@@ -209,14 +218,14 @@ def _collect(path: Path, result: FdfFile, depth: int) -> None:
                 _take_block_from(path.parent / words[3], words[1], result, depth)
             else:
                 body = _block_body(path, words[1], lines)
-                result.blocks.setdefault(_key(words[1]), body)
+                result.blocks.setdefault(fdf_key(words[1]), body)
         elif first == "%include" and len(words) > 1:
             _collect(path.parent / words[1], result, depth + 1)
         elif "<" in words[1:]:
             _take_values_from(path.parent, words, result, depth)
         else:
             rest = line.strip()[len(words[0]) :].strip().lstrip("=:").strip()
-            result.values.setdefault(_key(words[0].rstrip("=:")), rest)
+            result.values.setdefault(fdf_key(words[0].rstrip("=:")), rest)
 
 
 def _lines(path: Path) -> Iterator[str]:
@@ -247,8 +256,9 @@ def _take_block_from(path: Path, name: str, result: FdfFile, depth: int) -> None
         is_fdf = b"%block" in path.read_bytes().lower()
     if is_fdf:
         _collect(path, other, depth + 1)
-    body = other.blocks.get(_key(name), () if is_fdf else tuple(_lines(path)))
-    result.blocks.setdefault(_key(name), body)
+    body = other.blocks.get(fdf_key(name), () if is_fdf else tuple(_lines(path)))
+    result.included.extend((path, *other.included))
+    result.blocks.setdefault(fdf_key(name), body)
 
 
 def _take_values_from(folder: Path, words: list[str], result: FdfFile, depth: int) -> None:
@@ -258,8 +268,9 @@ def _take_values_from(folder: Path, words: list[str], result: FdfFile, depth: in
         return
     other = FdfFile(folder / words[sign + 1])
     _collect(other.path, other, depth + 1)
+    result.included.extend((other.path, *other.included))
     for word in words[:sign]:
-        key = _key(word)
+        key = fdf_key(word)
         if key in other.values:
             result.values.setdefault(key, other.values[key])
         if key in other.blocks:
@@ -276,8 +287,18 @@ def _cell_of_parameters(values: list[float]) -> NDArray[np.float64]:
     return np.array([[a, 0, 0], [b * np.cos(gamma), b * np.sin(gamma), 0], [c * x, c * y, c * z]])
 
 
+def missing_in_fdf(native: NativeCalculation) -> list[str]:
+    """Return what a run needs and `format_fdf` cannot know, in words."""
+    missing = ["basis (PAO)", "functional (XC)", "MeshCutoff"]
+    missing += [] if "k_grid" in native.own else ["k-grid (kgrid.MonkhorstPack)"]
+    return missing + ([] if "temperature_ry" in native.own else ["ElectronicTemperature"])
+
+
 def format_fdf(native: NativeCalculation) -> str:
     """Return an input with structure, species and spin, to be completed by the user.
+
+    Where the data came from a run of SIESTA that stored them, its k-grid and its electronic
+    temperature are in it too. What is missing stands at the head.
 
     ``Dock.Rydberg`` and ``Dock.FermiLevel`` are keywords that SIESTA passes over; by them `dock`
     reads its own files back with the units that they were written in.
@@ -288,6 +309,9 @@ def format_fdf(native: NativeCalculation) -> str:
     atoms = zip(structure.positions, native.atom_species, strict=True)
     lines = [
         "# Written by dock: structure and spin of the matrices beside it.",
+        "# NOT COMPLETE: with SIESTA's defaults for what is missing this is another system.",
+        f"# Missing: {', '.join(missing_in_fdf(native))}.",
+        "# Copy them from your own input; 'dock convert --like RUN' does it for a restart.",
         f"SystemLabel {native.label}",
         f"NumberOfSpecies {len(native.species)}",
         f"NumberOfAtoms {structure.n_atoms}",
@@ -303,6 +327,7 @@ def format_fdf(native: NativeCalculation) -> str:
         *(f"{_row(position)} {kind}" for position, kind in atoms),
         "%endblock AtomicCoordinatesAndAtomicSpecies",
         f"Spin {spin[native.n_spin]}",
+        *_known_of_run(native),
     ]
     if any(number > SYNTHETIC for number in native.numbers):
         lines.append("# A species is synthetic: copy the block SyntheticAtoms of its run here.")
@@ -314,6 +339,18 @@ def format_fdf(native: NativeCalculation) -> str:
     if calc.fermi_level is not None:
         lines.append(f"Dock.FermiLevel {float(calc.fermi_level)!r} eV")
     return "\n".join(lines) + "\n"
+
+
+def _known_of_run(native: NativeCalculation) -> Iterator[str]:
+    """Yield the k-grid and the temperature, where the run's files have them."""
+    if "k_grid" in native.own:
+        matrix, shift = native.k_grid.matrix, native.k_grid.shift
+        yield "%block kgrid.MonkhorstPack"
+        for row, displacement in zip(matrix, shift, strict=True):
+            yield f" {' '.join(map(str, row))} {float(displacement)!r}"
+        yield "%endblock kgrid.MonkhorstPack"
+    if "temperature_ry" in native.own:
+        yield f"ElectronicTemperature {native.temperature_ry!r} Ry"
 
 
 def _row(vector: np.ndarray) -> str:

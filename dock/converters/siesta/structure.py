@@ -22,7 +22,7 @@ from dock.core.structure import Structure
 from dock.errors import DockError, FormatError, MissingDataError
 from dock.units import Constants
 
-__all__ = ["Setting", "Sources", "element_numbers"]
+__all__ = ["Setting", "Sources", "element_numbers", "species_of_ions"]
 
 _MOVED = 1e-4  # Å between XV and the matrix file above which the user is told
 
@@ -138,7 +138,7 @@ class Sources:
             labels = [label for _, label in run.fdf.species()]
             of_atom = table.species if table is not None else run.fdf.atoms(self.constants).species
             if of_atom.min() >= 0 and of_atom.max() < len(labels):
-                return _species_of_ions(self.folder or file.path.parent, labels), of_atom
+                return species_of_ions(self.folder or file.path.parent, labels), of_atom
         raise MissingDataError(
             "the orbitals of each species",
             file.path,
@@ -251,7 +251,8 @@ def element_numbers(path: Path, numbers: Sequence[int]) -> list[int]:
     ]
 
 
-def _species_of_ions(folder: Path, labels: Sequence[str]) -> tuple[SpeciesTable, ...]:
+def species_of_ions(folder: Path, labels: Sequence[str]) -> tuple[SpeciesTable, ...]:
+    """Return the species of these labels from their ion files; MissingDataError without one."""
     species = []
     for label in labels:
         orbitals = read_ion(_ion_path(folder, label)).orbitals

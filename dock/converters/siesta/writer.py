@@ -10,7 +10,7 @@ from pathlib import Path
 from dock.converters.format import WriteOptions
 from dock.converters.origin import in_source_order
 from dock.converters.siesta.dm import write_dm, write_tsde
-from dock.converters.siesta.fdf import format_fdf
+from dock.converters.siesta.fdf import format_fdf, missing_in_fdf
 from dock.converters.siesta.hsx import write_hsx
 from dock.converters.siesta.native import NativeCalculation
 from dock.core.calculation import Calculation
@@ -62,6 +62,13 @@ def write_calculation(calc: Calculation, folder: Path, options: WriteOptions) ->
                 write(stream, native)
     path = folder / f"{native.label}.fdf"
     path.write_text(format_fdf(native), encoding="utf-8", errors="surrogateescape")
+    _log.warning(
+        "%s is not complete: %s are missing, and with SIESTA's defaults for them it computes "
+        "another system. Complete it from your own input; a restart of your own run is made with "
+        "like=RUN.",
+        path.name,
+        ", ".join(missing_in_fdf(native)),
+    )
     return [*written, path]
 
 

@@ -1,0 +1,190 @@
+"""Restarts: a code's self-consistency begun, in a user's own run, from matrices that are given.
+
+>>> import dock
+>>> calc = dock.read("fixtures/siesta/h2o")
+>>> files = dock.write(calc, "again", "siesta", like="fixtures/siesta/h2o")  # doctest: +SKIP
+
+What a run is to be (k-points, occupations, label, order of atoms and all the rest) is the matter of
+the user's input, which goes along with no more than the lines changed that ask for the start. The
+matrices are brought into that input's order here, and a density matrix is computed where the code
+wants one. How each code's input is read and its files are written, `Format.restart` says.
+"""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import NoReturn
+
+import numpy as np
+
+from dock.converters.format import Format, Marker, WriteOptions, hand_over
+from dock.converters.origin import with_moved_atoms
+from dock.converters.registry import format_names, get_format
+from dock.converters.user_run import Restart, UserRun
+from dock.core.calculation import Calculation
+from dock.errors import DependencyError, LayoutError, UsageError
+from dock.post.density_matrices import density_matrix
+from dock.states.choice import describe
+from dock.states.kmesh import KMesh, make_mesh
+from dock.states.solver import Plan
+
+__all__ = ["in_order_of", "write_restart"]
+
+_log = logging.getLogger("dock")
+
+_SAME_PLACE = 1e-3  # Å: inputs have few digits, and codes different Bohr radii
+_SAME_CHARGE = 1e-3  # electrons
+_MESH_TOLERANCE = 1e-9
+
+
+def write_restart(
+    calc: Calculation,
+    path: str | Path,
+    entry: Format,
+    options: WriteOptions,
+    *,
+    marker: Marker | None = None,
+) -> list[Path]:
+    """Write the files with which a code starts a run like ``options.like`` from a calculation.
+
+    Raises
+    ------
+    UsageError
+        When the format has no such start, or is given what comes from the run.
+    LayoutError
+        When the run is one of another crystal, basis or spin.
+    DockError
+        What reading the run and computing the density matrix raise.
+    """
+    restart = entry.restart
+    if restart is None or options.like is None:
+        _refuse_format(entry)
+    given = [f"{name}=…" for name in ("quantities", "basis") if getattr(options, name) is not None]
+    given += [f"settings={{'{name}': '{value}'}}" for name, value in options.settings.items()]
+    if given:
+        raise UsageError(
+            f"what a restart like {options.like} holds is taken from that run: leave out "
+            f"{', '.join(given)}."
+        )
+    run = restart.read(options.like)
+    calc = _prepared(in_order_of(calc, run), run, restart)
+    _say(run, restart)
+    return hand_over(path, options, lambda folder: restart.write(calc, run, folder), marker)
+
+
+def _refuse_format(entry: Format) -> NoReturn:
+    if "like" in entry.settings:
+        raise UsageError(
+            f"'{entry.name}' starts from a charge density and not from matrices: give one, and "
+            "settings={'like': 'RUN.save'}."
+        )
+    able = []
+    for name in format_names():
+        try:
+            able += [name] if get_format(name).restart is not None else []
+        except (DependencyError, UsageError):  # a plug-in that is broken
+            continue
+    raise UsageError(
+        f"the format '{entry.name}' has no restart of a run of yours. target=NAME can be: "
+        f"{', '.join(able)}."
+    )
+
+
+def in_order_of(calc: Calculation, run: UserRun) -> Calculation:
+    """Return a calculation with atoms in the order of a run's input, and where that has them.
+
+    Raises
+    ------
+    LayoutError
+        When crystal, spin or basis are others.
+    """
+    theirs = run.structure
+    order = theirs.partners(calc.structure, _SAME_PLACE)
+    if order is None:
+        _refuse(calc, run, "crystal", calc.structure.formula, theirs.formula, _apart(calc, run))
+    if calc.spin is not run.spin:
+        _refuse(calc, run, "spin", calc.spin.value, run.spin.value)
+    if not np.array_equal(order, np.arange(len(order))):
+        calc = calc.permute_atoms([int(atom) for atom in order])
+    shift = np.rint(calc.structure.fractional - theirs.fractional).astype(np.int64)
+    if np.any(shift):
+        calc = with_moved_atoms(calc, shift, theirs.positions)
+    if run.shells is None:
+        _log.warning(
+            "%s: the run has neither matrices nor basis files yet: whether its basis is that of "
+            "%s was not looked at, only that the atoms are.",
+            run.input,
+            calc.source,
+        )
+        return calc
+    for atom, (label, given) in enumerate(zip(calc.basis.labels, run.shells, strict=True)):
+        mine = calc.basis.ls(label)
+        if (sorted(mine) if run.sorted_by_l else list(mine)) != list(given):
+            what = f"{theirs.symbols[atom]} (atom {atom + 1}) with shells l ="
+            _refuse(calc, run, "basis", f"{what} {list(mine)}", f"{what} {list(given)}")
+    return calc
+
+
+def _apart(calc: Calculation, run: UserRun) -> str:
+    """Return in words how far two crystals of one composition are from being the same."""
+    if sorted(calc.structure.numbers) != sorted(run.structure.numbers):
+        return ""
+    cells = float(np.abs(calc.structure.cell - run.structure.cell).max())
+    if cells > _SAME_PLACE:
+        return f" (lattice vectors differ by up to {cells:.3g} Å)"
+    return f" (atoms are more than {_SAME_PLACE:g} Å apart)"
+
+
+def _refuse(
+    calc: Calculation, run: UserRun, what: str, mine: str, theirs: str, more: str = ""
+) -> NoReturn:
+    raise LayoutError(
+        f"{run.input}: this run is one of another {what} than {calc.source}: {theirs}, not "
+        f"{mine}{more}. Give the run that it is a restart of."
+    )
+
+
+def _prepared(calc: Calculation, run: UserRun, restart: Restart) -> Calculation:
+    """Return the calculation with the matrices that the code wants, those that it reads alone."""
+    if run.n_electrons is not None:
+        known = calc.n_electrons
+        if known is not None and abs(known - run.n_electrons) > _SAME_CHARGE:
+            _log.warning(
+                "%s: %g electrons, as in %s, and not %g.",
+                calc.source,
+                run.n_electrons,
+                run.input,
+                known,
+            )
+        calc = calc.replace(n_electrons=run.n_electrons)
+    if "density_matrix" not in restart.matrices or run.mesh is None:
+        return calc
+    if "hamiltonian" not in calc.available and "density_matrix" in calc.available:
+        _log.warning("%s: there is no Hamiltonian; its density matrix is taken.", calc.source)
+        return calc
+    made = density_matrix(calc, _mesh(calc, run.mesh), smearing=run.smearing, planned=_tell)
+    _log.info("density matrix: %s; %s", made.mesh.describe(), made.settings["smearing"])
+    return made.completed()
+
+
+def _mesh(calc: Calculation, mesh: KMesh) -> KMesh:
+    """Return a run's mesh; of a regular one the points that time reversal does not connect."""
+    regular = mesh.n_full == np.prod(mesh.size) and np.allclose(
+        mesh.points, mesh.full_points, rtol=0, atol=_MESH_TOLERANCE
+    )
+    if not regular:
+        return mesh
+    return make_mesh(calc, mesh.size, centring=mesh.shift, reduction="time-reversal")
+
+
+def _tell(plan: Plan) -> None:
+    _log.info("%s", describe(plan))
+
+
+def _say(run: UserRun, restart: Restart) -> None:
+    """Say what the user should know before such a run is started."""
+    if restart.note:
+        _log.warning("%s", restart.note)
+    if run.needs:
+        _log.warning("%s: the run also needs %s.", run.input, ", ".join(run.needs))
