@@ -13,6 +13,7 @@ wants one. How each code's input is read and its files are written, `Format.rest
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
 
@@ -107,6 +108,8 @@ def in_order_of(calc: Calculation, run: UserRun) -> Calculation:
         _refuse(calc, run, "spin", calc.spin.value, run.spin.value)
     if not np.array_equal(order, np.arange(len(order))):
         calc = calc.permute_atoms([int(atom) for atom in order])
+    extra = {key: x for key, x in calc.provenance.extra.items() if key != "source_order"}
+    calc = calc.replace(provenance=replace(calc.provenance, extra=extra))
     shift = np.rint(calc.structure.fractional - theirs.fractional).astype(np.int64)
     if np.any(shift):
         calc = with_moved_atoms(calc, shift, theirs.positions)

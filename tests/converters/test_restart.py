@@ -9,9 +9,14 @@ import pytest
 import samples
 
 import dock
-from dock.errors import FormatError, LayoutError, MissingDataError, UsageError
+from dock.converters import WriteOptions
+from dock.converters.abacus.user_run import RESTART as ABACUS
+from dock.errors import DockError, FormatError, LayoutError, MissingDataError, UsageError
 
-siesta = samples.beside(samples.ROOT / "tests/converters/siesta/x", "independent_siesta")
+HERE = samples.ROOT / "tests" / "converters"
+siesta = samples.beside(HERE / "siesta/x", "independent_siesta")
+openmx = samples.beside(HERE / "openmx/x", "independent_restart")
+aims = samples.beside(HERE / "aims/x", "independent_aims")
 
 
 def strange(run, target, *, matrices="H,S"):
@@ -254,3 +259,221 @@ class TestRefusals:
         for name in ("a", "b"):
             (folder / f"{name}.fdf").write_text(text)
         self.refused(prediction, tmp_path / "y", folder, FormatError, "Found a.fdf, b.fdf")
+
+
+def blocks_of(found, n_orbitals, part):
+    """Return {(neighbour from 1, cell): block} of one atom of OpenMX's restart files."""
+    sizes = n_orbitals * found.neighbour_orbitals
+    pieces = np.split(part, np.cumsum(sizes)[:-1])
+    keys = zip(found.neighbour_atoms + 1, map(tuple, found.neighbour_cells.tolist()), strict=True)
+    return {key: piece.reshape(n_orbitals, -1) for key, piece in zip(keys, pieces, strict=True)}
+
+
+class TestOpenmx:
+    @pytest.mark.parametrize("name", ["si", "o2-spin", "o2-nc-soc"])
+    def test_each_atom_has_its_own_hamiltonian_and_density(self, bundled, tmp_path, name):
+        run, target = bundled / "openmx" / name, tmp_path / "again"
+        folder = strange(run, tmp_path / "x")
+        answer = samples.cli("convert", folder, "--to", "openmx", "--like", run, "-o", target)
+        assert answer.code == 0, answer
+        assert "was not measured" in answer.err
+        assert "DATA.PATH ./DFT_DATA" in answer.err
+        own = samples.plain_scfout().read((run / f"{name}.scfout").read_bytes())
+        place = target / f"{name}_rst"
+        for atom in range(1, own["atoms"] + 1):
+            found = openmx.read_atom(place / f"{name}.rst{atom}")
+            assert found.spin_orbit == (name == "o2-nc-soc")
+            parts = list(zip(found.hamiltonian, own["H"], strict=True))
+            if found.spin_orbit:  # of Im H_ud the sum counts
+                parts = parts[:3] + list(
+                    zip(found.hamiltonian_imag[:2], own["iH"][:2], strict=True)
+                )
+                both = {key: np.add(own["H"][3][key], own["iH"][2][key]) for key in own["S"]}
+                parts.append((found.hamiltonian[3] + found.hamiltonian_imag[2], both))
+            parts += list(zip(found.density, own["DM"], strict=True))
+            for part, wanted in parts:
+                blocks = blocks_of(found, own["no"][atom - 1], part)
+                mine = {key[1:]: block for key, block in wanted.items() if key[0] == atom}
+                assert set(blocks) == set(mine)
+                for key, block in mine.items():
+                    assert np.abs(blocks[key] - np.reshape(block, blocks[key].shape)).max() < 5e-8
+        grid = openmx.read_grid(place / f"{name}.crst_check")
+        assert min(grid[1]) > 10
+        assert grid[2] == own["spin"]
+
+    def test_lines_of_the_input(self, bundled, tmp_path):
+        own = bundled / "openmx" / "si"
+        dock.write(dock.read(strange(own, tmp_path / "x")), tmp_path / "y", "openmx", like=own)
+        new = tmp_path / "y" / "si.dat"
+        atoms = [x for x in (own / "si.dat").read_text().split("\n") if x.endswith("2.0 2.0")]
+        assert [line for line in changes(own / "si.dat", new) if line[0] == "-"] == [
+            f"- {line}" for line in atoms
+        ]
+        assert [line[2:] for line in changes(own / "si.dat", new) if line[0] == "+"] == [
+            *(f"{line} off" for line in atoms),
+            "scf.restart on",
+            "scf.Hubbard.U on",
+            "<Hubbard.U.values",
+            " Si 1s 0.0 2s 0.0 1p 0.0",
+            "Hubbard.U.values>",
+        ]
+
+    def test_with_spin_orbit_coupling_one_line_is_enough(self, bundled, tmp_path):
+        own = bundled / "openmx" / "o2-nc-soc"
+        dock.write(dock.read(strange(own, tmp_path / "x")), tmp_path / "y", "openmx", like=own)
+        new = tmp_path / "y" / "o2-nc-soc.dat"
+        assert changes(own / "o2-nc-soc.dat", new) == ["+ scf.restart on"]
+
+    @pytest.mark.parametrize(
+        ("old", "new", "words"),
+        [
+            ("scf.XcType", "scf.SpinPolarization on\n#", "spin"),
+            ("Si7.0-s2p1", "Si7.0-s2p2", "basis"),
+            ("2.7150000000", "2.7", "lattice vectors"),
+            ("DATA.PATH", "<Hubbard.U.values\n Si 1s 3.0\nHubbard.U.values>\n#", "block"),
+            ("DATA.PATH", "#", "Num.Grid1"),
+        ],
+    )
+    def test_refusals(self, bundled, tmp_path, old, new, words):
+        own = bundled / "openmx" / "si"
+        text = (own / "si.dat").read_text()
+        if words == "spin":
+            text = text.replace("scf.SpinPolarization      off", "")
+        run = tmp_path / "mine.dat"
+        run.write_text(text.replace(old, new))
+        if words != "Num.Grid1":
+            shutil.copy(own / "si.out", tmp_path)
+        calc = dock.read(strange(own, tmp_path / "x"))
+        with pytest.raises(DockError, match=words):
+            dock.write(calc, tmp_path / "y", "openmx", like=run)
+        assert not (tmp_path / "y").exists()
+
+
+class TestAbacus:
+    def test_the_runs_own_density(self, bundled, tmp_path):
+        run, target = bundled / "abacus" / "v311_graphene", tmp_path / "again"
+        folder = strange(run, tmp_path / "x")
+        answer = samples.cli("convert", folder, "--to", "abacus", "--like", run, "-o", target)
+        assert answer.code == 0, answer
+        assert "density matrix: 6×6×1, 20 irreducible of 36 points; gaussian" in answer.err
+        assert "init_chg dm" in answer.err
+        assert changes(run / "INPUT", target / "INPUT") == ["+ init_chg dm"]
+        for name in ("STRU", "KPT"):
+            assert (target / name).read_bytes() == (run / name).read_bytes()
+        written = sorted((target / "OUT.ABACUS").iterdir())
+        assert [path.name for path in written] == ["dmrs1_nao.csr"]
+        for name in ("hrs1_nao.csr.gz", "srs1_nao.csr.gz", "running_scf.log"):
+            shutil.copy(run / "OUT.ABACUS" / name, target / "OUT.ABACUS")
+        mine, own = (dock.read(place).require("DM") for place in (target, run))
+        mine, own = mine.aligned(own)
+        own = own.on_pairs(mine.pairs)  # ABACUS has pairs too that neither H nor S has
+        both = (mine.entries != 0) & (own.entries != 0)
+        assert np.mean(both) > 0.3
+        assert np.abs(mine.entries - own.entries)[both].max() < 2e-7
+
+    def test_a_folder_of_its_own_for_what_is_read(self, bundled, tmp_path):
+        own, run = bundled / "abacus" / "v311_graphene", tmp_path / "mine"
+        run.mkdir()
+        for name in ("STRU", "KPT"):
+            shutil.copy(own / name, run)
+        text = (own / "INPUT").read_text().replace("ABACUS", "x")
+        (run / "INPUT").write_text(text + "read_file_dir before // old\ninit_chg file\n")
+        dock.write(dock.read(strange(own, tmp_path / "x")), tmp_path / "y", "abacus", like=run)
+        assert sorted(changes(run / "INPUT", tmp_path / "y" / "INPUT")) == [
+            *("+ init_chg dm", "+ read_file_dir ./OUT.x"),
+            *("- init_chg file", "- read_file_dir before // old"),
+        ]
+        assert samples.names(tmp_path / "y" / "OUT.x") == ["dmrs1_nao.csr"]
+
+    @pytest.mark.parametrize(
+        ("name", "old", "new", "words"),
+        [
+            ("INPUT", "gamma_only              0", "gamma_only 1", "gamma_only 0"),
+            ("INPUT", "nspin                   1", "nspin 4", "nspin 1, 2"),
+            ("INPUT", "nspin                   1", "nspin 2", "another spin"),
+            ("INPUT", "nbands                  26", "nelec_delta 1", "write nelec"),
+            ("INPUT", "gauss", "boxes", "smearing_method"),
+            ("INPUT", "0.002", "small", "smearing_sigma is no number"),
+            ("KPT", "Gamma", "Line", "k-points"),
+            ("STRU", "2s2p1d", "2s2p", "another basis"),
+            ("STRU", "0.6666666667 0.3333333333", "0.66 0.33", "another crystal"),
+        ],
+    )
+    def test_refusals(self, bundled, tmp_path, name, old, new, words):
+        own, run = bundled / "abacus" / "v311_graphene", tmp_path / "mine"
+        run.mkdir()
+        for file in ("INPUT", "STRU", "KPT"):
+            text = (own / file).read_text()
+            assert file != name or old in text
+            (run / file).write_text(text.replace(old, new) if file == name else text)
+        with pytest.raises(DockError, match=words):
+            dock.write(dock.read(strange(own, tmp_path / "x")), tmp_path / "y", "abacus", like=run)
+
+    def test_a_version_that_cannot(self, bundled, tmp_path):
+        own = bundled / "abacus"
+        calc = dock.read(strange(own / "v311_graphene", tmp_path / "x"))
+        with pytest.raises(UsageError, match=r"ABACUS 3\.8\.1, which cannot start"):
+            dock.write(calc, tmp_path / "y", "abacus", like=own / "graphene")
+
+    @pytest.mark.parametrize(
+        ("kind", "number", "shift"),
+        [("Gamma", 4, 0.0), ("Gamma", 3, 0.5), ("MP", 4, 0.5), ("MP", 3, 0.0)],
+    )
+    def test_meshes_by_abacus_formula(self, bundled, tmp_path, kind, number, shift):
+        offset = int(2 * shift) if kind == "Gamma" else 0
+        (tmp_path / "KPT").write_text(f"K_POINTS\n0\n{kind}\n{number} 1 1 {offset * 0.5} 0 0\n")
+        own = bundled / "abacus" / "v311_graphene"
+        for name in ("INPUT", "STRU"):
+            shutil.copy(own / name, tmp_path)
+        points = ABACUS.read(tmp_path).mesh.points[:, 0] % 1
+        wanted = (np.arange(number) + shift) / number % 1
+        np.testing.assert_allclose(np.sort(points), np.sort(wanted), atol=1e-12)
+
+
+class TestAims:
+    CONTROL = "xc pbe # exchange\nk_grid 6 6 6\nspecies Si\n  nucleus 14\n"
+
+    @pytest.fixture
+    def run(self, bundled, tmp_path):
+        """A run with silicon's matrices, and a control.in of ours."""
+        only = WriteOptions(quantities=("hamiltonian", "overlap"))
+        dock.write(dock.read(bundled / "openmx" / "si"), tmp_path / "run", "aims", only)
+        (tmp_path / "run" / "control.in").write_text(self.CONTROL)
+        return tmp_path / "run"
+
+    def test_fhi_aims_finds_the_runs_own_hamiltonian(self, run, tmp_path):
+        target = tmp_path / "again"
+        folder = strange(run, tmp_path / "x")
+        answer = samples.cli("convert", folder, "--to", "aims", "--like", run, "-o", target)
+        assert answer.code == 0, answer
+        assert "patch" in answer.err
+        assert "density matrix" not in answer.err
+        line = "use_deepx_warmstart    .true."
+        assert changes(run / "control.in", target / "control.in") == [f"+ {line}"]
+        assert (target / "geometry.in").read_bytes() == (run / "geometry.in").read_bytes()
+        names = [".dock.json", "control.in", "deeph_warm", "geometry.in"]
+        assert samples.names(target) == names
+        wanted = np.array(aims.read_values(run, "rs_hamiltonian.out")[:-1])
+        found = aims.warm_start(run, target / "deeph_warm" / "hamiltonian.h5")
+        np.testing.assert_allclose(found, wanted, rtol=1e-13, atol=1e-15)
+        assert np.abs(wanted).max() > 0.05
+
+    @pytest.mark.parametrize(
+        ("more", "words"),
+        [
+            ("use_local_index .true.\n", "use_local_index"),
+            ("elsi_restart write 5\n", "elsi_restart"),
+            ("spin collinear\n", "another spin"),
+        ],
+    )
+    def test_refusals(self, run, tmp_path, more, words):
+        calc = dock.read(strange(run, tmp_path / "x"))
+        (run / "control.in").write_text(more + self.CONTROL)
+        with pytest.raises(DockError, match=words):
+            dock.write(calc, tmp_path / "y", "aims", like=run)
+
+    def test_without_control_in(self, run, tmp_path):
+        calc = dock.read(strange(run, tmp_path / "x"))
+        (run / "control.in").unlink()
+        with pytest.raises(MissingDataError, match=r"control\.in is missing"):
+            dock.write(calc, tmp_path / "y", "aims", like=run)

@@ -8,6 +8,7 @@ from dock.converters.abacus.check import check_run
 from dock.converters.abacus.reader import read_calculation
 from dock.converters.abacus.run import detect_run, find_run, has_traces
 from dock.converters.abacus.steps import list_steps
+from dock.converters.abacus.user_run import RESTART
 from dock.converters.abacus.writer import SETTINGS, write_calculation
 from dock.converters.format import Format, Settings
 from dock.core.calculation import Calculation
@@ -68,7 +69,14 @@ _READ_SETTINGS = {
 }
 
 FORMAT = (
-    Format("abacus", "ABACUS output folder", versions=_VERSIONS, notes=_NOTES, holds_level=True)
+    Format(
+        "abacus",
+        "ABACUS output folder",
+        versions=_VERSIONS,
+        notes=_NOTES,
+        restart=RESTART,
+        holds_level=True,
+    )
     .reading(
         _QUANTITIES,
         read_calculation,

@@ -217,7 +217,8 @@ def _basis(
         labels = log.labels
     elif stru is not None:
         shells = {
-            kind.label: _named_shells(_ls_of_name(files, kind.orbital)) for kind in stru.species
+            kind.label: _named_shells(ls_of_name(files.folder, kind.orbital))
+            for kind in stru.species
         }
         labels = stru.labels
     else:
@@ -237,13 +238,16 @@ def _named_shells(ls: tuple[int, ...]) -> tuple[Shell, ...]:
     )
 
 
-def _ls_of_name(files: RunFiles, name: str) -> tuple[int, ...]:
-    """Return the shells that the name of an orbital file says: ``…_2s2p1d.orb``."""
+def ls_of_name(folder: Path, name: str) -> tuple[int, ...]:
+    """Return the shells that the name of an orbital file says: ``…_2s2p1d.orb``.
+
+    A MissingDataError for another name; it sends for the log to the folder.
+    """
     match = re.search(r"_((?:\d+[spdfghi])+)\.orb$", name)
     if match is None:
         raise MissingDataError(
             "the log running_*.log",
-            files.folder,
+            folder,
             f"The name of the orbital file '{name}' does not say its shells: copy the log there.",
         )
     terms = re.findall(r"(\d+)([spdfghi])", match.group(1))

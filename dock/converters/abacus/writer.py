@@ -32,7 +32,7 @@ from dock.core.spin import Spin
 from dock.core.structure import Structure
 from dock.errors import LossError, UsageError
 
-__all__ = ["SETTINGS", "fold_into_cell", "write_calculation"]
+__all__ = ["SETTINGS", "fold_into_cell", "write_calculation", "write_density"]
 
 SETTINGS: Mapping[str, str] = {
     "layout": "old (data-HR-sparse_SPIN0.csr, before 3.9.0.25; default) or new (hrs1_nao.csr)",
@@ -56,6 +56,7 @@ _NAMES = {
     },
 }
 _STEP_STYLE = ("kinetic", "position")  # the new versions kept the old layout for these
+_MISSING = "ecutwfc, functional, occupations, folders of files, and k-points (KPT)"
 _PAULI_LOSS = 1e-9
 _log = logging.getLogger("dock")
 
@@ -92,6 +93,11 @@ def write_calculation(calc: Calculation, folder: Path, options: WriteOptions) ->
     }
     for path, text in texts.items():
         path.write_text(text, encoding="utf-8", errors="surrogateescape")
+    _log.warning(
+        "INPUT is not complete: %s are missing. Complete it from your own; a restart of your own "
+        "run is made with like=RUN.",
+        _MISSING,
+    )
     common = _lattice([matrix for name, matrix in matrices.items() if name != "density_matrix"])
     written = [*texts]
     for name, matrix in matrices.items():
@@ -102,6 +108,23 @@ def write_calculation(calc: Calculation, folder: Path, options: WriteOptions) ->
             path = out / _NAMES[layout][name].format(channel, channel + 1)
             writer.write(path, matrix, components)
             written.append(path)
+    return written
+
+
+def write_density(calc: Calculation, out: Path) -> list[Path]:
+    """Write the density matrix in the layout since 3.9.0.25, from which ``init_chg dm`` starts.
+
+    The atoms must stand species by species, as ABACUS has them; they are folded into the cell.
+    """
+    folded = fold_into_cell(calc)
+    matrix = _native(folded, "density_matrix", WriteOptions())
+    writer = CsrWriter(
+        _lattice([matrix]), 16, matrix.spin is Spin.NONCOLLINEAR, _header(folded.structure)
+    )
+    written = []
+    for channel, components in enumerate(_files(matrix)):
+        written.append(out / _NAMES["new"]["density_matrix"].format(channel, channel + 1))
+        writer.write(written[-1], matrix, components)
     return written
 
 
@@ -247,6 +270,8 @@ def _input(calc: Calculation, suffix: str) -> str:
     lines = [
         "INPUT_PARAMETERS",
         f"# written by dock {__version__}",
+        f"# NOT COMPLETE: {_MISSING} are missing.",
+        "# Copy them from your own INPUT and KPT; 'dock convert --like RUN' does it for a restart.",
         f"suffix {suffix}",
         "calculation scf",
         "basis_type lcao",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dock.converters.aims.check import check_run
 from dock.converters.aims.reader import read_calculation
 from dock.converters.aims.run import detect_run, has_traces, input_files
+from dock.converters.aims.user_run import RESTART
 from dock.converters.aims.warm_start import write_warm_start
 from dock.converters.aims.writer import SETTINGS, write_calculation
 from dock.converters.format import Format
@@ -23,7 +24,7 @@ _NOTES = (
 )
 
 FORMAT = (
-    Format("aims", "FHI-aims run folder", versions=_VERSIONS, notes=_NOTES)
+    Format("aims", "FHI-aims run folder", versions=_VERSIONS, notes=_NOTES, restart=RESTART)
     .reading(
         _QUANTITIES,
         read_calculation,

@@ -27,7 +27,7 @@ from dock.core.pairs import Pairs
 from dock.core.spin import Spin
 from dock.core.structure import Structure
 
-__all__ = ["FOLDER", "write_warm_start"]
+__all__ = ["FOLDER", "write_warm_folder", "write_warm_start"]
 
 FOLDER = "deeph_warm"
 _EDGE = 1e-6  # fractional coordinates this near to ±1/2 may be folded either way
@@ -51,11 +51,7 @@ def write_warm_start(calc: Calculation, folder: Path, options: WriteOptions) -> 
 
     A `dock.converters.format.Writer`; the Hamiltonian must be there.
     """
-    calc.require("hamiltonian")
-    native = _native(in_source_order(calc))
-    target = folder / FOLDER
-    target.mkdir()
-    written = UNIFIED.require_writer()(native, target, replace(options, single_precision=False))
+    written = write_warm_folder(in_source_order(calc), folder, options)
     recipe = folder / "WARM_START.txt"
     recipe.write_text(
         _RECIPE.format(source=Path(calc.source).resolve().name),
@@ -63,6 +59,15 @@ def write_warm_start(calc: Calculation, folder: Path, options: WriteOptions) -> 
         errors="surrogateescape",
     )
     return [*written, recipe]
+
+
+def write_warm_folder(calc: Calculation, folder: Path, options: WriteOptions) -> list[Path]:
+    """Write ``deeph_warm/`` alone; the atoms of each element stand in the order of geometry.in."""
+    calc.require("hamiltonian")
+    target = folder / FOLDER
+    target.mkdir()
+    options = replace(options, single_precision=False)
+    return UNIFIED.require_writer()(_native(calc), target, options)
 
 
 def _native(calc: Calculation) -> Calculation:

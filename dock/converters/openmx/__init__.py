@@ -13,6 +13,7 @@ from pathlib import Path
 from dock.converters.format import Format
 from dock.converters.openmx.check import check_run
 from dock.converters.openmx.reader import read_calculation
+from dock.converters.openmx.user_run import RESTART as OF_USER
 from dock.converters.openmx.writer import (
     RESTART_SETTINGS,
     SCFOUT_SETTINGS,
@@ -58,7 +59,14 @@ _VERSIONS = "reads 3.9 and 3.8, writes 3.9"
 _NOTES = "Run OpenMX with 'HS.fileout on'; it writes <System.Name>.scfout."
 
 FORMAT = (
-    Format("openmx", "OpenMX scfout file", versions=_VERSIONS, notes=_NOTES, holds_level=True)
+    Format(
+        "openmx",
+        "OpenMX scfout file",
+        versions=_VERSIONS,
+        notes=_NOTES,
+        restart=OF_USER,
+        holds_level=True,
+    )
     .reading(
         _MATRICES, read_calculation, _detect, inputs=_inputs, check=check_run, traces=_has_traces
     )

@@ -28,7 +28,13 @@ from dock.core.spin import Spin
 from dock.errors import FormatError, LayoutError, LossError, UsageError
 from dock.units import OPENMX
 
-__all__ = ["RESTART_SETTINGS", "SCFOUT_SETTINGS", "write_calculation", "write_restart_files"]
+__all__ = [
+    "RESTART_SETTINGS",
+    "SCFOUT_SETTINGS",
+    "scfout_of",
+    "write_calculation",
+    "write_restart_files",
+]
 
 _GRID_NEEDED = (
     "OpenMX accepts restart files only on the grid of its run: Num.Grid1 to Num.Grid3 in its .out "
@@ -99,6 +105,14 @@ def write_restart_files(calc: Calculation, folder: Path, options: WriteOptions) 
     recipe = folder / "RESTART.txt"
     recipe.write_text(RESTART_RECIPE, encoding="utf-8")
     return [*sorted(made.iterdir()), recipe]
+
+
+def scfout_of(calc: Calculation, options: WriteOptions) -> Scfout:
+    """Return matrices as an scfout holds them, the atoms in the source's order, Hartree and Bohr.
+
+    `options` are those of `write_calculation`.
+    """
+    return _Target.of(calc, options).scfout(options.quantities or ())
 
 
 @dataclass(frozen=True, eq=False)
@@ -273,7 +287,10 @@ def _generated(calc: Calculation, name: str, spin_orbit: bool) -> str:
         spin_orbit=spin_orbit,
         system_name=name,
     )
-    note = "# made by dock: the names of the PAO and VPS files are placeholders\n"
+    note = (
+        "# made by dock: the names of the PAO and VPS files are placeholders; functional, k-grid,\n"
+        "# temperature and energy cut-off are not those of any run: complete it from your own\n"
+    )
     return note + text
 
 
