@@ -269,6 +269,8 @@ class Result(ABC):
         Name of its file when none is given.
     FIGURE
         Width and height of its figure, inches; of each panel where it has several.
+    STACKED
+        Whether several panels stand one above another over one x axis, and not side by side.
     DPI
         Dots per inch of a figure of pixels.
     BRIEF
@@ -279,6 +281,7 @@ class Result(ABC):
 
     FILE: ClassVar[str] = "result.h5"
     FIGURE: ClassVar[tuple[float, float]] = (5.0, 3.6)
+    STACKED: ClassVar[bool] = False
     DPI: ClassVar[int] = 200
     BRIEF: ClassVar[bool] = False
     CONVENTIONS: ClassVar[tuple[tuple[str, str], ...]] = ()
@@ -291,8 +294,15 @@ class Result(ABC):
 
     @property
     def n_panels(self) -> int:
-        """Axes side by side that `draw` wants; with more than one it gets a list of them."""
+        """Axes that `draw` wants; with more than one it gets a list of them."""
         return 1
+
+    def panels(self, axes: Any) -> list[Any]:
+        """Return axes that were given as a list; `UsageError` unless there are `n_panels`."""
+        panels = list(axes) if isinstance(axes, Iterable) else [axes]
+        if len(panels) != self.n_panels:
+            raise UsageError(f"expected {self.n_panels} axes, found {len(panels)}.")
+        return panels
 
     @abstractmethod
     def facts(self) -> dict[str, Any]:
@@ -420,11 +430,16 @@ class Result(ABC):
 
     def _panels(self, make: Any) -> Any:
         """Return the axes of a new figure, a list of them where there are several."""
-        width, height = self.FIGURE
-        figure = make(figsize=(self.n_panels * width, height), layout="constrained")
-        if self.n_panels == 1:
-            return figure.add_subplot()
-        return [figure.add_subplot(1, self.n_panels, n + 1) for n in range(self.n_panels)]
+        (width, height), count = self.FIGURE, self.n_panels
+        if self.STACKED:
+            # A panel of several is lower than one alone, and they share its x axis.
+            size = width, height * (1 + 0.6 * (count - 1))
+            figure = make(figsize=size, layout="constrained")
+            panels = list(figure.subplots(count, 1, sharex=True, squeeze=False)[:, 0])
+        else:
+            figure = make(figsize=(count * width, height), layout="constrained")
+            panels = list(figure.subplots(1, count, squeeze=False)[0])
+        return panels[0] if count == 1 else panels
 
     def __repr__(self) -> str:
         """Return the class and the table's first rows on one line."""

@@ -457,8 +457,9 @@ def band_overlay(
     )
     level = row["fermi_level_eV"]
     shift = row["shift_band_eV"] or 0.0
-    exact = replace(exact, fermi_level=level, n_electrons=None)
-    guess = replace(guess, energies=guess.energies - shift, fermi_level=level, n_electrons=None)
+    scale: dict[str, Any] = {"fermi_level": level, "n_electrons": None}
+    exact = replace(exact, name="reference", **scale)
+    guess = replace(guess, name="predicted", energies=guess.energies - shift, **scale)
     return exact, guess
 
 
@@ -494,7 +495,8 @@ def _heat_map(figure: Any, axes: Any, values: NDArray[np.float64], rows: Any, co
                 colour = "black" if value > 0.6 * bright else "white"
                 text = f"{value:.2g}"
                 axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=7)
-    figure.colorbar(image, ax=axes, label="mean |ΔH| (meV)", shrink=0.8)
+    beside = axes.inset_axes((1.03, 0.0, 0.05, 1.0))  # as high as the map, whatever its shape
+    figure.colorbar(image, cax=beside, label="mean |ΔH| (meV)")
 
 
 def _draw_histograms(figure: Any, result: EvaluationSet) -> None:

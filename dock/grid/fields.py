@@ -18,6 +18,8 @@ from dock.results import Result, require_absent
 
 __all__ = ["GridFields", "draw_sum"]
 
+_MOST_ATOMS = 60  # that a figure marks
+_EDGE = 1e-6  # from the far end of a cell at which an atom lies at its near end
 _SUFFIXES = (".h5", ".cube", ".xsf")
 
 Field = NDArray[np.float64]
@@ -109,19 +111,43 @@ def draw_sum(
         shading="gouraud",
         rasterized=True,
     )
+    if structure.n_atoms <= _MOST_ATOMS:
+        _mark_atoms(axes, structure, (first, second))
     axes.set_aspect("equal")
     axes.set_xlabel("Å")
     axes.set_ylabel("Å")
-    axes.figure.colorbar(image, ax=axes, label=label)
+    # Beside equal axes a bar of the figure's own is as high as what they might have been.
+    beside = axes.inset_axes((1.03, 0.0, 0.045, 1.0))
+    axes.figure.colorbar(image, cax=beside, label=label)
+
+
+def _mark_atoms(axes: Any, structure: Structure, plane: tuple[int, int]) -> None:
+    """Mark the atoms, folded into the cell, by their names in the plane of two vectors."""
+    inside = structure.fractional[:, plane] % 1.0
+    inside[inside > 1.0 - _EDGE] = 0.0
+    length, along, across = _plane_of(structure.cell[plane[0]], structure.cell[plane[1]])
+    x, y = inside[:, 0] * length + inside[:, 1] * along, inside[:, 1] * across
+    axes.plot(x, y, "o", ms=4, mfc="white", mec="0.2", mew=0.8, clip_on=False)
+    look: dict[str, Any] = {"xytext": (4, 3), "textcoords": "offset points", "fontsize": "small"}
+    look["bbox"] = {"fc": "white", "ec": "none", "alpha": 0.7, "pad": 0.5}
+    for label, *place in zip(structure.labels, x, y, strict=True):
+        axes.annotate(label, place, **look)
 
 
 def _in_plane(
     first: NDArray[np.float64], second: NDArray[np.float64], shape: tuple[int, ...]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return the coordinates of the grid in the plane of two vectors, ends included."""
-    ahead = first / np.linalg.norm(first)
-    along = float(second @ ahead)
-    across = float(np.linalg.norm(second - along * ahead))
+    length, along, across = _plane_of(first, second)
     a = np.arange(shape[0] + 1)[:, None] / shape[0]
     b = np.arange(shape[1] + 1)[None, :] / shape[1]
-    return a * np.linalg.norm(first) + b * along, b * across + 0 * a
+    return a * length + b * along, b * across + 0 * a
+
+
+def _plane_of(
+    first: NDArray[np.float64], second: NDArray[np.float64]
+) -> tuple[float, float, float]:
+    """Return the length of the first vector, and the second's parts along and across it, Å."""
+    length = float(np.linalg.norm(first))
+    along = float(second @ first) / length
+    return length, along, float(np.linalg.norm(second - along * first / length))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -18,10 +18,12 @@ from dock.core.structure import Structure
 from dock.errors import LayoutError, MissingDataError, UsageError
 from dock.extras import require
 from dock.io.progress import Progress, Report
+from dock.post.band_difference import Difference
+from dock.post.energy_selection import Selection
+from dock.post.legend import add_legend
 from dock.results import Result, plain
 from dock.states.certificates import Certificates
 from dock.states.dense import smallest_overlap_eigenvalue
-from dock.states.deviation import Window, band_error, band_shift, level_mask
 from dock.states.gap import Gap, Source, find_gap
 from dock.states.job import Job
 from dock.states.kpath import KPath
@@ -37,95 +39,18 @@ __all__ = ["BandStructure", "Selection", "bands", "make_path"]
 
 _COLOURS = ("#1f4e79", "#c0392b")
 _OTHER = "#e08a1e"
+_SLACK = 1e-3  # eV by which a Fermi level may move before its window is computed again
+_CHANNELS = ("up", "down")
+_LEVELS_OF_SPIN = ((-0.8, -0.05), (0.05, 0.8))
 
 SHOWN = 6.0
 """eV on both sides of the Fermi level that are drawn and compared when no window is given."""
 
+LEVEL = (-0.8, 0.8)
+"""Ends of the lines that stand for the levels of a molecule, from its one k-point."""
+
 CORNER_LIMIT = 3000
 """Orbitals up to which what costs little is done besides: S is solved at the path's corners."""
-
-
-@dataclass(frozen=True)
-class Selection:
-    """Which bands are wanted; the default is all.
-
-    Attributes
-    ----------
-    window
-        (lowest, highest) energy in eV relative to the Fermi level.
-    states, around
-        The bands that come among the `states` nearest to the energy `around` (eV, relative to the
-        Fermi level) at some k-point.
-    """
-
-    window: tuple[float, float] | None = None
-    states: int | None = None
-    around: float = 0.0
-
-    def __post_init__(self) -> None:
-        if self.window is not None and not self.window[0] < self.window[1]:
-            raise UsageError(
-                f"the energy window {self.window[0]:g} … {self.window[1]:g} eV is empty."
-            )
-        if self.states is not None and self.states < 1:
-            raise UsageError(f"the number of states must be at least 1, found {self.states}.")
-        if self.window is not None and self.states is not None:
-            raise UsageError("give an energy window or a number of states, not both.")
-
-    @property
-    def takes_all(self) -> bool:
-        """Whether every band is wanted."""
-        return self.window is None and self.states is None
-
-    def want(self, fermi_level: float | None, s_threshold: float | None) -> Want:
-        """Return what to ask a solver; all bands where they must tell the Fermi level first."""
-        if fermi_level is None or self.takes_all:
-            return Want(s_threshold=s_threshold)
-        if self.window is not None:
-            window = (self.window[0] + fermi_level, self.window[1] + fermi_level)
-            return Want(window=window, s_threshold=s_threshold)
-        nearest = (self.states or 1, self.around + fermi_level)
-        return Want(nearest=nearest, s_threshold=s_threshold)
-
-
-@dataclass(frozen=True)
-class Difference:
-    """How far bands lie from those that they are compared with, after the shift between them.
-
-    Attributes
-    ----------
-    shift
-        Median difference, eV: equation (16) of the DeepH-pack paper.
-    mean, largest
-        Of the absolute deviations that are left, eV; the mean is equation (12).
-    window
-        The energies that were compared, eV, absolute on the scale of what is compared with; None
-        where all were.
-    n_levels
-        Levels compared.
-    """
-
-    shift: float
-    mean: float
-    largest: float
-    window: tuple[float, float] | None
-    n_levels: int
-
-    def facts(self) -> dict[str, Any]:
-        """Return the deviations, in eV, by key."""
-        return {
-            "max": self.largest,
-            "mean": self.mean,
-            "shift": self.shift,
-            "window": None if self.window is None else list(self.window),
-            "n_levels": self.n_levels,
-        }
-
-    def describe(self) -> str:
-        """Return the deviations in words."""
-        text = f"max |Δ| {self.largest:.6f} eV, mean {self.mean:.6f} eV after a shift of "
-        where = "" if self.window is None else f" from {self.window[0]:.3f} to {self.window[1]:.3f}"
-        return f"{text}{self.shift:+.6f} eV; {self.n_levels} levels{where}"
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -161,6 +86,8 @@ class BandStructure(Result):
         Whether energies count from `fermi_level` wherever it lies, since a user said so.
     whole_gap
         What all bands say, where only a part of them is kept.
+    name
+        What a legend calls them beside others: where they are from.
     """
 
     FILE = "band.h5"
@@ -181,6 +108,7 @@ class BandStructure(Result):
     fermi_source: Source = "given"
     is_fixed: bool = False
     whole_gap: Gap | None = None
+    name: str = ""
 
     @property
     def is_part(self) -> bool:
@@ -249,24 +177,12 @@ class BandStructure(Result):
             or np.abs(self.path.kpoints_frac - other.path.kpoints_frac).max() > 1e-6
         ):
             raise UsageError("the two band structures have different k-points or spin channels.")
-        low = max(self.n_below, other.n_below)
-        high = min(self.n_below + self.energies.shape[2], other.n_below + other.energies.shape[2])
-        if high <= low:
-            raise UsageError("the two band structures have no band in common.")
-        mine = self.energies[..., low - self.n_below : high - self.n_below]
-        theirs = other.energies[..., low - other.n_below : high - other.n_below]
         limits, level = None, other.gap.fermi_level
-        mask = np.isfinite(mine) & np.isfinite(theirs)
         if level is not None:
             lowest, highest = (-SHOWN, SHOWN) if window is None else window
             limits = (level + lowest, level + highest)
-            mask &= level_mask(theirs, Window(*limits, 0))
-        if not mask.any():
-            raise UsageError("the two band structures have no level in common in the window.")
-        shift = band_shift(mine, theirs, mask)
-        largest = float(np.abs((mine - theirs)[mask] - shift).max())
-        mean = band_error(mine, theirs, mask)
-        return Difference(shift, mean, largest, limits, int(mask.sum()))
+        mine, theirs = (self.energies, self.n_below), (other.energies, other.n_below)
+        return Difference.of(*mine, *theirs, limits)
 
     def beside(self, other: BandStructure) -> BandStructure:
         """Return these bands with others to be shown with; raises as `difference`."""
@@ -364,37 +280,58 @@ class BandStructure(Result):
         The window is in eV; default from 6 below to 6 above the Fermi level, or all without one.
         """
         other = self.compared if other is None else other
-        self._draw_lines(axes, _COLOURS, "-")
+        names = [name for name in _CHANNELS if len(self.energies) == 2] or [""]
         if other is not None:
-            other._draw_lines(axes, (_OTHER, _OTHER), "--", label="compared")
-        self._decorate(axes, window)
-        if other is not None or self.spin is Spin.COLLINEAR:
-            axes.legend(loc="upper right", fontsize="small", framealpha=0.9)
+            names = [f"{self.name} {name}".strip() or "these" for name in names]
+        self.draw_lines(axes, _COLOURS, names=names)
+        if other is not None:
+            other.draw_lines(axes, (_OTHER, _OTHER), "--", names=(other.name or "compared", ""))
+        self.draw_frame(axes, window)
+        add_legend(axes)
 
-    def _draw_lines(
-        self, axes: Any, colours: tuple[str, str], style: str, label: str | None = None
+    def draw_lines(
+        self,
+        axes: Any,
+        colours: Sequence[str],
+        style: str = "-",
+        *,
+        names: Sequence[str] = ("", ""),
+        channels: Sequence[int] | None = None,
+        width: float = 1.1,
     ) -> None:
+        """Draw energies as lines along the path, or as levels where it is one point.
+
+        Each spin channel (default all) has a colour, and a name for the legend unless empty.
+        """
         x, segment = self.path.distances, self.path.segment
         n_spin = len(self.energies)
-        for spin in reversed(range(n_spin)):
-            name = label if label is not None else (("up", "down")[spin] if n_spin == 2 else None)
+        for spin in range(n_spin) if channels is None else channels:
+            name = names[spin]
+            look: dict[str, Any] = {"color": colours[spin], "lw": width}
             for part in np.unique(segment):
                 inside = segment == part
                 energies = self.energies[spin][inside] - self.reference
-                marker = "o" if np.ptp(x[inside]) == 0 else None
-                drawn = {"color": colours[spin], "lw": 1.1, "marker": marker, "ms": 3}
-                lines = axes.plot(x[inside], energies, style, **drawn)
-                if name is not None and lines:
+                if np.ptp(x) == 0:  # of a molecule; up to the left, down to the right
+                    left, right = LEVEL if channels or n_spin == 1 else _LEVELS_OF_SPIN[spin]
+                    ends = [x[0] + left, x[0] + right]
+                    energies, places = np.repeat(energies[:1], 2, axis=0), ends
+                else:
+                    places = x[inside]
+                lines = axes.plot(places, energies, style, **look)
+                if name and lines:
                     lines[0].set_label(name)
-                    name = None
+                    name = ""
 
-    def _decorate(self, axes: Any, window: tuple[float, float] | None) -> None:
+    def draw_frame(self, axes: Any, window: tuple[float, float] | None = None) -> None:
+        """Draw what stands around the bands: points of the path, Fermi level, limits, title."""
         path, gap = self.path, self.gap
-        for place, _ in path.ticks:
-            axes.axvline(place, color="0.75", lw=0.6, zorder=0)
-        axes.set_xticks([place for place, _ in path.ticks], [label for _, label in path.ticks])
-        if path.distances[-1] > path.distances[0]:
+        if np.ptp(path.distances) > 0:
+            for place, _ in path.ticks:
+                axes.axvline(place, color="0.75", lw=0.6, zorder=0)
             axes.set_xlim(path.distances[0], path.distances[-1])
+        else:
+            axes.set_xlim(path.distances[0] - 1.0, path.distances[0] + 1.0)
+        axes.set_xticks([place for place, _ in path.ticks], [label for _, label in path.ticks])
         if gap.fermi_level is None:
             axes.set_ylabel("energy (eV)")
         else:
@@ -403,7 +340,7 @@ class BandStructure(Result):
         if window is not None:
             axes.set_ylim(*window)
         elif gap.fermi_level is not None:
-            axes.set_ylim(-6.0, 6.0)
+            axes.set_ylim(-SHOWN, SHOWN)
         axes.set_title(f"{self.structure.formula}  {gap.words}".strip(), fontsize="medium")
 
     def to_pymatgen(self) -> BandStructureSymmLine:
@@ -495,7 +432,8 @@ def bands(
         Told of each solved k-point and spin channel.
     visit
         Called with the states of each k-point and channel, in order, before their vectors are
-        dropped; vectors are computed only for it.
+        dropped; vectors are computed only for it. Where a window has to be solved again, since the
+        electrons tell another zero of energy, it is called again with the states that count.
 
     Raises
     ------
@@ -530,7 +468,19 @@ def bands(
     steps.start((calc.spin.n_channels + compare.spin.n_channels) * path.n_kpoints)
     mine = _bands(calc, path, selection, level, progress=steps.part(), visit=visit, **run)
     other = _Level(compare.fermi_level)
-    return mine.beside(_bands(compare, path, selection, other, progress=steps.part(), **run))
+    theirs = _bands(compare, path, selection, other, progress=steps.part(), **run)
+    names = _names(calc.source, compare.source)
+    return replace(mine, name=names[0]).beside(replace(theirs, name=names[1]))
+
+
+def _names(source: str, other: str) -> tuple[str, str]:
+    """Return the ends of two paths from where they differ; none where they do not."""
+    one, two = Path(source).parts, Path(other).parts
+    for count in range(1, max(len(one), len(two)) + 1):
+        names = str(Path(*one[-count:])), str(Path(*two[-count:]))
+        if names[0] != names[1]:
+            return names
+    return "", ""
 
 
 class _Level(NamedTuple):
@@ -565,14 +515,41 @@ def _bands(
     # A small problem is solved whole in any case: its electrons then say where the window lies.
     counts = calc.n_electrons is not None and not level.is_fixed and problem.size < LARGE
     asked = None if counts and Job.of(solver).solver in ("auto", "dense") else level.energy
-    want = replace(selection.want(asked, s_threshold), vectors=visit is not None)
+    run: dict[str, Any] = {"solver": solver, "jobs": jobs, "progress": progress, "visit": visit}
+    margin = selection.margin(path)
+    result = _solve(calc, path, selection.want(asked, s_threshold, margin), level, **run)
+    if selection.takes_all:
+        return result
+    right = result.gap.fermi_level
+    if right is None:
+        raise _no_level(calc)
+    if asked is not None and abs(right - asked) > _SLACK:
+        # The electrons in what was found tell a gap that the level lies outside of.
+        result = _solve(calc, path, selection.want(right, s_threshold, margin), level, **run)
+    return _selected(result, selection)
+
+
+def _solve(
+    calc: Calculation,
+    path: KPath,
+    want: Want,
+    level: _Level,
+    *,
+    solver: str | Solver | Job,
+    jobs: int | None,
+    progress: Progress,
+    visit: Callable[[StatesAtK], None] | None,
+) -> BandStructure:
+    """Return what a solver is asked for on a path."""
+    problem = Problem.of(calc)
+    want = replace(want, vectors=visit is not None)
     found = []
     for at in states(problem, path.kpoints_frac, want, solver=solver, jobs=jobs, progress=progress):
         if visit is not None:
             visit(at)
         found.append(replace(at.states, vectors=None))
     solved = Levels.gather(found, problem.n_channels)
-    result = BandStructure(
+    return BandStructure(
         calc.structure,
         calc.spin,
         path,
@@ -587,11 +564,6 @@ def _bands(
         fermi_source=level.source,
         is_fixed=level.is_fixed,
     )
-    if selection.takes_all:
-        return result
-    if result.gap.fermi_level is None:
-        raise _no_level(calc)
-    return result if want.window is not None else _selected(result, selection)
 
 
 def _no_level(calc: Calculation) -> MissingDataError:
@@ -632,15 +604,8 @@ def _smallest_overlap(problem: Problem, path: KPath, solved: Levels) -> float:
 
 
 def _selected(result: BandStructure, selection: Selection) -> BandStructure:
-    """Keep the bands that enter the window, or are among the nearest at some k-point."""
-    relative = result.energies - result.reference
-    if selection.window is not None:
-        low, high = selection.window
-        kept = np.flatnonzero(np.any((relative >= low) & (relative <= high), axis=(0, 1)))
-    else:
-        distance = np.nan_to_num(np.abs(relative - selection.around), nan=np.inf)
-        kept = np.argsort(distance, axis=2)[..., : selection.states]
-    first, stop = (int(kept.min()), int(kept.max()) + 1) if kept.size else (0, 0)
+    """Keep the bands that are selected."""
+    first, stop = selection.bands(result.energies - result.reference)
     energies = result.energies[..., first:stop]
     n_below = result.n_below + first
     return replace(result, energies=energies, n_below=n_below, whole_gap=result.gap)

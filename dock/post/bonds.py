@@ -81,6 +81,7 @@ class BondProjector:
         problem = Problem.of(calc)
         overlap = problem.overlap
         self._matrix = overlap if kind == "coop" else problem.hamiltonian - overlap * zero
+        self.kind = kind
         self._spin, self._basis = calc.spin, calc.basis
         self._bonds = [(bond, _pairs_of(bond, self._matrix)) for bond in bonds]
         self.names = tuple(_name(bond, calc.structure.labels, kind) for bond in bonds)

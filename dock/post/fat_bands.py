@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from dock.core.calculation import Calculation
 from dock.extras import require
 from dock.io.progress import Report
-from dock.post.band_structure import CORNER_LIMIT, BandStructure, Selection, bands
+from dock.post.band_structure import CORNER_LIMIT, LEVEL, BandStructure, Selection, bands
+from dock.post.legend import ShownGroup, add_legend, shown_groups
 from dock.post.projections import OrbitalProjector, Projector
 from dock.results import Result
 from dock.states.job import Job
@@ -24,6 +25,8 @@ from dock.states.solver import Solver, Want
 from dock.states.stream import StatesAtK, states
 
 __all__ = ["FatBands", "Shares", "fat_bands", "project_bands"]
+
+_WIDTH = 6.0  # points of the ribbons of a state together
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -61,28 +64,91 @@ class FatBands(Result):
         """Return those of the bands."""
         return self.bands.rows()
 
-    def draw(self, axes: Any, *, window: tuple[float, float] | None = None) -> None:
-        """Draw the bands with a dot per state and group, its area the share.
+    @property
+    def n_panels(self) -> int:
+        """One for each spin channel."""
+        return len(self.bands.energies)
 
-        Bands that are compared are drawn without dots, which would hide them.
+    def draw(self, axes: Any, *, window: tuple[float, float] | None = None) -> None:
+        """Draw each band as ribbons side by side, as wide as the shares of the groups; spins apart.
+
+        Of more than ten groups the smallest are drawn as one. The window is that of
+        `dock.post.band_structure.BandStructure.draw`.
         """
         bands = self.bands
-        bands.draw(axes, window=window)
-        if bands.compared is not None:
-            return
-        colours = require("matplotlib", "plot").colormaps["tab10"].colors
-        for number, name in enumerate(self.names[: len(colours)]):
-            for channel, energies in enumerate(bands.energies):
-                x = np.broadcast_to(bands.path.distances[:, None], energies.shape)
-                share = np.clip(np.nan_to_num(self.weights[channel, :, :, number]), 0, None)
-                label = name if channel == 0 else None
-                dots = {"color": colours[number], "lw": 0, "alpha": 0.6, "label": label}
-                y = energies - bands.reference
-                axes.scatter(x.ravel(), y.ravel(), s=14 * share.ravel(), **dots)
-        axes.legend(loc="upper right", fontsize="small", framealpha=0.9)
+        panels = self.panels(axes)
+        for panel in panels:
+            bands.draw_frame(panel, window)
+        low, high = panels[0].get_ylim()
+        relative = bands.energies - bands.reference
+        inside = (relative >= low) & (relative <= high)
+        sizes = np.nansum(np.abs(self.weights) * inside[..., None], axis=(0, 1, 2))
+        groups = shown_groups(self.names, sizes)
+        for channel, panel in enumerate(panels):
+            self._draw_ribbons(panel, groups, channel)
+            name = "" if channel or bands.compared is None else bands.name or "these"
+            look: dict[str, Any] = {"width": 0.5, "channels": [channel]}
+            bands.draw_lines(panel, ("0.2", "0.2"), names=(name, name), **look)
+            if bands.compared is not None:
+                name = "" if channel else bands.compared.name or "compared"
+                look |= {"width": 1.1, "channels": [min(channel, len(bands.compared.energies) - 1)]}
+                bands.compared.draw_lines(panel, ("0.1", "0.1"), "--", names=(name, name), **look)
+            if len(panels) == 2:
+                title = f"{panel.get_title()}  {('up', 'down')[channel]}"
+                panel.set_title(title, fontsize="medium")
+        add_legend(panels[-1], groups, kind="patch")
+
+    def _draw_ribbons(self, axes: Any, groups: Sequence[ShownGroup], channel: int) -> None:
+        """Draw the shares of one spin channel; all of a state together are `_WIDTH` wide."""
+        collections = require("matplotlib.collections", "plot")
+        bands, weights = self.bands, self.weights[channel]
+        shares = np.stack([weights[..., list(each.members)].sum(axis=-1) for each in groups])
+        x, segment = bands.path.distances, bands.path.segment
+        energies = bands.energies[channel] - bands.reference
+        if np.ptp(x) == 0:  # of a molecule: as long as the lines of its levels
+            x, segment = x[0] + np.array(LEVEL), np.zeros(2, dtype=np.int64)
+            energies, shares = np.repeat(energies[:1], 2, 0), np.repeat(shares[:, :1], 2, 1)
+        extent = axes.get_window_extent()
+        points = 72 / axes.figure.dpi * np.array([extent.width, extent.height])
+        scale = np.array([np.ptp(axes.get_xlim()), np.ptp(axes.get_ylim())]) / points
+        low, high = axes.get_ylim()
+        for number in np.unique(segment):
+            there = segment == number
+            if there.sum() < 2:
+                continue
+            parts = _ribbons(x[there], energies[there], shares[:, there], scale)
+            for group, corners in zip(groups, parts, strict=True):
+                with np.errstate(invalid="ignore"):
+                    seen = (corners[..., 1].max(-1) > low) & (corners[..., 1].min(-1) < high)
+                look: dict[str, Any] = {"facecolor": group.colour, "rasterized": True}
+                look |= {"edgecolor": group.colour, "lw": 0.1}
+                axes.add_collection(collections.PolyCollection(corners[seen], **look))
 
     def _projections(self) -> dict[str, Any]:
         return {"projection_names": list(self.names), "projections": self.weights}
+
+
+def _ribbons(
+    x: NDArray[np.float64],
+    energies: NDArray[np.float64],
+    shares: NDArray[np.float64],
+    scale: NDArray[np.float64],
+) -> NDArray[np.float64]:
+    """Return the ribbons of bands as quadrangles, (n_groups, n_k − 1, n_bands, 4, 2).
+
+    Energies (n_k, n_bands) and shares (n_groups, n_k, n_bands) belong to places x; `scale` are the
+    units of both axes to a point of the figure, in which ribbons are wide across the band.
+    """
+    across = x[:, None] / scale[0]
+    slope = np.gradient(energies / scale[1], across[:, 0], axis=0)
+    width = _WIDTH * np.clip(shares, 0, None)
+    ends = np.concatenate([np.zeros((1, *width.shape[1:])), np.cumsum(width, axis=0)])
+    ends = (ends - 0.5 * ends[-1]) / np.sqrt(1 + slope**2)
+    places = np.stack([scale[0] * (across - slope * ends), energies + scale[1] * ends], axis=-1)
+    lower, upper = places[:-1], places[1:]
+    corners = lower[:, :-1], lower[:, 1:], upper[:, 1:], upper[:, :-1]
+    quadrangles: NDArray[np.float64] = np.stack(corners, axis=-2)
+    return quadrangles
 
 
 def fat_bands(

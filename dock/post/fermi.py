@@ -14,6 +14,7 @@ from dock.core.calculation import Calculation
 from dock.io.files import write_text
 from dock.io.progress import Report
 from dock.io.text import json_text
+from dock.post.legend import add_legend
 from dock.results import Result, require_absent
 from dock.states.fermi_level import Filling, Method, find_level, occupy
 from dock.states.job import Job
@@ -164,14 +165,18 @@ class FermiResult(Result, Filling):
         spectrum = self.spectrum
         full = spectrum.mesh.weights[None, :, None] * spectrum.degeneracy
         x = spectrum.energies - self.level
-        shown = np.abs(x) < _SHOWN
         filling = self.occupations / full
-        axes.plot(x[shown], filling[shown], ".", ms=2, color="#1f4e79")
+        for channel, colour in zip(range(len(x)), ("#1f4e79", "#c0392b"), strict=False):
+            shown = np.abs(x[channel]) < _SHOWN
+            name = ("up", "down")[channel] if len(x) == 2 else None
+            dots: dict[str, Any] = {"ms": 3, "color": colour, "label": name}
+            axes.plot(x[channel][shown], filling[channel][shown], ".", **dots)
         axes.axvline(0.0, color="0.5", lw=0.8, ls=":")
         axes.set_xlabel("energy − Fermi level (eV)")
         axes.set_ylabel("filling")
         title = f"{spectrum.structure.formula}  {self.method_name}  {self.gap.kind}"
         axes.set_title(title, fontsize="medium")
+        add_legend(axes)
 
 
 def fermi_level(

@@ -42,6 +42,8 @@ REDUCTION: dict[str, Reduction] = {"mulliken": "point-group", "lowdin": "none"}
 
 _MOST_ROWS = 40
 _NO_MOMENT = 1e-6  # μ_B: below it a figure has no bars of moments
+_MOST_NAMES = 40  # of atoms below the bars of a figure
+_UPRIGHT = 10  # names more than these stand on end
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -60,6 +62,7 @@ class Populations(Result):
 
     FILE = "populations.h5"
     BRIEF = True
+    STACKED = True
     CONVENTIONS = (("columns", "electrons, m_x, m_y, m_z (Bohr magnetons)"),)
 
     structure: Structure
@@ -165,16 +168,34 @@ class Populations(Result):
             return f"{electrons} electrons"
         return f"{electrons} electrons, ({', '.join(moment.split())}) μ_B"
 
+    @property
+    def n_panels(self) -> int:
+        """One for electrons, and one below it for spin moments where there are any."""
+        return 1 + bool(np.linalg.norm(self.moments, axis=1).max(initial=0.0) > _NO_MOMENT)
+
     def draw(self, axes: Any, *_: Any, **__: Any) -> None:
-        """Draw electrons and the length of the spin moment of each atom as bars."""
+        """Draw the electrons of each atom as bars, and spin moments below them.
+
+        Moments of collinear spin have a sign; of others the length is drawn.
+        """
+        panels = self.panels(axes)
         x = np.arange(1, len(self.electrons) + 1)
-        axes.bar(x - 0.2, self.electrons, 0.4, label="electrons", color="#1f4e79")
-        moments = np.linalg.norm(self.moments, axis=1)
-        if moments.max() > _NO_MOMENT:
-            axes.bar(x + 0.2, moments, 0.4, label="spin moment (μ_B)", color="#c0392b")
-        axes.set_xlabel("atom")
-        axes.legend(fontsize="small")
-        axes.set_title(f"{self.structure.formula}  {self.scheme}", fontsize="medium")
+        panels[0].bar(x, self.electrons, 0.7, color="#1f4e79")
+        panels[0].set_ylabel("electrons")
+        if len(panels) == 2:
+            signed = self.spin is Spin.COLLINEAR
+            moments = self.moments[:, 2] if signed else np.linalg.norm(self.moments, axis=1)
+            panels[1].bar(x, moments, 0.7, color="#c0392b")
+            panels[1].axhline(0.0, color="0.25", lw=0.8)
+            panels[1].set_ylabel("spin moment (μ_B)" if signed else "|spin moment| (μ_B)")
+        every = -(-len(x) // _MOST_NAMES)
+        names = [f"{label} {number}" for label, number in zip(self.basis.labels, x, strict=True)]
+        turned = 90 if len(x) > _UPRIGHT else 0
+        for panel in panels:
+            panel.set_xticks(x[::every], names[::every], rotation=turned)
+        panels[-1].set_xlim(0.4, len(x) + 0.6)
+        panels[-1].set_xlabel("atom" if every == 1 else f"atom (every {every} named)")
+        panels[0].set_title(f"{self.structure.formula}  {self.scheme}", fontsize="medium")
 
 
 def _sums(values: NDArray[np.float64]) -> dict[str, Any]:

@@ -36,7 +36,10 @@ from dock.core.calculation import Calculation
 from dock.core.spin import Spin
 from dock.core.structure import Structure
 from dock.errors import MissingDataError, UsageError
+from dock.extras import require
 from dock.io.progress import Report
+from dock.post.legend import ShownGroup, add_legend, shown_groups
+from dock.post.spectral_map import Map, drawn_levels, spectral_map
 from dock.post.spectral_weights import ByFunctions, BySites, Projector, orbital_mask
 from dock.post.supercell import find_sites, supercell_of
 from dock.results import Result
@@ -268,36 +271,96 @@ class Unfolded(Result):
         sigma: float | None = None,
         group: str | None = None,
     ) -> None:
-        """Draw A(k, E), on two axes for collinear spin; see `energy_grid` and `spectral`."""
-        panels = [axes] if self.n_panels == 1 and not isinstance(axes, Iterable) else list(axes)
-        if len(panels) != self.n_panels:
-            raise UsageError(f"expected {self.n_panels} axes, one a spin, found {len(panels)}.")
+        """Draw A(k, E), on two axes for collinear spin; see `energy_grid` and `spectral`.
+
+        Where there are groups and none is named, colours say whose the states are: those of all
+        groups are mixed by their shares. Between the k-points see `dock.post.spectral_map`.
+        """
+        panels = self.panels(axes)
         grid = self.energy_grid(window, sigma)
-        spectra = self.spectral(grid, sigma, group=group)
-        top = float(spectra.max()) or 1.0
+        shown = self._shown_groups(group)
+        maps = [self._maps(spin, grid, sigma, group, shown) for spin in range(len(panels))]
+        found = [float(part.values.sum(axis=0).max()) for each in maps for part in each]
+        width = self.sigma if sigma is None else sigma
+        # The darkest colour is a state of weight 1: where several meet, others do not pale.
+        top = min(max(found, default=1.0) or 1.0, 1.0 / (width * np.sqrt(2 * np.pi)))
         for spin, panel in enumerate(panels):
-            self._draw_map(panel, grid - self.reference, spectra[spin], top)
+            image = self._draw_map(panel, maps[spin], grid - self.reference, top, shown)
+            self._draw_frame(panel, (grid[0] - self.reference, grid[-1] - self.reference))
             part = f", {group}" if group else ""
             channel = f", {('up', 'down')[spin]}" if self.n_panels == 2 else ""
             title = f"{_cells(self.n_cells)} unfolded{part}{channel}"
             panel.set_title(title, fontsize="medium")
+        if shown:
+            add_legend(panels[-1], shown, kind="patch")
+        elif image is not None:
+            beside = panels[-1].inset_axes((1.03, 0.0, 0.04, 1.0))
+            panels[-1].figure.colorbar(image, cax=beside, label="A (1/eV)", extend="max")
+
+    def _shown_groups(self, group: str | None) -> list[ShownGroup]:
+        """Return the groups whose colours are mixed; none where one alone is drawn."""
+        if group is not None or self.group_weights is None:
+            return []
+        return shown_groups(self.group_names, np.nansum(self.group_weights, axis=(1, 2, 3)))
+
+    def _maps(
+        self,
+        spin: int,
+        grid: NDArray[np.float64],
+        sigma: float | None,
+        group: str | None,
+        shown: Sequence[ShownGroup],
+    ) -> list[Map]:
+        """Return the pictures of one spin channel: of the shown groups, or of one or all."""
+        weights = self.weights[spin]
+        if shown and self.group_weights is not None:
+            parts = self.group_weights[:, spin]
+            shares = np.stack([parts[list(each.members)].sum(axis=0) for each in shown])
+        else:
+            shares = (weights if group is None else self._group(group)[spin])[None]
+        rows = zip(self.energies[spin], weights, shares.swapaxes(0, 1), strict=True)
+        levels = [drawn_levels(*row) for row in rows]
+        path, window, zero = self.path, self.window, self.reference
+        limits = None if window is None else (window[0] + zero, window[1] + zero)
+        width = self.sigma if sigma is None else sigma
+        place = path.distances, path.segment
+        return spectral_map(levels, *place, grid, width, window=limits)
 
     def _draw_map(
-        self, axes: Any, y: NDArray[np.float64], spectrum: NDArray[np.float64], top: float
-    ) -> None:
-        """Draw one spin channel; the darkest colour stands for 0.8 of the largest A(k, E)."""
-        path = self.path
-        shades = {"cmap": "magma_r", "vmin": 0, "vmax": 0.8 * top, "shading": "gouraud"}
-        for segment in range(path.n_segments):
-            inside = path.segment == segment
-            if inside.sum() < 2:
-                continue
-            x = path.distances[inside]
-            axes.pcolormesh(x, y, spectrum[inside].T, rasterized=True, **shades)
+        self,
+        axes: Any,
+        maps: Sequence[Map],
+        y: NDArray[np.float64],
+        top: float,
+        shown: Sequence[ShownGroup],
+    ) -> Any:
+        """Draw one spin channel; `top`, in 1/eV, is the darkest colour."""
+        to_rgb = require("matplotlib.colors", "plot").to_rgb
+        step, image = 0.5 * (y[1] - y[0]), None
+        for x, values in maps:
+            half = 0.5 * (x[1] - x[0])
+            place = (x[0] - half, x[-1] + half, y[0] - step, y[-1] + step)
+            look: dict[str, Any] = {"extent": place, "origin": "lower", "aspect": "auto"}
+            if shown:  # as inks: each group takes the light that its colour is not
+                taken = 1.0 - np.array([to_rgb(each.colour) for each in shown])
+                ink = np.einsum("gxe,gc->exc", values.clip(0.0) / top, taken)
+                image = axes.imshow(1.0 - ink.clip(0.0, 1.0), interpolation="bilinear", **look)
+            else:
+                look |= {"cmap": "gist_heat_r", "vmin": 0.0, "vmax": top}
+                image = axes.imshow(values[0].T, interpolation="bilinear", **look)
+        return image
+
+    def _draw_frame(self, axes: Any, limits: tuple[float, float]) -> None:
+        """Draw the points of the path and the Fermi level."""
+        path, known = self.path, self.fermi_level is not None
         for place, _ in path.ticks:
             axes.axvline(place, color="0.6", lw=0.6)
+        if known:
+            axes.axhline(0.0, color="0.5", lw=0.8, ls=":")
         axes.set_xticks([at for at, _ in path.ticks], [name for _, name in path.ticks])
-        known = self.fermi_level is not None
+        if np.ptp(path.distances) > 0:
+            axes.set_xlim(path.distances[0], path.distances[-1])
+        axes.set_ylim(*limits)
         axes.set_ylabel("energy − Fermi level (eV)" if known else "energy (eV)")
 
 

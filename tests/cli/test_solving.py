@@ -47,6 +47,23 @@ def at_once(monkeypatch):
     monkeypatch.setattr(kept, "_PATIENCE", 0.0)
 
 
+def test_a_window_of_a_sparse_solver_is_that_of_a_dense_one(si):
+    """The level of the run lies in the bands: electrons move the zero to the middle of the gap."""
+    info = json.loads((si / "info.json").read_text())
+    (si / "info.json").write_text(json.dumps(info | {"fermi_energy_eV": -3.25}))
+    asked = ("bands", si, "--path", "LG", "--points", 25, "--window", -2, 3, "-q", "--overwrite")
+    found = {}
+    for solver in ("dense", "sparse"):
+        answer = samples.cli(*asked, "--solver", solver)
+        assert answer.code == 0, answer.err
+        content = json.loads((si / "band.json").read_text())
+        assert content["fermi_source"] == "mid-gap"
+        levels = np.array(content["energies_eV"], dtype=float) - content["fermi_level_eV"]
+        found[solver] = np.sort(levels[(levels >= -2) & (levels <= 3)])
+    np.testing.assert_allclose(found["sparse"], found["dense"], atol=1e-9)
+    assert found["dense"].max() > 2.5
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 class TestEveryCommand:
     def test_the_choice_is_said_once(self, si, name):

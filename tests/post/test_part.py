@@ -85,6 +85,23 @@ class TestBands:
         np.testing.assert_array_equal(some.datasets()["states_counted"], found)
         assert "numbers 2 to" in some.table()
 
+    def test_a_window_is_about_the_middle_of_the_gap_that_electrons_tell(self, si, every, part):
+        """The stored level lies in the bands: what was found about it is not the window asked."""
+        calc = si.replace(fermi_level=every.gap.vbm.energy - 0.3)
+        asked = Selection((-2.0, 3.0))
+        some = bands(calc, "LGX", points=40, selection=asked, solver=part)
+        assert (some.gap.fermi_source, some.gap.stored) == ("mid-gap", calc.fermi_level)
+        assert some.reference == 0.5 * (some.gap.vbm.energy + some.gap.cbm.energy)
+        low, high = some.window
+        assert low + 2.0 < some.reference < high - 3.0
+        assert high - some.reference - 3.0 == pytest.approx(some.reference - low - 2.0)
+        assert part.calls == 2 * some.path.n_kpoints
+
+    def test_a_level_that_is_given_moves_no_window(self, si, every, part):
+        level = every.gap.vbm.energy - 0.3
+        some = bands(si, **PATH, selection=Selection((-2, 3)), solver=part, fermi_level=level)
+        assert (some.reference, part.calls) == (level, some.path.n_kpoints)
+
     def test_states(self, si, every, part):
         some = bands(si, **PATH, selection=Selection(states=3, around=1.5), solver=part)
         assert np.isfinite(some.energies).sum(axis=2).tolist() == [[3] * every.path.n_kpoints]

@@ -83,6 +83,59 @@ def test_bands_that_some_points_lack():
     assert (found.size, found.vbm.band, found.cbm.band) == (2.0, 5, 6)
 
 
+class TestPartOfASpectrum:
+    """Levels 5 to 7 of a system, where four lie below: what a window holds, and what it proves."""
+
+    BELOW = np.array([[4, 4, 4]])
+
+    def part(self, energies=LEVELS, below=BELOW, **options):
+        return gap(energies, below=below, n_below=4, **options)
+
+    def test_electrons_are_counted_from_what_lies_below(self):
+        found = self.part(n_filled=5)
+        assert (found.kind, found.size, found.vbm.band, found.cbm.band) == ("insulator", 2.0, 5, 6)
+
+    def test_a_window_that_reaches_over_the_gap_without_both_its_edges(self):
+        """The second point has no filled level here, and the window says that there is none."""
+        energies, below = LEVELS.copy(), np.array([[4, 5, 4]])
+        energies[0, 1, 0] = np.nan
+        found = self.part(energies, below, n_filled=5, covered=(-1.2, 10.0))
+        assert (found.kind, found.size) == ("insulator", 2.0)
+        # Without a window the lowest state there is not known to follow on the gap.
+        assert self.part(energies, below, n_filled=5).kind == "unknown"
+
+    def test_a_window_above_the_gap_tells_nothing_of_it(self):
+        energies = LEVELS.copy()
+        energies[..., 0] = np.nan
+        found = self.part(energies, np.array([[5, 5, 5]]), n_filled=5, covered=(0.9, 10.0))
+        assert (found.kind, found.fermi_level) == ("unknown", None)
+        found = self.part(
+            energies, np.array([[5, 5, 5]]), n_filled=5, covered=(0.9, 10.0), fermi_level=0.95
+        )
+        assert (found.kind, found.fermi_level, found.fermi_source) == ("unknown", 0.95, "given")
+
+    def test_a_metal_is_certain_where_a_band_is_seen_on_both_sides(self):
+        found = self.part(fermi_level=-1.7, covered=(-2.5, 3.0))
+        assert (found.kind, found.fermi_level) == ("metal", -1.7)
+        # The count alone does not prove one: bands between those found may overlap as well.
+        assert self.part([[[0.0, 1], [2, 3], [0, 1]]], n_filled=5).kind == "unknown"
+
+    @pytest.mark.parametrize("level", [0.3, None])
+    def test_a_level_outside_the_gap_of_the_window_moves_into_it(self, level):
+        stored = 1.3 if level is None else level
+        found = self.part(n_filled=5, covered=(-1.7, 4.3), fermi_level=stored)
+        assert found.fermi_level == (0.0 if level is None else level)
+        assert found.fermi_source == ("mid-gap" if level is None else "given")
+        assert found.is_stored_outside == (level is None)
+
+    def test_a_level_without_a_count_needs_states_on_both_sides(self):
+        assert self.part(fermi_level=0.3, covered=(-3.0, 3.0)).size == 2.0
+        energies = LEVELS.copy()
+        energies[0, 1, 0] = np.nan
+        # What lies below the second level of that point may lie on either side of the level.
+        assert self.part(energies, np.array([[4, 5, 4]]), fermi_level=0.3).kind == "unknown"
+
+
 @given(st.integers(0, 2**32 - 1), st.floats(-3, 3))
 def test_a_shift_of_all_levels_shifts_the_answer(seed, shift):
     energies = np.sort(np.random.default_rng(seed).normal(size=(1, 3, 6)), axis=2)
