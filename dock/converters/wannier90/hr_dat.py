@@ -9,7 +9,7 @@ from typing import Any, TextIO
 import numpy as np
 from numpy.typing import NDArray
 
-from dock.converters.csr import csr_by_lattice_vector
+from dock.converters.csr import entries_by_lattice_vector
 from dock.core.basis import Basis
 from dock.core.matrix import AOMatrix
 from dock.core.structure import Structure
@@ -24,8 +24,11 @@ def dense_blocks(
     matrix: AOMatrix, component: int, *, doubled: bool
 ) -> Iterator[tuple[NDArray[np.int32], NDArray[Any]]]:
     """Yield each lattice vector and the dense matrix of one component (or of spinors)."""
-    for R, parts in csr_by_lattice_vector(matrix, doubled=doubled):
-        yield R, parts[0 if doubled else component].toarray()
+    size = matrix.basis.n_orbitals * (2 if doubled else 1)
+    for R, entries, row, col in entries_by_lattice_vector(matrix, doubled=doubled):
+        block = np.zeros((size, size), entries.dtype)
+        block[row, col] = entries[0 if doubled else component]
+        yield R, block
 
 
 def write_hr(path: Path, matrix: AOMatrix, component: int, *, doubled: bool) -> None:
