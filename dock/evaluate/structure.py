@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -305,6 +305,7 @@ def _bands(
 ) -> BandErrors:
     """Return the errors of energies and states."""
     mesh = _mesh(reference, options)
+    electrons = _electrons(reference, options)
     overlap = reference.require("overlap")
     guess = reference.replace(matrices={"hamiltonian": predicted, "overlap": overlap})
     steps = Progress.of(progress)
@@ -316,7 +317,8 @@ def _bands(
         for calc in (reference, guess)
     )
     benchmark, guessed = exact.energies[:, mesh.index], other.energies[:, mesh.index]
-    fermi, n_filled = _fermi(reference, exact, options)
+    n_filled = None if electrons is None else electrons / reference.spin.degeneracy
+    fermi = _fermi(reference, exact, electrons, options)
     window = None
     if options.states is None:
         window = metrics.adaptive_window(
@@ -345,28 +347,37 @@ def _mesh(reference: Calculation, options: EvaluateOptions) -> KMesh:
     )
 
 
-def _fermi(
-    reference: Calculation, spectrum: Spectrum, options: EvaluateOptions
-) -> tuple[float, float | None]:
-    """Return the reference's Fermi level and the number of filled states, where it is known."""
+def _electrons(reference: Calculation, options: EvaluateOptions) -> float | None:
+    """Return the reference's electrons, where they are known; refuse what has no Fermi level."""
     electrons = options.electrons if options.electrons is not None else reference.n_electrons
     if electrons is None and "density_matrix" in reference.available:
         density = reference.require("density_matrix")
         electrons = round(density.dot(reference.require("overlap")), 3)
-    n_filled = None if electrons is None else electrons / reference.spin.degeneracy
-    if options.fermi is not None:
-        return options.fermi, n_filled
-    if electrons is not None:
-        electrons = electrons_of(reference, electrons, spectrum.capacity)
-        return find_level(spectrum, electrons, Smearing())[0], n_filled
-    if reference.fermi_level is None:
+    if electrons is None and options.fermi is None and reference.fermi_level is None:
         raise MissingDataError(
             "the Fermi level of the reference",
             reference.source,
             "The energy window lies about it. Pass electrons=N (valence electrons per cell) or "
             "fermi=E (eV), write 'occupation' into its info.json, or pass matrix_only=True.",
         )
-    return reference.fermi_level, n_filled
+    if electrons is None and options.states is not None:
+        raise UsageError(
+            "states are counted from the highest occupied one: pass electrons=N (valence "
+            "electrons per cell)."
+        )
+    return electrons
+
+
+def _fermi(
+    reference: Calculation, spectrum: Spectrum, electrons: float | None, options: EvaluateOptions
+) -> float:
+    """Return the reference's Fermi level: as given, of its electrons, or its own."""
+    if options.fermi is not None:
+        return options.fermi
+    if electrons is not None:
+        electrons = electrons_of(reference, electrons, spectrum.capacity)
+        return find_level(spectrum, electrons, Smearing())[0]
+    return cast("float", reference.fermi_level)
 
 
 def _chosen(
@@ -378,18 +389,14 @@ def _chosen(
     """Return the levels that are compared."""
     if window is not None:
         return metrics.level_mask(benchmark, window)
-    if n_filled is None:
-        raise UsageError(
-            "states are counted from the highest occupied one: pass electrons=N (valence "
-            "electrons per cell)."
-        )
-    if len(benchmark) > 1 or abs(n_filled - round(n_filled)) > 1e-6:
+    filled = cast("float", n_filled)  # `_electrons` refuses states without it
+    if len(benchmark) > 1 or abs(filled - round(filled)) > 1e-6:
         raise UsageError(
             "states=… is for systems with as many filled states in each spin channel and at each "
             "k-point. Leave it out to take the energy window."
         )
     occupied, empty = options.states or (0, 0)
-    return metrics.nearest_states(benchmark, round(n_filled), occupied, empty)
+    return metrics.nearest_states(benchmark, round(filled), occupied, empty)
 
 
 def _state_errors(

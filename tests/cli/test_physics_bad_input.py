@@ -126,7 +126,9 @@ def test_path_of_one_point(si, tmp_path, path):
         assert not (tmp_path / "b.h5").exists()
 
 
-def test_no_fermi_level_for_an_evaluation(si, tmp_path):
+def test_no_fermi_level_for_an_evaluation(si, tmp_path, monkeypatch):
+    """It is refused before the k-points of the mesh are diagonalised."""
+    monkeypatch.setattr("dock.evaluate.structure.compute_spectrum", None)
     without_density(without(si, "occupation", "fermi_energy_eV", "dock"))
     predicted = samples.unified(tmp_path / "pred")
     answer = cli("evaluate", predicted, si, "-o", tmp_path / "e", "-q")
