@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import numpy as np
@@ -18,6 +18,8 @@ from dock.models.options.train import TrainOptions
 from dock.models.targets import TargetLayout
 
 __all__ = ["Engine", "State"]
+
+Placed = TypeVar("Placed")
 
 
 class State(NamedTuple):
@@ -74,10 +76,13 @@ class Engine:
         state = State(params, moments, average, empty_norms(dtype), step, np.zeros((), dtype))
         return self.placed(state)
 
-    def placed(self, state: State) -> State:
-        """Return the state on the devices, copied to each of them."""
+    def placed(self, tree: Placed) -> Placed:
+        """Return a state, or a part of one, on the devices, copied to each of them.
+
+        Arrays that lie elsewhere, or nowhere for certain, would have the programs compiled anew.
+        """
         where = self._device if self._mesh is None else NamedSharding(self._mesh, self._copied)
-        placed: State = jax.device_put(state, where)
+        placed: Placed = jax.device_put(tree, where)
         return placed
 
     def put(self, batch: Mapping[str, Any]) -> Any:
@@ -101,7 +106,7 @@ class Engine:
         return done
 
     def errors(self, params: Any, batch: Mapping[str, Any]) -> dict[str, jax.Array]:
-        """Return sums of errors of a batch with packed parameters, see `make_errors`."""
+        """Return sums of errors of a batch with packed, placed parameters, see `make_errors`."""
         sums: dict[str, jax.Array] = self._jitted_errors(params, self._constants, batch)
         return sums
 

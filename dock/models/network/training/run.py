@@ -368,7 +368,8 @@ class _Run:
         if split.test:
             params = dict(TrainedNetwork.require(read_model(best)).params)
             params.pop("constants")
-            test = self.measure(split.test, self.engine.packing.pack(params))[0]
+            packed = self.engine.placed(self.engine.packing.pack(params))
+            test = self.measure(split.test, packed)[0]
         result = TrainingResult(
             self.folder,
             best,

@@ -167,7 +167,10 @@ class TestResults:
         assert "validation" in said[1][2]
         assert said[-1][:2] == (24, 24)
 
+    @pytest.mark.usefixtures("whole")
     def test_without_validation(self, data, tmp_path):
+        """The test set, as large as the other's validation set, needs no program of its own."""
+        before = {key: engine._jitted_errors._cache_size() for key, engine in ENGINES.items()}
         changes = {
             "process.train.dataloader.only_use_train_loss": True,
             "process.train.dataloader.test_size": 2,
@@ -179,6 +182,8 @@ class TestResults:
         assert result.test_mae > 0
         assert names(tmp_path / "run" / "model") == ["latest.h5", "state.h5"]
         assert log_of(tmp_path / "run")[-1]["validation_mae"] is None
+        after = {key: engine._jitted_errors._cache_size() for key, engine in ENGINES.items()}
+        assert after == before
 
     def test_a_gauge_of_each_structure_does_not_matter(self, data, tmp_path):
         shifts = np.random.default_rng(2).normal(0, 5, 10)
