@@ -137,7 +137,8 @@ def gather_columns(
     for k in range(len(order)):
         here = first + order[k] * lead
         there = begin + k * step
-        out[there : there + rows] = source[here : here + rows]
+        for i in range(rows):  # a slice compiles for five seconds: its error is made of words
+            out[there + i] = source[here + i]
 
 
 @_compiled  # type: ignore[untyped-decorator]
