@@ -21,10 +21,10 @@ import numpy as np
 
 from dock.converters.format import Format, Marker, WriteOptions, hand_over
 from dock.converters.origin import with_moved_atoms
-from dock.converters.registry import format_names, get_format
+from dock.converters.registry import require_restart
 from dock.converters.user_run import Restart, UserRun
 from dock.core.calculation import Calculation
-from dock.errors import DependencyError, LayoutError, UsageError
+from dock.errors import LayoutError, UsageError
 from dock.post.density_matrices import density_matrix
 from dock.states.choice import describe
 from dock.states.kmesh import KMesh, make_mesh
@@ -58,9 +58,9 @@ def write_restart(
     DockError
         What reading the run and computing the density matrix raise.
     """
-    restart = entry.restart
-    if restart is None or options.like is None:
-        _refuse_format(entry)
+    restart = require_restart(entry)
+    if options.like is None:
+        raise UsageError("a restart is one of a run of yours: pass like=RUN.")
     given = [f"{name}=…" for name in ("quantities", "basis") if getattr(options, name) is not None]
     given += [f"settings={{'{name}': '{value}'}}" for name, value in options.settings.items()]
     if given:
@@ -72,24 +72,6 @@ def write_restart(
     calc = _prepared(in_order_of(calc, run), run, restart)
     _say(run, restart)
     return hand_over(path, options, lambda folder: restart.write(calc, run, folder), marker)
-
-
-def _refuse_format(entry: Format) -> NoReturn:
-    if "like" in entry.settings:
-        raise UsageError(
-            f"'{entry.name}' starts from a charge density and not from matrices: give one, and "
-            "settings={'like': 'RUN.save'}."
-        )
-    able = []
-    for name in format_names():
-        try:
-            able += [name] if get_format(name).restart is not None else []
-        except (DependencyError, UsageError):  # a plug-in that is broken
-            continue
-    raise UsageError(
-        f"the format '{entry.name}' has no restart of a run of yours. target=NAME can be: "
-        f"{', '.join(able)}."
-    )
 
 
 def in_order_of(calc: Calculation, run: UserRun) -> Calculation:

@@ -11,7 +11,13 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from dock.converters.format import WriteOptions
-from dock.converters.registry import detect, get_format, resolve, without_matrices
+from dock.converters.registry import (
+    detect,
+    get_format,
+    require_restart,
+    resolve,
+    without_matrices,
+)
 from dock.errors import MissingDataError, UsageError
 
 __all__ = ["Task", "find_runs", "plan", "size_and_date"]
@@ -74,7 +80,11 @@ def plan(
     if basis is not None:  # a run without orbitals is then read as one in that basis
         runs = [(get_format(name).with_basis or name, main, place) for name, main, place in runs]
     if not any(target in get_format(name).transfers for name, _, _ in runs):
-        get_format(target).require_writer()
+        entry = get_format(target)
+        if options is not None and options.like is not None:
+            require_restart(entry)
+        else:
+            entry.require_writer()
     alone = len(runs) == 1 and runs[0][2] is None
     tasks: dict[Path, Task] = {}
     for name, main, relative in runs:

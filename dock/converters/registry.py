@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from dock.converters.format import Format, Marker, ReadOptions, Settings, WriteOptions, hand_over
 from dock.converters.two_centre import with_two_centres
+from dock.converters.user_run import Restart
 from dock.core.calculation import Calculation
 from dock.errors import DependencyError, FormatError, MissingDataError, UsageError
 
@@ -27,6 +28,7 @@ __all__ = [
     "format_names",
     "get_format",
     "read",
+    "require_restart",
     "resolve",
     "transfer",
     "without_matrices",
@@ -170,6 +172,29 @@ def resolve(path: str | Path, format: str | None = None) -> tuple[Format, Path]:
             fix="Pass format=NAME, or the path of the run's main file.",
         )
     return recognised
+
+
+def require_restart(entry: Format) -> Restart:
+    """Return how a format's code starts from matrices; a UsageError where it does not.
+
+    The error names the formats that do.
+    """
+    if entry.restart is not None:
+        return entry.restart
+    able = []
+    for name in format_names():
+        with contextlib.suppress(DependencyError, UsageError):
+            able += [name] if get_format(name).restart is not None else []
+    density = ""
+    if "like" in entry.settings:
+        density = (
+            f"'{entry.name}' starts from a charge density: make one beside the matrices with dock "
+            "charge-density, and convert the folder with source='qe-folder'. "
+        )
+    raise UsageError(
+        f"the format '{entry.name}' has no restart from matrices. {density}Those that have one: "
+        f"{', '.join(able)}."
+    )
 
 
 def read(

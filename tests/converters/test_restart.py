@@ -248,8 +248,11 @@ class TestRefusals:
             dock.write(prediction, tmp_path / "y", "siesta", like=run, settings={"name": "x"})
 
     def test_formats_without_a_restart(self, bundled, tmp_path, prediction):
-        with pytest.raises(UsageError, match=r"has no restart.* siesta"):
-            dock.write(prediction, tmp_path / "y", "npz", like=bundled / "siesta" / "graphene")
+        run = bundled / "siesta" / "graphene"
+        with pytest.raises(UsageError, match=r"has no restart.* siesta, abacus, aims"):
+            dock.write(prediction, tmp_path / "y", "npz", like=run)
+        with pytest.raises(UsageError, match="starts from a charge density"):
+            dock.convert(tmp_path / "x", tmp_path / "y", target="qe", like=run)
 
     def test_several_inputs_or_none(self, bundled, tmp_path, prediction):
         folder = tmp_path / "mine"
