@@ -44,7 +44,8 @@ More examples:
 @click.option("--n", type=int, metavar="N", help="[default: m + 1]")
 @click.option(
     "--integers", type=int, nargs=8, metavar="B11 B12 B21 B22 T11 T12 T21 T22",
-    help="Supercell vectors of the bottom and the top layer in their lattices.",
+    help="Supercell vectors of the bottom and the top layer, in the vectors that each is given "
+    "with (--layer: at 60°).",
 )  # fmt: skip
 @click.option(
     "--distance", type=float, default=3.35, show_default=True, metavar="Å",
@@ -74,7 +75,7 @@ def twisted(
     from dock.structures import twisted_bilayer
 
     layers = _layers(layer, bottom, top)
-    matrices = _matrices(m, n, integers)
+    matrices = _matrices(m, n, integers, layers)
     made = twisted_bilayer(*layers, matrices, distance=distance, vacuum=vacuum, strain=strain)
     _finish(made, run)
 
@@ -173,13 +174,16 @@ def _layers(
     return first, read_structure(top).structure if top is not None else first
 
 
-def _matrices(m: int | None, n: int | None, integers: tuple[int, ...]) -> tuple[Any, Any]:
-    from dock.structures import commensurate_integers
+def _matrices(
+    m: int | None, n: int | None, integers: tuple[int, ...], layers: tuple[Structure, Structure]
+) -> tuple[Any, Any]:
+    from dock.structures.twisted import commensurate_integers, lattice_angle
 
     if (m is None) == (not integers):
         raise UsageError("give either --m (and --n), or --integers with eight numbers.")
     if m is not None:
-        return commensurate_integers(m, n)
+        bottom, top = layers
+        return commensurate_integers(m, n, angles=(lattice_angle(bottom), lattice_angle(top)))
     b11, b12, b21, b22, t11, t12, t21, t22 = integers
     return [[b11, b12], [b21, b22]], [[t11, t12], [t21, t22]]
 

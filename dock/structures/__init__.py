@@ -8,6 +8,7 @@ from dock.structures.twisted import (
     TwistedBilayer,
     commensurate_integers,
     hexagonal_layer,
+    lattice_angle,
     twisted_bilayer,
 )
 
@@ -16,6 +17,7 @@ __all__ = [
     "TwistedBilayer",
     "commensurate_integers",
     "hexagonal_layer",
+    "lattice_angle",
     "perturb",
     "shift_layers",
     "twisted_bilayer",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -18,6 +19,7 @@ __all__ = [
     "TwistedBilayer",
     "commensurate_integers",
     "hexagonal_layer",
+    "lattice_angle",
     "twisted_bilayer",
 ]
 
@@ -25,6 +27,9 @@ MAX_STRAIN = 0.1
 """Largest strain that is taken for meant."""
 
 _FLAT = 1e-6  # Å: lattice vectors 1 and 2 must lie in the plane to this
+_HEXAGONAL = 1e-3  # relative: lengths and cosines of hexagonal vectors
+_SHEAR = 0.5  # degrees between the turns of a layer and its vectors above which the user is told
+_log = logging.getLogger("dock")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -103,13 +108,16 @@ _LAYERS: dict[str, tuple[tuple[str, ...], float, float]] = {
 }
 
 
-def commensurate_integers(m: int, n: int | None = None) -> tuple[list[list[int]], list[list[int]]]:
+def commensurate_integers(
+    m: int, n: int | None = None, *, angles: tuple[int, int] = (60, 60)
+) -> tuple[list[list[int]], list[list[int]]]:
     """Return the supercells of bottom and top layer in the commensurate family (m, n).
 
     For two equal hexagonal lattices with vectors at 60° the bottom layer's m a₁ + n a₂ and the top
     layer's n a₁ + m a₂ have one length, and the twist is
     cos θ = (n² + 4nm + m²) / 2(n² + nm + m²). By default n = m + 1, the family of the magic angle
-    (m = 31 or 30: 1.05° and 1.08°).
+    (m = 31 or 30: 1.05° and 1.08°). `angles` are those between the vectors in which each layer is
+    given, 60° or 120°; `lattice_angle` says it.
 
     Examples
     --------
@@ -123,7 +131,23 @@ def commensurate_integers(m: int, n: int | None = None) -> tuple[list[list[int]]
             f"(m, n) = ({m}, {n}): expected two different integers from 0 up; equal ones are no "
             "twist."
         )
-    return [[m, n], [-n, m + n]], [[n, m], [-m, n + m]]
+    if not set(angles) <= {60, 120}:
+        raise UsageError(f"hexagonal vectors are at 60° or 120°, found {angles}.")
+    pairs = zip(([[m, n], [-n, m + n]], [[n, m], [-m, n + m]]), angles, strict=True)
+    # at 120° the second vector at 60° is the sum of both
+    bottom, top = (
+        [[a + b, b] for a, b in matrix] if angle == 120 else matrix for matrix, angle in pairs
+    )
+    return bottom, top
+
+
+def lattice_angle(layer: Structure) -> int:
+    """Return 120 for a hexagonal layer whose vectors are at 120°, else 60."""
+    first, second = layer.cell[:2, :2]
+    lengths = np.linalg.norm(layer.cell[:2, :2], axis=1)
+    same_length = abs(lengths[0] - lengths[1]) < _HEXAGONAL * lengths[0]
+    at_120 = abs(float(first @ second) / lengths.prod() + 0.5) < _HEXAGONAL
+    return 120 if same_length and at_120 else 60
 
 
 def twisted_bilayer(
@@ -143,7 +167,7 @@ def twisted_bilayer(
         Monolayers, their first two lattice vectors in the xy plane.
     integers
         For each layer the (2, 2) integer matrix whose rows are the supercell's vectors in its
-        lattice; hexagonal lattices given with vectors at 120° are brought to 60° first.
+        lattice, in the vectors that it is given with (`hexagonal_layer`: 60°).
     distance, vacuum
         Heights from the highest atom of the bottom to the lowest of the top layer, and above the
         bilayer, Å.
@@ -153,8 +177,8 @@ def twisted_bilayer(
     Raises
     ------
     UsageError
-        For lattices that are not in the plane, singular or left-handed integers, or a strain
-        above 10 %.
+        For lattices that are not in the plane, singular or left-handed integers, a strain above
+        10 %, or integers of the commensurate family at 60° where a layer's vectors are at 120°.
 
     Examples
     --------
@@ -167,6 +191,8 @@ def twisted_bilayer(
         raise UsageError(f"distance {distance} Å and vacuum {vacuum} Å must be positive.")
     layers = [_flat("bottom", bottom), _flat("top", top)]
     matrices = [_integers(name, m) for name, m in zip(("bottom", "top"), integers, strict=True)]
+    for layer, matrix in zip(layers, matrices, strict=True):
+        _refuse_other_angle(layer, matrix)
     wanted = [m @ layer.cell[:2, :2] for m, layer in zip(matrices, layers, strict=True)]
     turn = _polar(np.linalg.solve(wanted[1], wanted[0]))[0]
     targets = {"top": wanted[0], "bottom": wanted[1] @ turn}
@@ -183,8 +209,34 @@ def twisted_bilayer(
             "supercells of nearly the same size and shape."
         )
     angle = float(np.degrees(np.arctan2(turn[0, 1], turn[0, 0])))
+    _say_shear(wanted, angle)
     structure = _stack(layers, matrices, deformed, plane, (distance, vacuum))
     return TwistedBilayer(structure, angle, strains[0], strains[1])
+
+
+def _refuse_other_angle(layer: Structure, matrix: NDArray[np.int64]) -> None:
+    """Refuse integers of `commensurate_integers` at 60° for vectors at 120°: no hexagon."""
+    (m, n), second = matrix.tolist()
+    if n and second == [-n, m + n] and lattice_angle(layer) == 120:
+        raise UsageError(
+            f"the integers {m} {n} {-n} {m + n} are those of vectors at 60°, and the layer "
+            f"{layer.formula} has them at 120°: count in its own vectors, or pass "
+            "commensurate_integers(m, n, angles=(120, 120))."
+        )
+
+
+def _say_shear(cells: list[FloatArray], twist: float) -> None:
+    """Say that a layer is sheared: the vectors of its supercell turn by other angles than it."""
+    bottom, top = (cell[:, 0] + 1j * cell[:, 1] for cell in cells)
+    turns = np.degrees(np.angle(bottom / top))
+    if np.abs(twist - turns).max() > _SHEAR:
+        _log.warning(
+            "a layer is sheared to fit: it is turned by %.2f°, and the vectors of the supercells "
+            "by %.2f° and %.2f°. If that is not meant: integers count in the vectors that the "
+            "layers are given with.",
+            twist,
+            *turns,
+        )
 
 
 def _stack(
@@ -227,7 +279,7 @@ def _first_along_x(cell: FloatArray, positions: FloatArray) -> tuple[FloatArray,
 
 
 def _flat(name: str, layer: Structure) -> Structure:
-    """Return the layer with its plane in xy and hexagonal vectors at 60°."""
+    """Return the layer with its plane in xy and its third vector along z."""
     cell = np.array(layer.cell)
     if np.abs(cell[:2, 2]).max() > _FLAT:
         raise UsageError(
@@ -236,11 +288,6 @@ def _flat(name: str, layer: Structure) -> Structure:
         )
     if np.linalg.det(cell[:2, :2]) < 0:
         raise UsageError(f"{name} layer: exchange its first two lattice vectors (left-handed).")
-    lengths = np.linalg.norm(cell[:2], axis=1)
-    cosine = float(cell[0] @ cell[1] / lengths.prod())
-    same_length = abs(lengths[0] - lengths[1]) < 1e-3 * lengths[0]
-    if same_length and abs(cosine + 0.5) < 1e-3:
-        cell[1] += cell[0]
     cell[2] = [0.0, 0.0, abs(cell[2, 2])]
     return Structure(cell, layer.positions, layer.numbers, layer.labels)
 

@@ -7,7 +7,12 @@ from scipy.spatial import cKDTree
 
 from dock.core.structure import Structure
 from dock.errors import UsageError
-from dock.structures.twisted import commensurate_integers, hexagonal_layer, twisted_bilayer
+from dock.structures.twisted import (
+    commensurate_integers,
+    hexagonal_layer,
+    lattice_angle,
+    twisted_bilayer,
+)
 
 
 def bond_lengths(structure, atoms):
@@ -69,16 +74,59 @@ def test_dichalcogenides_keep_their_distance():
     assert np.diff(heights)[2] == pytest.approx(3.0)
 
 
-def test_vectors_at_120_degrees_give_the_same_bilayer():
+@pytest.fixture
+def at_120():
+    """Graphene with its vectors at 120°."""
     layer = hexagonal_layer("graphene")
     cell = np.array(layer.cell)
     cell[1] -= cell[0]
-    other = Structure(cell, layer.positions, layer.numbers)
-    one, two = (
-        twisted_bilayer(x, x, commensurate_integers(2), distance=3.35) for x in (layer, other)
-    )
-    assert np.allclose(one.structure.cell, two.structure.cell)
-    assert one.angle == pytest.approx(two.angle)
+    return Structure(cell, layer.positions, layer.numbers)
+
+
+def test_vectors_at_120_degrees_give_the_same_bilayer(at_120):
+    layer = hexagonal_layer("graphene")
+    assert (lattice_angle(layer), lattice_angle(at_120)) == (60, 120)
+    one = twisted_bilayer(layer, layer, commensurate_integers(2), distance=3.35)
+    for first, second, angles in (
+        (at_120, at_120, (120, 120)),
+        (layer, at_120, (60, 120)),
+        (at_120, layer, (120, 60)),
+    ):
+        integers = commensurate_integers(2, angles=angles)
+        two = twisted_bilayer(first, second, integers, distance=3.35)
+        assert np.allclose(one.structure.cell, two.structure.cell)
+        assert one.angle == pytest.approx(two.angle)
+        assert two.strain_top == (0.0, 0.0)
+    with pytest.raises(UsageError, match=r"angles=\(120, 120\)"):
+        twisted_bilayer(at_120, at_120, commensurate_integers(2), distance=3.35)
+    with pytest.raises(UsageError, match="60° or 120°"):
+        commensurate_integers(2, angles=(90, 60))
+
+
+@pytest.mark.parametrize("at", [60, 120])
+def test_a_rectangular_cell_stays_rectangular(at_120, at, caplog):
+    """Quasi-one-dimensional: 20 cells on 21, strained along the armchair rows alone."""
+    layer = at_120 if at == 120 else hexagonal_layer("graphene")
+    across = [1, 2] if at == 120 else [-1, 2]
+    made = twisted_bilayer(layer, layer, ([[20, 0], across], [[21, 0], across]), distance=3.35)
+    assert made.angle == pytest.approx(0, abs=1e-12)
+    wanted = np.diag([20 * 2.46, 2.46 * np.sqrt(3)])
+    np.testing.assert_allclose(made.structure.cell[:2, :2], wanted, atol=1e-9)
+    np.testing.assert_allclose(made.strain_top, [20 / 21 - 1, 0], atol=1e-12)
+    assert made.strain_bottom == (0.0, 0.0)
+    assert made.structure.n_atoms == 4 * (20 + 21)
+    assert not caplog.messages
+    half = 4 * 20
+    assert np.allclose(bond_lengths(made.structure, np.arange(half)), 2.46 / np.sqrt(3), atol=1e-9)
+
+
+def test_integers_of_other_vectors_shear_and_are_told(caplog):
+    """The same integers in vectors at 60° are no rectangles: the turn is the shear's own."""
+    layer = hexagonal_layer("graphene")
+    integers = ([[20, 0], [1, 2]], [[21, 0], [1, 2]])
+    made = twisted_bilayer(layer, layer, integers, distance=3.35)
+    assert made.angle == pytest.approx(-1.613, abs=0.001)
+    assert "turned by -1.61°, and the vectors of the supercells by 0.00° and 0.00°" in caplog.text
 
 
 def test_bad_input():
