@@ -15,6 +15,7 @@ import numpy as np
 from dock._version import __version__
 from dock.converters.batch import Outcome, Report as BatchReport, failure
 from dock.converters.deeph.blockfile import (
+    QUADRANTS,
     has_spin_blocks,
     read_attributes,
     read_pairs,
@@ -199,12 +200,14 @@ def _require_alike(models: Sequence[Model]) -> None:
 
 
 class _Request(NamedTuple):
-    """A structure ready to be predicted."""
+    """A structure ready to be predicted; pairs of the overlap, and whether that file is ours."""
 
     structure: Structure
     pattern: Pattern
     moments: FloatArray | None
     notes: list[str]
+    n_overlap: int
+    owns_overlap: bool
 
 
 def _marks(models: Sequence[Model]) -> str:
@@ -233,6 +236,7 @@ def _predicted(
         )
     request = _prepare(models[0].scope, target, job)
     matrix, spread = _mean(models, request, progress)
+    notes = [*request.notes, *_shared_pattern(matrix, target.folder, request)]
     report: dict[str, Any] = {
         "source": str(target.source),
         "models": marks.split("+"),
@@ -240,7 +244,7 @@ def _predicted(
         "command": job.command,
         "atoms": request.structure.n_atoms,
         "pairs": len(matrix.pairs),
-        "notes": request.notes,
+        "notes": notes,
         "seconds": 0.0,
     }
     if job.note:
@@ -293,23 +297,26 @@ def _prepare(scope: Scope, target: Target, job: PredictionJob) -> _Request:
                 f"{overlap}: it is written for both spins (1₂⊗S), the model has none. Compute it "
                 "without --spinful, or predict with a model of spin."
             )
-        pairs = read_pairs(overlap, head.structure.n_atoms)
+        pairs, is_new = read_pairs(overlap, head.structure.n_atoms), False
+        n_overlap = len(pairs)
         pairs = _with_projector_pairs(scope, head, pairs, job)
-        is_new = False
     else:
         head, pairs, is_new = _with_overlap(scope, target, job)
+        n_overlap = len(pairs)
     coverage = cover(scope, head.structure, PairsOfBasis(head.basis, pairs))
     moments = None
     if scope.takes_moments:
         beside = source if source.is_dir() else source.parent
         has_own = (head.folder / MOMENTS_FILE).is_file()
         moments = moments_of(head.folder if has_own else beside, head.calculation())
-    if is_new or target.folder.resolve() != source.resolve():
+    owns = is_new or target.folder.resolve() != source.resolve()
+    if owns:
         if head.info.n_electrons is None:  # neither the run nor the basis files say them
             info = replace(head.info, n_electrons=scope.electrons_of(head.structure))
             head = replace(head, info=info)
         _complete(head, target, spin, overwrite=job.overwrite)
-    return _Request(head.structure, coverage.pattern, moments, coverage.notes)
+    pattern, notes = coverage.pattern, coverage.notes
+    return _Request(head.structure, pattern, moments, notes, n_overlap, owns)
 
 
 def _refuse_other_spin(head: Head, folder: Path, spin: Spin) -> None:
@@ -404,11 +411,37 @@ def _complete(head: Head, target: Target, spin: Spin, *, overwrite: bool) -> Non
 
 
 def _matrix(model: Model, request: _Request, progress: Report) -> AOMatrix:
-    """Return the prediction of one model, which is told of the progress if it takes one."""
+    """Return the prediction of one model, which is told of the progress if it takes one.
+
+    Its pairs have the order of the overlap's, as all matrices of a folder must.
+    """
     arguments = (request.structure, request.pattern, request.moments)
     if "progress" in inspect.signature(model.predict).parameters:
-        return model.predict(*arguments, progress=progress)  # type: ignore[call-arg]
-    return model.predict(*arguments)
+        made = model.predict(*arguments, progress=progress)  # type: ignore[call-arg]
+    else:
+        made = model.predict(*arguments)
+    return made.on_pairs(request.pattern.pairs.union(made.pairs))
+
+
+def _shared_pattern(matrix: AOMatrix, folder: Path, request: _Request) -> Iterator[str]:
+    """Give the overlap the pairs that only the prediction has, as zeros; or say what lacks them.
+
+    An overlap that was there before stays as it is.
+    """
+    missing = len(matrix.pairs) - request.n_overlap
+    if not missing:
+        return
+    path = folder / "overlap.h5"
+    if not request.owns_overlap:
+        yield (
+            f"overlap.h5 lacks {missing} pairs of the prediction, at which it "
+            "is zero: the DeepH programs want the same pairs in both, which dock convert writes."
+        )
+        return
+    head = read_head(folder)
+    shape = QUADRANTS if has_spin_blocks(path, head.basis) else None
+    overlap = head.calculation().require("overlap").on_pairs(matrix.pairs)
+    write_matrix(path, overlap, read_attributes(path), shape=shape, overwrite=True)
 
 
 def _mean(

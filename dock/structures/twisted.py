@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -225,7 +226,7 @@ def _refuse_other_angle(layer: Structure, matrix: NDArray[np.int64]) -> None:
         )
 
 
-def _say_shear(cells: list[FloatArray], twist: float) -> None:
+def _say_shear(cells: Sequence[FloatArray], twist: float) -> None:
     """Say that a layer is sheared: the vectors of its supercell turn by other angles than it."""
     bottom, top = (cell[:, 0] + 1j * cell[:, 1] for cell in cells)
     turns = np.degrees(np.angle(bottom / top))

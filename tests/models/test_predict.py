@@ -13,6 +13,7 @@ from datasets import calculation, molecule
 import dock
 from dock import overlap_folder as overlaps
 from dock.converters.deeph import folder as unified
+from dock.converters.deeph.blockfile import read_attributes, read_pairs, write_matrix
 from dock.core.spin import Spin
 from dock.errors import UsageError
 from dock.models import Model, predict as module
@@ -94,6 +95,38 @@ def test_a_folder_is_read_once(source, tmp_path, reads):
     made = dock.read(tmp_path / "out")
     assert len(made.hamiltonian.pairs) == len(dock.read(source).overlap.pairs)
     assert set(np.unique(made.hamiltonian.entries)) == {0, 1e-3}  # what the model says
+
+
+@pytest.mark.parametrize("elsewhere", [True, False])
+def test_all_matrices_of_the_folder_have_one_order_of_pairs(source, tmp_path, rng, elsewhere):
+    """Also with pairs that the overlap lacks: it gets zeros there, unless it is the user's own."""
+    path = source / "overlap.h5"
+    whole = dock.read(source).overlap
+    order = rng.permutation(len(whole.pairs))
+    ends = np.flatnonzero((whole.pairs.i == 0) & (whole.pairs.j == 2))
+    ends = np.append(ends, np.flatnonzero((whole.pairs.i == 2) & (whole.pairs.j == 0)))
+    order = order[~np.isin(order, ends)]
+    write_matrix(path, whole.take_pairs(order), read_attributes(path), overwrite=True)
+    before = path.read_bytes()
+    given = read_pairs(path, 3)
+    out = tmp_path / "out" if elsewhere else None
+    done(predict([Zero()], find_targets([source], out)))
+    folder = out or source
+    assert read_pairs(folder / "hamiltonian_pred.h5", 3).is_same(given)
+    longest = np.full(4, 20.0)
+    job = PredictionJob(overwrite=True)
+    done(predict([Zero(longest=longest, cutoffs=np.zeros(4))], find_targets([source], out), job))
+    made = read_pairs(folder / "hamiltonian_pred.h5", 3)
+    assert len(made) > len(given)
+    assert made.take(np.arange(len(given))).is_same(given)
+    assert path.read_bytes() == before
+    notes = json.loads((folder / "prediction.json").read_text())["notes"]
+    if elsewhere:
+        assert read_pairs(folder / "overlap.h5", 3).is_same(made)
+        found, own = dock.read(folder).overlap, dock.read(source).overlap
+        np.testing.assert_array_equal(found.entries[:, : own.entries.shape[1]], own.entries)
+        assert not found.entries[:, own.entries.shape[1] :].any()
+    assert any("the DeepH programs want the same pairs" in note for note in notes) != elsewhere
 
 
 def test_moments_are_given_to_models_that_take_them(source):

@@ -56,6 +56,7 @@ __all__ = [
     "HKB",
     "LOCAL",
     "NONLOCAL",
+    "QUADRANTS",
     "BlockFile",
     "detect_spin",
     "has_spin_blocks",

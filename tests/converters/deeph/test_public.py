@@ -156,6 +156,24 @@ class TestPeer:
         shutil.copy(source / "K_PATH", tmp_path / "x")
         self.compare(peer, tmp_path / "x", tmp_path)
 
+    def test_its_bands_of_our_prediction_are_ours(self, peer, tmp_path):
+        """Under the name that it knows; the pairs have the order of the overlap's beside them."""
+        water = samples.ROOT / "fixtures" / "water"
+        (tmp_path / "closed.toml").write_text(
+            f'[data]\ninputs_dir = "{water}"\noutputs_dir = "{tmp_path / "run"}"\n'
+            '[model]\nbackend = "two-centre"\n'
+            f'[process.train.dataloader]\ndataset_split_json = "{water / "split.json"}"\n'
+        )
+        assert samples.cli("train", tmp_path / "closed.toml", "-q").code == 0
+        folder = tmp_path / "new"
+        folder.mkdir()
+        for name in ("POSCAR", "info.json", "overlap.h5"):
+            shutil.copy(water / "055" / name, folder)
+        assert samples.cli("infer", tmp_path / "run", folder).code == 0
+        (folder / "hamiltonian_pred.h5").rename(folder / "hamiltonian.h5")
+        (folder / "K_PATH").write_text("4 0 0 0 0.5 0 0 GAMMA X\n")
+        self.compare(peer, folder, tmp_path)
+
     @staticmethod
     def compare(peer, folder, tmp_path):
         peer("compute", "eigen", "calc-band", folder, "-p", 1)
