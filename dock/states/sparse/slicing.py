@@ -60,8 +60,11 @@ class Tools:
     tolerance: float
 
     def capacity(self, n_states: int) -> int:
-        """Return the vectors of a basis in which so many states converge quickly."""
-        return max(int(2.5 * n_states), n_states + 4 * self.block) + 2 * self.block
+        """Return the vectors of a basis in which so many states converge quickly.
+
+        Measured with 40 states of 364 atoms: 2.5 vectors a state, 700 are solved for; 6, 520.
+        """
+        return max(5 * n_states, n_states + 4 * self.block) + 2 * self.block
 
 
 @dataclass(frozen=True, eq=False)
