@@ -321,7 +321,8 @@ def _converted(task: Task) -> _Converted | None:
     mark: dict[str, object] = {"fingerprint": fingerprint, "source": task.source.name}
     calc = _read(task)
     if calc is None:
-        return _Converted(_transfer(task, options, mark))
+        unsound = get_format(task.source_format).unsound(task.source)
+        return _Converted(_transfer(task, options, mark), unsound=unsound)
     marker = (MARKER, mark)
     files = write(calc, task.target, task.target_format, options, marker=marker)
     return _Converted(files, calc.notes, calc.unsound)

@@ -184,6 +184,9 @@ class Format:
         to, each with its `Transfer`. The settings are those of the target.
     describe
         For such a source: given what `detect` returned, what ``dock info`` shows, as plain data.
+    unsound
+        For such a source: given what `detect` returned, why the run is no result, as
+        ``Calculation.unsound`` says of others; empty where nothing says so.
     inputs
         Files of a run that decide whether it has changed, given what `detect` returned.
     check
@@ -226,6 +229,7 @@ class Format:
     write: Writer | None = None
     transfers: Mapping[str, Transfer] = field(default_factory=dict)
     describe: Callable[[Path], dict[str, Any]] | None = None
+    unsound: Callable[[Path], str] = field(default=lambda _: "")
     inputs: Callable[[Path], list[Path]] = field(default=lambda path: [path])
     check: Callable[[Path], list[Finding]] = field(default=lambda _: [])
     steps: Callable[[Path], tuple[int, ...]] = field(default=lambda _: ())

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -122,6 +123,9 @@ def project(path: str | Path, basis: Basis, request: Request | None = None) -> P
     extra: dict[str, object] = {"potential": origin, "functional": facts.functional}
     if quality is not None:
         extra["basis_quality_eV"] = quality.as_dict()
+    known: dict[str, Any] = {"plane_wave": extra}
+    if run.converged is not None:
+        known["converged"] = run.converged
     files = (Path(run.source).name, origin, *dict.fromkeys(facts.pseudo_files.values()))
     calculation = Calculation(
         run.structure,
@@ -130,7 +134,7 @@ def project(path: str | Path, basis: Basis, request: Request | None = None) -> P
         {"hamiltonian": hamiltonian, "overlap": overlap},
         run.fermi_level,
         run.n_electrons,
-        Provenance("Quantum ESPRESSO", run.version, files, extra={"plane_wave": extra}),
+        Provenance("Quantum ESPRESSO", run.version, files, extra=known),
         str(facts.folder),
     )
     return Projection(calculation, facts, quality)

@@ -130,6 +130,27 @@ class TestAims:
         assert levels(check_aims(run)) == {"scf": level}
         assert samples.cli("check", run).code == (2 if level == "error" else 0)
 
+    @pytest.mark.parametrize("end", ["third iteration", "next geometry", "whole"])
+    def test_a_log_that_was_cut_is_never_sound(self, run, end, tmp_path):
+        """FHI-aims' lines: copied at its third iteration, or as it began with moved atoms."""
+        begin = "          Begin self-consistency loop: {}.\n"
+        step = "          Begin self-consistency iteration #{:5d}\n  | Total energy : -1.0 eV\n"
+        steps = [step.format(number) for number in (1, 2, 3)]
+        lines = [begin.format("Initialization"), *steps]
+        if end != "third iteration":
+            lines.append("  Self-consistency cycle converged.\n")
+        lines.append(begin.format("Re-initialization") if end == "next geometry" else "")
+        log = run / "aims.out"
+        whole = [*lines, "          Have a nice day.\n"] if end == "whole" else lines
+        log.write_text(log.read_text() + "".join(whole))
+        level = "ok" if end == "whole" else "error"
+        assert levels(check_aims(run)) == {"scf": level}
+        assert samples.cli("check", run).code == (0 if end == "whole" else 2)
+        answer = samples.cli("convert", run, "-o", tmp_path / "folder")
+        assert ("had not finished" in answer.err) == (end != "whole")
+        answer = samples.cli("check", tmp_path / "folder")
+        assert answer.code == (0 if end == "whole" else 2), answer.out
+
     def test_without_a_log(self, run):
         (run / "aims.out").unlink()
         assert levels(check_aims(run)) == {"scf": "note"}

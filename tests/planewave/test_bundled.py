@@ -144,6 +144,15 @@ def test_turned_moments(atom, basis, axis):
     assert np.abs(found - expected).max() < 1e-6
 
 
+@pytest.mark.parametrize("ended", ["true", "false"])
+def test_a_projected_run_keeps_how_its_cycle_ended(run, basis, ended):
+    xml = run / "ge_spin.save" / "data-file-schema.xml"
+    xml.write_text(xml.read_text().replace("achieved>true<", f"achieved>{ended}<"))
+    calc = project(run, basis(1), Request("density", quality="none")).calculation
+    assert calc.provenance.extra["converged"] is (ended == "true")
+    assert bool(calc.unsound) is (ended == "false")
+
+
 def test_build_with_hdf5(run, basis):
     """A pw.x built with HDF5 writes .hdf5 in place of .dat; the matrices are the same."""
     save = run / "ge_spin.save"

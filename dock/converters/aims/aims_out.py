@@ -55,7 +55,7 @@ def read_log(path: Path) -> AimsLog:
         re.finditer(r"Self-consistency cycle (converged|not yet converged|not converged)", text)
     )
     cycles = [found[1] for found in ends]
-    step = text.rfind("Begin self-consistency iteration")
+    step = text.rfind("Begin self-consistency")  # an iteration, or the start of the next loop
     return AimsLog(
         path=path,
         version=version.group(1) if version else "",

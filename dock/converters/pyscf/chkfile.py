@@ -24,6 +24,10 @@ __all__ = ["detect_chkfile", "read_chkfile"]
 _SUFFIXES = (".chk", ".chkfile", ".h5", ".hdf5", "")
 _NEEDED = ("mo_coeff", "mo_energy", "mo_occ")
 _ORTHONORMAL = 1e-5
+_NOT_SAID = (
+    "PySCF's checkpoint does not say whether the self-consistency cycle converged: "
+    "see the run's log."
+)
 
 
 def detect_chkfile(path: Path) -> Path | None:
@@ -98,7 +102,9 @@ def read_chkfile(path: Path, options: ReadOptions) -> Calculation:  # noqa: ARG0
     k_frac = None if kpts is None else np.asarray(mol.get_scaled_kpts(kpts))
     run = ScfRun(mol, structure, basis, density, k_frac, None, fock)
     fermi_level = middle_of_gap(levels.ravel(), filling.ravel(), spin) * PYSCF.hartree_ev
-    return run.calculation(fermi_level, Provenance("PySCF", "", (path.name,)))
+    return run.calculation(
+        fermi_level, Provenance("PySCF", "", (path.name,), extra={"notes": [_NOT_SAID]})
+    )
 
 
 def _load(path: Path) -> tuple[Any, dict[str, Any]]:

@@ -21,6 +21,7 @@ from dock.converters.qe.folder import (
     find_folder,
     folder_files,
     to_folder,
+    unsound_folder,
 )
 from dock.converters.qe.save import describe_run, fill_save, require_cutoff, save_files, to_save
 from dock.converters.registry import read as read_any
@@ -87,6 +88,7 @@ FORMAT = Format(
     versions="6.7 to 7.5 (tested: 6.7, 7.1, and the XML of 7.5)",
     transfers={"deeph": _to_folder},
     describe=describe_run,
+    unsound=lambda path: read_run(path).unsound,
     with_basis="qe-orbitals",
     settings={
         "like": ".save folder of a run with the same cell and cut-off, for its order of G and XML",
@@ -103,6 +105,7 @@ FOLDER = Format(
     versions="1.0",
     transfers={"qe": _to_save},
     describe=describe_folder,
+    unsound=unsound_folder,
     notes="What dock makes of a .save folder; or any unified folder with charge_density.h5, when "
     "its format is named.",
 ).reading((), _read, find_folder, inputs=folder_files)

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from dock.core.arrays import FloatArray, frozen
+from dock.core.calculation import UNCONVERGED
 from dock.core.elements import atomic_number, element_of_label
 from dock.core.spin import Spin
 from dock.core.structure import Structure
@@ -24,6 +25,7 @@ SCHEMA = "data-file-schema.xml"
 KNOWN = "6.7 to 7.5"
 _FIX = "pw.x has not finished, or the file was cut: copy the .save folder again."
 _LARGEST = 10**9
+_WITH_CYCLE = ("scf", "relax", "vc-relax", "md", "vc-md")
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,6 +51,8 @@ class PlaneWaveRun:
         What fixes the order of the density's coefficients.
     version, source
         Of pw.x; and the file that was read.
+    converged
+        Whether the last self-consistency cycle did; None for a run without one (``nscf``).
 
     Raises
     ------
@@ -70,6 +74,7 @@ class PlaneWaveRun:
     gamma_only: bool
     version: str = ""
     source: str = "the run"
+    converged: bool | None = None
 
     def __post_init__(self) -> None:
         self._freeze("k_frac", None, 3)
@@ -95,6 +100,11 @@ class PlaneWaveRun:
                 expected=f"{np.round(self.structure.cell, 5).tolist()} Å",
                 found=f"{np.round(np.asarray(cell), 5).tolist()} Å",
             )
+
+    @property
+    def unsound(self) -> str:
+        """Why the run is no result, as `dock.core.calculation.Calculation.unsound`; else empty."""
+        return UNCONVERGED if self.converged is False else ""
 
     @property
     def n_bands(self) -> int:
@@ -144,7 +154,8 @@ def read_run(path: str | Path) -> PlaneWaveRun:
     try:
         creator = root.find("general_info/creator")
         version = "" if creator is None else str(creator.get("VERSION", ""))
-        return _Reader(file, output, version).run()
+        kind = root.findtext("input/control_variables/calculation", "")
+        return _Reader(file, output, version, kind.strip()).run()
     except LayoutError as error:
         raise FormatError(file, str(error).rstrip("."), fix=_FIX) from error
 
@@ -156,6 +167,7 @@ class _Reader:
     file: Path
     output: ET.Element
     version: str = ""
+    kind: str = ""
 
     def run(self) -> PlaneWaveRun:
         alat = self.number_attribute("atomic_structure", "alat")
@@ -178,7 +190,15 @@ class _Reader:
             self.flag("basis_set/gamma_only"),
             self.version,
             str(self.file),
+            self.converged(),
         )
+
+    def converged(self) -> bool | None:
+        """Return whether the last cycle did; None where the run had none, or does not say."""
+        said = "convergence_info/scf_conv/convergence_achieved"
+        if self.kind not in _WITH_CYCLE or self.output.find(said) is None:
+            return None
+        return self.flag(said)
 
     def fail(
         self, problem: str, where: str | None = None, expected: object = None, found: object = None

@@ -12,12 +12,20 @@ from dock.converters.qe.charge_density_dat import DAT, HDF5, read_density
 from dock.converters.qe.charge_density_h5 import GRID_FILE, read_grid, write_grid
 from dock.converters.qe.data_file_schema import PlaneWaveRun, describe_structure, read_run
 from dock.converters.qe.density import to_grid
+from dock.core.calculation import UNCONVERGED
 from dock.errors import FormatError
 from dock.io.files import write_text
 from dock.io.hdf5 import new_hdf5
 from dock.io.text import json_text, read_json
 
-__all__ = ["describe_folder", "fill_folder", "find_folder", "folder_files", "to_folder"]
+__all__ = [
+    "describe_folder",
+    "fill_folder",
+    "find_folder",
+    "folder_files",
+    "to_folder",
+    "unsound_folder",
+]
 
 RUN_FILE, BANDS_FILE = "plane_wave.json", "eigval.h5"
 
@@ -77,6 +85,8 @@ def _facts(run: PlaneWaveRun, order: list[int]) -> dict[str, Any]:
         "gamma_only": run.gamma_only,
         "species": [run.structure.labels[atom] for atom in order],
     }
+    if run.converged is not None:
+        facts["converged"] = run.converged
     if order != list(range(len(order))):
         facts["source_order"] = order
     return facts
@@ -103,12 +113,20 @@ def describe_folder(folder: Path) -> dict[str, Any]:
         "fermi_level_eV": facts.get("fermi_energy_eV"),
         "n_electrons": facts.get("occupation"),
     }
+    if reason := unsound_folder(folder):
+        described["note"] = reason
     if (folder / GRID_FILE).is_file():
         grid = read_grid(folder)
         described["density_grid"] = list(grid.values.shape[1:])
         described["density_components"] = len(grid.values)
         described["density_electrons"] = grid.n_electrons
     return described
+
+
+def unsound_folder(folder: Path) -> str:
+    """Return why the run that a folder is made of is no result; empty where nothing says so."""
+    facts = _read_facts(folder / RUN_FILE)
+    return UNCONVERGED if facts.get("converged") is False else ""
 
 
 def _read_facts(path: Path) -> dict[str, Any]:

@@ -59,6 +59,7 @@ def describe_run(save: Path) -> dict[str, Any]:
         "fft_grid": list(run.fft_grid),
         "ecutrho_hartree": run.ecutrho_hartree,
         "origin": f"Quantum ESPRESSO {run.version}".rstrip(),
+        **({"note": run.unsound} if run.unsound else {}),
     }
 
 

@@ -259,6 +259,10 @@ def test_checkpoint_file_of_the_bundled_run(bundled):
     assert calc.density_matrix.dot(calc.overlap) == pytest.approx(10, abs=1e-10)
     labels = [text.split()[2] for text in reference["ao_labels"]]
     assert len(labels) == calc.basis.n_orbitals
+    # Nothing in the file says how the run ended: that is said, and not taken for converged.
+    assert "converged" not in calc.provenance.extra
+    assert [note for note in calc.notes if "does not say whether" in note]
+    assert "does not say whether" in samples.cli("check", main).out
 
 
 @needs_pyscf

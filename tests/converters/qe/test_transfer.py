@@ -12,7 +12,7 @@ from dock.converters.batch import MARKER, convert
 from dock.converters.format import WriteOptions
 from dock.converters.qe.charge_density_dat import DAT, HDF5, START, read_density
 from dock.converters.qe.charge_density_h5 import GRID_FILE
-from dock.converters.qe.data_file_schema import SCHEMA
+from dock.converters.qe.data_file_schema import SCHEMA, read_run
 from dock.converters.qe.folder import BANDS_FILE, RUN_FILE
 from dock.errors import UsageError
 
@@ -138,6 +138,41 @@ def test_info(save, folder):
     (folder / GRID_FILE).unlink()
     assert "density" not in samples.cli("info", folder).out
     samples.refused(samples.cli("bands", folder), "plane waves")
+
+
+def test_an_unconverged_run_is_said_to_be_one(save, tmp_path):
+    """Converted and shown it is all the same, and the folder repeats it on its way back."""
+    shutil.copytree(save.parent, tmp_path / "other")
+    said = "the self-consistency cycle did not converge"
+    assert said not in samples.cli("info", save).out
+    xml = save / SCHEMA
+    whole = "<convergence_achieved>true</convergence_achieved>"
+    assert xml.read_text().count(whole) == 1
+    xml.write_text(xml.read_text().replace(whole, whole.replace("true", "false")))
+    assert read_run(save).converged is False
+    answer = samples.cli("convert", save.parent, tmp_path / "other", "-o", tmp_path / "set")
+    assert answer.code == 0
+    assert f"1 of 2 runs: {said}" in answer.err
+    facts = {path: json.loads(path.read_text()) for path in (tmp_path / "set").rglob(RUN_FILE)}
+    assert sorted(content["converged"] for content in facts.values()) == [False, True]
+    (folder,) = (path.parent for path, content in facts.items() if not content["converged"])
+    for place in (save, folder):
+        assert said in samples.cli("info", place).out
+    back = samples.cli(
+        "convert", folder, "--to", "qe", "--set", f"like={save}", "-o", tmp_path / "b"
+    )
+    assert said in back.err
+
+
+def test_a_run_without_a_cycle_has_not_failed_to_converge(save):
+    xml = save / SCHEMA
+    text = xml.read_text().replace("achieved>true<", "achieved>false<")
+    xml.write_text(
+        text.replace("<calculation>scf</calculation>", "<calculation>nscf</calculation>")
+    )
+    assert read_run(save).converged is None
+    xml.write_text(text.replace("convergence_info", "other_info"))
+    assert (read_run(save).converged, read_run(save).unsound) == (None, "")
 
 
 @pytest.mark.parametrize(
