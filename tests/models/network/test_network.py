@@ -38,6 +38,7 @@ SMALL = NetworkConfig(
     n_radial=8,
     radial_hidden=8,
 )
+ONE_BLOCK = replace(SMALL, n_blocks=1)
 
 
 @pytest.fixture(params=[False, True], ids=["fp32", "fp64"])
@@ -70,7 +71,7 @@ class Case:
         # One program for all structures of the same size.
         self.run = jax.jit(lambda params, batch: apply(params, self.config, self.layout, batch))
 
-    def predict(self, graph):
+    def batch(self, graph):
         batch = {
             "species": graph.species,
             "receiver": graph.receiver,
@@ -82,7 +83,10 @@ class Case:
         }
         if graph.moments is not None:
             batch["moments"] = graph.moments.astype(self.dtype)
-        return [np.asarray(part) for part in self.run(self.params, batch)]
+        return batch
+
+    def predict(self, graph):
+        return [np.asarray(part) for part in self.run(self.params, self.batch(graph))]
 
     def matrix(self, graph):
         node, edge = self.predict(graph)
@@ -93,7 +97,8 @@ class Case:
 def case_of(kind, dtype):
     """The network of a kind; tests that change nothing of it share its compiled program."""
     spin, reversal = KINDS[kind]
-    return Case(spin, dtype, reversal=reversal)
+    config = SMALL if kind == "plain" else ONE_BLOCK  # blocks know nothing of spin
+    return Case(spin, dtype, config=config, reversal=reversal)
 
 
 KINDS = {
@@ -133,7 +138,7 @@ def test_presets_are_equivariant(preset):
 def test_moments_turn_as_axial_vectors(rng):
     with jax.enable_x64(True):
         moments = rng.normal(size=(4, 3))
-        config = replace(SMALL, moments=True)
+        config = replace(ONE_BLOCK, moments=True)
         case = Case(Spin.NONCOLLINEAR, np.float64, config=config, moments=moments)
         first = case.matrix(case.graph)
         turn = Rotation.random(random_state=9).as_matrix()
@@ -176,16 +181,19 @@ def test_padding_changes_nothing():
     with jax.enable_x64(True):
         case = case_of("plain", np.float64)
         node, edge = case.predict(case.graph)
-        graph, n = case.graph, case.graph.n_atoms
-        more = 3
+        graph, n, more = case.graph, case.graph.n_atoms, case.graph.n_edges
+        padding = {  # as large as the two cells of the test above, whose program it runs
+            "species": [0] * n,
+            "receiver": [n] * more,
+            "sender": [n] * more,
+            "reverse": more + np.arange(more),
+            "edge_type": [0] * more,
+            "vector": [[0.0, 0.0, 1.0]] * more,
+            "edge_mask": [0.0] * more,
+        }
         batch = {
-            "species": np.append(graph.species, 0),
-            "receiver": np.append(graph.receiver, [n] * more),
-            "sender": np.append(graph.sender, [n] * more),
-            "reverse": np.append(graph.reverse, graph.n_edges + np.arange(more)),
-            "edge_type": np.append(graph.edge_type, [0] * more),
-            "vector": np.concatenate([graph.vectors, [[0.0, 0.0, 1.0]] * more]),
-            "edge_mask": np.append(np.ones(graph.n_edges), [0.0] * more),
+            name: np.concatenate([values, np.asarray(padding[name], values.dtype)])
+            for name, values in case.batch(graph).items()
         }
         wider = case.run(case.params, batch)
         np.testing.assert_allclose(wider[0][:n], node, atol=1e-12)
@@ -235,7 +243,7 @@ def test_gradients_on_the_poles_of_the_frame(lmax, rng):
 def test_edges_fade_at_the_cutoff():
     """A block and its influence vanish smoothly where edges end in the training data."""
     with jax.enable_x64(True):
-        case = Case(Spin.NONE, np.float64)
+        case = Case(Spin.NONE, np.float64, config=ONE_BLOCK)
         reach = case.graph.lengths.max() * (1 - 1e-9)
         case.config = replace(case.config, cutoffs=(reach,) * case.layout.n_species**2)
         _, edge = case.predict(case.graph)
