@@ -1,5 +1,6 @@
 """Many runs: workers, resume, failures, and what an interruption leaves."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -7,10 +8,12 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
 import samples
+from processes import CONVERSION, Nursery
 
 import dock
 from dock.converters import batch
@@ -206,22 +209,16 @@ def test_workers_are_counted(runs, tmp_path):
 
 # --------------------------------------------------------------------------- interruptions
 
-COMMAND = [sys.executable, "-m", "dock", "convert", "-q"]
 
-
-def start(*arguments):
-    environment = os.environ | {"PYTHONPATH": str(samples.ROOT)}
-    return subprocess.Popen(
-        [*COMMAND, *map(str, arguments)],
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+@pytest.fixture(scope="module")
+def start():
+    """Start a conversion in a process of its own."""
+    with Nursery(CONVERSION) as nursery:
+        yield partial(nursery.start, "convert", "-q")
 
 
 @pytest.mark.parametrize("fresh", [True, False])
-def test_killed_while_writing(tmp_path, fresh):
+def test_killed_while_writing(tmp_path, start, fresh):
     """Whatever the moment, final names hold complete files and the rerun completes the set."""
     run = samples.run_folder(tmp_path / "run", "mos2")
     arguments = (run, "-o", tmp_path / "out")
@@ -230,21 +227,19 @@ def test_killed_while_writing(tmp_path, fresh):
         (tmp_path / "out" / "K_PATH").write_text("mine")
     clean = start(run, "-o", tmp_path / "clean")
     begin = time.monotonic()
-    assert clean.wait() == 0, clean.stderr.read()
-    clean.communicate()
+    assert clean.end()[0] == 0
     whole = time.monotonic() - begin
     wanted = samples.listing(tmp_path / "clean")
     for fraction in (0.55, 0.7, 0.8, 0.88, 0.94):
         child = start(*arguments)
         time.sleep(fraction * whole)
-        child.kill()
-        child.communicate()
+        with contextlib.suppress(ProcessLookupError):  # where it has ended
+            os.kill(child.pid, signal.SIGKILL)
+        child.end()
         for name, content in samples.listing(tmp_path / "out").items():
             if name not in ("K_PATH", "info.json"):
                 assert content == wanted[name], name
-    child = start(*arguments)
-    assert child.wait() == 0, child.communicate()
-    child.communicate()
+    assert start(*arguments).end()[0] == 0
     found = samples.listing(tmp_path / "out")
     assert {name for name in found if name != "K_PATH"} == set(wanted)
     for name, content in wanted.items():
@@ -267,14 +262,14 @@ def test_killed_between_two_files_of_the_hand_over(tmp_path, moved):
     assert samples.listing(tmp_path / "out") == whole | {"K_PATH": b"mine"}
 
 
-def test_two_processes_on_one_target(tmp_path):
+def test_two_processes_on_one_target(tmp_path, start):
     run = samples.run_folder(tmp_path / "run", "si")
     children = [start(run, "-o", tmp_path / "out") for _ in range(2)]
-    answers = [(child.communicate(), child.returncode) for child in children]
-    codes = sorted(code for _, code in answers)
+    answers = [child.end() for child in children]
+    codes = sorted(code for code, _ in answers)
     assert codes in ([0, 0], [0, 2])  # the later one skips, or finds the files there
-    for (_, err), code in answers:
-        assert "Traceback" not in err
-        assert (code == 0) == ("exists already" not in err)
+    for code, said in answers:
+        assert "Traceback" not in said
+        assert (code == 0) == ("exists already" not in said)
     assert dock.read(tmp_path / "out").require("H").entries.size == 4350
     assert samples.names(tmp_path) == ["out", "run"]

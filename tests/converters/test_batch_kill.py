@@ -1,5 +1,6 @@
 """Batches under fire: killed at any moment, two at once on one target, and under MPI."""
 
+import contextlib
 import json
 import os
 import random
@@ -8,24 +9,33 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
 import samples
+from processes import CONVERSION, Child, Nursery
 
 from dock.converters.batch import MARKER
 from dock.io.files import folder_transaction
 
-N_RUNS = 200
+N_RUNS = 40
 N_KILLS = 10
 # The format is named: recognising it imports what no other part of these tests needs.
-COMMAND = [sys.executable, "-m", "dock", "convert", "-q", "--from", "siesta"]
+WORDS = ("convert", "-q", "--from", "siesta")
+
+
+@pytest.fixture(scope="module")
+def nursery():
+    with Nursery(CONVERSION) as started:
+        yield started
 
 
 def start(*arguments, prefix=()):
+    """Start the program itself: it starts others, of its own kind or under MPI."""
     environment = os.environ | {"PYTHONPATH": str(samples.ROOT), "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(
-        [*prefix, *COMMAND, *map(str, arguments)],
+        [*prefix, sys.executable, "-m", "dock", *WORDS, *map(str, arguments)],
         env=environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -34,10 +44,23 @@ def start(*arguments, prefix=()):
     )
 
 
-def finish(child):
+def fork(nursery, *arguments):
+    """Start a conversion in one process."""
+    return nursery.start(*WORDS, *arguments, "-j", "1", group=True)
+
+
+def ended(child):
+    """Wait for a conversion; return its exit code and what it said."""
+    if isinstance(child, Child):
+        return child.end()
     out, err = child.communicate(timeout=240)
-    assert "Traceback" not in err, err
-    return child.returncode, out, err
+    return child.returncode, out + err
+
+
+def finish(child):
+    code, said = ended(child)
+    assert "Traceback" not in said, said
+    return code, said
 
 
 def contents(folder):
@@ -52,13 +75,13 @@ def contents(folder):
 
 
 @pytest.fixture(scope="module")
-def set_of_runs(bundled, tmp_path_factory):
-    """200 folders with one small SIESTA run each, and their clean conversion."""
+def set_of_runs(bundled, nursery, tmp_path_factory):
+    """40 folders with one small SIESTA run each, and their clean conversion."""
     place = tmp_path_factory.mktemp("kill")
     for index in range(N_RUNS):
         shutil.copytree(bundled / "siesta" / "h2o_v0", place / "runs" / f"{index:03d}")
-    code, _, err = finish(start(place / "runs", "-o", place / "clean", "-j", "1"))
-    assert code == 0, err
+    code, said = finish(fork(nursery, place / "runs", "-o", place / "clean"))
+    assert code == 0, said
     yield place, by_run(contents(place / "clean"))
     shutil.rmtree(place, ignore_errors=True)
 
@@ -93,25 +116,27 @@ def kill_at(child, out, n_runs, delay):
     while child.poll() is None and n_named(out) < n_runs:
         time.sleep(0.002)
     time.sleep(delay)
-    os.killpg(child.pid, signal.SIGKILL)
-    child.communicate()
+    with contextlib.suppress(ProcessLookupError):  # where it has ended
+        os.killpg(child.pid, signal.SIGKILL)
+    ended(child)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("jobs", [1, 2])
-def test_killed_at_random_moments_and_rerun(set_of_runs, jobs):
+def test_killed_at_random_moments_and_rerun(set_of_runs, nursery, jobs):
     """Killed at a random moment and run again, ten times out of ten."""
     place, wanted = set_of_runs
+    begin = partial(fork, nursery) if jobs == 1 else partial(start, "-j", jobs)
     moments = random.Random(20261121)
     n_partial = 0
     for _ in range(N_KILLS // 2):
         out = place / f"out{jobs}"
-        child = start(place / "runs", "-o", out, "-j", jobs)
+        child = begin(place / "runs", "-o", out)
         kill_at(child, out, moments.randrange(N_RUNS * 3 // 4), moments.uniform(0, 0.02))
         assert_complete_under_final_names(out, wanted)
         n_partial += 0 < n_finished(out) < N_RUNS
-        code, _, err = finish(start(place / "runs", "-o", out, "-j", jobs))
-        assert code == 0, err
+        code, said = finish(begin(place / "runs", "-o", out))
+        assert code == 0, said
         assert by_run(contents(out)) == wanted
         shutil.rmtree(out)
     assert n_partial >= 4, "no kill came while runs were being converted"
@@ -134,20 +159,20 @@ def test_remains_of_a_process_that_nobody_reaped_are_removed(tmp_path):
     child.wait()
 
 
-def test_two_batches_on_one_target(set_of_runs, tmp_path):
+def test_two_batches_on_one_target(set_of_runs, nursery, tmp_path):
     """Both end; each says of a run that it is done, or that the other made it; all is whole."""
     place, wanted = set_of_runs
     runs = tmp_path / "runs"
     for index in range(30):
         shutil.copytree(place / "runs" / f"{index:03d}", runs / f"{index:03d}")
-    children = [start(runs, "-o", tmp_path / "out", "-j", "1") for _ in range(2)]
+    children = [fork(nursery, runs, "-o", tmp_path / "out") for _ in range(2)]
     answers = [finish(child) for child in children]
-    for code, _, err in answers:
-        assert code in (0, 1), err
-        assert code == 0 or "exists already" in err
+    for code, said in answers:
+        assert code in (0, 1), said
+        assert code == 0 or "exists already" in said
     assert_complete_under_final_names(tmp_path / "out", wanted)
-    code, _, err = finish(start(runs, "-o", tmp_path / "out", "-j", "1"))
-    assert code == 0, err
+    code, said = finish(fork(nursery, runs, "-o", tmp_path / "out"))
+    assert code == 0, said
     assert by_run(contents(tmp_path / "out")) == {run: wanted[run] for run in sorted(wanted)[:30]}
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "runs"]
 
@@ -163,6 +188,6 @@ def test_mpirun_gives_the_bytes_of_one_process(set_of_runs, tmp_path):
     for index in range(8):
         shutil.copytree(place / "runs" / f"{index:03d}", runs / f"{index:03d}")
     child = start(runs, "-o", tmp_path / "out", "--mpi", prefix=[mpirun, "-n", "2"])
-    code, _, err = finish(child)
-    assert code == 0, err
+    code, said = finish(child)
+    assert code == 0, said
     assert by_run(contents(tmp_path / "out")) == {run: wanted[run] for run in sorted(wanted)[:8]}

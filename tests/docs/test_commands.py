@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from processes import COMMANDS, Nursery
 
 ROOT = Path(__file__).resolve().parents[2]
 RUN = {"bash", "console", "python"}
@@ -72,12 +73,19 @@ FIRST = {ROOT / "docs" / "tutorials" / "water.md": ROOT / "README.md"}
 that the network which both train is trained once."""
 
 
+@pytest.fixture(scope="module")
+def nursery():
+    with Nursery(COMMANDS) as started:
+        yield started
+
+
 @pytest.fixture
-def place(tmp_path, monkeypatch):
+def place(tmp_path, monkeypatch, nursery):
     """A folder like a fresh clone: the data, and a virtual environment whose dock is this one.
 
     Installing is left out here (``python3 -m venv``, ``pip`` and ``pytest`` do nothing):
-    ``.ci/run`` runs the README's two command lines as they stand.
+    ``.ci/run`` runs the README's two command lines as they stand. ``dock`` without a folder is a
+    fork of a process that has imported it: the same, but for the time that a start takes.
     """
     for name in ("fixtures", "examples"):
         shutil.copytree(ROOT / name, tmp_path / name)
@@ -94,7 +102,11 @@ def place(tmp_path, monkeypatch):
         file = programs / script
         file.write_text(f"#!/bin/sh\n{text}\n")
         file.chmod(file.stat().st_mode | stat.S_IXUSR)
-    monkeypatch.setenv("PATH", f"{programs}{os.pathsep}{os.environ['PATH']}")
+    forked = tmp_path / ".venv" / "forked"
+    forked.mkdir()
+    nursery.program(forked / "dock")
+    path = [str(forked), str(programs), os.environ["PATH"]]
+    monkeypatch.setenv("PATH", os.pathsep.join(path))
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     monkeypatch.chdir(tmp_path)
     return tmp_path

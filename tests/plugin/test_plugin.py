@@ -9,6 +9,7 @@ import pytest
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 import samples
+from processes import CONVERSION, Nursery
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
@@ -34,12 +35,22 @@ def installed(tmp_path_factory):
     return site
 
 
+@pytest.fixture(scope="module")
+def nursery():
+    with Nursery(CONVERSION) as started:
+        yield started
+
+
 @pytest.fixture
-def toy(installed, tmp_path):
+def toy(installed, nursery, tmp_path):
     """Run ``dock`` in a new process that has the plug-in."""
 
     def run(*arguments, code=0):
-        return samples.with_plugin(installed, tmp_path, *arguments, code=code)
+        done = nursery.start(*arguments, cwd=tmp_path, path=[installed])
+        done.end()
+        assert done.returncode == code, done.stderr
+        assert "Traceback" not in done.stderr
+        return done
 
     return run
 
@@ -48,8 +59,9 @@ def test_the_plug_in_is_short():
     assert len((HERE / "dock_toy" / "__init__.py").read_text().splitlines()) <= 80
 
 
-def test_it_is_listed(toy):
-    rows = [json.loads(line) for line in toy("formats", "--json").stdout.splitlines()]
+def test_it_is_listed(installed, tmp_path):
+    done = samples.with_plugin(installed, tmp_path, "formats", "--json")
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
     assert rows[-1]["name"] == "toy"
     assert rows[-1]["reads"] == ["S", "H"]
 

@@ -12,7 +12,7 @@ import time
 import numpy as np
 import pytest
 from datasets import log_of, make_set, small_toml
-from processes import Nursery
+from processes import TRAINING, Nursery
 
 from dock.models.modelfile import flatten, read_model
 
@@ -23,7 +23,8 @@ KILLS = 10
 
 @pytest.fixture(scope="module")
 def nursery():
-    with Nursery() as started:
+    """Figures take a while: here they are as if Matplotlib was not installed."""
+    with Nursery(TRAINING, absent=["matplotlib.figure"]) as started:
         yield started
 
 
@@ -35,6 +36,7 @@ def step_of(folder):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)  # twelve starts, on a machine that others may be using
 def test_killed_ten_times(tmp_path, nursery):
     """SIGKILL at random moments, one process after another: the curve is that of a quiet run."""
     make_set(tmp_path / "set", cutoff=9.0)
@@ -58,8 +60,8 @@ def test_killed_ten_times(tmp_path, nursery):
             assert time.monotonic() < end
             time.sleep(0.005)
         time.sleep(chance.uniform(0.0, 0.05))
-        os.kill(process, signal.SIGKILL)
-        code, said = nursery.wait(process)
+        os.kill(process.pid, signal.SIGKILL)
+        code, said = process.end()
         seen.append(step_of(found))
         assert code == -signal.SIGKILL, (seen, said)
     assert seen == sorted(seen)
@@ -111,7 +113,7 @@ def test_several_hosts(tmp_path, nursery):
     known = {"JAX_COORDINATOR_ADDRESS": address, "JAX_NUM_PROCESSES": "2"}
     processes = [nursery.start("train", toml, **known, JAX_PROCESS_ID=str(rank)) for rank in (0, 1)]
     for process in processes:
-        code, said = nursery.wait(process)
+        code, said = process.end()
         assert code == 0, said
     one, two = tmp_path / "one" / "run", tmp_path / "run"
     for first, second in zip(log_of(one), log_of(two), strict=True):
@@ -124,9 +126,8 @@ def test_several_hosts(tmp_path, nursery):
 def test_hosts_that_cannot_be_found(tmp_path, nursery):
     make_set(tmp_path / "set", (2,) * 5)
     toml = small_toml(tmp_path / "t.toml", tmp_path / "set", **{"system.multi_host": True})
-    code, said = nursery.wait(
-        nursery.start("train", toml, "-q", JAX_COORDINATOR_ADDRESS="localhost:1")
-    )
+    process = nursery.start("train", toml, "-q", JAX_COORDINATOR_ADDRESS="localhost:1")
+    code, said = process.end()
     assert code == 2
     assert "Traceback" not in said
     assert "JAX_NUM_PROCESSES" in said
