@@ -257,7 +257,7 @@ def _grouped(structure: Structure) -> tuple[Structure, list[int] | None]:
 
 
 def _pattern(path: Path, n_atoms: int, order: list[int] | None) -> Pairs:
-    from dock.converters.deeph.blockfile import read_pairs
+    from dock.converters.deeph.pattern import read_pairs
 
     if order is not None:
         raise UsageError(

@@ -11,9 +11,9 @@ import numpy as np
 
 from dock._version import __version__
 from dock.converters.deeph import read
-from dock.converters.deeph.blockfile import read_pairs
 from dock.converters.deeph.dataset import Split, broken_folders, find_structures, split
 from dock.converters.deeph.info import read_info
+from dock.converters.deeph.pattern import read_pairs
 from dock.core.calculation import Calculation
 from dock.errors import DockError, FormatError, MissingDataError
 from dock.evaluate.records import Records

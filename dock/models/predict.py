@@ -18,12 +18,12 @@ from dock.converters.deeph.blockfile import (
     QUADRANTS,
     has_spin_blocks,
     read_attributes,
-    read_pairs,
     write_matrix,
 )
 from dock.converters.deeph.dataset import find_structures
 from dock.converters.deeph.folder import FILES, PREDICTION, Head, read_head
 from dock.converters.deeph.info import FORMAT_VERSION, read_info
+from dock.converters.deeph.pattern import read_pairs
 from dock.converters.structure_files import holds_structure
 from dock.core.arrays import FloatArray, NumberArray
 from dock.core.matrix import AOMatrix

@@ -13,7 +13,8 @@ from datasets import calculation, molecule
 import dock
 from dock import overlap_folder as overlaps
 from dock.converters.deeph import folder as unified
-from dock.converters.deeph.blockfile import read_attributes, read_pairs, write_matrix
+from dock.converters.deeph.blockfile import read_attributes, write_matrix
+from dock.converters.deeph.pattern import read_pairs
 from dock.core.spin import Spin
 from dock.errors import UsageError
 from dock.models import Model, predict as module

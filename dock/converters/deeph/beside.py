@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dock.converters.deeph.blockfile import ATTRIBUTES, DATASETS, FIX, HKB
+from dock.converters.deeph.blockfile import ATTRIBUTES
 from dock.converters.deeph.fields import (
     DATASETS as FIELD_FILES,
     E0S,
@@ -27,6 +27,7 @@ from dock.converters.deeph.fields import (
     read_fields,
 )
 from dock.converters.deeph.info import CARRIED, OWN, Info
+from dock.converters.deeph.pattern import DATASETS, FIX, HKB
 from dock.core.calculation import Calculation, MatrixSource
 from dock.core.quantity import FIELDS
 from dock.errors import DockError

@@ -9,12 +9,22 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dock.converters.deeph.info import require_version
+from dock.converters.deeph.pattern import (
+    FIX,
+    HKB,
+    BlockFile,
+    Shape,
+    load,
+    read_pattern,
+    require_shape,
+    require_whole,
+)
 from dock.converters.deeph.stacked import (
     COMPONENTS,
     VECTORS,
@@ -35,7 +45,6 @@ from dock.converters.doubled_blocks import (
     split_spin,
     split_stacked,
 )
-from dock.core.arrays import is_wanted_shape
 from dock.core.basis import Basis
 from dock.core.blocks import BlockLayout
 from dock.core.matrix import AOMatrix
@@ -43,7 +52,7 @@ from dock.core.pairs import Pairs
 from dock.core.quantity import UNKNOWN, Quantity, quantity_of
 from dock.core.spin import Spin
 from dock.core.structure import Structure
-from dock.errors import DockError, FormatError, LayoutError, MissingDataError
+from dock.errors import DockError, FormatError, LayoutError
 from dock.io.hdf5 import new_hdf5, open_hdf5
 
 if TYPE_CHECKING:
@@ -51,32 +60,24 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ATTRIBUTES",
-    "DATASETS",
     "FREE",
-    "HKB",
     "LOCAL",
     "NONLOCAL",
     "QUADRANTS",
-    "BlockFile",
     "detect_spin",
     "has_spin_blocks",
     "holds_zeros",
     "read_attributes",
     "read_matrix",
-    "read_pairs",
     "write_matrix",
     "write_slabs",
 ]
 
-DATASETS = ("atom_pairs", "chunk_boundaries", "chunk_shapes", "entries")
 ATTRIBUTES = (
     *("dock_format_version", "quantity", "unit", "spin", "source_code", "written_by", "spin_sum"),
     "model",
 )
 """Attributes of a file that `dock` writes anew."""
-
-HKB = "hkb.h5"
-"""The file of the nonlocal part of a split Hamiltonian."""
 
 LOCAL, NONLOCAL = "hamiltonian_local", "hamiltonian_nonlocal"
 """What the two files of a split Hamiltonian call themselves, so that neither is taken for H."""
@@ -93,25 +94,6 @@ _UNITS = {
     "1/bohr": {"1/bohr"},
 }
 _PIECE = 2**17  # entries that are read at a time to see whether all are zero
-Shape = tuple[int, int]
-FIX = "It was cut, damaged, or is no HDF5 file: copy it again or convert the run again."
-
-
-class BlockFile(NamedTuple):
-    """The pattern of a block file, checked, with its entries still on disk.
-
-    `single` has the shapes of one component, `stored` those on the file, `shape` times as large.
-    """
-
-    pairs: Pairs
-    single: BlockLayout
-    shape: Shape
-    entries: h5py.Dataset
-
-    @property
-    def stored(self) -> BlockLayout:
-        """The blocks as they are on the file."""
-        return doubled_layout(self.single, self.shape)
 
 
 def read_attributes(path: Path) -> dict[str, Any]:
@@ -159,12 +141,12 @@ def read_matrix(
     with open_hdf5(path, FIX) as file:
         _check_attributes(path, file, facts, part or facts.name)
         allowed = _shapes_of(facts, spin, split=split)
-        blocks = _read_pattern(path, file, basis, allowed, split=split or bool(part))
+        blocks = read_pattern(path, file, basis, allowed, split=split or bool(part))
         length = (blocks.stored.n_entries,)
         wide = facts.n_vector == 3 and blocks.shape != COMPONENTS
-        _expect_shape(path, blocks.entries, (3, *length) if wide else length)
+        require_shape(path, blocks.entries, (3, *length) if wide else length)
         if atoms is None:
-            raw = np.atleast_2d(_load(path, blocks.entries))
+            raw = np.atleast_2d(load(path, blocks.entries))
         else:
             blocks, raw = _load_rows(path, blocks, *atoms)
     with np.errstate(over="ignore", invalid="ignore"):
@@ -430,47 +412,6 @@ def _write_attributes(file: h5py.File, attributes: Mapping[str, Any]) -> None:
         store[name] = _fixed_text(value) if isinstance(value, str) else value
 
 
-def read_pairs(path: str | Path, n_atoms: int) -> Pairs:
-    """Read the pattern of a block file alone.
-
-    Parameters
-    ----------
-    path
-        ``hamiltonian.h5`` or any other matrix of a unified folder.
-    n_atoms
-        Atoms of the structure that it must fit.
-
-    Raises
-    ------
-    MissingDataError
-        When there is no such file.
-    FormatError
-        When it is no block file, or belongs to another structure.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise MissingDataError("the file of the pattern", path, "Check the path of pairs=FILE.")
-    with open_hdf5(path, FIX) as file:
-        if "atom_pairs" not in file:
-            found = ", ".join(file) or "no dataset"
-            raise FormatError(
-                path, "this is no block file", expected="a dataset atom_pairs", found=found
-            )
-        table = file["atom_pairs"][()]
-    if table.ndim != 2 or table.shape[1] != 5 or table.dtype.kind not in "iu":
-        raise FormatError(
-            path,
-            "wrong shape or type",
-            where="atom_pairs",
-            expected="integers (n, 5)",
-            found=f"{table.dtype} {table.shape}",
-        )
-    try:
-        return Pairs(table[:, :3], table[:, 3], table[:, 4], n_atoms)
-    except LayoutError as error:
-        raise FormatError(path, str(error).rstrip("."), where="atom_pairs") from error
-
-
 def detect_spin(path: Path, basis: Basis) -> Spin:
     """Tell collinear from non-collinear content of a spinful file without attributes.
 
@@ -480,187 +421,23 @@ def detect_spin(path: Path, basis: Basis) -> Spin:
         stated = _plain(file.attrs.get("spin"))
         if isinstance(stated, str) and stated in {spin.value for spin in Spin}:
             return Spin(stated)
-        blocks = _read_pattern(path, file, basis, (QUADRANTS,))
-        _expect_shape(path, blocks.entries, (blocks.stored.n_entries,))
-        raw = _load(path, blocks.entries)
+        blocks = read_pattern(path, file, basis, (QUADRANTS,))
+        require_shape(path, blocks.entries, (blocks.stored.n_entries,))
+        raw = load(path, blocks.entries)
     return Spin.COLLINEAR if collinear_content(raw, blocks.stored) else Spin.NONCOLLINEAR
 
 
 def has_spin_blocks(path: Path, basis: Basis) -> bool:
     """Say whether the blocks of a file are doubled."""
     with open_hdf5(path, FIX) as file:
-        return _read_pattern(path, file, basis, (PLAIN, QUADRANTS)).shape == QUADRANTS
-
-
-def _read_pattern(
-    path: Path,
-    file: h5py.File,
-    basis: Basis,
-    allowed: tuple[Shape, ...],
-    *,
-    split: bool = False,
-) -> BlockFile:
-    """Read and check pairs, shapes and boundaries of blocks that have one of some shapes."""
-    missing = [name for name in DATASETS if name not in file]
-    if missing:
-        have = ", ".join(file) or "none"
-        raise FormatError(
-            path,
-            f"datasets are missing: {', '.join(missing)}",
-            expected=", ".join(DATASETS),
-            found=have,
-            fix="A folder of the older DeepH format must be read with format='deeph-legacy'."
-            if any(name.startswith("[") for name in file)
-            else "Convert the run again.",
-        )
-    table = _integers(path, _dataset(path, file, "atom_pairs"), (None, 5))
-    shapes = _integers(path, _dataset(path, file, "chunk_shapes"), (len(table), 2))
-    boundaries = _integers(path, _dataset(path, file, "chunk_boundaries"), (len(table) + 1,))
-    try:
-        pairs = Pairs(table[:, :3], table[:, 3], table[:, 4], basis.n_atoms)
-    except LayoutError as error:
-        raise FormatError(path, str(error).rstrip("."), where="atom_pairs") from error
-    single = BlockLayout(basis.counts[pairs.i], basis.counts[pairs.j])
-    shape = _find_shape(path, (pairs, single), shapes, allowed, split=split)
-    stored = doubled_layout(single, shape)
-    if not np.array_equal(boundaries, stored.starts):
-        raise FormatError(
-            path,
-            "boundaries and shapes of the blocks disagree",
-            where="chunk_boundaries",
-            expected=f"running sums of the block sizes, ending at {stored.n_entries}",
-            found=f"an end at {boundaries[-1]}",
-            fix="The file is damaged: convert the run again.",
-        )
-    return BlockFile(pairs, single, shape, _dataset(path, file, "entries"))
-
-
-_FOUND = {
-    PLAIN: 'These blocks carry no spin: where H is split, info.json must say "split_hkb": true '
-    f"and {HKB} with the other part must lie here; for a run without spin 'spinful' is wrong.",
-    QUADRANTS: "These are blocks of both spins: 'spinful' in info.json must be true.",
-    STACKED: 'This is the collinear layout of aimspy: info.json must say "spinful": true and '
-    '"spin_treatment": "collinear".',
-}
-"""What to do about blocks that all have a shape which info.json does not speak of."""
-
-
-def _find_shape(
-    path: Path,
-    blocks: tuple[Pairs, BlockLayout],
-    shapes: NDArray[np.int64],
-    allowed: tuple[Shape, ...],
-    *,
-    split: bool,
-) -> Shape:
-    """Return which of the allowed shapes all blocks have, or refuse the first that has another."""
-    pairs, layout = blocks
-    single = np.column_stack([layout.rows, layout.cols])
-    fits = {
-        shape: np.all(shapes == np.multiply(single, shape), axis=1)
-        for shape in (*allowed, *(shape for shape in _FOUND if shape not in allowed))
-    }
-    shape = next((shape for shape, each in fits.items() if np.all(each)), None)
-    if shape in allowed:
-        return shape
-    fix = "info.json belongs to another calculation, or 'spinful' is wrong there."
-    if shape is not None:
-        first, wanted, fix = 0, allowed[0], _FOUND[shape]
-        if split and shape == QUADRANTS:
-            fix = (
-                "These are blocks of both spins: where H is split ('split_hkb' in info.json), the "
-                "overlap and the local part are written without spin. Compute the file so; if H is "
-                "full here, take the key out."
-            )
-        elif path.name == HKB:
-            fix = "The nonlocal part of a split H has blocks of both spins: make the file again."
-        elif shape == PLAIN and (path.parent / HKB).is_file():
-            fix = (
-                f"{HKB} lies beside it: if this is H without its nonlocal part, info.json must say "
-                "\"split_hkb\": true. Do not change 'spinful': H would lack that part."
-            )
-    else:
-        wanted = next((shape for shape in allowed if fits[shape][:1].all()), allowed[0])
-        first = int(np.flatnonzero(~fits[wanted])[0])
-        if len({shape for shape in fits if fits[shape].any()}) > 1:
-            fix = "Blocks of several layouts are mixed: compute the file again."
-    if allowed == (COMPONENTS,):
-        fix = "Three components must stand one below another: the file is another matrix."
-    words = {PLAIN: "", COMPONENTS: ", three components"}.get(wanted, " with spin")
-    rows, cols = (single[first] * wanted).tolist()
-    raise FormatError(
-        path,
-        "blocks and orbitals disagree",
-        where=f"chunk_shapes of pair {pairs.describe(first)}",
-        expected=f"{rows}×{cols} from info.json{words}",
-        found=f"{shapes[first, 0]}×{shapes[first, 1]}",
-        fix=fix,
-    )
-
-
-def _dataset(path: Path, file: h5py.File, name: str) -> h5py.Dataset:
-    import h5py
-
-    dataset = file[name]
-    if not isinstance(dataset, h5py.Dataset):
-        kind = type(dataset).__name__.lower()
-        raise FormatError(
-            path, "wrong kind of object", where=name, expected="a dataset", found=f"a {kind}"
-        )
-    return dataset
-
-
-def _integers(
-    path: Path, dataset: h5py.Dataset, shape: tuple[int | None, ...]
-) -> NDArray[np.int64]:
-    if dataset.dtype.kind not in "iu":
-        raise FormatError(
-            path, "wrong type", where=dataset.name, expected="integers", found=dataset.dtype
-        )
-    _expect_shape(path, dataset, shape)
-    return _load(path, dataset).astype(np.int64, copy=False)
-
-
-def _expect_shape(path: Path, dataset: h5py.Dataset, shape: tuple[int | None, ...]) -> None:
-    if not is_wanted_shape(dataset.shape, shape):
-        want = " × ".join("any" if length is None else str(length) for length in shape)
-        have = " × ".join(str(length) for length in dataset.shape)
-        raise FormatError(
-            path,
-            "a dataset has the wrong length",
-            where=dataset.name,
-            expected=want,
-            found=have,
-            fix="The file is damaged or belongs to another structure: convert the run again.",
-        )
-
-
-def _load(path: Path, dataset: h5py.Dataset) -> NDArray[Any]:
-    """Read a dataset after checking that the file is long enough to hold it."""
-    _require_whole(path, dataset)
-    values: NDArray[Any] = dataset[()]
-    return values
-
-
-def _require_whole(path: Path, dataset: h5py.Dataset) -> None:
-    """Refuse a dataset that the file is too short for, or that holds no numbers."""
-    needed = dataset.size * dataset.dtype.itemsize
-    size = Path(dataset.file.filename).stat().st_size  # a link may lead to another file
-    if dataset.compression is None and dataset.chunks is None and needed > size:
-        raise FormatError(
-            path, "the file was cut", where=dataset.name, expected=f"{needed} bytes", found=size
-        )
-    if dataset.dtype.kind not in "iufc":
-        raise FormatError(
-            path, "wrong type", where=dataset.name, expected="numbers", found=dataset.dtype
-        )
+        return read_pattern(path, file, basis, (PLAIN, QUADRANTS)).shape == QUADRANTS
 
 
 def _load_rows(
     path: Path, blocks: BlockFile, first: int, stop: int
 ) -> tuple[BlockFile, NDArray[Any]]:
     """Read the blocks whose first atom is in a range; neighbours in the file go together."""
-    _require_whole(path, blocks.entries)
+    require_whole(path, blocks.entries)
     pairs, starts = blocks.pairs, blocks.stored.starts
     kept = np.flatnonzero((pairs.i >= first) & (pairs.i < stop))
     runs = np.split(kept, np.flatnonzero(np.diff(kept) != 1) + 1) if len(kept) else []

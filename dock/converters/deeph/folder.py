@@ -15,7 +15,6 @@ import numpy as np
 from dock.converters.deeph.beside import Beside
 from dock.converters.deeph.blockfile import (
     FREE,
-    HKB,
     LOCAL,
     NONLOCAL,
     detect_spin,
@@ -23,9 +22,9 @@ from dock.converters.deeph.blockfile import (
     holds_zeros,
     read_attributes,
     read_matrix,
-    read_pairs,
 )
 from dock.converters.deeph.info import Info, check_counts, read_info
+from dock.converters.deeph.pattern import HKB, read_pairs
 from dock.converters.deeph.poscar import read_poscar
 from dock.converters.format import ReadOptions
 from dock.core.basis import Basis

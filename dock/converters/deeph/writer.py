@@ -12,9 +12,10 @@ import numpy as np
 
 from dock._version import __version__
 from dock.converters.deeph.beside import Beside
-from dock.converters.deeph.blockfile import FREE, HKB, LOCAL, NONLOCAL, write_matrix
+from dock.converters.deeph.blockfile import FREE, LOCAL, NONLOCAL, write_matrix
 from dock.converters.deeph.folder import FILES, PREDICTED, PREDICTION, Head
 from dock.converters.deeph.info import CARRIED, FORMAT_VERSION, LAYOUT_VERSION, OWN, Info
+from dock.converters.deeph.pattern import HKB
 from dock.converters.deeph.poscar import format_poscar
 from dock.converters.doubled_blocks import QUADRANTS, STACKED
 from dock.converters.format import WriteOptions

@@ -14,8 +14,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from dock.converters.deeph.blockfile import HKB
 from dock.converters.deeph.folder import FILES
+from dock.converters.deeph.pattern import HKB
 from dock.core.arrays import FloatArray
 from dock.core.basis import Basis
 from dock.core.pairs import Pairs

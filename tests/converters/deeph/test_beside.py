@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings, strategies as st
 import dock
 from dock.converters import WriteOptions
 from dock.converters.deeph.beside import RESULTS
-from dock.converters.deeph.blockfile import DATASETS
+from dock.converters.deeph.pattern import DATASETS
 from dock.errors import FormatError
 
 SOURCE = samples.ROOT / "fixtures" / "deeph" / "o2_collinear"

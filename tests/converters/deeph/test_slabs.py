@@ -4,7 +4,8 @@ import h5py
 import numpy as np
 import pytest
 
-from dock.converters.deeph.blockfile import read_matrix, read_pairs, write_matrix, write_slabs
+from dock.converters.deeph.blockfile import read_matrix, write_matrix, write_slabs
+from dock.converters.deeph.pattern import read_pairs
 from dock.core.basis import Basis
 from dock.core.matrix import AOMatrix
 from dock.core.pairs import Pairs
