@@ -2,6 +2,7 @@
 
 import difflib
 import gc
+import lzma
 import shutil
 
 import numpy as np
@@ -146,6 +147,29 @@ class TestSiesta:
         assert "density matrix: 5×5×3 shifted by (0.5, 0.5, 0.5) steps" in answer.err, answer
         assert off_own(read_back(target, run, "il"), dock.read(run)) < 2e-6
         assert changes(run / "il.fdf", target / "il.fdf") == ["+ DM.UseSaveDM true"]
+
+    @pytest.mark.shared
+    @pytest.mark.parametrize(("name", "limit"), [("gaas_soc", 3e-6), ("fe2_nc", 1e-4)])
+    def test_spinors(self, shared, tmp_path, name, limit):
+        """With spin–orbit coupling 8 components, without 4; iron's own changed by 9.5e-5 last."""
+        run = tmp_path / "run"
+        run.mkdir()
+        for file in (shared / "fixtures/siesta" / name).iterdir():
+            if file.suffix == ".xz":
+                (run / file.stem).write_bytes(lzma.decompress(file.read_bytes()))
+            elif file.suffix != ".TSHS" and ".v0." not in file.name:
+                shutil.copy(file, run)
+        (run / f"{name}.v2.HSX").rename(run / f"{name}.HSX")
+        calc = dock.read(strange(run, tmp_path / "x"))
+        dock.write(calc, tmp_path / "again", "siesta", like=run)
+        again = read_back(tmp_path / "again", run, name)
+        assert off_own(again, dock.read(run)) < limit
+        if name == "gaas_soc":
+            text = (run / "gaas_soc.fdf").read_text().replace("Spin SO", "Spin non-collinear")
+            (tmp_path / "other.fdf").write_text(text)
+            with pytest.raises(LayoutError, match="without spin-orbit coupling"):
+                dock.write(calc, tmp_path / "y", "siesta", like=tmp_path / "other.fdf")
+            assert not (tmp_path / "y").exists()
 
     @pytest.mark.parametrize("word", ["4 1 0 0.0", "kgrid.Cutoff"])
     def test_a_grid_without_three_numbers(self, bundled, tmp_path, word):

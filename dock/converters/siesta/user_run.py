@@ -28,7 +28,7 @@ from dock.core.matrix import AOMatrix
 from dock.core.pairs import Pairs
 from dock.core.spin import Spin
 from dock.core.structure import Structure
-from dock.errors import FormatError, MissingDataError
+from dock.errors import FormatError, LayoutError, MissingDataError
 from dock.io.text import finite_numbers, read_text
 from dock.states.kmesh import KMesh
 from dock.states.smearing import BOLTZMANN_EV, Smearing
@@ -53,6 +53,7 @@ _UNITS_EV = {
     "ha": SIESTA5.hartree_ev,
     "hartree": SIESTA5.hartree_ev,
 }
+_COUPLING = 1e-3  # eV: spin–orbit parts of H below this are the error of a prediction
 _PSEUDO = (".psml", ".psf", ".vps")
 _IONS = (".ion.nc", ".ion.xml", ".ion")
 
@@ -233,6 +234,8 @@ def _write(calc: Calculation, run: UserRun, folder: Path) -> list[Path]:
     settings = {"name": run.label}
     if calc.spin is Spin.NONCOLLINEAR:
         settings["components"] = str(_components(fdf))
+        if settings["components"] == "4":
+            calc = _of_four_components(calc, run)
     options = WriteOptions(quantities=("density_matrix",), settings=settings)
     if _is_folded(fdf, run):
         calc = _folded(calc)
@@ -259,6 +262,27 @@ def _is_folded(fdf: FdfFile, run: UserRun) -> bool:
     return (
         run.mesh is not None and run.mesh.n_full == 1 and not np.any(run.mesh.points) and not asked
     )
+
+
+def _of_four_components(calc: Calculation, run: UserRun) -> Calculation:
+    """Return the density as a run without spin–orbit coupling keeps it.
+
+    That is Re ρ_uu, Re ρ_dd and the mean of ρ_ud and ρ_du*.
+    """
+    if "hamiltonian" in calc.available:
+        uu, ud, du, dd = calc.require("hamiltonian").entries
+        largest = max(np.abs(x).max(initial=0.0) for x in (uu.imag, dd.imag, ud - du.conj()))
+        if largest > _COUPLING:
+            raise LayoutError(
+                f"{run.input}: this run is one of another spin than {calc.source}: without "
+                f"spin-orbit coupling, and the Hamiltonian has some, up to {largest:.3g} eV. Give "
+                "the run that it is a restart of."
+            )
+    density = calc.require("density_matrix")
+    uu, ud, du, dd = density.entries
+    mean = 0.5 * (ud + du.conj())
+    entries = np.stack([uu.real.astype(mean.dtype), mean, mean.conj(), dd.real.astype(mean.dtype)])
+    return calc.replace(matrices={"density_matrix": density.with_entries(entries)})
 
 
 def _folded(calc: Calculation) -> Calculation:
