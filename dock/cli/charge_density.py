@@ -59,13 +59,20 @@ def charge_density(
     the code's basis files: .ion (SIESTA), .pao (OpenMX), .orb (ABACUS), .h5 (DeepH). The result
     must integrate to the electrons; both numbers are printed.
     """
-    from dock.post.density_grid import FILES, GridDensity, charge_density as compute, density_source
+    from dock.post.density_grid import (
+        FILES,
+        PARTS,
+        GridDensity,
+        charge_density as compute,
+        density_source,
+    )
 
     kind = "local density of states" if window else "charge density"
     target = run.output or folder_of(path) / FILES[kind]
     run.require_free(*GridDensity.files(target))
     job = solving.job(target)
     calc = grid.read(path, source)
+    run.require_free(*GridDensity.targets(target, PARTS[calc.spin]))
     points = grid.make(calc)
     density = density_source(
         calc,

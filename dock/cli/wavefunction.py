@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from dock.cli import options
-from dock.cli.runner import Run
+from dock.cli.runner import Run, folder_of
 from dock.errors import UsageError
 
 
@@ -72,7 +72,15 @@ def wavefunction(
     and cbm are the highest occupied and the lowest empty state at these k-points, each a band of
     one spin channel; --states takes those nearest to an energy.
     """
-    from dock.post.wavefunction import Coefficients, GridStates, coefficients, states_on_grid
+    from dock.core.spin import Spin
+    from dock.post.band_selection import BandSelection
+    from dock.post.wavefunction import (
+        Coefficients,
+        GridStates,
+        coefficients,
+        named_states,
+        states_on_grid,
+    )
     from dock.states.kmesh import KMesh
 
     if mesh and k_frac:
@@ -83,14 +91,20 @@ def wavefunction(
         raise UsageError("--states are those nearest to an energy at one k-point: give --k alone.")
     if run.plot is not None and not grid.asked:
         raise UsageError("--plot draws states on a grid: give --basis, --grid or --spacing too.")
-    target = run.target(path, GridStates if grid.asked else Coefficients)
+    selection = BandSelection.of(bands or ("vbm,cbm" if grid.asked and states is None else None))
+    target = run.output or folder_of(path) / (GridStates if grid.asked else Coefficients).FILE
+    run.require_free(
+        *(GridStates.planned(target, (), Spin.NONE) if grid.asked else Coefficients.files(target))
+    )
     job = solving.job(target)
     calc = grid.read(path, source).replace(fermi_level=fermi)
     points = grid.make(calc) if grid.asked else None
+    if points is not None:
+        run.require_free(*GridStates.planned(target, named_states(selection, calc.spin), calc.spin))
     expansion = coefficients(
         calc,
         KMesh.full(mesh) if mesh else [*k_frac] or [(0.0, 0.0, 0.0)],
-        bands=bands or (None if points is None or states is not None else "vbm,cbm"),
+        bands=None if states is not None else selection,
         nearest=None if states is None else (states, around),
         electrons=electrons,
         solver=job,
@@ -100,6 +114,7 @@ def wavefunction(
     if points is None:
         run.finish(expansion, target, job=job)
         return
+    run.require_free(*GridStates.planned(target, expansion.names, calc.spin))
     blocks = run.progress("blocks")
     on_grid = states_on_grid(expansion, points, periodic=periodic, jobs=run.jobs, progress=blocks)
     run.finish(on_grid, target, job=job)

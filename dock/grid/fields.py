@@ -38,8 +38,13 @@ class GridFields(Result):
         """Yield names and values of the real functions that cube and xsf files get."""
 
     @abstractmethod
-    def cube(self, path: Path, name: str) -> tuple[Path, float, str]:
-        """Return the cube file of a field, the factor to units of Bohr, and the first line."""
+    def cube(self, name: str) -> tuple[float, str]:
+        """Return the factor of a field to units of Bohr, and the first line of its cube file."""
+
+    @staticmethod
+    @abstractmethod
+    def cube_file(path: Path, name: str) -> Path:
+        """Return the cube file of a field."""
 
     @abstractmethod
     def cube_names(self) -> Sequence[str]:
@@ -52,6 +57,14 @@ class GridFields(Result):
         if path.suffix.lower() not in _SUFFIXES:
             raise UsageError(f"{path}: a function on a grid is written as .h5, .cube or .xsf.")
         return [path, path.with_suffix(".json")]
+
+    @classmethod
+    def targets(cls, path: str | Path, names: Sequence[str]) -> list[Path]:
+        """Return what `save` may write for a path, by the `cube_names`; raises as `files`."""
+        path, beside = cls.files(path)
+        if path.suffix.lower() != ".cube":
+            return [path, beside]
+        return [*(cls.cube_file(path, name) for name in names), beside]
 
     def save(self, path: str | Path | None = None, *, overwrite: bool = False) -> list[Path]:
         """Write an HDF5 file, cube files (``.cube``) or one ``.xsf`` file, and a JSON file.
@@ -68,11 +81,11 @@ class GridFields(Result):
             require_absent([path, beside], overwrite=overwrite)
             written = [write_xsf(path, structure, dict(self.fields()), overwrite=overwrite)]
         else:
-            targets = [self.cube(path, name)[0] for name in self.cube_names()]
-            require_absent([*targets, beside], overwrite=overwrite)
+            require_absent(self.targets(path, self.cube_names()), overwrite=overwrite)
             written = []
             for name, values in self.fields():
-                target, factor, comment = self.cube(path, name)
+                target = self.cube_file(path, name)
+                factor, comment = self.cube(name)
                 scaled = values * factor
                 write_cube(target, structure, scaled, comment=comment, overwrite=overwrite)
                 written.append(target)

@@ -40,7 +40,14 @@ from dock.units import CODATA2018
 if TYPE_CHECKING:
     from pymatgen.io.vasp import Chgcar
 
-__all__ = ["FILES", "GridDensity", "charge_density", "density_source", "window_density_matrix"]
+__all__ = [
+    "FILES",
+    "PARTS",
+    "GridDensity",
+    "charge_density",
+    "density_source",
+    "window_density_matrix",
+]
 
 FILES = {"charge density": "charge_density.h5", "local density of states": "local_dos.h5"}
 """The file of each kind of density where no name is given."""
@@ -51,11 +58,12 @@ _UNIT = "electrons/angstrom^3"
 _MISSED, _MISSED_SHARE = 1e-4, 5e-6  # electrons; of all electrons, in large cells
 _FAR = 1e-2  # of all electrons: no matter of the grid
 
-_PARTS = {
+PARTS = {
     Spin.NONE: ("total",),
     Spin.COLLINEAR: ("total", "m_z"),
     Spin.NONCOLLINEAR: ("total", "m_x", "m_y", "m_z"),
 }
+"""Names of the parts of a density of each kind of spin."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -91,7 +99,7 @@ class GridDensity(GridFields):
     @property
     def names(self) -> tuple[str, ...]:
         """Names of the parts."""
-        return _PARTS[self.spin]
+        return PARTS[self.spin]
 
     def part(self, name: str) -> NDArray[np.float64]:
         """Return one part, (N_1, N_2, N_3); `UsageError` lists the parts that there are."""
@@ -187,11 +195,14 @@ class GridDensity(GridFields):
         """Return the names of the parts."""
         return self.names
 
-    def cube(self, path: Path, name: str) -> tuple[Path, float, str]:
+    def cube(self, name: str) -> tuple[float, str]:
+        """Return factor and first line of a part."""
+        return _CUBIC_BOHR, f"{self.grid.structure.formula} {self.kind} {name}, per Bohr^3"
+
+    @staticmethod
+    def cube_file(path: Path, name: str) -> Path:
         """Return the cube file of a part: those of the spin are written beside the total."""
-        target = path if name == "total" else path.with_stem(f"{path.stem}_{name}")
-        comment = f"{self.grid.structure.formula} {self.kind} {name}, per Bohr^3"
-        return target, _CUBIC_BOHR, comment
+        return path if name == "total" else path.with_stem(f"{path.stem}_{name}")
 
     def rows(self) -> list[tuple[str, str]]:
         """Return the grid and the integrals in words."""

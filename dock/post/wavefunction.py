@@ -38,10 +38,11 @@ from dock.states.solver import Solver, Want
 from dock.states.stream import StatesAtK, states
 from dock.units import CODATA2018
 
-__all__ = ["Coefficients", "GridStates", "coefficients", "states_on_grid"]
+__all__ = ["Coefficients", "GridStates", "coefficients", "named_states", "states_on_grid"]
 
 _BOHR = CODATA2018.bohr_angstrom
 _MOST_BYTES = 2**34
+_SPINORS = ("_up", "_down")
 _MOST_NAMED = 8  # states that a table names
 
 
@@ -260,19 +261,37 @@ class GridStates(GridFields):
 
     def cube_names(self) -> list[str]:
         """Return the names of all parts of all states."""
-        parts = [f"{part}{spin}" for spin in self._spins for part in ("real", "imag")]
-        return [f"{name}_{part}" for name in self.names for part in (*parts, "density")]
+        return self.parts_of(self.names, self._spins)
 
-    def cube(self, path: Path, name: str) -> tuple[Path, float, str]:
-        """Return the cube file of a part of a state."""
+    @classmethod
+    def planned(cls, path: str | Path, states: Sequence[str], spin: Spin) -> list[Path]:
+        """Return what `save` may write of states that are not on a grid yet; raises as `files`.
+
+        The names of states are those of `Coefficients.names`, or of `named_states`.
+        """
+        spins = _SPINORS if spin is Spin.NONCOLLINEAR else ("",)
+        return cls.targets(path, cls.parts_of(states, spins))
+
+    @staticmethod
+    def parts_of(states: Sequence[str], spins: Sequence[str]) -> list[str]:
+        """Return the names of the real functions that show states, by their spinor components."""
+        parts = [f"{part}{spin}" for spin in spins for part in ("real", "imag")]
+        return [f"{name}_{part}" for name in states for part in (*parts, "density")]
+
+    def cube(self, name: str) -> tuple[float, str]:
+        """Return factor and first line of a part of a state."""
         power = 3.0 if name.endswith("_density") else 1.5
         words = re.sub("_(real|imag|density)", r" \1", name)
-        comment = f"{self.grid.structure.formula} {words} at k {self.k_frac.tolist()}"
-        return path.with_stem(f"{path.stem}_{name}"), _BOHR**power, comment
+        return _BOHR**power, f"{self.grid.structure.formula} {words} at k {self.k_frac.tolist()}"
+
+    @staticmethod
+    def cube_file(path: Path, name: str) -> Path:
+        """Return the cube file of a part of a state."""
+        return path.with_stem(f"{path.stem}_{name}")
 
     @property
     def _spins(self) -> tuple[str, ...]:
-        return ("_up", "_down") if self.values.shape[1] == 2 else ("",)
+        return _SPINORS if self.values.shape[1] == 2 else ("",)
 
     def rows(self) -> list[tuple[str, str]]:
         """Return the grid, and energy and norm of each state."""
@@ -291,6 +310,14 @@ class GridStates(GridFields):
         draw_sum(axes, structure, self.density(state), axis, label=label)
         title = f"band {int(self.bands[state]) + 1}, {self.energies[state]:.3f} eV"
         axes.set_title(f"{structure.formula}  {title}", fontsize="medium")
+
+
+def named_states(bands: BandSelection, spin: Spin) -> list[str]:
+    """Return the names of the states that are wanted by number; band edges have none before."""
+    numbers = np.array(bands.numbers or (), dtype=np.int64)
+    collinear = spin is Spin.COLLINEAR
+    channels = [np.full(len(numbers), channel) for channel in range(1 + collinear)]
+    return [name for each in channels for name in _names(numbers, each, collinear=collinear)]
 
 
 def _names(bands: NDArray[Any], channels: NDArray[Any], *, collinear: bool) -> list[str]:

@@ -257,6 +257,24 @@ class TestPart:
         assert json.loads(answer.out)["n_certified"] == 9
 
 
+def test_targets_on_a_grid_are_looked_at_before_anything_is_computed(
+    tmp_path, monkeypatch, bundled
+):
+    def compute(*_, **__):
+        raise AssertionError("computed")
+
+    graphene = bundled / "siesta" / "graphene"
+    run = ("wavefunction", graphene, "--basis", graphene, "--grid", "6", "6", "8")
+    target = tmp_path / "psi.cube"
+    target.write_text("mine, and in nobody's way")
+    (tmp_path / "psi_band5_density.cube").write_text("mine")
+    monkeypatch.setattr("dock.post.wavefunction.states_on_grid", compute)
+    samples.refused(samples.cli(*run, "-o", target), "psi_band5_density.cube", "--overwrite")
+    monkeypatch.setattr("dock.post.wavefunction.coefficients", compute)
+    samples.refused(samples.cli(*run, "--bands", "2-5", "-o", target), "psi_band5_density.cube")
+    assert {path.name for path in tmp_path.iterdir()} == {"psi.cube", "psi_band5_density.cube"}
+
+
 def test_a_wavefunction_is_drawn(tmp_path, monkeypatch, bundled):
     monkeypatch.chdir(tmp_path)
     graphene = bundled / "siesta" / "graphene"

@@ -381,6 +381,18 @@ def test_hdf5_is_the_unified_format(density, tmp_path):
 
 
 @pytest.mark.shared
+def test_targets_are_looked_at_before_anything_is_computed(shared, tmp_path, monkeypatch):
+    def compute(*_, **__):
+        raise AssertionError("computed")
+
+    monkeypatch.setattr("dock.post.density_grid.density_source", compute)
+    pao = shared / "public" / "openmx" / "pao"
+    (tmp_path / "rho_m_z.cube").write_text("mine")
+    run = ("charge-density", OPENMX / "o2-spin", "--basis", pao, "--spacing", 0.5)
+    refused(cli(*run, "-o", tmp_path / "rho.cube"), "rho_m_z.cube", "--overwrite")
+
+
+@pytest.mark.shared
 def test_command(shared, tmp_path):
     pao = shared / "public" / "openmx" / "pao"
     run = ("charge-density", OPENMX / "o2-spin", "--basis", pao, "--spacing", 0.15)
