@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -13,13 +14,16 @@ import numpy as np
 from dock.core.arrays import FloatArray, Int64Array
 from dock.core.basis import Basis
 from dock.core.calculation import Calculation
+from dock.core.elements import SYMBOLS
 from dock.core.matrix import AOMatrix
 from dock.core.pairs import Pairs
+from dock.core.structure import Structure
 
 __all__ = [
     "in_source_order",
     "number_of",
     "numbered_labels",
+    "of_elements",
     "relabelled",
     "with_moved_atoms",
 ]
@@ -50,6 +54,33 @@ def in_source_order(calc: Calculation) -> Calculation:
             words,
         )
     return calc
+
+
+def of_elements(structure: Structure) -> dict[str, str]:
+    """Return new names for the species that are not called after their element; ghosts keep theirs.
+
+    A name is the element's symbol, with a number where another species has that name: what codes
+    understand that look for basis and pseudopotential by it. SIESTA's labels are free: ``N_bn``.
+
+    Examples
+    --------
+    >>> import dock
+    >>> of_elements(dock.read("fixtures/siesta/graphene").structure.relabel(["C_bn", "C1"]))
+    {'C_bn': 'C'}
+    """
+    names: dict[str, str] = {}
+    known = {
+        label
+        for label, symbol in structure.element_of.items()
+        if re.fullmatch(rf"{symbol}\d*", label) or symbol == SYMBOLS[0]
+    }
+    for label, symbol in structure.element_of.items():
+        if label in known:
+            continue
+        wanted = (symbol, *(f"{symbol}{n}" for n in range(1, len(structure.labels) + 1)))
+        names[label] = next(name for name in wanted if name not in known)
+        known.add(names[label])
+    return names
 
 
 def relabelled(calc: Calculation, names: Mapping[str, str]) -> Calculation:

@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from dock.converters.format import Format, WriteOptions
+from dock.converters.siesta.hsx import read_hsx
+from dock.converters.siesta.tshs import read_tshs
 from dock.core.calculation import Calculation
-from dock.errors import MissingDataError
+from dock.errors import FormatError, MissingDataError, OutputError
 from dock.extras import require
 from dock.io.files import write_text
 from dock.io.text import json_text
@@ -43,6 +45,7 @@ def write_calculation(calc: Calculation, folder: Path, options: WriteOptions) ->
     matrix = calc.require("hamiltonian").to_sisl(overlap)
     target = folder / f"{options.settings.get('name', 'dock')}.{kind}"
     matrix.write(str(target))
+    _require_complete(target)
     facts = {
         "file": target.name,
         "fermi_level_eV": calc.fermi_level,
@@ -52,6 +55,19 @@ def write_calculation(calc: Calculation, folder: Path, options: WriteOptions) ->
     }
     write_text(folder / "sisl.json", json_text(facts) + "\n")
     return [target, folder / "sisl.json"]
+
+
+def _require_complete(target: Path) -> None:
+    """Refuse a file that Fortran did not write to its end, which it does in silence."""
+    check = {".TSHS": read_tshs, ".HSX": read_hsx}.get(target.suffix)
+    try:
+        if check is not None:
+            check(target)
+    except FormatError as error:
+        raise OutputError(
+            f"{target}: cannot be written whole; the disk may be full. Free some space and run the "
+            "command again."
+        ) from error
 
 
 FORMAT = Format(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
@@ -22,6 +23,7 @@ from dock.io.refusal import Refusal
 
 __all__ = [
     "CUT_FIX",
+    "UNREADABLE",
     "NotANumber",
     "TextNumbers",
     "finite_numbers",
@@ -510,7 +512,7 @@ class TextNumbers:
         """Read by a method of the stream; a damaged compressed file is reported."""
         try:
             return method(_PIECE)
-        except (OSError, EOFError) as error:
+        except UNREADABLE as error:
             raise FormatError(
                 self.path, f"the file cannot be read on ({error})", fix=CUT_FIX
             ) from error
@@ -545,8 +547,12 @@ class TextNumbers:
         )
 
 
+UNREADABLE = (OSError, EOFError, zlib.error)
+"""What reading a file, perhaps compressed, raises where it is damaged."""
+
+
 def open_binary(path: Path) -> IO[bytes]:
-    """Open a file for reading bytes, decompressing a ``.gz``."""
+    """Open a file for reading bytes, decompressing a ``.gz``; reading may raise `UNREADABLE`."""
     if path.suffix == ".gz":
         import gzip
 

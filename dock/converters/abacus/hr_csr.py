@@ -27,7 +27,7 @@ from dock.core.interop import orbital_indices
 from dock.core.matrix import AOMatrix
 from dock.core.spin import Spin
 from dock.errors import FormatError
-from dock.io.text import CUT_FIX, TextNumbers, finite_numbers, open_binary
+from dock.io.text import CUT_FIX, UNREADABLE, TextNumbers, finite_numbers, open_binary
 
 __all__ = ["CsrFile", "CsrWriter", "format_header"]
 
@@ -82,7 +82,7 @@ def _steps(path: Path) -> list[Step]:
                     return steps
                 kept = min(_MARGIN + 1, len(text))
                 start, rest = start + len(text) - kept, text[len(text) - kept :]
-    except (OSError, EOFError) as error:
+    except UNREADABLE as error:
         raise FormatError(path, f"the file cannot be read ({error})", fix=CUT_FIX) from error
 
 

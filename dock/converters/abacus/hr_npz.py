@@ -8,6 +8,7 @@ Each ionic step overwrites the file, which says its structure but not its number
 from __future__ import annotations
 
 import re
+import struct
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,7 +22,7 @@ from dock.converters.abacus.sparse import SparseBlock, StepStructure
 from dock.converters.abacus.stru import BOHR
 from dock.core.basis import Basis
 from dock.errors import FormatError, MissingDataError
-from dock.io.text import CUT_FIX
+from dock.io.text import CUT_FIX, UNREADABLE
 
 __all__ = ["npz_blocks", "npz_structure"]
 
@@ -86,6 +87,10 @@ def npz_structure(path: Path) -> StepStructure | None:
     return StepStructure(cell.reshape(3, 3) * BOHR, atoms[:, 2:], (), numbers)
 
 
+_DAMAGED = (ValueError, zipfile.BadZipFile, LookupError, RuntimeError, OverflowError, struct.error)
+"""What archives raise where they are damaged: a flipped bit may ask for a password."""
+
+
 @contextmanager
 def _opened(path: Path) -> Iterator[Any]:
     """Open an archive; what is wrong with it is told as a sentence."""
@@ -94,7 +99,7 @@ def _opened(path: Path) -> Iterator[Any]:
     try:
         with path.open("rb") as stream, np.load(stream) as archive:
             yield archive
-    except (OSError, ValueError, zipfile.BadZipFile, KeyError, EOFError) as error:
+    except (*UNREADABLE, *_DAMAGED) as error:
         if isinstance(error, FormatError):
             raise
         raise FormatError(path, f"the file cannot be read ({error})", fix=CUT_FIX) from error

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from dock.core.arrays import IntArray
 from dock.errors import FormatError, MissingDataError
-from dock.io.text import CUT_FIX, open_binary
+from dock.io.text import CUT_FIX, UNREADABLE, open_binary
 
 __all__ = [
     "LETTERS",
@@ -139,7 +139,7 @@ def first_step(path: Path) -> int | None:
     try:
         with open_binary(path) as stream:
             head = stream.read(64)
-    except (OSError, EOFError):
+    except UNREADABLE:
         return None
     if path.suffix == ".dat":
         return int.from_bytes(head[:4], sys.byteorder) if len(head) >= 4 else None
@@ -151,7 +151,7 @@ def begins_without_step(path: Path) -> bool:
     try:
         with open_binary(path) as stream:
             return stream.read(64).lstrip().startswith(NO_STEP)
-    except (OSError, EOFError):
+    except UNREADABLE:
         return False
 
 

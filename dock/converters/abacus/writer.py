@@ -19,6 +19,7 @@ from dock.converters.format import WriteOptions
 from dock.converters.origin import (
     in_source_order,
     number_of,
+    of_elements,
     relabelled,
     with_moved_atoms,
 )
@@ -137,7 +138,8 @@ def _digits(options: WriteOptions) -> int:
 
 def _ordered(calc: Calculation) -> Calculation:
     """Return the calculation with the atoms of each species together, ABACUS's own order first."""
-    calc = relabelled(in_source_order(calc), _names_of_ghosts(calc))
+    names = {} if calc.provenance.code == "ABACUS" else of_elements(calc.structure)
+    calc = relabelled(in_source_order(calc), names | _names_of_ghosts(calc))
     rank = {label: index for index, label in enumerate(dict.fromkeys(calc.structure.labels))}
     ranks = np.array([rank[label] for label in calc.structure.labels])
     if np.all(np.diff(ranks) >= 0):

@@ -17,6 +17,7 @@ from dock.converters.aims.h_s_matrices import read_triangle
 from dock.converters.aims.pattern import BlockPattern
 from dock.converters.aims.rs_files import read_indices, read_values
 from dock.converters.aims.run import check_files, read_control, run_files, unread_files
+from dock.converters.aims.shell_kinds import shell_kinds
 from dock.converters.format import ReadOptions
 from dock.converters.sparse_blocks import orbital_targets
 from dock.core.basis import Basis
@@ -64,6 +65,7 @@ def read_calculation(path: Path, options: ReadOptions | None = None) -> Calculat
     log = read_log(log_path) if log_path is not None else None
     spin = Spin.COLLINEAR if len(files.get("hamiltonian", ())) == 2 else Spin.NONE
     control = read_control(folder)
+    kinds = shell_kinds(folder / "control.in", basis)
     run = _Run(folder, files, structure, basis, spin)
     return Calculation(
         structure,
@@ -72,7 +74,7 @@ def read_calculation(path: Path, options: ReadOptions | None = None) -> Calculat
         {name: partial(run.read, name) for name in files},
         log.fermi_level if log else None,
         _electrons(structure, log, control),
-        _provenance(files, log, control, unread_files(folder, files)),
+        _provenance(files, log, control, unread_files(folder, files), kinds),
         str(path),
     )
 
@@ -139,11 +141,12 @@ def _provenance(
     log: AimsLog | None,
     control: dict[str, str],
     unread: list[str],
+    kinds: dict[str, dict[str, list[int]]],
 ) -> Provenance:
     names = [path.name for group in files.values() for path in group]
     names += ["geometry.in", "basis-indices.out"]
     notes = [SECOND_VARIATION] if "include_spin_orbit" in control else []
-    extra: dict[str, Any] = {}
+    extra: dict[str, Any] = {"shell_kinds": kinds} if kinds else {}
     if log is not None and log.converged is not None:
         extra["converged"] = log.converged
     if log is not None and log.converged is False:

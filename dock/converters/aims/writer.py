@@ -14,7 +14,7 @@ from dock.converters.aims.geometry_in import format_geometry
 from dock.converters.aims.h_s_matrices import FILES, write_triangle
 from dock.converters.aims.rs_files import SparsePattern, write_values
 from dock.converters.format import WriteOptions
-from dock.converters.origin import in_source_order
+from dock.converters.origin import in_source_order, of_elements, relabelled
 from dock.core.basis import Basis
 from dock.core.calculation import Calculation
 from dock.core.matrix import AOMatrix
@@ -49,6 +49,8 @@ def write_calculation(calc: Calculation, folder: Path, options: WriteOptions) ->
     """
     kind = options.choice("files", ("text", "hdf5"), "text")
     calc = in_source_order(calc)
+    if calc.provenance.code != "FHI-aims":
+        calc = relabelled(calc, of_elements(calc.structure))
     matrices = {name: _native(calc, name) for name in options.quantities or ()}
     mode = options.choice("mode", ("periodic", "cluster"), _natural_mode(calc, matrices))
     shells = {label: _shell_order(calc.basis, label) for label in calc.basis.species}

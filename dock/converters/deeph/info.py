@@ -20,6 +20,7 @@ __all__ = [
     "FORMAT_VERSION",
     "LAYOUT_VERSION",
     "OWN",
+    "SHELL_KINDS",
     "Info",
     "check_counts",
     "optional_number",
@@ -45,6 +46,9 @@ OWN = (
     "provenance",
 )
 """Keys below ``dock``."""
+
+SHELL_KINDS = "shell_kinds"
+"""Key of `Provenance.extra`: numbers of the core, valence and unoccupied shells of the species."""
 
 CARRIED = {
     "basis": "name of the basis (PySCF)",

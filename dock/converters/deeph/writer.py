@@ -14,7 +14,14 @@ from dock._version import __version__
 from dock.converters.deeph.beside import Beside
 from dock.converters.deeph.blockfile import FREE, LOCAL, NONLOCAL, write_matrix
 from dock.converters.deeph.folder import FILES, PREDICTED, PREDICTION, Head
-from dock.converters.deeph.info import CARRIED, FORMAT_VERSION, LAYOUT_VERSION, OWN, Info
+from dock.converters.deeph.info import (
+    CARRIED,
+    FORMAT_VERSION,
+    LAYOUT_VERSION,
+    OWN,
+    SHELL_KINDS,
+    Info,
+)
 from dock.converters.deeph.pattern import HKB
 from dock.converters.deeph.poscar import format_poscar
 from dock.converters.doubled_blocks import QUADRANTS, STACKED
@@ -245,6 +252,7 @@ def _info(
         own,
         split=layout == "split-hkb",
         stacked=layout == "stacked",
+        others=_shell_lists(calc, shells),
     )
     if not isinstance(calc.beside, Beside):
         return info
@@ -262,6 +270,19 @@ def _info(
         orthogonal=old.orthogonal,
         others={key: x for key, x in old.others.items() if order is None or key in CARRIED},
     )
+
+
+def _shell_lists(
+    calc: Calculation, shells: Mapping[str, tuple[int, ...]]
+) -> dict[str, dict[str, list[int]]]:
+    """Return which shells of the elements are core, valence and unoccupied, where a run says it."""
+    known = calc.provenance.extra.get(SHELL_KINDS)
+    lists: dict[str, dict[str, list[int]]] = {}
+    for kind, numbers in known.items() if isinstance(known, dict) else ():
+        for label, element in calc.structure.element_of.items():
+            if label in numbers and calc.basis.ls(label) == shells[element]:
+                lists.setdefault(f"elements_{kind}_orbital_index", {})[element] = numbers[label]
+    return lists
 
 
 def _version(layout: str) -> str:
@@ -285,6 +306,7 @@ def _own_facts(
         facts["species"] = list(structure.labels)
     extra = dict(source.extra)
     inherited = extra.pop("source_order", None)
+    extra.pop(SHELL_KINDS, None)
     if order is not None:
         inherited = [inherited[atom] for atom in order] if isinstance(inherited, list) else order
     if inherited is not None:

@@ -44,7 +44,7 @@ def read_tshs(path: Path) -> MatrixFile:
             name = "the Hamiltonian"
             sections["hamiltonian"] = reader.components("f8", counts, name, n_spin)
         images = np.zeros((1, 3), dtype=np.int32)
-        if nsc != (1, 1, 1):
+        if nsc != (1, 1, 1) or reader.offset < reader.size:  # sisl writes those of one cell, too
             images = reader.numbers("i4", 3 * int(np.prod(nsc)), "the images").reshape(-1, 3)
         reader.finish()
     fermi, electrons, temperature = levels.tolist()

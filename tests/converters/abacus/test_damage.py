@@ -137,6 +137,18 @@ def test_a_cut_compressed_file(copy_run):
         abacus.read(folder).require("hamiltonian")
 
 
+@pytest.mark.parametrize("place", [300, 3000, 12_000])
+def test_a_compressed_file_with_changed_bytes(copy_run, place):
+    """What zlib raises is no OSError."""
+    folder = copy_run("graphene")
+    path = folder / "OUT.ABACUS" / "data-HR-sparse_SPIN0.csr.gz"
+    content = bytearray(path.read_bytes())
+    content[place : place + 400] = bytes(range(200)) * 2
+    path.write_bytes(bytes(content))
+    with pytest.raises(FormatError, match="cannot be read"):
+        abacus.read(folder).require("hamiltonian")
+
+
 def test_complex_numbers_in_a_run_without_spin(tmp_path):
     write_run(random_calculation(2, quantities=("overlap", "hamiltonian")), tmp_path / "run")
     path = tmp_path / "run" / "OUT.ABACUS" / "data-HR-sparse_SPIN0.csr"

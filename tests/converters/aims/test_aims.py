@@ -1,5 +1,6 @@
 """FHI-aims: the public runs, what is written and read again, and the conventions one by one."""
 
+import json
 from dataclasses import replace
 
 import h5py
@@ -8,11 +9,14 @@ import pytest
 from hypothesis import given, settings, strategies as st
 from synthetic import seeds
 
+import dock
 import dock.converters.aims as aims
 from dock.converters.aims.reader import SECOND_VARIATION
 from dock.converters.aims.rs_files import fold_shifts
+from dock.converters.aims.shell_kinds import shell_kinds
 from dock.converters.deeph import FORMAT as UNIFIED
 from dock.converters.format import WriteOptions
+from dock.core.basis import Basis, Shell
 from dock.core.matrix import AOMatrix
 from dock.core.pairs import Pairs
 from dock.core.spin import Spin
@@ -135,6 +139,46 @@ def test_text_and_hdf5_of_one_run(tmp_path, make, write, spin):
     note = again.provenance.extra["notes"][-1]
     assert note.startswith("Two files of one matrix")
     assert all(path.name in note for path in text if path.name != "rs_indices.out")
+
+
+CONTROL = """
+xc pbe
+  species  Mo  # 4d and 5s
+    valence      5  s   1.
+    valence      4  p   6.
+    valence      4  d   5.
+    ion_occ      5  s   0.
+  species  X
+    valence      1  s   1.
+"""
+
+
+def test_shells_are_core_valence_or_unoccupied(tmp_path):
+    names = ["atomic 4s", "ionic 5s", "atomic 5s", "atomic 6s", "atomic 4p", "hydro 3d", "hydro 4f"]
+    shells = tuple(Shell("spdf".index(name[-1]), name) for name in names)
+    control = tmp_path / "control.in"
+    basis = Basis({"Mo": shells, "H": (Shell(0, "atomic 1s"),)}, ("Mo", "H"))
+    assert shell_kinds(control, basis) == {}
+    control.write_text(CONTROL)
+    found = shell_kinds(control, basis)
+    assert found == {
+        "core": {"Mo": [0]}, "valence": {"Mo": [2, 4]}, "unoccupied": {"Mo": [1, 3, 5, 6]},
+    }  # fmt: skip
+
+
+@pytest.mark.shared
+def test_shell_lists_reach_the_folder_and_stay(shared, tmp_path):
+    atom = shared / "public" / "aims" / "single_atoms" / "Mo"
+    expected = json.loads((atom / "reference" / "info.json").read_text())
+    dock.write(dock.read(atom), tmp_path / "first")
+    dock.write(dock.read(tmp_path / "first"), tmp_path / "second")
+    for name in ("first", "second"):
+        info = json.loads((tmp_path / name / "info.json").read_text())
+        assert info["elements_orbital_map"] == expected["elements_orbital_map"]
+        for kind in ("core", "valence", "unoccupied"):
+            key = f"elements_{kind}_orbital_index"
+            assert info[key] == expected[key]
+        assert "shell_kinds" not in info["dock"]["provenance"]["extra"]
 
 
 def test_log_behind_the_words_of_mpi(tmp_path, make, write):

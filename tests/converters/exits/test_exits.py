@@ -17,7 +17,7 @@ from dock.converters.format import WriteOptions
 from dock.core.calculation import Calculation
 from dock.core.kspace import KBuilder
 from dock.core.spin import Spin
-from dock.errors import DependencyError, MissingDataError, SolverError, UsageError
+from dock.errors import DependencyError, MissingDataError, OutputError, SolverError, UsageError
 
 independent = samples.beside(__file__, "independent")
 
@@ -206,6 +206,24 @@ def test_sisl_files(bundled, tmp_path, name, kind):
     assert np.abs(found - bands(calc)).max() < 1e-9
     facts = json.loads((tmp_path / "sisl.json").read_text())
     assert facts["fermi_level_eV"] == calc.fermi_level
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a limit of Linux stands for a full disk")
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("kind", ["TSHS", "HSX"])
+def test_a_sisl_file_that_is_not_whole(bundled, tmp_path, kind):
+    """Fortran says nothing of a full disk."""
+    import resource
+
+    pytest.importorskip("sisl")
+    calc = load(bundled, "si")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, hard))
+    try:
+        with pytest.raises(OutputError, match="cannot be written whole"):
+            write(sisl_exit.FORMAT, calc, tmp_path, file=kind)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 @pytest.mark.filterwarnings("ignore")
