@@ -578,6 +578,7 @@ def main() -> None:
     codes = Counter(str(one.code) for one in seen)
     print("exit codes:", ", ".join(f"{code}: {count}" for code, count in sorted(codes.items())))
     seconds = sum(one.seconds for one in seen)
+    folders = len(campaign.folders)
     print(f"{len(seen)} trials, {folders} folders, {failed} failed, seed {given.seed}")
     print(f"{seconds / 60:.1f} CPU minutes; {machine()}")
     sys.exit(1 if failed else 0)
