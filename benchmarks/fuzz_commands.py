@@ -383,7 +383,8 @@ class Trial:
         words = self.template.split()
         if words[0] in ("model", "dataset", "equivariance", "build"):
             return " ".join(words[:2])
-        return f"convert to {words[3]}" if "--to" in words else words[0]
+        to = words[words.index("--to") + 1] if "--to" in words else ""
+        return f"convert to {to}" if to else words[0]
 
 
 @dataclass(frozen=True)

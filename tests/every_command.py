@@ -32,6 +32,8 @@ TEMPLATES = (
     "convert {path} --to wannier90 -o {out}/wannier90 --allow-lossy",
     "convert {path} --to sisl -o {out}/sisl --allow-lossy",
     "convert {path} --to npz --mpi -o {out}/mpi",
+    "convert {path} --from siesta --to siesta --like {path} -o {out}/siesta_again",
+    "convert {path} --from openmx --to openmx --like {path} -o {out}/openmx_again",
     "info {path}",
     "info {path} --json",
     "check {path}",
