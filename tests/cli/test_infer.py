@@ -32,6 +32,13 @@ def run(*arguments, code=0):
     return answer
 
 
+def levels_at_gamma(calc):
+    import scipy.linalg
+
+    gamma = [0, 0, 0]
+    return scipy.linalg.eigvalsh(calc.hamiltonian.k(gamma), calc.overlap.k(gamma))
+
+
 def said(answer):
     return answer.out + answer.err
 
@@ -82,6 +89,27 @@ def test_a_prediction_is_compared_on_the_reference_s_scale(trained, molecule, bu
     run("infer", trained / "three-centre", molecule)
     answer = run("bands", molecule, "--compare", bundled / "water" / "055", "--json")
     assert json.loads(answer.out)["difference_eV"]["max"] < 0.1
+
+
+def test_training_prediction_and_level_hang_together(trained, molecule, tmp_path):
+    """Train, predict, count: the level is the prediction's own, and its exits carry it."""
+    content = json.loads((molecule / "info.json").read_text())
+    (molecule / "info.json").write_text(json.dumps({**content, "fermi_energy_eV": 55.0}))
+    run("infer", trained / "three-centre", molecule)
+    prediction = molecule / "hamiltonian_pred.h5"
+    assert dock.read(prediction).fermi_level is None
+    counted = json.loads(run("fermi", prediction, "--json").out)
+    levels = levels_at_gamma(dock.read(prediction))
+    occupied = round(counted["n_electrons"]) // 2
+    assert levels[occupied - 1] < counted["fermi_level_eV"] < levels[occupied]
+    answer = run("bands", prediction, "--points", 2, "--json", "-o", tmp_path / "band.h5")
+    found = json.loads(answer.out)
+    assert (found["kind"], found["fermi_source"]) == ("insulator", "counted")
+    assert found["fermi_level_eV"] == pytest.approx(counted["fermi_level_eV"], abs=1e-6)
+    for target in ("openmx", "siesta"):
+        run("convert", prediction, "--to", target, "--allow-lossy", "-o", tmp_path / target)
+        level = dock.read(tmp_path / target).fermi_level
+        assert level == pytest.approx(counted["fermi_level_eV"], abs=1e-6)
 
 
 def test_a_rerun_skips_and_another_model_is_refused(trained, molecule):
