@@ -24,7 +24,7 @@ from dock.converters.origin import with_moved_atoms
 from dock.converters.registry import require_restart
 from dock.converters.user_run import Restart, UserRun
 from dock.core.calculation import Calculation
-from dock.errors import LayoutError, UsageError
+from dock.errors import LayoutError, MissingDataError, UsageError
 from dock.post.density_matrices import density_matrix
 from dock.states.choice import describe
 from dock.states.kmesh import KMesh, make_mesh
@@ -61,6 +61,8 @@ def write_restart(
     restart = require_restart(entry)
     if options.like is None:
         raise UsageError("a restart is one of a run of yours: pass like=RUN.")
+    if not options.like.exists():
+        raise MissingDataError("the run", options.like, "There is no such file or folder.")
     given = [f"{name}=…" for name in ("quantities", "basis") if getattr(options, name) is not None]
     given += [f"settings={{'{name}': '{value}'}}" for name, value in options.settings.items()]
     if given:

@@ -19,7 +19,10 @@ from dock.io.files import readable
 from dock.states.kmesh import KMesh
 from dock.states.smearing import Smearing
 
-__all__ = ["Restart", "UserRun", "copy_beside", "only_input", "read_input", "with_lines"]
+__all__ = ["COLD", "Restart", "UserRun", "copy_beside", "only_input", "read_input", "with_lines"]
+
+COLD = 1e-4
+"""Width in eV that stands for none: as sharp as makes no difference to a start."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

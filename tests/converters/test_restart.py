@@ -1,5 +1,6 @@
 """Restarts of a user's own run: the input but for its restart lines, matrices in its order."""
 
+import contextlib
 import difflib
 import gc
 import lzma
@@ -10,7 +11,7 @@ import pytest
 import samples
 
 import dock
-from dock.converters import WriteOptions
+from dock.converters import WriteOptions, get_format
 from dock.converters.abacus.user_run import RESTART as ABACUS
 from dock.errors import DockError, FormatError, LayoutError, MissingDataError, UsageError
 
@@ -455,6 +456,39 @@ class TestAbacus:
         points = ABACUS.read(tmp_path).mesh.points[:, 0] % 1
         wanted = (np.arange(number) + shift) / number % 1
         np.testing.assert_allclose(np.sort(points), np.sort(wanted), atol=1e-12)
+
+
+INPUTS = {
+    "siesta/graphene": ("graphene.fdf", "graphene.KP"),
+    "openmx/si": ("si.dat", "si.out"),
+    "abacus/v311_graphene": ("INPUT", "STRU", "KPT"),
+}
+
+
+class TestDamage:
+    @pytest.mark.parametrize("name", INPUTS)
+    def test_a_damaged_input_is_a_sentence(self, bundled, tmp_path, name, rng):
+        code, system = name.split("/")
+        restart = get_format(code).restart
+        for file in INPUTS[name]:
+            shutil.copy(bundled / code / system / file, tmp_path)
+        for file in INPUTS[name]:
+            whole = (tmp_path / file).read_bytes()
+            for _ in range(25):
+                place = rng.integers(len(whole))
+                flipped = bytearray(whole)
+                flipped[place] ^= 1 << rng.integers(8)
+                for damaged in (whole[:place], bytes(flipped)):
+                    (tmp_path / file).write_bytes(damaged)
+                    with contextlib.suppress(DockError):
+                        assert restart.read(tmp_path).structure.n_atoms == 2
+            (tmp_path / file).write_bytes(whole)
+
+    @pytest.mark.parametrize("code", ["siesta", "openmx", "abacus", "aims"])
+    def test_no_run_there(self, bundled, tmp_path, code):
+        calc = dock.read(bundled / "siesta" / "graphene")
+        with pytest.raises(MissingDataError, match="no such file or folder"):
+            dock.write(calc, tmp_path / "y", code, like=tmp_path / "none")
 
 
 class TestAims:

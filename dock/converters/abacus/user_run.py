@@ -11,7 +11,7 @@ from dock.converters.abacus.reader import ls_of_name
 from dock.converters.abacus.running_log import read_log
 from dock.converters.abacus.stru import StruFile, element_number, read_stru
 from dock.converters.abacus.writer import write_density
-from dock.converters.user_run import Restart, UserRun, copy_beside, read_input, with_lines
+from dock.converters.user_run import COLD, Restart, UserRun, copy_beside, read_input, with_lines
 from dock.core.calculation import Calculation
 from dock.core.spin import Spin
 from dock.core.structure import Structure
@@ -127,6 +127,11 @@ def _atoms(
     cell = stru.lattice(given.get("latname", "none"))
     if cell is None:
         raise MissingDataError("LATTICE_VECTORS", stru.path, "Write them for a named lattice too.")
+    unknown = sorted(set(stru.labels) - {kind.label for kind in stru.species})
+    if unknown:
+        raise FormatError(
+            stru.path, "atoms of a species that there is not", found=", ".join(unknown)
+        )
     rank = {kind.label: place for place, kind in enumerate(stru.species)}
     numbers = [element_number(stru.species[rank[label]]) for label in stru.labels]
     order = np.argsort([rank[label] for label in stru.labels], kind="stable")
@@ -181,7 +186,7 @@ def _smearing(path: Path, given: dict[str, str]) -> Smearing:
     width = _number(path, given, "smearing_sigma", _SIGMA_RY) * ABACUS.rydberg_ev
     if "smearing_sigma_temp" in given:
         width = _number(path, given, "smearing_sigma_temp", "") * BOLTZMANN_EV
-    return Smearing(kind, width, order)
+    return Smearing(kind, max(width, COLD), order)
 
 
 def _number(path: Path, given: dict[str, str], name: str, default: str) -> float:

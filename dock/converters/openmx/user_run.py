@@ -14,7 +14,7 @@ from dock.converters.openmx.keywords import InputText
 from dock.converters.openmx.reader import read_calculation
 from dock.converters.openmx.restart import write_restart
 from dock.converters.openmx.writer import scfout_of
-from dock.converters.user_run import Restart, UserRun, only_input, read_input, with_lines
+from dock.converters.user_run import COLD, Restart, UserRun, only_input, read_input, with_lines
 from dock.core.basis import shell_letter, shell_numbers
 from dock.core.calculation import Calculation
 from dock.core.spin import Spin
@@ -22,7 +22,7 @@ from dock.core.structure import Structure
 from dock.errors import MissingDataError, UsageError
 from dock.io.text import read_text
 from dock.states.kmesh import KMesh
-from dock.states.smearing import Smearing
+from dock.states.smearing import BOLTZMANN_EV, Smearing
 from dock.units import OPENMX
 
 __all__ = ["RESTART"]
@@ -58,7 +58,7 @@ def _read(path: Path) -> UserRun:
         shells=tuple(shells[kind] for kind in source.atom_species),
         sorted_by_l=True,
         mesh=KMesh.full(source.kgrid, "openmx") if has_bands else KMesh.full((1, 1, 1)),
-        smearing=Smearing.fermi_dirac(source.temperature),
+        smearing=Smearing(width=max(source.temperature * BOLTZMANN_EV, COLD)),
         needs=_needs(found, source),
     )
 

@@ -16,6 +16,7 @@ from dock.converters.siesta.reader import read_calculation
 from dock.converters.siesta.run import RunFiles, find_main
 from dock.converters.siesta.structure import element_numbers, species_of_ions
 from dock.converters.user_run import (
+    COLD,
     Restart,
     UserRun,
     copy_beside,
@@ -179,7 +180,8 @@ def _listed(path: Path, structure: Structure) -> KMesh:
     """Return the points of a KP file: number, three Cartesian numbers in 1/Bohr, weight."""
     words = read_text(path).split()
     values = finite_numbers(words[1:], len(words) - 1)
-    if not values or len(values) != 5 * int(float(words[0])):
+    is_list = bool(values) and words[0].isdecimal() and 5 * int(words[0]) == len(words) - 1
+    if not values or not is_list:
         raise FormatError(path, "this is no list of k-points", expected="5 columns")
     table = np.array(values).reshape(-1, 5)
     points = table[:, 1:4] / SIESTA5.bohr_angstrom @ structure.cell.T / (2 * np.pi)
@@ -193,7 +195,7 @@ def _smearing(fdf: FdfFile) -> Smearing:
     number = fdf.number("ElectronicTemperature") if len(words) > 1 else None
     if unit is None:
         _fail(fdf, "ElectronicTemperature", "a number with K, eV, meV, Ry or mRy", " ".join(words))
-    width = (300.0 if number is None else number) * unit
+    width = max((300.0 if number is None else number) * unit, COLD)
     kind = fdf_key((fdf.text("OccupationFunction", "FD").split() or ["FD"])[0])
     if kind == "mp":
         return Smearing("methfessel-paxton", width, int(fdf.number("OccupationMPOrder") or 1))
