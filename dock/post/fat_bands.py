@@ -140,7 +140,12 @@ def _ribbons(
     units of both axes to a point of the figure, in which ribbons are wide across the band.
     """
     across = x[:, None] / scale[0]
-    slope = np.gradient(energies / scale[1], across[:, 0], axis=0)
+    # The mean of the slopes on both sides; of one where a window ends or the path does.
+    steps = np.diff(energies / scale[1], axis=0) / np.diff(across, axis=0)
+    none = np.full((1, energies.shape[1]), np.nan)
+    sides = np.stack([np.concatenate([none, steps]), np.concatenate([steps, none])])
+    known = np.isfinite(sides)
+    slope = np.where(known, sides, 0.0).sum(axis=0) / np.maximum(known.sum(axis=0), 1)
     width = _WIDTH * np.clip(shares, 0, None)
     ends = np.concatenate([np.zeros((1, *width.shape[1:])), np.cumsum(width, axis=0)])
     ends = (ends - 0.5 * ends[-1]) / np.sqrt(1 + slope**2)

@@ -192,6 +192,15 @@ class TestFatBands:
         assert low.max() == pytest.approx(high.min())
         assert low.min() + high.max() == pytest.approx(0, abs=1e-12)
 
+    def test_ribbons_go_on_to_the_last_state_of_a_window(self, si):
+        energies = np.zeros_like(si.energies[..., :1]) + si.reference
+        energies[0, 3:, 0] = np.nan
+        flat = replace(si, energies=energies, n_below=0, whole_gap=si.gap)
+        (axes,) = drawn(FatBands(flat, ("a",), np.ones((*energies.shape, 1))), window=(-1, 1))
+        ends = [path.vertices[:, 0].max() for path in axes.collections[0].get_paths()]
+        assert len(ends) == 2
+        assert max(ends) == pytest.approx(si.path.distances[2])
+
     def test_spin_channels_have_panels(self, o2):
         fat = fat_bands(o2, None, "l")
         panels = drawn(fat)
