@@ -330,6 +330,8 @@ class Format:
         wanted = (options or WriteOptions()).completed(
             settings, overwrite=overwrite, allow_lossy=allow_lossy
         )
+        if wanted.like is not None:
+            raise UsageError("a restart like a run of yours is written by dock.write(…, like=RUN).")
         if wanted.quantities is None and "position" in self.writes:
             calc = _without_wrong_position(calc)
         wanted = replace(wanted, quantities=self.chosen(calc, wanted))

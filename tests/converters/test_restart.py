@@ -276,6 +276,8 @@ class TestRefusals:
         run = bundled / "siesta" / "graphene"
         with pytest.raises(UsageError, match=r"has no restart.* siesta, abacus, aims"):
             dock.write(prediction, tmp_path / "y", "npz", like=run)
+        with pytest.raises(UsageError, match=r"dock\.write"):
+            get_format("siesta").save(prediction, tmp_path / "y", WriteOptions(like=run))
         with pytest.raises(UsageError, match="starts from a charge density"):
             dock.convert(tmp_path / "x", tmp_path / "y", target="qe", like=run)
 
