@@ -283,7 +283,16 @@ def test_the_face_of_the_result(folder, tmp_path):
     assert result.plot(ax=axes) is axes
     assert axes.get_title() == "4 cells unfolded"
     assert axes.get_ylim() == (-2, 2)
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == list(groups)
+    assert axes.images[0].get_array().shape[2:] == (3,)  # colours, in columns between k-points too
+    assert axes.images[0].get_array().shape[1] > 3
+    assert not axes.child_axes
     pyplot.close(figure)
+    one = result.plot(group="layer 1")
+    assert [bar.get_ylabel() for bar in one.child_axes] == ["A (1/eV)"]
+    assert one.images[0].norm.vmax <= 1 / (0.1 * np.sqrt(2 * np.pi)) + 1e-12
+    assert one.get_title() == "4 cells unfolded, layer 1"
+    pyplot.close(one.figure)
     files = result.save(tmp_path / "a.h5")
     before = [file.read_bytes() for file in files]
     with pytest.raises(OutputError, match="overwrite=True"):
