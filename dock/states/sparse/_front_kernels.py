@@ -182,16 +182,18 @@ def divide_columns(
 
 
 @_compiled  # type: ignore[untyped-decorator]
-def divide_rows(block: Array, diagonal: Array, off_diagonal: Array, hermitian: bool) -> None:
-    """Replace the rows of `block` (n, m), column after column, by D⁻¹ times them."""
+def divide_rows(
+    x: Array, step: int, columns: int, diagonal: Array, off_diagonal: Array, hermitian: bool
+) -> None:
+    """Replace the first rows of x, column after column with a step between, by D⁻¹ times them."""
     n = len(diagonal)
     one = diagonal.dtype.type(1)
     k = 0
     while k < n:
         e = off_diagonal[k]
         if k + 1 == n or e == 0:
-            for m in range(block.shape[1]):
-                block[k, m] /= diagonal[k]
+            for m in range(columns):
+                x[k + m * step] /= diagonal[k]
             k += 1
             continue
         mirror = np.conj(e) if hermitian else e
@@ -199,10 +201,11 @@ def divide_rows(block: Array, diagonal: Array, off_diagonal: Array, hermitian: b
         a, d = diagonal[k] / scale, diagonal[k + 1] / scale
         e, mirror = e / scale, mirror / scale
         factor = one / ((a * d - e * mirror) * scale)
-        for m in range(block.shape[1]):
-            x, y = block[k, m], block[k + 1, m]
-            block[k, m] = (x * d - y * mirror) * factor
-            block[k + 1, m] = (y * a - x * e) * factor
+        for m in range(columns):
+            here = k + m * step
+            y, z = x[here], x[here + 1]
+            x[here] = (y * d - z * mirror) * factor
+            x[here + 1] = (z * a - y * e) * factor
         k += 2
 
 

@@ -54,7 +54,8 @@ def backward(
     chosen = front.own_panels[start:]
     shift = chosen[0].first
     d = (pivots.diagonal[shift:], pivots.off_diagonal[shift:])
-    divide_rows(x[: front.n_own - shift], *d, blas.hermitian)
+    # Flat: each layout of two dimensions would be compiled for itself.
+    divide_rows(x.T.reshape(-1), n_rows, n_sides, *d, blas.hermitian)
     for panel in reversed(chosen):
         a = blas.part(own, panel.begin, panel.lead)
         for begin in reversed(range(0, panel.width, BLOCK)):
