@@ -18,3 +18,11 @@ def _single_precision():
     yield
     if "jax" in sys.modules:
         sys.modules["jax"].config.update("jax_enable_x64", False)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _programs_of_one_file():
+    """Forget compiled programs after the file that shares them: they come to a gigabyte."""
+    yield
+    if "jax" in sys.modules:
+        sys.modules["jax"].clear_caches()
