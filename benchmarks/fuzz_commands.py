@@ -45,8 +45,16 @@ LIMIT_S = 60.0
 MEMORY = 8 * 2**30
 SET = re.compile(r"water/\d+")
 BASES = ("qe/si_3s3p2d",)
-FITTING = {"infer": "water/000", "compute-overlap": "unified/si", "equivariance": "water/000"}
-"""Folders that some commands are made for; these take them in every other trial."""
+FITTING = {
+    "charge-density": "siesta/graphene",
+    "compute-overlap": "unified/si",
+    "dataset": "deeph/forces",
+    "equivariance": "water/000",
+    "evaluate": "unified/si",
+    "infer": "water/000",
+    "wavefunction": "siesta/graphene",
+}
+"""Folders that some commands are made for; these take them in every other pair of turns."""
 ENDS = {".png": b"IEND\xaeB`\x82", ".pdf": b"%%EOF"}
 WORDS = (
     ("Traceback (most recent call last)", "traceback"),
@@ -358,7 +366,7 @@ class Campaign:
         order = list(self.folders)
         _seeded(self.seed, template).shuffle(order)
         folder = order[turn % len(order)]
-        if turn % 2:
+        if turn % 4 > 1:
             folder = FITTING.get(template.split()[0], folder)
         return Trial(number, self.seed, template, kind, folder)
 
@@ -409,7 +417,7 @@ def run_trial(campaign: Campaign, trial: Trial) -> Seen:
     out.mkdir()
     damage = DAMAGES[trial.kind](folder, trial.rng())
     before = _listing(folder.parent)
-    words = campaign.bench.words(trial.template, folder, out)
+    words = campaign.bench.words(trial.template, folder, out, campaign.store / trial.folder)
     if trial.kind == "read-only":
         out.chmod(0o555)
     code, said, err, seconds = _forked(lambda ends: _child(trial, words, out, ends))

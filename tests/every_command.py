@@ -64,8 +64,8 @@ TEMPLATES = (
     "model info {network_model}",
     "model info {closed_model} --json",
     "model export {network_model} -o {out}/program.h5",
-    "evaluate {path} {path} --matrix-only -o {out}/evaluation",
-    "evaluate {path} {path} --spacing 9 --plot -o {out}/evaluation",
+    "evaluate {path}/hamiltonian.h5 {clean} --matrix-only -o {out}/evaluation",
+    "evaluate {path}/hamiltonian.h5 {clean} --spacing 9 --plot -o {out}/evaluation",
     "align {path} -o {out}/aligned",
     "dataset split {above} -o {out}/split.json",
     "dataset stats {above} -o {out}/stats.h5",
@@ -75,6 +75,12 @@ TEMPLATES = (
     "equivariance test {above}",
 )
 """One command a line; ``{path}`` is the folder, ``{above}`` the one it lies in."""
+
+
+def _structures(folder: Path) -> list[Path]:
+    """Return the structure files of a run or a unified folder."""
+    names = ("POSCAR", "*.fdf", "STRU", "geometry.in", "*.dat")
+    return [path for name in names for path in sorted(folder.glob(name))]
 
 
 @dataclass(frozen=True)
@@ -109,15 +115,20 @@ class Bench:
         write_model(place / "program.h5", program)
         return cls(place)
 
-    def words(self, template: str, path: Path, out: Path) -> list[str]:
-        """Return the words of a command for a folder, with its results in another."""
-        poscars = [path] if path.is_file() else [path / "POSCAR"]
+    def words(self, template: str, path: Path, out: Path, clean: Path | None = None) -> list[str]:
+        """Return the words of a command for a folder, with its results in another.
+
+        `clean` is a sound copy of the folder, which it is compared with.
+        """
+        poscars = [path] if path.is_file() else [*_structures(path), path / "POSCAR"]
+        has_basis = any(path.glob("*.ion*"))
         filled = {
             "path": path,
             "above": path.parent,
             "structure": poscars[0],
             "out": out,
-            "basis": ROOT / "fixtures" / "qe" / "si_3s3p2d",
+            "clean": path if clean is None else clean,
+            "basis": path if has_basis else ROOT / "fixtures" / "qe" / "si_3s3p2d",
             "closed": self.place / "closed.toml",
             "network": self.place / "network.toml",
             "closed_model": self.place / "closed",

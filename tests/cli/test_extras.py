@@ -46,7 +46,7 @@ EACH = (
     ("model info {network_model}", "jax", "models"),
     ("bands {path} --points 2 --plot {out}/b.png -o {out}/b.h5", "matplotlib", "plot"),
     ("dos {path} --mesh 1 1 1 --plot {out}/d.png -o {out}/d.h5", "matplotlib", "plot"),
-    ("evaluate {path} {path} --plot -o {out}/e", "matplotlib", "plot"),
+    ("evaluate {path}/hamiltonian.h5 {path} --plot -o {out}/e", "matplotlib", "plot"),
     ("dataset stats {above} --plot {out}/s.png -o {out}/s.h5", "matplotlib", "plot"),
     ("convert {path} --to npz --mpi -o {out}/m", "mpi4py", "mpi"),
     ("bands {path} --points 2 --mpi -o {out}/m.h5", "mpi4py", "mpi"),
