@@ -175,3 +175,5 @@ def _say(run: UserRun, restart: Restart) -> None:
         _log.warning("%s", restart.note)
     if run.needs:
         _log.warning("%s: the run also needs %s.", run.input, ", ".join(run.needs))
+    for caution in run.cautions:
+        _log.warning("%s: %s", run.input, caution)

@@ -252,8 +252,11 @@ def _direct_name(main: Path, runs: Iterable[tuple[str, Path, Path | None]]) -> P
 
 
 def _files_of(run: Path) -> list[Path]:
-    """Return the files of a folder, or the file that a path is."""
-    return sorted(run.iterdir()) if run.is_dir() else [run]
+    """Return the files of a folder, or the file that a path is.
+
+    Folders in it do not count: the target may be one, which changes as it is made.
+    """
+    return sorted(file for file in run.iterdir() if file.is_file()) if run.is_dir() else [run]
 
 
 def size_and_date(file: Path) -> tuple[int, int]:

@@ -19,7 +19,16 @@ from dock.io.files import readable
 from dock.states.kmesh import KMesh
 from dock.states.smearing import Smearing
 
-__all__ = ["COLD", "Restart", "UserRun", "copy_beside", "only_input", "read_input", "with_lines"]
+__all__ = [
+    "COLD",
+    "Restart",
+    "UserRun",
+    "copy_beside",
+    "lies_in",
+    "only_input",
+    "read_input",
+    "with_lines",
+]
 
 COLD = 1e-4
 """Width in eV that stands for none: as sharp as makes no difference to a start."""
@@ -51,6 +60,8 @@ class UserRun:
         Files that the input names and that lie in its folder: they go along as they are.
     needs
         What else the run needs, in words: files that lie elsewhere or were not found.
+    cautions
+        What the input asks for and the density matrix does not follow, in sentences.
     """
 
     input: Path
@@ -64,6 +75,7 @@ class UserRun:
     n_electrons: float | None = None
     files: tuple[Path, ...] = ()
     needs: tuple[str, ...] = ()
+    cautions: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -136,6 +148,17 @@ def only_input(folder: Path, found: Sequence[Path], kind: str) -> Path:
     raise FormatError(
         folder, f"this is no run with one {kind}", found=names, fix=f"Give the {kind} itself."
     )
+
+
+def lies_in(path: Path, folder: Path) -> bool:
+    """Say whether a file that an input in a folder names can be copied along with that input.
+
+    Examples
+    --------
+    >>> lies_in(Path("run/parts/a.fdf"), Path("run")), lies_in(Path("run/../a.fdf"), Path("run"))
+    (True, False)
+    """
+    return path.is_relative_to(folder) and ".." not in path.relative_to(folder).parts
 
 
 def copy_beside(run: UserRun, folder: Path) -> list[Path]:

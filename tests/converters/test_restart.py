@@ -210,6 +210,50 @@ class TestSiesta:
         assert len(many) > 1
         largest = np.max([np.abs(block) for block in many.values()], axis=0)
         np.testing.assert_allclose(np.abs(one[0, 0, 0]), largest, atol=1e-12)
+        for block in many.values():  # each is the same, sign and all, where the pair is there
+            there = block != 0
+            np.testing.assert_allclose(block[there], one[0, 0, 0][there], atol=1e-12)
+        only = calc.replace(matrices={"density_matrix": dock.read(own).require("DM")})
+        (run / "graphene.fdf").write_text(text)
+        with pytest.raises(LayoutError, match="differs from cell to cell"):
+            dock.write(only, tmp_path / "other", "siesta", like=run)
+
+    def test_what_lies_outside_the_folder_is_not_copied(self, bundled, tmp_path):
+        """``..`` in an include would lead out of the target folder, over the user's own files."""
+        own, run = bundled / "siesta" / "graphene", tmp_path / "runs" / "mine"
+        run.mkdir(parents=True)
+        text = (own / "graphene.fdf").read_text()
+        (run / "graphene.fdf").write_text(text + "%include ../common.fdf\n")
+        (run.parent / "common.fdf").write_text("SCF.DM.Tolerance 1e-5\n")
+        other = tmp_path / "out" / "common.fdf"
+        other.parent.mkdir()
+        other.write_text("mine")
+        folder, target = strange(own, tmp_path / "x"), other.parent / "again"
+        answer = samples.cli("convert", folder, "--to", "siesta", "--like", run, "-o", target)
+        assert answer.code == 0, answer
+        assert "also needs" in answer.err
+        assert "common.fdf" in answer.err
+        assert samples.names(target) == [".dock.json", "graphene.DM", "graphene.fdf"]
+        assert other.read_text() == "mine"
+
+    def test_charge_and_fixed_moment_are_cautioned_of(self, bundled, tmp_path):
+        """A charge counts where the run's own matrices say the electrons that it leaves."""
+        own, run = bundled / "siesta" / "o2", tmp_path / "mine"
+        shutil.copytree(own, run)
+        fdf = run / "o2.fdf"
+        fdf.write_text(fdf.read_text() + "NetCharge 1.0\nSpin.Fix T\n")
+        calc = dock.read(own)
+        for file in [None, *run.iterdir()]:
+            if file is not None and file != fdf:
+                file.unlink()
+        assert [words.split()[0] for words in get_format("siesta").restart.read(run).cautions] == [
+            "NetCharge",
+            "Spin.Fix",
+        ]
+        shutil.copytree(own, run, dirs_exist_ok=True)
+        fdf.write_text(fdf.read_text() + "NetCharge 1.0\n")
+        found = get_format("siesta").restart.read(run)
+        assert (found.cautions, found.n_electrons) == ((), pytest.approx(calc.n_electrons))
 
 
 class TestRefusals:
@@ -348,6 +392,14 @@ class TestOpenmx:
             "Hubbard.U.values>",
         ]
 
+    def test_a_charge_is_cautioned_of(self, bundled, tmp_path, caplog):
+        own, run = bundled / "openmx" / "si", tmp_path / "mine"
+        run.mkdir()
+        shutil.copy(own / "si.out", run)
+        (run / "si.dat").write_text((own / "si.dat").read_text() + "scf.system.charge 1.0\n")
+        dock.write(dock.read(strange(own, tmp_path / "x")), tmp_path / "y", "openmx", like=run)
+        assert "scf.system.charge 1 is not looked at" in caplog.text
+
     def test_with_spin_orbit_coupling_one_line_is_enough(self, bundled, tmp_path):
         own = bundled / "openmx" / "o2-nc-soc"
         dock.write(dock.read(strange(own, tmp_path / "x")), tmp_path / "y", "openmx", like=own)
@@ -418,13 +470,16 @@ class TestAbacus:
     @pytest.mark.parametrize(
         ("name", "old", "new", "words"),
         [
-            ("INPUT", "gamma_only              0", "gamma_only 1", "gamma_only 0"),
+            ("INPUT", "gamma_only              0", "gamma_only true", "gamma_only 0"),
+            ("INPUT", "gamma_only              0", "lspinorb 1", "lspinorb 0; found 1"),
+            ("INPUT", "gamma_only              0", "kspacing 0.2", "kspacing 0 and a file KPT"),
             ("INPUT", "nspin                   1", "nspin 4", "nspin 1, 2"),
             ("INPUT", "nspin                   1", "nspin 2", "another spin"),
             ("INPUT", "nbands                  26", "nelec_delta 1", "write nelec"),
             ("INPUT", "gauss", "boxes", "smearing_method"),
             ("INPUT", "0.002", "small", "smearing_sigma is no number"),
             ("KPT", "Gamma", "Line", "k-points"),
+            ("KPT", "Gamma", "Direct", "k-points"),
             ("STRU", "2s2p1d", "2s2p", "another basis"),
             ("STRU", "0.6666666667 0.3333333333", "0.66 0.33", "another crystal"),
         ],
@@ -438,6 +493,21 @@ class TestAbacus:
             (run / file).write_text(text.replace(old, new) if file == name else text)
         with pytest.raises(DockError, match=words):
             dock.write(dock.read(strange(own, tmp_path / "x")), tmp_path / "y", "abacus", like=run)
+
+    def test_words_and_widths_as_abacus_takes_them(self, bundled, tmp_path):
+        """``smearing_sigma_temp`` T is a width of kT/2: kT in Hartree is taken for Rydberg."""
+        own, run = bundled / "abacus" / "v311_graphene", tmp_path / "mine"
+        (run / "parts").mkdir(parents=True)
+        shutil.copy(own / "KPT", run / "parts")
+        shutil.copy(own / "STRU", tmp_path)
+        text = (own / "INPUT").read_text().replace("gamma_only              0", "gamma_only F")
+        more = "smearing_sigma_temp 1000\nstru_file ../STRU\nkpoint_file parts/KPT\nnupdown 2.0\n"
+        (run / "INPUT").write_text(text + more)
+        found = ABACUS.read(run)
+        assert found.smearing.width == pytest.approx(3.166815e-6 * 1000 * 13.605693, rel=1e-5)
+        assert found.files == (run / "parts" / "KPT",)
+        assert found.needs[0] == str(run / "../STRU")
+        assert found.cautions[0].startswith("nupdown 2.0 is not looked at")
 
     def test_a_version_that_cannot(self, bundled, tmp_path):
         own = bundled / "abacus"

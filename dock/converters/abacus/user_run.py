@@ -11,7 +11,15 @@ from dock.converters.abacus.reader import ls_of_name
 from dock.converters.abacus.running_log import read_log
 from dock.converters.abacus.stru import StruFile, element_number, read_stru
 from dock.converters.abacus.writer import write_density
-from dock.converters.user_run import COLD, Restart, UserRun, copy_beside, read_input, with_lines
+from dock.converters.user_run import (
+    COLD,
+    Restart,
+    UserRun,
+    copy_beside,
+    lies_in,
+    read_input,
+    with_lines,
+)
 from dock.core.calculation import Calculation
 from dock.core.spin import Spin
 from dock.core.structure import Structure
@@ -36,6 +44,8 @@ _KINDS: dict[str, tuple[SmearingKind, int]] = {
     "marzari-vanderbilt": ("cold", 1),
 }
 _SIGMA_RY = "0.015"
+_SIGMA_OF_KT = 0.5  # ABACUS takes kT in Hartree for a width in Rydberg
+_NO = ("0", "false", "f", "no", "n", ".false.")
 _NOTE = (
     "ABACUS starts from a density matrix since the builds of December 2025 ('init_chg dm'); older "
     "ones, 3.10 among them, stop at the keyword."
@@ -60,23 +70,42 @@ def _read(path: Path) -> UserRun:
     stru = read_stru(folder / given.get("stru_file", "STRU"))
     structure, shells = _atoms(stru, given)
     k_points = folder / given.get("kpoint_file", "KPT")
+    elsewhere = [str(file) for file in (stru.path, k_points) if not lies_in(file, folder)]
     return UserRun(
         input=folder / "INPUT",
         label=suffix,
         structure=structure,
-        spin=Spin.COLLINEAR if given.get("nspin") == "2" else Spin.NONE,
+        spin=Spin.COLLINEAR if _word(given, "nspin", "1") == "2" else Spin.NONE,
         shells=shells,
         sorted_by_l=True,
         mesh=_mesh(k_points),
         smearing=_smearing(folder / "INPUT", given),
         n_electrons=_number(folder / "INPUT", given, "nelec", "0") or None,
-        files=tuple(file for file in (stru.path, k_points) if file.parent == folder),
-        needs=tuple(
-            f"{name} {given.get(name, './')} from where it is started"
-            for name in ("pseudo_dir", "orbital_dir")
-            if not Path(given.get(name, "./")).is_absolute()
+        files=tuple(file for file in (stru.path, k_points) if lies_in(file, folder)),
+        needs=(
+            *elsewhere,
+            *(
+                f"{name} {given.get(name, './')} from where it is started"
+                for name in ("pseudo_dir", "orbital_dir")
+                if not Path(given.get(name, "./")).is_absolute()
+            ),
         ),
+        cautions=_cautions(given),
     )
+
+
+def _cautions(given: dict[str, str]) -> tuple[str, ...]:
+    if _word(given, "nupdown", "0") == "0":
+        return ()
+    said = f"nupdown {given['nupdown']} is not looked at: both spins of the density matrix have"
+    return (f"{said} one Fermi level.",)
+
+
+def _word(given: dict[str, str], name: str, default: str) -> str:
+    """Return a parameter as ABACUS understands it: numbers and booleans are written many ways."""
+    word = given.get(name, default).lower()
+    number = finite_numbers([word], 1)
+    return "0" if word in _NO else word if number is None else f"{number[0]:g}"
 
 
 def _parameters(path: Path) -> dict[str, str]:
@@ -93,21 +122,20 @@ def _parameters(path: Path) -> dict[str, str]:
 
 def _refuse(folder: Path, given: dict[str, str], suffix: str) -> None:
     """Refuse a run that does not start from a density matrix, or whose electrons are not known."""
-    wanted = {
-        "basis_type": ("lcao", "lcao"),
-        "gamma_only": ("0", "0"),
-        "nspin": ("1", "1, 2"),
-        "kspacing": ("0", "0, with a file KPT"),
-        "nelec_delta": ("0", "0: write nelec"),
+    wanted = {  # nspin is 4, whatever it says, with noncolin or lspinorb
+        "basis_type": (("lcao",), ""),
+        "gamma_only": (("0",), ""),
+        "noncolin": (("0",), ""),
+        "lspinorb": (("0",), ""),
+        "nspin": (("1", "2"), ""),
+        "kspacing": (("0",), " and a file KPT"),
+        "nelec_delta": (("0",), ": write nelec"),
     }
-    for name, (default, allowed) in wanted.items():
-        if (
-            given.get(name, default).lower()
-            not in allowed.partition(":")[0].replace(",", " ").split()
-        ):
+    for name, (allowed, more) in wanted.items():
+        if _word(given, name, allowed[0]) not in allowed:
             raise UsageError(
-                f"{folder / 'INPUT'}: ABACUS starts from a density matrix with {name} {allowed}; "
-                f"found {given[name]}."
+                f"{folder / 'INPUT'}: ABACUS starts from a density matrix with {name} "
+                f"{', '.join(allowed)}{more}; found {given[name]}."
             )
     for log in sorted((folder / f"OUT.{suffix}").glob("running_*.log")):
         version = read_log(log).version
@@ -150,13 +178,13 @@ def _mesh(path: Path) -> KMesh:
     rows = [row for row in rows if row]
     kind = rows[2][0].lower() if len(rows) > 3 else ""
     numbers = finite_numbers([word for row in rows[3:] for word in row], _count(rows))
-    if numbers and kind in ("gamma", "mp", "monkhorst-pack"):
+    if numbers and len(numbers) == 6 and kind in ("gamma", "mp", "monkhorst-pack"):
         size, offset = np.array(numbers[:3]), np.array(numbers[3:])
         if kind != "gamma":  # (2n − N − 1 + offset)/2N with n from 1
             offset = 0.5 * (offset + 1 - size)
         if np.array_equal(size, np.rint(size)) and size.min() >= 1:
             return KMesh.full(size.astype(int).tolist(), offset.tolist())
-    if numbers and kind == "direct":
+    if numbers and len(numbers) % 4 == 0 and kind == "direct":
         table = np.array(numbers).reshape(-1, 4)
         count = len(table)
         weights = table[:, 3] / table[:, 3].sum()
@@ -185,7 +213,8 @@ def _smearing(path: Path, given: dict[str, str]) -> Smearing:
     kind, order = _KINDS[word]
     width = _number(path, given, "smearing_sigma", _SIGMA_RY) * ABACUS.rydberg_ev
     if "smearing_sigma_temp" in given:
-        width = _number(path, given, "smearing_sigma_temp", "") * BOLTZMANN_EV
+        kelvin = _number(path, given, "smearing_sigma_temp", "")
+        width = _SIGMA_OF_KT * kelvin * BOLTZMANN_EV
     return Smearing(kind, max(width, COLD), order)
 
 

@@ -60,6 +60,7 @@ def _read(path: Path) -> UserRun:
         mesh=KMesh.full(source.kgrid, "openmx") if has_bands else KMesh.full((1, 1, 1)),
         smearing=Smearing(width=max(source.temperature * BOLTZMANN_EV, COLD)),
         needs=_needs(found, source),
+        cautions=_cautions(found, source),
     )
 
 
@@ -89,6 +90,14 @@ def _cell(path: Path, source: OpenmxInput) -> NDArray[np.float64]:
 def _needs(path: Path, source: OpenmxInput) -> tuple[str, ...]:
     data = InputText(source.text, path).value("DATA.PATH", "../DFT_DATA19")
     return () if Path(data).is_absolute() else (f"DATA.PATH {data} from where it is started",)
+
+
+def _cautions(path: Path, source: OpenmxInput) -> tuple[str, ...]:
+    (charge,) = InputText(source.text, path).numbers("scf.system.charge", "0", 1)
+    if not charge:
+        return ()
+    said = f"scf.system.charge {charge:g} is not looked at: the density matrix has the electrons"
+    return (f"{said} of the matrices.",)
 
 
 def _grid(path: Path, source: OpenmxInput) -> tuple[int, int, int]:

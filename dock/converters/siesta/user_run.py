@@ -20,6 +20,7 @@ from dock.converters.user_run import (
     Restart,
     UserRun,
     copy_beside,
+    lies_in,
     only_input,
     read_input,
     with_lines,
@@ -55,6 +56,7 @@ _UNITS_EV = {
     "hartree": SIESTA5.hartree_ev,
 }
 _COUPLING = 1e-3  # eV: spin–orbit parts of H below this are the error of a prediction
+_SAME = 1e-6  # between cells of a density matrix of the Γ point
 _PSEUDO = (".psml", ".psf", ".vps")
 _IONS = (".ion.nc", ".ion.xml", ".ion")
 
@@ -88,6 +90,7 @@ def _read(path: Path) -> UserRun:
         n_electrons=None if own is None else own.n_electrons,
         files=_files(fdf, labels),
         needs=_needs(fdf, labels),
+        cautions=_cautions(fdf, counted=own is not None and own.n_electrons is not None),
     )
 
 
@@ -209,14 +212,14 @@ def _files(fdf: FdfFile, labels: tuple[str, ...]) -> tuple[Path, ...]:
     folder = fdf.path.parent
     endings = (*_PSEUDO, *(_IONS if fdf.flag("User.Basis") else ()))
     kinds = [folder / f"{label}{ending}" for label in labels for ending in endings]
-    inside = [path for path in fdf.included if path.is_relative_to(folder)]
+    inside = [path for path in fdf.included if lies_in(path, folder)]
     return tuple(dict.fromkeys([*inside, *(path for path in kinds if path.is_file())]))
 
 
 def _needs(fdf: FdfFile, labels: tuple[str, ...]) -> tuple[str, ...]:
     """Return what the input takes from elsewhere, in words."""
     folder = fdf.path.parent
-    outside = [str(path) for path in fdf.included if not path.is_relative_to(folder)]
+    outside = [str(path) for path in fdf.included if not lies_in(path, folder)]
     if fdf.flag("User.Basis"):
         return tuple(outside)
     there = {file.name.removesuffix(file.suffix) for file in folder.iterdir() if _is_pseudo(file)}
@@ -224,6 +227,21 @@ def _needs(fdf: FdfFile, labels: tuple[str, ...]) -> tuple[str, ...]:
         *outside,
         *(f"the pseudopotential of {label}" for label in labels if label not in there),
     )
+
+
+def _cautions(fdf: FdfFile, *, counted: bool) -> tuple[str, ...]:
+    """Return what the density matrix does not follow; a run that was made counts its charge."""
+    said = []
+    if not counted and fdf.number("NetCharge"):
+        said.append(
+            f"NetCharge {fdf.text('NetCharge')} is not looked at: the density matrix has the "
+            "electrons of the matrices. Keep the run's own matrices beside it, which count it."
+        )
+    if fdf.flag("Spin.Fix"):
+        said.append(
+            "Spin.Fix is not looked at: both spins of the density matrix have one Fermi level."
+        )
+    return tuple(said)
 
 
 def _is_pseudo(path: Path) -> bool:
@@ -240,7 +258,7 @@ def _write(calc: Calculation, run: UserRun, folder: Path) -> list[Path]:
             calc = _of_four_components(calc, run)
     options = WriteOptions(quantities=("density_matrix",), settings=settings)
     if _is_folded(fdf, run):
-        calc = _folded(calc)
+        calc = _folded(calc, run)
     paths = [folder / f"{run.label}.DM", folder / run.input.name]
     with paths[0].open("wb") as stream:
         write_dm(stream, NativeCalculation(calc, options))
@@ -256,14 +274,13 @@ def _keyword(line: str) -> str:
 
 def _is_folded(fdf: FdfFile, run: UserRun) -> bool:
     """Say whether the run has no auxiliary supercell: its matrices are folded into one cell."""
+    if run.mesh is None or run.mesh.n_full != 1 or np.any(run.mesh.points):
+        return False
     before = run.input.parent / f"{run.label}.DM"
     if before.is_file():
         return read_dm(before).nsc == (1, 1, 1)
     others = ("BandLines", "BandPoints", "WaveFuncKPoints", "PDOS.kgrid.MonkhorstPack")
-    asked = fdf.flag("ForceAuxCell") or any(fdf.block(name) is not None for name in others)
-    return (
-        run.mesh is not None and run.mesh.n_full == 1 and not np.any(run.mesh.points) and not asked
-    )
+    return not (fdf.flag("ForceAuxCell") or any(fdf.block(name) is not None for name in others))
 
 
 def _of_four_components(calc: Calculation, run: UserRun) -> Calculation:
@@ -287,12 +304,20 @@ def _of_four_components(calc: Calculation, run: UserRun) -> Calculation:
     return calc.replace(matrices={"density_matrix": density.with_entries(entries)})
 
 
-def _folded(calc: Calculation) -> Calculation:
+def _folded(calc: Calculation, run: UserRun) -> Calculation:
     """Return a density of the Γ point, the same in all cells, as that of one cell."""
     density = calc.require("density_matrix")
     pairs = density.pairs
-    first = np.unique(pairs.i.astype(np.int64) * pairs.n_atoms + pairs.j, return_index=True)[1]
+    numbers = pairs.i.astype(np.int64) * pairs.n_atoms + pairs.j
+    _, first, back = np.unique(numbers, return_index=True, return_inverse=True)
     kept = density.take_pairs(first)
+    apart = np.abs(kept.layout.take(kept.entries, back.ravel()) - density.entries)
+    if (largest := apart.max(initial=0.0)) > _SAME:
+        raise LayoutError(
+            f"{run.input}: this run is one of the Γ point alone, and the density matrix of "
+            f"{calc.source} is not: it differs from cell to cell by up to {largest:.3g}. Give a "
+            "Hamiltonian, from which that of the Γ point is computed."
+        )
     cells = np.zeros((len(first), 3), dtype=np.int32)
     home = Pairs(cells, kept.pairs.i, kept.pairs.j, pairs.n_atoms)
     folded: AOMatrix = replace(kept, pairs=home)
