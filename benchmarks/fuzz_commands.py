@@ -295,13 +295,6 @@ def _no_number(word: str) -> None:
     raise ValueError(word)
 
 
-def _read_item(_: str, item: object) -> None:
-    import h5py
-
-    if isinstance(item, h5py.Dataset):
-        _ = item[()]
-
-
 def _is_complete(path: Path) -> str:
     """Return what is wrong with a file that a command wrote; nothing for a sound one."""
     import h5py

@@ -392,6 +392,19 @@ class TestOpenmx:
             "Hubbard.U.values>",
         ]
 
+    def test_the_files_that_openmx_begins_with_are_those(self, bundled, tmp_path, caplog):
+        """An input that began with the files of another run would do so again."""
+        own, run = bundled / "openmx" / "si", tmp_path / "mine"
+        run.mkdir()
+        shutil.copy(own / "si.out", run)
+        text = (own / "si.dat").read_text().replace("  ./\n", "  /scratch/\n", 1)
+        (run / "si.dat").write_text(text + "scf.restart.filename other\n")
+        dock.write(dock.read(strange(own, tmp_path / "x")), tmp_path / "y", "openmx", like=run)
+        lines = changes(run / "si.dat", tmp_path / "y" / "si.dat")
+        assert "- scf.restart.filename other" in lines
+        assert "+ scf.restart.filename si" in lines
+        assert "si_rst in its System.CurrrentDirectory /scratch/" in caplog.text
+
     def test_a_charge_is_cautioned_of(self, bundled, tmp_path, caplog):
         own, run = bundled / "openmx" / "si", tmp_path / "mine"
         run.mkdir()

@@ -28,6 +28,7 @@ from dock.units import OPENMX
 __all__ = ["RESTART"]
 
 _SPIN = {"off": Spin.NONE, "on": Spin.COLLINEAR, "nc": Spin.NONCOLLINEAR}
+_FILENAME, _DIRECTORY = "scf.restart.filename", "System.CurrrentDirectory"  # so it is spelled
 _MARK = "<atoms.speciesandcoordinates"
 _NOTE = (
     "OpenMX diagonalises this Hamiltonian in its first step and mixes on from there; how many "
@@ -88,8 +89,12 @@ def _cell(path: Path, source: OpenmxInput) -> NDArray[np.float64]:
 
 
 def _needs(path: Path, source: OpenmxInput) -> tuple[str, ...]:
-    data = InputText(source.text, path).value("DATA.PATH", "../DFT_DATA19")
-    return () if Path(data).is_absolute() else (f"DATA.PATH {data} from where it is started",)
+    text = InputText(source.text, path)
+    data, place = text.value("DATA.PATH", "../DFT_DATA19"), text.value(_DIRECTORY, "./")
+    needs = [] if Path(data).is_absolute() else [f"DATA.PATH {data} from where it is started"]
+    if Path(place) != Path():
+        needs.append(f"{source.system_name}_rst in its {_DIRECTORY} {place}")
+    return tuple(needs)
 
 
 def _cautions(path: Path, source: OpenmxInput) -> tuple[str, ...]:
@@ -146,12 +151,14 @@ def _write(calc: Calculation, run: UserRun, folder: Path) -> list[Path]:
 
 
 def _lines(path: Path, source: OpenmxInput) -> dict[str, str]:
-    """Return the lines by which OpenMX takes the Hamiltonian of the files.
+    """Return the lines by which OpenMX takes the Hamiltonian of the files, under their own name.
 
     It does so with spin–orbit coupling or +U; else it would make one of the density again. So +U
     is switched on with every U zero.
     """
     text, lines = InputText(source.text, path), {"scf.restart": "scf.restart on"}
+    if _FILENAME.lower() in text.values:  # of another run's files
+        lines[_FILENAME.lower()] = f"{_FILENAME} {source.system_name}"
     if source.spin_orbit or text.value("scf.Hubbard.U", "off").lower() == "on":
         return lines
     if source.spin == "nc":
