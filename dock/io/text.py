@@ -236,8 +236,13 @@ def read_text(path: Path) -> str:
         return path.read_text(encoding="utf-8", errors="replace")
 
 
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
 def json_text(content: Any, *, indent: int | None = None) -> str:
     """Return plain data as JSON, with null for NaN and infinity, which JSON lacks.
+
+    Bytes of names that are no UTF-8 are escaped, as Python's JSON reader takes them back.
 
     Examples
     --------
@@ -245,9 +250,10 @@ def json_text(content: Any, *, indent: int | None = None) -> str:
     '{"gap_eV": null, "levels": [1.0, null]}'
     """
     try:
-        return json.dumps(content, allow_nan=False, ensure_ascii=False, indent=indent)
+        text = json.dumps(content, allow_nan=False, ensure_ascii=False, indent=indent)
     except ValueError:
-        return json.dumps(_finite(content), ensure_ascii=False, indent=indent)
+        text = json.dumps(_finite(content), ensure_ascii=False, indent=indent)
+    return _SURROGATE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def _finite(content: Any) -> Any:

@@ -10,7 +10,8 @@ import samples
 from dock.converters import batch
 from dock.converters.plan import plan
 from dock.errors import FAULT, OutputError
-from dock.io.text import json_text
+from dock.io.files import write_text
+from dock.io.text import json_text, read_json
 
 
 def task_of(tmp_path, name="si"):
@@ -54,6 +55,14 @@ def test_a_fault_in_one_run_is_an_outcome(tmp_path, monkeypatch):
     assert (outcome.status, outcome.exit_code) == ("failed", FAULT)
     assert "ZeroDivisionError" in outcome.reason
     assert "report" in outcome.reason
+
+
+def test_json_with_bytes_that_are_no_text(tmp_path):
+    """A name of a file or a species may have them: what is written is read again."""
+    content = {"näme": "Å b\udcff"}
+    write_text(tmp_path / "a.json", json_text(content))
+    assert (tmp_path / "a.json").read_text("utf-8") == '{"näme": "Å b\\udcff"}'
+    assert read_json(tmp_path / "a.json") == content
 
 
 def test_json_has_no_nan():
