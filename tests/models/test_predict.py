@@ -16,7 +16,8 @@ from dock.converters.deeph import folder as unified
 from dock.converters.deeph.blockfile import read_attributes, write_matrix
 from dock.converters.deeph.pattern import read_pairs
 from dock.core.spin import Spin
-from dock.errors import UsageError
+from dock.errors import FAULT, UsageError
+from dock.io.progress import Progress
 from dock.models import Model, predict as module
 from dock.models.backend import Scope
 from dock.models.data.inspection import Inspection
@@ -128,6 +129,52 @@ def test_all_matrices_of_the_folder_have_one_order_of_pairs(source, tmp_path, rn
         np.testing.assert_array_equal(found.entries[:, : own.entries.shape[1]], own.entries)
         assert not found.entries[:, own.entries.shape[1] :].any()
     assert any("the DeepH programs want the same pairs" in note for note in notes) != elsewhere
+
+
+def test_what_another_process_predicted_meanwhile_is_done(source, monkeypatch):
+    write = module.write_matrix
+
+    def slower(*arguments, **options):
+        write(*arguments, **options)
+        return write(*arguments, **options)  # the first is that of the other process
+
+    monkeypatch.setattr(module, "write_matrix", slower)
+    (one,) = predict([Zero(fingerprint="a")], find_targets([source])).outcomes
+    assert one.status == "skipped"
+    (other,) = predict([Zero(fingerprint="b")], find_targets([source])).outcomes
+    assert (other.status, other.exit_code) == ("failed", 2)
+
+
+def test_a_fault_in_one_structure_stops_no_other(source, tmp_path):
+    class Faulty(Zero):
+        def predict(self, structure, overlap, moments=None):
+            if not done_before:
+                done_before.append(structure)
+                raise ZeroDivisionError("division by zero")
+            return super().predict(structure, overlap, moments)
+
+    done_before = []
+    shutil.copytree(source, tmp_path / "second")
+    report = predict([Faulty()], find_targets([source, tmp_path / "second"]))
+    assert [outcome.status for outcome in report.outcomes] == ["failed", "done"]
+    assert report.outcomes[0].exit_code == FAULT
+    assert "ZeroDivisionError" in report.outcomes[0].reason
+
+
+@pytest.mark.parametrize("n_targets", [1, 2])
+def test_progress_is_that_of_structures_or_of_the_parts_of_one(source, tmp_path, n_targets):
+    class InParts(Zero):
+        def predict(self, structure, overlap, moments=None, progress=None):
+            for _ in Progress.of(progress).each("abc"):
+                pass
+            return super().predict(structure, overlap, moments)
+
+    said = []
+    shutil.copytree(source, tmp_path / "second")
+    targets = find_targets([source, tmp_path / "second"])[:n_targets]
+    report = predict([InParts()], targets, progress=lambda *step: said.append(step[:2]))
+    assert {outcome.status for outcome in report.outcomes} == {"done"}
+    assert said[-1] == {1: (3, 3), 2: (2, 2)}[n_targets]
 
 
 def test_moments_are_given_to_models_that_take_them(source):
