@@ -151,7 +151,7 @@ class TestSiesta:
 
     @pytest.mark.shared
     @pytest.mark.parametrize(("name", "limit"), [("gaas_soc", 3e-6), ("fe2_nc", 1e-4)])
-    def test_spinors(self, shared, tmp_path, name, limit):
+    def test_spinors(self, shared, tmp_path, rng, caplog, name, limit):
         """With spin–orbit coupling 8 components, without 4; iron's own changed by 9.5e-5 last."""
         run = tmp_path / "run"
         run.mkdir()
@@ -171,6 +171,14 @@ class TestSiesta:
             with pytest.raises(LayoutError, match="without spin-orbit coupling"):
                 dock.write(calc, tmp_path / "y", "siesta", like=tmp_path / "other.fdf")
             assert not (tmp_path / "y").exists()
+            return
+        assert "spin-orbit" not in caplog.text
+        exact = calc.require("hamiltonian")  # and with what a prediction's error adds to it
+        error = exact.with_entries(rng.uniform(-3e-3, 3e-3, exact.entries.shape) * (1 + 1j))
+        error = (error + error.adjoint()) * 0.5
+        calc = calc.replace(matrices={**calc.matrices, "hamiltonian": exact + error})
+        dock.write(calc, tmp_path / "near", "siesta", like=run)
+        assert "the error of a prediction may be that large" in caplog.text
 
     @pytest.mark.parametrize("word", ["4 1 0 0.0", "kgrid.Cutoff"])
     def test_a_grid_without_three_numbers(self, bundled, tmp_path, word):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
@@ -38,6 +39,8 @@ from dock.units import SIESTA5
 
 __all__ = ["RESTART"]
 
+_log = logging.getLogger("dock")
+
 _LINES = {"dmusesavedm": "DM.UseSaveDM true"}
 _SPINS = {
     **dict.fromkeys(("", "none", "nonpolarized", "nonpolarised", "np"), 1),
@@ -55,7 +58,7 @@ _UNITS_EV = {
     "ha": SIESTA5.hartree_ev,
     "hartree": SIESTA5.hartree_ev,
 }
-_COUPLING = 1e-3  # eV: spin–orbit parts of H below this are the error of a prediction
+_COUPLING = (1e-3, 0.02)  # eV: largest spin–orbit parts of H that are told, and that are refused
 _SAME = 1e-6  # between cells of a density matrix of the Γ point
 _PSEUDO = (".psml", ".psf", ".vps")
 _IONS = (".ion.nc", ".ion.xml", ".ion")
@@ -291,11 +294,20 @@ def _of_four_components(calc: Calculation, run: UserRun) -> Calculation:
     if "hamiltonian" in calc.available:
         uu, ud, du, dd = calc.require("hamiltonian").entries
         largest = max(np.abs(x).max(initial=0.0) for x in (uu.imag, dd.imag, ud - du.conj()))
-        if largest > _COUPLING:
+        if largest > _COUPLING[1]:
             raise LayoutError(
                 f"{run.input}: this run is one of another spin than {calc.source}: without "
                 f"spin-orbit coupling, and the Hamiltonian has some, up to {largest:.3g} eV. Give "
                 "the run that it is a restart of."
+            )
+        if largest > _COUPLING[0]:
+            _log.warning(
+                "%s: without spin-orbit coupling, and the Hamiltonian of %s has parts of it up to "
+                "%.3g eV; the error of a prediction may be that large. The density matrix is kept "
+                "without them.",
+                run.input,
+                calc.source,
+                largest,
             )
     density = calc.require("density_matrix")
     uu, ud, du, dd = density.entries
