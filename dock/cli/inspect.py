@@ -206,7 +206,7 @@ def _info_text(content: dict[str, Any]) -> str:
     if origin["command"]:
         rows.append(["made by", origin["command"]])
     rows += [["beside", f"{item['name']}: {item['what']}"] for item in content["beside"]]
-    rows += [["note", note] for note in content["notes"]]
+    rows += [["note", in_options(note)] for note in content["notes"]]
     head = ["species", "element", "atoms", "basis", "orbitals"]
     return f"{table(rows)}\n\n{table(species, head)}"
 

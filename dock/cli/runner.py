@@ -158,7 +158,7 @@ class Bar:
 
 
 class _Handler(logging.Handler):
-    """Prints notes, and what is said of the course of a command once each."""
+    """Prints notes and what is said of the course of a command, the same words once."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -166,11 +166,10 @@ class _Handler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         text = record.getMessage()
-        if record.levelno >= logging.WARNING:
-            click.echo(f"dock: note: {in_options(text)}", err=True)
-        elif text not in self._said:
+        if text not in self._said:
             self._said.add(text)
-            click.echo(f"dock: {in_options(text)}", err=True)
+            kind = "note: " if record.levelno >= logging.WARNING else ""
+            click.echo(f"dock: {kind}{in_options(text)}", err=True)
 
 
 def show_log(*, quiet: bool) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 from dock.converters.user_run import Restart
 from dock.core.calculation import Calculation
-from dock.core.check import Finding
+from dock.core.check import Finding, lost_blocks
 from dock.core.quantity import quantity_of
 from dock.core.spin import Spin
 from dock.errors import FormatError, LossError, UsageError
@@ -335,6 +335,7 @@ class Format:
         if wanted.quantities is None and "position" in self.writes:
             calc = _without_wrong_position(calc)
         wanted = replace(wanted, quantities=self.chosen(calc, wanted))
+        _tell_filled_pairs(calc, wanted.quantities or ())
         if self.holds_level and calc.fermi_level is None:
             from dock.states.own_level import own_level
 
@@ -429,6 +430,20 @@ def _without_wrong_position(calc: Calculation) -> Calculation:
         _log.warning("%s: %s", calc.source, note)
         return calc.without("position", note)
     return calc
+
+
+def _tell_filled_pairs(calc: Calculation, names: Sequence[str]) -> None:
+    """Say where H has no block for atoms that overlap: files of equal pairs get zeros there.
+
+    Not so of matrices at some k-points only, whose blocks are sums over lattice vectors.
+    """
+    if not {"hamiltonian", "overlap"} <= set(names) or calc.only_gamma or calc.k_mesh:
+        return
+    H, S = calc.require("hamiltonian"), calc.require("overlap")
+    if H.pairs.is_same(S.pairs):
+        return
+    if text := lost_blocks(H, S):
+        _log.warning("%s: %s What is missing is written as zeros.", calc.source, text)
 
 
 def hand_over(

@@ -14,7 +14,7 @@ from dock.core.matrix import AOMatrix
 from dock.core.position import POSITION_LIMIT, position_error
 from dock.errors import DockError
 
-__all__ = ["ONLY_GAMMA", "Finding", "check_calculation"]
+__all__ = ["ONLY_GAMMA", "Finding", "check_calculation", "lost_blocks"]
 
 HERMITICITY_LIMIT = {
     "hamiltonian": 1e-4,
@@ -189,23 +189,31 @@ def _check_same_pairs(loaded: dict[str, AOMatrix], *, is_partial: bool) -> Findi
     overlap = S.pairs
     if not H.entries.any():
         return Finding("error", "pairs", "every entry of H is zero: nothing was computed into it.")
-    norms = S.layout.block_norm(S.entries)
-    place = H.pairs.find(overlap.R, overlap.i, overlap.j)
-    there = (place >= 0) & (H.layout.block_max(H.entries) > 0)[place]
-    lost = np.flatnonzero(~there & (norms > NO_OVERLAP))
-    if len(lost) and not is_partial:
-        worst = int(lost[np.argmax(norms[lost])])
-        text = (
-            f"H has no block, or zeros, for {len(lost)} pairs of atoms that overlap, such as "
-            f"{overlap.describe(worst)} with |S| = {norms[worst]:.2g}: it lacks neighbours, or H "
-            "and S are of different structures."
-        )
+    text = "" if is_partial else lost_blocks(H, S)
+    if text:
         return Finding("error", "pairs", text)
     difference = H.pairs.difference(overlap)
     if difference:
         text = f"hamiltonian (first) and overlap (second) differ: {difference}."
         return Finding("note", "pairs", text)
     return Finding("ok", "pairs", f"{len(overlap)} pairs, the same in H and S.")
+
+
+def lost_blocks(hamiltonian: AOMatrix, overlap: AOMatrix) -> str:
+    """Say for which pairs of atoms that overlap H has no block, or zeros; empty without any."""
+    pairs = overlap.pairs
+    norms = overlap.layout.block_norm(overlap.entries)
+    place = hamiltonian.pairs.find(pairs.R, pairs.i, pairs.j)
+    filled = hamiltonian.layout.block_max(hamiltonian.entries) > 0
+    lost = np.flatnonzero(~((place >= 0) & filled[place]) & (norms > NO_OVERLAP))
+    if not len(lost):
+        return ""
+    worst = int(lost[np.argmax(norms[lost])])
+    return (
+        f"H has no block, or zeros, for {len(lost)} pairs of atoms that overlap, such as "
+        f"{pairs.describe(worst)} with |S| = {norms[worst]:.2g}: it lacks neighbours, or H "
+        "and S are of different structures."
+    )
 
 
 def _distances(matrix: AOMatrix) -> NDArray[np.float64]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -27,6 +28,7 @@ from dock.states.dense import smallest_overlap_eigenvalue
 from dock.states.gap import Gap, Source, find_gap
 from dock.states.job import Job
 from dock.states.kpath import KPath
+from dock.states.own_level import is_other_count
 from dock.states.problem import Problem
 from dock.states.solver import Solver, Want
 from dock.states.stream import Levels, StatesAtK, states
@@ -37,7 +39,13 @@ if TYPE_CHECKING:
 
 __all__ = ["BandStructure", "Selection", "bands", "make_path"]
 
+_log = logging.getLogger("dock")
+
 _COLOURS = ("#1f4e79", "#c0392b")
+_OTHER_COUNT = (
+    "%s: energies count from its Fermi level, which is not that of %g electrons. Pass that one, "
+    "fermi_level=E; 'dock fermi' counts it."
+)
 _OTHER = "#e08a1e"
 _SLACK = 1e-3  # eV by which a Fermi level may move before its window is computed again
 _CHANNELS = ("up", "down")
@@ -449,6 +457,7 @@ def bands(
     selection = selection or Selection()
     steps = Progress.of(progress)
     run: dict[str, Any] = {"solver": solver, "s_threshold": s_threshold, "jobs": jobs}
+    is_other = is_other_count(calc, electrons)
     calc = calc.replace(n_electrons=electrons)
     level = _Level(calc.fermi_level)
     if fermi_level is not None:
@@ -456,7 +465,10 @@ def bands(
     elif counted is not None:
         level = _Level(counted, "counted")
     if compare is None:
-        return _bands(calc, path, selection, level, progress=steps, visit=visit, **run)
+        made = _bands(calc, path, selection, level, progress=steps, visit=visit, **run)
+        if is_other and made.gap.fermi_source == "given" and not level.is_fixed:
+            _log.warning(_OTHER_COUNT, calc.source, electrons)
+        return made
     if not calc.structure.is_same_crystal(compare.structure):
         raise LayoutError(
             f"{calc.source} and {compare.source} are different structures "
@@ -505,6 +517,7 @@ def _bands(
 ) -> BandStructure:
     """Return the bands of one calculation on a path."""
     problem = Problem.of(calc)
+    problem.require_known(path.kpoints_frac)
     if level.energy is None and calc.n_electrons is None and not selection.takes_all:
         raise _no_level(calc)
     if selection.states is not None and selection.states > problem.size:

@@ -33,6 +33,7 @@ from dock.states.gap import Gap, Source
 from dock.states.job import Job
 from dock.states.kmesh import KMesh, Reduction, make_mesh
 from dock.states.mulliken import Scheme
+from dock.states.own_level import is_other_count
 from dock.states.problem import Problem
 from dock.states.smearing import Smearing
 from dock.states.solver import Solver
@@ -387,7 +388,9 @@ def dos(
     run["progress"] = progress
     kept = None if projector is None else _Weights(projector, mesh)
     capacity, n_counted = Problem.of(calc).capacity, None
-    given = calc.fermi_level if counted is None else counted
+    given = counted
+    if counted is None and not is_other_count(calc, electrons):
+        given = calc.fermi_level
     zero = _Zero(given, "given" if counted is None else "counted", calc.fermi_level)
     if fermi is None:
         electrons = electrons_of(calc, electrons, capacity)  # before an hour is spent

@@ -15,7 +15,7 @@ from dock.states.problem import Problem
 from dock.states.smearing import Smearing
 from dock.states.spectrum import compute_spectrum
 
-__all__ = ["LEVEL_FILE", "level_beside", "own_level"]
+__all__ = ["LEVEL_FILE", "is_other_count", "level_beside", "own_level"]
 
 LEVEL_FILE = "fermi_energy.json"
 """What ``dock fermi`` writes beside the matrices."""
@@ -47,6 +47,21 @@ def level_beside(
     wanted = calc.n_electrons if electrons is None else electrons
     is_ours = kept == calc.hamiltonian.digest() and np.isfinite(level)
     return level if is_ours and (wanted is None or abs(wanted - counted) < _SAME_COUNT) else None
+
+
+def is_other_count(calc: Calculation, electrons: float | None) -> bool:
+    """Say whether a number of electrons is another than the data's, whose Fermi level is not its.
+
+    Examples
+    --------
+    >>> import dock
+    >>> si = dock.read("fixtures/openmx/si")
+    >>> [is_other_count(si, count) for count in (None, 8, 7)]
+    [False, False, True]
+    """
+    if electrons is None or calc.n_electrons is None:
+        return False
+    return abs(electrons - calc.n_electrons) > _SAME_COUNT
 
 
 def own_level(calc: Calculation) -> float | None:

@@ -230,7 +230,7 @@ class Problem:
         )
 
     def require_known(self, k_frac: NDArray[np.float64]) -> None:
-        """Refuse a k-point at which summed matrices have no meaning."""
+        """Refuse k-points, one or (n, 3), at which summed matrices have no meaning."""
         if self.only_gamma and np.any(k_frac):
             raise UsageError(
                 f"{self.source}: no k-point but Γ can be computed here: {ONLY_GAMMA} Run the code "

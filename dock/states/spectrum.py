@@ -121,6 +121,7 @@ def compute_spectrum(
         When S(k) is not positive definite or an entry is not finite.
     """
     problem = Problem.of(calc)
+    problem.require_known(mesh.points)
     want = Want(vectors=visit is not None, s_threshold=s_threshold)
     solved = []
     run: dict[str, Any] = {"solver": solver, "jobs": jobs, "progress": progress}

@@ -7,6 +7,7 @@ import json
 import shutil
 import tarfile
 
+import h5py
 import numpy as np
 import pytest
 import samples
@@ -81,6 +82,25 @@ def test_a_neighbour_that_is_missing(bundled, tmp_path, zeros):
     found = errors(spoiled(bundled / "openmx" / "si", tmp_path, without))
     assert list(found) == ["pairs"]
     assert "for 2 pairs of atoms that overlap, such as (R=" in found["pairs"]
+
+
+def test_pairs_that_get_zeros_are_named(bundled, tmp_path):
+    """A legacy folder whose H lacks a pair (DeepH-pack's own converters write such ones)."""
+    calc = dock.read(bundled / "openmx" / "si")
+    legacy = tmp_path / "legacy"
+    dock.write(calc, legacy, "deeph-legacy", allow_lossy=True)
+    assert "written as zeros" not in samples.cli("convert", legacy, "-o", tmp_path / "whole").err
+    lost = ("[0, 0, 0, 1, 2]", "[0, 0, 0, 2, 1]")
+    with h5py.File(legacy / "hamiltonians.h5", "r+") as file:
+        for key in lost:
+            del file[key]
+    answer = samples.cli("convert", legacy, "-o", tmp_path / "new")
+    assert answer.code == 0, answer
+    assert "H has no block, or zeros, for 2 pairs of atoms that overlap" in answer.err
+    assert "What is missing is written as zeros." in answer.err
+    H = dock.read(tmp_path / "new").require("H")
+    place = H.pairs.find([[0, 0, 0]], [0], [1])
+    assert H.layout.block_max(H.entries)[place] == 0
 
 
 @pytest.mark.parametrize("run", ["openmx/o2-spin", "siesta/o2"])
@@ -234,6 +254,10 @@ def test_nothing_to_compare(bundled):
     assert check_filling(Calculation(si.structure, si.basis, Spin.NONE, si.matrices)) == []
     (finding,) = check_filling(si.replace(n_electrons=7.5))
     assert finding.level == "ok"  # half an electron: a few k-points tell no more
+    (finding,) = check_filling(si.replace(n_electrons=7.0))
+    assert finding.level == "note"  # as many states below the level at every k-point
+    assert "8.00 electrons" in finding.message
+    assert "but another charge does" in finding.message
 
 
 @pytest.mark.parametrize("lost", ["POSCAR", "info.json"])

@@ -112,6 +112,9 @@ class TestSteps:
             assert abs(mine.entries - theirs.entries).max() < 1e-3  # constants of 4.x or 5.x
         note = dock.read(run).provenance.extra["notes"][-1]
         assert "3 steps (0 to 2)" in note
+        answer = samples.cli("convert", run, "-o", tmp_path / "last")
+        assert "--set step=all every one" in answer.err  # the option that the command has
+        assert "--set step=all every one" in samples.cli("info", tmp_path / "last").out
 
     def test_one_of_them(self, run, tmp_path):
         one = dock.read(run, settings={"step": "1"})

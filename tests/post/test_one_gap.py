@@ -85,6 +85,21 @@ def test_graphene_is_a_semimetal_everywhere(bundled, run):
     assert "meet to within 1 meV" in path.table()
 
 
+def test_a_stored_level_is_not_that_of_other_electrons(bundled, caplog):
+    """Silicon with a hole: its level lies in the valence bands, the stored one in the gap."""
+    si = dock.read(bundled / "openmx" / "si")
+    density = dos(si.replace(fermi_level=-2.9), (3, 3, 3), step=0.5, electrons=7.0)
+    assert (density.gap.kind, density.gap.fermi_source) == ("metal", "counted")
+    assert density.fermi_level == density.counted_level
+    for electrons, said in ((8.0, False), (None, False), (7.0, True)):
+        caplog.clear()
+        bands(si, "GX", points=3, electrons=electrons)
+        assert ("which is not that of 7 electrons" in caplog.text) == said
+    caplog.clear()
+    bands(si, "GX", points=3, electrons=7.0, fermi_level=-3.2)
+    assert not caplog.records
+
+
 def test_one_zero_of_an_insulator_and_a_metal(bundled):
     """A level stored in the gap is the zero of both; so is that of a metal."""
     si = dock.read(bundled / "openmx" / "si")

@@ -130,7 +130,8 @@ def _notes(step: RunStep, ended: LoggedStep, left_out: list[str]) -> Iterator[st
     if len(step.of) > 1:
         yield (
             f"The run has {len(step.of)} ionic steps ({step.of[0]} to {step.of[-1]}); this is step "
-            f"{step.number}. In a conversion, step=N reads another one, step=all every one."
+            f"{step.number}. In a conversion, settings={{'step': 'N'}} reads another one, "
+            "settings={'step': 'all'} every one."
         )
     if left_out:
         yield (

@@ -46,7 +46,7 @@ HISTORY = (
 )
 STEPS = (
     "The run keeps the matrices of {count} steps ({first} to {last}); this is its last. In a "
-    "conversion, step=N reads one of them, step=all every one."
+    "conversion, settings={{'step': 'N'}} reads one of them, settings={{'step': 'all'}} every one."
 )
 UNCONVERGED = "The log says that the self-consistent field did not converge (SCF_NOT_CONV)."
 UNFINISHED = (

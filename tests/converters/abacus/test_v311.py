@@ -222,6 +222,8 @@ class TestLayouts:
         assert "only k = 0" in samples.cli("bands", graphene / "unified").err
         answer = samples.cli("dos", graphene / "unified", "--mesh", 2, 2, 1)
         samples.refused(answer, "no k-point but Γ can be computed")
+        assert answer.err.count("dock: note") == 1  # said once, and nothing was begun
+        assert "solver" not in answer.err
 
     def test_binary_of_a_run_at_gamma_only_is_known_by_its_input(self, graphene):
         calc = abacus.read(graphene)
