@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from dock.core.basis import Basis
 from dock.core.matrix import AOMatrix
+from dock.core.pairs import Pairs
 from dock.core.position import breaks_relation
 from dock.core.quantity import quantity_of
 from dock.core.spin import Spin
@@ -48,6 +49,9 @@ class RowSource(Protocol):
 
     def rows(self, first: int, stop: int) -> AOMatrix:
         """Read the blocks ⟨i, 0|O|j, R⟩ of the atoms first ≤ i < stop, and no others."""
+
+    def pairs(self) -> Pairs:
+        """Read which pairs there are, and no entries."""
 
     def fingerprint(self) -> str:
         """Return a hash of the file, read in parts: equal only if all numbers are equal."""

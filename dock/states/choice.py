@@ -12,7 +12,7 @@ from dock.states.sparse.shift_invert import ShiftInvert, SparseProblem
 from dock.states.speed import duration
 from dock.threads import LARGE, available_cpus
 
-__all__ = ["SOLVERS", "choose", "describe"]
+__all__ = ["SOLVERS", "choose", "describe", "require_possible"]
 
 
 def _slepc() -> Solver:
@@ -71,6 +71,21 @@ def choose(
         solver = SOLVERS[name]()
     _require_room(solver.plan(problem, want, n_problems, jobs), problem, want, room)
     return solver
+
+
+def require_possible(
+    name: str | Solver, problem: Eigenproblem, want: Want, *, n_problems: int, jobs: int
+) -> None:
+    """Refuse at once, before matrices are read, what there is no room for by far.
+
+    `choose` would refuse it too, when it knows more. `UsageError`, as there.
+    """
+    full = want.everything or (want.s_threshold is not None and want.removal == "project")
+    if name not in ("auto", "sparse") or full or not isinstance(problem, SparseProblem):
+        return
+    plan = ShiftInvert().hopeless(problem, want, n_problems, jobs)
+    if plan is not None:
+        _require_room(plan, problem, want, allowance())
 
 
 def _automatic(

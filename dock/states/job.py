@@ -128,6 +128,11 @@ class Job:
         """Whether other processes wait for what this one keeps."""
         return self.shard is not None or self.ranks.size > 1
 
+    @property
+    def has_kept(self) -> bool:
+        """Whether a run before may have left something."""
+        return self.folder is not None and self.folder.exists()
+
     def own(self, missing: list[Place]) -> list[Place]:
         """Return this process's part of what is missing of a shard; all processes call it."""
         if self.ranks.size == 1:

@@ -229,6 +229,21 @@ class Problem:
             self.hamiltonian.structure,
         )
 
+    def atom_graph(self) -> tuple[scipy.sparse.csr_array, NDArray[np.int64]]:
+        """Return which atoms H and S couple (n, n), symmetric, and the rows (n,) of each.
+
+        Matrices that are still on disk are not read for it.
+        """
+        import scipy.sparse
+
+        n, sources = self.basis.n_atoms, self.row_sources
+        parts = [self.pairs] if sources is None else [source.pairs() for source in sources]
+        ends = [(pairs.i.astype(np.int64), pairs.j.astype(np.int64)) for pairs in parts]
+        keys = np.unique(np.concatenate([key for i, j in ends for key in (i * n + j, j * n + i)]))
+        places = np.divmod(keys, n)
+        graph = scipy.sparse.coo_array((np.ones(len(keys)), places), shape=(n, n)).tocsr()
+        return graph, self.basis.counts.astype(np.int64) * (self.size // self.basis.n_orbitals)
+
     def require_known(self, k_frac: NDArray[np.float64]) -> None:
         """Refuse k-points, one or (n, 3), at which summed matrices have no meaning."""
         if self.only_gamma and np.any(k_frac):

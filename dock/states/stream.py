@@ -29,7 +29,7 @@ from dock.errors import (
 )
 from dock.io.progress import Progress, Report
 from dock.states.certificates import Certificates
-from dock.states.choice import choose, describe
+from dock.states.choice import choose, describe, require_possible
 from dock.states.job import Job, PartDone, Place, Planned
 from dock.states.kept import Kept
 from dock.states.solver import Eigenproblem, Eigenstates, Plan, Solver, Want
@@ -189,6 +189,10 @@ class _Task:
         order = list(product(range(self.problem.n_channels), range(len(self.points))))
         if not order:
             return
+        if not self.job.has_kept:  # to see what is kept, H and S are read
+            n, jobs = len(order), self.jobs
+            with _naming(0, self.points):
+                require_possible(self.job.solver, self.problem, self.want, n_problems=n, jobs=jobs)
         kept = self.job.store(self.problem, self.want)
         try:
             progress.start(len(order))

@@ -122,6 +122,10 @@ class BlockSource:
         """Read the blocks of the atoms first ≤ i < stop, and no others."""
         return self._read((first, stop))
 
+    def pairs(self) -> Pairs:
+        """Read which pairs there are."""
+        return read_pairs(self.path, self.basis.n_atoms)
+
     def fingerprint(self) -> str:
         """Return a hash of the file, read in parts."""
         with readable(self.path), self.path.open("rb") as stream:

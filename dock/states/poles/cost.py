@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,9 +14,6 @@ from dock.states.solver import Plan
 from dock.states.sparse.fronts import eliminate
 from dock.states.sparse.ordering import dissect
 from dock.states.speed import multiplications_per_second
-
-if TYPE_CHECKING:
-    import scipy.sparse
 
 __all__ = ["PoleCost"]
 
@@ -51,8 +47,7 @@ class PoleCost:
     def of(cls, problem: Problem, mesh: KMesh) -> PoleCost:
         """Return the cost of a problem on a mesh; nothing as large as a matrix is made."""
         spinor = problem.spin is Spin.NONCOLLINEAR
-        sizes = problem.basis.counts.astype(np.int64) * (2 if spinor else 1)
-        graph = _graph(problem)
+        graph, sizes = problem.atom_graph()
         order = dissect(graph, sizes, problem.hamiltonian.structure)
         fronts = eliminate(graph, sizes, order)
         own = np.array([front.n_own for front in fronts], dtype=np.float64)
@@ -89,13 +84,3 @@ class PoleCost:
         seconds = _SLOWER * number * self.n_operations / fast
         detail = f"{number} poles, largest front {self.largest_front:,} rows"
         return Plan("poles", reason, 1, threads, self.memory_bytes, seconds, detail)
-
-
-def _graph(problem: Problem) -> scipy.sparse.csr_array:
-    """Return the symmetric pattern of the atoms' couplings, with ones."""
-    import scipy.sparse
-
-    pairs, n = problem.pairs, problem.basis.n_atoms
-    keys = np.unique(pairs.i.astype(np.int64) * n + pairs.j)
-    ones = np.ones(len(keys))
-    return scipy.sparse.coo_array((ones, np.divmod(keys, n)), shape=(n, n)).tocsr()

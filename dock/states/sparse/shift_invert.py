@@ -22,8 +22,11 @@ from dock.states.memory import allowance, in_words
 from dock.states.removal import own_overlap, require_threshold
 from dock.states.solver import Eigenproblem, Eigenstates, Plan, Want
 from dock.states.sparse.factorisation import Analysis, Engine, Pattern
+from dock.states.sparse.fronts import eliminate
+from dock.states.sparse.ordering import dissect
 from dock.states.sparse.products import Products
-from dock.states.sparse.slicing import Found, Slicer, Tools, dependent_rows
+from dock.states.sparse.schedule import Schedule
+from dock.states.sparse.slicing import Found, Slicer, Tools, capacity, dependent_rows
 from dock.states.speed import duration, multiplications_per_second
 from dock.threads import LARGE, available_cpus
 
@@ -51,6 +54,8 @@ ENGINES: dict[str, Callable[[], Engine]] = {"multifrontal": _multifrontal, "pard
 _TOLERANCE = 3e-7  # eV: the energies are then exact to some 1e-10 eV
 _DOUBLE = 3e10  # multiplications of a factorisation up to which single precision gains nothing
 _SHARE = 0.95  # of the memory that may be taken
+_HOPELESS = 0.75  # of what a quick order of elimination takes: a careful one takes 0.88 or more
+_HUGE = 50_000  # rows from which a careful order takes many seconds
 _COLUMNS = 13.0  # vectors solved for, for each state (measured: 11 to 14)
 _FACTOR, _SUBSTITUTE = 0.7, 0.35  # of the speed of a matrix product (measured)
 _COUNTED = 2  # counts by inertia for each factor that solves
@@ -67,6 +72,9 @@ class SparseProblem(Eigenproblem, Protocol):
 
     def pattern(self) -> Pattern:
         """Return where the entries of H(k) and S(k) stand, at every k."""
+
+    def atom_graph(self) -> tuple[scipy.sparse.csr_array, NDArray[np.int64]]:
+        """Return which atoms H and S couple, and the rows of each."""
 
 
 @dataclass(frozen=True)
@@ -104,6 +112,7 @@ class ShiftInvert:
         self._lock = threading.Lock()
         self._threads = available_cpus()
         self._analyses: tuple[Any, Analysis, Analysis] | None = None
+        self._rough: tuple[Any, int, int] | None = None
         self._left_out: dict[float, NDArray[np.int64]] = {}
 
     @property
@@ -119,6 +128,9 @@ class ShiftInvert:
         _require_part(problem, want)
         workers = max(1, min(jobs, n_problems)) if problem.size <= LARGE else 1
         self._threads = max(1, jobs // workers)
+        hopeless = self.hopeless(problem, want, n_problems, jobs)
+        if hopeless is not None:
+            return hopeless
         method = self._method(problem, np.dtype(np.complex128), want, workers)
         precision = "single" if method.is_single else "double"
         return Plan(
@@ -130,6 +142,19 @@ class ShiftInvert:
             method.seconds,
             f"{self._engine.name}, {precision} precision",
         )
+
+    def hopeless(
+        self, problem: SparseProblem, want: Want, n_problems: int, jobs: int
+    ) -> Plan | None:
+        """Return a plan of which a quick order says that there is no room for it by far, or None.
+
+        So a large problem is refused within seconds, before its matrices are read.
+        """
+        roughly = self._rough_bytes(problem, want)
+        if _HOPELESS * roughly <= _SHARE * allowance().n_bytes:
+            return None
+        reason = _reason(Dense().plan(problem, want, n_problems, jobs), problem)
+        return Plan(self.name, reason, 1, jobs, roughly, None, "roughly")
 
     def solve(
         self, problem: SparseProblem, channel: int, k_frac: NDArray[np.float64], want: Want
@@ -195,6 +220,21 @@ class ShiftInvert:
                 self._left_out[threshold] = dependent_rows(gamma, real, threshold)
             return self._left_out[threshold]
 
+    def _rough_bytes(self, problem: SparseProblem, want: Want) -> int:
+        """Return about what single precision takes, within seconds; 0 where all is known soon."""
+        if problem.size < _HUGE:
+            return 0
+        with self._lock:
+            if self._rough is None or self._rough[0] is not problem:
+                graph, sizes = problem.atom_graph()
+                fronts = eliminate(graph, sizes, dissect(graph, sizes, quick=True))
+                peak = Schedule.of(fronts, self._threads).peak(fronts, kept=True)
+                self._rough = problem, peak, int(sizes @ (graph @ sizes)) // 2
+        _, peak, nnz = self._rough
+        kind = np.dtype(np.complex64)
+        besides = _vector_bytes(problem, want, kind) + _matrix_bytes(nnz, 4, kind)
+        return peak * kind.itemsize + besides
+
     def _method(
         self, problem: SparseProblem, dtype: np.dtype[Any], want: Want, workers: int
     ) -> _Method:
@@ -209,15 +249,12 @@ class ShiftInvert:
     def _cost(self, problem: SparseProblem, kind: np.dtype[Any], want: Want) -> _Method:
         """Return memory and time of one problem with factors of a type."""
         solves, counts = self._analysed(problem)
-        n, n_states = problem.size, _expected(problem, want)
-        block = _block(problem, want)
-        tools = Tools(solves, counts, kind, kind, block, _TOLERANCE)
-        double = 16 if kind.kind == "c" else 8
-        pattern = problem.pattern()
-        # H and S; V, K V and S V with what a restart and a block need; the states.
-        vectors = n * double * (3 * tools.capacity(n_states) + 12 * block + n_states)
-        matrices = pattern.nnz * (2 * double + pattern.columns.itemsize + kind.itemsize)
-        peak = max(solves.memory(kind) + vectors, counts.memory(kind, kept=False))
+        pattern, n_states = problem.pattern(), _expected(problem, want)
+        peak = max(
+            solves.memory(kind) + _vector_bytes(problem, want, kind),
+            counts.memory(kind, kept=False),
+        )
+        matrices = _matrix_bytes(pattern.nnz, pattern.columns.itemsize, kind)
         fast = multiplications_per_second(kind.name) * self._threads**0.8
         slices = max(1, math.ceil(n_states / 96))
         work = solves.n_operations + _COUNTED * counts.n_operations
@@ -226,6 +263,23 @@ class ShiftInvert:
         applied = _COLUMNS * n_states * 4 * pattern.nnz
         seconds += applied / multiplications_per_second("complex128") / self._threads**0.8
         return _Method(kind, matrices + peak, seconds)
+
+
+def _vector_bytes(problem: SparseProblem, want: Want, kind: np.dtype[Any]) -> int:
+    """Return what V, K V and S V take, with what a restart and a block need, and the states."""
+    n_states, block = _expected(problem, want), _block(problem, want)
+    columns = 3 * capacity(n_states, block) + 12 * block + n_states
+    return problem.size * _double(kind) * columns
+
+
+def _matrix_bytes(nnz: int, index: int, kind: np.dtype[Any]) -> int:
+    """Return what triangles of H and S of `nnz` entries take, and what is factored."""
+    return nnz * (2 * _double(kind) + index + kind.itemsize)
+
+
+def _double(kind: np.dtype[Any]) -> int:
+    """Return the bytes of a number of the same type in double precision."""
+    return 16 if kind.kind == "c" else 8
 
 
 def _reason(full: Plan, problem: SparseProblem) -> str:

@@ -127,3 +127,19 @@ def test_parts_that_do_not_touch_and_a_single_atom():
     assert sum(front.n_entries for front in fronts) == 500 * 6
     one = eliminate(graph[:1][:, :1], sizes[:1], np.array([0]))
     assert (one[0].n_own, one[0].n_all) == (3, 3)
+
+
+def test_a_quick_order_takes_little_more_fill():
+    """It tells at once what a factorisation would take: from a tenth of the cuts."""
+    sheet = 20
+    lattice = np.arange(sheet)
+    ring = np.zeros((sheet, sheet))
+    ring[lattice, (lattice + 1) % sheet] = ring[(lattice + 1) % sheet, lattice] = 1
+    one = np.eye(sheet)
+    graph = scipy.sparse.csr_array(np.kron(ring, one) + np.kron(one, ring) + np.kron(one, one))
+    sizes = np.full(sheet * sheet, 13, dtype=np.int64)
+    work = [
+        sum(front.n_operations for front in eliminate(graph, sizes, order))
+        for order in (dissect(graph, sizes), dissect(graph, sizes, quick=True))
+    ]
+    assert work[1] < 1.5 * work[0]

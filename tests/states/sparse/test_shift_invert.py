@@ -7,6 +7,7 @@ from repeated import supercell
 
 import dock
 from dock.errors import SolverError, UsageError
+from dock.states import choice
 from dock.states.choice import describe
 from dock.states.dense import Dense, solve
 from dock.states.memory import Allowance
@@ -178,3 +179,22 @@ def test_a_threshold_above_all_eigenvalues_leaves_nothing(nearly_dependent):
             solve(*nearly_dependent.dense(0, np.zeros(3)), want)
     with pytest.raises(SolverError, match="No eigenvalue of S exceeds the threshold 99"):
         ShiftInvert(FullEngine()).solve(nearly_dependent, 0, np.zeros(3), want)
+
+
+def test_what_has_no_room_by_far_is_refused_before_matrices_are_read(bundled, monkeypatch):
+    """Of files the pairs alone are read, and no order of elimination is sought."""
+    problem = Problem.of(dock.read(bundled / "unified/si"))
+    reference = ShiftInvert("multifrontal", "single")
+    full = reference.plan(problem, Want(nearest=(2, 0.0)), 1, 1).memory_bytes
+
+    def forbidden(*_, **__):
+        raise AssertionError("a matrix was read or an order was sought")
+
+    monkeypatch.setattr(shift_invert, "_HUGE", 0)
+    fresh = Problem.of(dock.read(bundled / "unified/si"))
+    monkeypatch.setattr(type(fresh.row_sources[0]), "__call__", forbidden)
+    monkeypatch.setattr(shift_invert.ShiftInvert, "_analysed", forbidden)
+    for module in (choice, shift_invert):
+        monkeypatch.setattr(module, "allowance", lambda: Allowance(full // 2, "left by a test"))
+    with pytest.raises(UsageError, match=r"'sparse' needs \d+ MB .*left by a test.* mpirun"):
+        next(states(fresh, K, Want(nearest=(2, 0.0)), solver="sparse"))
