@@ -30,7 +30,7 @@ class LargeSparse(Large):
     def pattern(self):
         raise AssertionError("not here")
 
-    sparse = pattern
+    sparse = atom_graph = pattern
 
 
 @dataclass
