@@ -133,7 +133,10 @@ def _refuse(
 
 
 def _prepared(calc: Calculation, run: UserRun, restart: Restart) -> Calculation:
-    """Return the calculation with the matrices that the code wants, those that it reads alone."""
+    """Return the calculation with the matrices that the code wants, those that it reads alone.
+
+    A MissingDataError where a density matrix is to be computed and no electrons are known.
+    """
     if run.n_electrons is not None:
         known = calc.n_electrons
         if known is not None and abs(known - run.n_electrons) > _SAME_CHARGE:
@@ -150,6 +153,13 @@ def _prepared(calc: Calculation, run: UserRun, restart: Restart) -> Calculation:
     if "hamiltonian" not in calc.available and "density_matrix" in calc.available:
         _log.warning("%s: there is no Hamiltonian; its density matrix is taken.", calc.source)
         return calc
+    if calc.n_electrons is None:
+        raise MissingDataError(
+            "the number of electrons",
+            calc.source,
+            "Write the valence electrons per cell as 'occupation' into its info.json, or keep the "
+            "run's own matrices beside its input, where that is SIESTA's.",
+        )
     made = density_matrix(calc, _mesh(calc, run.mesh), smearing=run.smearing, planned=_tell)
     _log.info("density matrix: %s; %s", made.mesh.describe(), made.settings["smearing"])
     return made.completed()

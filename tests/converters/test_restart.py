@@ -1,6 +1,7 @@
 """Restarts of a user's own run: the input but for its restart lines, matrices in its order."""
 
 import contextlib
+import dataclasses
 import difflib
 import gc
 import lzma
@@ -323,6 +324,14 @@ class TestRefusals:
         run = bundled / "siesta" / "graphene"
         with pytest.raises(UsageError, match="leave out settings="):
             dock.write(prediction, tmp_path / "y", "siesta", like=run, settings={"name": "x"})
+
+    def test_electrons_that_nobody_knows(self, bundled, tmp_path, prediction):
+        """What is advised can be done: a conversion has no option for electrons."""
+        run = tmp_path / "mine.fdf"
+        shutil.copy(bundled / "siesta" / "graphene" / "graphene.fdf", run)
+        unknown = dataclasses.replace(prediction, n_electrons=None)
+        self.refused(unknown, tmp_path / "y", run, MissingDataError, "electrons", "'occupation'")
+        dock.write(unknown, tmp_path / "y", "siesta", like=bundled / "siesta" / "graphene")
 
     def test_formats_without_a_restart(self, bundled, tmp_path, prediction):
         run = bundled / "siesta" / "graphene"
