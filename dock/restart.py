@@ -167,10 +167,12 @@ def _prepared(calc: Calculation, run: UserRun, restart: Restart) -> Calculation:
 
 def _mesh(calc: Calculation, mesh: KMesh) -> KMesh:
     """Return a run's mesh; of a regular one the points that time reversal does not connect."""
-    regular = mesh.n_full == np.prod(mesh.size) and np.allclose(
-        mesh.points, mesh.full_points, rtol=0, atol=_MESH_TOLERANCE
+    whole = KMesh.full(mesh.size, mesh.shift)
+    regular = mesh.n_full == whole.n_full and all(
+        np.allclose(mine, theirs, rtol=0, atol=_MESH_TOLERANCE)
+        for mine, theirs in ((mesh.points, whole.points), (mesh.weights, whole.weights))
     )
-    if not regular:
+    if not regular:  # a list of points, each with its weight
         return mesh
     return make_mesh(calc, mesh.size, centring=mesh.shift, reduction="time-reversal")
 

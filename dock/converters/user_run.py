@@ -11,6 +11,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import ArrayLike
+
 from dock.core.calculation import Calculation
 from dock.core.spin import Spin
 from dock.core.structure import Structure
@@ -25,6 +28,7 @@ __all__ = [
     "UserRun",
     "copy_beside",
     "lies_in",
+    "listed_points",
     "only_input",
     "read_input",
     "with_lines",
@@ -148,6 +152,20 @@ def only_input(folder: Path, found: Sequence[Path], kind: str) -> Path:
     raise FormatError(
         folder, f"this is no run with one {kind}", found=names, fix=f"Give the {kind} itself."
     )
+
+
+def listed_points(path: Path, points: ArrayLike, weights: ArrayLike) -> KMesh:
+    """Return k-points of a list, (n, 3) fractional, with weights of any sum.
+
+    A FormatError naming the file where weights are negative or all zero.
+    """
+    table, shares = np.array(points, np.float64), np.array(weights, np.float64)
+    if shares.min() < 0 or shares.sum() <= 0:
+        raise FormatError(
+            path, "weights of k-points are not negative, nor all zero", found=shares.tolist()[:4]
+        )
+    count = len(table)
+    return KMesh((count, 1, 1), (0.0, 0.0, 0.0), table, shares / shares.sum(), np.arange(count))
 
 
 def lies_in(path: Path, folder: Path) -> bool:

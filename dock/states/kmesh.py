@@ -21,6 +21,7 @@ Reduction: TypeAlias = Literal["none", "time-reversal", "point-group"]
 
 DEFAULT_SPACING = 0.2  # 1/Å, 2π included
 _OPENMX_OFFSET = (1e-6, -1e-6, 2e-6)
+_MOST = 10**8  # points: 2.4 GB of coordinates
 _ON_MESH = 1e-4  # steps by which an image may miss a point: OpenMX offsets its meshes by 1e-5
 
 
@@ -63,7 +64,8 @@ class KMesh:
 
         The centring is ``gamma``; ``monkhorst-pack`` (half a step where the number is even);
         ``openmx`` (the same with that program's own offset of 1e-6); or three shifts in units of
-        the step. `UsageError` for another one, or a size without three positive integers.
+        the step. `UsageError` for another one, a size without three positive integers, or more
+        than 10⁸ points.
         """
         numbers = _checked_size(size)
         shift = _shift(numbers, centring)
@@ -227,6 +229,8 @@ def _checked_size(size: Sequence[int]) -> tuple[int, int, int]:
             "Pass mesh=(N1, N2, N3)."
         )
     a, b, c = (int(value) for value in values)
+    if a * b * c > _MOST:
+        raise UsageError(f"a k-mesh of {a}×{b}×{c} points is larger than any: at most {_MOST:.0e}.")
     return a, b, c
 
 

@@ -12,6 +12,7 @@ import pytest
 import samples
 
 import dock
+import dock.restart as module
 from dock.converters import WriteOptions, get_format
 from dock.converters.abacus.user_run import RESTART as ABACUS
 from dock.errors import DockError, FormatError, LayoutError, MissingDataError, UsageError
@@ -47,6 +48,11 @@ def changes(old, new):
     """Return the lines that a new input has more and less than an old one."""
     lines = difflib.ndiff(old.read_text().split("\n"), new.read_text().split("\n"))
     return [line for line in lines if line[0] in "+-"]
+
+
+def prepared(calc, run, restart):
+    """Return the calculation in a run's order with the matrices that its code wants."""
+    return module._prepared(module.in_order_of(calc, run), run, restart)
 
 
 def off_own(calc, run):
@@ -510,6 +516,7 @@ class TestAbacus:
             ("INPUT", "0.002", "small", "smearing_sigma is no number"),
             ("KPT", "Gamma", "Line", "k-points"),
             ("KPT", "Gamma", "Direct", "k-points"),
+            ("KPT", "6 6 1", "60000 60000 1", "larger than any"),
             ("STRU", "2s2p1d", "2s2p", "another basis"),
             ("STRU", "0.6666666667 0.3333333333", "0.66 0.33", "another crystal"),
         ],
@@ -523,6 +530,27 @@ class TestAbacus:
             (run / file).write_text(text.replace(old, new) if file == name else text)
         with pytest.raises(DockError, match=words):
             dock.write(dock.read(strange(own, tmp_path / "x")), tmp_path / "y", "abacus", like=run)
+
+    def test_points_of_a_list_keep_their_weights(self, bundled, tmp_path):
+        """Also where they are those of a mesh, which has equal ones."""
+        own, run = bundled / "abacus" / "v311_graphene", tmp_path / "mine"
+        run.mkdir()
+        for name in ("INPUT", "STRU"):
+            shutil.copy(own / name, run)
+        calc, found = dock.read(strange(own, tmp_path / "x")), {}
+        for weights in ("1 1", "1 3", "0 1"):
+            first, second = weights.split()
+            (run / "KPT").write_text(f"K_POINTS\n2\nDirect\n0 0 0 {first}\n.5 0 0 {second}\n")
+            density = prepared(calc, ABACUS.read(run), ABACUS).require("density_matrix")
+            found[weights] = density.entries
+        middle = 0.5 * (found["1 1"] + found["0 1"])
+        assert np.abs(found["1 3"] - found["1 1"]).max() > 1e-3
+        assert np.abs(found["1 3"] - middle).max() < 0.1 * np.abs(found["1 1"] - middle).max()
+        for weights in ("0 0", "-1 2"):
+            first, second = weights.split()
+            (run / "KPT").write_text(f"K_POINTS\n2\nDirect\n0 0 0 {first}\n.5 0 0 {second}\n")
+            with pytest.raises(FormatError, match="weights"):
+                ABACUS.read(run)
 
     def test_words_and_widths_as_abacus_takes_them(self, bundled, tmp_path):
         """``smearing_sigma_temp`` T is a width of kT/2: kT in Hartree is taken for Rydberg."""

@@ -17,6 +17,7 @@ from dock.converters.user_run import (
     UserRun,
     copy_beside,
     lies_in,
+    listed_points,
     read_input,
     with_lines,
 )
@@ -186,9 +187,7 @@ def _mesh(path: Path) -> KMesh:
             return KMesh.full(size.astype(int).tolist(), offset.tolist())
     if numbers and len(numbers) % 4 == 0 and kind == "direct":
         table = np.array(numbers).reshape(-1, 4)
-        count = len(table)
-        weights = table[:, 3] / table[:, 3].sum()
-        return KMesh((count, 1, 1), (0.0, 0.0, 0.0), table[:, :3], weights, np.arange(count))
+        return listed_points(path, table[:, :3], table[:, 3])
     raise FormatError(
         path,
         "these k-points cannot be understood",

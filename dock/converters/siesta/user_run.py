@@ -22,6 +22,7 @@ from dock.converters.user_run import (
     UserRun,
     copy_beside,
     lies_in,
+    listed_points,
     only_input,
     read_input,
     with_lines,
@@ -191,8 +192,7 @@ def _listed(path: Path, structure: Structure) -> KMesh:
         raise FormatError(path, "this is no list of k-points", expected="5 columns")
     table = np.array(values).reshape(-1, 5)
     points = table[:, 1:4] / SIESTA5.bohr_angstrom @ structure.cell.T / (2 * np.pi)
-    weights = table[:, 4] / table[:, 4].sum()
-    return KMesh((len(table), 1, 1), (0.0, 0.0, 0.0), points, weights, np.arange(len(table)))
+    return listed_points(path, points, table[:, 4])
 
 
 def _smearing(fdf: FdfFile) -> Smearing:
