@@ -24,7 +24,7 @@ from dock.converters.origin import with_moved_atoms
 from dock.converters.registry import require_restart
 from dock.converters.user_run import Restart, UserRun
 from dock.core.calculation import Calculation
-from dock.errors import LayoutError, MissingDataError, UsageError
+from dock.errors import FormatError, LayoutError, MissingDataError, UsageError
 from dock.post.density_matrices import density_matrix
 from dock.states.choice import describe
 from dock.states.kmesh import KMesh, make_mesh
@@ -55,6 +55,8 @@ def write_restart(
         When the format has no such start, or is given what comes from the run.
     LayoutError
         When the run is one of another crystal, basis or spin.
+    FormatError
+        When the run's label is no name of a file.
     DockError
         What reading the run and computing the density matrix raise.
     """
@@ -71,6 +73,10 @@ def write_restart(
             f"{', '.join(given)}."
         )
     run = restart.read(options.like)
+    if run.label != Path(run.label).name:  # it would lead out of the target
+        raise FormatError(
+            run.input, "the files of the run are not called by a name of a file", found=run.label
+        )
     calc = _prepared(in_order_of(calc, run), run, restart)
     _say(run, restart)
     return hand_over(path, options, lambda folder: restart.write(calc, run, folder), marker)

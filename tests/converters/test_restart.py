@@ -318,6 +318,7 @@ class TestRefusals:
             ("50 meV", "50", FormatError),
             ("MeshCutoff 200 Ry", "OccupationFunction Step", FormatError),
             (" 15 0 0 0.0", " 15 0 0", FormatError),
+            ("SystemLabel", "SystemLabel ../other #", FormatError),
         ],
     )
     def test_an_input_that_says_nothing_known(self, bundled, tmp_path, prediction, old, new, error):
