@@ -47,6 +47,6 @@ def require_density(calc: Calculation, why: str = "", electrons: float | None = 
         raise LayoutError(
             f"{calc.source}: the density matrix holds {count:.6g} electrons (Tr ρS), expected "
             f"{wanted:g}: it is of another run, of one spin alone, or damaged. Compute it from the "
-            "Hamiltonian, or give the number of electrons that is right, electrons=N."
+            "Hamiltonian, or correct the number of electrons (electrons=N, where it can be given)."
         )
     return density

@@ -90,6 +90,8 @@ class BandStructure(Result):
         The energies (eV, absolute) between which all states are here, where a window was asked for.
     fermi_source
         Where `fermi_level` is from: see `dock.states.gap.Gap`.
+    stored
+        The Fermi level of the data, where `fermi_level` is another; eV, absolute.
     is_fixed
         Whether energies count from `fermi_level` wherever it lies, since a user said so.
     whole_gap
@@ -114,6 +116,7 @@ class BandStructure(Result):
     certificates: Certificates | None = None
     window: tuple[float, float] | None = None
     fermi_source: Source = "given"
+    stored: float | None = None
     is_fixed: bool = False
     whole_gap: Gap | None = None
     name: str = ""
@@ -145,11 +148,13 @@ class BandStructure(Result):
             covered=self.window,
             is_fixed=self.is_fixed,
         )
+        if self.fermi_source != "given":
+            gap = replace(gap, stored=self.stored)
         if gap.fermi_source != "given":
             return gap
         if self.fermi_source == "reference" and electrons is not None and gap.vbm and gap.cbm:
             middle = 0.5 * (gap.vbm.energy + gap.cbm.energy)
-            return replace(gap, fermi_level=middle, fermi_source="mid-gap", stored=None)
+            return replace(gap, fermi_level=middle, fermi_source="mid-gap")
         return replace(gap, fermi_source=self.fermi_source)
 
     @property
@@ -575,6 +580,7 @@ def _solve(
         certificates=solved.certificates,
         window=want.window,
         fermi_source=level.source,
+        stored=calc.fermi_level,
         is_fixed=level.is_fixed,
     )
 

@@ -112,5 +112,7 @@ def test_a_metal_takes_the_level_of_what_it_is_compared_with(predicted, bundled)
     assert (found.reference, found.gap.fermi_source) == (-4.4, "reference")
     insulator = bands(dock.read(predicted), "GX", points=3, compare=reference)
     assert insulator.gap.fermi_source == "mid-gap"
+    assert insulator.gap.stored is None  # that of the reference is not stored with this one
+    assert "stored level" not in insulator.table()
     assert np.isfinite(insulator.difference(insulator.compared).mean)
     assert guess.spin is Spin.NONE

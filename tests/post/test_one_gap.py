@@ -124,6 +124,9 @@ def test_a_level_that_was_counted_for_this_hamiltonian_comes_first(bundled, tmp_
     assert level_beside(si, tmp_path / "hamiltonian.h5") == result.level
     counted = bands(si, "GX", points=3, counted=result.level)
     assert (counted.reference, counted.gap.fermi_source) == (result.level, "counted")
+    outside = bands(si.replace(fermi_level=5.0), "GX", points=3, counted=result.level)
+    assert outside.gap.stored == 5.0  # the file's level is said, whichever is the zero
+    assert "above the CBM, not in the gap" in outside.table()
     assert dos(si, (2, 2, 2), step=0.5, counted=result.level).fermi_level == result.level
     other = si.replace(matrices={"H": 1.01 * si.require("H"), "S": si.require("S")})
     assert level_beside(other, tmp_path) is None
