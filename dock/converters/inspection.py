@@ -14,7 +14,7 @@ from dock.converters.format import Format, ReadOptions
 from dock.converters.plan import find_runs
 from dock.converters.registry import detect, get_format
 from dock.core.calculation import Calculation
-from dock.core.check import Finding, check_calculation
+from dock.core.check import Finding, check_calculation, where_known
 from dock.core.compare import Difference, compare
 from dock.core.quantity import quantity_of
 from dock.errors import DockError, LayoutError
@@ -70,7 +70,7 @@ def _describe_calculation(calc: Calculation) -> dict[str, Any]:
             "prediction": origin.extra.get("prediction"),
         },
         "beside": [] if calc.beside is None else calc.beside.rows(),
-        "notes": origin.extra.get("notes", []),
+        "notes": [*calc.notes, *filter(None, [where_known(calc)])],
     }
 
 

@@ -14,7 +14,7 @@ from dock.core.matrix import AOMatrix
 from dock.core.position import POSITION_LIMIT, position_error
 from dock.errors import DockError
 
-__all__ = ["ONLY_GAMMA", "Finding", "check_calculation", "lost_blocks"]
+__all__ = ["ONLY_GAMMA", "Finding", "check_calculation", "lost_blocks", "where_known"]
 
 HERMITICITY_LIMIT = {
     "hamiltonian": 1e-4,
@@ -114,12 +114,16 @@ def _check_run(calc: Calculation) -> list[Finding]:
     if calc.unsound:
         findings.append(Finding("error", "scf", calc.unsound))
     findings += [Finding("note", "run", note) for note in calc.notes]
-    if calc.k_mesh and not calc.only_gamma:
-        mesh = "×".join(map(str, calc.k_mesh))
-        findings.append(Finding("note", "k-points", INTERPOLATED.format(mesh=mesh)))
-    if calc.only_gamma:
-        findings.append(Finding("note", "k-points", ONLY_GAMMA))
+    if text := where_known(calc):
+        findings.append(Finding("note", "k-points", text))
     return findings
+
+
+def where_known(calc: Calculation) -> str:
+    """Say at which k-points alone the matrices hold; empty where they hold at all."""
+    if calc.only_gamma:
+        return ONLY_GAMMA
+    return INTERPOLATED.format(mesh="×".join(map(str, calc.k_mesh))) if calc.k_mesh else ""
 
 
 def _check_overlap(calc: Calculation, loaded: dict[str, AOMatrix]) -> list[Finding]:

@@ -246,8 +246,8 @@ class ScfRun:
         if error > _ALIASING_LIMIT:
             _log.warning(
                 "PySCF: the %d×%d×%d mesh is coarse for this basis (the overlap interpolated like "
-                "the Hamiltonian is off by %.1e between the mesh points). Give a finer mesh=... "
-                "and look at band_error.",
+                "the Hamiltonian is off by %.1e between the mesh points). Run PySCF with more "
+                "k-points, or in Python use from_scf(mf, mesh=...) and band_error.",
                 *mesh,
                 error,
             )

@@ -219,6 +219,7 @@ class TestLayouts:
         assert level_error(folded, gamma) < 1e-6
         assert samples.cli("convert", graphene, "-o", graphene / "unified").code == 0
         assert "only k = 0 has a meaning" in samples.cli("check", graphene / "unified").out
+        assert "only k = 0 has a meaning" in samples.cli("info", graphene / "unified").out
         assert "only k = 0" in samples.cli("bands", graphene / "unified").err
         answer = samples.cli("dos", graphene / "unified", "--mesh", 2, 2, 1)
         samples.refused(answer, "no k-point but Γ can be computed")
