@@ -55,7 +55,7 @@ NO_DENSITY = (
 )
 APPENDED = (
     "OpenMX's report stands at the end of the scfout file, as the recipes of DeepH-pack append it: "
-    "it is read in place of the .out file."
+    "{taken}."
 )
 _SAMPLE = 64  # pairs, spread over the file, whose position matrix is held against the overlap
 
@@ -196,8 +196,10 @@ class _Run:
             notes.append(ZEROS.format(names=names))
         if "density_matrix" in self.placeholders and not written_as_zeros(self.file.input_text):
             notes.append(NO_DENSITY)
-        if self.file.report == self.file.path:
-            notes.append(APPENDED)
+        if self.file.end < self.file.state.size:
+            is_own = self.file.report == self.file.path
+            taken = "it is read in place of the .out file" if is_own else "the .out file is read"
+            notes.append(APPENDED.format(taken=taken))
         if self.wrong_position:
             notes.append(f"The position matrix is left out: {self.wrong_position}.")
         if self.file.version == 0 and self.source.spin_orbit:

@@ -43,6 +43,7 @@ def test_the_report_behind_the_file(appended, bundled, tmp_path):
     shutil.copy(bundled / "openmx" / "si" / "si.out", appended / "openmx.out")
     file = ScfoutFile.open(appended / "openmx.scfout")
     assert file.report == appended / "openmx.out"  # a file of its own comes first
+    assert dock.read(appended).notes[-1].endswith("append it: the .out file is read.")
 
 
 @pytest.mark.parametrize("rest", [b"\0" * 64, b"some text\n", b"performed by OpenMX \0\0"])
