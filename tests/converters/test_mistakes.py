@@ -204,6 +204,16 @@ def test_a_run_that_did_not_end_well_stays_so(bundled, tmp_path, run, end):
     assert list(errors(tmp_path / "c")) == list(errors(tmp_path / "folder"))
 
 
+@pytest.mark.parametrize("mark", [">> End of run", "siesta: Stress tensor (static)"])
+def test_a_job_that_ended_behind_a_converged_cycle(bundled, tmp_path, mark):
+    """Forces look like steps of old versions: it was said that the cycle had not finished."""
+    shutil.copytree(bundled / "siesta/mg", tmp_path / "run", copy_function=shutil.copyfile)
+    log = tmp_path / "run" / "el_032.out"
+    log.write_text(log.read_text().partition(mark)[0])
+    assert errors(tmp_path / "run") == {}
+    assert "not finished" not in samples.cli("convert", tmp_path / "run", "-o", tmp_path / "x").err
+
+
 def test_a_batch_counts_what_is_noted(bundled, tmp_path):
     for number in range(3):
         shutil.copytree(

@@ -356,7 +356,10 @@ class SiestaLog(NamedTuple):
 
 
 _SPAN = 2**16  # bytes at the begin and the end of a log that are looked at first
-_STEP = re.compile(rb"^\s*(?:scf|siesta):\s+\d+\s+-?\d", re.MULTILINE)
+_STEP = re.compile(
+    rb"^\s*(?:scf:\s+\d+\s+-?\d|siesta:\s+\d+(?:\s*(?:-?\d+\.\d+|\*+)){4})", re.MULTILINE
+)
+"""A step of the cycle, in 5.x and 4.x; forces on an atom are ``siesta:`` and three numbers."""
 _ENDS = (b"SCF cycle converged", b"SCF Convergence by", b"Job completed", b">> End of run")
 
 
