@@ -204,6 +204,26 @@ def test_a_run_that_did_not_end_well_stays_so(bundled, tmp_path, run, end):
     assert list(errors(tmp_path / "c")) == list(errors(tmp_path / "folder"))
 
 
+@pytest.mark.parametrize(
+    ("run", "file", "mark"),
+    [
+        ("siesta/mg", "el_032.out", "        iscf "),
+        ("abacus/graphene", "running_scf.log", "ELEC=   1-"),
+    ],
+)
+def test_a_log_that_ends_before_its_cycle(bundled, tmp_path, run, file, mark):
+    """The matrices are of an earlier run then: it was noted by ``check RUN``, and lost."""
+    shutil.copytree(bundled / run, tmp_path / "run", copy_function=shutil.copyfile)
+    log = next((tmp_path / "run").rglob(file))
+    begin, found, _ = log.read_text().partition(mark)
+    assert found
+    log.write_text(begin.rpartition("\n")[0])
+    assert (
+        "do not train on it" in samples.cli("convert", tmp_path / "run", "-o", tmp_path / "x").err
+    )
+    assert list(errors(tmp_path / "run")) == list(errors(tmp_path / "x")) == ["scf"]
+
+
 @pytest.mark.parametrize("mark", [">> End of run", "siesta: Stress tensor (static)"])
 def test_a_job_that_ended_behind_a_converged_cycle(bundled, tmp_path, mark):
     """Forces look like steps of old versions: it was said that the cycle had not finished."""

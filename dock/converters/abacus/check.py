@@ -52,7 +52,7 @@ def _scf(log: AbacusLog, converged: object, *, finished: bool) -> Finding:
     """Say how the self-consistency loop of the step that is read ended."""
     name = log.path.name
     if not finished:
-        text = f"{name} ends within a self-consistency loop: do not train on it."
+        text = f"{name} ends before its self-consistency loop does: do not train on it."
         return Finding("error", "scf", text)
     if converged is None:
         if log.steps:

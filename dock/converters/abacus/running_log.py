@@ -164,8 +164,8 @@ class AbacusLog(RunLog):
     constant_bohr: float = 1.0
 
     def is_within(self, step: LoggedStep) -> bool:
-        """Say whether the log ends within the loop of a step: the run had not finished."""
-        is_last = bool(self.steps) and step is self.steps[-1]
+        """Say whether the log ends before the loop of a step does: it had not finished."""
+        is_last = not self.steps or step is self.steps[-1]
         return is_last and not step.converged and not self.is_whole and known(self.version)
 
     @property

@@ -43,13 +43,10 @@ def _scf(log: SiestaLog) -> Finding:
         return Finding("error", "scf", text)
     if not log.finished:
         text = (
-            "the log ends within a self-consistency cycle: neither 'SCF cycle converged' nor 'Job "
-            "completed' stands in it. The run had not finished: do not train on it."
+            "the log ends before its self-consistency cycle does: neither 'SCF cycle converged' "
+            "nor 'Job completed' stands in it. The run had not finished: do not train on it."
         )
         return Finding("error", "scf", text)
-    if log.converged is None:
-        text = f"the log of SIESTA {log.version} has no self-consistency cycle."
-        return Finding("note", "scf", text)
     return Finding("ok", "scf", f"the log of SIESTA {log.version} reports no failure.")
 
 

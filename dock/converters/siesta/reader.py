@@ -50,8 +50,8 @@ STEPS = (
 )
 UNCONVERGED = "The log says that the self-consistent field did not converge (SCF_NOT_CONV)."
 UNFINISHED = (
-    "The log ends within a self-consistency cycle: the run had not finished when its files were "
-    "copied."
+    "The log ends before its self-consistency cycle does: the run had not finished when its files "
+    "were copied."
 )
 OLD_UNITS = (
     "No EIG and no log says which SIESTA made this run: the constants of version 5 were taken "

@@ -345,7 +345,7 @@ class SiestaLog(NamedTuple):
     version
         Empty where it names none.
     converged
-        Whether the last self-consistency cycle converged; None where none is in it.
+        Whether the last self-consistency cycle converged; None where it does not say.
     finished
         Whether that cycle came to an end, well or not.
     """
@@ -384,7 +384,5 @@ def read_log(path: Path) -> SiestaLog:
             tail = stream.read()
     steps = [found.start() for found in _STEP.finditer(tail)]
     end = max(tail.rfind(word) for word in _ENDS)
-    if not steps and end < 0:
-        return SiestaLog(version, None)
     finished = end > (steps[-1] if steps else -1)
     return SiestaLog(version, converged=finished or None, finished=finished)
