@@ -106,7 +106,9 @@ def read_calculation(path: Path, options: ReadOptions) -> Calculation:
     notes += _notes(step, ended, left_out)
     notes += _notes_of_files(files, stru)
     if is_cut:
-        notes.append("The log ends before its self-consistency loop does: the run had not finished.")
+        notes.append(
+            "The log ends before its self-consistency loop does: the run had not finished."
+        )
     if spin is Spin.NONCOLLINEAR and "density_matrix" in files.matrices:
         notes.append(PAULI_DM)
     return Calculation(
