@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dock.states.sparse._front_kernels import divide_columns, gather_columns, read_pivots
-from dock.states.sparse.blas import Blas
+from dock.states.sparse.blas import Blas, Part
 from dock.states.sparse.fronts import Front, Panel
+from dock.states.sparse.sharing import Share, alone
 
 __all__ = ["Pivots", "Workspace", "eliminate"]
 
@@ -61,7 +62,13 @@ class Workspace:
 
 
 def eliminate(
-    front: Front, own: Store, rest: Store, blas: Blas, space: Workspace, smallest: float
+    front: Front,
+    own: Store,
+    rest: Store,
+    blas: Blas,
+    space: Workspace,
+    smallest: float,
+    share: Share = alone,
 ) -> Pivots:
     """Eliminate a front's own columns in place and subtract what that leaves from the others.
 
@@ -70,18 +77,35 @@ def eliminate(
     pivots = Pivots.empty(front.n_own, blas.kind)
     for number, panel in enumerate(front.own_panels):
         divided = space.take(panel.lead * panel.width)
-        _eliminate_panel(panel, own, divided, blas, smallest, pivots)
-        for later in front.own_panels[number + 1 :]:
-            _update(later, own, panel, own, divided, blas)
-        for later in front.rest_panels:
-            _update(later, rest, panel, own, divided, blas)
+        _eliminate_panel(panel, own, divided, blas, smallest, pivots, share)
+        later = [(target, own) for target in front.own_panels[number + 1 :]]
+        later += [(target, rest) for target in front.rest_panels]
+
+        def update(
+            first: int,
+            stop: int,
+            panel: Panel = panel,
+            divided: Store = divided,
+            later: list[tuple[Panel, Store]] = later,
+        ) -> None:
+            for target, store in later[first:stop]:
+                _update(target, store, panel, own, divided, blas)
+
+        share(update, [target.lead * target.width for target, _ in later])
     return pivots
 
 
 def _eliminate_panel(
-    panel: Panel, own: Store, products: Store, blas: Blas, smallest: float, pivots: Pivots
+    panel: Panel,
+    own: Store,
+    products: Store,
+    blas: Blas,
+    smallest: float,
+    pivots: Pivots,
+    share: Share,
 ) -> None:
     """Eliminate the columns of one panel; `products` gets L D below each diagonal block."""
+    kinds = (b"N", blas.transpose)
     a = blas.part(own, panel.begin, panel.lead)
     y = blas.part(products, 0, panel.lead)
     for begin in range(0, panel.width, BLOCK):
@@ -90,9 +114,20 @@ def _eliminate_panel(
         n_below = panel.lead - below
         here = blas.at(a, begin, begin)
         left, above = blas.at(a, begin, 0), blas.at(y, begin, 0)
-        kinds = (b"N", blas.transpose)
         if begin:
-            blas.subtract(here, left, above, panel.lead - begin, width, begin, kinds)
+
+            def follow(
+                first: int,
+                stop: int,
+                places: tuple[Part, Part, Part] = (here, left, above),
+                width: int = width,
+                begin: int = begin,
+            ) -> None:
+                target, a, b = places
+                target, a = blas.at(target, first, 0), blas.at(a, first, 0)
+                blas.subtract(target, a, b, stop - first, width, begin, kinds)
+
+            share(follow, panel.lead - begin)
         interchanges, off_diagonal = blas.factor(here, width)
         rows = slice(panel.first + begin, panel.first + below)
         order, diagonal = pivots.order[rows], pivots.diagonal[rows]
@@ -115,7 +150,17 @@ def _eliminate_panel(
         target = below + begin * panel.lead
         gather_columns(own, source, panel.lead, n_below, order, products, target, panel.lead)
         product = blas.at(y, below, begin)
-        blas.solve_unit(b"R", blas.transpose, here, product, n_below, width)
+
+        def divide(
+            first: int,
+            stop: int,
+            places: tuple[Part, Part] = (here, product),
+            width: int = width,
+        ) -> None:
+            factor, b = places[0], blas.at(places[1], first, 0)
+            blas.solve_unit(b"R", blas.transpose, factor, b, stop - first, width)
+
+        share(divide, n_below)
         divide_columns(
             products,
             target,

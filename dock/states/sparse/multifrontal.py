@@ -23,6 +23,7 @@ from dock.states.sparse.factorisation import Pattern
 from dock.states.sparse.fronts import Front, eliminate as fronts_of, ranges
 from dock.states.sparse.ordering import dissect
 from dock.states.sparse.schedule import Schedule
+from dock.states.sparse.sharing import Share, alone, among
 from dock.states.sparse.substitution import backward, forward
 
 if TYPE_CHECKING:
@@ -151,9 +152,9 @@ class MultifrontalAnalysis:
         with blas_threads(1), ThreadPoolExecutor(self.threads) as pool:
 
             def one(number: int, space: Workspace, *, shared: bool) -> None:
-                adders = pool if shared else None
+                together = (pool, among(pool, self.threads)) if shared else (None, alone)
                 own, pivots = self._eliminate(
-                    number, values, blas, updates, space, smallest, adders
+                    number, values, blas, updates, space, smallest, *together
                 )
                 take(number, own, pivots)
 
@@ -164,10 +165,9 @@ class MultifrontalAnalysis:
 
             for _ in pool.map(subtree, self.schedule.subtrees):
                 pass
-            with blas_threads(self.threads):
-                space = Workspace(blas.kind)
-                for number in self.schedule.top:
-                    one(number, space, shared=self.threads > 1)
+            space = Workspace(blas.kind)
+            for number in self.schedule.top:
+                one(number, space, shared=self.threads > 1)
 
     def _eliminate(
         self,
@@ -178,6 +178,7 @@ class MultifrontalAnalysis:
         space: Workspace,
         smallest: float,
         pool: ThreadPoolExecutor | None,
+        share: Share,
     ) -> tuple[Store, Pivots]:
         """Assemble and eliminate a front; its update is left in `updates`."""
         from dock.states.sparse._front_kernels import scatter
@@ -191,7 +192,7 @@ class MultifrontalAnalysis:
         for child in front.children:
             if self.fronts[child].n_rest:
                 _add(self.fronts[child], updates.pop(child), front, own, rest, pool)
-        pivots = eliminate(front, own, rest, blas, space, smallest)
+        pivots = eliminate(front, own, rest, blas, space, smallest, share)
         if front.n_rest:
             updates[number] = rest
         return own, pivots
@@ -246,7 +247,7 @@ class MultifrontalFactor:
         analysis, blas, fronts = self._analysis, self._blas, self._analysis.fronts
         carried: dict[int, Store] = {}
 
-        def up(number: int) -> None:
+        def up(number: int, share: Share = alone) -> None:
             front = fronts[number]
             own, pivots = self._parts[number]
             part = np.zeros((front.n_all, x.shape[1]), dtype=blas.kind, order="F")
@@ -255,30 +256,30 @@ class MultifrontalFactor:
             for child in front.children:
                 if fronts[child].n_rest:
                     part[fronts[child].into] += carried.pop(child)
-            forward(front, own, pivots, part, blas)
+            forward(front, own, pivots, part, blas, share=share)
             x[mine] = part[: front.n_own]
             if front.n_rest:
                 carried[number] = part[front.n_own :]
 
-        def down(number: int) -> None:
+        def down(number: int, share: Share = alone) -> None:
             front = fronts[number]
             own, pivots = self._parts[number]
             part = np.empty((front.n_all, x.shape[1]), dtype=blas.kind, order="F")
             mine = slice(front.first, front.first + front.n_own)
             part[: front.n_own] = x[mine]
             part[front.n_own :] = x[analysis.rest_rows[number]]
-            backward(front, own, pivots, part, blas)
+            backward(front, own, pivots, part, blas, share=share)
             x[mine] = part[: front.n_own]
 
         _ = analysis.rest_rows  # made once, before threads ask for it
         schedule, threads = analysis.schedule, analysis.threads
         with blas_threads(1), ThreadPoolExecutor(threads) as pool:
+            share = among(pool, threads)
             _all(pool, up, schedule.subtrees)
-            with blas_threads(threads):
-                for number in schedule.top:
-                    up(number)
-                for number in reversed(schedule.top):
-                    down(number)
+            for number in schedule.top:
+                up(number, share)
+            for number in reversed(schedule.top):
+                down(number, share)
             turned = [(last, first) for first, last in reversed(schedule.subtrees)]
             _all(pool, down, turned)
 
