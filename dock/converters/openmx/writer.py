@@ -21,6 +21,7 @@ from dock.converters.openmx.scfout_content import Scfout, box_cells
 from dock.converters.openmx.species import Species, basis_string
 from dock.converters.origin import in_source_order, number_of
 from dock.core.calculation import Calculation
+from dock.core.density import require_density
 from dock.core.matrix import AOMatrix
 from dock.core.orbital_order import reorder_entries, shell_orders
 from dock.core.pairs import Pairs
@@ -203,6 +204,7 @@ class _Target:
         result = {"overlap": np.asarray(self.entries("overlap"), dtype=np.float64)}
         result |= self._hamiltonian()
         if "density_matrix" in quantities:
+            require_density(self.calc)
             result |= self._density()
         if "position" in quantities:
             result["position"] = self._position(result["overlap"][0])

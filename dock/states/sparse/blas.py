@@ -7,7 +7,8 @@ and make no temporaries; the letter of the routine follows from the type of the 
 from __future__ import annotations
 
 import ctypes
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -123,8 +124,20 @@ def _libraries() -> Any:
     return ThreadpoolController()
 
 
-def blas_threads(number: int) -> AbstractContextManager[Any]:
-    """Return a context in which BLAS has so many threads."""
+@contextmanager
+def blas_threads(number: int) -> Iterator[None]:
+    """Return a context in which BLAS has so many threads, whichever thread asks for it."""
     routine("blas", "dgemm", 13)  # which loads the library that is to be controlled
-    limits: AbstractContextManager[Any] = _libraries().limit(limits=number, user_api="blas")
-    return limits
+    _release()
+    try:
+        with _libraries().limit(limits=number, user_api="blas"):
+            yield
+    finally:
+        _release()
+
+
+def _release() -> None:
+    """Let any thread set the limit: threadpoolctl 3.8 listens to the first one alone."""
+    for library in _libraries().lib_controllers:
+        if hasattr(library, "clear_controlling_thread"):
+            library.clear_controlling_thread(force=True)

@@ -109,6 +109,7 @@ class TestZeros:
             ["populations", tmp_path / "x", "--stored", "-o", tmp_path / "p.h5"],
             ["convert", tmp_path / "x", "--to", "abacus", "--allow-lossy", "-o", tmp_path / "a"],
             ["convert", tmp_path / "x", "--to", "siesta", "--allow-lossy", "-o", tmp_path / "s"],
+            ["convert", tmp_path / "x", "--to", "openmx", "--allow-lossy", "-o", tmp_path / "o"],
         ):
             samples.refused(samples.cli(*command), words)
         with pytest.raises(LayoutError, match=re.escape(words)):

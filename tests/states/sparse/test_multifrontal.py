@@ -1,5 +1,7 @@
 """The multifrontal engine against dense numbers: solutions, inertia, memory, pivots."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import hypothesis.strategies as st
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ from hypothesis import given, settings
 import dock
 from dock.errors import LayoutError, SolverError
 from dock.states.problem import Problem
+from dock.states.sparse.blas import blas_threads
 from dock.states.sparse.factorisation import Pattern
 from dock.states.sparse.multifrontal import Multifrontal
 
@@ -179,3 +182,18 @@ def test_errors():
         upper[tuple(hole)] = False
         with pytest.raises(LayoutError, match="full blocks"):
             Multifrontal().analyse(pattern_of(upper, np.array([0, 0, 1])), threads=1)
+
+
+def test_blas_has_the_threads_of_whoever_asks_last():
+    """threadpoolctl 3.8 listens to the first thread alone, and the main one is the first."""
+    from threadpoolctl import threadpool_info, threadpool_limits
+
+    def numbers():
+        return {lib["num_threads"] for lib in threadpool_info() if lib["user_api"] == "blas"}
+
+    def inside():
+        with blas_threads(1):
+            return numbers()
+
+    with threadpool_limits(limits=2, user_api="blas"), ThreadPoolExecutor(1) as pool:
+        assert pool.submit(inside).result() == {1}
