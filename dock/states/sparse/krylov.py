@@ -25,6 +25,7 @@ E. R. Davidson, J. Comput. Phys. 17, 87 (1975): a basis that grows by corrected 
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -276,7 +277,21 @@ class Search:
     def _residuals(self, taus: NDArray[np.float64], Y: Block) -> Block:
         """Return K x − τ S x of some vectors x = V y."""
         q = self._size
-        return self._KV[:, :q] @ Y - self._SV[:, :q] @ (Y * taus)
+        R = np.empty((self.products.size, Y.shape[1]), np.result_type(self._V, Y), order="F")
+
+        def some(rows: slice) -> None:
+            R[rows] = self._KV[rows, :q] @ Y
+            R[rows] -= self._SV[rows, :q] @ (Y * taus)
+
+        self._by_rows(some)
+        return R
+
+    def _by_rows(self, work: Callable[[slice], None]) -> None:
+        """Do a work on all rows, in parts by several threads: each has one thread of BLAS."""
+        n = self.products.size
+        with ThreadPoolExecutor(self.products.threads) as pool:
+            for _ in pool.map(work, [slice(at, at + _ROWS) for at in range(0, n, _ROWS)]):
+                pass
 
     def _follow(self, ritz: RitzStates, wanted: Range | None) -> None:
         """Prepare the next block from the residuals of the open states nearest to the shift."""
@@ -298,10 +313,12 @@ class Search:
     def _restart(self, ritz: RitzStates) -> None:
         """Keep the Ritz states alone as the basis."""
         q, kept = self._size, ritz.weights.shape[1]
-        for array in (self._V, self._KV, self._SV):
-            for first in range(0, len(array), _ROWS):
-                rows = slice(first, first + _ROWS)
+
+        def some(rows: slice) -> None:
+            for array in (self._V, self._KV, self._SV):
                 array[rows, :kept] = array[rows, :q] @ ritz.weights
+
+        self._by_rows(some)
         self._gram.rotate(ritz.weights)
         self._size = kept
 

@@ -38,6 +38,7 @@ class Products:
         self.size = int(H.shape[0])
         threads = threads if len(self.columns) >= _LEAST else 1
         shares = np.linspace(0, self.starts[-1], threads + 1)
+        self.threads = threads
         self._parts = [int(row) for row in np.searchsorted(self.starts, shares)]
 
     def without(self, orbitals: NDArray[np.int64]) -> Products:

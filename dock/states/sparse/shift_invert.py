@@ -21,6 +21,7 @@ from dock.states.dense import Dense
 from dock.states.memory import allowance, in_words
 from dock.states.removal import own_overlap, require_threshold
 from dock.states.solver import Eigenproblem, Eigenstates, Plan, Want
+from dock.states.sparse.blas import blas_threads
 from dock.states.sparse.factorisation import Analysis, Engine, Pattern
 from dock.states.sparse.fronts import eliminate
 from dock.states.sparse.ordering import dissect
@@ -170,6 +171,13 @@ class ShiftInvert:
             Where states are missing, or H and S cannot be solved.
         """
         _require_part(problem, want)
+        with blas_threads(1):  # threads share rows and fronts; those of BLAS wait for each other
+            return self._solve(problem, channel, k_frac, want)
+
+    def _solve(
+        self, problem: SparseProblem, channel: int, k_frac: NDArray[np.float64], want: Want
+    ) -> Eigenstates:
+        """Return the states; see `solve`."""
         solves, counts = self._analysed(problem)
         H, S = problem.sparse(channel, k_frac, "upper")
         products = Products(H, S, threads=self._threads)
