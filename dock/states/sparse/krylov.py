@@ -42,7 +42,9 @@ Solve = Callable[[Block], Block]
 
 _LOST = 1e-11  # of a vector that is left when V and others are taken out: less is rounding
 _NEAR = 3000.0  # precisions that make a share of a solution: rounding grows in a factorisation
+_LEVEL = 1e-5  # of what a search must reach: on a level of many states nearer than that it fails
 _WELL = 10.0  # times that distance is where a shift moves to
+_APART = 1e-3  # of what a search must reach: states as near as that are one level
 _BESIDE = 0.1  # of what a search must reach: a good distance of a shift from a state
 _PATIENCE = 8  # blocks in which states that must be there, but are not, may turn up
 _ROUNDING = 1e-14  # relative, of products of the basis with itself
@@ -101,6 +103,9 @@ class ShiftOnState(Exception):  # noqa: N818 - no error: the search begins again
         # Of each gap the ends that are far enough from its states: the nearest one is taken.
         ends = np.concatenate([walls[:-1] + away, walls[1:] - away])
         wide = np.tile(away >= _WELL * needed, 2) & np.isfinite(ends)
+        # Between states that rounding parted there is no room.
+        roomy = wide & np.tile(away >= _APART * reach, 2)
+        wide = roomy if roomy.any() else wide
         self.better = float(ends[wide][np.abs(ends[wide] - shift).argmin()])
 
 
@@ -199,7 +204,7 @@ class Search:
         """
         reach = max(wanted.high - self.shift, self.shift - wanted.low)
         nearest = float(np.abs(ritz.energies - self.shift).min())
-        needed = _NEAR * self.precision * reach
+        needed = max(_NEAR * self.precision, _LEVEL) * reach
         if nearest < needed and self._fits:
             raise ShiftOnState(self.shift, ritz.energies, needed, reach)
 
@@ -351,7 +356,9 @@ class _Grams:
         import scipy.linalg
 
         A, B = _hermitian(self.kk[:q, :q]), self.ks[:q, :q]
-        scale = 1 / np.sqrt(_positive(A.diagonal().real))
+        squared = A.diagonal().real
+        # A vector that K takes to nothing is a state on the shift: it comes first too.
+        scale = 1 / np.sqrt(np.maximum(squared, _ROUNDING**2 * squared.max()))
         squares, U = np.linalg.eigh(scale[:, None] * A * scale)
         # What is lost in rounding lies on the shift: it comes first, as it should.
         U *= 1 / np.sqrt(np.maximum(squares, _ROUNDING * squares[-1]))
@@ -374,12 +381,6 @@ def _lengths(W: Block) -> NDArray[np.float64]:
     if not np.isfinite(lengths).all():
         raise SolverError("a solution of the factored matrix is not finite: a pivot is singular.")
     return np.where(lengths > 0, lengths, 1.0)
-
-
-def _positive(diagonal: NDArray[np.float64]) -> NDArray[np.float64]:
-    if not (diagonal > 0).all():
-        raise _indefinite()
-    return diagonal
 
 
 def _indefinite() -> SolverError:
