@@ -53,6 +53,7 @@ More examples:
 )  # fmt: skip
 @click.option("--vacuum", type=float, default=20.0, show_default=True, metavar="Å")
 @options.choice("--strain", ["top", "bottom", "both"], "top", "The layer that is deformed to fit.")
+@click.option("--shear", is_flag=True, help="Let a layer be sheared to fit.")
 @_output
 def twisted(
     layer: str | None,
@@ -64,6 +65,7 @@ def twisted(
     distance: float,
     vacuum: float,
     strain: Any,
+    shear: bool,
     run: Run,
 ) -> None:
     """Stack two layers on a common supercell and say what strain that takes.
@@ -76,7 +78,8 @@ def twisted(
 
     layers = _layers(layer, bottom, top)
     matrices = _matrices(m, n, integers, layers)
-    made = twisted_bilayer(*layers, matrices, distance=distance, vacuum=vacuum, strain=strain)
+    how: dict[str, Any] = {"strain": strain, "shear": shear}
+    made = twisted_bilayer(*layers, matrices, distance=distance, vacuum=vacuum, **how)
     _finish(made, run)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -29,8 +28,7 @@ MAX_STRAIN = 0.1
 
 _FLAT = 1e-6  # Å: lattice vectors 1 and 2 must lie in the plane to this
 _HEXAGONAL = 1e-3  # relative: lengths and cosines of hexagonal vectors
-_SHEAR = 0.5  # degrees between the turns of a layer and its vectors above which the user is told
-_log = logging.getLogger("dock")
+_SHEAR = 0.5  # degrees between the turns of a layer and of its vectors that are no shear
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -159,6 +157,7 @@ def twisted_bilayer(
     distance: float,
     vacuum: float = 20.0,
     strain: Literal["top", "bottom", "both"] = "top",
+    shear: bool = False,
 ) -> TwistedBilayer:
     """Stack two layers on a common supercell.
 
@@ -174,12 +173,15 @@ def twisted_bilayer(
         bilayer, Å.
     strain
         The layer that is deformed to fit; ``both`` shares it.
+    shear
+        Whether a layer may be sheared: turned by another angle than the vectors of its supercell.
 
     Raises
     ------
     UsageError
         For lattices that are not in the plane, singular or left-handed integers, a strain above
-        10 %, or integers of the commensurate family at 60° where a layer's vectors are at 120°.
+        10 %, a shear that was not asked for, or integers of the commensurate family at 60° where
+        a layer's vectors are at 120°.
 
     Examples
     --------
@@ -210,7 +212,8 @@ def twisted_bilayer(
             "supercells of nearly the same size and shape."
         )
     angle = float(np.degrees(np.arctan2(turn[0, 1], turn[0, 0])))
-    _say_shear(wanted, angle)
+    if not shear:
+        _refuse_shear(wanted, angle)
     structure = _stack(layers, matrices, deformed, plane, (distance, vacuum))
     return TwistedBilayer(structure, angle, strains[0], strains[1])
 
@@ -226,17 +229,16 @@ def _refuse_other_angle(layer: Structure, matrix: NDArray[np.int64]) -> None:
         )
 
 
-def _say_shear(cells: Sequence[FloatArray], twist: float) -> None:
-    """Say that a layer is sheared: the vectors of its supercell turn by other angles than it."""
+def _refuse_shear(cells: Sequence[FloatArray], twist: float) -> None:
+    """Refuse a layer that is sheared: the vectors of its supercell turn by other angles than it."""
     bottom, top = (cell[:, 0] + 1j * cell[:, 1] for cell in cells)
     turns = np.degrees(np.angle(bottom / top))
     if np.abs(twist - turns).max() > _SHEAR:
-        _log.warning(
-            "a layer is sheared to fit: it is turned by %.2f°, and the vectors of the supercells "
-            "by %.2f° and %.2f°. If that is not meant: integers count in the vectors that the "
-            "layers are given with.",
-            twist,
-            *turns,
+        raise UsageError(
+            f"these integers shear a layer: it is turned by {twist:.2f}°, and the vectors of the "
+            f"supercells by {turns[0]:.2f}° and {turns[1]:.2f}°. Integers count in the vectors "
+            "that the layers are given with: at 60°, a rectangle is 'n 0 -1 2'. If it is meant, "
+            "pass shear=True."
         )
 
 
