@@ -92,9 +92,10 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def _log_as_before() -> Iterator[None]:
     """Undo what a command that runs in the tests' own process does to the log."""
     logger = logging.getLogger("dock")
-    handlers, level, propagate = logger.handlers, logger.level, logger.propagate
+    handlers, level = logger.handlers, logger.level
+    logger.propagate = True  # fixtures of a module may have run a command before
     yield
-    logger.handlers, logger.propagate = handlers, propagate
+    logger.handlers, logger.propagate = handlers, True
     logger.setLevel(level)
 
 

@@ -94,6 +94,8 @@ def write_restart_files(calc: Calculation, folder: Path, options: WriteOptions) 
     must have.
     """
     grid = options.require_counts("grid", _GRID_NEEDED)
+    if "density_matrix" in (options.quantities or ()):
+        require_density(calc)
     target = _Target.of(calc, options)
     made = write_restart(
         folder,
@@ -204,7 +206,6 @@ class _Target:
         result = {"overlap": np.asarray(self.entries("overlap"), dtype=np.float64)}
         result |= self._hamiltonian()
         if "density_matrix" in quantities:
-            require_density(self.calc)
             result |= self._density()
         if "position" in quantities:
             result["position"] = self._position(result["overlap"][0])

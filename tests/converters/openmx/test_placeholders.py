@@ -105,11 +105,12 @@ class TestZeros:
         wrong = calc.replace(matrices={**calc.matrices, "density_matrix": rho})
         dock.write(wrong, tmp_path / "x")
         words = f"holds {8 * factor:g} electrons (Tr ρS), expected 8"
+        restart = ["--matrices", "H,S,DM", "--set", "grid=8,8,8", "--allow-lossy"]
         for command in (
             ["populations", tmp_path / "x", "--stored", "-o", tmp_path / "p.h5"],
             ["convert", tmp_path / "x", "--to", "abacus", "--allow-lossy", "-o", tmp_path / "a"],
             ["convert", tmp_path / "x", "--to", "siesta", "--allow-lossy", "-o", tmp_path / "s"],
-            ["convert", tmp_path / "x", "--to", "openmx", "--allow-lossy", "-o", tmp_path / "o"],
+            ["convert", tmp_path / "x", "--to", "openmx-restart", *restart, "-o", tmp_path / "o"],
         ):
             samples.refused(samples.cli(*command), words)
         with pytest.raises(LayoutError, match=re.escape(words)):

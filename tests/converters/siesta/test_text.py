@@ -239,7 +239,7 @@ class TestLog:
     @pytest.mark.parametrize(
         ("text", "expected"),
         [
-            ("Siesta Version  : v4.1.5\n", ("v4.1.5", None, True)),
+            ("Siesta Version  : v4.1.5\n", ("v4.1.5", None, False)),
             (
                 "Executable      : siesta\nVersion         : 5.4.2\nSCF_NOT_CONV: x\n",
                 ("5.4.2", False, True),
