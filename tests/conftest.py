@@ -61,12 +61,6 @@ _compile_quickly()
 gc.set_threshold(20_000, 20, 20)
 
 
-def pytest_collection_finish() -> None:
-    """Take what was imported and collected, which stays to the end, out of the search."""
-    gc.collect()
-    gc.freeze()
-
-
 @pytest.hookimpl(wrapper=True)
 def pytest_collect_file(file_path: Path) -> Generator[None, list[pytest.Collector], object]:
     """Look for doctests where there is one: the rest would be gone through name by name."""
