@@ -88,6 +88,7 @@ def _log_as_before() -> Iterator[None]:
     logger = logging.getLogger("dock")
     handlers, level = logger.handlers, logger.level
     logger.propagate = True  # fixtures of a module may have run a command before
+    logger.setLevel(logging.NOTSET)
     yield
     logger.handlers, logger.propagate = handlers, True
     logger.setLevel(level)

@@ -130,6 +130,7 @@ def test_errors_are_objects_with_json(tmp_path):
 
 INTERRUPTED = """
 import ctypes, os, signal, threading
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background ignores it
 from dock.cli import main
 import dock.converters
 

@@ -13,9 +13,10 @@ def holds(result, target, *, figure=True, **drawn):
     assert result.rows()[0][0] in result._repr_html_()
     if figure:
         module = pytest.importorskip("matplotlib.figure")
-        axes = module.Figure().add_subplot()
+        panels = module.Figure().subplots(getattr(result, "n_panels", 1), squeeze=False)[:, 0]
+        axes = panels[0] if len(panels) == 1 else panels
         assert result.plot(ax=axes, **drawn) is axes
-        assert axes.get_title()
+        assert panels[0].get_title()
     files = result.save(target)
     before = {file: file.read_bytes() for file in target.parent.iterdir()}
     assert set(files) <= set(before)
