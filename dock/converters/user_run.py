@@ -31,6 +31,7 @@ __all__ = [
     "listed_points",
     "only_input",
     "read_input",
+    "width_of",
     "with_lines",
 ]
 
@@ -166,6 +167,21 @@ def listed_points(path: Path, points: ArrayLike, weights: ArrayLike) -> KMesh:
         )
     count = len(table)
     return KMesh((count, 1, 1), (0.0, 0.0, 0.0), table, shares / shares.sum(), np.arange(count))
+
+
+def width_of(path: Path, keyword: str, number: float, unit_ev: float = 1.0) -> float:
+    """Return the width of a filling in eV, `COLD` where an input asks for none.
+
+    A FormatError naming the input and its keyword where it is negative.
+
+    Examples
+    --------
+    >>> width_of(Path("a.fdf"), "ElectronicTemperature", 25.0, 1e-3)
+    0.025
+    """
+    if number < 0:
+        raise FormatError(path, "a width of the filling is negative", where=keyword, found=number)
+    return max(number * unit_ev, COLD)
 
 
 def lies_in(path: Path, folder: Path) -> bool:

@@ -12,13 +12,13 @@ from dock.converters.abacus.running_log import read_log
 from dock.converters.abacus.stru import StruFile, element_number, read_stru
 from dock.converters.abacus.writer import write_density
 from dock.converters.user_run import (
-    COLD,
     Restart,
     UserRun,
     copy_beside,
     lies_in,
     listed_points,
     read_input,
+    width_of,
     with_lines,
 )
 from dock.core.calculation import Calculation
@@ -71,6 +71,7 @@ def _read(path: Path) -> UserRun:
     stru = read_stru(folder / given.get("stru_file", "STRU"))
     structure, shells = _atoms(stru, given)
     k_points = folder / given.get("kpoint_file", "KPT")
+    mesh, is_list = _mesh(k_points)
     elsewhere = [str(file) for file in (stru.path, k_points) if not lies_in(file, folder)]
     return UserRun(
         input=folder / "INPUT",
@@ -79,7 +80,7 @@ def _read(path: Path) -> UserRun:
         spin=Spin.COLLINEAR if _word(given, "nspin", "1") == "2" else Spin.NONE,
         shells=shells,
         sorted_by_l=True,
-        mesh=_mesh(k_points),
+        mesh=mesh,
         smearing=_smearing(folder / "INPUT", given),
         n_electrons=_number(folder / "INPUT", given, "nelec", "0") or None,
         files=tuple(file for file in (stru.path, k_points) if lies_in(file, folder)),
@@ -91,15 +92,24 @@ def _read(path: Path) -> UserRun:
                 if not Path(given.get(name, "./")).is_absolute()
             ),
         ),
-        cautions=_cautions(given),
+        cautions=_cautions(given, is_list=is_list),
     )
 
 
-def _cautions(given: dict[str, str]) -> tuple[str, ...]:
-    if _word(given, "nupdown", "0") == "0":
-        return ()
-    said = f"nupdown {given['nupdown']} is not looked at: both spins of the density matrix have"
-    return (f"{said} one Fermi level.",)
+def _cautions(given: dict[str, str], *, is_list: bool) -> tuple[str, ...]:
+    """Return what the density matrix does not follow."""
+    said = []
+    if _word(given, "nupdown", "0") != "0":
+        said.append(
+            f"nupdown {given['nupdown']} is not looked at: both spins of the density matrix have "
+            "one Fermi level."
+        )
+    if is_list:
+        said.append(
+            "its k-points are a list: the density matrix has them as they are, and if the list was "
+            "reduced by the crystal's symmetry, it lacks that symmetry. A mesh in KPT has all."
+        )
+    return tuple(said)
 
 
 def _word(given: dict[str, str], name: str, default: str) -> str:
@@ -173,8 +183,8 @@ def _atoms(
     return structure, tuple(tuple(sorted(ls[label])) for label in structure.labels)
 
 
-def _mesh(path: Path) -> KMesh:
-    """Return the k-points of KPT: a mesh with Γ, one of Monkhorst and Pack, or a list."""
+def _mesh(path: Path) -> tuple[KMesh, bool]:
+    """Return the k-points of KPT, a mesh (Γ or Monkhorst and Pack) or a list; and if a list."""
     rows = [re.split(r"#|//", line)[0].split() for line in read_input(path).split("\n")]
     rows = [row for row in rows if row]
     kind = rows[2][0].lower() if len(rows) > 3 else ""
@@ -184,10 +194,10 @@ def _mesh(path: Path) -> KMesh:
         if kind != "gamma":  # (2n − N − 1 + offset)/2N with n from 1
             offset = 0.5 * (offset + 1 - size)
         if np.array_equal(size, np.rint(size)) and size.min() >= 1:
-            return KMesh.full(size.astype(int).tolist(), offset.tolist())
+            return KMesh.full(size.astype(int).tolist(), offset.tolist()), False
     if numbers and len(numbers) % 4 == 0 and kind == "direct":
         table = np.array(numbers).reshape(-1, 4)
-        return listed_points(path, table[:, :3], table[:, 3])
+        return listed_points(path, table[:, :3], table[:, 3]), True
     raise FormatError(
         path,
         "these k-points cannot be understood",
@@ -210,11 +220,11 @@ def _smearing(path: Path, given: dict[str, str]) -> Smearing:
         known = ", ".join(["fixed", *_KINDS])
         raise FormatError(path, "unknown smearing_method", expected=known, found=word)
     kind, order = _KINDS[word]
-    width = _number(path, given, "smearing_sigma", _SIGMA_RY) * ABACUS.rydberg_ev
+    name, unit = "smearing_sigma", ABACUS.rydberg_ev
     if "smearing_sigma_temp" in given:
-        kelvin = _number(path, given, "smearing_sigma_temp", "")
-        width = _SIGMA_OF_KT * kelvin * BOLTZMANN_EV
-    return Smearing(kind, max(width, COLD), order)
+        name, unit = "smearing_sigma_temp", _SIGMA_OF_KT * BOLTZMANN_EV
+    width = width_of(path, name, _number(path, given, name, _SIGMA_RY), unit)
+    return Smearing(kind, width, order)
 
 
 def _number(path: Path, given: dict[str, str], name: str, default: str) -> float:

@@ -85,15 +85,7 @@ def read_pairs(path: str | Path, n_atoms: int) -> Pairs:
             raise FormatError(
                 path, "this is no block file", expected="a dataset atom_pairs", found=found
             )
-        table = file["atom_pairs"][()]
-    if table.ndim != 2 or table.shape[1] != 5 or table.dtype.kind not in "iu":
-        raise FormatError(
-            path,
-            "wrong shape or type",
-            where="atom_pairs",
-            expected="integers (n, 5)",
-            found=f"{table.dtype} {table.shape}",
-        )
+        table = _integers(path, _dataset(path, file, "atom_pairs"), (None, 5))
     try:
         return Pairs(table[:, :3], table[:, 3], table[:, 4], n_atoms)
     except LayoutError as error:

@@ -14,7 +14,7 @@ from dock.converters.openmx.keywords import InputText
 from dock.converters.openmx.reader import read_calculation
 from dock.converters.openmx.restart import write_restart
 from dock.converters.openmx.writer import scfout_of
-from dock.converters.user_run import COLD, Restart, UserRun, only_input, read_input, with_lines
+from dock.converters.user_run import Restart, UserRun, only_input, read_input, width_of, with_lines
 from dock.core.basis import shell_letter, shell_numbers
 from dock.core.calculation import Calculation
 from dock.core.spin import Spin
@@ -59,7 +59,9 @@ def _read(path: Path) -> UserRun:
         shells=tuple(shells[kind] for kind in source.atom_species),
         sorted_by_l=True,
         mesh=KMesh.full(source.kgrid, "openmx") if has_bands else KMesh.full((1, 1, 1)),
-        smearing=Smearing(width=max(source.temperature * BOLTZMANN_EV, COLD)),
+        smearing=Smearing(
+            width=width_of(found, "scf.ElectronicTemperature", source.temperature, BOLTZMANN_EV)
+        ),
         needs=_needs(found, source),
         cautions=_cautions(found, source),
     )

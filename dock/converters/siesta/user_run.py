@@ -17,7 +17,6 @@ from dock.converters.siesta.reader import read_calculation
 from dock.converters.siesta.run import RunFiles, find_main
 from dock.converters.siesta.structure import element_numbers, species_of_ions
 from dock.converters.user_run import (
-    COLD,
     Restart,
     UserRun,
     copy_beside,
@@ -25,6 +24,7 @@ from dock.converters.user_run import (
     listed_points,
     only_input,
     read_input,
+    width_of,
     with_lines,
 )
 from dock.core.calculation import Calculation
@@ -201,7 +201,8 @@ def _smearing(fdf: FdfFile) -> Smearing:
     number = fdf.number("ElectronicTemperature") if len(words) > 1 else None
     if unit is None:
         _fail(fdf, "ElectronicTemperature", "a number with K, eV, meV, Ry or mRy", " ".join(words))
-    width = max((300.0 if number is None else number) * unit, COLD)
+    kelvin = 300.0 if number is None else number
+    width = width_of(fdf.path, "ElectronicTemperature", kelvin, unit)
     kind = fdf_key((fdf.text("OccupationFunction", "FD").split() or ["FD"])[0])
     if kind == "mp":
         return Smearing("methfessel-paxton", width, int(fdf.number("OccupationMPOrder") or 1))

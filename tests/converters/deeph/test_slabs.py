@@ -79,10 +79,20 @@ def test_patterns_that_are_none(tmp_path, matrix):
     (tmp_path / "text.h5").write_text("hello")
     with pytest.raises(FormatError, match="HDF5 cannot read"):
         read_pairs(tmp_path / "text.h5", 2)
-    with h5py.File(tmp_path / "bad.h5", "w") as file:
-        file["atom_pairs"] = np.zeros((3, 4))
-    with pytest.raises(FormatError, match="wrong shape or type"):
-        read_pairs(tmp_path / "bad.h5", 2)
+    for number, (content, words) in enumerate(
+        [
+            (np.zeros((3, 5)), r"wrong type\. Expected integers"),
+            (np.zeros((3, 4), dtype=np.int64), r"wrong length\. Expected any × 5\. Found 3 × 4"),
+        ]
+    ):
+        with h5py.File(tmp_path / f"bad{number}.h5", "w") as file:
+            file["atom_pairs"] = content
+        with pytest.raises(FormatError, match=words):
+            read_pairs(tmp_path / f"bad{number}.h5", 2)
+    with h5py.File(tmp_path / "group.h5", "w") as file:
+        file.create_group("atom_pairs")
+    with pytest.raises(FormatError, match=r"Expected a dataset\. Found a group"):
+        read_pairs(tmp_path / "group.h5", 2)
     path = tmp_path / "S.h5"
     write_matrix(path, matrix, ATTRIBUTES)
     with pytest.raises(FormatError, match="atom index i runs from 0 to 1"):
