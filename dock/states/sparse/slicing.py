@@ -67,7 +67,7 @@ class Tools:
 def capacity(n_states: int, block: int) -> int:
     """Return the vectors of a basis in which so many states converge quickly.
 
-    Measured with 40 states of 364 atoms: 2.5 vectors a state, 700 are solved for; 6, 520.
+    With 40 states of 364 atoms, 600 to 700 are solved for in a basis of 116, 450 to 560 in 240.
     """
     return max(5 * n_states, n_states + 4 * block) + 2 * block
 

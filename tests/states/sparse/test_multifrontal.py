@@ -12,6 +12,7 @@ from hypothesis import given, settings
 import dock
 from dock.errors import LayoutError, SolverError
 from dock.states.problem import Problem
+from dock.states.sparse import sharing
 from dock.states.sparse.blas import blas_threads
 from dock.states.sparse.factorisation import Pattern
 from dock.states.sparse.multifrontal import Multifrontal
@@ -197,3 +198,36 @@ def test_blas_has_the_threads_of_whoever_asks_last():
 
     with threadpool_limits(limits=2, user_api="blas"), ThreadPoolExecutor(1) as pool:
         assert pool.submit(inside).result() == {1}
+
+
+@pytest.mark.parametrize("kind", ["float64", "complex128"])
+def test_fronts_that_several_threads_share(monkeypatch, kind):
+    """However small the parts of a front that each thread takes, the factor is the same."""
+    rng = np.random.default_rng(3)
+    n = 700  # one front of three panels
+    A = rng.normal(size=(n, n)) + (1j * rng.normal(size=(n, n)) if kind[0] == "c" else 0)
+    A = A + A.conj().T + np.diag(100.0 * rng.choice([-1, 1], n))  # well conditioned, indefinite
+    upper = scipy.sparse.csr_array(np.triu(A))
+    atoms = np.repeat(np.arange(n // 7), 7)
+    pattern = Pattern(upper.indptr.astype(np.int64), upper.indices, atoms, None)
+    right = rng.normal(size=(n, 5)).astype(kind)
+    monkeypatch.setattr(sharing, "_LEAST", 10)
+    found = {}
+    for threads in (1, 3):
+        analysis = Multifrontal().analyse(pattern, threads=threads)
+        factor = analysis.factor(upper.data.astype(kind), np.dtype(kind))
+        assert factor.n_negative == np.count_nonzero(np.linalg.eigvalsh(A) < 0)
+        found[threads] = factor.solve(right)
+        np.testing.assert_allclose(A @ found[threads], right, atol=1e-8)
+    np.testing.assert_allclose(found[3], found[1], atol=1e-9)
+
+
+def test_a_work_is_done_once_and_whole():
+    for size in (0, 1, 99, 250, [5], [1, 1, 1], [9, 0, 0, 1, 30, 2, 2], []):
+        length = size if isinstance(size, int) else len(size)
+        for threads in (1, 2, 5):
+            done = []
+            with ThreadPoolExecutor(threads) as pool:
+                sharing.among(pool, threads)(lambda a, b, done=done: done.append((a, b)), size)
+            places = sorted(place for a, b in done for place in range(a, b))
+            assert places == list(range(length))

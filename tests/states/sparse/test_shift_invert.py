@@ -198,3 +198,17 @@ def test_what_has_no_room_by_far_is_refused_before_matrices_are_read(bundled, mo
         monkeypatch.setattr(module, "allowance", lambda: Allowance(full // 2, "left by a test"))
     with pytest.raises(UsageError, match=r"'sparse' needs \d+ MB .*left by a test.* mpirun"):
         next(states(fresh, K, Want(nearest=(2, 0.0)), solver="sparse"))
+
+
+def test_a_window_whose_middle_is_a_level_of_many_states(bundled):
+    """Sixteen molecules that do not touch: 32 states within 3e-9 eV, and the first shift there."""
+    problem = problem_of(bundled, "openmx/o2-spin", (4, 4, 1))
+    energies = next(iter(states(problem, K[:1], Want(), solver="dense"))).states.energies
+    level = float(energies[problem.size // 3])
+    assert np.count_nonzero(np.abs(energies - level) < 1e-6) > 10
+    want = Want(window=(level - 1e-3, level + 1e-3))
+    for precision in ("double", "single"):
+        found = ShiftInvert(precision=precision).solve(problem, 0, np.zeros(3), want)
+        first, stop = want.within(energies)
+        assert (found.n_below, len(found.energies)) == (first, stop - first)
+        np.testing.assert_allclose(found.energies, energies[first:stop], atol=EXACT)
