@@ -9,10 +9,11 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import product
 from typing import NamedTuple
 
@@ -184,9 +185,40 @@ class _Task:
     job: Job
     jobs: int
 
+    @cached_property
+    def _first(self) -> list[int]:
+        """For each k-point the first one that is the same: a path has its corners twice.
+
+        Vectors are not held for long: where they are wanted, only neighbours count as the same.
+        """
+        known: dict[bytes, int] = {}
+        found: list[int] = []
+        for number, k in enumerate(self.points + 0.0):  # −0 is 0
+            first = known.setdefault(k.tobytes(), number)
+            if self.want.vectors and first != number and found[-1] != first:
+                known[k.tobytes()] = first = number
+            found.append(first)
+        return found
+
     def stream(self, progress: Progress) -> Iterator[StatesAtK]:
-        """Yield the states in order, those that are kept from where they are."""
-        order = list(product(range(self.problem.n_channels), range(len(self.points))))
+        """Yield the states in order; equal k-points are solved once."""
+        held: dict[int, StatesAtK] = {}
+        last = {first: number for number, first in enumerate(self._first)}
+        with closing(self._distinct(progress)) as answers:
+            for _ in range(self.problem.n_channels):
+                for number, first in enumerate(self._first):
+                    if first == number:
+                        held[first] = next(answers)
+                    yield held[first]._replace(number=number)
+                    if last[first] == number:
+                        del held[first]
+            for _ in answers:  # nothing more, but for what it does at its end
+                pass
+
+    def _distinct(self, progress: Progress) -> Generator[StatesAtK, None, None]:
+        """Yield the states of k-points that differ, those that are kept from where they are."""
+        numbers = [number for number, first in enumerate(self._first) if first == number]
+        order = list(product(range(self.problem.n_channels), numbers))
         if not order:
             return
         if not self.job.has_kept:  # to see what is kept, H and S are read

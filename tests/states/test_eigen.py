@@ -317,6 +317,28 @@ def test_removed_states_leave_nan_at_the_top():
     assert solve_many(build, np.empty((0, 3)), jobs=1).energies.shape == (1, 0, 0)
 
 
+def distinct(count):
+    return np.linspace(0.0, 0.4, count)[:, None] * [1, 0, 0]
+
+
+@pytest.mark.parametrize("vectors", [False, True])
+def test_the_corners_of_a_path_are_solved_once(vectors):
+    """Γ M M K Γ: the second M is the first one's answer, and so is Γ where there are no vectors."""
+    base, built = chain(5), []
+
+    def build(k):
+        built.append(tuple(k))
+        return base(k)
+
+    path = [[0, 0, 0], [0.5, 0, 0], [0.5, -0.0, 0], [0.3, 0, 0], [0, 0, 0]]
+    found = list(states(Given(build, path), path, Want(vectors=vectors), jobs=1))
+    assert [at.number for at in found] == [0, 1, 2, 3, 4]
+    assert built == [(0, 0, 0), (0.5, 0, 0), (0.3, 0, 0)] + [(0, 0, 0)] * vectors
+    for one, two in ((1, 2), (0, 4)):
+        assert np.array_equal(found[one].states.energies, found[two].states.energies)
+        assert np.array_equal(found[two].k_frac, np.abs(path[two]))
+
+
 def test_progress_and_the_number_of_live_matrices():
     live, peak, lock, steps = 0, 0, threading.Lock(), []
     base = chain(8)
@@ -340,7 +362,7 @@ def test_progress_and_the_number_of_live_matrices():
         return counted, S
 
     solve_many(
-        build, np.zeros((30, 3)), jobs=2, progress=lambda done, total: steps.append((done, total))
+        build, distinct(30), jobs=2, progress=lambda done, total: steps.append((done, total))
     )
     assert steps == [(i, 30) for i in range(1, 31)]
     # two in work and one just finished in each worker
