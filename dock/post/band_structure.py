@@ -290,7 +290,8 @@ class BandStructure(Result):
     ) -> None:
         """Draw the bands from their reference energy, and `other` (default `compared`) dashed.
 
-        The window is in eV; default from 6 below to 6 above the Fermi level, or all without one.
+        The window is in eV; default from 6 below to 6 above the Fermi level, less where the bands
+        end sooner, or all without one.
         """
         other = self.compared if other is None else other
         names = [name for name in _CHANNELS if len(self.energies) == 2] or [""]
@@ -353,8 +354,20 @@ class BandStructure(Result):
         if window is not None:
             axes.set_ylim(*window)
         elif gap.fermi_level is not None:
-            axes.set_ylim(-SHOWN, SHOWN)
+            axes.set_ylim(*self._shown())
         axes.set_title(f"{self.structure.formula}  {gap.words}".strip(), fontsize="medium")
+
+    def _shown(self) -> tuple[float, float]:
+        """Return the limits of the figure, eV: nearer where the bands reach less than half way."""
+        levels = self.energies[np.isfinite(self.energies)] - self.reference
+        if not levels.size:
+            return -SHOWN, SHOWN
+        low, high = float(levels.min()), float(levels.max())
+        margin = 0.06 * (high - low) or 0.5
+        return (
+            -SHOWN if low < -SHOWN / 2 else min(low, 0.0) - margin,
+            SHOWN if high > SHOWN / 2 else max(high, 0.0) + margin,
+        )
 
     def to_pymatgen(self) -> BandStructureSymmLine:
         """Return pymatgen's band structure along symmetry lines, with absolute energies.

@@ -107,6 +107,16 @@ def test_lines_reach_the_ends_of_a_window(level):
     assert not np.any(joined & inside[:-1] & lost[1:])
 
 
+def test_the_figure_ends_where_the_bands_do(si):
+    """Flat bands fill their figure; those of a crystal reach to ±6 eV."""
+    assert drawn(si)[0].get_ylim() == (-6, 6)
+    levels = 0.02 * (si.energies - si.reference)
+    flat = replace(si, energies=si.reference + levels)
+    low, high = drawn(flat)[0].get_ylim()
+    assert low < levels.min() < 0 < levels.max() < high
+    assert high - low < 1.3 * np.ptp(levels)
+
+
 def test_groups_that_are_too_many_are_others():
     groups = shown_groups([f"g{n}" for n in range(12)], np.arange(12.0))
     assert [group.name for group in groups] == [*(f"g{n}" for n in range(3, 12)), "3 others"]
