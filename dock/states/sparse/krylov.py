@@ -25,7 +25,6 @@ E. R. Davidson, J. Comput. Phys. 17, 87 (1975): a basis that grows by corrected 
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -34,6 +33,7 @@ from numpy.typing import NDArray
 
 from dock.errors import ConvergenceError, SolverError
 from dock.states.sparse.products import Products
+from dock.states.sparse.tall import Tall
 
 __all__ = ["Range", "RitzStates", "Search", "ShiftOnState", "Target"]
 
@@ -48,7 +48,6 @@ _APART = 1e-3  # of what a search must reach: states as near as that are one lev
 _BESIDE = 0.1  # of what a search must reach: a good distance of a shift from a state
 _PATIENCE = 8  # blocks in which states that must be there, but are not, may turn up
 _ROUNDING = 1e-14  # relative, of products of the basis with itself
-_ROWS = 4096  # of the basis that are changed at once
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,18 +69,18 @@ class RitzStates:
 class Range(NamedTuple):
     """Energies between which all states must converge.
 
-    At least `number` of them must lie farther than a margin within the ends.
+    At least `number` of them must lie in the `inner` part (low, high), or in all of it.
     """
 
     low: float
     high: float
     number: int = 0
-    margin: float = 0.0
+    inner: tuple[float, float] | None = None
 
     @property
     def core(self) -> Range:
-        """The range without its margins."""
-        return Range(self.low + self.margin, self.high - self.margin)
+        """The inner part."""
+        return self if self.inner is None else Range(*self.inner)
 
 
 Target = Callable[[RitzStates], Range | None]
@@ -154,7 +153,8 @@ class Search:
         # V, K V and S V; the last two follow V through every change.
         self._V, self._KV, self._SV = (np.zeros(shape, kind, order="F") for _ in range(3))
         self._size = 0
-        self._gram = _Grams(self.capacity, kind)
+        self._tall = Tall(n, products.threads)
+        self._gram = _Grams(self.capacity, kind, self._tall)
         self.exhausted = False
         self.n_solved = 0
         self._rng = np.random.default_rng(seed)
@@ -240,7 +240,7 @@ class Search:
             self.exhausted = True
             return
         HW, SW = self.products.apply(W)
-        overlaps = W.conj().T @ SW
+        overlaps = self._tall.inner(W, SW)
         values, mixing = np.linalg.eigh(_hermitian(overlaps))
         if not values[0] > 0:
             raise _indefinite()
@@ -255,14 +255,11 @@ class Search:
 
     def _without_basis(self, W: Block) -> Block:
         """Return what a block has beside the basis: S-orthogonal to it, columns orthonormal."""
-        import scipy.linalg
-
         W = W / _lengths(W)
         V, SV = self._V[:, : self._size], self._SV[:, : self._size]
         for lost in (_LOST, 0.5, 0.0):  # what was small beside the rest is projected again
-            W -= V @ (SV.conj().T @ W)
-            W, R, _ = scipy.linalg.qr(W, mode="economic", pivoting=True, check_finite=False)
-            W = W[:, np.abs(R.diagonal()) > lost]
+            self._tall.subtract(W, V, self._tall.inner(SV, W))
+            W = self._tall.orthonormal(W, lost)
         return W
 
     def _ritz(self) -> RitzStates:
@@ -288,15 +285,8 @@ class Search:
             R[rows] = self._KV[rows, :q] @ Y
             R[rows] -= self._SV[rows, :q] @ (Y * taus)
 
-        self._by_rows(some)
+        self._tall.by_rows(some)
         return R
-
-    def _by_rows(self, work: Callable[[slice], None]) -> None:
-        """Do a work on all rows, in parts by several threads: each has one thread of BLAS."""
-        n = self.products.size
-        with ThreadPoolExecutor(self.products.threads) as pool:
-            for _ in pool.map(work, [slice(at, at + _ROWS) for at in range(0, n, _ROWS)]):
-                pass
 
     def _follow(self, ritz: RitzStates, wanted: Range | None) -> None:
         """Prepare the next block from the residuals of the open states nearest to the shift."""
@@ -323,7 +313,7 @@ class Search:
             for array in (self._V, self._KV, self._SV):
                 array[rows, :kept] = array[rows, :q] @ ritz.weights
 
-        self._by_rows(some)
+        self._tall.by_rows(some)
         self._gram.rotate(ritz.weights)
         self._size = kept
 
@@ -331,18 +321,19 @@ class Search:
 class _Grams:
     """The products of the basis with itself: all that small problems need."""
 
-    def __init__(self, capacity: int, kind: np.dtype[Any]) -> None:
+    def __init__(self, capacity: int, kind: np.dtype[Any], tall: Tall) -> None:
+        self._inner = tall.inner
         shape = (capacity, capacity)
         self.kk, self.ks, self.vk = (np.zeros(shape, kind) for _ in range(3))
 
     def extend(self, V: Block, KV: Block, SV: Block, new: slice) -> None:
         """Take in new columns: (KV)†KV, (KV)†SV and V†KV."""
         upto = slice(0, new.stop)
-        self.kk[upto, new] = KV[:, upto].conj().T @ KV[:, new]
+        self.kk[upto, new] = self._inner(KV[:, upto], KV[:, new])
         self.kk[new, upto] = self.kk[upto, new].conj().T
-        self.ks[upto, new] = KV[:, upto].conj().T @ SV[:, new]
-        self.ks[new, upto] = KV[:, new].conj().T @ SV[:, upto]
-        self.vk[upto, new] = V[:, upto].conj().T @ KV[:, new]
+        self.ks[upto, new] = self._inner(KV[:, upto], SV[:, new])
+        self.ks[new, upto] = self._inner(SV[:, upto], KV[:, new]).conj().T
+        self.vk[upto, new] = self._inner(V[:, upto], KV[:, new])
         self.vk[new, upto] = self.vk[upto, new].conj().T
 
     def rotate(self, Y: Block) -> None:

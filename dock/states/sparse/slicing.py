@@ -9,8 +9,9 @@ no state lies within that distance of E.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from itertools import pairwise
 from typing import Any
 
@@ -35,6 +36,8 @@ LARGEST = 96
 
 _MARGIN = 0.05  # of a range's half width, converged beyond it so that its end finds a gap
 _BLURS = 10.0  # measured errors of inertia that a mark keeps away from every state
+_ROOM = 2.2  # clearances that a gap must have for a mark in it
+_MORE = 16  # states beyond a range among which a gap for its mark is sought
 _AWAY = 4.0  # clearances from a state at the end of a range to the mark beyond it
 _TRIES = 3  # of a search for states that are missing
 _MOVES = 5  # of a shift on an eigenvalue
@@ -166,8 +169,11 @@ class Slicer:
     # -- what is asked for --------------------------------------------------------------------
 
     def _window(self, low: float, high: float) -> Found:
-        """Return the states with low ≤ e ≤ high."""
-        found = self._between(low, high)
+        """Return the states with low ≤ e ≤ high.
+
+        States on the ends may be counted on either side of them: so a little more is looked at.
+        """
+        found = self._between(low - self._least_clearance, high + self._least_clearance)
         first, stop = np.searchsorted(found.energies, low), len(found.energies)
         stop = int(np.searchsorted(found.energies, high, side="right"))
         return found.part(int(first), stop)
@@ -176,7 +182,8 @@ class Slicer:
         """Return the states nearest to an energy, in the order of energies."""
         number = min(number, self.products.size)
         here = min(number, LARGEST)
-        piece = self._search(energy, lambda ritz: _nearest_range(ritz, here, energy), here)
+        least = self._least_clearance
+        piece = self._search(energy, lambda ritz: _nearest_range(ritz, here, energy, least), here)
         distances = np.sort(np.abs(piece.energies - energy))
         reach = float(distances[here - 1])
         if number > here:
@@ -237,9 +244,9 @@ class Slicer:
             if number == 0 and len(ends) == 2:
                 break
             margin = 0.5 * _MARGIN * (end - here)
-            middle = 0.5 * (here + end)
-            wanted = Range(here - margin, end + margin, number, margin)
-            piece = self._search(middle, _fixed(wanted), number + 8)
+            ends_here = (here, end)
+            target = _about(ends_here, number, margin, self._least_clearance)
+            piece = self._search(0.5 * (here + end), target, number + 8)
             stop = np.inf
             if end != high:  # the next slice begins in a gap
                 near = np.abs(piece.energies - end) <= margin
@@ -330,13 +337,17 @@ class Slicer:
         taus = np.sort(1 / np.where(inverse == 0, np.finfo(float).tiny, inverse))
         return float(np.abs(taus - (energies[nearest] - shift)).max())
 
+    @cached_property
+    def _least_clearance(self) -> float:
+        """How far a mark must be from every state for what rounding does to a count, eV."""
+        precision = float(np.finfo(self.tools.count_kind).eps)
+        return _BLURS * 16 * precision * float(np.abs(self.products.H).max())
+
     def _clearance(self, pieces: list[_Piece]) -> float:
         """Return how far a mark must be from every state, eV."""
-        precision = float(np.finfo(self.tools.count_kind).eps)
-        least = 16 * precision * float(np.abs(self.products.H).max())
         if self.tools.count_kind != self.tools.solve_kind:
-            return _BLURS * least
-        return _BLURS * max([least, *(piece.blur for piece in pieces)])
+            return self._least_clearance
+        return max([self._least_clearance, *(_BLURS * piece.blur for piece in pieces)])
 
     # -- proof --------------------------------------------------------------------------------
 
@@ -413,13 +424,44 @@ def dependent_rows(products: Products, tools: Tools, threshold: float) -> NDArra
     raise nothing_left(threshold, float(products.S.real.max()))
 
 
-def _nearest_range(ritz: RitzStates, number: int, energy: float) -> Range | None:
-    """Return the range of the states nearest to an energy, and a margin with a gap in it."""
+def _nearest_range(ritz: RitzStates, number: int, energy: float, clearance: float) -> Range | None:
+    """Return the range of the states nearest to an energy, and beyond it so far as a gap needs."""
     distances = np.sort(np.abs(ritz.energies - energy))
     if len(distances) < number:
         return None
-    reach = float(distances[number - 1]) * (1 + _MARGIN) + 1e-6
-    return Range(energy - reach, energy + reach, number)
+    reach = float(distances[number - 1])
+    inner = (energy - reach, energy + reach)
+    return _about(inner, 0, _MARGIN * reach + 1e-6, clearance)(ritz)._replace(
+        number=number, inner=None
+    )
+
+
+def _about(
+    inner: tuple[float, float], number: int, margin: float, clearance: float
+) -> Callable[[RitzStates], Range]:
+    """Return a range about a window: a margin wider, or so much that marks have their gaps."""
+
+    def target(ritz: RitzStates) -> Range:
+        low = max(margin, _into_gap(inner[0] - ritz.energies, clearance))
+        high = max(margin, _into_gap(ritz.energies - inner[1], clearance))
+        return Range(inner[0] - low, inner[1] + high, number, inner)
+
+    return target
+
+
+def _into_gap(ahead: NDArray[np.float64], clearance: float) -> float:
+    """Return how far beyond an end a gap with room for a mark begins, and goes on so far.
+
+    `ahead` are the distances of states beyond the end, negative of those before it. Where so many
+    are near that none of the gaps has room, nothing is gained by going on.
+    """
+    before, beyond = ahead[ahead <= 0], np.sort(ahead[ahead > 0])[:_MORE]
+    room = _ROOM * clearance
+    walls = np.concatenate([[max(float(before.max(initial=-np.inf)), -0.5 * room)], beyond])
+    wide = np.flatnonzero(np.diff(walls) >= room)
+    if len(wide):
+        return float(walls[wide[0]]) + room
+    return 0.0 if len(beyond) == _MORE else float(walls[-1]) + room
 
 
 def _fixed(wanted: Range) -> Target:

@@ -87,6 +87,31 @@ def test_nearest_states_are_the_nearest(graphene):
         np.testing.assert_allclose(np.sort(np.abs(found.energies - energy)), expected, atol=EXACT)
 
 
+@pytest.mark.parametrize("number", [1, 2, 5])
+def test_some_states_of_a_crowd(graphene, monkeypatch, caplog, number):
+    """A count in single precision is right only in a gap: so far a search must know the states."""
+    energies, blur = graphene[1], 0.4
+    monkeypatch.setattr(Slicer, "_least_clearance", blur)
+
+    def blurred(self, energy):  # as if each state lay a little elsewhere
+        self._counted[energy] = np.count_nonzero(energies + 0.9 * blur * np.sin(number_of) < energy)
+        return int(self._counted[energy])
+
+    number_of = np.arange(len(energies))
+    monkeypatch.setattr(Slicer, "count", blurred)
+    gaps = np.diff(energies[:100])
+    crowd = int(np.convolve(gaps, np.ones(4), "valid").argmin()) + 2  # five states side by side
+    assert gaps[crowd - 2 : crowd + 2].max() < blur
+    caplog.set_level("INFO", logger="dock")
+    about = energies[crowd] + 0.37 * gaps[crowd]
+    found = slicer(graphene).find(Want(nearest=(number, about)))
+    expected = np.sort(np.abs(energies - about))[:number]
+    np.testing.assert_allclose(np.sort(np.abs(found.energies - about)), expected, atol=EXACT)
+    low, high = energies[crowd] - 1e-3, energies[crowd + 1] + 1e-3
+    check(slicer(graphene).find(Want(window=(low, high))), energies, low, high)
+    assert "searched again" not in caplog.text
+
+
 def test_states_by_number(graphene):
     energies = graphene[1]
     found = slicer(graphene).find(Want(bands=(120, 137)))
