@@ -68,9 +68,13 @@ def name(page: Path) -> str:
 
 
 RUNNABLE = [page for page in pages() if any(block.kind in RUN for block in blocks_of(page))]
-FIRST = {ROOT / "docs" / "tutorials" / "water.md": ROOT / "README.md"}
+TUTORIALS = ROOT / "docs" / "tutorials"
+FIRST = {
+    TUTORIALS / "water.md": ROOT / "README.md",
+    TUTORIALS / "magic-angle.md": TUTORIALS / "twisted-bilayer.md",
+}
 """Pages that run in the folder of another, after it: a run that is finished is left as it is, so
-that the network which both train is trained once."""
+that the network which both train is trained once, and what one leaves another may go on with."""
 
 
 @pytest.fixture(scope="module")
