@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
@@ -11,6 +12,8 @@ from dock.errors import UsageError
 from dock.models.targets import TargetLayout
 
 __all__ = ["PRESETS", "NetworkConfig"]
+
+_LOG = logging.getLogger("dock")
 
 
 @dataclass(frozen=True)
@@ -97,8 +100,10 @@ class NetworkConfig:
     def with_irreps(self, text: str) -> NetworkConfig:
         """Return the network with features as in an irreps string such as ``32x0e+32x1o+8x1e``.
 
-        Parities are those of e3nn: (−1)^l is natural, the other is a pseudo-tensor. All l of
-        one kind have the same multiplicity.
+        Parities are those of e3nn: (−1)^l is natural, the other is a pseudo-tensor. All l of one
+        kind have the same multiplicity here: of a string with several, the one that makes as many
+        numbers. A string of even parts alone, as programs without parity have it, means parts of
+        parity (−1)^l, and half as many of the other. Both are said.
 
         Raises
         ------
@@ -106,21 +111,25 @@ class NetworkConfig:
             For text that is no such string.
         """
         natural, pseudo = _parse(text)
+        given = _terms(natural, pseudo)
+        if any(l % 2 for l in pseudo) and not any(l % 2 for l in natural):  # 48x0e+48x1e+40x2e
+            natural = natural | {l: count for l, count in pseudo.items() if l % 2}
+            pseudo = {l: max(1, count // 2) for l, count in natural.items() if l}
         if not natural or sorted(natural) != list(range(max(natural) + 1)):
             raise UsageError(f"net_irreps '{text}' must hold every l from 0 with parity (−1)^l.")
-        counts, others = set(natural.values()), set(pseudo.values())
-        if len(counts) > 1 or len(others) > 1:
-            best = max(counts)
-            good = "+".join(f"{best}x{l}{'eo'[l % 2]}" for l in sorted(natural))
-            raise UsageError(
-                f"net_irreps '{text}': every l of one kind needs the same multiplicity, such as "
-                f"'{good}'."
+        own, other = _uniform(natural), _uniform(pseudo)
+        taken = _terms(dict.fromkeys(natural, own), dict.fromkeys(pseudo, other))
+        if taken != given:
+            _LOG.info(
+                "net_irreps '%s' is taken as '%s': every l of one kind has one multiplicity here, "
+                "and natural parts have the parity (−1)^l",
+                text,
+                taken,
             )
-        own = ("channels", "edge_channels", "hidden")
-        wide: dict[str, Any] = dict.fromkeys(own, counts.pop())
-        other = ("pseudo_channels", "edge_pseudo_channels", "hidden_pseudo")
-        narrow: dict[str, Any] = dict.fromkeys(other, others.pop() if others else 0)
-        return replace(self, lmax=max(natural), **wide, **narrow)
+        wide: dict[str, Any] = dict.fromkeys(("channels", "edge_channels", "hidden"), own)
+        narrow = ("pseudo_channels", "edge_pseudo_channels", "hidden_pseudo")
+        wide |= dict.fromkeys(narrow, other)
+        return replace(self, lmax=max(natural), **wide)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data that `from_dict` takes."""
@@ -130,6 +139,24 @@ class NetworkConfig:
     def from_dict(cls, data: Mapping[str, Any]) -> NetworkConfig:
         """Make a configuration from what `to_dict` returned."""
         return cls(**data)
+
+
+def _terms(natural: Mapping[int, int], pseudo: Mapping[int, int]) -> str:
+    """Return multiplicities of natural and of pseudo parts as a string."""
+    terms = [f"{natural[l]}x{l}{'eo'[l % 2]}" for l in sorted(natural)]
+    return "+".join(terms + [f"{pseudo[l]}x{l}{'oe'[l % 2]}" for l in sorted(pseudo)])
+
+
+def _uniform(counts: Mapping[int, int]) -> int:
+    """Return the multiplicity of every l that makes as many numbers; a multiple of 4 if not theirs.
+
+    So that a number of heads that divides all of them is likely to divide it.
+    """
+    different = set(counts.values())
+    if len(different) < 2:
+        return different.pop() if different else 0
+    numbers = sum((2 * l + 1) * count for l, count in counts.items())
+    return 4 * max(1, round(numbers / sum(2 * l + 1 for l in counts) / 4))
 
 
 def _parse(text: str) -> tuple[dict[int, int], dict[int, int]]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from dock.errors import FormatError
-from dock.models.options.schema import build, key, read_toml
+from dock.models.options.schema import ANY, Untaken, build, key, read_toml
 from dock.models.options.train import absolute, require_device
 
 __all__ = ["InferOptions", "read_infer"]
@@ -78,17 +78,22 @@ class InferOptions:
     process: Process = field(default_factory=Process)
 
 
-_REFUSED = {
-    "model.load_model_epoch": "only the best and the latest model are kept: load_model_type.",
-    "process.infer.output_type": "leave it out: predictions are HDF5 files; for PETSc run dock "
-    "convert FOLDER --to petsc.",
-    "process.infer.target_symmetrize": "leave it out: predictions are Hermitian bit by bit.",
-    "process.infer.multi_way_jit_num": "leave it out: shapes are chosen by themselves.",
-    "process.infer.dataloader": "leave it out: small structures are joined by themselves, see "
-    "process.infer.part_edges.",
-    "data.graph": "leave it out: graphs are made from the overlaps in memory.",
-    "data.dft": "leave it out: data.inputs_dir is searched for unified folders.",
+_UNTAKEN = {
+    "model.load_model_epoch": Untaken(
+        "Only the best and the latest model are kept: load_model_type."
+    ),
+    "process.infer.output_type": Untaken(
+        "Predictions are HDF5 files; for PETSc run dock convert FOLDER --to petsc.", ("h5",)
+    ),
+    "process.infer.target_symmetrize": Untaken("Predictions are Hermitian bit by bit.", (True,)),
+    "process.infer.multi_way_jit_num": Untaken("Shapes are chosen by themselves.", ANY),
+    "process.infer.dataloader": Untaken(
+        "Small structures are joined by themselves, see process.infer.part_edges.", ANY
+    ),
+    "data.graph": Untaken("Graphs are made from the overlaps in memory.", ANY),
+    "data.dft": Untaken("data.inputs_dir is searched for unified folders.", ANY),
 }
+"""Keys of the DeepH programs, and which of their values ask for what is done anyway."""
 
 
 def read_infer(path: str | Path) -> InferOptions:
@@ -100,15 +105,21 @@ def read_infer(path: str | Path) -> InferOptions:
         Naming the key and what to write instead.
     """
     path = Path(path)
-    options = build(InferOptions, read_toml(path), path, _REFUSED)
-    require_device(options.system.device, path)
+
+    def device(options: InferOptions) -> None:
+        require_device(options.system.device, path)
+
+    def complete(options: InferOptions) -> None:
+        data, model = options.data, options.model
+        wanted = {"model.model_dir": model.model_dir, "data.inputs_dir": data.inputs_dir}
+        if options.process.infer.output_into == "to_output":
+            wanted["data.outputs_dir"] = data.outputs_dir
+        for name, value in wanted.items():
+            if not value:
+                raise FormatError(path, "a key is missing", where=name, fix="Add it.")
+
+    options = build(InferOptions, read_toml(path), path, _UNTAKEN, device, complete)
     data, model = options.data, options.model
-    wanted = {"model.model_dir": model.model_dir, "data.inputs_dir": data.inputs_dir}
-    if options.process.infer.output_into == "to_output":
-        wanted["data.outputs_dir"] = data.outputs_dir
-    for name, value in wanted.items():
-        if not value:
-            raise FormatError(path, "a key is missing", where=name, fix="Add it.")
     data = absolute(path, data, "inputs_dir", "outputs_dir", "basis")
     model = absolute(path, model, "model_dir", "ensemble")
     return dataclasses.replace(options, data=data, model=model)

@@ -4,19 +4,50 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import logging
 import math
 import tomllib
 import types
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from dock.errors import FormatError, MissingDataError
 
-__all__ = ["build", "key", "read_toml", "table_of"]
+__all__ = ["ANY", "Untaken", "build", "key", "read_toml", "table_of"]
 
 T = TypeVar("T")
+
+_LOG = logging.getLogger("dock")
+
+ANY: tuple[Any, ...] = ("any value",)
+"""Says of a key that whatever it has changes nothing here."""
+
+
+class Untaken(NamedTuple):
+    """A key that is known from elsewhere and not taken.
+
+    Attributes
+    ----------
+    words
+        What to write instead, or why nothing is needed.
+    harmless
+        Values that ask for what is done anyway: they are passed over, with a note. `ANY`: all.
+    """
+
+    words: str
+    harmless: tuple[Any, ...] = ()
+
+    def passes(self, value: Any) -> bool:
+        """Say whether a value, or all of a table, asks for nothing else than what is done."""
+        if isinstance(value, Mapping):
+            return all(map(self.passes, value.values()))
+        return self.harmless is ANY or any(
+            value == one and isinstance(value, bool) == isinstance(one, bool)
+            for one in self.harmless
+        )
 
 
 def key(
@@ -28,6 +59,7 @@ def key(
     high: float | None = None,
     length: int | None = None,
     instead: Mapping[str, str] | None = None,
+    means: Mapping[str, tuple[str, str]] | None = None,
 ) -> Any:
     """Return a dataclass field with what the file's reader needs to know.
 
@@ -41,9 +73,11 @@ def key(
         Smallest and largest number allowed; of a list, each of its numbers, and how many.
     instead
         Values that are known from elsewhere and not taken, with a sentence about what to write.
+    means
+        Values that are known from elsewhere, what is taken for them, and a sentence that says so.
     """
     limits = {"choices": choices, "low": low, "high": high, "length": length}
-    about = {"doc": doc, "instead": instead or {}}
+    about = {"doc": doc, "instead": instead or {}, "means": means or {}}
     return dataclasses.field(default=default, metadata=limits | about)
 
 
@@ -72,96 +106,158 @@ def build(
     cls: type[T],
     data: Mapping[str, Any],
     path: Path,
-    refused: Mapping[str, str],
-    where: str = "",
-    known: Sequence[str] = (),
+    untaken: Mapping[str, Untaken],
+    *checks: Callable[[T], None],
 ) -> T:
-    """Make a dataclass from a table of a TOML file.
+    """Make a dataclass from a TOML file.
 
     Parameters
     ----------
     cls
         A dataclass whose fields come from `key`, or are dataclasses themselves (sub-tables).
     data, path
-        The table, and the file that messages name.
-    refused
-        Sentences by full key (``model.net_type``) about keys that are known and not taken.
-    where, known
-        Of a sub-table: its full name, ending in a dot, and the full names of all keys of the file.
+        The content, and the file that messages name.
+    untaken
+        By full key (``model.net_type``): keys that are known and not taken.
+    checks
+        Further looks at the whole, which may raise a `FormatError`.
 
     Raises
     ------
     FormatError
-        For an unknown key (naming the nearest), a refused one, a wrong type or value.
+        For unknown keys (naming the nearest), refused ones, wrong types and values: all at once.
     """
-    hints = typing.get_type_hints(cls)
-    fields = {item.name: item for item in dataclasses.fields(cls)}  # type: ignore[arg-type]
-    values: dict[str, Any] = {}
-    known = known or [row[0] for row in table_of(cls)]
-    for name, value in data.items():
-        full = where + name
-        if name not in fields:
-            _refuse_unknown(path, full, list(fields), refused, known)
-        kind = hints[name]
-        if dataclasses.is_dataclass(kind):
-            if not isinstance(value, Mapping):
-                raise FormatError(
-                    path, "this is a section", where=full, expected=f"[{full}]", found=repr(value)
-                )
-            values[name] = build(
-                typing.cast("type[Any]", kind), value, path, refused, full + ".", known
+    reading = _Reading(path, untaken, [row[0] for row in table_of(cls)])
+    found = reading.table(cls, data, "")
+    for check in checks:
+        try:
+            check(found)
+        except FormatError as error:
+            reading.problems.append(error)
+    if len(reading.problems) == 1:
+        raise reading.problems[0]
+    if reading.problems:
+        count = len(reading.problems)
+        lines = [f"\n  {str(error).removeprefix(f'{path} ')}" for error in reading.problems]
+        raise FormatError(
+            path, f"{count} of its keys cannot be taken as they are", fix="".join(lines)
+        )
+    return found
+
+
+@dataclass(eq=False)
+class _Reading:
+    """One file on its way into dataclasses, and what is wrong with it."""
+
+    path: Path
+    untaken: Mapping[str, Untaken]
+    known: Sequence[str]
+    problems: list[FormatError] = field(default_factory=list)
+
+    def table(self, cls: type[T], data: Mapping[str, Any], where: str) -> T:
+        """Return a table as a dataclass; keys with a problem keep their defaults.
+
+        `where` is the full name of a sub-table, ending in a dot.
+        """
+        hints = typing.get_type_hints(cls)
+        fields = {item.name: item for item in dataclasses.fields(cls)}  # type: ignore[arg-type]
+        values: dict[str, Any] = {}
+        for name, value in data.items():
+            try:
+                if name not in fields:
+                    self._pass_over(where + name, value, list(fields))
+                elif dataclasses.is_dataclass(hints[name]):
+                    values[name] = self._section(hints[name], value, where + name)
+                else:
+                    values[name] = self._checked(value, hints[name], fields[name], where + name)
+            except FormatError as error:
+                self.problems.append(error)
+        return cls(**values)
+
+    def _section(self, kind: Any, value: Any, full: str) -> Any:
+        if not isinstance(value, Mapping):
+            raise FormatError(
+                self.path,
+                "this is a section",
+                where=full,
+                expected=f"[{full}]",
+                found=repr(value),
             )
+        return self.table(kind, value, full + ".")
+
+    def _pass_over(self, full: str, value: Any, names: list[str]) -> None:
+        """Pass over a key that asks for what is done anyway; refuse any other that is not there."""
+        untaken = self.untaken.get(full)
+        if untaken is not None and untaken.passes(value):
+            _LOG.info("%s (%s): nothing to do. %s", self.path, full, untaken.words)
+            return
+        if untaken is not None:
+            raise FormatError(
+                self.path, "this key cannot be honoured", where=full, fix=untaken.words
+            )
+        name = full.rsplit(".", 1)[-1]
+        near = difflib.get_close_matches(name, names, 1, 0.5)
+        tables = [
+            f"[{other.rpartition('.')[0]}]" for other in self.known if other.split(".")[-1] == name
+        ]
+        if tables:
+            hint = f"It stands in {' or '.join(tables)}."
+        elif near:
+            hint = f"Did you mean '{near[0]}'?"
         else:
-            values[name] = _checked(value, kind, fields[name], path, full)
-    return cls(**values)
+            hint = f"Known here: {', '.join(names)}."
+        raise FormatError(self.path, "there is no such key", where=full, found=name, fix=hint)
 
+    def _checked(self, value: Any, kind: Any, about: Any, full: str) -> Any:
+        """Return a value of the right type and range, or refuse it."""
+        option = next((option for option in _alternatives(kind) if _fits(value, option)), None)
+        if option is None:
+            raise FormatError(
+                self.path, "wrong type", where=full, expected=_name(kind), found=repr(value)
+            )
+        result, meta = _converted(value, option), about.metadata
+        if meta["choices"]:
+            result = self._chosen(result, meta, full)
+        if meta["length"] is not None and len(result) != meta["length"]:
+            items, problem = f"{meta['length']} items", "wrong number of items"
+            raise FormatError(self.path, problem, where=full, expected=items, found=repr(value))
+        low, high = meta["low"], meta["high"]
+        for number in result if isinstance(result, tuple) else (result,):
+            if not isinstance(number, (int, float)) or isinstance(number, bool):
+                continue
+            below = low is not None and number < low
+            if below or (high is not None and number > high) or not math.isfinite(number):
+                span = f"from {'−∞' if low is None else low} to {'∞' if high is None else high}"
+                raise FormatError(
+                    self.path, "out of range", where=full, expected=span, found=repr(value)
+                )
+        return result
 
-def _refuse_unknown(
-    path: Path, full: str, names: list[str], refused: Mapping[str, str], known: Sequence[str]
-) -> typing.NoReturn:
-    if full in refused:
-        raise FormatError(path, "this key cannot be honoured", where=full, fix=refused[full])
-    name = full.rsplit(".", 1)[-1]
-    near = difflib.get_close_matches(name, names, 1, 0.5)
-    tables = [f"[{other.rpartition('.')[0]}]" for other in known if other.split(".")[-1] == name]
-    if tables:
-        hint = f"It stands in {' or '.join(tables)}."
-    elif near:
-        hint = f"Did you mean '{near[0]}'?"
-    else:
-        hint = f"Known here: {', '.join(names)}."
-    raise FormatError(path, "there is no such key", where=full, found=name, fix=hint)
-
-
-def _checked(value: Any, kind: Any, field: Any, path: Path, full: str) -> Any:
-    """Return a value of the right type and range, or refuse it."""
-    option = next((option for option in _alternatives(kind) if _fits(value, option)), None)
-    if option is None:
-        raise FormatError(path, "wrong type", where=full, expected=_name(kind), found=repr(value))
-    result, meta = _converted(value, option), field.metadata
-    if meta["choices"] and result not in meta["choices"]:
-        _refuse_value(value, meta, path, full)
-    if meta["length"] is not None and len(result) != meta["length"]:
-        items, problem = f"{meta['length']} items", "wrong number of items"
-        raise FormatError(path, problem, where=full, expected=items, found=repr(value))
-    low, high = meta["low"], meta["high"]
-    for number in result if isinstance(result, tuple) else (result,):
-        if not isinstance(number, (int, float)) or isinstance(number, bool):
-            continue
-        below = low is not None and number < low
-        if below or (high is not None and number > high) or not math.isfinite(number):
-            span = f"from {'−∞' if low is None else low} to {'∞' if high is None else high}"
-            raise FormatError(path, "out of range", where=full, expected=span, found=repr(value))
-    return result
-
-
-def _refuse_value(value: Any, meta: Mapping[str, Any], path: Path, full: str) -> typing.NoReturn:
-    """Refuse a value that is not among the choices, naming what to write instead."""
-    allowed = ", ".join(f"'{choice}'" for choice in meta["choices"])
-    near = difflib.get_close_matches(str(value), [str(c) for c in meta["choices"]], 1, 0.5)
-    fix = f"Did you mean '{near[0]}'?" if near else "Write one of these."
-    fix, found = meta["instead"].get(str(value), fix), repr(value)
-    raise FormatError(path, "unknown value", where=full, expected=allowed, found=found, fix=fix)
+    def _chosen(self, value: Any, meta: Mapping[str, Any], full: str) -> Any:
+        """Return the choice that is meant, in whatever case; refuse what is none."""
+        choices = meta["choices"]
+        if value in choices:
+            return value
+        word = str(value).casefold()
+        for choice in choices:
+            if str(choice).casefold() == word:
+                return choice
+        for name, (taken, words) in meta["means"].items():
+            if name.casefold() == word:
+                _LOG.info("%s (%s): %s", self.path, full, words)
+                return taken
+        allowed = ", ".join(f"'{choice}'" for choice in choices)
+        near = difflib.get_close_matches(str(value), [str(c) for c in choices], 1, 0.5)
+        fix = f"Did you mean '{near[0]}'?" if near else "Write one of these."
+        instead = {name.casefold(): words for name, words in meta["instead"].items()}
+        raise FormatError(
+            self.path,
+            "unknown value",
+            where=full,
+            expected=allowed,
+            found=repr(value),
+            fix=instead.get(word, fix),
+        )
 
 
 def _converted(value: Any, kind: Any) -> Any:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from dock.errors import FormatError, UsageError
-from dock.models.options.schema import T, build, key, read_toml
+from dock.models.options.schema import ANY, T, Untaken, build, key, read_toml
 
 __all__ = [
     "Advanced",
@@ -22,14 +22,14 @@ __all__ = [
 ]
 
 _NET_TYPES = {"normal": "normal", "sparrow": "normal", "accurate": "accurate", "eagle": "accurate"}
+_ACCURATE = "the largest preset here, accurate, is taken; net_irreps makes it wider."
+_LARGER = dict.fromkeys(("eagleplus", "albatross"), ("accurate", _ACCURATE))
 _NO_NETWORK = {
-    "eagleplus": "Use accurate, with wider net_irreps.",
-    "albatross": "Use accurate, with wider net_irreps.",
     "owl": "Forces are not learned here.",
     "petrel": "Forces are not learned here.",
     "swift": "Auto-encoders are not part of dock.",
 }
-_LESS_PRECISION = "It would cost the last digits of matrix products: use fp32."
+_LESS_PRECISION = "fp32 is taken: it would cost the last digits of matrix products."
 _NO_TARGET = "Potentials, forces and energies are not learned here: use H, Rho, EDM or T."
 _NO_LOSS = "Train from labels with mae, mse, wmae or huber."
 
@@ -46,7 +46,7 @@ class System:
         "fp32",
         "precision of parameters and features",
         choices=("fp32", "fp64"),
-        instead={"bf16": _LESS_PRECISION, "tf32": _LESS_PRECISION},
+        means=dict.fromkeys(("bf16", "tf32"), ("fp32", _LESS_PRECISION)),
     )
     random_seed: int = key(137, "of initial parameters, split and order", low=0)
     log_level: str = key("info", "how much is said", choices=("debug", "info", "warning", "error"))
@@ -127,6 +127,7 @@ class Model:
         "preset; sparrow means normal, eagle means accurate",
         choices=tuple(_NET_TYPES),
         instead=_NO_NETWORK,
+        means=_LARGER,
     )
     target_type: str = key(
         "H",
@@ -211,6 +212,12 @@ class Scheduler:
     patience: int = key(20, "plateau: validations without gain before that", low=1)
     rtol: float = key(1e-4, "plateau: relative gain that counts", low=0.0)
     cooldown: int = key(5, "plateau: validations to wait after a reduction", low=0)
+    accum_size: int = key(
+        0,
+        "plateau: steps between the looks at the error that patience and cooldown count; those of "
+        "an epoch make them epochs; 0: those of validate_interval",
+        low=0,
+    )
     min_learning_rate_scale: float = key(
         1e-4, "plateau: training stops below this, in units of the largest", low=0.0
     )
@@ -282,32 +289,45 @@ class TrainOptions:
         return names.get(self.model.target_type, "kinetic")
 
 
-_REFUSED = {
-    "data.dft.data_dir_depth": "Not needed: unified folders are found at any depth.",
-    "data.graph.graph_type": "Not needed: the graph is the union of the patterns of H and S.",
-    "data.graph.common_orbital_types": "Not needed: the common basis is found from the data.",
-    "data.graph.parallel_num": "Reading is not the bottleneck; leave the key out.",
-    "data.graph.disk_shards_indices": "All shards are read; leave the key out.",
-    "data.model_save.latest_num": "One latest model is kept; leave the key out.",
-    "model.advanced.consider_parity": "Features are tensors of O(3), parity included, in every "
-    "network here; leave the key out.",
-    "model.advanced.enable_bs3b_layer": "Every pair of elements has its own output weights.",
-    "model.advanced.bs3b_orbital_types": "Every pair of elements has its own output weights.",
-    "model.advanced.latent_irreps": "There are no latent irreps; use net_irreps.",
-    "model.advanced.latent_scalar_dim": "There are no latent features; use radial_hidden.",
-    "model.advanced.latent_edge_cutoff": "Edges end where the matrix does.",
-    "model.advanced.vr_focus_size": "Real-space potentials are not learned; use target_type H.",
-    "model.advanced.enable_element_moe": "Every pair of elements has its own output weights.",
-    "model.advanced.moe_element_include": "Every pair of elements has its own output weights.",
-    "process.train.drop": "There is no dropout; use optimizer.weight and ema_decay.",
-    "process.train.with_plugin": "Train from DFT labels; a backend of your own is an entry point "
-    "of the group dock.models.",
-    "process.train.scheduler.transition_begin": "Use warmup_steps.",
-    "process.train.scheduler.accum_size": "Patience counts validations.",
-    "process.train.continued.new_optimizer": "A continued run always has a new optimizer; to go "
-    "on with the old one, run the same train.toml again.",
-    "process.train.continued.load_model_epoch": "Use load_model_type best or latest.",
+_OUTPUTS = "Every pair of elements has its own output weights."
+_PLUGIN = "Train from DFT labels; a backend of your own is an entry point of the group dock.models."
+_UNTAKEN = {
+    "data.dft.data_dir_depth": Untaken("Unified folders are found at any depth.", ANY),
+    "data.graph.graph_type": Untaken(
+        "The graph is the union of the patterns of H and S.", ("H", "S", "HS", "Rho")
+    ),
+    "data.graph.common_orbital_types": Untaken("The common basis is found from the data.", ANY),
+    "data.graph.parallel_num": Untaken("Reading is not the bottleneck.", ANY),
+    "data.graph.disk_shards_indices": Untaken("All shards are read; leave the key out.", ([],)),
+    "data.model_save.latest_num": Untaken("One latest model is kept.", ANY),
+    "model.advanced.consider_parity": Untaken(
+        "Features are tensors of O(3), parity included, in every network here.", ANY
+    ),
+    "model.advanced.enable_bs3b_layer": Untaken(_OUTPUTS, ANY),
+    "model.advanced.bs3b_orbital_types": Untaken(_OUTPUTS, ANY),
+    "model.advanced.latent_irreps": Untaken("There are no latent irreps; use net_irreps.", ("",)),
+    "model.advanced.latent_scalar_dim": Untaken(
+        "There are no latent features; use radial_hidden.", (0,)
+    ),
+    "model.advanced.latent_edge_cutoff": Untaken("Edges end where the matrix does.", (0,)),
+    "model.advanced.vr_focus_size": Untaken(
+        "Real-space potentials are not learned; use target_type H.", (0,)
+    ),
+    "model.advanced.enable_element_moe": Untaken(_OUTPUTS, ANY),
+    "model.advanced.moe_element_include": Untaken(_OUTPUTS, ANY),
+    "process.train.drop": Untaken(
+        "There is no dropout; use optimizer.weight and ema_decay.", (0, 0.0)
+    ),
+    "process.train.with_plugin": Untaken(_PLUGIN, (False, "")),
+    "process.train.scheduler.transition_begin": Untaken("Use warmup_steps.", (0,)),
+    "process.train.continued.new_optimizer": Untaken(
+        "A continued run always has a new optimizer; to go on with the old one, run the same "
+        "train.toml again.",
+        (True,),
+    ),
+    "process.train.continued.load_model_epoch": Untaken("Use load_model_type best or latest."),
 }
+"""Keys of the DeepH programs, and which of their values ask for what is done anyway."""
 
 
 def read_train(path: str | Path) -> TrainOptions:
@@ -321,19 +341,38 @@ def read_train(path: str | Path) -> TrainOptions:
         For invalid TOML, unknown or refused keys, wrong types and values.
     """
     path = Path(path)
-    options = build(TrainOptions, read_toml(path), path, _REFUSED)
-    require_device(options.system.device, path)
+
+    def device(options: TrainOptions) -> None:
+        require_device(options.system.device, path)
+
+    def start(options: TrainOptions) -> None:
+        continued = options.process.train.continued
+        if continued.enable and not continued.previous_output_dir:
+            raise FormatError(
+                path,
+                "a continued run needs the run to start from",
+                where="process.train.continued.previous_output_dir",
+                fix="Give its folder.",
+            )
+
+    def interval(options: TrainOptions) -> None:
+        train = options.process.train
+        given = (train.validate_interval, train.scheduler.accum_size)
+        if train.scheduler.type == "reduce_on_plateau" and all(given) and given[0] != given[1]:
+            raise FormatError(
+                path,
+                "the plateau is looked for at validations, and two keys say when they are",
+                where="process.train.scheduler.accum_size",
+                expected=f"{given[0]}, as validate_interval says",
+                found=given[1],
+                fix="Leave one of them out.",
+            )
+
+    options = build(TrainOptions, read_toml(path), path, _UNTAKEN, device, start, interval)
     data = absolute(path, options.data, "inputs_dir", "outputs_dir")
     train = options.process.train
     loader = absolute(path, train.dataloader, "dataset_split_json")
     continued = absolute(path, train.continued, "previous_output_dir")
-    if continued.enable and not continued.previous_output_dir:
-        raise FormatError(
-            path,
-            "a continued run needs the run to start from",
-            where="process.train.continued.previous_output_dir",
-            fix="Give its folder.",
-        )
     process = Process(dataclasses.replace(train, dataloader=loader, continued=continued))
     return dataclasses.replace(options, data=data, process=process)
 

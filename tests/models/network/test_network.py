@@ -292,9 +292,26 @@ class TestConfig:
         assert (config.lmax, config.channels, config.pseudo_channels) == (2, 12, 5)
 
     @pytest.mark.parametrize(
+        ("text", "taken"),
+        [  # the first two are those of the DeepH-pack paper
+            ("48x0e+48x1e+40x2e+16x3e+8x4e", "24x0e+24x1o+24x2e+24x3o+24x4e"),
+            ("96x0e+96x1e+80x2e+40x3e+20x4e+8x5e", "36x0e+36x1o+36x2e+36x3o+36x4e+36x5o"),
+            ("12x0e+8x1o+5x1e", "8x0e+8x1o+5x1e"),
+        ],
+    )
+    def test_irreps_of_several_multiplicities(self, caplog, text, taken):
+        caplog.set_level("INFO", logger="dock")
+        config = NetworkConfig().with_irreps(text)
+        assert taken in caplog.text
+        assert config.channels == config.hidden == int(taken.partition("x")[0])
+        if "o" not in text:  # pseudo-tensors, about half as many
+            assert config.channels // 3 < config.pseudo_channels <= config.channels // 2
+            assert config.pseudo_channels % 4 == 0
+
+    @pytest.mark.parametrize(
         ("text", "reason"),
         [
-            ("12x0e+8x1o", "same multiplicity"),
+            ("12x0e+8x2e", "every l from 0"),
             ("12x1o", "every l from 0"),
             ("12x0e+?", "is no part such as"),
         ],

@@ -10,7 +10,7 @@ from datasets import write_toml
 
 from dock.errors import FormatError, MissingDataError
 from dock.models.options import TrainOptions, read_train, table_of
-from dock.models.options.train import _REFUSED, parse_device
+from dock.models.options.train import _UNTAKEN, parse_device
 
 
 def read(tmp_path, **keys):
@@ -205,6 +205,7 @@ TAKEN = {
     "process.train.scheduler.patience": 7,
     "process.train.scheduler.rtol": 0.05,
     "process.train.scheduler.cooldown": 3,
+    "process.train.scheduler.accum_size": 30,
     "process.train.scheduler.init_scale": 0.1,
     "process.train.scheduler.warmup_steps": 50,
     "process.train.scheduler.decay_steps": 500,
@@ -217,29 +218,38 @@ TAKEN = {
     "process.train.continued.new_training_data": False,
     "process.train.continued.load_model_type": "latest",
 }
-# … or refused by name, with the alternative.
-REFUSED = {
+# … or passed over with a note, since they ask for what is done anyway …
+PASSED = {
     "model.advanced.consider_parity": (False, "parity included"),
     "data.dft.data_dir_depth": (2, "any depth"),
     "data.graph.graph_type": ("HS", "union of the patterns"),
-    "data.graph.disk_shards_indices": ([0], "leave the key out"),
+    "data.graph.disk_shards_indices": ([], "All shards are read"),
     "data.graph.common_orbital_types": ("s3p2d1f1", "found from the data"),
-    "data.graph.parallel_num": (4, "leave the key out"),
-    "data.model_save.latest_num": (3, "leave the key out"),
+    "data.graph.parallel_num": (4, "not the bottleneck"),
+    "data.model_save.latest_num": (3, "One latest model"),
     "model.advanced.enable_bs3b_layer": (True, "output weights"),
     "model.advanced.bs3b_orbital_types": ("s3p2", "output weights"),
+    "model.advanced.enable_element_moe": (True, "output weights"),
+    "model.advanced.moe_element_include": (["C"], "output weights"),
+    "model.advanced.latent_scalar_dim": (0, "radial_hidden"),
+    "process.train.drop.dropout_rate": (0.0, "no dropout"),
+    "process.train.scheduler.transition_begin": (0, "warmup_steps"),
+    "process.train.continued.new_optimizer": (True, "new optimizer"),
+    "process.train.with_plugin.enable": (False, "entry point"),
+}
+# … or refused by name, with the alternative.
+REFUSED = {
+    "data.graph.graph_type": ("V", "union of the patterns"),
+    "data.graph.disk_shards_indices": ([0], "leave the key out"),
     "model.advanced.latent_irreps": ("8x0e", "net_irreps"),
     "model.advanced.latent_scalar_dim": (8, "radial_hidden"),
     "model.advanced.latent_edge_cutoff": (6.0, "Edges end"),
     "model.advanced.vr_focus_size": (1, "target_type H"),
-    "model.advanced.enable_element_moe": (True, "output weights"),
-    "model.advanced.moe_element_include": (["C"], "output weights"),
     "process.train.drop.dropout_rate": (0.1, "weight"),
     "process.train.drop.stochastic_depth": (0.1, "weight"),
     "process.train.drop.proj_rate": (0.1, "weight"),
-    "process.train.scheduler.accum_size": (1, "Patience counts validations"),
     "process.train.scheduler.transition_begin": (10, "warmup_steps"),
-    "process.train.continued.new_optimizer": (True, "new optimizer"),
+    "process.train.continued.new_optimizer": (False, "new optimizer"),
     "process.train.continued.load_model_epoch": (3, "load_model_type"),
     "process.train.with_plugin.enable": (True, "entry point"),
     "process.train.with_plugin.plugin": ("siesta", "entry point"),
@@ -250,8 +260,6 @@ REFUSED = {
 }
 # Values of keys that are taken.
 REFUSED_VALUES = [
-    *[("system.float_type", value, "use fp32") for value in ("bf16", "tf32")],
-    *[("model.net_type", value, "Use accurate") for value in ("eagleplus", "albatross")],
     *[("model.net_type", value, "Forces are not learned") for value in ("owl", "petrel")],
     ("model.net_type", "swift", "Auto-encoders"),
     *[("model.target_type", value, "use H, Rho") for value in ("VrC", "Vc", "FF", "IEP")],
@@ -259,6 +267,13 @@ REFUSED_VALUES = [
         ("model.loss_type", value, "mae, mse")
         for value in ("ai2dft", "ai2dft_node", "hopad", "aims")
     ],
+]
+TRANSLATED = [
+    *[("system.float_type", value, "fp32", "fp32 is taken") for value in ("bf16", "tf32")],
+    *[("model.net_type", value, "accurate", "is taken") for value in ("EaglePlus", "albatross")],
+    ("model.net_type", "Normal", "normal", ""),
+    ("model.net_type", "ACCURATE", "accurate", ""),
+    ("model.target_type", "h", "H", ""),
 ]
 TAKEN_VALUES = [
     *[("model.net_type", value) for value in ("sparrow", "normal", "eagle", "accurate")],
@@ -288,7 +303,45 @@ class TestClosedPackage:
         value, words = REFUSED[name]
         message = refusal(tmp_path, **{name: value})
         assert words in message
-        assert any(known in message for known in _REFUSED if name.startswith(known))
+        assert any(known in message for known in _UNTAKEN if name.startswith(known))
+
+    @pytest.mark.parametrize("name", PASSED)
+    def test_passed_over_where_it_asks_for_nothing_else(self, tmp_path, caplog, name):
+        caplog.set_level("INFO", logger="dock")
+        value, words = PASSED[name]
+        assert read(tmp_path, **{name: value}) == read(tmp_path)
+        assert words in caplog.text
+        assert name in caplog.text or any(name.startswith(known) for known in _UNTAKEN)
+
+    @pytest.mark.parametrize(("name", "value", "taken", "words"), TRANSLATED)
+    def test_values_translated(self, tmp_path, caplog, name, value, taken, words):
+        caplog.set_level("INFO", logger="dock")
+        assert value_of(read(tmp_path, **{name: value}), name) == taken
+        assert words in caplog.text
+
+    def test_all_that_is_wrong_is_said_at_once(self, tmp_path):
+        keys = {
+            "system.device": "gpus",
+            "model.net_type": "norml",
+            "process.train.max_epoch": 0,
+            "process.train.drop.dropout_rate": 0.1,
+            "process.train.continued.enable": True,
+        }
+        with pytest.raises(FormatError) as caught:
+            read(tmp_path, **keys)
+        message = str(caught.value)
+        assert "5 of its keys" in message
+        for words in ("no device", "'normal'", "max_epoch", "dropout", "previous_output_dir"):
+            assert words in message
+        assert message.count("train.toml") == 1
+
+    def test_two_words_on_when_the_plateau_is_looked_for(self, tmp_path):
+        keys = {
+            "process.train.scheduler.type": "reduce_on_plateau",
+            "process.train.scheduler.accum_size": 30,
+        }
+        assert read(tmp_path, **keys).process.train.scheduler.accum_size == 30
+        assert "accum_size" in refusal(tmp_path, **keys, **{"process.train.validate_interval": 20})
 
     @pytest.mark.parametrize(("name", "value"), TAKEN_VALUES)
     def test_values_taken(self, tmp_path, name, value):
@@ -306,9 +359,10 @@ class TestClosedPackage:
         text = (shared / "formats" / "closed-trainer-options.md").read_text()
         text = text[text.index("`[system]`") : text.index("Infer:")]
         words = set(re.findall(r"\b[a-z]+(?:_[a-z0-9]+)+\b", text))
-        known = {part for name in (*TAKEN, *REFUSED) for part in name.split(".")}
+        known = {part for name in (*TAKEN, *PASSED, *REFUSED) for part in name.split(".")}
         known |= {value for _, value in TAKEN_VALUES}
         known |= {value for _, value, _ in REFUSED_VALUES}
+        known |= {value.lower() for _, value, _, _ in TRANSLATED}
         assert words - known == {"l_orb"}
 
 
