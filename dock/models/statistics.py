@@ -6,7 +6,7 @@ The sizes let a network work with numbers near one; where edges end, blocks fade
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -61,6 +61,18 @@ class Statistics:
         for item in items:
             builder.add(item.graph, item.node, item.edge)
         return builder.result()
+
+    def at_least(self, node: FloatArray, edge: FloatArray) -> Statistics:
+        """Return the same with scales that are at least some others.
+
+        Where a closed form leaves hardly anything of the structures that it was fitted to, a
+        network in that scale could not mend what the form is wrong by elsewhere.
+        """
+        return replace(
+            self,
+            node_scale=np.maximum(self.node_scale, node),
+            edge_scale=np.maximum(self.edge_scale, edge),
+        )
 
     def to_arrays(self) -> dict[str, Any]:
         """Return the arrays by name, for a file."""

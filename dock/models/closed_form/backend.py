@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -28,6 +29,32 @@ from dock.models.graph import build_graph
 from dock.models.modelfile import ModelFile, read_model, write_model
 from dock.models.options.train import TrainOptions
 from dock.models.statistics import Statistics, find_cutoffs
+
+_log = logging.getLogger("dock")
+
+_OF_NETWORKS = (
+    "system.device",
+    "system.float_type",
+    "system.multi_host",
+    "data.moments",
+    "data.model_save.",
+    "model.net_type",
+    "model.loss_type",
+    "model.huber_delta",
+    "model.baseline",
+    "model.advanced.",
+    "process.train.max_epoch",
+    "process.train.multi_way_jit_num",
+    "process.train.ahead_of_time_compile",
+    "process.train.do_remat",
+    "process.train.ema_decay",
+    "process.train.validate_interval",
+    "process.train.early_stop",
+    "process.train.dataloader.batch_size",
+    "process.train.optimizer.",
+    "process.train.scheduler.",
+    "process.train.continued.",
+)
 
 __all__ = ["THREE_CENTRE", "TWO_CENTRE", "ClosedFormModel", "mean_absolute_error"]
 
@@ -95,6 +122,7 @@ class ClosedFormBackend:
     def fit(self, options: TrainOptions, progress: Report = None) -> dict[str, Any]:
         """Fit, write ``model/best.h5``, return errors in the unit of the target."""
         begin = time.monotonic()
+        self._say_what_is_not_used(options)
         steps = Progress.of(progress)
         steps.start(1)
         data = prepare_data(options)
@@ -110,6 +138,16 @@ class ClosedFormBackend:
         result["seconds"] = time.monotonic() - begin
         write_text(folder / "result.json", json_text(result, indent=1) + "\n", overwrite=True)
         return result
+
+    def _say_what_is_not_used(self, options: TrainOptions) -> None:
+        """Log the keys that were given and are those of networks."""
+        idle = [name for name in options.changed() if name.startswith(_OF_NETWORKS)]
+        if idle:
+            _log.info(
+                "backend %s: a fit by least squares on the CPU, which does not use %s",
+                self._kind,
+                ", ".join(idle),
+            )
 
     def _fitted(
         self, options: TrainOptions, data: DataParts

@@ -51,6 +51,15 @@ class ClosedForm(ABC):
     def from_arrays(cls, layout: TargetLayout, arrays: Mapping[str, Any]) -> Self:
         """Make a form from what `to_arrays` returned."""
 
+    @property
+    def held_out(self) -> tuple[FloatArray, FloatArray] | None:
+        """What structures that a fit has not seen were wrong by, None where nobody looked.
+
+        Root mean squares of the parts of on-site blocks (n_species, n_block) and of off-site
+        blocks (n_species², n_block), in the unit of the target.
+        """
+        return None
+
     def predict(self, graph: Graph) -> tuple[FloatArray, FloatArray]:
         """Return padded, Hermitian blocks of atoms and edges, as `TargetLayout.labels` does."""
         layout = self.layout

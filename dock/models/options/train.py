@@ -277,6 +277,10 @@ class TrainOptions:
         """Return plain nested data."""
         return dataclasses.asdict(self)
 
+    def changed(self) -> dict[str, Any]:
+        """Return the values that are not the defaults by full key, such as ``model.baseline``."""
+        return _changed(self, TrainOptions(), "")
+
     @property
     def preset(self) -> str:
         """The network's preset under the project's own name."""
@@ -287,6 +291,17 @@ class TrainOptions:
         """The quantity that is learned."""
         names = {"H": "hamiltonian", "Rho": "density_matrix", "EDM": "energy_density_matrix"}
         return names.get(self.model.target_type, "kinetic")
+
+
+def _changed(one: Any, default: Any, where: str) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for item in dataclasses.fields(one):
+        value, other = getattr(one, item.name), getattr(default, item.name)
+        if dataclasses.is_dataclass(value):
+            found |= _changed(value, other, f"{where}{item.name}.")
+        elif value != other:
+            found[where + item.name] = value
+    return found
 
 
 _OUTPUTS = "Every pair of elements has its own output weights."

@@ -103,9 +103,18 @@ def test_polynomials_go_on_as_straight_lines():
     r = np.array([0.70, 0.65, 0.60])
     values = span.polynomials(r, 5)
     np.testing.assert_allclose(values[0] - values[1], values[1] - values[2], atol=1e-9)
-    inside = span.polynomials(np.array([0.76]), 5)[0]
-    x = 2 * 0.76 - 3.0
+    inside = span.polynomials(np.array([0.82]), 5)[0]
+    x = 2 * 0.82 - 3.0
     np.testing.assert_allclose(inside, np.polynomial.chebyshev.chebvander([x], 5)[0])
+
+
+def test_polynomials_stay_small_far_outside():
+    """0.2 Å beyond a long span they are straight, and 0.4 Å below it constant."""
+    span = Span(3.0, 7.5, 7.6)
+    values = span.polynomials(np.array([1.3, 2.5, 2.6]), 12)
+    np.testing.assert_array_equal(values[0], values[1])
+    np.testing.assert_allclose(values[1], values[2], rtol=1e-12)
+    assert np.abs(values).max() < 300  # T12 itself: 30,000
 
 
 def test_functions_are_counted_by_degree():

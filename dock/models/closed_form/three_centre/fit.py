@@ -1,14 +1,24 @@
-"""Least squares with a penalty on high degrees, chosen by structures that are held out."""
+"""Least squares with as many functions, and such a penalty, as held-out structures bear."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import logging
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dock.core.arrays import FloatArray, IntArray
+from dock.models.closed_form.three_centre.equations import (
+    FOLDS,
+    NOTHING,
+    Equations,
+    Solution,
+)
 from dock.models.closed_form.three_centre.model import (
+    MEASURED,
     REACH,
     Bonds,
     Sites,
@@ -21,166 +31,184 @@ from dock.models.closed_form.three_centre.model import (
 from dock.models.closed_form.three_centre.terms import L_MAX, Terms
 from dock.models.data.samples import Item
 from dock.models.graph import Graph, by_kind, parts_of
-from dock.models.targets import Irrep, TargetLayout
+from dock.models.targets import TargetLayout
 
 __all__ = ["fit_three_centre"]
 
+_log = logging.getLogger("dock")
+
 _MAX_DEGREE = 8
 _MAX_FUNCTIONS = 500
+_MEMORY = 1e9  # bytes of all normal equations: of many kinds each gets fewer functions
 _ROWS_PER_FUNCTION = 1.0  # at least, else the degree is lowered
 _ENOUGH_ROWS = 40  # rows for each function; of more, some are left out
-_HELD_OUT = 5  # every fifth structure chooses the penalty
-_ZERO = 1e-8  # eV; smaller labels are rounding
-_SLOPES = (1.0, 1.5, 2.0)
-_PENALTIES = (1e-14, 1e-12, 1e-10, 1e-8, 1e-6)
-_AS_GOOD = 1.1  # of the smallest squared error: the smoothest such penalty is taken
-
-
-class _Problem:
-    """Normal equations of one kind of part, of the kept and of the held-out structures."""
-
-    def __init__(self, terms: Terms, irrep: Irrep) -> None:
-        self.terms, self.irrep = terms, irrep
-        n, m = terms.n_functions, irrep.multiplicity
-        self.gram: FloatArray = np.zeros((2, n, n))
-        self.side: FloatArray = np.zeros((2, n, m))
-        self.square = np.zeros(2)
-        self.n_labels = 0
-
-    def add(self, fold: int, functions: FloatArray, parts: FloatArray) -> None:
-        """Add rows: (n, 2J + 1, functions), and (n, multiplicity · (2J + 1)) coupled labels."""
-        count, width = self.irrep.multiplicity, 2 * self.irrep.J + 1
-        table = functions.reshape(-1, functions.shape[-1])
-        labels = parts.reshape(-1, count, width).transpose(0, 2, 1).reshape(-1, count)
-        self.gram[fold] += table.T @ table
-        self.side[fold] += table.T @ labels
-        self.square[fold] += float((labels**2).sum())
-        self.n_labels += labels.size
-
-    @property
-    def is_zero(self) -> bool:
-        """Whether the labels vanish, by a symmetry of all structures."""
-        return bool(self.square.sum() <= self.n_labels * _ZERO**2)
-
-    def solve(self) -> FloatArray:
-        """Return the coefficients (functions, multiplicity)."""
-        slope, penalty = self._choose()
-        scale = np.exp(-slope * self.terms.degrees)
-        values, vectors = _decomposed(self.gram.sum(axis=0), scale)
-        side = vectors.T @ (scale[:, None] * self.side.sum(axis=0))
-        inner = side / (values + penalty * values.mean())[:, None]
-        return np.asarray(scale[:, None] * (vectors @ inner))
-
-    def _choose(self) -> tuple[float, float]:
-        """Return slope and penalty: the smoothest of those that do as well as the best."""
-        if not self.gram[0].any() or not self.gram[1].any():
-            return _SLOPES[1], _PENALTIES[1]
-        found = []
-        for slope in _SLOPES:
-            scale = np.exp(-slope * self.terms.degrees)
-            values, vectors = _decomposed(self.gram[0], scale)
-            held = vectors.T @ (scale[:, None] * self.gram[1] * scale) @ vectors
-            side = vectors.T @ (scale[:, None] * self.side[0])
-            target = vectors.T @ (scale[:, None] * self.side[1])
-            for penalty in _PENALTIES:
-                c = side / (values + penalty * values.mean())[:, None]
-                error = self.square[1] - 2 * (c * target).sum() + (c * (held @ c)).sum()
-                found.append((max(float(error), 0.0), slope, penalty))
-        floor = 1e-16 * self.square[1]
-        best = min(error for error, _, _ in found) + floor
-        good = [(slope, penalty) for error, slope, penalty in found if error <= _AS_GOOD * best]
-        return max(good)
-
-
-def _decomposed(gram: FloatArray, scale: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Return eigenvalues, none negative, and eigenvectors of the scaled normal matrix."""
-    from scipy.linalg import eigh
-
-    values, vectors = eigh(scale[:, None] * gram * scale)
-    return np.maximum(values, 1e-17 * max(float(values[-1]), 1e-300)), vectors
+_NAMED = 8  # kinds of pairs in a message
+_GROUPS = 2 * FOLDS  # kinds of structures from which on copies of one stay in one fold
 
 
 def fit_three_centre(
     items: Callable[[], Iterable[Item]], layout: TargetLayout, cutoffs: FloatArray
 ) -> ThreeCentre:
     """Fit the coefficients to labels; the parameters are those of `fit_closed_form`."""
-    spans, neighbours, n_bonds, n_sites = _first_pass(items(), layout, cutoffs)
+    known = _first_pass(items(), layout, cutoffs)
+    most = _most_functions(known, len(layout.irreps))
     bonds = [
-        _problems(terms_of_bonds(neighbours, kind), count, layout)
-        for kind, count in enumerate(n_bonds)
+        _equations(terms_of_bonds(known.neighbours, kind), count, layout, most)
+        for kind, count in enumerate(known.n_bonds)
     ]
     sites = [
-        _problems(terms_of_sites(spans, kind), count, layout) for kind, count in enumerate(n_sites)
+        _equations(terms_of_sites(known.spans, kind), count, layout, most)
+        for kind, count in enumerate(known.n_sites)
     ]
-    strides = [_stride(row, count) for row, count in zip(bonds, n_bonds, strict=True)]
-    for number, item in enumerate(items()):
-        fold = int(number % _HELD_OUT == _HELD_OUT - 1)
-        around = surroundings(item.graph, spans)
+    strides = [_stride(row, count) for row, count in zip(bonds, known.n_bonds, strict=True)]
+    l_max = layout.max_J + L_MAX
+    for fold, item in zip(known.folds, items(), strict=True):
+        around = surroundings(item.graph, known.spans)
         for part in parts_of(item.graph, ThreeCentre.part_edges):
             for kind, here in by_kind(part.edge_type):
                 rows = here[:: strides[kind]]
-                blocks = Bonds(part, rows, kind, spans, around, l_max=layout.max_J + L_MAX)
+                blocks = Bonds(part, rows, kind, known.spans, around, l_max=l_max)
                 _add(bonds[kind], blocks, layout.couple(item.edge[part.edges][rows]), fold)
         labels = layout.couple(item.node)
         for kind, atoms in by_kind(item.graph.species):
             _add(sites[kind], Sites(atoms, around[atoms]), labels[atoms], fold)
-    bond_degrees, bond_weights = _solved(bonds)
-    site_degrees, site_weights = _solved(sites)
+    of_bonds, of_sites = _solved(bonds), _solved(sites)
+    _say(layout, known, of_bonds, of_sites)
     return ThreeCentre(
-        layout, spans, neighbours, bond_degrees, site_degrees, bond_weights, site_weights
+        layout,
+        known.spans,
+        known.neighbours,
+        _degrees(of_bonds),
+        _degrees(of_sites),
+        _weights(of_bonds),
+        _weights(of_sites),
+        {
+            f"{name}_{what}": _of_parts(solved, layout, what)
+            for name, solved in (("bond", of_bonds), ("site", of_sites))
+            for what in MEASURED
+        },
     )
 
 
-def _problems(
-    terms_of: Callable[..., Terms], count: int, layout: TargetLayout
-) -> list[_Problem | None]:
-    """Return the problem of each part of so many bonds or atoms, of a degree that they can bear."""
+_Row: TypeAlias = list[Equations | None]
+_Solved: TypeAlias = list[list[Solution | None]]
+
+
+def _most_functions(known: _Known, n_parts: int) -> int:
+    """Return how many functions each part of each kind may have, so that all fit into memory."""
+    n_kinds = sum(count > 0 for count in (*known.n_bonds, *known.n_sites))
+    return min(_MAX_FUNCTIONS, int((_MEMORY / (8 * FOLDS * n_kinds * n_parts)) ** 0.5))
+
+
+def _equations(terms_of: Callable[..., Terms], count: int, layout: TargetLayout, most: int) -> _Row:
+    """Return equations for each part of so many bonds or atoms, of a degree that they can bear."""
     if count == 0:
         return [None] * len(layout.irreps)
-    problems: list[_Problem | None] = []
+    found: _Row = []
     for irrep in layout.irreps:
         rows = count * (2 * irrep.J + 1)
         for degree in range(_MAX_DEGREE, -2, -1):
             terms = terms_of(irrep.J, degree, natural=irrep.natural)
-            if terms.n_functions <= min(_MAX_FUNCTIONS, rows / _ROWS_PER_FUNCTION):
+            if terms.n_functions <= min(most, rows / _ROWS_PER_FUNCTION):
                 break
-        problems.append(_Problem(terms, irrep) if terms.n_functions else None)
-    return problems
+        found.append(Equations(terms, irrep) if terms.n_functions else None)
+    return found
 
 
-def _stride(problems: list[_Problem | None], count: int) -> int:
+def _stride(row: _Row, count: int) -> int:
     """Return how many bonds of a kind to step on: of very many, evenly spread ones are taken."""
-    most = max((problem.terms.n_functions for problem in problems if problem), default=1)
+    most = max((one.terms.n_functions for one in row if one), default=1)
     return max(1, count // (_ENOUGH_ROWS * most))
 
 
-def _solved(
-    problems: list[list[_Problem | None]],
-) -> tuple[IntArray, tuple[tuple[FloatArray, ...], ...]]:
-    """Return degrees, −2 where there is nothing to fit, and coefficients by kind and part."""
-    degrees = np.full((len(problems), len(problems[0])), -2)
-    weights = []
-    for kind, row in enumerate(problems):
-        solutions: list[FloatArray] = [np.zeros((0, 0))] * len(row)
-        for number, problem in enumerate(row):
-            if problem is not None and not problem.is_zero:
-                degrees[kind, number] = problem.terms.degree
-                solutions[number] = problem.solve()
-        weights.append(tuple(solutions))
-    return degrees, tuple(weights)
+def _solved(equations: list[_Row]) -> _Solved:
+    return [[None if one is None else one.solve() for one in row] for row in equations]
 
 
-def _first_pass(
-    items: Iterable[Item], layout: TargetLayout, cutoffs: FloatArray
-) -> tuple[tuple[Span, ...], NDArray[np.bool_], list[int], list[int]]:
+def _degrees(solved: _Solved) -> IntArray:
+    """Return the degrees (kinds, parts)."""
+    return np.array([[one.degree if one else NOTHING for one in row] for row in solved])
+
+
+def _weights(solved: _Solved) -> tuple[tuple[FloatArray, ...], ...]:
+    """Return the coefficients by kind and part."""
+    return tuple(tuple(one.weights if one else np.zeros((0, 0)) for one in row) for row in solved)
+
+
+def _of_parts(solved: _Solved, layout: TargetLayout, what: str) -> FloatArray:
+    """Return errors, centres or limits of all parts, (kinds, n_block)."""
+    found = np.zeros((len(solved), layout.n_block))
+    for kind, row in enumerate(solved):
+        for irrep, one in zip(layout.irreps, row, strict=True):
+            if one is not None:
+                found[kind, irrep.place] = np.repeat(getattr(one, what), 2 * irrep.J + 1)
+    return found
+
+
+def _say(layout: TargetLayout, known: _Known, bonds: _Solved, sites: _Solved) -> None:
+    """Log what was chosen, and the kinds of which nothing could be held out."""
+    counts = Counter(
+        "nothing" if one.degree == NOTHING else "two centres" if one.degree == -1 else "three"
+        for row in (*bonds, *sites)
+        for one in row
+        if one is not None and one.judged
+    )
+    if counts:
+        _log.info(
+            "closed form: of %d parts of blocks that occur in several structures, %d have three "
+            "centres, %d two, %d none, as suits structures that a fit has not seen",
+            counts.total(), counts["three"], counts["two centres"], counts["nothing"],
+        )  # fmt: skip
+    n = layout.n_species
+    alone = [
+        f"{layout.species[kind // n]}-{layout.species[kind % n]}"
+        for kind, row in enumerate(bonds)
+        if kind // n <= kind % n and any(one is not None and not one.judged for one in row)
+    ]
+    if alone and sum(known.n_structures) > 1:
+        _log.info(
+            "closed form: %d kinds of pairs occur in structures of one kind alone, so that nothing "
+            "says how well they are known: %s. They have two centres",
+            len(alone), ", ".join(alone[:_NAMED]) + (", …" if len(alone) > _NAMED else ""),
+        )  # fmt: skip
+
+
+class _Known(NamedTuple):
+    """What a first look at the structures says.
+
+    Attributes
+    ----------
+    spans, neighbours
+        As in `ThreeCentre`.
+    n_bonds, n_sites
+        Of each kind.
+    folds
+        Of each structure, the part that it is held out with.
+    """
+
+    spans: tuple[Span, ...]
+    neighbours: NDArray[np.bool_]
+    n_bonds: list[int]
+    n_sites: list[int]
+    folds: list[int]
+
+    @property
+    def n_structures(self) -> list[int]:
+        """Structures of each fold."""
+        return [self.folds.count(fold) for fold in range(FOLDS)]
+
+
+def _first_pass(items: Iterable[Item], layout: TargetLayout, cutoffs: FloatArray) -> _Known:
     """Return of each kind of edge the distances and neighbours, and how many edges and atoms."""
     n_kinds = layout.n_species**2
     shortest, longest = np.full(n_kinds, np.inf), np.zeros(n_kinds)
     bonds = np.zeros(n_kinds, dtype=np.int64)
     sites = np.zeros(layout.n_species, dtype=np.int64)
     neighbours = np.zeros((n_kinds, 2, layout.n_species), dtype=bool)
+    contents: list[Hashable] = []
     for item in items:
         graph = item.graph
+        contents.append(tuple(np.bincount(graph.species, minlength=layout.n_species).tolist()))
         np.minimum.at(shortest, graph.edge_type, graph.lengths)
         np.maximum.at(longest, graph.edge_type, graph.lengths)
         bonds += np.bincount(graph.edge_type, minlength=n_kinds)
@@ -191,7 +219,25 @@ def _first_pass(
         Span(float(a), float(b), float(c))
         for a, b, c in zip(shortest, longest, cutoffs, strict=True)
     )
-    return spans, neighbours, bonds.tolist(), sites.tolist()
+    return _Known(spans, neighbours, bonds.tolist(), sites.tolist(), _folds(contents))
+
+
+def _folds(contents: Sequence[Hashable]) -> list[int]:
+    """Return the fold of each structure.
+
+    Structures with the same atoms may be copies of one crystal, which a fit to the others would
+    know: they stay together, unless most structures have the same atoms.
+    """
+    counts = Counter(contents)
+    if len(counts) < _GROUPS or counts.most_common(1)[0][1] > len(contents) / FOLDS:
+        return [number % FOLDS for number in range(len(contents))]
+    full = [0] * FOLDS
+    fold_of = {}
+    for content, count in counts.items():
+        fold = full.index(min(full))
+        fold_of[content] = fold
+        full[fold] += count
+    return [fold_of[content] for content in contents]
 
 
 def _note_neighbours(graph: Graph, found: NDArray[np.bool_]) -> None:
@@ -209,12 +255,10 @@ def _note_neighbours(graph: Graph, found: NDArray[np.bool_]) -> None:
             found[kind, end] |= most > 0
 
 
-def _add(
-    problems: Sequence[_Problem | None], blocks: Bonds | Sites, labels: FloatArray, fold: int
-) -> None:
-    """Add blocks of one kind to the problems of their parts."""
-    for problem in problems:
-        if problem is not None:
-            for chosen in problem.terms.chunks(len(blocks.rows)):
-                functions = blocks.functions(problem.terms, chosen)
-                problem.add(fold, functions, labels[chosen, problem.irrep.place])
+def _add(row: _Row, blocks: Bonds | Sites, labels: FloatArray, fold: int) -> None:
+    """Add blocks of one kind to the equations of their parts."""
+    for one in row:
+        if one is not None:
+            for chosen in one.terms.chunks(len(blocks.rows)):
+                functions = blocks.functions(one.terms, chosen)
+                one.add(fold, functions, labels[chosen, one.irrep.place])

@@ -27,12 +27,17 @@ from dock.models.closed_form.three_centre.terms import (
     site_terms,
 )
 from dock.models.graph import Graph, GraphPart, by_kind, parts_of
-from dock.models.targets import TargetLayout
+from dock.models.targets import Irrep, TargetLayout
 
-__all__ = ["REACH", "Bonds", "Sites", "Span", "ThreeCentre", "surroundings"]
+__all__ = ["MEASURED", "REACH", "Bonds", "Sites", "Span", "ThreeCentre", "surroundings"]
+
+MEASURED = ("errors", "centres", "limits")
+"""What a fit says of each kind and part beside the coefficients."""
 
 REACH = 6.0  # Å; farther neighbours are no surroundings
-_STRAIGHT = 1.5  # where polynomials go over into straight lines, in units of half the span
+_STRAIGHT = 1.5  # half spans from the middle, where polynomials go over into straight lines
+_BEYOND = 0.2  # Å, how far beyond the span at most: of a long one, high degrees would explode
+_NEAREST = 0.4  # Å below the shortest distance, where straight lines end: nothing is known there
 
 
 class Span(NamedTuple):
@@ -60,8 +65,10 @@ class Span(NamedTuple):
         from dock.models.closed_form.three_centre._kernels import fill_polynomials
 
         ends = self.shortest, max(self.longest, self.shortest + 0.1), self.cutoff
+        straight = min(_STRAIGHT, 1 + 2 * _BEYOND / (ends[1] - ends[0]))
         values = np.empty((len(r), degree + 1))
-        fill_polynomials(values, np.ascontiguousarray(r), ends, _STRAIGHT)
+        known = np.maximum(r, self.shortest - _NEAREST)
+        fill_polynomials(values, np.ascontiguousarray(known), ends, straight)
         return values
 
     def around(self, lengths: FloatArray) -> FloatArray:
@@ -195,6 +202,10 @@ class ThreeCentre(ClosedForm):
         (kinds, parts) total degree of the functions; −2 where nothing was fitted.
     bond_weights, site_weights
         For each kind and part, (functions, multiplicity).
+    measured
+        ``bond_errors`` and ``site_errors`` (kinds, n_block): root mean square of each part that was
+        left of structures which a fit had not seen; ``…_centres`` and ``…_limits``: how far from
+        where a part is predicted at most. Empty for a file of earlier versions.
     """
 
     layout: TargetLayout
@@ -204,9 +215,17 @@ class ThreeCentre(ClosedForm):
     site_degrees: IntArray
     bond_weights: tuple[tuple[FloatArray, ...], ...]
     site_weights: tuple[tuple[FloatArray, ...], ...]
+    measured: Mapping[str, FloatArray]
 
     kind: ClassVar[str] = "three-centre"
     part_edges: ClassVar[int] = 20_000
+
+    @property
+    def held_out(self) -> tuple[FloatArray, FloatArray] | None:
+        """What structures that a fit has not seen were wrong by, see `ClosedForm`."""
+        if "site_errors" not in self.measured:
+            return None
+        return self.measured["site_errors"], self.measured["bond_errors"]
 
     def begin(self, graph: Graph) -> FloatArray:
         """Return what `one_way` needs of the whole graph."""
@@ -220,12 +239,12 @@ class ThreeCentre(ClosedForm):
             if self.spans[kind].is_known:
                 bonds = Bonds(part, here, kind, self.spans, around, l_max=l_max)
                 terms = terms_of_bonds(self.neighbours, kind)
-                self._fill(edge, bonds, terms, self.bond_degrees[kind], self.bond_weights[kind])
+                self._fill(edge, bonds, terms, "bond", kind)
         node = np.zeros((part.n_atoms, layout.n_block))
         for kind, atoms in by_kind(part.species):
             sites = Sites(atoms, around[part.atoms][atoms])
             terms = terms_of_sites(self.spans, kind)
-            self._fill(node, sites, terms, self.site_degrees[kind], self.site_weights[kind])
+            self._fill(node, sites, terms, "site", kind)
         return layout.uncouple(node), layout.uncouple(edge)
 
     def _fill(
@@ -233,18 +252,37 @@ class ThreeCentre(ClosedForm):
         target: FloatArray,
         blocks: Bonds | Sites,
         terms_of: Callable[..., Terms],
-        degrees: IntArray,
-        weights: Sequence[FloatArray],
+        name: str,
+        kind: int,
     ) -> None:
-        """Set all coupled parts of the blocks of one kind that were fitted."""
+        """Set the coupled parts that were fitted of blocks of one kind of ``bond`` or ``site``."""
+        is_bond = name == "bond"
+        degrees = (self.bond_degrees if is_bond else self.site_degrees)[kind]
+        weights = (self.bond_weights if is_bond else self.site_weights)[kind]
         for irrep, degree, own in zip(self.layout.irreps, degrees, weights, strict=True):
             if degree < -1:
                 continue
             terms = terms_of(irrep.J, int(degree), natural=irrep.natural)
             for chosen in terms.chunks(len(blocks.rows)):
-                values = blocks.functions(terms, chosen) @ own
+                values = self._bounded(blocks.functions(terms, chosen) @ own, name, kind, irrep)
                 flat = values.transpose(0, 2, 1).reshape(len(values), -1)
                 target[blocks.rows[chosen], irrep.place] = flat
+
+    def _bounded(self, values: FloatArray, name: str, kind: int, irrep: Irrep) -> FloatArray:
+        """Return parts (n, 2J + 1, multiplicity) no farther from what occurs than the limits.
+
+        Lengths are what is bounded, so that nothing depends on directions.
+        """
+        if f"{name}_limits" not in self.measured:
+            return values
+        place = slice(irrep.place.start, irrep.place.stop, 2 * irrep.J + 1)
+        centres, limits = (
+            self.measured[f"{name}_{what}"][kind, place] for what in ("centres", "limits")
+        )
+        away = values - centres
+        lengths = np.sqrt((away**2).sum(axis=1))
+        shares = limits / np.maximum(np.maximum(lengths, limits), np.finfo(float).tiny)
+        return np.asarray(centres + shares[:, None] * away)
 
     def to_arrays(self) -> dict[str, Any]:
         """Return everything but the layout as arrays by name, for a file."""
@@ -253,6 +291,7 @@ class ThreeCentre(ClosedForm):
             "neighbours": self.neighbours,
             "bond_degrees": self.bond_degrees,
             "site_degrees": self.site_degrees,
+            **self.measured,
         }
         return found | weights_by_name(bond=self.bond_weights, site=self.site_weights)
 
@@ -260,12 +299,18 @@ class ThreeCentre(ClosedForm):
     def from_arrays(cls, layout: TargetLayout, arrays: Mapping[str, Any]) -> ThreeCentre:
         """Make a model from what `to_arrays` returned."""
         spans = tuple(Span(*(float(value) for value in row)) for row in arrays["spans"])
+        n_species = layout.n_species
         return cls(
             layout,
             spans,
             np.asarray(arrays["neighbours"], dtype=bool),
             np.asarray(arrays["bond_degrees"]),
             np.asarray(arrays["site_degrees"]),
-            named_weights(arrays, "bond", layout.n_species**2, len(layout.irreps)),
-            named_weights(arrays, "site", layout.n_species, len(layout.irreps)),
+            named_weights(arrays, "bond", n_species**2, len(layout.irreps)),
+            named_weights(arrays, "site", n_species, len(layout.irreps)),
+            {
+                name: np.asarray(arrays[name])
+                for name in (f"{kind}_{what}" for kind in ("bond", "site") for what in MEASURED)
+                if name in arrays
+            },
         )

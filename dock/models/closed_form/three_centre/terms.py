@@ -70,6 +70,11 @@ class Terms:
         return len(self.degrees)
 
     @property
+    def n_single(self) -> int:
+        """Functions that are no products: they come first, whatever the degree."""
+        return self.n_first + len(self.singles) * (N_MAX + 1)
+
+    @property
     def sizes(self) -> tuple[int, int, int]:
         """J, degree and n_first, as the kernels take them."""
         return self.J, self.degree, self.n_first

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,6 +26,8 @@ from dock.models.targets import TargetLayout
 __all__ = ["Setup", "make_config", "prepare"]
 
 _RADIAL_SPACING = 0.75  # Å between the Gaussians of a distance
+_OF_THE_NETWORK = ("model.net_type", "model.baseline", "model.advanced.")
+_OF_THE_LOSS = "model.advanced.standardize_gauge"
 _FIRST_OUTPUT = 0.3  # initial outputs, in units of what the closed form leaves
 
 
@@ -58,6 +62,8 @@ def _new_network(options: TrainOptions, data: DataParts) -> TrainedNetwork:
         form = fit_closed_form(options.model.baseline, lambda: data.items(names), layout, cutoffs)
     data.store.set_baseline(form)
     statistics = Statistics.of((data.store.item(data.number[name]) for name in names), layout)
+    if form is not None and form.held_out is not None:
+        statistics = statistics.at_least(*form.held_out)
     config = make_config(options, layout, statistics, cutoffs)
     dtype = _dtype(options)
     params = init_params(config, layout, statistics, options.system.random_seed, dtype)
@@ -123,7 +129,33 @@ def _old_network(options: TrainOptions) -> TrainedNetwork | None:
             f"{path}: the model was trained with moments = {str(network.config.moments).lower()}; "
             "write the same in [data]."
         )
+    _require_same_network(options, network, path)
     return network
+
+
+def _require_same_network(options: TrainOptions, old: TrainedNetwork, path: Path) -> None:
+    """Refuse keys that would make another network than the one that is gone on with."""
+    before = old.summary.get("options") or {}
+    other = [
+        name
+        for name, value in options.changed().items()
+        if name.startswith(_OF_THE_NETWORK)
+        and name != _OF_THE_LOSS
+        and _value_of(before, name) != value
+    ]
+    if other:
+        raise UsageError(
+            f"{path}: a continued run goes on with the network and the closed form of that model, "
+            f"which {', '.join(other)} cannot change. Leave them out, or train anew."
+        )
+
+
+def _value_of(options: Mapping[str, Any], name: str) -> Any:
+    """Return the value of a full key of plain options, None where there is none."""
+    value: Any = options
+    for part in name.split("."):
+        value = value.get(part) if isinstance(value, Mapping) else None
+    return value
 
 
 def _continued(options: TrainOptions, old: TrainedNetwork) -> TrainedNetwork:

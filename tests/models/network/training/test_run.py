@@ -402,6 +402,12 @@ class TestContinued:
         assert "node_head" in moved
         assert not moved & {"blocks", "edge_head", "constants"}
 
+    def test_another_network_is_refused_by_name(self, whole, data, tmp_path):
+        changes = {"model.advanced.num_blocks": 3, "model.net_type": "accurate"}
+        with pytest.raises(UsageError, match=r"model\.net_type, model\.advanced\.num_blocks"):
+            run(tmp_path, data, **self.keys(whole, **changes))
+        assert not (tmp_path / "new").exists()
+
     def test_no_such_run(self, data, tmp_path):
         with pytest.raises(MissingDataError):
             run(tmp_path, data, **self.keys(tmp_path / "none"))
