@@ -44,6 +44,9 @@ __all__ = [
 LINE_BYTES = 256
 MAX_ATOMS = 1_000_000
 _REPORT_HEAD = 4096  # bytes in which a report of OpenMX names itself
+_WHOLE = (
+    2**20
+)  # numbers of a matrix that is read as a whole: to open a file a hundred times takes longer
 _PIECE = 2**17  # numbers that are read at a time to see whether all are zero
 _VERSIONS = 100  # from here on the second integer is no version
 CELL_TOLERANCE_BOHR = 1e-6
@@ -157,6 +160,11 @@ class ScfoutFile(ScfoutHeader):
         first, last = self.pair_offsets[pairs], self.pair_offsets[pairs + 1]
         rows = []
         for matrix in range(0, self.sections[section], step):
+            if self.n_entries <= _WHOLE:
+                values = self._fetch(section, matrix, 1)[0]
+                blocks = [values[a:b] for a, b in zip(first, last, strict=True)]
+                rows.append(np.concatenate(blocks))
+                continue
             start = self.offsets[section] + 8 * matrix * self.n_entries
             places = zip((start + 8 * first).tolist(), (last - first).tolist(), strict=True)
             blocks = [
