@@ -89,7 +89,7 @@ class TestOptions:
         text = samples.cli(*COMMANDS["bands"], "--dry-run")
         assert text.code == 0
         assert "solver: dense because" in text.out
-        assert "9 eigenproblems to be solved" in text.out
+        assert "8 eigenproblems to be solved" in text.out
 
     def test_quiet(self, si):
         assert samples.cli(*COMMANDS["fermi"], "-q").err == ""
@@ -125,7 +125,7 @@ class TestKept:
         assert samples.cli("bands", "si", *SHORT, "-o", "plain.h5").code == 0
         first = samples.cli("bands", "si", *SHORT, "--shard", "0/3")
         assert first.code == 0
-        assert "shard 0/3 is done: 3 of 9 eigenproblems are kept in si/.band.h5.kept" in first.out
+        assert "shard 0/3 is done: 3 of 8 eigenproblems are kept in si/.band.h5.kept" in first.out
         assert not (si / "band.h5").exists()
         assert samples.cli("bands", "si", *SHORT, "--shard", "1/3").code == 0
         last = samples.cli("bands", "si", *SHORT, "--shard", "2/3", "--json")
@@ -149,11 +149,11 @@ class TestKept:
         assert "solved" in more.out
         assert ".band.h5.kept" not in samples.cli("info", "si").out
         again = samples.cli("bands", "si", *SHORT, "--overwrite", "--dry-run")
-        assert "0 eigenproblems to be solved, 9 kept from before" in again.out
+        assert "0 eigenproblems to be solved, 8 kept from before" in again.out
 
     def test_a_disk_that_is_full_in_the_middle(self, si, at_once, monkeypatch):
         class Full(io.FileIO):
-            left = 4000
+            left = 1000
 
             def write(self, data):
                 Full.left -= len(data)
@@ -172,7 +172,7 @@ class TestKept:
             kept.Kept, "put", lambda self, *args: solved.append(args) or solve(self, *args)
         )
         assert samples.cli("bands", "si", *SHORT).code == 0
-        assert 0 < len(solved) < 9
+        assert 0 < len(solved) < 8
 
     def test_memory_that_ends_in_the_middle(self, si, at_once, monkeypatch):
         from dock.states.dense import Dense
@@ -187,7 +187,7 @@ class TestKept:
 
         monkeypatch.setattr(Dense, "solve", greedy)
         answer = samples.cli("bands", "si", *SHORT, "-j", "1")
-        samples.refused(answer, "not enough memory", "--jobs", "4 of 9 eigenproblems are kept")
+        samples.refused(answer, "not enough memory", "--jobs", "4 of 8 eigenproblems are kept")
 
     def test_states_of_another_hamiltonian_are_not_taken(self, si, at_once):
         assert samples.cli("bands", "si", *SHORT, "--shard", "0/2").code == 0

@@ -319,5 +319,5 @@ class TestKilled:
         (file,) = tmp_path.iterdir()
         data = file.read_bytes()
         magic, length, _, channel = struct.unpack_from("<8sQ16sq", data)
-        assert (magic, channel) == (b"dockkept", -1)
+        assert (magic, channel) == (b"dockkep2", -1)
         assert b"a test" in data[64 : 64 + length]
