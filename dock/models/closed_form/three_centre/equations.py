@@ -106,6 +106,10 @@ class Equations:
                 return replace(nothing, judged=False)
             weights = self._fitted(two_centres[-1], *_UNJUDGED)
             return Solution(-1, weights, _UNSEEN * size, *bounds, judged=False)
+        # Products with the surroundings need blocks in all folds.
+        tried = [one for one in tried if one.degree == -1 or self.rows.all()]
+        if not tried:
+            return nothing
         choice, best = self._best(tried)
         if best.error > float(self.square.sum()) / _AS_FEW:
             return nothing
@@ -117,12 +121,9 @@ class Equations:
         """Return the choice that does best on what is held out.
 
         More functions must help in each fold: what helps in one alone is the chance of a crystal.
-        Products with the surroundings need blocks in all folds.
         """
         best, held = tried[0], self._judged(tried[0])
         for choice in tried[1:]:
-            if choice.degree > -1 and not self.rows.all() and best.degree == -1:
-                continue
             found = self._judged(choice)
             if found.error * _AS_FEW < held.error and np.all(found.by_fold <= held.by_fold):
                 best, held = choice, found

@@ -227,9 +227,8 @@ class _Run:
         return self._result(reason)
 
     def _loop(self) -> str:
-        interval = self.train_options.validate_interval
-        if interval == 0 and self.plateau is not None:
-            interval = self.train_options.scheduler.accum_size
+        looked = 0 if self.plateau is None else self.train_options.scheduler.accum_size
+        interval = self.train_options.validate_interval or looked
         if interval == 0:
             epochs = max(1, math.ceil(_LEAST_BETWEEN / self.steps_per_epoch))
             interval = epochs * self.steps_per_epoch
