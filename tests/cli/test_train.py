@@ -132,8 +132,8 @@ class TestOptions:
         refused(place, "'deeph'", "jax, jax-export")
 
     def test_closed_network(self, place):
-        write(place, old='backend = "two-centre"', new='net_type = "albatross"')
-        refused(place, "albatross", "Use accurate")
+        write(place, old='backend = "two-centre"', new='net_type = "owl"')
+        refused(place, "owl", "Forces are not learned")
 
     def test_sizes(self, place):
         write(place, old="test_size = 2", new="test_size = 7")

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dock.errors import ConvergenceError, SolverError
+from dock.states.memory import allowance
 from dock.states.removal import carriers, nothing_left
 from dock.states.solver import Certificate, Want
 from dock.states.sparse.factorisation import Analysis, Factor
@@ -44,6 +45,7 @@ _MOVES = 5  # of a shift on an eigenvalue
 _STEP = 1e-3  # eV, by which it moves first where nothing is known yet
 _MOST_COUNTS = 60  # of a search for a number of states by inertia
 _MOST_BLOCKS = 400
+_ROOMY = 0.9  # of the memory that is left, which counts in double precision may take
 _NARROW = 1e-6  # eV: a window that is not cut again, however many states it has
 
 
@@ -241,12 +243,12 @@ class Slicer:
         begin = -np.inf
         for here, end in pairwise(ends):
             number = self.count(end) - self.count(here)
-            if number == 0 and len(ends) == 2:
+            if number == 0 and len(ends) == 2 and not self._is_rough:
                 break
             margin = 0.5 * _MARGIN * (end - here)
             ends_here = (here, end)
             target = _about(ends_here, number, margin, self._least_clearance)
-            piece = self._search(0.5 * (here + end), target, number + 8)
+            piece = self._search(0.5 * (here + end), target, max(number, 0) + 8)
             stop = np.inf
             if end != high:  # the next slice begins in a gap
                 near = np.abs(piece.energies - end) <= margin
@@ -314,11 +316,33 @@ class Slicer:
     def count(self, energy: float) -> int:
         """Return the number of states below an energy."""
         if energy not in self._counted:
-            tools = self.tools
-            values = self.products.shifted(energy, tools.count_kind)
-            below, _ = tools.counts.count_negative(values, tools.count_kind)
-            self._counted[energy] = below
+            self._counted[energy] = self._count(energy, self.tools.count_kind)
         return self._counted[energy]
+
+    def _count(self, energy: float, kind: np.dtype[Any]) -> int:
+        values = self.products.shifted(energy, kind)
+        below, _ = self.tools.counts.count_negative(values, kind)
+        return below
+
+    @property
+    def _is_rough(self) -> bool:
+        """Whether counts are in single precision.
+
+        A state whose S-norm is small beside its length is a small eigenvalue of H − E S even far
+        from E, and rounding may count it on the other side.
+        """
+        return self.tools.count_kind.itemsize < self.products.dtype.itemsize
+
+    def _count_exactly(self, marks: tuple[float, float]) -> bool:
+        """Count again in double precision, where counts were rough and there is room."""
+        kind = self.products.dtype
+        needed = self.tools.counts.memory(kind, kept=False)
+        if not self._is_rough or needed > _ROOMY * allowance().n_bytes:
+            return False
+        _log.info("states between %.6f and %.6f eV are counted in double precision", *marks)
+        for mark in marks:
+            self._counted[mark] = self._count(mark, kind)
+        return True
 
     def _blur(
         self, factor: Factor, shift: float, energies: NDArray[np.float64], vectors: Block
@@ -366,6 +390,9 @@ class Slicer:
             inside = (known.energies > marks[0]) & (known.energies < marks[1])
             n_below = self.count(marks[0])
             counted = self.count(marks[1]) - n_below
+            if np.count_nonzero(inside) != counted and self._count_exactly(marks):
+                n_below = self.count(marks[0])
+                counted = self.count(marks[1]) - n_below
             if np.count_nonzero(inside) == counted:
                 return _certified(known, inside, n_below, marks, counted)
             _log.info(
