@@ -260,7 +260,7 @@ class ShiftInvert:
         pattern, n_states = problem.pattern(), _expected(problem, want)
         peak = max(
             solves.memory(kind) + _vector_bytes(problem, want, kind),
-            counts.memory(kind, kept=False),
+            counts.memory(kind, kept=kind.itemsize < _double(kind)),  # rough counts are judged
         )
         matrices = _matrix_bytes(pattern.nnz, pattern.columns.itemsize, kind)
         fast = multiplications_per_second(kind.name) * self._threads**0.8

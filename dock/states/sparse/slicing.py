@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dock.errors import ConvergenceError, SolverError
-from dock.states.memory import allowance
+from dock.states.memory import allowance, in_words
 from dock.states.removal import carriers, nothing_left
 from dock.states.solver import Certificate, Want
 from dock.states.sparse.factorisation import Analysis, Factor
@@ -45,6 +45,10 @@ _MOVES = 5  # of a shift on an eigenvalue
 _STEP = 1e-3  # eV, by which it moves first where nothing is known yet
 _MOST_COUNTS = 60  # of a search for a number of states by inertia
 _MOST_BLOCKS = 400
+_TURNS = 3  # solutions of solutions, until the smallest eigenvalues of H − E S are alone
+_SURE = (
+    0.1  # of a right side that the factor's error may leave: it leaves 16 and more of wrong counts
+)
 _ROOMY = 0.9  # of the memory that is left, which counts in double precision may take
 _NARROW = 1e-6  # eV: a window that is not cut again, however many states it has
 
@@ -155,10 +159,8 @@ class Slicer:
 
         Inertia of H − E S counts states only where S is.
         """
-        tools = self.tools
-        negative, _ = tools.counts.count_negative(
-            self.products.S.astype(tools.count_kind, copy=False), tools.count_kind
-        )
+        kind = self.products.dtype
+        negative, _ = self.tools.counts.count_negative(self.products.S, kind)
         if negative:
             raise SolverError(
                 f"S is not positive definite: {negative} of {self.products.size} eigenvalues are "
@@ -243,12 +245,12 @@ class Slicer:
         begin = -np.inf
         for here, end in pairwise(ends):
             number = self.count(end) - self.count(here)
-            if number == 0 and len(ends) == 2 and not self._is_rough:
+            if number == 0 and len(ends) == 2:
                 break
             margin = 0.5 * _MARGIN * (end - here)
             ends_here = (here, end)
             target = _about(ends_here, number, margin, self._least_clearance)
-            piece = self._search(0.5 * (here + end), target, max(number, 0) + 8)
+            piece = self._search(0.5 * (here + end), target, number + 8)
             stop = np.inf
             if end != high:  # the next slice begins in a gap
                 near = np.abs(piece.energies - end) <= margin
@@ -314,35 +316,64 @@ class Slicer:
     # -- counts -------------------------------------------------------------------------------
 
     def count(self, energy: float) -> int:
-        """Return the number of states below an energy."""
-        if energy not in self._counted:
-            self._counted[energy] = self._count(energy, self.tools.count_kind)
-        return self._counted[energy]
+        """Return the number of states below an energy.
 
-    def _count(self, energy: float, kind: np.dtype[Any]) -> int:
-        values = self.products.shifted(energy, kind)
-        below, _ = self.tools.counts.count_negative(values, kind)
-        return below
+        In single precision it is taken where the factor proves to be good enough, else in double.
+
+        Raises
+        ------
+        SolverError
+            Where double precision is needed and has no room.
+        """
+        if energy not in self._counted:
+            below = self._count_roughly(energy) if self._is_rough else None
+            self._counted[energy] = self._count_exactly(energy) if below is None else below
+        return self._counted[energy]
 
     @property
     def _is_rough(self) -> bool:
-        """Whether counts are in single precision.
-
-        A state whose S-norm is small beside its length is a small eigenvalue of H − E S even far
-        from E, and rounding may count it on the other side.
-        """
+        """Whether counts are in single precision."""
         return self.tools.count_kind.itemsize < self.products.dtype.itemsize
 
-    def _count_exactly(self, marks: tuple[float, float]) -> bool:
-        """Count again in double precision, where counts were rough and there is room."""
+    def _count_roughly(self, energy: float) -> int | None:
+        """Return a count in single precision, None where it is not sure.
+
+        The factor is that of K + E, and counts right if E turns the sign of no eigenvalue of K.
+        Solutions that are solved for again and again are those of the smallest ones, K x + E x = b
+        with ‖E x‖ = ‖K x − b‖: where that is small beside b, so is E beside them. (Pivots are
+        sought within diagonal blocks only: some energies make E ten thousand times the rounding of
+        the entries, mostly those of diffuse states.)
+        """
+        tools, products = self.tools, self.products
+        factor = tools.counts.factor(products.shifted(energy, tools.count_kind), tools.count_kind)
+        try:
+            X = np.random.default_rng(0).normal(size=(products.size, tools.block))
+            for _ in range(_TURNS):
+                B = X / np.linalg.norm(X, axis=0)
+                X = np.asarray(factor.solve(B), dtype=products.dtype)
+                if not np.isfinite(X).all():
+                    return None
+            HX, SX = products.apply(X)
+            left = float(np.linalg.norm(HX - energy * SX - B, axis=0).max())
+            is_sure = left < _SURE and factor.n_perturbed == 0
+            return factor.n_negative if is_sure else None
+        finally:
+            factor.close()
+
+    def _count_exactly(self, energy: float) -> int:
+        """Return a count in double precision."""
         kind = self.products.dtype
-        needed = self.tools.counts.memory(kind, kept=False)
-        if not self._is_rough or needed > _ROOMY * allowance().n_bytes:
-            return False
-        _log.info("states between %.6f and %.6f eV are counted in double precision", *marks)
-        for mark in marks:
-            self._counted[mark] = self._count(mark, kind)
-        return True
+        needed, room = self.tools.counts.memory(kind, kept=False), allowance()
+        if self._is_rough and needed > _ROOMY * room.n_bytes:
+            raise SolverError(
+                f"single precision cannot tell how many states lie below {energy:.6f} eV, and "
+                f"double precision needs {in_words(needed)} of {room}. Ask for energies nearer to "
+                "the Fermi level, or give more memory."
+            )
+        if self._is_rough:
+            _log.info("the states below %.6f eV are counted in double precision", energy)
+        below, _ = self.tools.counts.count_negative(self.products.shifted(energy, kind), kind)
+        return below
 
     def _blur(
         self, factor: Factor, shift: float, energies: NDArray[np.float64], vectors: Block
@@ -390,9 +421,6 @@ class Slicer:
             inside = (known.energies > marks[0]) & (known.energies < marks[1])
             n_below = self.count(marks[0])
             counted = self.count(marks[1]) - n_below
-            if np.count_nonzero(inside) != counted and self._count_exactly(marks):
-                n_below = self.count(marks[0])
-                counted = self.count(marks[1]) - n_below
             if np.count_nonzero(inside) == counted:
                 return _certified(known, inside, n_below, marks, counted)
             _log.info(

@@ -48,13 +48,18 @@ class FullAnalysis:
         self.n_factors += 1
         if self.engine.refused:
             raise SolverError(self.engine.refused.pop())
-        return FullFactor(self.full(values.astype(kind)), self.engine.noise)
+        factor = FullFactor(self.full(values.astype(kind)), self.engine.noise)
+        if self.counts:
+            factor.n_negative = self.below(values) + self.engine.wrong
+        return factor
 
     def count_negative(self, values, kind):
         self.n_counts += 1
+        return self.below(values) + self.engine.wrong, 0
+
+    def below(self, values):
         double = np.result_type(values.dtype, np.float64)
-        below = np.count_nonzero(np.linalg.eigvalsh(self.full(values.astype(double))) < 0)
-        return int(below) + self.engine.wrong, 0
+        return int(np.count_nonzero(np.linalg.eigvalsh(self.full(values.astype(double))) < 0))
 
     def close(self):
         pass

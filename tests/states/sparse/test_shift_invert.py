@@ -14,7 +14,10 @@ from dock.states.memory import Allowance
 from dock.states.problem import Problem
 from dock.states.solver import Want
 from dock.states.sparse import shift_invert
+from dock.states.sparse.multifrontal import Multifrontal
+from dock.states.sparse.products import Products
 from dock.states.sparse.shift_invert import ShiftInvert
+from dock.states.sparse.slicing import Slicer, Tools
 from dock.states.stream import states
 
 EXACT = 1e-8  # eV
@@ -80,6 +83,24 @@ def test_two_runs_are_equal_to_the_last_bit(bundled):
         for _ in range(2)
     )
     np.testing.assert_array_equal(one.energies, two.energies)
+
+
+def test_counts_in_single_precision_are_not_trusted_where_they_fail(bundled, caplog):
+    """288 atoms at 2.66 eV, among diffuse states: single precision counts one too many."""
+    caplog.set_level("INFO", logger="dock")
+    problem = problem_of(bundled, "siesta/graphene", (12, 12, 1))
+    products = Products(*problem.sparse(0, np.zeros(3), "upper"))
+    analysis = Multifrontal().analyse(problem.pattern(), threads=2)
+    single, double = np.dtype(np.float32), np.dtype(np.float64)
+    slicer = Slicer(products, Tools(analysis, analysis, single, single, 8, 1e-7))
+    for energy, is_sure in ((2.66, False), (-7.0, True)):
+        below, _ = analysis.count_negative(products.shifted(energy, double), double)
+        rough, _ = analysis.count_negative(products.shifted(energy, single), single)
+        assert (rough == below) is is_sure
+        assert slicer.count(energy) == below
+        assert (slicer._count_roughly(energy) == below) is is_sure
+        assert ("counted in double precision" in caplog.text) is not is_sure
+        caplog.clear()
 
 
 def test_an_engine_that_does_not_count_is_counted_for(bundled):

@@ -87,39 +87,43 @@ def test_nearest_states_are_the_nearest(graphene):
         np.testing.assert_allclose(np.sort(np.abs(found.energies - energy)), expected, atol=EXACT)
 
 
-class RoughCounts(FullEngine):
-    """Counts of single precision miss four states, as where their S-norm is small."""
+class RoughEngine(FullEngine):
+    """Its factors in single precision are those of a matrix beside it, and count four too few."""
 
     def analyse(self, pattern, *, threads):
         analysis = super().analyse(pattern, threads=threads)
-        exact = analysis.count_negative
+        factor = analysis.factor
 
-        def count_negative(values, kind):
-            below, moved = exact(values, kind)
-            return (below - 4 * (below > 70) if kind == np.complex64 else below), moved
+        def rough(values, kind):
+            made = factor(values, kind)
+            if kind == np.complex64 and made.n_negative > 70:
+                made.n_negative -= 4
+            return made
 
-        analysis.count_negative = count_negative
+        analysis.factor = rough
         return analysis
 
 
-def test_rough_counts_are_taken_again_in_double_precision(graphene, monkeypatch, caplog):
+def test_counts_that_are_not_sure_are_taken_in_double_precision(graphene, monkeypatch, caplog):
+    """Also where both ends are wrong alike, so that their difference is right."""
     caplog.set_level("INFO", logger="dock")
     energies = graphene[1]
-    for first, stop in ((60, 80), (68, 73)):  # of these the rough counts see 16, and 1
+    for first, stop in ((60, 80), (68, 73), (90, 110)):
         low, high = energies[first] - 1e-3, energies[stop - 1] + 1e-3
-        check(
-            slicer(graphene, engine=RoughCounts()).find(Want(window=(low, high))),
-            energies,
-            low,
-            high,
-        )
+        searches = slicer(graphene, engine=RoughEngine(noise=0.03))
+        check(searches.find(Want(window=(low, high))), energies, low, high)
     assert "counted in double precision" in caplog.text
     assert "searched again" not in caplog.text
-    # Without room for that it is an error, never a shorter list.
     monkeypatch.setattr(slicing, "_ROOMY", 0.0)
-    wanted = Want(window=(energies[60] - 1e-3, energies[79] + 1e-3))
-    with pytest.raises(ConvergenceError, match="inertia counts 16 states"):
-        slicer(graphene, engine=RoughCounts()).find(wanted)
+    with pytest.raises(SolverError, match=r"cannot tell how many states.*double precision needs"):
+        slicer(graphene, engine=RoughEngine(noise=0.03)).count(energies[90])
+
+
+def test_counts_that_are_sure_are_not_taken_again(graphene):
+    for energy in graphene[1][[10, 60, 127]] + 0.02:
+        counter = slicer(graphene)
+        assert counter.count(energy) == np.count_nonzero(graphene[1] < energy)
+        assert counter.tools.counts.n_counts == 0
 
 
 @pytest.mark.parametrize("number", [1, 2, 5])
