@@ -44,9 +44,7 @@ __all__ = [
 LINE_BYTES = 256
 MAX_ATOMS = 1_000_000
 _REPORT_HEAD = 4096  # bytes in which a report of OpenMX names itself
-_WHOLE = (
-    2**20
-)  # numbers of a matrix that is read as a whole: to open a file a hundred times takes longer
+_WHOLE = 2**20  # numbers of a matrix up to which all are read where some are wanted
 _PIECE = 2**17  # numbers that are read at a time to see whether all are zero
 _VERSIONS = 100  # from here on the second integer is no version
 CELL_TOLERANCE_BOHR = 1e-6

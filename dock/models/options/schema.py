@@ -41,9 +41,12 @@ class Untaken(NamedTuple):
     harmless: tuple[Any, ...] = ()
 
     def passes(self, value: Any) -> bool:
-        """Say whether a value, or all of a table, asks for nothing else than what is done."""
+        """Say whether a value, or all of a table, asks for nothing else than what is done.
+
+        A table that is not enabled asks for nothing, whatever else it has.
+        """
         if isinstance(value, Mapping):
-            return all(map(self.passes, value.values()))
+            return value.get("enable") is False or all(map(self.passes, value.values()))
         return self.harmless is ANY or any(
             value == one and isinstance(value, bool) == isinstance(one, bool)
             for one in self.harmless

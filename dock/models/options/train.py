@@ -18,6 +18,7 @@ __all__ = [
     "Optimizer",
     "Scheduler",
     "TrainOptions",
+    "is_same_value",
     "read_train",
 ]
 
@@ -291,6 +292,19 @@ class TrainOptions:
         """The quantity that is learned."""
         names = {"H": "hamiltonian", "Rho": "density_matrix", "EDM": "energy_density_matrix"}
         return names.get(self.model.target_type, "kinetic")
+
+
+def is_same_value(name: str, one: Any, other: Any) -> bool:
+    """Say whether two values of a full key mean the same: ``sparrow`` is ``normal``.
+
+    Examples
+    --------
+    >>> is_same_value("model.net_type", "sparrow", "normal")
+    True
+    """
+    if name == "model.net_type":
+        one, other = (_NET_TYPES.get(word, word) for word in (one, other))
+    return bool(one == other)
 
 
 def _changed(one: Any, default: Any, where: str) -> dict[str, Any]:

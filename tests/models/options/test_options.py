@@ -313,6 +313,12 @@ class TestClosedPackage:
         assert words in caplog.text
         assert name in caplog.text or any(name.startswith(known) for known in _UNTAKEN)
 
+    def test_a_table_that_is_not_enabled_passes_whatever_it_has(self, tmp_path):
+        name = "process.train.with_plugin"
+        keys = {f"{name}.enable": False, f"{name}.plugin": "siesta", f"{name}.dump": True}
+        assert read(tmp_path, **keys) == read(tmp_path)
+        assert "entry point" in refusal(tmp_path, **keys | {f"{name}.enable": True})
+
     @pytest.mark.parametrize(("name", "value", "taken", "words"), TRANSLATED)
     def test_values_translated(self, tmp_path, caplog, name, value, taken, words):
         caplog.set_level("INFO", logger="dock")

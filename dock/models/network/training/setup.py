@@ -19,7 +19,7 @@ from dock.models.network.config import NetworkConfig
 from dock.models.network.environment import choose_devices, start_jax
 from dock.models.network.parameters import init_params
 from dock.models.network.trained import TrainedNetwork
-from dock.models.options.train import TrainOptions
+from dock.models.options.train import TrainOptions, is_same_value
 from dock.models.statistics import Statistics, find_cutoffs
 from dock.models.targets import TargetLayout
 
@@ -141,7 +141,7 @@ def _require_same_network(options: TrainOptions, old: TrainedNetwork, path: Path
         for name, value in options.changed().items()
         if name.startswith(_OF_THE_NETWORK)
         and name != _OF_THE_LOSS
-        and _value_of(before, name) != value
+        and not is_same_value(name, _value_of(before, name), value)
     ]
     if other:
         raise UsageError(
