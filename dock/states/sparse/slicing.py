@@ -45,10 +45,8 @@ _MOVES = 5  # of a shift on an eigenvalue
 _STEP = 1e-3  # eV, by which it moves first where nothing is known yet
 _MOST_COUNTS = 60  # of a search for a number of states by inertia
 _MOST_BLOCKS = 400
-_TURNS = 3  # solutions of solutions, until the smallest eigenvalues of H − E S are alone
-_SURE = (
-    0.1  # of a right side that the factor's error may leave: it leaves 16 and more of wrong counts
-)
+_STEPS = 2  # blocks of the space in which a count's error is looked for
+_SURE = 0.5  # of 1, from which on the error could turn a sign; it is 16 and more of wrong counts
 _ROOMY = 0.9  # of the memory that is left, which counts in double precision may take
 _NARROW = 1e-6  # eV: a window that is not cut again, however many states it has
 
@@ -338,27 +336,39 @@ class Slicer:
     def _count_roughly(self, energy: float) -> int | None:
         """Return a count in single precision, None where it is not sure.
 
-        The factor is that of K + E, and counts right if E turns the sign of no eigenvalue of K.
-        Solutions that are solved for again and again are those of the smallest ones, K x + E x = b
-        with ‖E x‖ = ‖K x − b‖: where that is small beside b, so is E beside them. (Pivots are
-        sought within diagonal blocks only: some energies make E ten thousand times the rounding of
-        the entries, mostly those of diffuse states.)
+        The factor is that of K + E, not of K = H − energy · S, and E is sometimes ten thousand
+        times the rounding of the entries: pivots are sought within diagonal blocks only, which
+        some energies bear badly, mostly those of diffuse states. On the way from K + E to K an
+        eigenvalue changes its sign only if (K + E)⁻¹ K has one that is real and not positive. Its
+        eigenvalues are 1 where there is no error; the farthest from 1 are the first that a Krylov
+        space shows, and a block of solutions, in which the smallest eigenvalues of K + E stand
+        out, is where to begin.
         """
-        tools, products = self.tools, self.products
-        factor = tools.counts.factor(products.shifted(energy, tools.count_kind), tools.count_kind)
+        tools, kind = self.tools, self.tools.count_kind
+        factor = tools.counts.factor(self.products.shifted(energy, kind), kind)
         try:
-            X = np.random.default_rng(0).normal(size=(products.size, tools.block))
-            for _ in range(_TURNS):
-                B = X / np.linalg.norm(X, axis=0)
-                X = np.asarray(factor.solve(B), dtype=products.dtype)
-                if not np.isfinite(X).all():
-                    return None
-            HX, SX = products.apply(X)
-            left = float(np.linalg.norm(HX - energy * SX - B, axis=0).max())
-            is_sure = left < _SURE and factor.n_perturbed == 0
+            is_sure = factor.n_perturbed == 0 and self._error_of(factor, energy) < _SURE
             return factor.n_negative if is_sure else None
         finally:
             factor.close()
+
+    def _error_of(self, factor: Factor, energy: float) -> float:
+        """Return how far from 1 the eigenvalues of (K + E)⁻¹ K lie, see `_count_roughly`."""
+        products = self.products
+        X = factor.solve(np.random.default_rng(0).normal(size=(products.size, self.tools.block)))
+        Q, W = np.zeros((2, products.size, 0), dtype=products.dtype)
+        for _ in range(_STEPS):
+            if not np.isfinite(X).all():
+                return np.inf
+            X = X - Q @ (Q.conj().T @ X)
+            X = np.linalg.qr(X - Q @ (Q.conj().T @ X))[0].astype(products.dtype)
+            HX, SX = products.apply(X)
+            Y = np.asarray(factor.solve(HX - energy * SX), dtype=products.dtype)
+            Q, W, X = np.hstack([Q, X]), np.hstack([W, Y]), Y
+        inner = Q.conj().T @ W
+        if not np.isfinite(inner).all():
+            return np.inf
+        return float(np.abs(np.linalg.eigvals(inner) - 1).max())
 
     def _count_exactly(self, energy: float) -> int:
         """Return a count in double precision."""
