@@ -62,6 +62,10 @@ def _rows(facts: dict[str, Any]) -> list[list[str]]:
         for kind in ("train", "validation", "test")
         if facts.get(f"{kind}_mae") is not None
     ]
+    judged = facts.get("baseline_errors") or {}
+    if judged.get("errors"):
+        errors = ", ".join(f"{kind} {1e3 * error:.4g}" for kind, error in judged["errors"].items())
+        rows.append(["closed forms alone", f"MAE {errors} meV on {judged['judged_on']}"])
     network = facts.get("network")
     if network:
         sizes = ("lmax", "channels", "pseudo_channels", "n_blocks", "n_heads", "moments")

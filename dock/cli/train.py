@@ -63,4 +63,6 @@ def train(options_file: Path, check: bool, run: Run) -> None:
     for name in ("train", "validation", "test"):
         error = result.get(f"{name}_mae")
         if error is not None:
-            click.echo(f"{name} MAE {scale * error:.4g} {unit}")
+            alone = result.get("baseline_mae" if name == "validation" else f"baseline_{name}_mae")
+            more = "" if alone is None else f" ({result['baseline']} alone {scale * alone:.4g})"
+            click.echo(f"{name} MAE {scale * error:.4g} {unit}{more}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from dock._version import __version__
 from dock.converters import read
 from dock.converters.deeph.blockfile import read_matrix
-from dock.converters.deeph.folder import PREDICTION
+from dock.converters.deeph.folder import PREDICTION, REPORT
 from dock.core.calculation import Calculation
 from dock.core.matrix import AOMatrix
 from dock.errors import DockError, LayoutError, MissingDataError, UsageError
@@ -23,6 +24,7 @@ from dock.evaluate.structure import MEASURES, EvaluateOptions, evaluate
 from dock.extras import require
 from dock.io.files import atomic_path, prepare_folder
 from dock.io.progress import Progress, Report
+from dock.io.text import read_json
 from dock.post.band_structure import BandStructure, bands, make_path
 from dock.results import Result, plain, table
 
@@ -42,8 +44,15 @@ _MEASURES = {
     "mae_band_eV": (1e3, "MAE of bands (meV)"),
     "mae_dos": (1.0, "MAE of the DOS"),
     "rmse_state": (1.0, "RMSE of states at Γ"),
+    "mae_occupied_levels_eV": (1e3, "MAE of occupied levels (meV)"),
+    "n_ghost_states": (1.0, "false states below E_F + 3 eV"),
 }
 """What is averaged over structures, and its histogram: factor and label."""
+_TO_BEAT = {
+    "mae_initial_hamiltonian_eV": "MAE of H of superposed atoms",
+    "baseline_mae_eV": "of the model's closed form alone, when it was made",
+    "model_mae_eV": "of the model on its own validation",
+}
 _COLOUR = "#1f4e79"
 _MAX_PANELS = 36
 
@@ -251,9 +260,19 @@ class EvaluationSet(Result):
         if noted:
             first = f"{noted[0]['name']}: {noted[0]['pairs_note']}"
             parts.append(f"pairs differ in {len(noted)}: {first}")
+        parts += self._to_beat()
         if self.unpredicted:
             parts.append(f"without prediction: {len(self.unpredicted)} reference structures")
         return "\n\n".join(parts)
+
+    def _to_beat(self) -> list[str]:
+        """Return sentences about what simpler models are wrong by."""
+        milli, said = MEASURES["mae_hamiltonian_eV"][1], []
+        for key, words in _TO_BEAT.items():
+            values = [row[key] for row in self.structures if row.get(key) is not None]
+            if values:
+                said.append(f"{words}: {milli(float(np.mean(values)))}")
+        return ["; ".join(said)] if said else []
 
     def plot(
         self,
@@ -428,11 +447,22 @@ def evaluate_set(
                 raise
             failures.append(Failure(item.name, str(error), error.exit_code))
         else:
-            rows.append(errors.facts())
+            rows.append(errors.facts() | _of_the_model(item))
             done.append(item)
     return EvaluationSet(
         tuple(rows), blocks, tuple(failures), tuple(unpredicted), options, tuple(done)
     )
+
+
+def _of_the_model(item: Item) -> dict[str, Any]:
+    """Return what the report beside a prediction says of its model: errors when it was made."""
+    found: dict[str, Any] = {"model_mae_eV": None, "baseline_mae_eV": None}
+    with contextlib.suppress(DockError, KeyError, TypeError):
+        report = read_json(item.prediction.parent / REPORT)
+        found["model_mae_eV"] = report.get("validation_mae")
+        judged = report["baseline_errors"]
+        found["baseline_mae_eV"] = judged["errors"][judged["kind"]]
+    return found
 
 
 def band_overlay(

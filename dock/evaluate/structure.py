@@ -20,6 +20,7 @@ from dock.core.spin import Spin
 from dock.errors import LayoutError, MissingDataError, UsageError
 from dock.evaluate import metrics
 from dock.evaluate.blocks import BlockErrors
+from dock.evaluate.occupation import OccupationErrors, Spaces, occupation_errors
 from dock.io.progress import Progress, Report
 from dock.results import Result
 from dock.states.fermi_level import find_level
@@ -94,12 +95,16 @@ def _plain(value: float | None) -> str:
     return "–" if value is None else f"{value:.4g}"
 
 
+_INITIAL = ("hamiltonian0", "hamiltonian_init")
+
 MEASURES: dict[str, tuple[str, Callable[[float | None], str]]] = {
     "mae_hamiltonian_eV": ("MAE H", _milli),
     "shift_hamiltonian_eV": ("Δμ H", lambda value: "" if value is None else f"{value:.4f} eV"),
     "mae_band_eV": ("MAE bands", _milli),
     "mae_dos": ("MAE DOS", _plain),
     "rmse_state": ("RMSE ψ", _plain),
+    "mae_occupied_levels_eV": ("MAE filled", _milli),
+    "n_ghost_states": ("false states", lambda value: "–" if value is None else f"{value:g}"),
 }
 """What tables show of a structure: the name there, and the value in words."""
 
@@ -127,6 +132,11 @@ class BandErrors(NamedTuple):
         RMSE_ψ at Γ, without unit; None where no level lies in the window there.
     n_states
         States at Γ.
+    occupation
+        Errors of the occupied levels and of the gap, and false states.
+    spaces
+        Root mean square of ΔH at Γ between occupied, occupied and empty, and empty states of the
+        reference, eV; None where there are none.
     """
 
     fermi_level: float
@@ -139,6 +149,8 @@ class BandErrors(NamedTuple):
     dos: float | None
     state: float | None
     n_states: int
+    occupation: OccupationErrors
+    spaces: tuple[float | None, float | None, float | None]
 
 
 _BAND_FACTS: dict[str, Callable[[BandErrors], Any]] = {
@@ -152,6 +164,14 @@ _BAND_FACTS: dict[str, Callable[[BandErrors], Any]] = {
     "fermi_level_eV": lambda bands: bands.fermi_level,
     "window_eV": lambda bands: bands.window and [bands.window.low, bands.window.high],
     "kmesh": lambda bands: list(bands.mesh),
+    "mae_occupied_levels_eV": lambda bands: bands.occupation.occupied,
+    "max_occupied_levels_eV": lambda bands: bands.occupation.largest_occupied,
+    "gap_error_eV": lambda bands: bands.occupation.gap,
+    "n_ghost_states": lambda bands: bands.occupation.n_ghosts,
+    "n_missing_states": lambda bands: bands.occupation.n_missing,
+    "rms_hamiltonian_occupied_eV": lambda bands: bands.spaces[0],
+    "rms_hamiltonian_mixed_eV": lambda bands: bands.spaces[1],
+    "rms_hamiltonian_empty_eV": lambda bands: bands.spaces[2],
 }
 
 
@@ -169,6 +189,9 @@ class StructureErrors(Result):
         The errors of the matrix elements after the shift.
     bands
         The errors of energies and states; None where nothing was diagonalised.
+    initial
+        MAE_H of the Hamiltonian of superposed atoms that stands beside the reference (H0, or else
+        Hinit), eV: what a prediction must beat. None where there is none.
     pairs
         Which atom pairs only one of the two Hamiltonians has, in words; empty where they agree.
     """
@@ -181,6 +204,7 @@ class StructureErrors(Result):
     shift: float
     blocks: BlockErrors
     bands: BandErrors | None
+    initial: float | None = None
     pairs: str = ""
 
     @property
@@ -205,6 +229,7 @@ class StructureErrors(Result):
             "rmse_hamiltonian_eV": blocks.root_mean_square,
             "max_hamiltonian_eV": blocks.largest,
             "shift_hamiltonian_eV": self.shift,
+            "mae_initial_hamiltonian_eV": self.initial,
             "n_entries": blocks.n_entries,
             "element_pairs_mae_eV": pairs,
             "pairs_note": self.pairs,
@@ -277,7 +302,21 @@ def evaluate(
     if not options.matrix_only:
         bands = _bands(predicted, reference, options, jobs, progress)
     structure = reference.structure
-    return StructureErrors(name, structure.formula, structure.n_atoms, shift, blocks, bands, words)
+    initial = _initial_error(reference, options)
+    counted = (structure.formula, structure.n_atoms, shift, blocks, bands)
+    return StructureErrors(name, *counted, initial, words)
+
+
+def _initial_error(reference: Calculation, options: EvaluateOptions) -> float | None:
+    """Return MAE_H of the reference's own Hamiltonian of superposed atoms."""
+    name = next((one for one in _INITIAL if one in reference.available), None)
+    if name is None:
+        return None
+    H, H_bm, S = (reference.require(one) for one in (name, "hamiltonian", "overlap"))
+    if options.only_overlapping:
+        H, H_bm, S = (_overlapping(matrix, S) for matrix in (H, H_bm, S))
+    shift = metrics.hamiltonian_shift(H, H_bm, S)
+    return BlockErrors.of(metrics.hamiltonian_difference(H, H_bm, S, shift), H_bm).mean
 
 
 def _require_finite(matrix: AOMatrix, which: str) -> None:
@@ -332,10 +371,22 @@ def _bands(
     dos = None
     if window is not None:
         dos = metrics.dos_error(guessed, benchmark, window, shift=shift, sigma=options.sigma)
-    errors = _state_errors(predicted, reference, chosen, options)
-    state = None if len(errors) == 0 else math.sqrt(max(0.0, float(errors.mean())))
-    n_levels, n_states = int(mask.sum()), len(errors)
-    return BandErrors(fermi, window, mesh.size, n_levels, shift, mae, largest, dos, state, n_states)
+    at_gamma = _at_gamma(predicted, reference, chosen, fermi, options)
+    errors = at_gamma.errors
+    return BandErrors(
+        fermi,
+        window,
+        mesh.size,
+        int(mask.sum()),
+        shift,
+        mae,
+        largest,
+        dos,
+        None if len(errors) == 0 else math.sqrt(max(0.0, float(errors.mean()))),
+        len(errors),
+        occupation_errors(guessed, benchmark, fermi),
+        at_gamma.spaces,
+    )
 
 
 def _mesh(reference: Calculation, options: EvaluateOptions) -> KMesh:
@@ -399,19 +450,28 @@ def _chosen(
     return metrics.nearest_states(benchmark, round(filled), occupied, empty)
 
 
-def _state_errors(
+class _AtGamma(NamedTuple):
+    """1 − Σ |⟨ψ_bm|ψ_pred⟩|² of the chosen states at Γ, and ΔH between the reference's states."""
+
+    errors: NDArray[np.float64]
+    spaces: tuple[float | None, float | None, float | None]
+
+
+def _at_gamma(
     predicted: AOMatrix,
     reference: Calculation,
     chosen: Callable[[NDArray[np.float64]], NDArray[np.bool_]],
+    fermi_level: float,
     options: EvaluateOptions,
-) -> NDArray[np.float64]:
-    """Return 1 − Σ |⟨ψ_bm|ψ_pred⟩|² of the chosen states at Γ, all spin channels."""
+) -> _AtGamma:
+    """Compare the states at Γ, all spin channels."""
     gamma = np.zeros(3)
     overlap = reference.require("overlap")
     exact = Problem(reference.require("hamiltonian"), overlap, reference.source)
     guess = Problem(predicted, overlap, "the prediction")
+    shift = metrics.hamiltonian_shift(predicted, reference.require("hamiltonian"), overlap)
     want = Want(vectors=True, s_threshold=options.s_threshold)
-    errors = [np.zeros(0)]
+    errors, spaces = [np.zeros(0)], Spaces()
     both = zip(states(exact, gamma, want), states(guess, gamma, want), strict=True)
     for (channel, _, _, own), (*_, other) in both:
         if own.vectors is None or other.vectors is None:
@@ -420,4 +480,6 @@ def _state_errors(
         S = exact.channels[channel].overlap.dense(gamma)
         values = metrics.state_error(other.vectors, own.vectors, S, groups)
         errors.append(values[chosen(own.energies[None, None, :])[0, 0]])
-    return np.concatenate(errors)
+        before, after = (one.channels[channel].hamiltonian.dense(gamma) for one in (exact, guess))
+        spaces.add(after - shift * S - before, own.vectors, own.energies <= fermi_level)
+    return _AtGamma(np.concatenate(errors), spaces.result())

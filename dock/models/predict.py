@@ -246,6 +246,7 @@ def _predicted(
         "pairs": len(matrix.pairs),
         "notes": notes,
         "seconds": 0.0,
+        **_known_errors(models[0]),
     }
     if job.note:
         report["note"] = job.note
@@ -266,6 +267,12 @@ def _predicted(
     )
     files = (*written, str(place), str(target.folder / REPORT))
     return Outcome(str(target.source), str(target.folder), "done", files=files)
+
+
+def _known_errors(model: Model) -> dict[str, Any]:
+    """Return what a model was wrong by when it was made, and its closed form alone."""
+    facts = model.describe()
+    return {key: facts[key] for key in ("validation_mae", "baseline_errors") if facts.get(key)}
 
 
 def _attributes(matrix: AOMatrix, marks: str) -> dict[str, Any]:

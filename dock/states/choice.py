@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from dock.errors import UsageError
 from dock.states.dense import Dense
 from dock.states.memory import Allowance, allowance, in_words
 from dock.states.solver import Eigenproblem, Plan, Solver, Want
-from dock.states.sparse.shift_invert import ShiftInvert, SparseProblem
+from dock.states.sparse.problem import SparseProblem
 from dock.states.speed import duration
 from dock.threads import LARGE, available_cpus
 
+if TYPE_CHECKING:
+    from dock.states.sparse.shift_invert import ShiftInvert
+
 __all__ = ["SOLVERS", "choose", "describe", "require_possible"]
+
+
+def _sparse() -> ShiftInvert:
+    from dock.states.sparse.shift_invert import ShiftInvert  # 20 ms of a start of 300
+
+    return ShiftInvert()
 
 
 def _slepc() -> Solver:
@@ -21,7 +31,7 @@ def _slepc() -> Solver:
     return Slepc()
 
 
-SOLVERS: dict[str, Callable[[], Solver]] = {"dense": Dense, "sparse": ShiftInvert, "slepc": _slepc}
+SOLVERS: dict[str, Callable[[], Solver]] = {"dense": Dense, "sparse": _sparse, "slepc": _slepc}
 """The solvers by name; a new one is its file and a line here."""
 
 _SHARE = 0.95  # of the memory that may be taken: the rest is for what nobody counted
@@ -83,7 +93,7 @@ def require_possible(
     full = want.everything or (want.s_threshold is not None and want.removal == "project")
     if name not in ("auto", "sparse") or full or not isinstance(problem, SparseProblem):
         return
-    plan = ShiftInvert().hopeless(problem, want, n_problems, jobs)
+    plan = _sparse().hopeless(problem, want, n_problems, jobs)
     if plan is not None:
         _require_room(plan, problem, want, allowance())
 
@@ -102,7 +112,7 @@ def _automatic(
     if not isinstance(problem, SparseProblem):
         return dense
     full = dense.plan(problem, want, n_problems, jobs)
-    sparse = ShiftInvert()
+    sparse = _sparse()
     plan = sparse.plan(problem, want, n_problems, jobs)
     if _fits(full, room) and (full.seconds or 0.0) <= _CLEARLY * (plan.seconds or 0.0):
         sparse.close()

@@ -14,6 +14,7 @@ import dock
 from dock.core.spin import Spin
 from dock.errors import LayoutError, MissingDataError, OutputError, UsageError
 from dock.evaluate import metrics
+from dock.evaluate.occupation import Spaces, occupation_errors
 from dock.evaluate.report import Item, evaluate_set, read_item
 from dock.evaluate.structure import EvaluateOptions, evaluate
 from dock.results import KEYS
@@ -283,3 +284,62 @@ def test_bad_input_is_refused_in_words():
         evaluate(H, water, EvaluateOptions(fermi=1e6))
     with pytest.raises(UsageError, match="width"):
         evaluate(H, water, EvaluateOptions(half_width=0))
+
+
+class TestOccupation:
+    """What the mean error of H hides."""
+
+    TRUE = np.array([[[-20.0, -8.0, -5.0, 1.0, 6.0], [-19.0, -7.0, -5.5, 0.5, 7.0]]])
+
+    def test_a_shift_is_no_error(self):
+        found = occupation_errors(self.TRUE + 0.3, self.TRUE, -2.0)
+        assert found.shift == pytest.approx(0.3)
+        assert found.occupied == pytest.approx(0.0, abs=1e-12)
+        assert found.gap == pytest.approx(0.0, abs=1e-12)
+        assert (found.n_ghosts, found.n_missing) == (0, 0)
+
+    @pytest.mark.parametrize("energy", [-12.0, -4.0, -0.6])
+    def test_one_false_state(self, energy):
+        """Among the filled ones, in the gap, and below the lowest empty one."""
+        levels = np.sort(np.append(self.TRUE[0, 1], energy))[:5]
+        predicted = np.array([[self.TRUE[0, 0], levels]])
+        found = occupation_errors(predicted, self.TRUE, -2.0)
+        assert (found.n_ghosts, found.n_missing) == (1, 0)
+
+    def test_a_state_that_is_lacking(self):
+        predicted = self.TRUE.copy()
+        predicted[0, 0] = [-20.0, -5.0, 1.0, 6.0, 9.0]
+        found = occupation_errors(predicted, self.TRUE, -2.0)
+        assert (found.n_ghosts, found.n_missing) == (0, 1)
+        assert found.largest_occupied == pytest.approx(6.0)
+
+    def test_gap_and_filled_levels(self):
+        predicted = self.TRUE + np.array([0.0, 0.0, 0.1, -0.2, 5.0])
+        found = occupation_errors(predicted, self.TRUE, -2.0)
+        assert found.gap == pytest.approx(-0.3)
+        assert found.occupied == pytest.approx(0.1 / 3)
+        assert occupation_errors(predicted, self.TRUE, 0.7).gap is None  # a metal
+        assert occupation_errors(predicted, self.TRUE, -99.0).occupied is None
+
+    def test_spaces_of_a_known_error(self):
+        """0.1 eV between the highest occupied states of water, 0.7 between two empty ones."""
+        water = dock.read(OPENMX / "h2o")
+        H, S = (water.require(name).dense(np.zeros(3)) for name in ("H", "S"))
+        levels, C = eigh(H, S)
+        error = np.zeros(H.shape)
+        error[3, 3], error[8, 9] = 0.1, 0.7
+        error[9, 8], error[2, 6] = 0.7, 0.03
+        error[6, 2] = 0.03
+        spaces = Spaces()
+        spaces.add(S @ C @ error @ C.T @ S, C, np.arange(len(levels)) < 4)
+        n = len(levels) - 4
+        sizes = [0.1 / 4, 0.03 / (4 * n) ** 0.5, 0.7 * 2**0.5 / n]
+        np.testing.assert_allclose(spaces.result(), sizes, rtol=1e-8)
+
+    def test_they_are_in_the_facts(self):
+        water = dock.read(OPENMX / "h2o")
+        H, S = water.require("H"), water.require("S")
+        facts = evaluate(H + 0.1 * S, water).facts()
+        assert facts["n_ghost_states"] == facts["n_missing_states"] == 0
+        for key in ("mae_occupied_levels_eV", "gap_error_eV", "rms_hamiltonian_occupied_eV"):
+            assert abs(facts[key]) < 1e-9

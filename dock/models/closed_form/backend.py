@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import ArrayLike
 
 from dock.core.matrix import AOMatrix
@@ -20,11 +18,10 @@ from dock.io.progress import Progress, Report
 from dock.io.text import json_text
 from dock.models.backend import Pattern, Scope
 from dock.models.closed_form.family import closed_form_of, fit_closed_form
-from dock.models.closed_form.form import ClosedForm
+from dock.models.closed_form.judgement import mean_absolute_error
 from dock.models.closed_form.three_centre import ThreeCentre
 from dock.models.closed_form.two_centre import TwoCentre
 from dock.models.data.preparation import DataParts, check_data, prepare_data, record
-from dock.models.data.samples import Item
 from dock.models.graph import build_graph
 from dock.models.modelfile import ModelFile, read_model, write_model
 from dock.models.options.train import TrainOptions
@@ -56,19 +53,7 @@ _OF_NETWORKS = (
     "process.train.continued.",
 )
 
-__all__ = ["THREE_CENTRE", "TWO_CENTRE", "ClosedFormModel", "mean_absolute_error"]
-
-
-def mean_absolute_error(form: ClosedForm, items: Iterable[Item]) -> float | None:
-    """Return the error over all entries of structures, in the unit of the target."""
-    layout = form.layout
-    total = count = 0.0
-    for item in items:
-        node, edge = form.predict(item.graph)
-        masks = (layout.node_mask[item.graph.species], layout.edge_mask[item.graph.edge_type])
-        total += float(np.abs(node - item.node).sum() + np.abs(edge - item.edge).sum())
-        count += sum(float(mask.sum()) for mask in masks) * layout.n_channels
-    return total / count if count else None
+__all__ = ["THREE_CENTRE", "TWO_CENTRE", "ClosedFormModel"]
 
 
 class ClosedFormModel:

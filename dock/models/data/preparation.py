@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -17,6 +17,7 @@ from dock.core.calculation import Calculation
 from dock.core.spin import Spin
 from dock.errors import DockError, FormatError, MissingDataError, UsageError
 from dock.io.files import write_text
+from dock.models.data.copies import kinds_of_structures
 from dock.models.data.inspection import Inspection
 from dock.models.data.samples import Item, Sample, find_samples, label
 from dock.models.data.store import GraphStore, read_shards, write_shards
@@ -27,6 +28,7 @@ __all__ = ["DataParts", "check_data", "choose_layout", "choose_split", "prepare_
 
 _LOG = logging.getLogger(__name__)
 _REVERSAL = 1e-5  # eV
+_PARTS = 5  # of a set: a kind with more than a fifth of the structures cannot be held out
 _LOOKED_AT = 4  # structures tell whether time reversal holds
 
 
@@ -71,7 +73,8 @@ def prepare_data(options: TrainOptions, layout: TargetLayout | None = None) -> D
     if layout is not None:
         layout.require_same_kind(own)
     layout = own if layout is None else layout
-    division = choose_split(options, [sample.name for sample in inspection.samples])
+    atoms = {sample.name: calc.structure.labels for sample, calc in inspection.calculations}
+    division = choose_split(options, [sample.name for sample in inspection.samples], atoms)
     wanted = {*division.train, *division.validate, *division.test}
     used = [sample for sample in inspection.samples if sample.name in wanted]
     try:
@@ -169,8 +172,13 @@ def _breaks_time_reversal(calc: Calculation, sample: Sample, layout: TargetLayou
     return max(float(np.abs(part).max(initial=0.0)) for part in forbidden) > _REVERSAL
 
 
-def choose_split(options: TrainOptions, names: list[str]) -> Split:
+def choose_split(
+    options: TrainOptions, names: list[str], atoms: Mapping[str, Sequence[str]] | None = None
+) -> Split:
     """Return which structures are for training, validation and test.
+
+    With the labels of the `atoms` of each structure those with the same atoms stay together, see
+    `dock.models.data.copies`; the parts for validation and test are then no larger than asked for.
 
     Raises
     ------
@@ -196,8 +204,31 @@ def choose_split(options: TrainOptions, names: list[str]) -> Split:
             f"{test} for test do not fit. Change the sizes in [process.train.dataloader]."
         )
     order = split(names, (1.0, 0.0, 0.0), seed=options.system.random_seed).train
+    if atoms is not None and loader.copies_together:
+        kinds = kinds_of_structures([tuple(sorted(atoms[name])) for name in order], _PARTS)
+        if kinds is not None:
+            return _by_kinds(dict(zip(order, kinds, strict=True)), train, validate, test)
     rest = order[train:]
     return Split(order[:train], rest[:validate], rest[validate : validate + test])
+
+
+def _by_kinds(kinds: Mapping[str, int], train: int, validate: int, test: int) -> Split:
+    """Deal whole kinds of structures out, in the order of their first structures."""
+    members: dict[int, list[str]] = {}
+    for name, kind in kinds.items():
+        members.setdefault(kind, []).append(name)
+    parts: dict[str, list[str]] = {"validate": [], "test": [], "train": []}
+    for own in members.values():
+        room = {"validate": validate, "test": test, "train": len(kinds)}
+        part = next(part for part, most in room.items() if len(parts[part]) + len(own) <= most)
+        parts[part] += own
+    _LOG.info(
+        "split: structures with the same atoms stay together (%d kinds): %d for training, %d for "
+        "validation, %d for test",
+        len(members), min(train, len(parts["train"])), len(parts["validate"]), len(parts["test"]),
+    )  # fmt: skip
+    chosen = {part: tuple(own) for part, own in parts.items()}
+    return Split(chosen["train"][:train], chosen["validate"], chosen["test"])
 
 
 def _read_split(path: Path, names: list[str]) -> Split:

@@ -138,15 +138,17 @@ class Model:
     )
     loss_type: str = key(
         "mae",
-        "loss on the block entries; wmae: every kind of block counts alike",
-        choices=("mae", "mse", "huber", "wmae"),
+        "loss on the block entries; wmae: every kind of block counts alike; block-: every block "
+        "and every structure counts alike, equation (7) of the DeepH-pack paper",
+        choices=("mae", "mse", "huber", "wmae", "block-mae", "block-mse"),
         instead=dict.fromkeys(("ai2dft", "ai2dft_node", "hopad", "aims"), _NO_LOSS),
     )
     huber_delta: float = key(0.01, "eV; where huber goes from quadratic to linear", low=1e-9)
     baseline: str = key(
-        "three-centre",
-        "closed-form model that the network corrects",
-        choices=("three-centre", "two-centre", "none"),
+        "auto",
+        "closed-form model that the network corrects; auto: none, two-centre or three-centre, the "
+        "simplest of those that are best on structures that it was not fitted to",
+        choices=("auto", "three-centre", "two-centre", "none"),
     )
     time_reversal: str = key(
         "auto",
@@ -165,6 +167,11 @@ class Dataloader:
     validate_size: int = key(-1, "structures for validation; −1: a fifth", low=-1)
     test_size: int = key(-1, "structures kept out; −1: a fifth", low=-1)
     dataset_split_json: str = key("", "file with train, validate, test; overrides the sizes")
+    copies_together: bool = key(
+        True,
+        "structures with the same atoms stay in one part, as copies of one crystal flatter each "
+        "other; where most have the same atoms it does nothing",
+    )
     only_use_train_loss: bool = key(False, "no validation; 'best' goes by the training loss")
 
 

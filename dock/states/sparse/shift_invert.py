@@ -10,31 +10,28 @@ import math
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dock.core.kspace import Triangle
 from dock.errors import SolverError, UsageError
 from dock.states.dense import Dense
 from dock.states.memory import allowance, in_words
 from dock.states.removal import own_overlap, require_threshold
-from dock.states.solver import Eigenproblem, Eigenstates, Plan, Want
+from dock.states.solver import Eigenstates, Plan, Want
 from dock.states.sparse.blas import blas_threads
-from dock.states.sparse.factorisation import Analysis, Engine, Pattern
+from dock.states.sparse.factorisation import Analysis, Engine
 from dock.states.sparse.fronts import eliminate
 from dock.states.sparse.ordering import dissect
+from dock.states.sparse.problem import SparseProblem
 from dock.states.sparse.products import Products
 from dock.states.sparse.schedule import Schedule
 from dock.states.sparse.slicing import Found, Slicer, Tools, capacity, dependent_rows
 from dock.states.speed import duration, multiplications_per_second
 from dock.threads import LARGE, available_cpus
 
-if TYPE_CHECKING:
-    import scipy.sparse
-
-__all__ = ["ENGINES", "ShiftInvert", "SparseProblem"]
+__all__ = ["ENGINES", "ShiftInvert"]
 
 
 def _multifrontal() -> Engine:
@@ -60,22 +57,6 @@ _HUGE = 50_000  # rows from which a careful order takes many seconds
 _COLUMNS = 13.0  # vectors solved for, for each state (measured: 11 to 14)
 _FACTOR, _SUBSTITUTE = 0.7, 0.35  # of the speed of a matrix product (measured)
 _COUNTED = 2  # counts by inertia for each factor that solves
-
-
-@runtime_checkable
-class SparseProblem(Eigenproblem, Protocol):
-    """What this solver needs of a problem; `dock.states.problem.Problem` is one."""
-
-    def sparse(
-        self, channel: int, k_frac: NDArray[np.float64], triangle: Triangle = "full"
-    ) -> tuple[scipy.sparse.csr_array, scipy.sparse.csr_array]:
-        """Return H(k) and S(k) on one pattern, the same at every k."""
-
-    def pattern(self) -> Pattern:
-        """Return where the entries of H(k) and S(k) stand, at every k."""
-
-    def atom_graph(self) -> tuple[scipy.sparse.csr_array, NDArray[np.int64]]:
-        """Return which atoms H and S couple, and the rows of each."""
 
 
 @dataclass(frozen=True)

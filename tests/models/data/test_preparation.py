@@ -51,6 +51,27 @@ class TestSplit:
         assert choose_split(options(tmp_path), NAMES[::-1]) == one
         assert choose_split(options(tmp_path, **{"system.random_seed": 1}), NAMES) != one
 
+    def test_copies_stay_together(self, tmp_path, caplog):
+        caplog.set_level("INFO", logger="dock")
+        names = [f"{crystal}{copy}" for crystal in "abcdefgh" for copy in range(3)]
+        atoms = {name: ("Si", *[name[0].upper()] * 2) for name in names}
+        sizes = {LOADER + "validate_size": 5, LOADER + "test_size": 6}
+        found = choose_split(options(tmp_path, **sizes), names, atoms)
+        parts = [{name[0] for name in part} for part in (found.train, found.validate, found.test)]
+        assert sum(len(part) for part in parts) == 8
+        assert (len(found.train), len(found.validate), len(found.test)) == (15, 3, 6)
+        assert "8 kinds" in caplog.text
+        assert choose_split(options(tmp_path, **sizes), names[::-1], atoms) == found
+        alone = options(tmp_path, **sizes, **{LOADER + "copies_together": False})
+        assert choose_split(alone, names, atoms) == choose_split(alone, names)
+        assert len(choose_split(alone, names, atoms).validate) == 5
+
+    def test_a_set_of_one_substance_is_divided_as_ever(self, tmp_path):
+        atoms = dict.fromkeys(NAMES, ("H", "H", "O"))
+        assert choose_split(options(tmp_path), NAMES, atoms) == choose_split(
+            options(tmp_path), NAMES
+        )
+
     def read(self, tmp_path, content):
         path = tmp_path / "split.json"
         path.write_text(content if isinstance(content, str) else json.dumps(content))

@@ -277,7 +277,7 @@ TRANSLATED = [
 ]
 TAKEN_VALUES = [
     *[("model.net_type", value) for value in ("sparrow", "normal", "eagle", "accurate")],
-    *[("model.loss_type", value) for value in ("mae", "mse", "wmae", "huber")],
+    *[("model.loss_type", value) for value in ("mae", "mse", "wmae", "huber", "block-mse")],
     *[("process.train.optimizer.type", value) for value in ("adamw", "adam", "sgd")],
     *[
         ("process.train.scheduler.type", value)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
@@ -29,6 +29,7 @@ from dock.models.closed_form.three_centre.model import (
     terms_of_sites,
 )
 from dock.models.closed_form.three_centre.terms import L_MAX, Terms
+from dock.models.data.copies import folds_of
 from dock.models.data.samples import Item
 from dock.models.graph import Graph, by_kind, parts_of
 from dock.models.targets import TargetLayout
@@ -43,7 +44,6 @@ _MEMORY = 1e9  # bytes of all normal equations: of many kinds each gets fewer fu
 _ROWS_PER_FUNCTION = 1.0  # at least, else the degree is lowered
 _ENOUGH_ROWS = 40  # rows for each function; of more, some are left out
 _NAMED = 8  # kinds of pairs in a message
-_GROUPS = 2 * FOLDS  # kinds of structures from which on copies of one stay in one fold
 
 
 def fit_three_centre(
@@ -219,25 +219,7 @@ def _first_pass(items: Iterable[Item], layout: TargetLayout, cutoffs: FloatArray
         Span(float(a), float(b), float(c))
         for a, b, c in zip(shortest, longest, cutoffs, strict=True)
     )
-    return _Known(spans, neighbours, bonds.tolist(), sites.tolist(), _folds(contents))
-
-
-def _folds(contents: Sequence[Hashable]) -> list[int]:
-    """Return the fold of each structure.
-
-    Structures with the same atoms may be copies of one crystal, which a fit to the others would
-    know: they stay together, unless most structures have the same atoms.
-    """
-    counts = Counter(contents)
-    if len(counts) < _GROUPS or counts.most_common(1)[0][1] > len(contents) / FOLDS:
-        return [number % FOLDS for number in range(len(contents))]
-    full = [0] * FOLDS
-    fold_of = {}
-    for content, count in counts.items():
-        fold = full.index(min(full))
-        fold_of[content] = fold
-        full[fold] += count
-    return [fold_of[content] for content in contents]
+    return _Known(spans, neighbours, bonds.tolist(), sites.tolist(), folds_of(contents, FOLDS))
 
 
 def _note_neighbours(graph: Graph, found: NDArray[np.bool_]) -> None:

@@ -34,7 +34,9 @@ def make_loss(
     """Return the function (node, edge), batch → sums and counts, which `mean_of` makes the loss.
 
     ``mae``, ``mse`` and ``huber`` are means over all entries that exist; ``wmae`` weights every
-    pair of species and on-site species alike, however many blocks it has. With
+    pair of species and on-site species alike, however many blocks it has. ``block-mae`` and
+    ``block-mse`` are equation (7) of the DeepH-pack paper (arXiv:2601.02938): the mean over the
+    structures of the mean over their blocks of the mean over the entries of a block. With
     ``standardize_gauge`` the deviation is taken after the multiple of S that fits it best has been
     removed from each structure: the zero of energy of periodic runs is arbitrary. Sums and counts
     of several devices are added before the mean is taken.
@@ -45,7 +47,10 @@ def make_loss(
     def loss(found: Prediction, batch: Mapping[str, Any]) -> Sums:
         deviation = _deviation(layout, found, batch, gauge=gauge)
         masks = _masks(layout, batch)
-        values = [_penalty(d, kind, delta) * m for d, m in zip(deviation, masks, strict=True)]
+        entry = kind.removeprefix("block-")
+        values = [_penalty(d, entry, delta) * m for d, m in zip(deviation, masks, strict=True)]
+        if entry != kind:
+            return _by_block(values, masks, layout, batch)
         if kind == "wmae":
             (node, n_node), (edge, n_edge) = _by_kind(values, masks, layout, batch)
             return jnp.concatenate([node, edge]), jnp.concatenate([n_node, n_edge])
@@ -75,6 +80,27 @@ def _penalty(d: jax.Array, kind: str, delta: float) -> jax.Array:
     if kind == "huber":  # divided by delta: beyond it, the slope is that of mae
         return jnp.asarray(optax.losses.huber_loss(d, delta=delta) / delta)
     return jnp.abs(d)
+
+
+def _by_block(
+    values: Sequence[jax.Array], masks: Prediction, layout: TargetLayout, batch: Mapping[str, Any]
+) -> Sums:
+    """Return the sum over structures of the mean over their blocks, and how many there are."""
+    n = batch["species"].shape[0]  # at least as many as structures
+    total = blocks = jnp.zeros(n, values[0].dtype)
+    for value, mask, structure, there in zip(
+        values,
+        masks,
+        (batch["structure"], batch["edge_structure"]),
+        (batch["atom_mask"], batch["edge_mask"]),
+        strict=True,
+    ):
+        entries = mask.sum((1, 2, 3)) * layout.n_channels
+        means = value.sum((1, 2, 3)) / jnp.maximum(entries, 1)
+        total = total + jax.ops.segment_sum(means, structure, n)
+        blocks = blocks + jax.ops.segment_sum(there, structure, n)
+    means = jnp.where(blocks > 0, total / jnp.maximum(blocks, 1), 0.0)
+    return means.sum()[None], (blocks > 0).sum().astype(values[0].dtype)[None]
 
 
 def _by_kind(

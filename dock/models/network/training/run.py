@@ -22,6 +22,7 @@ from dock.errors import ConvergenceError, UsageError
 from dock.io.files import write_text
 from dock.io.progress import Progress, Report
 from dock.io.text import json_text
+from dock.models.closed_form import mean_absolute_error
 from dock.models.data.batches import Batcher
 from dock.models.data.preparation import record
 from dock.models.modelfile import read_model, write_model
@@ -29,7 +30,7 @@ from dock.models.network.trained import TrainedNetwork
 from dock.models.network.training.engine import Engine
 from dock.models.network.training.log import TrainingLog, named_errors
 from dock.models.network.training.schedule import Plateau, Schedule
-from dock.models.network.training.setup import Setup, prepare
+from dock.models.network.training.setup import BASELINE_ERRORS, Setup, prepare
 from dock.models.network.training.state import Standing, read_state, write_state
 from dock.models.options.train import TrainOptions
 
@@ -50,6 +51,10 @@ class TrainingResult:
         The run folder, and the model file with the lowest validation error, or the latest.
     validation_mae, test_mae
         Of that model, in the `unit` of the target; None without such structures.
+    baseline
+        Kind of the closed form that the network corrects, or ``none``.
+    baseline_mae, baseline_test_mae
+        Of that form alone: on the structures that it was judged by, and on those for test.
     seconds
         Wall time.
     """
@@ -63,6 +68,9 @@ class TrainingResult:
     reason: str
     seconds: float
     unit: str = "eV"
+    baseline: str = "none"
+    baseline_mae: float | None = None
+    baseline_test_mae: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data."""
@@ -210,6 +218,7 @@ class _Run:
             "validation_mae": None if math.isinf(self.standing.best) else self.standing.best,
             "options": self.options.to_dict(),
             "training_set": self.setup.data.provenance,
+            BASELINE_ERRORS: self.setup.judgement.to_dict(),
         }
         params = {**average, "constants": self.constants}
         return dataclasses.replace(self.setup.network, params=params, summary=summary)
@@ -381,8 +390,20 @@ class _Run:
             reason=reason,
             seconds=time.monotonic() - self.begin,
             unit=quantity_of(self.options.quantity).unit,
+            **self._of_the_baseline(),
         )
         if self.writes:
             text = json_text(result.to_dict(), indent=1) + "\n"
             write_text(self.folder / "result.json", text, overwrite=True)
         return result
+
+    def _of_the_baseline(self) -> dict[str, Any]:
+        """Return what the closed form is alone, by the fields of a result."""
+        data, form = self.setup.data, self.setup.network.closed_form
+        if form is None:
+            return {}
+        return {
+            "baseline": form.kind,
+            "baseline_mae": self.setup.judgement.errors.get(form.kind),
+            "baseline_test_mae": mean_absolute_error(form, data.items(data.split.test)),
+        }

@@ -12,7 +12,7 @@ import numpy as np
 
 from dock.core.arrays import FloatArray
 from dock.errors import UsageError
-from dock.models.closed_form import ClosedForm, fit_closed_form
+from dock.models.closed_form import Judgement, choose_closed_form
 from dock.models.data.preparation import DataParts, prepare_data
 from dock.models.modelfile import find_model, read_model
 from dock.models.network.config import NetworkConfig
@@ -23,20 +23,28 @@ from dock.models.options.train import TrainOptions, is_same_value
 from dock.models.statistics import Statistics, find_cutoffs
 from dock.models.targets import TargetLayout
 
-__all__ = ["Setup", "make_config", "prepare"]
+__all__ = ["BASELINE_ERRORS", "Setup", "make_config", "prepare"]
+
+BASELINE_ERRORS = "baseline_errors"
+"""Where the summary of a model file has what its closed form alone is wrong by."""
 
 _RADIAL_SPACING = 0.75  # Å between the Gaussians of a distance
-_OF_THE_NETWORK = ("model.net_type", "model.baseline", "model.advanced.")
+_OF_THE_FORM = "model.baseline"
+_OF_THE_NETWORK = ("model.net_type", _OF_THE_FORM, "model.advanced.")
 _OF_THE_LOSS = "model.advanced.standardize_gauge"
 _FIRST_OUTPUT = 0.3  # initial outputs, in units of what the closed form leaves
 
 
 @dataclass(frozen=True, eq=False)
 class Setup:
-    """Data with labels less the closed form, the network before the first step, and devices."""
+    """Data with labels less the closed form, the network before the first step, and devices.
+
+    `judgement` says what the closed form alone is wrong by.
+    """
 
     data: DataParts
     network: TrainedNetwork
+    judgement: Judgement
     devices: list[Any]
 
 
@@ -48,18 +56,18 @@ def prepare(options: TrainOptions) -> Setup:
     old = _old_network(options)
     data = prepare_data(options, None if old is None else old.layout)
     if old is None:
-        return Setup(data, _new_network(options, data), devices)
+        return Setup(data, *_new_network(options, data), devices)
     data.store.set_baseline(old.closed_form)
-    return Setup(data, _continued(options, old), devices)
+    judgement = Judgement.of(old.summary.get(BASELINE_ERRORS), old.closed_form)
+    return Setup(data, _continued(options, old), judgement, devices)
 
 
-def _new_network(options: TrainOptions, data: DataParts) -> TrainedNetwork:
+def _new_network(options: TrainOptions, data: DataParts) -> tuple[TrainedNetwork, Judgement]:
     """Return a network with initial parameters; its first predictions are near the closed form."""
     layout, names = data.layout, data.split.train
     cutoffs = find_cutoffs((item.graph for item in data.items(names)), layout.n_species)
-    form: ClosedForm | None = None
-    if options.model.baseline != "none":
-        form = fit_closed_form(options.model.baseline, lambda: data.items(names), layout, cutoffs)
+    parts = (names, data.split.validate)
+    form, judgement = choose_closed_form(options.model.baseline, data.items, parts, layout, cutoffs)
     data.store.set_baseline(form)
     statistics = Statistics.of((data.store.item(data.number[name]) for name in names), layout)
     if form is not None and form.held_out is not None:
@@ -69,7 +77,7 @@ def _new_network(options: TrainOptions, data: DataParts) -> TrainedNetwork:
     params = init_params(config, layout, statistics, options.system.random_seed, dtype)
     for head in ("node_head", "edge_head"):
         params[head]["out"] = [weight * dtype(_FIRST_OUTPUT) for weight in params[head]["out"]]
-    return TrainedNetwork(layout, cutoffs, statistics, form, config, params)
+    return TrainedNetwork(layout, cutoffs, statistics, form, config, params), judgement
 
 
 def make_config(
@@ -142,12 +150,18 @@ def _require_same_network(options: TrainOptions, old: TrainedNetwork, path: Path
         if name.startswith(_OF_THE_NETWORK)
         and name != _OF_THE_LOSS
         and not is_same_value(name, _value_of(before, name), value)
+        and not (name == _OF_THE_FORM and value == _kind_of(old))
     ]
     if other:
         raise UsageError(
             f"{path}: a continued run goes on with the network and the closed form of that model, "
             f"which {', '.join(other)} cannot change. Leave them out, or train anew."
         )
+
+
+def _kind_of(network: TrainedNetwork) -> str:
+    """Return the value of ``model.baseline`` that asks for the closed form of a network."""
+    return "none" if network.closed_form is None else network.closed_form.kind
 
 
 def _value_of(options: Mapping[str, Any], name: str) -> Any:

@@ -112,6 +112,21 @@ def check(case, kind, *, gauge):
     assert value(loss, case.found, case.batch) == pytest.approx(expected, rel=1e-12)
 
 
+@pytest.mark.parametrize("kind", ["block-mae", "block-mse"])
+def test_loss_of_blocks_as_in_the_paper(case, kind):
+    """Equation (7): structures count alike, and in each its blocks."""
+    penalty = PENALTIES[kind.removeprefix("block-")]
+    means = iter([penalty(deviation).mean() for _, deviation in case.blocks(gauge=False)])
+    expected = np.mean(
+        [
+            np.mean([next(means) for _ in range(item.graph.n_atoms + item.graph.n_edges)])
+            for item in case.items
+        ]
+    )
+    loss = make_loss(options_of(kind), case.layout)
+    assert value(loss, case.found, case.batch) == pytest.approx(expected, rel=1e-12)
+
+
 @pytest.mark.parametrize("gauge", [False, True])
 def test_errors_by_kind(case, gauge):
     groups = {}
@@ -142,7 +157,7 @@ def test_the_gauge_does_not_matter(case):
     assert value(plain, (node, edge), case.batch) > before + 0.01
 
 
-@pytest.mark.parametrize("kind", ["mae", "wmae"])
+@pytest.mark.parametrize("kind", ["mae", "wmae", "block-mse"])
 def test_shares_of_devices_add_up(collinear, kind):
     """Sums over two halves give the mean of the whole, not the mean of the halves' means."""
     case = collinear
