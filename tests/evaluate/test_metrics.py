@@ -18,6 +18,7 @@ from dock.evaluate.occupation import Spaces, occupation_errors
 from dock.evaluate.report import Item, evaluate_set, read_item
 from dock.evaluate.structure import EvaluateOptions, evaluate
 from dock.results import KEYS
+from dock.states.problem import Problem
 
 IDS = ("3573", "138", "3563", "282", "1009", "1978")
 
@@ -324,7 +325,7 @@ class TestOccupation:
     def test_spaces_of_a_known_error(self):
         """0.1 eV between the highest occupied states of water, 0.7 between two empty ones."""
         water = dock.read(OPENMX / "h2o")
-        H, S = (water.require(name).dense(np.zeros(3)) for name in ("H", "S"))
+        H, S = Problem.of(water).dense(0, np.zeros(3))
         levels, C = eigh(H, S)
         error = np.zeros(H.shape)
         error[3, 3], error[8, 9] = 0.1, 0.7

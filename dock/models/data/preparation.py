@@ -207,7 +207,8 @@ def choose_split(
     if atoms is not None and loader.copies_together:
         kinds = kinds_of_structures([tuple(sorted(atoms[name])) for name in order], _PARTS)
         if kinds is not None:
-            return _by_kinds(dict(zip(order, kinds, strict=True)), train, validate, test)
+            most = len(names) if loader.train_size < 0 else train
+            return _by_kinds(dict(zip(order, kinds, strict=True)), most, validate, test)
     rest = order[train:]
     return Split(order[:train], rest[:validate], rest[validate : validate + test])
 

@@ -9,7 +9,6 @@ from dock.core.spin import Spin
 from dock.core.structure import Structure
 from dock.models.closed_form.three_centre import fit_three_centre
 from dock.models.closed_form.three_centre.equations import FOLDS, NOTHING, Equations
-from dock.models.closed_form.three_centre.fit import _folds
 from dock.models.closed_form.three_centre.terms import bond_terms, site_terms
 from dock.models.data.samples import find_samples, load_item
 from dock.models.graph import build_graph
@@ -85,15 +84,6 @@ def test_fewer_functions_are_those_of_terms_of_a_lower_degree(make):
     np.testing.assert_array_equal(whole.degrees[chosen], fewer.degrees)
     alone = Equations(whole, IRREP)._functions(-1)
     assert np.count_nonzero(alone) == whole.n_single == fewer.n_single
-
-
-def test_copies_of_one_crystal_stay_in_one_fold():
-    crystals = [(number, 1) for number in range(9) for _ in range(4)]
-    folds = _folds(crystals)
-    assert [folds.count(fold) for fold in range(FOLDS)] == [12, 12, 12]
-    assert all(len({folds[4 * n + m] for m in range(4)}) == 1 for n in range(9))
-    molecules = [(2, 1)] * 30  # all have the same atoms: each counts for itself
-    assert _folds(molecules) == [number % FOLDS for number in range(30)]
 
 
 def test_more_functions_must_help_in_each_fold(rng):
