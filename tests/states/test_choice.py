@@ -61,7 +61,7 @@ def room(monkeypatch):
 
 def planned(monkeypatch, n_bytes, seconds=200.0):
     solver = Planned(Plan("sparse", "…", 1, 2, n_bytes, seconds, "multifrontal"))
-    monkeypatch.setattr(choice, "ShiftInvert", lambda: solver)
+    monkeypatch.setattr(choice, "_sparse", lambda: solver)
     monkeypatch.setitem(SOLVERS, "sparse", lambda: solver)
     return solver
 

@@ -73,7 +73,9 @@ class Judgement:
 class _Predictor(Protocol):
     """What predicts blocks: a closed form, or the mean blocks."""
 
-    layout: TargetLayout
+    @property
+    def layout(self) -> TargetLayout:
+        """The targets."""
 
     def predict(self, graph: Graph) -> tuple[FloatArray, FloatArray]:
         """Return padded blocks of atoms and edges."""
