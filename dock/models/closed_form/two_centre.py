@@ -29,7 +29,7 @@ _KNOT_SPACING = 0.45  # Å
 _MAX_INTERVALS = 20
 _SMOOTH = 1e-6
 _RIDGE = 1e-10
-SHRINK = 1e-2
+SHRINK = 0.1
 """The penalty for labels that are near zero already, as those that a form of elements leaves."""
 
 

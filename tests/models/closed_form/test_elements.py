@@ -119,7 +119,7 @@ def test_pairs_never_seen_get_their_elements_blocks(crystals, two_centres):
         for name, (node, edge) in blocks.items():
             left[name][0] += np.abs(node - item.node).sum()
             left[name][1] += np.abs(edge - item.edge)[new].sum()
-    assert left["on elements"][1] < 0.3 * left["labels"][1]
+    assert left["on elements"][1] < 0.5 * left["labels"][1]
     assert left["on elements"][0] < 0.5 * left["alone"][0]
     assert error(on_elements, layout, others) < 0.5 * error(alone, layout, others)
 
@@ -128,7 +128,8 @@ def test_equivariant_and_hermitian_with_new_pairs(crystals, two_centres, alloy):
     layout = crystals[0]
     item, S = alloy
     form = two_centres[1]
-    first = layout.matrix(*form.predict(item.graph), item.graph)
+    graph = add_overlap(item.graph, S, layout)
+    first = layout.matrix(*form.predict(graph), graph)
     assert first.hermiticity_error() == 0.0
     scale = np.abs(first.entries).max()
     for sign in (1, -1):
@@ -172,13 +173,3 @@ def test_in_a_file_and_without_numbers_of_the_overlap(
     assert not np.any(bare[~same])
     # Functions of the distance stand for the overlap to some per mille.
     assert np.abs(bare - known)[same].mean() < 0.02 * np.abs(known[same]).mean()
-
-
-def test_elements_are_not_taken_where_a_structure_has_no_overlap(crystals, caplog):
-    layout, fitted, _ = crystals
-    bare = [item._replace(graph=replace(item.graph, overlap=None)) for item in fitted[:3]]
-    cutoffs = np.zeros(layout.n_species**2)
-    with caplog.at_level(logging.INFO, "dock"):
-        form = fit_closed_form("two-centre", lambda: iter(bare), layout, cutoffs)
-    assert not form.needs_overlap
-    assert "not all structures have an overlap" in caplog.text

@@ -29,7 +29,7 @@ from dock.models.graph import Graph, GraphPart, by_kind
 from dock.models.integrals import integrals_of
 from dock.models.targets import TargetLayout
 
-__all__ = ["ElementForm", "l_pairs", "scaled", "solved", "spread", "spinless"]
+__all__ = ["ElementForm", "l_pairs", "scaled", "solved", "spinless", "spread"]
 
 _MIDDLE, _WIDTH = 3.0, 1.5  # Å; distances are counted from here in these units
 
