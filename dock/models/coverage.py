@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from itertools import product
 
 import numpy as np
+from numpy.typing import NDArray
 
-from dock.core.arrays import IntArray
+from dock.core.arrays import FloatArray, IntArray
 from dock.core.pairs import Pairs
 from dock.core.structure import Structure
 from dock.models.backend import PairsOfBasis, Pattern, Scope
@@ -38,6 +39,8 @@ class Coverage:
         they are predicted all the same.
     n_beyond, n_below
         Directed pairs longer, and shorter, than any of their kind in the training data.
+    farthest, nearest
+        The kind of the one that is most so, and by how many Å.
     unseen
         Kinds of pairs that were not in the training data at all.
     n_unseen
@@ -57,22 +60,29 @@ class Coverage:
     n_unseen: int = 0
     of_unseen: str = ""
     crowds: tuple[tuple[str, int, int, int], ...] = ()
+    farthest: tuple[str, float] = ("", 0.0)
+    nearest: tuple[str, float] = ("", 0.0)
 
     @property
     def outside(self) -> list[str]:
         """What of the structure lies outside the training data, one phrase each."""
-        phrases = []
-        if self.n_beyond:
-            phrases.append(f"{self.n_beyond} pairs are longer than any in the training data")
-        if self.n_below:
-            phrases.append(f"{self.n_below} pairs are shorter than any in the training data")
+        phrases = [
+            f"{count} pairs are {how} than any in the training data ({kind} by {excess:.2f} Å)"
+            for count, how, (kind, excess) in (
+                (self.n_beyond, "longer", self.farthest),
+                (self.n_below, "shorter", self.nearest),
+            )
+            if count
+        ]
         if self.unseen:
             names = ", ".join(self.unseen[:_NAMED]) + (", …" if len(self.unseen) > _NAMED else "")
-            count = f" ({len(self.unseen)} kinds, {self.n_unseen} pairs)"
-            phrases.append(f"the training data have no pairs {names}{count}")
+            kinds = f"{len(self.unseen)} kinds, " if len(self.unseen) > 1 else ""
+            phrases.append(
+                f"the training data have no pairs {names} ({kinds}{self.n_unseen} pairs)"
+            )
         phrases += [
-            f"{count} atoms {label} have more or fewer neighbours than any in the training data "
-            f"({few} to {many} pairs)"
+            f"for {count} of the {label} atoms the number of neighbours was never seen "
+            f"({few} to {many} pairs in the training data)"
             for label, count, few, many in self.crowds
         ]
         return phrases
@@ -133,7 +143,17 @@ def cover(scope: Scope, structure: Structure, pattern: Pattern) -> Coverage:
         int(np.count_nonzero(~known)),
         scope.of_unseen,
         tuple(_crowds(scope, species, pairs.i[offsite])),
+        _worst(names[kind], np.where(known, length - longest[kind], 0.0)),
+        _worst(names[kind], np.where(known, shortest[kind] - length, 0.0)),
     )
+
+
+def _worst(names: NDArray[np.str_], excess: FloatArray) -> tuple[str, float]:
+    """Return the kind of the pair with the largest excess, and that in Å."""
+    if not len(excess):
+        return "", 0.0
+    worst = int(np.argmax(excess))
+    return str(names[worst]), float(excess[worst])
 
 
 def _crowds(scope: Scope, species: IntArray, first: IntArray) -> list[tuple[str, int, int, int]]:

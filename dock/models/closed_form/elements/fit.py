@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 import numpy as np
 
 from dock.core.arrays import FloatArray
+from dock.core.quantity import quantity_of
 from dock.models.closed_form.elements.bonds import Bonds
 from dock.models.closed_form.elements.model import ElementForm
 from dock.models.closed_form.elements.sites import Sites
@@ -50,8 +51,13 @@ def fit_elements(
     if error >= size:
         _say(names, "parameters of their elements do no better than nothing, which they get")
         return None
-    known = "" if np.isnan(size) else f", which leave {error:.3g} of {size:.3g} of kinds left out"
-    _say(names, f"predicted from parameters of their elements and the overlap{known}")
+    _say(names, "predicted from parameters of their elements and the overlap")
+    if not np.isnan(size):
+        _log.info(
+            "closed form: of kinds of pairs that were left out, parameters of elements leave %.3g "
+            "of %.3g %s (root mean square of two-centre integrals)",
+            error, size, quantity_of(layout.quantity).unit,
+        )  # fmt: skip
     return ElementForm(
         layout,
         bonds.factors(bonds.seen, penalty),
