@@ -139,30 +139,42 @@ class Bonds:
         n = self._layout.n_species * n_shells
         ends = np.divmod(kinds, self._layout.n_species)
         side = 0 if one.l_own == one.l_other else n
-        numbers = [
+        numbers = np.stack([
             (ends[0][:, None] * n_shells + one.own).reshape(-1),
             (ends[1][:, None] * n_shells + one.other).reshape(-1) + side,
-        ]
-        size = n + side
-        gram, wanted = np.zeros((2, size + 1, 2, size + 1)), np.zeros((2, size + 1))
-        SS, xSS, xxSS, SH, xSH, _ = self._sums[:, kinds][:, :, one.columns].reshape(6, -1)
-        # Each bond has the shell of either end, and the common value (the last) twice.
-        ends_of = [(numbers[0], 1.0), (numbers[1], 1.0), (np.full_like(numbers[0], size), 2.0)]
-        moments = [(0, 0, SS), (0, 1, xSS), (1, 0, xSS), (1, 1, xxSS)]
-        for row, by in ends_of:
-            for power, sums in enumerate((SH, xSH)):
-                np.add.at(wanted[power], row, by * sums)
-            for column, times in ends_of:
-                for p, q, sums in moments:
-                    np.add.at(gram[p, :, q, :], (row, column), by * times * sums)
-        weights = np.ones((2, size + 1))
-        weights[:, -1] = _COMMON
-        flat = gram.reshape(2 * size + 2, -1)
-        k = solved(flat, wanted.reshape(-1), penalty * weights.reshape(-1)).reshape(2, -1)
-        values = (k[:, :-1] + k[:, -1:]).T.reshape(-1, *found.shape[:2], 2)
-        for l, shells, own in (
+        ])  # fmt: skip
+        sums = self._sums[:, kinds][:, :, one.columns].reshape(6, -1)
+        known = sums[0] > 0  # others are padding
+        shells, places = np.unique(numbers[:, known], return_inverse=True)
+        k = _factors_of(places.reshape(2, -1), len(shells), sums[:, known], penalty)
+        values = np.tile(k[-1], (n + side, 1))
+        values[shells] += k[:-1]
+        values = values.reshape(-1, *found.shape[:2], 2)
+        for l, own_shells, own in (
             (one.l_other, one.own, values[0]),
             (one.l_own, one.other, values[-1]),
         ):
-            used = np.unique(shells)
+            used = np.unique(own_shells)
             found[:, used, l, one.m] = own[:, used]
+
+
+def _factors_of(places: IntArray, n: int, sums: FloatArray, penalty: float) -> FloatArray:
+    """Return k⁰ and k¹ of n shells, and behind them what is common to all, (n + 1, 2).
+
+    `places` (2, rows) are the shells at both ends, `sums` those of `Bonds` for each row.
+    """
+    gram, wanted = np.zeros((2, n + 1, 2, n + 1)), np.zeros((2, n + 1))
+    SS, xSS, xxSS, SH, xSH, _ = sums
+    # Each bond has the shell of either end, and the common value (the last) twice.
+    ends = [(places[0], 1.0), (places[1], 1.0), (np.full_like(places[0], n), 2.0)]
+    moments = [(0, 0, SS), (0, 1, xSS), (1, 0, xSS), (1, 1, xxSS)]
+    for row, by in ends:
+        for power, own in enumerate((SH, xSH)):
+            np.add.at(wanted[power], row, by * own)
+        for column, times in ends:
+            for p, q, own in moments:
+                np.add.at(gram[p, :, q, :], (row, column), by * times * own)
+    weights = np.ones((2, n + 1))
+    weights[:, -1] = _COMMON
+    flat = gram.reshape(2 * n + 2, -1)
+    return solved(flat, wanted.reshape(-1), penalty * weights.reshape(-1)).reshape(2, -1).T

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import combinations_with_replacement, product
+
 import numpy as np
 
 from dock.core.arrays import FloatArray, IntArray
@@ -24,14 +26,31 @@ class Sites:
     def __init__(self, layout: TargetLayout) -> None:
         self._layout, self._integrals = layout, integrals_of(layout)
         self._shells = self._integrals.shells_of_orbitals()
-        self._n_shells = len(layout.common_ls)
-        self._n_levels = layout.n_species * self._n_shells**2
-        self._n_fields = layout.n_species * self._n_shells
-        self._n_common = len(set(layout.common_ls))
-        size = self._n_levels + self._n_fields + self._n_common
-        self._size = size
-        self._gram = {pair: np.zeros((size, size)) for pair in l_pairs(layout)}
-        self._side = {pair: np.zeros(size) for pair in l_pairs(layout)}
+        self._ls = sorted(set(layout.common_ls))
+        self._own = [np.unique(self._shells[slots]).tolist() for slots in layout.slots]
+        fields = [(label, shell) for label, own in enumerate(self._own) for shell in own]
+        self._field = {key: number for number, key in enumerate(fields)}
+        # Functions: the fields one by one, those of one l together, and last the levels.
+        self._n_fields, self._n_added = len(fields), len(fields) + len(self._ls)
+        self._level: dict[tuple[int, int], dict[tuple[int, int, int], int]] = {
+            pair: self._levels_of(pair) for pair in l_pairs(layout)
+        }
+        sizes = {pair: self._n_added + len(own) for pair, own in self._level.items()}
+        self._gram = {pair: np.zeros((size, size)) for pair, size in sizes.items()}
+        self._side = {pair: np.zeros(size) for pair, size in sizes.items()}
+
+    def _levels_of(self, pair: tuple[int, int]) -> dict[tuple[int, int, int], int]:
+        """Return the levels between shells of two l by species and shells: only of the same l."""
+        found: dict[tuple[int, int, int], int] = {}
+        if pair[0] == pair[1]:
+            for label in range(self._layout.n_species):
+                for shells in combinations_with_replacement(self._of_l(label, pair[0]), 2):
+                    found[label, *shells] = self._n_added + len(found)
+        return found
+
+    def _of_l(self, label: int, l: int) -> list[int]:
+        """Return the shells of a species that have some l."""
+        return [shell for shell in self._own[label] if self._layout.common_ls[shell] == l]
 
     def add(self, item: Item) -> None:
         """Add the on-site blocks of a structure."""
@@ -51,20 +70,18 @@ class Sites:
         overlap = self._integrals.blocks(overlap_of(part), part)
         sender = part.edge_type % part.n_species
         numbers, added = [], []
-        of_l = np.zeros((self._n_common, part.n_atoms, layout.n_common, layout.n_common))
-        ls = sorted(set(layout.common_ls))
-        for other in np.unique(sender).tolist():
-            here = np.flatnonzero(sender == other)
+        of_l = np.zeros((len(self._ls), part.n_atoms, layout.n_common, layout.n_common))
+        for other, here in by_kind(sender):
             rows = part.receiver[here]
             starts = np.flatnonzero(np.diff(rows, prepend=-1))
-            for shell in np.unique(self._shells[layout.slots[other]]).tolist():
+            for shell in self._own[other]:
                 own = overlap[here][:, :, self._shells == shell]
                 sums = np.zeros((part.n_atoms, layout.n_common, layout.n_common))
                 sums[rows[starts]] = np.add.reduceat(own @ own.swapaxes(1, 2), starts, axis=0)
-                numbers.append(self._n_levels + other * self._n_shells + shell)
+                numbers.append(self._field[other, shell])
                 added.append(sums)
-                of_l[ls.index(layout.common_ls[shell])] += sums
-        numbers += range(self._n_levels + self._n_fields, self._size)
+                of_l[self._ls.index(layout.common_ls[shell])] += sums
+        numbers += range(self._n_fields, self._n_added)
         return np.array(numbers), np.stack([*added, *of_l], axis=1)
 
     def _add(
@@ -76,43 +93,35 @@ class Sites:
         blocks: FloatArray,
     ) -> None:
         """Add the blocks of atoms of one species between shells of two l."""
-        own = np.unique(self._shells[self._layout.slots[label]])
-        ls = np.array(self._layout.common_ls)
-        for one in own[ls[own] == pair[0]].tolist():
-            for two in own[ls[own] == pair[1]].tolist():
-                if pair[0] == pair[1] and two < one:
-                    continue
-                cells = np.ix_(self._shells == one, self._shells == two)
-                wanted = blocks[:, cells[0], cells[1]].reshape(-1)
-                table = added[:, :, cells[0], cells[1]]
-                places = numbers
-                if pair[0] == pair[1]:
-                    level = np.broadcast_to(
-                        np.eye(table.shape[-1]), (len(table), 1, *table.shape[2:])
-                    )
-                    table = np.concatenate([level, table], axis=1)
-                    places = np.append(
-                        (label * self._n_shells + one) * self._n_shells + two, places
-                    )
-                flat = table.transpose(1, 0, 2, 3).reshape(len(places), -1)
-                self._gram[pair][np.ix_(places, places)] += flat @ flat.T
-                self._side[pair][places] += flat @ wanted
+        for one, two in product(*(self._of_l(label, l) for l in pair)):
+            if pair[0] == pair[1] and two < one:
+                continue
+            cells = np.ix_(self._shells == one, self._shells == two)
+            wanted = blocks[:, cells[0], cells[1]].reshape(-1)
+            table, places = added[:, :, cells[0], cells[1]], numbers
+            if pair[0] == pair[1]:
+                unit = np.eye(table.shape[-1])
+                level = np.broadcast_to(unit, (len(table), 1, *unit.shape))
+                table = np.concatenate([level, table], axis=1)
+                places = np.append(self._level[pair][label, one, two], numbers)
+            flat = table.transpose(1, 0, 2, 3).reshape(len(places), -1)
+            self._gram[pair][np.ix_(places, places)] += flat @ flat.T
+            self._side[pair][places] += flat @ wanted
 
     def solve(self) -> tuple[FloatArray, FloatArray]:
         """Return levels and fields, see `ElementForm`."""
-        layout, n_shells, n = self._layout, self._n_shells, self._layout.n_species
-        ls = sorted(set(layout.common_ls))
-        levels = np.zeros((n, n_shells, n_shells))
-        fields = np.zeros((max(ls) + 1, max(ls) + 1, n, n_shells))
-        places = np.array([ls.index(l) for l in layout.common_ls])
-        end = self._n_levels + self._n_fields
-        weights = np.full(self._size, _OF_FIELDS)
-        weights[: self._n_levels] = _OF_LEVELS
-        weights[end:] *= _COMMON
+        n_species, n_shells = self._layout.n_species, len(self._layout.common_ls)
+        levels = np.zeros((n_species, n_shells, n_shells))
+        fields = np.zeros((max(self._ls) + 1, max(self._ls) + 1, n_species, n_shells))
         for (l1, l2), gram in self._gram.items():
+            weights = np.full(len(gram), _OF_LEVELS)
+            weights[: self._n_added] = _OF_FIELDS
+            weights[self._n_fields : self._n_added] *= _COMMON
             found = solved(gram, self._side[l1, l2], weights)
-            if l1 == l2:
-                own = found[: self._n_levels].reshape(n, n_shells, n_shells)
-                levels += own + np.triu(own, 1).swapaxes(1, 2)
-            fields[l1, l2] = found[self._n_levels : end].reshape(n, n_shells) + found[end:][places]
+            for (label, one, two), number in self._level[l1, l2].items():
+                levels[label, one, two] = levels[label, two, one] = found[number]
+            common = dict(zip(self._ls, found[self._n_fields : self._n_added], strict=True))
+            for (label, shell), number in self._field.items():
+                own = common[self._layout.common_ls[shell]]
+                fields[l1, l2, label, shell] = found[number] + own
         return levels, fields
