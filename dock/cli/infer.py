@@ -42,6 +42,7 @@ More examples:
 @click.option("--precision", default="auto", metavar="fp32|fp64", help="[default: the training's]")
 @click.option("--part-edges", default=8192, show_default=True, help="Pairs computed at a time.")
 @click.option("--single-precision", is_flag=True, help="Store 32-bit numbers (half the size).")
+@click.option("--strict", is_flag=True, help="Refuse structures outside the training data.")
 @options.overwrite_option
 @options.run_options(None, figure=False)
 def infer(
@@ -83,6 +84,7 @@ def _settings(
     precision: str,
     part_edges: int,
     single_precision: bool,
+    strict: bool,
     overwrite: bool,
 ) -> InferOptions:
     """Return what ``infer.toml`` would say in place of the command line."""
@@ -94,7 +96,10 @@ def _settings(
         schema.Model(model_dir=str(model), ensemble=ensemble),
         schema.Process(
             schema.Infer(
-                single_precision=single_precision, overwrite=overwrite, part_edges=part_edges
+                single_precision=single_precision,
+                overwrite=overwrite,
+                strict=strict,
+                part_edges=part_edges,
             )
         ),
     )
@@ -121,6 +126,7 @@ def _run(settings: InferOptions, inputs: list[Path], output: Path | None, run: R
         options.parse_settings(settings.data.basis_species),
         work.single_precision,
         work.overwrite,
+        work.strict,
         run.jobs,
         " ".join(["dock", *without_folders(sys.argv[1:])]),
         settings.system.note,

@@ -11,6 +11,8 @@ from dock.cli import options
 from dock.cli.wording import print_json
 from dock.results import table
 
+_NAMED = 6  # kinds of pairs in a line
+
 
 @click.group(
     epilog="""\b
@@ -66,11 +68,24 @@ def _rows(facts: dict[str, Any]) -> list[list[str]]:
     if judged.get("errors"):
         errors = ", ".join(f"{kind} {1e3 * error:.4g}" for kind, error in judged["errors"].items())
         rows.append(["closed forms alone", f"MAE {errors} meV on {judged['judged_on']}"])
+    rows += _unseen(facts)
     network = facts.get("network")
     if network:
         sizes = ("lmax", "channels", "pseudo_channels", "n_blocks", "n_heads", "moments")
         rows.append(["network", ", ".join(f"{name} {network[name]}" for name in sizes)])
     return rows
+
+
+def _unseen(facts: dict[str, Any]) -> list[list[str]]:
+    """Return the line about kinds of pairs that the training data have not."""
+    names = facts.get("unseen_pairs")
+    if not names:
+        return []
+    few = ", ".join(names[:_NAMED]) + (", …" if len(names) > _NAMED else "")
+    kinds = len(facts["species"]) * (len(facts["species"]) + 1) // 2
+    of_elements = facts.get("of_unseen_pairs") == "elements"
+    what = "parameters of their elements and the overlap" if of_elements else "zeros"
+    return [["pairs never seen", f"{len(names)} of {kinds} kinds ({few}): {what}"]]
 
 
 @model.command()

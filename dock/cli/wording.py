@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 _SAME = (
     "allow_lossy bands basis code electrons fermi jobs like matrix_only mesh method mpi "
     "oversample overwrite pairs part_edges s_threshold shard shear solver spacing states step "
-    "window"
+    "strict window"
 )
 _OPTIONS = {name: f"--{name.replace('_', '-')}" for name in _SAME.split()} | {
     "fermi_level": "--fermi",

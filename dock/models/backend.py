@@ -14,6 +14,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, Protocol, cast, runtime_checkable
 
+import numpy as np
 from numpy.typing import ArrayLike
 
 from dock.core.arrays import FloatArray
@@ -51,10 +52,18 @@ class Pattern(Protocol):
 
 @dataclass(frozen=True)
 class PairsOfBasis:
-    """The pattern of an overlap without its numbers."""
+    """The pattern of an overlap without its numbers, or with those of fewer pairs.
+
+    Attributes
+    ----------
+    overlap
+        The overlap; where it lacks some of the pairs it is zero. None where its numbers are not
+        known: a model then predicts less of pairs that its training never saw.
+    """
 
     basis: Basis
     pairs: Pairs
+    overlap: AOMatrix | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,6 +84,12 @@ class Scope:
     cutoffs
         (n_species²,) where blocks end in the training data, Å; 0 where nothing was cut off. None
         with `longest`.
+    shortest, neighbours
+        The shortest pair of each kind, and the fewest and most pairs of an atom of each species
+        (n_species, 2) in the training data; None where the model does not know.
+    of_unseen
+        What kinds of pairs get that the training data have not: ``zeros``, or a block from
+        ``elements``, for which the numbers of the overlap are needed. Empty: not known.
     electrons
         Valence electrons of each species, as the training data tell; empty where they do not.
     """
@@ -84,7 +99,21 @@ class Scope:
     takes_moments: bool = False
     longest: FloatArray | None = None
     cutoffs: FloatArray | None = None
+    shortest: FloatArray | None = None
+    neighbours: FloatArray | None = None
+    of_unseen: str = ""
     electrons: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def unseen(self) -> tuple[str, ...]:
+        """The kinds of pairs that the training data have not, such as ``C-Ge``, each once."""
+        if self.longest is None:
+            return ()
+        species, n = self.layout.species, self.layout.n_species
+        lacking = np.triu(np.reshape(self.longest, (n, n)) <= 0)
+        return tuple(
+            f"{species[a]}-{species[b]}" for a, b in zip(*np.nonzero(lacking), strict=True)
+        )
 
     def electrons_of(self, structure: Structure) -> float | None:
         """Return the valence electrons of a neutral structure; None where a species is unknown."""
@@ -106,6 +135,7 @@ class Model(Protocol):
     ) -> AOMatrix:
         """Return the matrix of a structure: the overlap has its basis and the pairs of its blocks.
 
+        An overlap that is an `AOMatrix`, or a `PairsOfBasis` that has one, gives its numbers too.
         `moments` are (n_atoms, 3) spin moments in μ_B, for models that take them. A model that
         works for minutes may have a further argument `progress`, a `dock.io.progress.Report`: it
         is told of the parts that are done.

@@ -41,6 +41,8 @@ class Graph:
         Length of that list.
     moments
         (n_atoms, 3) spin moment of each atom in μ_B (an axial vector), or None without.
+    overlap
+        (n_edges, n) two-centre integrals of the overlap, see `dock.models.integrals`, or None.
     """
 
     structure: Structure
@@ -49,6 +51,7 @@ class Graph:
     species: IntArray
     n_species: int
     moments: FloatArray | None = None
+    overlap: FloatArray | None = None
 
     def __post_init__(self) -> None:
         n_atoms = self.structure.n_atoms
@@ -56,6 +59,9 @@ class Graph:
         if self.moments is not None:
             found = frozen("moments", self.moments, np.float64, (n_atoms, 3))
             object.__setattr__(self, "moments", found)
+        if self.overlap is not None:
+            found = frozen("overlap", self.overlap, np.float64, (self.n_edges, None))
+            object.__setattr__(self, "overlap", found)
         self.pairs.require_closed()
         near = np.flatnonzero(self.lengths < _TOUCHING)
         if len(near):
@@ -130,7 +136,7 @@ class GraphPart(NamedTuple):
         (e,) counted from the first of these atoms.
     sender
         (e,) counted from the first atom of the graph.
-    edge_type, vectors, lengths
+    edge_type, vectors, lengths, overlap
         As in `Graph`.
     """
 
@@ -143,6 +149,7 @@ class GraphPart(NamedTuple):
     edge_type: IntArray
     vectors: FloatArray
     lengths: FloatArray
+    overlap: FloatArray | None = None
 
     @property
     def n_atoms(self) -> int:
@@ -174,6 +181,7 @@ def parts_of(graph: Graph, n_edges: int) -> Iterator[GraphPart]:
             graph.edge_type[own],
             graph.vectors[own],
             graph.lengths[own],
+            None if graph.overlap is None else graph.overlap[own],
         )
         first, begin = last, stop
 

@@ -22,6 +22,7 @@ from dock.models.statistics import Statistics
 from dock.models.targets import TargetLayout
 
 __all__ = [
+    "ON_ELEMENTS",
     "ModelFile",
     "Stored",
     "file_fingerprint",
@@ -35,6 +36,9 @@ __all__ = [
 
 FORMAT = "dock model"
 VERSION = 1
+ON_ELEMENTS = " on elements"
+"""Behind the kind of a closed form that stands on one of elements; older versions refuse it."""
+
 _FIX = "Use the file that dock train wrote (model/best.h5), of a dock that knows this version."
 
 
@@ -97,8 +101,23 @@ class ModelFile:
         electrons = {
             str(name): float(n) for name, n in data.get("electrons_of_species", {}).items()
         }
-        mark = self.fingerprint
-        return Scope(self.layout, mark, longest=longest, cutoffs=self.cutoffs, electrons=electrons)
+        stored = self.closed_form
+        on_elements = stored is not None and str(stored.facts).endswith(ON_ELEMENTS)
+        return Scope(
+            self.layout,
+            self.fingerprint,
+            longest=longest,
+            cutoffs=self.cutoffs,
+            shortest=self.statistics.shortest,
+            neighbours=self.statistics.neighbours,
+            of_unseen="elements" if on_elements else "zeros",
+            electrons=electrons,
+        )
+
+    def unseen_facts(self) -> dict[str, Any]:
+        """Return plain data: the kinds of pairs that the training data have not, what they get."""
+        scope = self.scope
+        return {"unseen_pairs": list(scope.unseen), "of_unseen_pairs": scope.of_unseen}
 
     def decoded(self, make: Callable[[], T]) -> T:
         """Return what `make` makes of a stored part.

@@ -67,6 +67,8 @@ class PredictionJob:
         Store 32-bit numbers.
     overwrite
         Replace predictions of another model, and overlaps.
+    strict
+        Refuse a structure that lies outside the training data.
     jobs
         Threads of the overlaps.
     command, note
@@ -78,6 +80,7 @@ class PredictionJob:
     species: Mapping[str, str] = field(default_factory=dict)
     single_precision: bool = False
     overwrite: bool = False
+    strict: bool = False
     jobs: int | None = None
     command: str = ""
     note: str = ""
@@ -234,7 +237,7 @@ def _predicted(
         raise OutputError(
             f"{place}: exists already, made by another model. Pass overwrite=True to replace it."
         )
-    request = _prepare(models[0].scope, target, job)
+    request = _prepare(models, target, job)
     matrix, spread = _mean(models, request, progress)
     notes = [*request.notes, *_shared_pattern(matrix, target.folder, request)]
     report: dict[str, Any] = {
@@ -291,8 +294,13 @@ def _attributes(matrix: AOMatrix, marks: str) -> dict[str, Any]:
 # ---------------------------------------------------------------------- what goes in
 
 
-def _prepare(scope: Scope, target: Target, job: PredictionJob) -> _Request:
-    """Read the structure and its pattern once; make the target folder complete but the result."""
+def _prepare(models: Sequence[Model], target: Target, job: PredictionJob) -> _Request:
+    """Read the structure and its pattern once; make the target folder complete but the result.
+
+    The numbers of the overlap are read only where one of the models takes them.
+    """
+    scope = models[0].scope
+    needs_overlap = any(model.scope.of_unseen == "elements" for model in models)
     source = target.source
     spin = scope.layout.spin
     overlap = source / "overlap.h5"
@@ -311,6 +319,11 @@ def _prepare(scope: Scope, target: Target, job: PredictionJob) -> _Request:
         head, pairs, is_new = _with_overlap(scope, target, job)
         n_overlap = len(pairs)
     coverage = cover(scope, head.structure, PairsOfBasis(head.basis, pairs))
+    if job.strict and coverage.outside:
+        raise UsageError(
+            f"{source}: this lies outside the training data of the model, and strict=True refuses "
+            f"that: {'; '.join(coverage.outside)}."
+        )
     moments = None
     if scope.takes_moments:
         beside = source if source.is_dir() else source.parent
@@ -323,6 +336,9 @@ def _prepare(scope: Scope, target: Target, job: PredictionJob) -> _Request:
             head = replace(head, info=info)
         _complete(head, target, spin, overwrite=job.overwrite)
     pattern, notes = coverage.pattern, coverage.notes
+    if needs_overlap:
+        numbers = head.calculation().require("overlap")
+        pattern = PairsOfBasis(pattern.basis, pattern.pairs, numbers)
     return _Request(head.structure, pattern, moments, notes, n_overlap, owns)
 
 

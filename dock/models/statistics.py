@@ -22,6 +22,7 @@ _ZERO = 1e-9  # eV; parts that never exceed it are exact zeros of symmetry
 _LOOK_BEYOND = 1.2  # times the longest edge: is there a pair without a block?
 _LOOKED_AT = 16  # structures are enough to see where blocks end
 _AXES = {"node_shift": 2, "node_scale": 2, "edge_scale": 2, "longest": 1}  # of the arrays
+_LATER = {"shortest": 1, "neighbours": 2}  # of those that files of earlier versions have not
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,6 +42,11 @@ class Statistics:
         Edges per atom.
     longest
         (n_species²,) longest edge of each kind, Å; 0 where there is none.
+    shortest
+        (n_species²,) shortest edge of each kind, Å; 0 where there is none. None where a file of an
+        earlier version does not say it.
+    neighbours
+        (n_species, 2) fewest and most edges of an atom of each species, or None.
     """
 
     node_shift: FloatArray
@@ -48,11 +54,15 @@ class Statistics:
     edge_scale: FloatArray
     mean_degree: float
     longest: FloatArray
+    shortest: FloatArray | None = None
+    neighbours: FloatArray | None = None
 
     def __post_init__(self) -> None:
-        for name, n_axes in _AXES.items():
-            array = frozen(name, getattr(self, name), np.float64, (None,) * n_axes)
-            object.__setattr__(self, name, array)
+        for name, n_axes in (_AXES | _LATER).items():
+            given = getattr(self, name)
+            if given is not None:
+                array = frozen(name, given, np.float64, (None,) * n_axes)
+                object.__setattr__(self, name, array)
 
     @classmethod
     def of(cls, items: Iterable[Item], layout: TargetLayout) -> Statistics:
@@ -76,13 +86,15 @@ class Statistics:
 
     def to_arrays(self) -> dict[str, Any]:
         """Return the arrays by name, for a file."""
-        arrays = {name: getattr(self, name) for name in _AXES}
+        arrays = {name: getattr(self, name) for name in _AXES | _LATER}
+        arrays = {name: array for name, array in arrays.items() if array is not None}
         return {**arrays, "mean_degree": np.float64(self.mean_degree)}
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, Any]) -> Statistics:
         """Make statistics from what `to_arrays` returned."""
         parts = {name: np.asarray(arrays[name]) for name in _AXES}
+        parts |= {name: np.asarray(arrays[name]) for name in _LATER if name in arrays}
         return cls(**parts, mean_degree=float(arrays["mean_degree"]))
 
 
@@ -96,12 +108,17 @@ class StatisticsBuilder:
         self._sum, self._squares = np.zeros((2, layout.n_species, n))
         self._edge_count = np.zeros(n_kinds)
         self._edge_squares = np.zeros((n_kinds, n))
-        self._longest = np.zeros(n_kinds)
+        self._longest, self._shortest = np.zeros(n_kinds), np.full(n_kinds, np.inf)
+        self._neighbours = np.tile([np.inf, 0.0], (layout.n_species, 1))
 
     def add(self, graph: Graph, node: FloatArray, edge: FloatArray) -> None:
         """Count the blocks of one structure, as `TargetLayout.labels` gives them."""
         parts = self._layout.couple(node)
+        degrees = np.bincount(graph.receiver, minlength=graph.n_atoms)
         for kind, atoms in by_kind(graph.species):
+            few, many = self._neighbours[kind]
+            own = degrees[atoms]
+            self._neighbours[kind] = min(few, own.min()), max(many, own.max())
             self._count[kind] += len(atoms)
             self._sum[kind] += parts[atoms].sum(axis=0)
             self._squares[kind] += (parts[atoms] ** 2).sum(axis=0)
@@ -110,6 +127,7 @@ class StatisticsBuilder:
             self._edge_count[kind] += len(here)
             self._edge_squares[kind] += (parts[here] ** 2).sum(axis=0)
             self._longest[kind] = max(self._longest[kind], float(graph.lengths[here].max()))
+            self._shortest[kind] = min(self._shortest[kind], float(graph.lengths[here].min()))
 
     def result(self) -> Statistics:
         """Return what was collected."""
@@ -129,6 +147,8 @@ class StatisticsBuilder:
             self._rms(self._edge_squares / edge_count),
             float(edges / max(self._count.sum(), 1)),
             self._longest,
+            np.where(np.isfinite(self._shortest), self._shortest, 0.0),
+            np.where(np.isfinite(self._neighbours), self._neighbours, 0.0),
         )
 
     def _rms(self, squares: FloatArray) -> FloatArray:

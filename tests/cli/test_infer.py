@@ -234,6 +234,10 @@ def test_pairs_beyond_the_training_are_reported(trained, tmp_path, bundled):
     lines = (folder / "POSCAR").read_text().splitlines()
     lines[-1] = "  0.0 -2.4 -0.5"
     (folder / "POSCAR").write_text("\n".join(lines) + "\n")
+    refused = run("infer", trained / "three-centre", folder, "--strict", code=2)
+    assert "--strict refuses" in said(refused)
+    assert "longer than any in the training data" in said(refused)
+    assert not (folder / "prediction.json").exists()
     run("infer", trained / "three-centre", folder)
     notes = json.loads((folder / "prediction.json").read_text())["notes"]
     assert any("longer than any in the training data" in note for note in notes)

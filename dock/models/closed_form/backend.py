@@ -23,6 +23,7 @@ from dock.models.closed_form.three_centre import ThreeCentre
 from dock.models.closed_form.two_centre import TwoCentre
 from dock.models.data.preparation import DataParts, check_data, prepare_data, record
 from dock.models.graph import build_graph
+from dock.models.integrals import add_overlap
 from dock.models.modelfile import ModelFile, read_model, write_model
 from dock.models.options.train import TrainOptions
 from dock.models.statistics import Statistics, find_cutoffs
@@ -83,6 +84,8 @@ class ClosedFormModel:
         layout = self.file.layout
         layout.require_basis(overlap.basis)
         graph = build_graph(structure, overlap.basis, overlap.pairs, layout.species, moments)
+        if self._form.needs_overlap:
+            graph = add_overlap(graph, overlap, layout)
         node, edge = self._form.predict(graph)
         return layout.matrix(node, edge, graph)
 
@@ -91,6 +94,7 @@ class ClosedFormModel:
         return {
             "backend": self.file.backend,
             **self.file.layout.to_dict(),
+            **self.file.unseen_facts(),
             "fingerprint": self.file.fingerprint,
             **self.file.summary,
         }

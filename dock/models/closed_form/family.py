@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any, TypeAlias
 
 from dock.core.arrays import FloatArray
 from dock.errors import UsageError
+from dock.models.closed_form.elements import Layered, fit_layered
 from dock.models.closed_form.form import ClosedForm
 from dock.models.closed_form.three_centre import ThreeCentre, fit_three_centre
-from dock.models.closed_form.two_centre import TwoCentre, fit_two_centre
+from dock.models.closed_form.two_centre import SHRINK, TwoCentre, fit_two_centre
 from dock.models.data.samples import Item
-from dock.models.modelfile import ModelFile
+from dock.models.modelfile import ON_ELEMENTS, ModelFile
 from dock.models.targets import TargetLayout
 
 __all__ = ["KINDS", "closed_form_of", "fit_closed_form", "read_closed_form"]
@@ -21,19 +23,20 @@ _FORMS: dict[str, tuple[type[ClosedForm], _Fit]] = {
     ThreeCentre.kind: (ThreeCentre, fit_three_centre),
     TwoCentre.kind: (TwoCentre, fit_two_centre),
 }
+_ON_ELEMENTS: dict[str, _Fit] = {TwoCentre.kind: partial(fit_two_centre, ridge=SHRINK)}
 KINDS = tuple(_FORMS)
 
 
 def fit_closed_form(
     kind: str, items: Callable[[], Iterable[Item]], layout: TargetLayout, cutoffs: FloatArray
 ) -> ClosedForm:
-    """Fit a closed form to labels.
+    """Fit a closed form to labels, on top of one of elements where kinds of pairs are lacking.
 
     Parameters
     ----------
     items
-        Returns the structures, one after another; called twice, so that only one of them
-        need be in memory.
+        Returns the structures, one after another; called several times, so that only one of
+        them need be in memory.
     cutoffs
         (n_species²,) where edges end, Å, 0 where nothing was cut off (`find_cutoffs`).
 
@@ -43,7 +46,7 @@ def fit_closed_form(
         For a kind that is none of `KINDS`.
     """
     _, fit = _form(kind)
-    return fit(items, layout, cutoffs)
+    return fit_layered(fit, _ON_ELEMENTS.get(kind, fit), items, layout, cutoffs)
 
 
 def read_closed_form(kind: str, layout: TargetLayout, arrays: Mapping[str, Any]) -> ClosedForm:
@@ -54,8 +57,12 @@ def read_closed_form(kind: str, layout: TargetLayout, arrays: Mapping[str, Any])
     UsageError
         For an unknown kind.
     """
-    form, _ = _form(kind)
-    return form.from_arrays(layout, arrays)
+    own = kind.removesuffix(ON_ELEMENTS)
+    form, _ = _form(own)
+    if own == kind:
+        return form.from_arrays(layout, arrays)
+    rest = form.from_arrays(layout, arrays["rest"])
+    return Layered.from_arrays(layout, {**arrays, "form": rest})
 
 
 def closed_form_of(file: ModelFile) -> ClosedForm | None:

@@ -24,15 +24,17 @@ class ClosedForm(ABC):
 
     Attributes
     ----------
-    kind
-        Its name in files and options.
     part_edges
         Edges of a graph at a time, which bounds the memory.
     """
 
-    kind: ClassVar[str]
     part_edges: ClassVar[int]
     layout: TargetLayout
+
+    @property
+    @abstractmethod
+    def kind(self) -> str:
+        """Its name in files and options."""
 
     @abstractmethod
     def begin(self, graph: Graph) -> Any:
@@ -59,6 +61,11 @@ class ClosedForm(ABC):
         blocks (n_species², n_block), in the unit of the target.
         """
         return None
+
+    @property
+    def needs_overlap(self) -> bool:
+        """Whether graphs should have the overlap, see `Graph.overlap`."""
+        return False
 
     def predict(self, graph: Graph) -> tuple[FloatArray, FloatArray]:
         """Return padded, Hermitian blocks of atoms and edges, as `TargetLayout.labels` does."""

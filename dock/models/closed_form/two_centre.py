@@ -23,12 +23,14 @@ from dock.models.data.samples import Item
 from dock.models.graph import Graph, GraphPart, by_kind
 from dock.models.targets import Irrep, TargetLayout
 
-__all__ = ["TwoCentre", "fit_two_centre"]
+__all__ = ["SHRINK", "TwoCentre", "fit_two_centre"]
 
 _KNOT_SPACING = 0.45  # Å
 _MAX_INTERVALS = 20
 _SMOOTH = 1e-6
 _RIDGE = 1e-10
+SHRINK = 0.1
+"""The penalty for labels that are near zero already, as those that a form of elements leaves."""
 
 
 class _Span(NamedTuple):
@@ -121,15 +123,15 @@ class _Equations:
         self.gram: FloatArray = np.zeros((size, size))
         self.side: FloatArray = np.zeros((size, n_channels))
 
-    def solve(self) -> FloatArray:
-        """Solve with a penalty on second differences of the coefficients."""
+    def solve(self, ridge: float = _RIDGE) -> FloatArray:
+        """Solve with a penalty on the coefficients, and one on their second differences."""
         from scipy.linalg import lstsq
 
         n = len(self.gram)
         if n == 0 or not self.gram.any():
             return np.zeros_like(self.side)
         scale = float(np.trace(self.gram)) / n
-        matrix = self.gram + _RIDGE * scale * np.eye(n)
+        matrix = self.gram + ridge * scale * np.eye(n)
         begin = self._n_constants
         for span in self._spans:
             size = span.n_functions
@@ -142,9 +144,16 @@ class _Equations:
 
 
 def fit_two_centre(
-    items: Callable[[], Iterable[Item]], layout: TargetLayout, cutoffs: FloatArray
+    items: Callable[[], Iterable[Item]],
+    layout: TargetLayout,
+    cutoffs: FloatArray,
+    *,
+    ridge: float = _RIDGE,
 ) -> TwoCentre:
-    """Fit the radial functions to labels; the parameters are those of `fit_closed_form`."""
+    """Fit the radial functions to labels; the parameters are those of `fit_closed_form`.
+
+    `ridge` is the penalty on the coefficients, relative to the mean of their squared functions.
+    """
     spans = _find_spans(items(), layout, cutoffs)
     n_species, groups = layout.n_species, _natural(layout)
     n_channels = sum(irrep.multiplicity for irrep, _ in groups)
@@ -174,8 +183,8 @@ def fit_two_centre(
     return TwoCentre(
         layout,
         spans,
-        tuple(equations.solve() for equations in edges),
-        tuple(tuple(equations.solve() for equations in row) for row in sites),
+        tuple(equations.solve(ridge) for equations in edges),
+        tuple(tuple(equations.solve(ridge) for equations in row) for row in sites),
     )
 
 

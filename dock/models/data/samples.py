@@ -15,6 +15,7 @@ from dock.core.spin import Spin
 from dock.errors import LayoutError, MissingDataError
 from dock.models.data.moments import moments_of
 from dock.models.graph import Graph, build_graph
+from dock.models.integrals import add_overlap
 from dock.models.targets import TargetLayout
 
 __all__ = ["HEADS", "Item", "Sample", "find_samples", "label", "load_item"]
@@ -107,6 +108,8 @@ def label(
             pairs = pairs.union(calc.overlap.pairs)
         moments = moments_of(sample.folder, calc) if with_moments else None
         graph = build_graph(calc.structure, calc.basis, pairs, layout.species, moments)
+        if layout.n_species > 1 and calc.overlap is not None:  # for pairs that never occur
+            graph = add_overlap(graph, calc.overlap, layout)
         matrix, extra = matrix.hermitian_part(), None
         if with_overlap:
             S = calc.require("overlap")

@@ -29,7 +29,7 @@ from dock.models.targets import TargetLayout
 
 __all__ = ["GraphStore", "read_shards", "write_shards"]
 
-_FORMAT = "dock graph store 2"
+_FORMAT = "dock graph store 3"
 _FIX = "Delete it; it is made again from the unified folders."
 
 
@@ -248,6 +248,8 @@ def _write_item(group: Any, item: Item) -> None:
     group.attrs["labels"] = json.dumps(list(structure.labels))
     if graph.moments is not None:
         group["moments"] = graph.moments
+    if graph.overlap is not None:
+        group["overlap_integrals"] = graph.overlap
     if item.overlap is not None:
         group["overlap_node"], group["overlap_edge"] = item.overlap
 
@@ -263,7 +265,8 @@ def _read_item(group: Any, layout: TargetLayout) -> Item:
     table = stored["pairs"]
     pairs = Pairs(table[:, :3], table[:, 3], table[:, 4], len(labels))
     species = np.array([layout.species.index(label) for label in labels], dtype=np.int32)
-    graph = Graph(structure, basis, pairs, species, layout.n_species, stored.get("moments"))
+    further = stored.get("moments"), stored.get("overlap_integrals")
+    graph = Graph(structure, basis, pairs, species, layout.n_species, *further)
     overlap = None
     if "overlap_node" in stored:
         overlap = stored["overlap_node"], stored["overlap_edge"]

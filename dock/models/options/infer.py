@@ -58,6 +58,7 @@ class Infer:
     )
     single_precision: bool = key(False, "store 32-bit numbers")
     overwrite: bool = key(False, "replace predictions of another model")
+    strict: bool = key(False, "refuse structures that lie outside the training data")
     part_edges: int = key(8192, "larger structures go in parts of so many pairs", low=64)
 
 

@@ -22,6 +22,7 @@ from dock.extras import require
 from dock.models.backend import Pattern, Scope
 from dock.models.closed_form import closed_form_of
 from dock.models.graph import Graph, build_graph
+from dock.models.integrals import add_overlap
 from dock.models.modelfile import ModelFile, find_model, read_model, write_model
 from dock.models.network.environment import choose_devices, prepare_process, start_jax
 from dock.models.network.trained import TrainedNetwork
@@ -159,6 +160,8 @@ class ExportedModel:
         )
         node, edge = (np.asarray(part, np.float64) for part in self._call(*self._arguments(graph)))
         if self._form is not None:
+            if self._form.needs_overlap:
+                graph = add_overlap(graph, overlap, layout)
             onsite, offsite = self._form.predict(graph)
             node, edge = node + onsite, edge + offsite
         return layout.matrix(node, edge, graph)
@@ -177,6 +180,7 @@ class ExportedModel:
         return {
             "backend": "jax-export",
             **self.file.layout.to_dict(),
+            **self.file.unseen_facts(),
             "fingerprint": self.file.fingerprint,
             **dict(self.file.summary),
         }

@@ -17,6 +17,7 @@ from dock.io.progress import Report
 from dock.models.backend import Pattern, Scope
 from dock.models.closed_form import ClosedForm
 from dock.models.graph import Graph, GraphPart, build_graph, parts_of
+from dock.models.integrals import add_overlap
 from dock.models.modelfile import ModelFile, flatten, unflatten
 from dock.models.network.environment import choose_devices, start_jax
 from dock.models.network.inference.engine import PART_EDGES, NetworkEngine
@@ -91,7 +92,10 @@ class NetworkModel:
                 "structure, one [mx, my, mz] in μ_B for each atom."
             )
         given = moments if takes else None
-        return build_graph(structure, overlap.basis, overlap.pairs, layout.species, given)
+        graph = build_graph(structure, overlap.basis, overlap.pairs, layout.species, given)
+        form = self._network.closed_form
+        needs_overlap = form is not None and form.needs_overlap
+        return add_overlap(graph, overlap, layout) if needs_overlap else graph
 
     def predict(
         self,
@@ -154,6 +158,7 @@ class NetworkModel:
             "precision": str(self._engine.dtype),
             "baseline": "none" if network.closed_form is None else network.closed_form.kind,
             "network": network.config.to_dict(),
+            **file.unseen_facts(),
             "fingerprint": file.fingerprint,
             **dict(file.summary),
         }
