@@ -190,7 +190,7 @@ class _Fits:
 def _errors_by_folds(fits: _Fits, kinds: Iterable[str]) -> dict[str, float]:
     """Return the error of each kind, each fold predicted by a fit to the others."""
     names = fits.names
-    contents = [tuple(sorted(item.graph.structure.labels)) for item in fits.items(names)]
+    contents = [_atoms(fits.items([name])) for name in names]
     folds = folds_of(contents, _FOLDS)
     totals = dict.fromkeys(kinds, 0.0)
     for number in range(_FOLDS):
@@ -202,6 +202,11 @@ def _errors_by_folds(fits: _Fits, kinds: Iterable[str]) -> dict[str, float]:
         for kind in kinds:
             totals[kind] += others.error(kind, held) * len(held) / len(names)
     return totals
+
+
+def _atoms(items: Iterable[Item]) -> tuple[str, ...]:
+    """Return the atoms of one structure, of which there may be several spin channels."""
+    return tuple(sorted(next(iter(items)).graph.structure.labels))
 
 
 def _simplest(errors: Mapping[str, float]) -> str:
