@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from datasets import calculation, molecule
 from scipy.spatial.transform import Rotation
 from synthetic import neighbour_pairs, random_hermitian, random_structure
 
@@ -19,6 +20,7 @@ from dock.models.backend import PairsOfBasis
 from dock.models.closed_form import fit_closed_form
 from dock.models.data.samples import Item
 from dock.models.graph import build_graph
+from dock.models.integrals import add_overlap
 from dock.models.modelfile import write_model
 from dock.models.network.config import NetworkConfig
 from dock.models.statistics import Statistics, find_cutoffs
@@ -118,6 +120,37 @@ def test_equivariant_with_baseline_and_all(one, rng):
         found = model.predict(expected.structure, pattern)
         scale = np.abs(first.entries).max()
         assert np.abs((found - expected).entries).max() < 1e-10 * scale
+
+
+def test_a_pair_never_seen_is_what_its_elements_say(tmp_path, rng):
+    """The closed form below takes the overlap; the network's own correction there is zero."""
+    with jax.enable_x64(True):
+        layout = TargetLayout(("C", "H"), ((0, 1), (0,)), Spin.NONE)
+        items = []
+        for _ in range(4):
+            calc = calculation(molecule(rng, 2))
+            graph = build_graph(calc.structure, calc.basis, calc.overlap.pairs, layout.species)
+            graph = add_overlap(graph, calc.overlap, layout)
+            items.append(Item(graph, *layout.labels(calc.hamiltonian, graph)))
+        cutoffs = np.zeros(4)
+        form = fit_closed_form("two-centre", lambda: iter(items), layout, cutoffs)
+        statistics = Statistics.of(items, layout)
+        config = replace(SMALL, cutoffs=tuple(cutoffs), mean_degree=1.0, n_blocks=1)
+        config = config.fitted_to(layout)
+        params = init_params(config, layout, statistics, 3, np.float64)
+        network = TrainedNetwork(layout, cutoffs, statistics, form, config, params, {"step": 1})
+        write_model(tmp_path / "m.h5", network.to_file())
+        model = load(tmp_path / "m.h5")
+        assert model.scope.of_unseen == "elements"
+        assert model.describe()["unseen_pairs"] == ["C-C", "H-H"]
+        calc = calculation(molecule(rng, 3, labels=["C", "H", "H"]))
+        graph = model.graph(calc.structure, calc.overlap)
+        found = layout.labels(model.predict(calc.structure, calc.overlap), graph)[1]
+        own = form.predict(graph)[1]
+        same = graph.species[graph.receiver] == graph.species[graph.sender]
+        assert np.abs(own[same]).max() > 1e-6
+        np.testing.assert_allclose(found[same], own[same], atol=1e-12)
+        assert np.abs(found - own)[~same].max() > 1e-6
 
 
 def test_precision_can_be_chosen(tmp_path, rng):
