@@ -77,6 +77,8 @@ class Scope:
         with `longest`.
     electrons
         Valence electrons of each species, as the training data tell; empty where they do not.
+    moments
+        Smallest and largest size of the moments of each species in the training data, μ_B.
     """
 
     layout: TargetLayout
@@ -85,6 +87,7 @@ class Scope:
     longest: FloatArray | None = None
     cutoffs: FloatArray | None = None
     electrons: Mapping[str, float] = field(default_factory=dict)
+    moments: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
     def electrons_of(self, structure: Structure) -> float | None:
         """Return the valence electrons of a neutral structure; None where a species is unknown."""

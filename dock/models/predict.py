@@ -36,7 +36,7 @@ from dock.io.hdf5 import new_hdf5
 from dock.io.progress import Progress, Report
 from dock.io.text import json_text, without_folders
 from dock.models.backend import Model, PairsOfBasis, Pattern, Scope
-from dock.models.coverage import cover
+from dock.models.coverage import cover, foreign_moments
 from dock.models.data.moments import MOMENTS_FILE, moments_of
 from dock.overlap_folder import OverlapJob, OverlapTarget, basis_with_projectors, stored_reach
 
@@ -234,7 +234,8 @@ def _predicted(
         raise OutputError(
             f"{place}: exists already, made by another model. Pass overwrite=True to replace it."
         )
-    request = _prepare(models[0].scope, target, job)
+    takes_moments = any(model.scope.takes_moments for model in models)
+    request = _prepare(replace(models[0].scope, takes_moments=takes_moments), target, job)
     matrix, spread = _mean(models, request, progress)
     notes = [*request.notes, *_shared_pattern(matrix, target.folder, request)]
     report: dict[str, Any] = {
@@ -309,14 +310,16 @@ def _prepare(scope: Scope, target: Target, job: PredictionJob) -> _Request:
         beside = source if source.is_dir() else source.parent
         has_own = (head.folder / MOMENTS_FILE).is_file()
         moments = moments_of(head.folder if has_own else beside, head.calculation())
+    notes = coverage.notes
+    if moments is not None:
+        notes += foreign_moments(scope, head.structure, moments)
     owns = is_new or target.folder.resolve() != source.resolve()
     if owns:
         if head.info.n_electrons is None:  # neither the run nor the basis files say them
             info = replace(head.info, n_electrons=scope.electrons_of(head.structure))
             head = replace(head, info=info)
         _complete(head, target, spin, overwrite=job.overwrite)
-    pattern, notes = coverage.pattern, coverage.notes
-    return _Request(head.structure, pattern, moments, notes, n_overlap, owns)
+    return _Request(head.structure, coverage.pattern, moments, notes, n_overlap, owns)
 
 
 def _refuse_other_spin(head: Head, folder: Path, spin: Spin) -> None:
