@@ -229,6 +229,7 @@ class TestNetwork:
             "process.train.continued.enable": True,
             "process.train.continued.previous_output_dir": str(run),
             "process.train.max_epoch": 1,
+            "process.train.multi_way_jit_num": 1,
             "process.train.dataloader.validate_size": 0,
         }
         again = train(of_options(tmp_path, magnets, **changes))

@@ -85,6 +85,11 @@ class Terms:
         return len(self.degrees)
 
     @property
+    def n_single(self) -> int:
+        """Functions of places that are no products: they come first."""
+        return self.n_first + len(self.singles) * (N_MAX + 1)
+
+    @property
     def is_first(self) -> NDArray[np.bool_]:
         """(n_functions,) those with two centres of bonds, or the constants of atoms."""
         return np.asarray(self.places_of < self.n_first)
@@ -92,7 +97,7 @@ class Terms:
     @property
     def is_single(self) -> NDArray[np.bool_]:
         """(n_functions,) those that are no products: they are there whatever the degree."""
-        return np.asarray(self.places_of < self.n_first + len(self.singles) * (N_MAX + 1))
+        return np.asarray(self.places_of < self.n_single)
 
     @property
     def sizes(self) -> tuple[int, int]:
