@@ -43,6 +43,13 @@ def info(path: Path, *, as_json: bool) -> None:
     click.echo(table(_rows(facts)))
 
 
+def _treatment(facts: dict[str, Any]) -> str:
+    """Return what is to be known of a model's spin beside its kind."""
+    if facts.get("per_spin"):
+        return ", each channel by the moments along its spin"
+    return ", time reversal" if facts["time_reversal"] else ""
+
+
 def _rows(facts: dict[str, Any]) -> list[list[str]]:
     """Return the lines worth reading."""
     from dock.core.basis import shell_letter
@@ -55,7 +62,7 @@ def _rows(facts: dict[str, Any]) -> list[list[str]]:
         ["backend", str(facts["backend"])],
         ["predicts", str(facts["quantity"])],
         ["species and shells", shells],
-        ["spin", str(facts["spin"]) + (", time reversal" if facts["time_reversal"] else "")],
+        ["spin", str(facts["spin"]) + _treatment(facts)],
     ]
     plain = ("parameters", "precision", "baseline", "fingerprint", "step", "epoch")
     rows += [[name, str(facts[name])] for name in plain if name in facts]

@@ -7,8 +7,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
+import numpy as np
 from numpy.typing import NDArray
 
+from dock.core.arrays import FloatArray, frozen
 from dock.core.basis import Basis
 from dock.core.matrix import AOMatrix
 from dock.core.pairs import Pairs
@@ -122,6 +124,8 @@ class Calculation:
         How messages call it: the folder or file that was read.
     beside
         What the folder has beside that, for this structure with this order of atoms.
+    moments
+        (n_atoms, 3) spin moments of the atoms in μ_B as the code printed them, or None.
 
     Raises
     ------
@@ -146,6 +150,7 @@ class Calculation:
     provenance: Provenance = field(default_factory=Provenance)
     source: str = "the calculation"
     beside: Companion | None = field(default=None, repr=False)
+    moments: FloatArray | None = field(default=None, repr=False)
     _loaded: dict[str, AOMatrix] = field(default_factory=dict, init=False, repr=False)
 
     def __repr__(self) -> str:
@@ -173,6 +178,9 @@ class Calculation:
                     f"'{other}' in the basis. Make the basis with the labels of the structure, or "
                     "relabel the structure."
                 )
+        if self.moments is not None:
+            shape = (self.structure.n_atoms, 3)
+            object.__setattr__(self, "moments", frozen("moments", self.moments, np.float64, shape))
         named = {quantity_of(name).name: value for name, value in self.matrices.items()}
         object.__setattr__(self, "matrices", named)
         for name, value in named.items():
@@ -336,4 +344,5 @@ class Calculation:
             basis=self.basis.select(order),
             matrices={name: permuted(name) for name in self.available},
             beside=None,
+            moments=None if self.moments is None else self.moments[order],
         )

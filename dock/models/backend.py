@@ -92,6 +92,8 @@ class Scope:
         ``elements``, for which the numbers of the overlap are needed. Empty: not known.
     electrons
         Valence electrons of each species, as the training data tell; empty where they do not.
+    moments
+        Smallest and largest size of the moments of each species in the training data, μ_B.
     """
 
     layout: TargetLayout
@@ -103,6 +105,7 @@ class Scope:
     neighbours: FloatArray | None = None
     of_unseen: str = ""
     electrons: Mapping[str, float] = field(default_factory=dict)
+    moments: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
     @property
     def unseen(self) -> tuple[str, ...]:

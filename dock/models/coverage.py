@@ -13,8 +13,9 @@ from dock.core.pairs import Pairs
 from dock.core.structure import Structure
 from dock.models.backend import PairsOfBasis, Pattern, Scope
 
-__all__ = ["Coverage", "cover"]
+__all__ = ["Coverage", "cover", "foreign_moments"]
 
+_MOMENT_SLACK = 0.1  # μ_B beyond the sizes of the training data
 _SLACK = 1.02  # of the longest training edge; a little beyond is still the known physics
 _COUNT_SLACK = 1.1  # of the most pairs of an atom
 _NAMED = 8  # kinds of pairs in a sentence
@@ -172,6 +173,22 @@ def _crowds(scope: Scope, species: IntArray, first: IntArray) -> list[tuple[str,
         )
         for label in np.unique(species[outside]).tolist()
     ]
+
+
+def foreign_moments(scope: Scope, structure: Structure, moments: FloatArray) -> list[str]:
+    """Return a sentence about moments (n_atoms, 3) whose sizes the training data do not have."""
+    sizes = np.linalg.norm(moments, axis=1)
+    sentences = []
+    for label, (low, high) in scope.moments.items():
+        own = sizes[[other == label for other in structure.labels]]
+        beyond = own[(own < low - _MOMENT_SLACK) | (own > high + _MOMENT_SLACK)]
+        if len(beyond):
+            sentences.append(
+                f"{len(beyond)} moments of {label} ({beyond.min():.2f} to {beyond.max():.2f} μ_B) "
+                f"lie outside those of the training data ({low:.2f} to {high:.2f} μ_B): "
+                "extrapolated"
+            )
+    return sentences
 
 
 def _absent(structure: Structure, pairs: Pairs, species: np.ndarray, sure: np.ndarray) -> Pairs:

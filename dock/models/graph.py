@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import NamedTuple
 
@@ -19,6 +19,7 @@ from dock.errors import LayoutError
 __all__ = ["Graph", "GraphPart", "build_graph", "by_kind", "parts_of"]
 
 _TOUCHING = 1e-3  # Å; nearer atoms have no direction between them
+_ACROSS = 1e-4  # μ_B; moments of collinear spin have no larger part across z
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +41,8 @@ class Graph:
     n_species
         Length of that list.
     moments
-        (n_atoms, 3) spin moment of each atom in μ_B (an axial vector), or None without.
+        (n_atoms, 3) spin moment of each atom in μ_B (an axial vector), or None without. Of a graph
+        of one spin (`of_spins`) z is the direction of that spin, which is no direction in space.
     overlap
         (n_edges, n) two-centre integrals of the overlap, see `dock.models.integrals`, or None.
     """
@@ -110,6 +112,32 @@ class Graph:
         """(n_edges,) species of the receiver times `n_species` plus species of the sender."""
         first = self.species[self.receiver].astype(np.int32) * self.n_species
         return read_only(first + self.species[self.sender])
+
+    @cached_property
+    def of_spins(self) -> tuple[Graph, Graph]:
+        """The structure as spin up and as spin down see it: with moments along their own spin.
+
+        Collinear spin is not tied to space: H of a channel is one function of the structure and of
+        the moments along the channel's spin, so that turning round all moments exchanges the two.
+
+        Raises
+        ------
+        LayoutError
+            When there are no moments, or some that do not lie along z.
+        """
+        if self.moments is None:
+            raise LayoutError(
+                "collinear spin needs a moment of each atom: write moments.json beside the "
+                "structure, one [0, 0, m] in μ_B for each."
+            )
+        across = np.abs(self.moments[:, :2]).max(axis=1, initial=0.0)
+        if across.max(initial=0.0) > _ACROSS:
+            atom = int(np.argmax(across))
+            raise LayoutError(
+                f"the moment of atom {atom} is {self.moments[atom].tolist()} μ_B, but collinear "
+                "spin has moments along z alone: write [0, 0, m] for each atom, with its sign."
+            )
+        return self, replace(self, moments=-self.moments)
 
     @cached_property
     def full_pairs(self) -> Pairs:

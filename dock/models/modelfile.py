@@ -35,7 +35,8 @@ __all__ = [
 ]
 
 FORMAT = "dock model"
-VERSION = 1
+VERSION, _WITH_CHANNELS = 1, 2
+"""Of a file, and of one whose channels are predicted one by one: earlier versions know no such."""
 ON_ELEMENTS = " on elements"
 """Behind the kind of a closed form that stands on one of elements; older versions refuse it."""
 
@@ -65,7 +66,8 @@ class ModelFile:
     backend
         ``jax``, ``two-centre``, ``jax-export`` or that of a plug-in.
     layout
-        The targets: species, shells, spin, quantity.
+        The targets: species, shells, spin, quantity. Statistics, closed form and network are of its
+        ``channel``.
     cutoffs
         (n_species²,) where edges end, Å; 0 where nothing was cut off.
     statistics
@@ -106,12 +108,16 @@ class ModelFile:
         return Scope(
             self.layout,
             self.fingerprint,
+            self.layout.is_split,
             longest=longest,
             cutoffs=self.cutoffs,
             shortest=self.statistics.shortest,
             neighbours=self.statistics.neighbours,
             of_unseen="elements" if on_elements else "zeros",
             electrons=electrons,
+            moments={
+                name: (low, high) for name, (low, high) in data.get("moments_muB", {}).items()
+            },
         )
 
     def unseen_facts(self) -> dict[str, Any]:
@@ -194,7 +200,7 @@ def write_model(path: str | Path, model: ModelFile, *, overwrite: bool = False) 
     limits = sizes.pop("cutoffs", [])  # long with many species, and attributes end at 64 kB
     head = {
         "format": FORMAT,
-        "version": VERSION,
+        "version": _WITH_CHANNELS if model.layout.is_split else VERSION,
         "dock": __version__,
         "backend": model.backend,
         "layout": model.layout.to_dict(),
@@ -312,9 +318,13 @@ def _head(path: Path, text: Any) -> dict[str, Any]:
     if not isinstance(head, dict) or head.get("format") != FORMAT:
         raise FormatError(path, "this is no model file", expected=FORMAT, fix=_FIX)
     version = head.get("version")
-    if version != VERSION:
+    if version not in (VERSION, _WITH_CHANNELS):
         raise FormatError(
-            path, "the model file has another version", expected=VERSION, found=version, fix=_FIX
+            path,
+            "the model file has another version",
+            expected=f"{VERSION} or {_WITH_CHANNELS}",
+            found=version,
+            fix=_FIX,
         )
     return head
 

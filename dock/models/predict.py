@@ -36,7 +36,7 @@ from dock.io.hdf5 import new_hdf5
 from dock.io.progress import Progress, Report
 from dock.io.text import json_text, without_folders
 from dock.models.backend import Model, PairsOfBasis, Pattern, Scope
-from dock.models.coverage import cover
+from dock.models.coverage import cover, foreign_moments
 from dock.models.data.moments import MOMENTS_FILE, moments_of
 from dock.overlap_folder import OverlapJob, OverlapTarget, basis_with_projectors, stored_reach
 
@@ -299,7 +299,8 @@ def _prepare(models: Sequence[Model], target: Target, job: PredictionJob) -> _Re
 
     The numbers of the overlap are read only where one of the models takes them.
     """
-    scope = models[0].scope
+    takes_moments = any(model.scope.takes_moments for model in models)
+    scope = replace(models[0].scope, takes_moments=takes_moments)
     needs_overlap = any(model.scope.of_unseen == "elements" for model in models)
     source = target.source
     spin = scope.layout.spin
@@ -319,23 +320,25 @@ def _prepare(models: Sequence[Model], target: Target, job: PredictionJob) -> _Re
         head, pairs, is_new = _with_overlap(scope, target, job)
         n_overlap = len(pairs)
     coverage = cover(scope, head.structure, PairsOfBasis(head.basis, pairs))
-    if job.strict and coverage.outside:
-        raise UsageError(
-            f"{source}: this lies outside the training data of the model, and strict=True refuses "
-            f"that: {'; '.join(coverage.outside)}."
-        )
     moments = None
     if scope.takes_moments:
         beside = source if source.is_dir() else source.parent
         has_own = (head.folder / MOMENTS_FILE).is_file()
         moments = moments_of(head.folder if has_own else beside, head.calculation())
+    foreign = [] if moments is None else foreign_moments(scope, head.structure, moments)
+    notes, outside = [*coverage.notes, *foreign], [*coverage.outside, *foreign]
+    if job.strict and outside:
+        raise UsageError(
+            f"{source}: this lies outside the training data of the model, and strict=True refuses "
+            f"that: {'; '.join(outside)}."
+        )
     owns = is_new or target.folder.resolve() != source.resolve()
     if owns:
         if head.info.n_electrons is None:  # neither the run nor the basis files say them
             info = replace(head.info, n_electrons=scope.electrons_of(head.structure))
             head = replace(head, info=info)
         _complete(head, target, spin, overwrite=job.overwrite)
-    pattern, notes = coverage.pattern, coverage.notes
+    pattern = coverage.pattern
     if needs_overlap:
         numbers = head.calculation().require("overlap")
         pattern = PairsOfBasis(pattern.basis, pattern.pairs, numbers)

@@ -15,6 +15,10 @@ with time      Re O⁰, Im O^y, Im O^z, Im O^x: the others vanish where no momen
 reversal       symmetry, and leaving them out makes Kramers pairs exactly degenerate
 =============  ====================================================================
 
+The two channels of collinear spin may be learned one by one (`TargetLayout.per_spin`): spin is not
+tied to space there, and each channel is one function of the structure and of the moments along its
+own spin.
+
 A part of l₁ ⊗ l₂ (⊗ 1) has the parity (−1)^(l₁+l₂); where that differs from (−1)^J it is a
 pseudo-tensor.
 """
@@ -24,11 +28,11 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import product
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -43,7 +47,9 @@ from dock.errors import LayoutError, UsageError
 from dock.models.coupling import shell_product, spin_product
 from dock.models.graph import Graph, by_kind
 
-__all__ = ["Irrep", "ProductGroup", "TargetLayout"]
+__all__ = ["Irrep", "ProductGroup", "TargetLayout", "stacked"]
+
+Blocks: TypeAlias = tuple[NDArray[Any], NDArray[Any]]
 
 _SLAB = 20_000  # pairs of a matrix made at a time, which bounds the memory
 _EVEN_UNDER_TIME_REVERSAL = (0, 5, 6, 7)  # of the eight channels of spinors
@@ -85,6 +91,14 @@ class ProductGroup(NamedTuple):
     natural: tuple[bool, ...]
 
 
+def stacked(parts: Sequence[Blocks]) -> Blocks:
+    """Return padded blocks of atoms and edges of one channel after another as those of all."""
+    if len(parts) == 1:
+        return parts[0]
+    node, edge = (np.concatenate(blocks, axis=1) for blocks in zip(*parts, strict=True))
+    return node, edge
+
+
 @dataclass(frozen=True)
 class TargetLayout:
     """What the outputs of a model are: species, shells, spin, and the common basis.
@@ -101,12 +115,15 @@ class TargetLayout:
         The operator that is learned; Hermitian.
     time_reversal
         For spinors: only the channels that time reversal allows.
+    per_spin
+        For collinear spin: both channels are one function of the structure and of the moments along
+        their own spin, which `channel` describes (without spin, and with this set).
 
     Raises
     ------
     UsageError
-        For lists of different lengths, an operator that is not Hermitian, or time reversal
-        without spinors.
+        For lists of different lengths, an operator that is not Hermitian, time reversal
+        without spinors, or channels one by one of spinors.
 
     Examples
     --------
@@ -120,6 +137,7 @@ class TargetLayout:
     spin: Spin
     quantity: str = "hamiltonian"
     time_reversal: bool = False
+    per_spin: bool = False
 
     def __post_init__(self) -> None:
         facts = quantity_of(self.quantity)
@@ -129,6 +147,8 @@ class TargetLayout:
             raise UsageError(f"the {facts.name} cannot be learned: it is no Hermitian scalar.")
         if self.time_reversal and self.spin is not Spin.NONCOLLINEAR:
             raise UsageError("time reversal concerns spinors only; this calculation has none.")
+        if self.per_spin and (self.spin is Spin.NONCOLLINEAR or not facts.has_spin):
+            raise UsageError("channels one by one are those of an operator with collinear spin.")
         object.__setattr__(self, "quantity", facts.name)
         object.__setattr__(self, "species", tuple(self.species))
         object.__setattr__(self, "ls", tuple(tuple(int(l) for l in group) for group in self.ls))
@@ -163,19 +183,21 @@ class TargetLayout:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data that `from_dict` takes."""
-        return {
+        facts = {
             "species": list(self.species),
             "ls": [list(group) for group in self.ls],
             "spin": self.spin.value,
             "quantity": self.quantity,
             "time_reversal": self.time_reversal,
         }
+        return facts | ({"per_spin": True} if self.per_spin else {})  # as in files without it
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> TargetLayout:
         """Make a layout from what `to_dict` returned."""
         spin, reversal = Spin(data["spin"]), bool(data["time_reversal"])
-        return cls(data["species"], data["ls"], spin, data["quantity"], reversal)
+        per_spin = bool(data.get("per_spin", False))
+        return cls(data["species"], data["ls"], spin, data["quantity"], reversal, per_spin)
 
     def fingerprint(self) -> str:
         """Return a hash of `to_dict`."""
@@ -230,6 +252,32 @@ class TargetLayout:
     def _shells(self) -> dict[str, tuple[int, ...]]:
         """The l of the shells of each species."""
         return dict(zip(self.species, self.ls, strict=True))
+
+    # ------------------------------------------------------------------ channels one by one
+
+    @property
+    def is_split(self) -> bool:
+        """Whether there are two channels, which are learned one by one."""
+        return self.per_spin and self.spin is Spin.COLLINEAR
+
+    @cached_property
+    def channel(self) -> TargetLayout:
+        """What is learned: one spin channel, where they are learned one by one; else all of it."""
+        return replace(self, spin=Spin.NONE) if self.is_split else self
+
+    def graphs(self, graph: Graph) -> tuple[Graph, ...]:
+        """Return the graphs whose blocks `channel` describes, one for each spin or one in all.
+
+        Raises
+        ------
+        LayoutError
+            When moments are needed that the graph lacks, or that do not lie along z.
+        """
+        return graph.of_spins if self.is_split else (graph,)
+
+    def predicted(self, predict: Callable[[Graph], Blocks], graph: Graph) -> Blocks:
+        """Return all channels of a graph's blocks by a function that returns those of `channel`."""
+        return stacked([predict(own) for own in self.graphs(graph)])
 
     # ------------------------------------------------------------------ sizes
 

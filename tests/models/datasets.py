@@ -55,6 +55,36 @@ def make_set(folder, sizes=(3,) * 10, *, seed=5, shifts=None, **options):
     return Path(folder)
 
 
+def magnetised(calc, moments):
+    """Scale the blocks of a collinear calculation by what moments along each spin would do.
+
+    Spin s gets 1 + 0.2 s (m_i + m_j) + 0.1 m_i m_j of the first component, on site 1 + 0.4 s m_i.
+    """
+    H = calc.require("hamiltonian")
+    m_i, m_j = moments[H.pairs.i], moments[H.pairs.j]
+    entries = []
+    for spin in (1, -1):
+        factor = np.where(H.pairs.is_onsite, 1 + 0.4 * spin * m_i, 1 + 0.2 * spin * (m_i + m_j))
+        factor += np.where(H.pairs.is_onsite, 0.0, 0.1 * m_i * m_j)
+        entries.append(H.entries[0] * np.repeat(factor, np.diff(H.layout.starts)))
+    return calc.replace(matrices={**calc.matrices, "hamiltonian": H.with_entries(entries)})
+
+
+def make_magnets(folder, count=12, *, n_atoms=3, seed=5, with_file=True):
+    """Write collinear structures m00, m01, … with moments of either sign in moments.json."""
+    rng = np.random.default_rng(seed)
+    for number in range(count):
+        calc = calculation(molecule(rng, n_atoms), spin=Spin.COLLINEAR)
+        moments = rng.choice([-1.0, 1.0], n_atoms) * rng.uniform(0.8, 1.2, n_atoms)
+        place = Path(folder) / f"m{number:02d}"
+        order = [atom for x in "CH" for atom in range(n_atoms) if calc.structure.labels[atom] == x]
+        calc = magnetised(calc.permute_atoms(order), moments)
+        dock.write(calc, place)
+        if with_file:
+            (place / "moments.json").write_text(json.dumps([[0.0, 0.0, m] for m in moments]))
+    return Path(folder)
+
+
 SMALL = {
     "model.advanced.net_irreps": "4x0e+4x1o+4x2e+2x1e",
     "model.advanced.num_blocks": 1,

@@ -37,7 +37,10 @@ from dock.io.hdf5 import open_hdf5
 if TYPE_CHECKING:
     import h5py
 
-__all__ = ["RESULTS", "SIDE_FILES", "Beside", "inputs_of"]
+__all__ = ["MOMENTS", "RESULTS", "SIDE_FILES", "Beside", "inputs_of"]
+
+MOMENTS = "moments.json"
+"""Spin moments, a list of three numbers in μ_B for each atom."""
 
 SIDE_FILES = {
     "force.h5": "energy, forces and stress",
@@ -52,7 +55,7 @@ SIDE_FILES = {
     "potential_r.h5": "potential on a grid",
     "wavefunction_ao.h5": "eigenstates in orbitals",
     "wavefunction_r.h5": "eigenstates on a grid",
-    "moments.json": "spin moments of the atoms",
+    MOMENTS: "spin moments of the atoms",
     "K_PATH": "path of k-points",
     "README*": "description",
     "basis/*.h5": "radial functions of an element",

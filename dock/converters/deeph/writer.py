@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -11,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from dock._version import __version__
-from dock.converters.deeph.beside import Beside
+from dock.converters.deeph.beside import MOMENTS, Beside
 from dock.converters.deeph.blockfile import FREE, LOCAL, NONLOCAL, write_matrix
 from dock.converters.deeph.folder import FILES, PREDICTED, PREDICTION, Head
 from dock.converters.deeph.info import (
@@ -60,7 +61,8 @@ def write_folder(calc: Calculation, folder: Path, options: WriteOptions) -> list
     order is kept in info.json. All files get the union of the matrices' pairs, in one order. A
     Hamiltonian that a model predicted stays ``hamiltonian_pred.h5``.
 
-    A `dock.converters.format.Writer`; info.json is the last file.
+    Spin moments that the code printed go into ``moments.json``. A `dock.converters.format.Writer`;
+    info.json is the last file.
 
     Raises
     ------
@@ -110,6 +112,7 @@ def write_folder(calc: Calculation, folder: Path, options: WriteOptions) -> list
     if elements:
         info = replace(info, own={**info.own, "elements": elements})
     texts = {
+        **_moments(grouped),
         "POSCAR": format_poscar(structure),
         "info.json": info.to_json(structure, grouped.basis),
     }
@@ -117,6 +120,11 @@ def write_folder(calc: Calculation, folder: Path, options: WriteOptions) -> list
         write_text(folder / name, text)
         written.append(folder / name)
     return written
+
+
+def _moments(calc: Calculation) -> dict[str, str]:
+    """Return name and text of the file of the moments that a code printed, if it did."""
+    return {} if calc.moments is None else {MOMENTS: json.dumps(calc.moments.tolist()) + "\n"}
 
 
 def _layout(calc: Calculation, options: WriteOptions) -> str:

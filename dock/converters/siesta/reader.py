@@ -13,6 +13,7 @@ from dock.converters.format import ReadOptions
 from dock.converters.siesta.dm import read_dm
 from dock.converters.siesta.images import images_of
 from dock.converters.siesta.matrix_file import MatrixFile, canonical_images
+from dock.converters.siesta.mulliken import prints_populations, read_moments
 from dock.converters.siesta.run import OF_LAST_STEP, RunFiles, list_steps, open_main, step_file
 from dock.converters.siesta.sparse_rows import StoredRows
 from dock.converters.siesta.spin import allocate, parts_of, spin_of
@@ -57,6 +58,10 @@ OLD_UNITS = (
     "No EIG and no log says which SIESTA made this run: the constants of version 5 were taken "
     "(those of 4.x differ by 8e-6)."
 )
+NO_MOMENTS = (
+    "The Mulliken populations at the end of {file} are not complete, or not those of the last "
+    "step: no spin moments are taken from them."
+)
 UNVERIFIED = (
     "Shells of l = 3 and above follow SIESTA's sign rule (minus for odd |m|), which was checked "
     "against its numbers for s, p and d only."
@@ -88,6 +93,7 @@ def read_calculation(path: Path, options: ReadOptions) -> Calculation:
     run = RunFiles(main.path)
     constants, how = run.constants(main)
     setting = Sources(main, run, constants, options.basis).setting()
+    moments, notes = _moments(main, run, setting.structure.n_atoms)
     opened = _Run(main, _density_files(main, run), setting, constants)
     return Calculation(
         setting.structure,
@@ -96,8 +102,9 @@ def read_calculation(path: Path, options: ReadOptions) -> Calculation:
         {name: partial(opened.read, name) for name in QUANTITIES if name in opened.sources},
         _fermi_level(main, run, constants),
         main.electrons,
-        _provenance(opened, run, how, steps if step is None else ()),
+        _provenance(opened, run, how, notes, steps if step is None else ()),
         str(path),
+        moments=moments,
     )
 
 
@@ -182,6 +189,19 @@ def _fermi_level(main: MatrixFile, run: RunFiles, constants: Constants) -> float
     return noted if noted is not None else run.fermi_ev()
 
 
+def _moments(
+    main: MatrixFile, run: RunFiles, n_atoms: int
+) -> tuple[NDArray[np.float64] | None, list[str]]:
+    """Return the spin moments that a collinear run's log ends with, if any, and what to know."""
+    log = run.log_file
+    if log is None or run.history_step is not None or spin_of(main.n_spin) is not Spin.COLLINEAR:
+        return None, []
+    moments = read_moments(log, n_atoms) if run.log.finished else None
+    if moments is None and prints_populations(log):
+        return None, [NO_MOMENTS.format(file=log.name)]
+    return moments, []
+
+
 def _notes(opened: _Run, run: RunFiles, how: str) -> list[str]:
     """Return what the user should know of this run."""
     main, setting = opened.main, opened.setting
@@ -205,7 +225,9 @@ def _notes(opened: _Run, run: RunFiles, how: str) -> list[str]:
     return notes
 
 
-def _provenance(opened: _Run, run: RunFiles, how: str, steps: tuple[int, ...]) -> Provenance:
+def _provenance(
+    opened: _Run, run: RunFiles, how: str, further: list[str], steps: tuple[int, ...]
+) -> Provenance:
     """Keep what only SIESTA understands, so that its files can be written again."""
     main, setting = opened.main, opened.setting
     old = opened.constants is SIESTA4
@@ -237,7 +259,7 @@ def _provenance(opened: _Run, run: RunFiles, how: str, steps: tuple[int, ...]) -
     if main.k_grid is not None:
         extra["k_grid"] = [list(row) for row in main.k_grid.matrix]
         extra["k_shift"] = list(main.k_grid.shift)
-    notes = _notes(opened, run, how)
+    notes = [*_notes(opened, run, how), *further]
     if steps:
         notes.append(STEPS.format(count=len(steps), first=steps[0], last=steps[-1]))
     if notes:

@@ -26,6 +26,7 @@ __all__ = [
     "find_main",
     "has_traces",
     "input_files",
+    "last_step",
     "list_steps",
     "open_main",
     "read_log",
@@ -99,16 +100,25 @@ class RunFiles:
                 return fdf
         return None
 
-    @cached_property
+    @property
     def log(self) -> SiestaLog:
         """What the run's log says; its version is empty where there is none."""
+        return self._log[1]
+
+    @property
+    def log_file(self) -> Path | None:
+        """The run's log, or None."""
+        return self._log[0]
+
+    @cached_property
+    def _log(self) -> tuple[Path | None, SiestaLog]:
         own = [self.beside(".out"), self.beside(".log")]
         for path in (*own, *(self.main.parent / name for name in _LOGS)):
             if path is not None and path.is_file():
                 log = read_log(path)
                 if log.version:
-                    return log
-        return SiestaLog("", None)
+                    return path, log
+        return None, SiestaLog("", None)
 
     def fermi_ev(self) -> float | None:
         """Return the Fermi level of the EIG file, eV in the constants of the run."""
@@ -382,7 +392,11 @@ def read_log(path: Path) -> SiestaLog:
         if not any(word in tail for word in _ENDS[2:]):
             stream.seek(0)
             tail = stream.read()
-    steps = [found.start() for found in _STEP.finditer(tail)]
     end = max(tail.rfind(word) for word in _ENDS)
-    finished = end > (steps[-1] if steps else -1)
+    finished = end > last_step(tail)
     return SiestaLog(version, converged=finished or None, finished=finished)
+
+
+def last_step(text: bytes) -> int:
+    """Return where the last step of a self-consistency cycle begins in a log's text, −1 without."""
+    return max((found.start() for found in _STEP.finditer(text)), default=-1)

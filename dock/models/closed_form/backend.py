@@ -34,7 +34,6 @@ _OF_NETWORKS = (
     "system.device",
     "system.float_type",
     "system.multi_host",
-    "data.moments",
     "data.model_save.",
     "model.net_type",
     "model.loss_type",
@@ -86,7 +85,7 @@ class ClosedFormModel:
         graph = build_graph(structure, overlap.basis, overlap.pairs, layout.species, moments)
         if self._form.needs_overlap:
             graph = add_overlap(graph, overlap, layout)
-        node, edge = self._form.predict(graph)
+        node, edge = layout.predicted(self._form.predict, graph)
         return layout.matrix(node, edge, graph)
 
     def describe(self) -> dict[str, Any]:
@@ -114,7 +113,7 @@ class ClosedFormBackend:
         self._say_what_is_not_used(options)
         steps = Progress.of(progress)
         steps.start(1)
-        data = prepare_data(options)
+        data = prepare_data(options, per_spin=True)
         model, errors = self._fitted(options, data)
         folder = Path(options.data.outputs_dir)
         (folder / "model").mkdir(parents=True, exist_ok=True)
@@ -142,7 +141,7 @@ class ClosedFormBackend:
         self, options: TrainOptions, data: DataParts
     ) -> tuple[ModelFile, dict[str, float | None]]:
         """Return the model of a data set, and its errors on the parts of the set."""
-        layout, split = data.layout, data.split
+        layout, split = data.layout.channel, data.split
         cutoffs = find_cutoffs((item.graph for item in data.items(split.train)), layout.n_species)
         form = fit_closed_form(self._kind, lambda: data.items(split.train), layout, cutoffs)
         parts = {"train": split.train, "validation": split.validate, "test": split.test}
@@ -152,7 +151,9 @@ class ClosedFormBackend:
         }
         statistics = Statistics.of(data.items(split.train), layout)
         summary = {**errors, "options": options.to_dict(), "training_set": data.provenance}
-        model = ModelFile(self._kind, layout, cutoffs, statistics, form.stored(), summary=summary)
+        model = ModelFile(
+            self._kind, data.layout, cutoffs, statistics, form.stored(), summary=summary
+        )
         return model, errors
 
     def load(self, path: str | Path, **options: Any) -> ClosedFormModel:
@@ -169,7 +170,7 @@ class ClosedFormBackend:
 
     def check(self, options: TrainOptions) -> dict[str, Any]:
         """Read and check the data."""
-        return check_data(options)
+        return check_data(options, per_spin=True)
 
 
 THREE_CENTRE = ClosedFormBackend(ThreeCentre.kind)

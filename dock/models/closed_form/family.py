@@ -35,8 +35,8 @@ def fit_closed_form(
     Parameters
     ----------
     items
-        Returns the structures, one after another; called several times, so that only one of
-        them need be in memory.
+        Returns the structures, one after another; called several times, so that only one of them
+        need be in memory. Of collinear magnets they are both channels of each.
     cutoffs
         (n_species²,) where edges end, Å, 0 where nothing was cut off (`find_cutoffs`).
 
@@ -76,7 +76,7 @@ def closed_form_of(file: ModelFile) -> ClosedForm | None:
     stored = file.closed_form
     if stored is None:
         return None
-    return file.decoded(lambda: read_closed_form(stored.facts, file.layout, stored.arrays))
+    return file.decoded(lambda: read_closed_form(stored.facts, file.layout.channel, stored.arrays))
 
 
 def _form(kind: str) -> tuple[type[ClosedForm], _Fit]:

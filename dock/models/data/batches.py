@@ -25,7 +25,7 @@ class ItemSource(Protocol):
 
     @property
     def sizes(self) -> NDArray[np.int64]:
-        """(n, 2) atoms and directed edges of each structure."""
+        """(n, 2) atoms and directed edges of each structure, of all its channels."""
 
     def item(self, index: int) -> Item:
         """Return one structure."""
@@ -72,20 +72,23 @@ def join_graphs(graphs: Sequence[Graph], shape: Shape, dtype: DTypeLike) -> Batc
 def make_batch(items: Sequence[Item], shape: Shape | None, dtype: DTypeLike) -> Batch:
     """Join structures with labels into one graph of fixed size; without a shape none is padded.
 
+    Of structures that are learned channel by channel both channels are there, side by side.
+
     Returns
     -------
     dict
         See `join_graphs`, with ``node_label``, ``edge_label``, ``atom_mask``, ``structure`` and
         ``edge_structure``; overlaps where the items have them.
     """
+    whole = np.repeat(np.arange(len(items)), [len(item.channels) for item in items])
+    items = [part for item in items for part in item.channels]
     graphs = [item.graph for item in items]
     atoms, edges = [graph.n_atoms for graph in graphs], [graph.n_edges for graph in graphs]
     n_atoms, n_edges = (sum(atoms), sum(edges)) if shape is None else shape
-    numbers = np.arange(len(items))
     batch = join_graphs(graphs, (n_atoms, n_edges), dtype) | {
         "atom_mask": padded([np.ones(sum(atoms))], n_atoms, 0, dtype),
-        "structure": padded([np.repeat(numbers, atoms)], n_atoms, 0, np.int32),
-        "edge_structure": padded([np.repeat(numbers, edges)], n_edges, 0, np.int32),
+        "structure": padded([np.repeat(whole, atoms)], n_atoms, 0, np.int32),
+        "edge_structure": padded([np.repeat(whole, edges)], n_edges, 0, np.int32),
         "node_label": padded([item.node for item in items], n_atoms, 0, dtype),
         "edge_label": padded([item.edge for item in items], n_edges, 0, dtype),
     }

@@ -236,11 +236,12 @@ def _has_overlap(sample: Sample) -> bool:
 
 
 def _diagonals(matrix: AOMatrix) -> Iterator[tuple[str, FloatArray]]:
-    """Yield species and diagonal of each on-site block, of the first spin component."""
+    """Yield species and diagonal of each on-site block, the mean over both spins."""
+    last = {1: 0, 2: 1, 4: 3}[len(matrix.entries)]  # down by down
     for index in matrix.pairs.onsite.tolist():
         begin, end = matrix.layout.starts[index : index + 2]
         size = int(matrix.layout.rows[index])
-        block = matrix.entries[0, begin:end].reshape(size, size)
+        block = matrix.entries[[0, last], begin:end].mean(axis=0).reshape(size, size)
         yield matrix.basis.labels[int(matrix.pairs.i[index])], np.array(block.diagonal().real)
 
 

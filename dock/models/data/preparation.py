@@ -19,6 +19,7 @@ from dock.errors import DockError, FormatError, MissingDataError, UsageError
 from dock.io.files import write_text
 from dock.models.data.copies import kinds_of_structures
 from dock.models.data.inspection import Inspection
+from dock.models.data.moments import choose_moments, has_moments, moment_ranges
 from dock.models.data.samples import Item, Sample, find_samples, label
 from dock.models.data.store import GraphStore, read_shards, write_shards
 from dock.models.options.train import TrainOptions
@@ -34,12 +35,17 @@ _LOOKED_AT = 4  # structures tell whether time reversal holds
 
 @dataclass(frozen=True, eq=False)
 class DataParts:
-    """The data of a training; `provenance` is what a model file says about them."""
+    """The data of a training; `provenance` is what a model file says about them.
+
+    With `moments` the graphs have spin moments. Where the channels of the layout are learned one by
+    one, the items are those of its ``channel``.
+    """
 
     store: GraphStore
     split: Split
     layout: TargetLayout
     provenance: dict[str, Any]
+    moments: bool = False
 
     @cached_property
     def number(self) -> dict[str, int]:
@@ -47,14 +53,18 @@ class DataParts:
         return {name: number for number, name in enumerate(self.store.names)}
 
     def items(self, names: Sequence[str]) -> Iterator[Item]:
-        """Yield structures with their labels as they were read."""
-        return (self.store.raw(self.number[name]) for name in names)
+        """Yield structures with their labels as they were read, channel by channel if need be."""
+        return (part for name in names for part in self.store.raw(self.number[name]).channels)
 
 
-def prepare_data(options: TrainOptions, layout: TargetLayout | None = None) -> DataParts:
+def prepare_data(
+    options: TrainOptions, layout: TargetLayout | None = None, *, per_spin: bool = False
+) -> DataParts:
     """Find, check, divide and read the structures; every file is read once.
 
-    The targets are taken from the data, or have to fit `layout` where there is one.
+    The targets are taken from the data, or have to fit `layout` where there is one. A caller that
+    learns the channels of collinear magnets one by one (`TargetLayout.per_spin`) says so; for
+    others ``moments = "auto"`` means false.
 
     Raises
     ------
@@ -72,13 +82,16 @@ def prepare_data(options: TrainOptions, layout: TargetLayout | None = None) -> D
     own = choose_layout(options, inspection.calculations, inspection.spin)
     if layout is not None:
         layout.require_same_kind(own)
-    layout = own if layout is None else layout
+    moments = _choose_moments(options, own, inspection, per_spin=per_spin)
+    if layout is None:
+        one_by_one = per_spin and moments and own.spin is Spin.COLLINEAR
+        layout = replace(own, per_spin=True) if one_by_one else own
     atoms = {sample.name: calc.structure.labels for sample, calc in inspection.calculations}
     division = choose_split(options, [sample.name for sample in inspection.samples], atoms)
     wanted = {*division.train, *division.validate, *division.test}
     used = [sample for sample in inspection.samples if sample.name in wanted]
     try:
-        store = _stored(options, used, layout, inspection)
+        store = _stored(options, used, layout, inspection, moments=moments)
     except DockError:
         inspection.require_good()  # names all structures with faults, not the first alone
         raise
@@ -95,15 +108,36 @@ def prepare_data(options: TrainOptions, layout: TargetLayout | None = None) -> D
         "shells": {name: list(ls) for name, ls in zip(layout.species, layout.ls, strict=True)},
         "electrons_of_species": inspection.electrons(),
     }
-    return DataParts(store, division, layout, provenance)
+    parts = DataParts(store, division, layout, provenance, moments)
+    if moments:
+        ranges = moment_ranges(item.graph for item in parts.items(division.train))
+        provenance["moments_muB"] = ranges
+    return parts
+
+
+def _choose_moments(
+    options: TrainOptions, layout: TargetLayout, inspection: Inspection, *, per_spin: bool
+) -> bool:
+    """Return whether the graphs get moments, see `choose_moments`."""
+    wanted = options.data.moments
+    if wanted == "auto" and not per_spin:
+        return False
+    known = inspection.calculations
+    at_hand = {sample.name: has_moments(sample.folder, calc) for sample, calc in known}
+    return choose_moments(wanted, layout, at_hand)
 
 
 def _stored(
-    options: TrainOptions, used: Sequence[Sample], layout: TargetLayout, inspection: Inspection
+    options: TrainOptions,
+    used: Sequence[Sample],
+    layout: TargetLayout,
+    inspection: Inspection,
+    *,
+    moments: bool,
 ) -> GraphStore:
     """Return the labels of structures, in memory or on disk as the options say."""
     graph, item = options.data.graph, inspection.item
-    moments, overlap = options.data.moments, options.model.advanced.standardize_gauge
+    overlap = options.model.advanced.standardize_gauge
     wanted = {"with_moments": moments, "with_overlap": overlap}
     if graph.storage_type != "disk" and not graph.only_save_graph:
         return GraphStore.from_samples(used, layout, read=item, **wanted)
@@ -112,22 +146,24 @@ def _stored(
     return read_shards(paths, layout, capacity=graph.disk_mem_buffer_size)
 
 
-def check_data(options: TrainOptions) -> dict[str, Any]:
+def check_data(options: TrainOptions, *, per_spin: bool = False) -> dict[str, Any]:
     """Read and check the data as a training would; return what was found as plain data.
 
-    Nothing is written, unless the options ask for shards.
+    Nothing is written, unless the options ask for shards. `per_spin` is that of `prepare_data`.
     """
-    parts = prepare_data(options)
-    atoms, edges = parts.store.sizes.T
+    parts = prepare_data(options, per_spin=per_spin)
+    channel = parts.layout.channel
+    atoms, edges = parts.store.sizes.T * channel.n_channels // parts.layout.n_channels
     irreps = "+".join(
         f"{irrep.multiplicity}x{irrep.J}{'eo'[(irrep.J + (not irrep.natural)) % 2]}"
-        for irrep in parts.layout.irreps
+        for irrep in channel.irreps
     )
     return {
         **parts.provenance,
         "atoms": [int(atoms.min()), int(atoms.max())],
         "edges": [int(edges.min()), int(edges.max())],
         **parts.layout.to_dict(),
+        "moments": parts.moments,
         "irreps": irreps,
     }
 

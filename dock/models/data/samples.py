@@ -42,12 +42,25 @@ class Item(NamedTuple):
         Padded labels (n, n_channels, n_common, n_common), float64.
     overlap
         The overlap's blocks in the same padding without channels, or None.
+    per_spin
+        Whether it is learned channel by channel, see `channels`.
     """
 
     graph: Graph
     node: FloatArray
     edge: FloatArray
     overlap: tuple[FloatArray, FloatArray] | None = None
+    per_spin: bool = False
+
+    @property
+    def channels(self) -> tuple[Item, ...]:
+        """What it is learned as: one item for each spin, see `Graph.of_spins`, or itself."""
+        if not self.per_spin:
+            return (self,)
+        return tuple(
+            Item(graph, self.node[:, n : n + 1], self.edge[:, n : n + 1], self.overlap)
+            for n, graph in enumerate(self.graph.of_spins)
+        )
 
 
 def find_samples(folder: str | Path) -> list[Sample]:
@@ -91,9 +104,10 @@ def label(
 ) -> Item:
     """Return what a network sees of a calculation, whose matrices are read now.
 
-    `with_moments` gives the graph the spin moments. `with_overlap` keeps the overlap, for a loss
-    that is blind to multiples of S; the labels are then given the gauge ⟨H, S⟩ = 0, so that no
-    constant of a run gets into closed form and statistics.
+    `with_moments` gives the graph the spin moments, which a layout of channels one by one needs.
+    `with_overlap` keeps the overlap, for a loss that is blind to multiples of S; the labels are
+    then given the gauge ⟨H, S⟩ = 0, so that no constant of a run gets into closed form and
+    statistics.
 
     Raises
     ------
@@ -118,6 +132,8 @@ def label(
             onsite, offsite = plain.labels(S, graph)
             extra = (onsite[:, 0], offsite[:, 0])
         node, edge = layout.labels(matrix, graph)
+        item = Item(graph, node, edge, extra, layout.is_split)
+        layout.graphs(graph)  # moments that do not fit are said now
     except LayoutError as error:
         raise LayoutError(f"{sample.folder}: {error}") from error
-    return Item(graph, node, edge, extra)
+    return item

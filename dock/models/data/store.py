@@ -25,7 +25,7 @@ from dock.io.hdf5 import new_hdf5, open_hdf5
 from dock.models.data.moments import MOMENTS_FILE
 from dock.models.data.samples import HEADS, Item, Sample, load_item
 from dock.models.graph import Graph
-from dock.models.targets import TargetLayout
+from dock.models.targets import TargetLayout, stacked
 
 __all__ = ["GraphStore", "read_shards", "write_shards"]
 
@@ -58,10 +58,17 @@ class GraphStore:
         Their names, and what returns one of them with its labels as they were read.
     sizes
         (n, 2) atoms and directed edges of each.
+    copies
+        How many channels each is learned as.
     digests
         A number for each structure that changes with its labels.
     capacity
         How many to keep in memory; None for all.
+
+    Attributes
+    ----------
+    sizes
+        (n, 2) atoms and directed edges of what each is learned as, see `Item.channels`.
     """
 
     def __init__(
@@ -71,11 +78,12 @@ class GraphStore:
         sizes: NDArray[np.int64],
         digests: Sequence[int] = (),
         *,
+        copies: int = 1,
         capacity: int | None = None,
     ) -> None:
         self.names, self._digests = tuple(names), tuple(digests)
         self._lock = threading.Lock()  # a thread makes batches while another validates
-        self.raw, self.sizes, self._capacity = raw, sizes, capacity
+        self.raw, self.sizes, self._capacity = raw, sizes * copies, capacity
         self._kept: OrderedDict[int, Item] = OrderedDict()
         self._baseline: Baseline | None = None
 
@@ -97,7 +105,8 @@ class GraphStore:
         sizes = np.array([[item.graph.n_atoms, item.graph.n_edges] for item in items])
         names = [sample.name for sample in samples]
         digests = [_digest(item) for item in items]
-        return cls(names, items.__getitem__, sizes.reshape(-1, 2), digests)
+        copies = _copies(layout)
+        return cls(names, items.__getitem__, sizes.reshape(-1, 2), digests, copies=copies)
 
     def __len__(self) -> int:
         return len(self.names)
@@ -115,7 +124,8 @@ class GraphStore:
                 return self._kept[index]
         item = self.raw(index)
         if self._baseline is not None:
-            node, edge = self._baseline.predict(item.graph)
+            of_channels = [self._baseline.predict(part.graph) for part in item.channels]
+            node, edge = stacked(of_channels)
             item = item._replace(node=item.node - node, edge=item.edge - edge)
         with self._lock:
             self._kept[index] = item
@@ -199,7 +209,12 @@ def read_shards(
             return _read_item(file[key], layout)
 
     table = np.array(sizes, dtype=np.int64).reshape(-1, 2)
-    return GraphStore(names, load, table, digests, capacity=capacity)
+    return GraphStore(names, load, table, digests, copies=_copies(layout), capacity=capacity)
+
+
+def _copies(layout: TargetLayout) -> int:
+    """Return as how many structures each is learned."""
+    return layout.n_channels if layout.is_split else 1
 
 
 def _head(samples: Sequence[Sample], layout: TargetLayout, **switches: bool) -> str:
@@ -207,22 +222,30 @@ def _head(samples: Sequence[Sample], layout: TargetLayout, **switches: bool) -> 
         "format": _FORMAT,
         "layout": layout.fingerprint(),
         "names": [sample.name for sample in samples],
-        "stamps": [_stamp(sample.folder, layout.quantity) for sample in samples],
+        "stamps": [
+            _stamp(sample.folder, layout.quantity, with_density=switches["with_moments"])
+            for sample in samples
+        ],
     }
     return json.dumps(content | switches, sort_keys=True)
 
 
-def _stamp(folder: Path, quantity: str) -> list[int]:
-    """Return sizes and times of the files that a structure is read from."""
-    names = (*HEADS, MOMENTS_FILE, FILES[quantity], HKB, FILES["overlap"])
+def _stamp(folder: Path, quantity: str, *, with_density: bool) -> list[int]:
+    """Return sizes and times of the files that a structure is read from.
+
+    Moments may be those of the density matrix.
+    """
+    names = [*HEADS, MOMENTS_FILE, FILES[quantity], HKB, FILES["overlap"]]
+    names += [FILES["density_matrix"]] if with_density else []
     facts = [(folder / name).stat() for name in names if (folder / name).is_file()]
     return [number for fact in facts for number in (fact.st_size, fact.st_mtime_ns)]
 
 
 def _digest(item: Item) -> int:
-    """Return a check sum of positions and labels."""
-    check_sum = 0
-    for array in (item.graph.structure.positions, item.node, item.edge):
+    """Return a check sum of positions, labels and, where there are any, moments."""
+    check_sum, moments = 0, item.graph.moments
+    inputs = () if moments is None else (moments,)
+    for array in (item.graph.structure.positions, item.node, item.edge, *inputs):
         check_sum = zlib.crc32(np.ascontiguousarray(array).data, check_sum)
     return check_sum
 
@@ -270,4 +293,4 @@ def _read_item(group: Any, layout: TargetLayout) -> Item:
     overlap = None
     if "overlap_node" in stored:
         overlap = stored["overlap_node"], stored["overlap_edge"]
-    return Item(graph, stored["node"], stored["edge"], overlap)
+    return Item(graph, stored["node"], stored["edge"], overlap, layout.is_split)

@@ -46,6 +46,9 @@ class NetworkConfig:
         Edges per atom of the training data, which messages are divided by the root of.
     moments
         Whether atoms have a spin moment as input.
+    moment_unit
+        0 for moments that are axial vectors. Else they are numbers, along the spin of the channel
+        that is predicted, in this unit, μ_B.
     remat
         Recompute the blocks in the backward pass instead of storing them.
     """
@@ -67,6 +70,7 @@ class NetworkConfig:
     cutoffs: tuple[float, ...] = ()
     mean_degree: float = 1.0
     moments: bool = False
+    moment_unit: float = 0.0
     remat: bool = False
 
     def __post_init__(self) -> None:

@@ -97,7 +97,12 @@ def start_nodes(
     scalars = params["species"][species]
     K, width = (config.lmax + 1) ** 2, config.channels + config.pseudo_channels
     x = jnp.zeros((species.shape[0], K, width), scalars.dtype)
-    if config.moments and moments is not None:
+    if config.moment_unit and moments is not None:
+        own, m = params["moment"], moments[:, 2:] / config.moment_unit
+        powers = jnp.concatenate([m, m**2], axis=-1)
+        weights = own["scalar"][species].reshape(-1, 2, config.channels)
+        scalars = scalars + dense(own["size"], powers) + jnp.einsum("np,npc->nc", powers, weights)
+    elif config.moments and moments is not None:
         own = params["moment"]
         sizes = jnp.stack([(moments**2).sum(-1), moments[:, 2]], axis=-1)
         collinear = jnp.asarray([1.0, 1.0 if config.pseudo_channels == 0 else 0.0], x.dtype)

@@ -100,10 +100,9 @@ def init_params(
         "start": make.mlp(radial, c.radial_hidden, (c.lmax + 1) * c.edge_channels),
     }
     if c.moments:
-        params["moment"] = {
-            "size": make.mlp(2, c.radial_hidden, c.channels),
-            "axial": make.normal(layout.n_species, max(c.pseudo_channels, 1), scale=1.0),
-        }
+        params["moment"] = {"size": make.mlp(2, c.radial_hidden, c.channels)}
+        name, width = ("scalar", 2 * c.channels) if c.moment_unit else ("axial", c.pseudo_channels)
+        params["moment"][name] = make.normal(layout.n_species, max(width, 1), scale=1.0)
     params["blocks"] = [_block(make, c, layout) for _ in range(c.n_blocks)]
     params["node_head"] = _node_head(make, c, layout)
     params["edge_head"] = _edge_head(make, c, layout)

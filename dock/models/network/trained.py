@@ -22,7 +22,7 @@ class TrainedNetwork:
     """A network, the closed form it corrects, and what was counted over its training set.
 
     Parameters are nested dicts and lists of arrays, ``constants`` among them; the other attributes
-    are those of `ModelFile`.
+    are those of `ModelFile`. The network predicts what the layout's ``channel`` describes.
     """
 
     layout: TargetLayout

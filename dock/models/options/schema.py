@@ -306,7 +306,8 @@ def table_of(cls: type[Any], where: str = "") -> list[tuple[str, str, str, str]]
             nested.append((item.name, kind))
             continue
         choices = item.metadata["choices"]
-        shown = " | ".join(str(choice) for choice in choices) if choices else _name(kind)
+        words = [_toml(choice) if isinstance(choice, bool) else str(choice) for choice in choices]
+        shown = " | ".join(words) if choices else _name(kind)
         rows.append((where + item.name, shown, _toml(item.default), item.metadata["doc"]))
     for name, kind in nested:
         rows += table_of(kind, f"{where}{name}.")

@@ -93,7 +93,12 @@ class Data:
 
     inputs_dir: str = key(".", "folder of unified folders (or of a folder dft that holds them)")
     outputs_dir: str = key("training", "folder of the run")
-    moments: bool = key(False, "give the network spin moments (moments.json or density matrix)")
+    moments: bool | str = key(
+        "auto",
+        "give the model spin moments (moments.json, or from the density matrix); auto: magnets, "
+        "where the structures have them",
+        choices=(True, False, "auto"),
+    )
     graph: Graph = field(default_factory=Graph)
     dft: Dft = field(default_factory=Dft)
     model_save: ModelSave = field(default_factory=ModelSave)

@@ -100,25 +100,26 @@ def _others(own: Array, harmonics: Array, l: int, value: float, out: Array) -> N
 @_compiled  # type: ignore[untyped-decorator]
 def fill_bonds(
     out: Array,
-    sizes: tuple[int, int, int],
+    sizes: tuple[int, int],
     table: Table,
     bond: Array,
     harmonics: Array,
     around: Array,
     ends: Array,
-    own: tuple[Array, Array],
+    own: tuple[Array, Array, Array],
 ) -> None:
     """Evaluate the functions of one part for bonds of one kind.
 
-    out (bonds, 2J + 1, functions); sizes = J, degree, functions with two centres; table =
-    couplings, starts, places, factors; bond (bonds, a) and harmonics (bonds, lm) of the bonds;
-    around as in `add_surroundings`; ends (bonds, 2) receiver and sender; own = species of the
-    bond's other atom as seen from each end (2,), and what it adds there (2, bonds, n).
+    out (bonds, 2J + 1, functions); sizes = J, functions with two centres; table = couplings,
+    starts, places, factors; bond (bonds, a) and harmonics (bonds, lm) of the bonds; around as in
+    `add_surroundings`, and maybe as many again that each neighbour adds its moment times; ends
+    (bonds, 2) receiver and sender; own = species of the bond's other atom as seen from each end and
+    n_species (3,), what it adds there (2, bonds, n), and its moment (2, bonds).
     """
-    J, degree, n_pair = sizes
+    J, n_pair = sizes
     couplings, starts, places, factors = table
-    species, radial = own
-    width, n_radial = 2 * J + 1, around.shape[2]
+    species, radial, moments = own
+    width, n_radial, n_species = 2 * J + 1, around.shape[2], species[2]
     inner, coupled = np.empty(around.shape[3]), np.empty(width)
     for e in range(len(out)):
         for M in range(width):
@@ -126,10 +127,14 @@ def fill_bonds(
                 out[e, M, a] = bond[e, a] * harmonics[e, J * J + M]
         f = n_pair
         for q in range(len(couplings)):
-            end, kind, l1, l2 = couplings[q]
+            end, kind, l1, l2, degree = couplings[q]
             sign = -1.0 if end == 1 and l2 % 2 == 1 else 1.0
+            if kind % n_species != species[end]:
+                sign = 0.0
+            elif kind >= n_species:
+                sign *= moments[end, e]
             for n in range(min(n_radial - 1, degree - l2) + 1):
-                value = sign * radial[end, e, n] if kind == species[end] else 0.0
+                value = sign * radial[end, e, n]
                 _others(around[ends[e, end], kind, n], harmonics[e], l2, value, inner)
                 left = harmonics[e, l1 * l1 :]
                 _couple(starts[q], starts[q + 1], places, factors, left, inner, coupled)
@@ -143,15 +148,15 @@ def fill_bonds(
 
 @_compiled  # type: ignore[untyped-decorator]
 def fill_sites(
-    out: Array, sizes: tuple[int, int, int], singles: Array, table: Table, around: Array
+    out: Array, sizes: tuple[int, int], singles: Array, table: Table, around: Array
 ) -> None:
     """Evaluate the functions of one part for atoms of one kind.
 
-    out (atoms, 2J + 1, functions); sizes = J, degree, 1 with a constant; singles: species of the
+    out (atoms, 2J + 1, functions); sizes = J, 1 with a constant; singles: species of the
     functions linear in the surroundings; table as in `fill_bonds`; around (atoms, species, n, lm)
     of these atoms.
     """
-    J, degree, constant = sizes
+    J, constant = sizes
     couplings, starts, places, factors = table
     width, n_radial = 2 * J + 1, around.shape[2]
     coupled = np.empty(width)
@@ -164,7 +169,7 @@ def fill_sites(
                     out[i, M, f] = around[i, s, n, J * J + M]
                 f += 1
         for q in range(len(couplings)):
-            s1, l1, s2, l2 = couplings[q]
+            s1, l1, s2, l2, degree = couplings[q]
             first = 1 if s1 == s2 and l1 == l2 else 0
             for n1 in range(n_radial):
                 left = around[i, s1, n1, l1 * l1 :]

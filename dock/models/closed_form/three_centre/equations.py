@@ -143,15 +143,12 @@ class Equations:
         degrees = sorted({-1, largest // 2, largest}) if largest > 0 else [largest]
         found = [_Choice(degree, self._functions(degree)) for degree in degrees]
         if len(terms.singles) and terms.n_first:  # on site: the constant alone
-            constant = np.arange(terms.n_functions) < terms.n_first
-            found.insert(0, _Choice(-1, constant))
+            found.insert(0, _Choice(-1, terms.is_first))
         return [one for one in found if one.functions.any()]
 
     def _functions(self, degree: int) -> NDArray[np.bool_]:
         """Tell which functions there are up to a degree: in the order of fewer terms."""
-        chosen = np.asarray(self.terms.degrees <= degree)
-        chosen[: self.terms.n_single] = True
-        return chosen
+        return np.asarray((self.terms.degrees <= degree) | self.terms.is_single)
 
     def _fitted(self, choice: _Choice, slope: float, penalty: float) -> FloatArray:
         """Return the coefficients of all functions of a degree, fitted to all rows."""

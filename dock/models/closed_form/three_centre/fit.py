@@ -30,6 +30,7 @@ from dock.models.closed_form.three_centre.model import (
 )
 from dock.models.closed_form.three_centre.terms import L_MAX, Terms
 from dock.models.data.copies import folds_of
+from dock.models.data.moments import moment_unit
 from dock.models.data.samples import Item
 from dock.models.graph import Graph, by_kind, parts_of
 from dock.models.targets import TargetLayout
@@ -50,20 +51,23 @@ def fit_three_centre(
     items: Callable[[], Iterable[Item]], layout: TargetLayout, cutoffs: FloatArray
 ) -> ThreeCentre:
     """Fit the coefficients to labels; the parameters are those of `fit_closed_form`."""
-    known = _first_pass(items(), layout, cutoffs)
+    unit = moment_unit(item.graph for item in items()) if layout.per_spin else 0.0
+    known = _first_pass(items(), layout, cutoffs, unit)
     most = _most_functions(known, len(layout.irreps))
     bonds = [
-        _equations(terms_of_bonds(known.neighbours, kind), count, layout, most)
+        _equations(
+            terms_of_bonds(known.neighbours, kind, magnetic=known.unit > 0), count, layout, most
+        )
         for kind, count in enumerate(known.n_bonds)
     ]
     sites = [
-        _equations(terms_of_sites(known.spans, kind), count, layout, most)
+        _equations(terms_of_sites(known.spans, kind, magnetic=known.unit > 0), count, layout, most)
         for kind, count in enumerate(known.n_sites)
     ]
     strides = [_stride(row, count) for row, count in zip(bonds, known.n_bonds, strict=True)]
     l_max = layout.max_J + L_MAX
     for fold, item in zip(known.folds, items(), strict=True):
-        around = surroundings(item.graph, known.spans)
+        around = surroundings(item.graph, known.spans, known.unit)
         for part in parts_of(item.graph, ThreeCentre.part_edges):
             for kind, here in by_kind(part.edge_type):
                 rows = here[:: strides[kind]]
@@ -71,7 +75,7 @@ def fit_three_centre(
                 _add(bonds[kind], blocks, layout.couple(item.edge[part.edges][rows]), fold)
         labels = layout.couple(item.node)
         for kind, atoms in by_kind(item.graph.species):
-            _add(sites[kind], Sites(atoms, around[atoms]), labels[atoms], fold)
+            _add(sites[kind], Sites.of(atoms, around), labels[atoms], fold)
     of_bonds, of_sites = _solved(bonds), _solved(sites)
     _say(layout, known, of_bonds, of_sites)
     return ThreeCentre(
@@ -87,6 +91,7 @@ def fit_three_centre(
             for name, solved in (("bond", of_bonds), ("site", of_sites))
             for what in MEASURED
         },
+        known.unit,
     )
 
 
@@ -184,6 +189,8 @@ class _Known(NamedTuple):
         Of each kind.
     folds
         Of each structure, the part that it is held out with.
+    unit
+        Of moments, μ_B; 0 without.
     """
 
     spans: tuple[Span, ...]
@@ -191,6 +198,7 @@ class _Known(NamedTuple):
     n_bonds: list[int]
     n_sites: list[int]
     folds: list[int]
+    unit: float
 
     @property
     def n_structures(self) -> list[int]:
@@ -198,7 +206,9 @@ class _Known(NamedTuple):
         return [self.folds.count(fold) for fold in range(FOLDS)]
 
 
-def _first_pass(items: Iterable[Item], layout: TargetLayout, cutoffs: FloatArray) -> _Known:
+def _first_pass(
+    items: Iterable[Item], layout: TargetLayout, cutoffs: FloatArray, unit: float
+) -> _Known:
     """Return of each kind of edge the distances and neighbours, and how many edges and atoms."""
     n_kinds = layout.n_species**2
     shortest, longest = np.full(n_kinds, np.inf), np.zeros(n_kinds)
@@ -206,9 +216,14 @@ def _first_pass(items: Iterable[Item], layout: TargetLayout, cutoffs: FloatArray
     sites = np.zeros(layout.n_species, dtype=np.int64)
     neighbours = np.zeros((n_kinds, 2, layout.n_species), dtype=bool)
     contents: list[Hashable] = []
+    structures: dict[Hashable, int] = {}
+    numbers: list[int] = []
     for item in items:
         graph = item.graph
-        contents.append(tuple(np.bincount(graph.species, minlength=layout.n_species).tolist()))
+        mark = _structure_of(graph) if unit else len(numbers)
+        numbers.append(structures.setdefault(mark, len(structures)))
+        if numbers[-1] == len(contents):
+            contents.append(tuple(np.bincount(graph.species, minlength=layout.n_species).tolist()))
         np.minimum.at(shortest, graph.edge_type, graph.lengths)
         np.maximum.at(longest, graph.edge_type, graph.lengths)
         bonds += np.bincount(graph.edge_type, minlength=n_kinds)
@@ -219,7 +234,17 @@ def _first_pass(items: Iterable[Item], layout: TargetLayout, cutoffs: FloatArray
         Span(float(a), float(b), float(c))
         for a, b, c in zip(shortest, longest, cutoffs, strict=True)
     )
-    return _Known(spans, neighbours, bonds.tolist(), sites.tolist(), folds_of(contents, FOLDS))
+    of_structures = folds_of(contents, FOLDS)
+    folds = [of_structures[number] for number in numbers]
+    return _Known(spans, neighbours, bonds.tolist(), sites.tolist(), folds, unit)
+
+
+def _structure_of(graph: Graph) -> Hashable:
+    """Return what both spin channels of a structure have in common, and no other structure has."""
+    moments = np.zeros(graph.n_atoms) if graph.moments is None else graph.moments[:, 2]
+    turned = moments * np.sign(moments[np.argmax(moments != 0)]) + 0.0
+    parts = (graph.structure.cell, graph.structure.positions, turned)
+    return tuple(part.tobytes() for part in parts)
 
 
 def _note_neighbours(graph: Graph, found: NDArray[np.bool_]) -> None:

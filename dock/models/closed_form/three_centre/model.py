@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from dock.core.arrays import FloatArray, IntArray
 from dock.models.closed_form.form import ClosedForm, named_weights, weights_by_name
+from dock.models.closed_form.moments import bond_factors, scaled_moments, site_factors
 from dock.models.closed_form.three_centre.terms import (
     L_MAX,
     N_MAX,
@@ -29,7 +30,16 @@ from dock.models.closed_form.three_centre.terms import (
 from dock.models.graph import Graph, GraphPart, by_kind, parts_of
 from dock.models.targets import Irrep, TargetLayout
 
-__all__ = ["MEASURED", "REACH", "Bonds", "Sites", "Span", "ThreeCentre", "surroundings"]
+__all__ = [
+    "MEASURED",
+    "REACH",
+    "Bonds",
+    "Sites",
+    "Span",
+    "Surroundings",
+    "ThreeCentre",
+    "surroundings",
+]
 
 MEASURED = ("errors", "centres", "limits")
 """What a fit says of each kind and part beside the coefficients."""
@@ -80,11 +90,29 @@ class Span(NamedTuple):
         return values
 
 
-def surroundings(graph: Graph, spans: Sequence[Span]) -> FloatArray:
-    """Return A_i,nlm of all atoms: (n_atoms, n_species, N_MAX + 1, (L_MAX + 1)²)."""
+class Surroundings(NamedTuple):
+    """What stands around all atoms of a graph.
+
+    Attributes
+    ----------
+    values
+        A_i,nlm, (n_atoms, n_species, N_MAX + 1, (L_MAX + 1)²). With moments there are twice as
+        many: to the second half each neighbour adds its moment times.
+    moments
+        (n_atoms,) in the unit of the form, or None.
+    """
+
+    values: FloatArray
+    moments: FloatArray | None
+
+
+def surroundings(graph: Graph, spans: Sequence[Span], unit: float) -> Surroundings:
+    """Return the surroundings of all atoms; `unit` is that of moments, 0 without."""
     from dock.models.closed_form.three_centre._kernels import add_surroundings
 
-    around = np.zeros((graph.n_atoms, graph.n_species, N_MAX + 1, (L_MAX + 1) ** 2))
+    moments = scaled_moments(graph, unit)
+    n_kinds = graph.n_species * (1 if moments is None else 2)
+    around = np.zeros((graph.n_atoms, n_kinds, N_MAX + 1, (L_MAX + 1) ** 2))
     ends_near = np.array([span.longest <= REACH for span in spans])
     for part in parts_of(graph, ThreeCentre.part_edges):
         near = np.flatnonzero((part.lengths < REACH) | ends_near[part.edge_type])
@@ -92,14 +120,13 @@ def surroundings(graph: Graph, spans: Sequence[Span]) -> FloatArray:
         radial = np.zeros((len(near), N_MAX + 1))
         for kind, here in by_kind(kinds):
             radial[here] = spans[kind].around(lengths[here])
-        add_surroundings(
-            around,
-            part.receiver[near] + part.atoms.start,
-            kinds % graph.n_species,
-            radial,
-            harmonics_up_to(L_MAX, part.vectors[near] / lengths[:, None]),
-        )
-    return around
+        harmonics = harmonics_up_to(L_MAX, part.vectors[near] / lengths[:, None])
+        receivers, species = part.receiver[near] + part.atoms.start, kinds % graph.n_species
+        add_surroundings(around, receivers, species, radial, harmonics)
+        if moments is not None:
+            radial *= moments[part.sender[near]][:, None]
+            add_surroundings(around, receivers, species + graph.n_species, radial, harmonics)
+    return Surroundings(around, moments)
 
 
 def harmonics_up_to(l_max: int, directions: FloatArray) -> FloatArray:
@@ -123,26 +150,30 @@ class Bonds:
         rows: IntArray,
         kind: int,
         spans: Sequence[Span],
-        around: FloatArray,
+        around: Surroundings,
         *,
         l_max: int,
     ) -> None:
         lengths = part.lengths[rows]
-        self.rows, self._around = rows, around
+        self.rows, self._around = rows, around.values
         self._bond = spans[kind].polynomials(lengths, PAIR_DEGREE)
         self._harmonics = harmonics_up_to(l_max, part.vectors[rows] / lengths[:, None])
         receivers = part.receiver[rows] + part.atoms.start
         self._ends = np.column_stack([receivers, part.sender[rows]]).astype(np.int64)
         first, second = divmod(kind, part.n_species)
         back = second * part.n_species + first
-        self._species = np.array([second, first], dtype=np.int64)
+        self._species = np.array([second, first, part.n_species], dtype=np.int64)
         self._radial = np.stack([spans[kind].around(lengths), spans[back].around(lengths)])
+        self._factors, self._others = None, np.zeros((2, len(rows)))
+        if around.moments is not None:
+            self._factors = bond_factors(part, around.moments)[rows]
+            self._others = np.ascontiguousarray(around.moments[self._ends[:, ::-1]].T)
 
     def functions(self, terms: Terms, chosen: slice) -> FloatArray:
         """Return the functions of some of the rows, (bonds, 2J + 1, functions)."""
         from dock.models.closed_form.three_centre._kernels import fill_bonds
 
-        out = np.empty((len(self.rows[chosen]), 2 * terms.J + 1, terms.n_functions))
+        out = np.empty((len(self.rows[chosen]), 2 * terms.J + 1, terms.n_places))
         fill_bonds(
             out,
             terms.sizes,
@@ -151,38 +182,53 @@ class Bonds:
             self._harmonics[chosen],
             self._around,
             self._ends[chosen],
-            (self._species, np.ascontiguousarray(self._radial[:, chosen])),
+            (
+                self._species,
+                np.ascontiguousarray(self._radial[:, chosen]),
+                np.ascontiguousarray(self._others[:, chosen]),
+            ),
         )
-        return out
+        return terms.times(out, None if self._factors is None else self._factors[chosen])
 
 
 class Sites(NamedTuple):
-    """Atoms of one kind: their numbers, and their surroundings."""
+    """Atoms of one kind: their numbers, their surroundings, and the factors of their moments."""
 
     rows: IntArray
     around: FloatArray
+    factors: FloatArray | None
+
+    @classmethod
+    def of(cls, rows: IntArray, around: Surroundings, first: int = 0) -> Sites:
+        """Return some atoms, which are counted from the `first` of the whole graph."""
+        own = around.moments
+        factors = None if own is None else site_factors(own[first + rows])
+        return cls(rows, around.values[first + rows], factors)
 
     def functions(self, terms: Terms, chosen: slice) -> FloatArray:
         """Return the functions of some of the rows, (atoms, 2J + 1, functions)."""
         from dock.models.closed_form.three_centre._kernels import fill_sites
 
         around = np.ascontiguousarray(self.around[chosen])
-        out = np.zeros((len(around), 2 * terms.J + 1, terms.n_functions))
+        out = np.zeros((len(around), 2 * terms.J + 1, terms.n_places))
         fill_sites(out, terms.sizes, terms.singles, terms.table, around)
-        return out
+        return terms.times(out, None if self.factors is None else self.factors[chosen])
 
 
-def terms_of_bonds(neighbours: NDArray[np.bool_], kind: int) -> Callable[..., Terms]:
+def terms_of_bonds(
+    neighbours: NDArray[np.bool_], kind: int, *, magnetic: bool
+) -> Callable[..., Terms]:
     """Return `bond_terms` with the species of other neighbours of both ends of a kind of bond."""
     first, second = (tuple(np.flatnonzero(row).tolist()) for row in neighbours[kind])
-    return partial(bond_terms, (first, second))
+    return partial(bond_terms, (first, second), magnetic=neighbours.shape[2] * magnetic)
 
 
-def terms_of_sites(spans: Sequence[Span], kind: int) -> Callable[..., Terms]:
+def terms_of_sites(spans: Sequence[Span], kind: int, *, magnetic: bool) -> Callable[..., Terms]:
     """Return `site_terms` with the species of the neighbours of a kind of atom."""
     n_species = round(len(spans) ** 0.5)
     own = spans[kind * n_species : (kind + 1) * n_species]
-    return partial(site_terms, tuple(s for s, span in enumerate(own) if span.is_known))
+    around = tuple(s for s, span in enumerate(own) if span.is_known)
+    return partial(site_terms, around, magnetic=n_species * magnetic)
 
 
 @dataclass(frozen=True, eq=False)
@@ -206,6 +252,8 @@ class ThreeCentre(ClosedForm):
         ``bond_errors`` and ``site_errors`` (kinds, n_block): root mean square of each part that was
         left of structures which a fit had not seen; ``…_centres`` and ``…_limits``: how far from
         where a part is predicted at most. Empty for a file of earlier versions.
+    unit
+        Of moments, μ_B; 0 for a form without.
     """
 
     layout: TargetLayout
@@ -216,6 +264,7 @@ class ThreeCentre(ClosedForm):
     bond_weights: tuple[tuple[FloatArray, ...], ...]
     site_weights: tuple[tuple[FloatArray, ...], ...]
     measured: Mapping[str, FloatArray]
+    unit: float = 0.0
 
     kind: ClassVar[str] = "three-centre"
     part_edges: ClassVar[int] = 20_000
@@ -227,23 +276,23 @@ class ThreeCentre(ClosedForm):
             return None
         return self.measured["site_errors"], self.measured["bond_errors"]
 
-    def begin(self, graph: Graph) -> FloatArray:
+    def begin(self, graph: Graph) -> Surroundings:
         """Return what `one_way` needs of the whole graph."""
-        return surroundings(graph, self.spans)
+        return surroundings(graph, self.spans, self.unit)
 
-    def one_way(self, part: GraphPart, around: FloatArray) -> tuple[FloatArray, FloatArray]:
+    def one_way(self, part: GraphPart, around: Surroundings) -> tuple[FloatArray, FloatArray]:
         """Return padded blocks of some atoms and their edges, not averaged with the adjoints."""
         layout, l_max = self.layout, self.layout.max_J + L_MAX
         edge = np.zeros((part.n_edges, layout.n_block))
         for kind, here in by_kind(part.edge_type):
             if self.spans[kind].is_known:
                 bonds = Bonds(part, here, kind, self.spans, around, l_max=l_max)
-                terms = terms_of_bonds(self.neighbours, kind)
+                terms = terms_of_bonds(self.neighbours, kind, magnetic=self.unit > 0)
                 self._fill(edge, bonds, terms, "bond", kind)
         node = np.zeros((part.n_atoms, layout.n_block))
         for kind, atoms in by_kind(part.species):
-            sites = Sites(atoms, around[part.atoms][atoms])
-            terms = terms_of_sites(self.spans, kind)
+            sites = Sites.of(atoms, around, part.atoms.start)
+            terms = terms_of_sites(self.spans, kind, magnetic=self.unit > 0)
             self._fill(node, sites, terms, "site", kind)
         return layout.uncouple(node), layout.uncouple(edge)
 
@@ -293,6 +342,8 @@ class ThreeCentre(ClosedForm):
             "site_degrees": self.site_degrees,
             **self.measured,
         }
+        if self.unit:
+            found["moment_unit"] = np.float64(self.unit)
         return found | weights_by_name(bond=self.bond_weights, site=self.site_weights)
 
     @classmethod
@@ -313,4 +364,5 @@ class ThreeCentre(ClosedForm):
                 for name in (f"{kind}_{what}" for kind in ("bond", "site") for what in MEASURED)
                 if name in arrays
             },
+            float(arrays.get("moment_unit", 0.0)),
         )

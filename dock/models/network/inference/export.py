@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from dock.core.arrays import FloatArray
 from dock.core.matrix import AOMatrix
 from dock.core.structure import Structure
 from dock.errors import FormatError, UsageError
@@ -83,7 +84,7 @@ def _program(network: TrainedNetwork) -> tuple[list[str], bytes]:
     def program(*arrays: Any) -> Any:
         batch = dict(zip(names, arrays, strict=True))
         batch["edge_mask"] = jax.numpy.ones_like(batch["vector"][:, 0])
-        return apply(params, network.config, network.layout, batch)
+        return apply(params, network.config, network.layout.channel, batch)
 
     exported = export.export(jax.jit(program), platforms=_PLATFORMS)(*arguments)
     return names, bytes(exported.serialize())
@@ -158,13 +159,18 @@ class ExportedModel:
         graph = build_graph(
             structure, overlap.basis, overlap.pairs, layout.species, moments if takes else None
         )
+        if self._form is not None and self._form.needs_overlap:
+            graph = add_overlap(graph, overlap, layout)
+        node, edge = layout.predicted(self._blocks, graph)
+        return layout.matrix(node, edge, graph)
+
+    def _blocks(self, graph: Graph) -> tuple[FloatArray, FloatArray]:
+        """Return the blocks of a graph, of one channel where they are predicted one by one."""
         node, edge = (np.asarray(part, np.float64) for part in self._call(*self._arguments(graph)))
         if self._form is not None:
-            if self._form.needs_overlap:
-                graph = add_overlap(graph, overlap, layout)
             onsite, offsite = self._form.predict(graph)
             node, edge = node + onsite, edge + offsite
-        return layout.matrix(node, edge, graph)
+        return node, edge
 
     def _arguments(self, graph: Graph) -> list[Any]:
         """Return the arrays of a graph on the device, in the program's order."""

@@ -23,6 +23,7 @@ from dock.models.network.environment import choose_devices, start_jax
 from dock.models.network.inference.engine import PART_EDGES, NetworkEngine
 from dock.models.network.parameters import count_parameters
 from dock.models.network.trained import TrainedNetwork
+from dock.models.targets import stacked
 from dock.threads import available_cpus
 
 __all__ = ["NetworkModel"]
@@ -63,7 +64,7 @@ class NetworkModel:
         if np.dtype(jax.tree.leaves(params)[0].dtype) == np.float64:
             jax.config.update("jax_enable_x64", True)
         self._engine = NetworkEngine(
-            params, network.config, network.layout, choose_devices(device), part_edges
+            params, network.config, network.layout.channel, choose_devices(device), part_edges
         )
 
     @property
@@ -126,13 +127,21 @@ class NetworkModel:
     ) -> list[tuple[NDArray[Any], NDArray[Any]]]:
         """Return padded blocks, in the unit of the target, partners not averaged.
 
+        Collinear magnets are predicted channel by channel, each as a structure of its own.
+
         Raises
         ------
         SolverError
             When the memory of the device does not suffice.
         """
+        layout, engine = self.file.layout, self._engine
+        parts = [part for graph in graphs for part in layout.graphs(graph)]
         try:
-            corrections = self._engine.predict(graphs, progress)
+            corrections = [
+                blocks
+                for group in engine.groups(parts)
+                for blocks in engine.predict([parts[index] for index in group], progress)
+            ]
         except RuntimeError as error:
             if "RESOURCE_EXHAUSTED" not in str(error):
                 raise
@@ -141,12 +150,13 @@ class NetworkModel:
                 f"{self._engine.part_edges} edges: pass a smaller part_edges=N, or more devices."
             ) from error
         form = self._network.closed_form
-        if form is None:
-            return corrections
-        totals = [(np.array(node), np.array(edge)) for node, edge in corrections]
-        for graph, total in zip(graphs, totals, strict=True):
-            _add_closed_form(form, graph, total)
-        return totals
+        totals = corrections
+        if form is not None:
+            totals = [(np.array(node), np.array(edge)) for node, edge in corrections]
+            for part, total in zip(parts, totals, strict=True):
+                _add_closed_form(form, part, total)
+        per = len(parts) // len(graphs)
+        return [stacked(totals[begin : begin + per]) for begin in range(0, len(totals), per)]
 
     def describe(self) -> dict[str, Any]:
         """Return plain data: sizes, targets, errors, provenance."""

@@ -130,7 +130,8 @@ class _Run:
         self.dtype = np.float64 if options.system.float_type == "fp64" else np.float32
         params = dict(network.params)
         self.constants = params.pop("constants")
-        self.engine = Engine(options, data.layout, network.config, self.constants, setup.devices)
+        layout = data.layout.channel
+        self.engine = Engine(options, layout, network.config, self.constants, setup.devices)
         self.batcher = self._batcher(data.split.train, shuffle=True)
         self.steps_per_epoch = self.batcher.steps_per_epoch
         self.total = self.steps_per_epoch * self.train_options.max_epoch
@@ -167,7 +168,7 @@ class _Run:
         """Hash of all that must be the same for a run to go on exactly."""
         content, system = self.options.to_dict(), self.options.system
         content["system"] = {"float_type": system.float_type, "random_seed": system.random_seed}
-        content["data"] = content["data"]["moments"]
+        content["data"] = self.setup.data.moments
         for name in ("validate_interval", "early_stop", "ahead_of_time_compile"):
             content["process"]["train"].pop(name)
         content["store"] = self.setup.data.store.fingerprint()

@@ -13,6 +13,7 @@ import numpy as np
 from dock.core.arrays import FloatArray
 from dock.errors import UsageError
 from dock.models.closed_form import Judgement, choose_closed_form
+from dock.models.data.moments import moment_unit
 from dock.models.data.preparation import DataParts, prepare_data
 from dock.models.modelfile import find_model, read_model
 from dock.models.network.config import NetworkConfig
@@ -54,7 +55,9 @@ def prepare(options: TrainOptions) -> Setup:
     jax.config.update("jax_enable_x64", options.system.float_type == "fp64")
     devices = choose_devices(options.system.device)
     old = _old_network(options)
-    data = prepare_data(options, None if old is None else old.layout)
+    if old is not None:
+        options = _with_moments(options, moments=old.config.moments)
+    data = prepare_data(options, None if old is None else old.layout, per_spin=True)
     if old is None:
         return Setup(data, *_new_network(options, data), devices)
     data.store.set_baseline(old.closed_form)
@@ -64,20 +67,23 @@ def prepare(options: TrainOptions) -> Setup:
 
 def _new_network(options: TrainOptions, data: DataParts) -> tuple[TrainedNetwork, Judgement]:
     """Return a network with initial parameters; its first predictions are near the closed form."""
-    layout, names = data.layout, data.split.train
+    layout, names = data.layout.channel, data.split.train
     cutoffs = find_cutoffs((item.graph for item in data.items(names)), layout.n_species)
     parts = (names, data.split.validate)
     form, judgement = choose_closed_form(options.model.baseline, data.items, parts, layout, cutoffs)
     data.store.set_baseline(form)
-    statistics = Statistics.of((data.store.item(data.number[name]) for name in names), layout)
+    left = (part for name in names for part in data.store.item(data.number[name]).channels)
+    statistics = Statistics.of(left, layout)
     if form is not None and form.held_out is not None:
         statistics = statistics.at_least(*form.held_out)
     config = make_config(options, layout, statistics, cutoffs)
+    unit = moment_unit(item.graph for item in data.items(names)) if layout.per_spin else 0.0
+    config = replace(config, moments=data.moments, moment_unit=unit)
     dtype = _dtype(options)
     params = init_params(config, layout, statistics, options.system.random_seed, dtype)
     for head in ("node_head", "edge_head"):
         params[head]["out"] = [weight * dtype(_FIRST_OUTPUT) for weight in params[head]["out"]]
-    return TrainedNetwork(layout, cutoffs, statistics, form, config, params), judgement
+    return TrainedNetwork(data.layout, cutoffs, statistics, form, config, params), judgement
 
 
 def make_config(
@@ -114,7 +120,6 @@ def make_config(
         radial_reach=reach,
         cutoffs=tuple(cutoffs.tolist()),
         mean_degree=statistics.mean_degree,
-        moments=options.data.moments,
         remat=options.process.train.do_remat,
     )
 
@@ -132,13 +137,18 @@ def _old_network(options: TrainOptions) -> TrainedNetwork | None:
     network = TrainedNetwork.of(read_model(path))
     if network is None:
         raise UsageError(f"{path}: this model has no network to go on with.")
-    if network.config.moments != options.data.moments:
+    if options.data.moments not in ("auto", network.config.moments):
         raise UsageError(
             f"{path}: the model was trained with moments = {str(network.config.moments).lower()}; "
             "write the same in [data]."
         )
     _require_same_network(options, network, path)
     return network
+
+
+def _with_moments(options: TrainOptions, *, moments: bool) -> TrainOptions:
+    """Return the options with the moments that a network takes or does not take."""
+    return replace(options, data=replace(options.data, moments=moments))
 
 
 def _require_same_network(options: TrainOptions, old: TrainedNetwork, path: Path) -> None:
