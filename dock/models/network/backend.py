@@ -61,7 +61,7 @@ class JaxBackend:
         """Read and check the data."""
         from dock.models.data.preparation import check_data
 
-        return check_data(options)
+        return check_data(options, with_states=True)
 
 
 class ExportBackend:
