@@ -93,7 +93,7 @@ class ReferenceStates(NamedTuple):
         matrices = np.array(projected, np.complex128)
         numbers = np.arange(self.energies.shape[-1])
         matrices[..., numbers, numbers] += self.energies
-        levels = np.linalg.eigvalsh(matrices)
+        levels = np.linalg.eigvalsh(matrices).astype(np.float64)
         found = occupation_errors(levels, self.energies, self.fermi_level)
         deviation = (levels - self.energies)[self.low]
         mean = float(np.abs(deviation - found.shift).mean()) if deviation.size else None
@@ -128,10 +128,11 @@ def reference_states(calc: Calculation, options: States) -> ReferenceStates:
     several = np.any(axes, axis=0) & (lengths <= _LONG) & (not calc.only_gamma)
     size = tuple(int(n) if more else 1 for n, more in zip(options.kmesh, several, strict=True))
     mesh = make_mesh(calc, size, reduction="time-reversal")
-    found: dict[tuple[int, int], StatesAtK] = {}
+    found: dict[tuple[int, int], NDArray[Any]] = {}
 
     def keep(at: StatesAtK) -> None:
-        found[at.channel, at.number] = at
+        if at.states.vectors is not None:
+            found[at.channel, at.number] = at.states.vectors
 
     spectrum = compute_spectrum(calc, mesh, visit=keep)
     if calc.n_electrons is not None:
@@ -146,9 +147,7 @@ def reference_states(calc: Calculation, options: States) -> ReferenceStates:
             "Write 'occupation' or 'fermi_energy_eV' into info.json.",
         )
     channels, points = range(len(spectrum.energies)), range(mesh.n_points)
-    vectors = np.stack(
-        [np.stack([found[channel, k].states.vectors for k in points]) for channel in channels]
-    )
+    vectors = np.stack([np.stack([found[channel, k] for k in points]) for channel in channels])
     digest = calc.require("overlap").digest()
     return ReferenceStates(
         mesh.points, mesh.weights, spectrum.energies, vectors, level, level + options.window, digest
@@ -255,7 +254,7 @@ class StateArrays:
     @cached_property
     def n_states(self) -> int:
         """Most states of a structure at a k-point."""
-        return max(own.energies.shape[-1] for own in self.states.values())
+        return max(int(own.energies.shape[-1]) for own in self.states.values())
 
     @property
     def megabytes(self) -> float:

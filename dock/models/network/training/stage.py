@@ -120,7 +120,8 @@ class Stage:
         self, shares: Sequence[Sequence[int]], projected: Any
     ) -> Iterable[tuple[ReferenceStates, Any]]:
         """Yield the states of each structure of a batch with its part of C†ΔHC."""
-        real, imaginary = (None if part is None else np.asarray(part) for part in projected)
+        real = np.asarray(projected[0])
+        imaginary = None if projected[1] is None else np.asarray(projected[1])
         for device, members in enumerate(shares):
             taking_part = (self.states[number] for number in members if number in self.states)
             for slot, own in enumerate(taking_part):
