@@ -7,7 +7,7 @@ import shutil
 
 import numpy as np
 import pytest
-from datasets import calculation, log_of, molecule, small_options
+from datasets import log_of, make_set, small_options
 
 import dock
 from dock.errors import FormatError, UsageError
@@ -54,11 +54,7 @@ def engines():
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
     """Ten molecules with electrons."""
-    folder, rng = tmp_path_factory.mktemp("data") / "set", np.random.default_rng(5)
-    for number in range(10):
-        calc = calculation(molecule(rng), cutoff=9.0).replace(n_electrons=4)
-        dock.write(calc, folder / f"m{number:02d}")
-    return folder
+    return make_set(tmp_path_factory.mktemp("data") / "set", cutoff=9.0, electrons=4)
 
 
 def run(tmp_path, data, **changes):
