@@ -56,7 +56,7 @@ previous_output_dir = {first}
 enable = true
 epochs = {stage_epochs}
 weight = {weight}
-learning_rate = {rate}
+init_learning_rate = {rate}
 kmesh = {kmesh}
 """
 COLUMNS = ("H", "filled", "empty", "levels", "median", "gap")

@@ -255,7 +255,7 @@ class States:
         False, "after max_epoch, add to the loss what errors of H do to states; needs overlap.h5"
     )
     epochs: int = key(100, "passes over the training set in this stage", low=1)
-    learning_rate: float = key(1e-3, "largest learning rate of this stage", low=0.0)
+    init_learning_rate: float = key(1e-3, "largest learning rate of this stage", low=0.0)
     weight: float = key(0.4, "of the error between states beside the loss", low=0.0)
     kmesh: tuple[int, ...] = key(
         (2, 2, 2),

@@ -57,6 +57,7 @@ class Engine:
         self._loss, self._error_sums = make_loss(options, layout), make_errors(options, layout)
         self._train = options.process.train
         self._gauge = options.model.advanced.standardize_gauge
+        self._weight = self._train.states.weight
         self._freeze = self._train.continued.freeze if self._train.continued.enable else ()
         self.n_devices = len(devices)
         self._mesh = Mesh(np.array(devices), ("data",)) if len(devices) > 1 else None
@@ -145,7 +146,7 @@ class Engine:
         if "state_weight" not in batch:
             return mean_of(*self._shared(params, constants, batch, self._loss))
         ordinary, between = self._shared(params, constants, batch, self._both_losses)
-        return mean_of(*ordinary) + self._train.states.weight * mean_of(*between)
+        return mean_of(*ordinary) + self._weight * mean_of(*between)
 
     def _both_losses(self, found: Any, batch: Mapping[str, Any]) -> Any:
         return self._loss(found, batch), state_sums(self._projected(found, batch), batch)

@@ -307,8 +307,7 @@ class _Run:
     def _rate(self, step: int) -> float:
         """Return the learning rate of a step."""
         if self._stage_now is not None:
-            largest = self.train_options.states.learning_rate
-            return self.schedule(step - self.standing.stage) * largest
+            return self.schedule(step - self.standing.stage) * self._stage_now.largest_rate
         largest = self.train_options.optimizer.init_learning_rate
         return self.schedule(step) * largest * self._plateau_scale
 

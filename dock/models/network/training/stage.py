@@ -68,6 +68,7 @@ class Stage:
         numbers = {name: data.number[name] for name in (*split.train, *split.validate)}
         self.states = collect_states(options, data.layout, numbers, split.train)
         self._scheduler = options.process.train.scheduler
+        self.largest_rate = self.options.init_learning_rate
         train = self._of(split.train)
         _LOG.info(
             "second stage: states of %d of %d structures to train on (up to %d orbitals), at up to "

@@ -26,7 +26,7 @@ KEYS = {
     "process.train.max_epoch": 3,
     STATES + "enable": True,
     STATES + "epochs": 3,
-    STATES + "learning_rate": 0.01,
+    STATES + "init_learning_rate": 0.01,
     STATES + "weight": 1.0,
     STATES + "window": 1.0,
 }
