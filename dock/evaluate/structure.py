@@ -20,11 +20,11 @@ from dock.core.spin import Spin
 from dock.errors import LayoutError, MissingDataError, UsageError
 from dock.evaluate import metrics
 from dock.evaluate.blocks import BlockErrors
-from dock.evaluate.occupation import OccupationErrors, Spaces, occupation_errors
 from dock.io.progress import Progress, Report
 from dock.results import Result
 from dock.states.fermi_level import find_level
 from dock.states.kmesh import KMesh, make_mesh
+from dock.states.occupation import OccupationErrors, Spaces, occupation_errors
 from dock.states.problem import Problem
 from dock.states.smearing import Smearing
 from dock.states.solver import Want

@@ -20,7 +20,7 @@ __all__ = ["Statistics", "StatisticsBuilder", "find_cutoffs"]
 
 _ZERO = 1e-9  # eV; parts that never exceed it are exact zeros of symmetry
 _LOOK_BEYOND = 1.2  # times the longest edge: is there a pair without a block?
-_LOOKED_AT = 16  # structures are enough to see where blocks end
+_LOOKED_AT = 16  # structures, and one of each set of species, show where blocks end
 _AXES = {"node_shift": 2, "node_scale": 2, "edge_scale": 2, "longest": 1}  # of the arrays
 _LATER = {"shortest": 1, "neighbours": 2}  # of those that files of earlier versions have not
 
@@ -172,11 +172,16 @@ def find_cutoffs(graphs: Iterable[Graph], n_species: int) -> FloatArray:
 
     longest = np.zeros(n_species**2)
     kept: list[Graph] = []
+    seen: set[frozenset[str]] = set()
     for graph in graphs:
         if graph.n_edges:
             np.maximum.at(longest, graph.edge_type, graph.lengths)
-        if len(kept) < _LOOKED_AT:
+        # The same two species may have blocks farther in one crystal than in another: projectors of
+        # a third atom reach from one to the other.
+        content = frozenset(graph.structure.labels)
+        if len(kept) < _LOOKED_AT or content not in seen:
             kept.append(graph)
+        seen.add(content)
     absent = np.full(n_species**2, np.inf)
     for graph in kept:
         if not longest.any():

@@ -14,10 +14,10 @@ import dock
 from dock.core.spin import Spin
 from dock.errors import LayoutError, MissingDataError, OutputError, UsageError
 from dock.evaluate import metrics
-from dock.evaluate.occupation import Spaces, occupation_errors
 from dock.evaluate.report import Item, evaluate_set, read_item
 from dock.evaluate.structure import EvaluateOptions, evaluate
 from dock.results import KEYS
+from dock.states.occupation import Spaces, occupation_errors
 from dock.states.problem import Problem
 
 IDS = ("3573", "138", "3563", "282", "1009", "1978")

@@ -44,13 +44,15 @@ def calculation(structure, *, spin=Spin.NONE, shells=SHELLS, shift=0.0, cutoff=C
     return dock.Calculation(structure, basis, spin, {"hamiltonian": H, "overlap": S})
 
 
-def make_set(folder, sizes=(3,) * 10, *, seed=5, shifts=None, **options):
+def make_set(folder, sizes=(3,) * 10, *, seed=5, shifts=None, electrons=None, **options):
     """Write unified folders m00, m01, … of molecules with so many atoms."""
     rng = np.random.default_rng(seed)
     for number, n_atoms in enumerate(sizes):
         structure = molecule(rng, n_atoms)
         shift = shifts[number] if shifts is not None else 0.0
         calc = calculation(structure, shift=shift, **options)
+        if electrons is not None:
+            calc = calc.replace(n_electrons=electrons)
         dock.write(calc, Path(folder) / f"m{number:02d}")
     return Path(folder)
 

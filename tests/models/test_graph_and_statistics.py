@@ -123,6 +123,23 @@ class TestCutoffs:
             assert found[kind] == 0.0 or longest < found[kind] <= 1.2 * longest
         np.testing.assert_array_equal(found.reshape(3, 3), found.reshape(3, 3).T)
 
+    def test_a_kind_that_ends_earlier_in_one_of_many_structures(self):
+        """A crystal behind many others is looked at, where it has other species."""
+        apart = Structure(np.eye(3) * 20.0, [[0, 0, 0], [3.0, 0, 0]], [6, 6])
+        other = Structure(np.eye(3) * 20.0, [[0, 0, 0], [2.0, 0, 0], [0, 1.0, 0]], [6, 6, 1])
+        shells = {"C": [0], "H": [0]}
+        first, second = (
+            build_graph(
+                structure,
+                Basis.from_ls({x: shells[x] for x in set(structure.labels)}, structure.labels),
+                neighbour_pairs(structure, reach),
+                ("C", "H"),
+            )
+            for structure, reach in ((apart, 3.5), (other, 1.5))
+        )
+        assert find_cutoffs([first] * 20, 2)[0] == 0
+        assert find_cutoffs([first] * 20 + [second], 2)[0] == pytest.approx(3.0)
+
     def test_atoms_without_bonds(self, rng):
         structure = molecule(rng, 1)
         basis = Basis.from_ls({"C": [0, 1]}, structure.labels)

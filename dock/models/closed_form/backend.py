@@ -51,6 +51,7 @@ _OF_NETWORKS = (
     "process.train.optimizer.",
     "process.train.scheduler.",
     "process.train.continued.",
+    "process.train.states.",
 )
 
 __all__ = ["THREE_CENTRE", "TWO_CENTRE", "ClosedFormModel"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -29,6 +29,15 @@ class ItemSource(Protocol):
 
     def item(self, index: int) -> Item:
         """Return one structure."""
+
+
+class MoreArrays(Protocol):
+    """What a batch has besides graphs and labels."""
+
+    def arrays(
+        self, members: Sequence[int], graphs: Sequence[Graph], shape: Shape, dtype: DTypeLike
+    ) -> Batch:
+        """Return further arrays of some structures, by their numbers in the source."""
 
 
 def padded(parts: Sequence[NDArray[Any]], size: int, fill: float, dtype: DTypeLike) -> NDArray[Any]:
@@ -158,6 +167,8 @@ class Batcher:
     parts
         Number of devices that share a batch. The batches do not depend on it; more than one gives
         arrays with a leading axis of that length.
+    more
+        Gives further arrays of each batch.
     """
 
     def __init__(
@@ -171,8 +182,9 @@ class Batcher:
         max_shapes: int = 8,
         shuffle: bool = True,
         parts: int = 1,
+        more: MoreArrays | None = None,
     ) -> None:
-        self.parts = parts
+        self.parts, self.more = parts, more
         self.source, self.indices = source, np.asarray(indices, dtype=np.int64)
         self.batch_size = max(1, min(batch_size, len(self.indices)))
         self.seed, self.dtype, self.shuffle = seed, np.dtype(dtype), shuffle
@@ -281,11 +293,7 @@ class Batcher:
         """Return one batch, or one for each device on a leading axis."""
         places = self.plan(epoch)[step]
         shape = self._shape(self._size(places))
-        groups = [
-            [self.source.item(int(self.indices[place])) for place in share]
-            for share in self._shares(places)
-        ]
-        shares = [make_batch(group, shape, self.dtype) for group in groups if group]
+        shares = [self._arrays(share, shape) for share in self._shares(places) if len(share)]
         if self.parts == 1:
             return shares[0]
         empty = {name: np.zeros_like(value) for name, value in shares[0].items()}
@@ -293,11 +301,34 @@ class Batcher:
         shares += [empty] * (self.parts - len(shares))
         return {name: np.stack([share[name] for share in shares]) for name in empty}
 
+    def _arrays(self, share: NDArray[np.int64], shape: Shape) -> Batch:
+        """Return the arrays of the structures at some places."""
+        members = [int(number) for number in self.indices[share]]
+        items = [self.source.item(number) for number in members]
+        batch = make_batch(items, shape, self.dtype)
+        if self.more is not None:
+            graphs = [item.graph for item in items]
+            batch |= self.more.arrays(members, graphs, shape, self.dtype)
+        return batch
+
+    def most_in_batch(self, numbers: Collection[int]) -> int:
+        """Return how many of some structures (of the source) a device gets at most at a time."""
+        own = np.isin(self.indices, list(numbers))
+        if not self._by_edges:
+            return min(self.batch_size, int(own.sum()))
+        filled = np.cumsum(np.sort(self._sizes[own, 1]))
+        return max(1, int(np.searchsorted(filled, self._budget, side="right")))
+
     def examples(self) -> Iterator[Batch]:
         """Yield one batch of each padded shape of the first epoch."""
         shapes = [self._shape(self._size(places)) for places in self.plan(0)]
         for shape in dict.fromkeys(shapes):
             yield self.batch(0, shapes.index(shape))
+
+    def shares(self, epoch: int, step: int) -> list[list[int]]:
+        """Return which structures (of the source) of a batch each device gets, in order."""
+        shares = self._shares(self.plan(epoch)[step])
+        return [[int(number) for number in self.indices[share]] for share in shares if len(share)]
 
     def members(self, epoch: int, step: int) -> list[int]:
         """Return which structures (of the source) a batch holds."""

@@ -20,6 +20,7 @@ from dock.io.files import write_text
 from dock.models.data.copies import kinds_of_structures
 from dock.models.data.inspection import Inspection
 from dock.models.data.moments import choose_moments, has_moments, moment_ranges
+from dock.models.data.reference_states import StateArrays, collect_states
 from dock.models.data.samples import Item, Sample, find_samples, label
 from dock.models.data.store import GraphStore, read_shards, write_shards
 from dock.models.options.train import TrainOptions
@@ -146,10 +147,13 @@ def _stored(
     return read_shards(paths, layout, capacity=graph.disk_mem_buffer_size)
 
 
-def check_data(options: TrainOptions, *, per_spin: bool = False) -> dict[str, Any]:
+def check_data(
+    options: TrainOptions, *, per_spin: bool = False, with_states: bool = False
+) -> dict[str, Any]:
     """Read and check the data as a training would; return what was found as plain data.
 
-    Nothing is written, unless the options ask for shards. `per_spin` is that of `prepare_data`.
+    `with_states` looks at the states of a second stage, too, where the options have one. Nothing is
+    written, unless the options ask for shards. `per_spin` is that of `prepare_data`.
     """
     parts = prepare_data(options, per_spin=per_spin)
     channel = parts.layout.channel
@@ -158,6 +162,12 @@ def check_data(options: TrainOptions, *, per_spin: bool = False) -> dict[str, An
         f"{irrep.multiplicity}x{irrep.J}{'eo'[(irrep.J + (not irrep.natural)) % 2]}"
         for irrep in channel.irreps
     )
+    states: dict[str, Any] = {}
+    if with_states and options.process.train.states.enable:
+        names = (*parts.split.train, *parts.split.validate)
+        numbers = {name: parts.number[name] for name in names}
+        found = collect_states(options, parts.layout, numbers, parts.split.train)
+        states["states"] = StateArrays.of(found, parts.layout, parts.store.sizes, 1).facts()
     return {
         **parts.provenance,
         "atoms": [int(atoms.min()), int(atoms.max())],
@@ -165,6 +175,7 @@ def check_data(options: TrainOptions, *, per_spin: bool = False) -> dict[str, An
         **parts.layout.to_dict(),
         "moments": parts.moments,
         "irreps": irreps,
+        **states,
     }
 
 

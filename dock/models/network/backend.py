@@ -61,7 +61,7 @@ class JaxBackend:
         """Read and check the data."""
         from dock.models.data.preparation import check_data
 
-        return check_data(options, per_spin=True)
+        return check_data(options, per_spin=True, with_states=True)
 
 
 class ExportBackend:

@@ -17,6 +17,7 @@ __all__ = [
     "Dataloader",
     "Optimizer",
     "Scheduler",
+    "States",
     "TrainOptions",
     "is_same_value",
     "read_train",
@@ -252,10 +253,38 @@ class Continued:
 
 
 @dataclass(frozen=True)
+class States:
+    """``[process.train.states]``: a second stage that looks at the states of the references."""
+
+    enable: bool = key(
+        False, "after max_epoch, add to the loss what errors of H do to states; needs overlap.h5"
+    )
+    epochs: int = key(100, "passes over the training set in this stage", low=1)
+    init_learning_rate: float = key(1e-3, "largest learning rate of this stage", low=0.0)
+    weight: float = key(0.4, "of the error between states beside the loss", low=0.0)
+    kmesh: tuple[int, ...] = key(
+        (2, 2, 2),
+        "k-points along each reciprocal vector, Γ among them; one where no pair reaches the next "
+        "cell, and along lattice vectors of more than 16 Å",
+        low=1,
+        high=16,
+        length=3,
+    )
+    window: float = key(
+        3.0, "eV above the Fermi level up to which states count like occupied ones", low=0.0
+    )
+    max_orbitals: int = key(
+        400, "structures with more orbitals have the ordinary loss alone", low=1
+    )
+
+
+@dataclass(frozen=True)
 class Train:
     """``[process.train]``."""
 
-    max_epoch: int = key(1000, "passes over the training set", low=1)
+    max_epoch: int = key(
+        1000, "passes over the training set; 0: only those of the second stage", low=0
+    )
     multi_way_jit_num: int = key(8, "largest number of padded shapes", low=1, high=64)
     ahead_of_time_compile: bool = key(False, "compile every shape before the first step")
     do_remat: bool = key(False, "recompute instead of store: less memory, a third more time")
@@ -268,6 +297,7 @@ class Train:
     optimizer: Optimizer = field(default_factory=Optimizer)
     scheduler: Scheduler = field(default_factory=Scheduler)
     continued: Continued = field(default_factory=Continued)
+    states: States = field(default_factory=States)
 
 
 @dataclass(frozen=True)
@@ -409,7 +439,20 @@ def read_train(path: str | Path) -> TrainOptions:
                 fix="Leave one of them out.",
             )
 
-    options = build(TrainOptions, read_toml(path), path, _UNTAKEN, device, start, interval)
+    def epochs(options: TrainOptions) -> None:
+        train = options.process.train
+        if train.max_epoch == 0 and not train.states.enable:
+            raise FormatError(
+                path,
+                "there is nothing to train",
+                where="process.train.max_epoch",
+                expected="at least 1 without a second stage",
+                found=0,
+                fix="Raise it, or set enable = true in [process.train.states].",
+            )
+
+    checks = (device, start, interval, epochs)
+    options = build(TrainOptions, read_toml(path), path, _UNTAKEN, *checks)
     data = absolute(path, options.data, "inputs_dir", "outputs_dir")
     train = options.process.train
     loader = absolute(path, train.dataloader, "dataset_split_json")

@@ -97,7 +97,7 @@ class TestRefusals:
     @pytest.mark.parametrize(
         ("key", "value", "words"),
         [
-            ("process.train.max_epoch", 0, "from 1 to ∞"),
+            ("process.train.max_epoch", -1, "from 0 to ∞"),
             ("process.train.ema_decay", 1.5, "from 0 to 1"),
             ("process.train.multi_way_jit_num", 100, "from 1 to 64"),
             ("process.train.optimizer.betas", [0.9, 1.0], "from 0 to 0.999999"),

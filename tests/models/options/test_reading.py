@@ -63,7 +63,7 @@ def seen():
 def trained(seen, tmp_path_factory):
     """A network that has been trained, and trained on, with most of what there is."""
     folder = tmp_path_factory.mktemp("keys")
-    make_set(folder / "set", cutoff=9.0)
+    make_set(folder / "set", cutoff=9.0, electrons=4)
     changes = {
         "data.graph.storage_type": "disk",
         "process.train.max_epoch": 1,
@@ -95,7 +95,7 @@ def test_every_key_of_a_training_is_read(trained, seen, tmp_path):
     make_loss(TrainOptions(), TargetLayout(("H",), ((0,),), Spin.NONE))
     continued = "process.train.continued."
     changes = {continued + "enable": True, continued + "previous_output_dir": str(trained / "run")}
-    changes |= {continued + "new_training_data": False}
+    changes |= {continued + "new_training_data": False, "process.train.states.enable": True}
     options = small_options(tmp_path / "t.toml", trained / "set", **changes)
     _Run(options, prepare(options), Progress())
     spinors = make_set(tmp_path / "spinors", (2,) * 2, spin=Spin.NONCOLLINEAR)

@@ -11,7 +11,8 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from dock.models.network.config import NetworkConfig
 from dock.models.network.model import apply
-from dock.models.network.training.losses import make_errors, make_loss, mean_of
+from dock.models.network.training.between_states import between_states, state_sums
+from dock.models.network.training.losses import deviation_of, make_errors, make_loss, mean_of
 from dock.models.network.training.optimiser import clipped, empty_norms, make_optimiser
 from dock.models.network.training.packing import Packing
 from dock.models.options.train import TrainOptions
@@ -55,6 +56,8 @@ class Engine:
         self._constants = jax.device_put(constants)
         self._loss, self._error_sums = make_loss(options, layout), make_errors(options, layout)
         self._train = options.process.train
+        self._gauge = options.model.advanced.standardize_gauge
+        self._weight = self._train.states.weight
         self._freeze = self._train.continued.freeze if self._train.continued.enable else ()
         self.n_devices = len(devices)
         self._mesh = Mesh(np.array(devices), ("data",)) if len(devices) > 1 else None
@@ -64,6 +67,7 @@ class Engine:
             whole["out_shardings"] = NamedSharding(self._mesh, self._copied)
         self._jitted_step = jax.jit(self._step, donate_argnums=(0,), **whole)
         self._jitted_errors = jax.jit(self._errors, **whole)
+        self._jitted_state_errors = jax.jit(self._state_errors, **whole)
 
     def start(self, params: Any) -> State:
         """Return the state before the first step; `packing` is that of these parameters."""
@@ -110,24 +114,47 @@ class Engine:
         sums: dict[str, jax.Array] = self._jitted_errors(params, self._constants, batch)
         return sums
 
+    def state_errors(self, params: Any, batch: Mapping[str, Any]) -> tuple[Any, Any]:
+        """Return what `errors` does, and C†ΔHC of a batch with states, see `between_states`.
+
+        Both have a leading axis over the devices.
+        """
+        found: tuple[Any, Any] = self._jitted_state_errors(params, self._constants, batch)
+        return found
+
     # What depends on the data is an argument of the programs, no constant in them: so JAX finds
     # them in its cache on disk whatever the data set, and the shapes alone decide.
+
+    def _of_share(
+        self, params: Any, constants: Any, function: Callable[..., Any]
+    ) -> Callable[[Mapping[str, Any]], Any]:
+        """Return the function of the batch of one device that predicts and calls another."""
+        whole = {**self.packing.unpack(params), "constants": constants}
+        return lambda part: function(apply(whole, self.config, self.layout, part), part)
 
     def _shared(
         self, params: Any, constants: Any, batch: Mapping[str, Any], sums: Callable[..., Any]
     ) -> Any:
         """Return sums over a batch, or over the shares of all devices."""
-        whole = {**self.packing.unpack(params), "constants": constants}
-
-        def of_share(part: Mapping[str, Any]) -> Any:
-            return sums(apply(whole, self.config, self.layout, part), part)
-
+        of_share = self._of_share(params, constants, sums)
         if self._mesh is None:
             return of_share(batch)
         return jax.tree.map(lambda shares: shares.sum(0), jax.vmap(of_share)(batch))
 
     def _mean_loss(self, params: Any, constants: Any, batch: Mapping[str, Any]) -> jax.Array:
-        return mean_of(*self._shared(params, constants, batch, self._loss))
+        """Return the loss; with that between states where a batch has them."""
+        if "state_weight" not in batch:
+            return mean_of(*self._shared(params, constants, batch, self._loss))
+        ordinary, between = self._shared(params, constants, batch, self._both_losses)
+        return mean_of(*ordinary) + self._weight * mean_of(*between)
+
+    def _both_losses(self, found: Any, batch: Mapping[str, Any]) -> Any:
+        return self._loss(found, batch), state_sums(self._projected(found, batch), batch)
+
+    def _projected(self, found: Any, batch: Mapping[str, Any]) -> Any:
+        """Return C†ΔHC of a batch of one device."""
+        deviation = deviation_of(self.layout, found, batch, gauge=self._gauge)
+        return between_states(self.layout, deviation, batch)
 
     def _step(
         self, state: State, constants: Any, batch: Mapping[str, Any], rate: Any, decay: Any
@@ -145,3 +172,12 @@ class Engine:
 
     def _errors(self, params: Any, constants: Any, batch: Mapping[str, Any]) -> Any:
         return self._shared(params, constants, batch, self._error_sums)
+
+    def _state_errors(self, params: Any, constants: Any, batch: Mapping[str, Any]) -> Any:
+        def both(found: Any, part: Mapping[str, Any]) -> Any:
+            return self._error_sums(found, part), self._projected(found, part)
+
+        of_share = self._of_share(params, constants, both)
+        if self._mesh is None:
+            return jax.tree.map(lambda part: part[None], of_share(batch))
+        return jax.vmap(of_share)(batch)

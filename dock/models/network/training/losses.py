@@ -12,7 +12,7 @@ import optax
 from dock.models.options.train import TrainOptions
 from dock.models.targets import TargetLayout
 
-__all__ = ["make_errors", "make_loss", "mean_of"]
+__all__ = ["deviation_of", "make_errors", "make_loss", "mean_of"]
 
 Prediction = tuple[jax.Array, jax.Array]
 Sums = tuple[jax.Array, jax.Array]
@@ -45,7 +45,7 @@ def make_loss(
     gauge = options.model.advanced.standardize_gauge
 
     def loss(found: Prediction, batch: Mapping[str, Any]) -> Sums:
-        deviation = _deviation(layout, found, batch, gauge=gauge)
+        deviation = deviation_of(layout, found, batch, gauge=gauge)
         masks = _masks(layout, batch)
         entry = kind.removeprefix("block-")
         values = [_penalty(d, entry, delta) * m for d, m in zip(deviation, masks, strict=True)]
@@ -66,10 +66,10 @@ def mean_of(sums: jax.Array, counts: jax.Array) -> jax.Array:
     return jnp.asarray(means.sum() / jnp.maximum((counts > 0).sum(), 1))
 
 
-def _deviation(
+def deviation_of(
     layout: TargetLayout, found: Prediction, batch: Mapping[str, Any], *, gauge: bool
 ) -> Prediction:
-    """Return prediction less label."""
+    """Return prediction less label; with `gauge` less the multiple of S that fits it best."""
     deviation = (found[0] - batch["node_label"], found[1] - batch["edge_label"])
     return _without_gauge(layout, deviation, batch) if gauge else deviation
 
@@ -153,7 +153,7 @@ def make_errors(
     gauge = options.model.advanced.standardize_gauge
 
     def errors(found: Prediction, batch: Mapping[str, Any]) -> dict[str, jax.Array]:
-        deviation = _deviation(layout, found, batch, gauge=gauge)
+        deviation = deviation_of(layout, found, batch, gauge=gauge)
         masks = _masks(layout, batch)
         sizes = [jnp.abs(d) * m for d, m in zip(deviation, masks, strict=True)]
         node, edge = _by_kind(sizes, masks, layout, batch)

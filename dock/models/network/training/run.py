@@ -31,6 +31,7 @@ from dock.models.network.training.engine import Engine
 from dock.models.network.training.log import TrainingLog, named_errors
 from dock.models.network.training.schedule import Plateau, Schedule
 from dock.models.network.training.setup import BASELINE_ERRORS, Setup, prepare
+from dock.models.network.training.stage import Stage, StageErrors
 from dock.models.network.training.state import Standing, read_state, write_state
 from dock.models.options.train import TrainOptions
 
@@ -55,6 +56,9 @@ class TrainingResult:
         Kind of the closed form that the network corrects, or ``none``.
     baseline_mae, baseline_test_mae
         Of that form alone: on the structures that it was judged by, and on those for test.
+    before_stage, after_stage
+        Errors on the structures for validation when the second stage began, and of its best model,
+        see `dock.models.network.training.stage.StageErrors`; None without.
     seconds
         Wall time.
     """
@@ -71,6 +75,8 @@ class TrainingResult:
     baseline: str = "none"
     baseline_mae: float | None = None
     baseline_test_mae: float | None = None
+    before_stage: dict[str, float] | None = None
+    after_stage: dict[str, float] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data."""
@@ -134,8 +140,11 @@ class _Run:
         self.engine = Engine(options, layout, network.config, self.constants, setup.devices)
         self.batcher = self._batcher(data.split.train, shuffle=True)
         self.steps_per_epoch = self.batcher.steps_per_epoch
-        self.total = self.steps_per_epoch * self.train_options.max_epoch
-        self.schedule = Schedule(self.train_options.scheduler, self.total)
+        self.last_epoch = self.train_options.max_epoch
+        self.total = self.steps_per_epoch * self.last_epoch
+        self.schedule = Schedule(self.train_options.scheduler, max(1, self.total))
+        self.stage = Stage(options, data) if self.train_options.states.enable else None
+        self.total += self.steps_per_epoch * (self.train_options.states.epochs if self.stage else 0)
         on_plateau = self.train_options.scheduler.type == "reduce_on_plateau"
         self.plateau = Plateau(self.train_options.scheduler) if on_plateau else None
         self.state = self.engine.start(params)
@@ -173,6 +182,8 @@ class _Run:
             content["process"]["train"].pop(name)
         content["store"] = self.setup.data.store.fingerprint()
         content["parameters"] = self.engine.packing.digest
+        if self.stage is not None:
+            content["states"] = self.stage.digest
         text = json.dumps(content, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -184,7 +195,9 @@ class _Run:
         old, tree = jax.tree.flatten(self.state)
         new, self.standing = read_state(path, self.fingerprint, old)
         self.state = self.engine.placed(jax.tree.unflatten(tree, new))
-        if self.plateau is not None:
+        if self._stage_now is not None:
+            self._turn_to(self._stage_now)
+        elif self.plateau is not None:
             self.plateau.restore(self.standing.plateau)
         _LOG.info("going on from step %d of %s", self.standing.step, path)
 
@@ -216,11 +229,13 @@ class _Run:
             "note": self.options.system.note,
             "step": self.standing.step,
             "epoch": self.standing.epoch,
-            "validation_mae": None if math.isinf(self.standing.best) else self.standing.best,
+            "validation_mae": self.standing.validation_mae,
             "options": self.options.to_dict(),
             "training_set": self.setup.data.provenance,
             BASELINE_ERRORS: self.setup.judgement.to_dict(),
         }
+        if self.standing.stage >= 0:
+            summary["stage"] = {"before": self.standing.before, "after": self.standing.after}
         params = {**average, "constants": self.constants}
         return dataclasses.replace(self.setup.network, params=params, summary=summary)
 
@@ -231,6 +246,13 @@ class _Run:
             self._compile_all()
         self.progress.start(self.total)
         reason = reason or self._loop()
+        if self.stage is not None:
+            if self._stage_now is None:
+                self._begin(self.stage)
+            reason = self._finished() or self._loop()
+            for when, errors in (("before", self.standing.before), ("after", self.standing.after)):
+                if errors:
+                    _LOG.info("second stage, %s: %s", when, self.stage.words(errors))
         self.log.draw(at_once=True)
         self.progress.say("")
         self.progress.advance(max(0, self.total - self.progress.done))
@@ -244,7 +266,7 @@ class _Run:
             interval = epochs * self.steps_per_epoch
         saving = self.options.data.model_save.latest_interval
         since = self.standing.step
-        while self.standing.epoch < self.train_options.max_epoch:
+        while self.standing.epoch < self.last_epoch:
             for batch in self.batcher.prefetch(self.standing.epoch, self.standing.batch):
                 self._one_step(self.engine.put(batch))
                 done = self.standing.step
@@ -268,7 +290,8 @@ class _Run:
     def _one_step(self, batch: Any) -> None:
         options, done = self.train_options, self.standing.step
         rate = self._rate(done)
-        decay = min(options.ema_decay, (1 + done) / (10 + done))
+        own = done - max(0, self.standing.stage)  # steps of this stage
+        decay = min(options.ema_decay, (1 + own) / (10 + own))
         self.state, loss = self.engine.step(self.state, batch, rate, decay)
         self.last = (self.standing.epoch, self.standing.batch)
         self.pending.append((done, *self.last, loss))
@@ -276,13 +299,16 @@ class _Run:
         self.standing.step += 1
         self.standing.batch += 1
         if done % 10 == 0:
-            best = self.standing.best * self.log.scale
-            note = "" if math.isinf(best) else f", validation {best:.4g} {self.log.unit}"
+            best = self.standing.validation_mae
+            scaled = None if best is None else best * self.log.scale
+            note = "" if scaled is None else f", validation {scaled:.4g} {self.log.unit}"
             self.progress.say(note)
             self.progress.advance(done - self.progress.done)
 
     def _rate(self, step: int) -> float:
         """Return the learning rate of a step."""
+        if self._stage_now is not None:
+            return self.schedule(step - self.standing.stage) * self._stage_now.largest_rate
         largest = self.train_options.optimizer.init_learning_rate
         return self.schedule(step) * largest * self._plateau_scale
 
@@ -315,12 +341,19 @@ class _Run:
         loss = float(self.state.loss_sum) / max(self.standing.step - self._last_logged(), 1)
         self.state = self.state._replace(loss_sum=self.state.loss_sum * 0)
         names = self.setup.data.split.validate
-        error, pairs = (loss, {}) if not names else self.measure(names)
-        if not math.isfinite(error):
+        stage, more = self._stage_now, {}
+        error, pairs = (loss, {}) if not names or stage else self.measure(names)
+        measure = error
+        if names and stage:
+            found = self._errors_in(stage)
+            error, pairs, measure, more = found.mae, found.pairs, found.measure, found.to_dict()
+        if not math.isfinite(measure):
             self._refuse_nan(self.standing.step - 1, *self.last)
-        is_best = error < self.standing.best
+        is_best = measure < self.standing.best
         self.standing.waited = 0 if is_best else self.standing.waited + 1
-        self.standing.best = min(error, self.standing.best)
+        self.standing.best = min(measure, self.standing.best)
+        if is_best:
+            self.standing.after = more
         if self.plateau is not None:
             self.plateau.update(error)
         done = self.standing.step
@@ -333,20 +366,60 @@ class _Run:
                 "learning_rate": self._rate(done),
                 "seconds": round(time.monotonic() - self.begin, 3),
                 "pairs": pairs,
+                **{name: value for name, value in more.items() if name != "mae"},
             }
         )
         self._save(is_best=is_best)
         self.log.draw()
         return self._finished()
 
+    @property
+    def _stage_now(self) -> Stage | None:
+        """The second stage once it has begun."""
+        return self.stage if self.standing.stage >= 0 else None
+
+    def _begin(self, stage: Stage) -> None:
+        """Go on from the best model so far with a new optimiser, and measure where it stands."""
+        split, best = self.setup.data.split, self.models / "best.h5"
+        params = self.engine.packing.unpack(jax.tree.map(np.asarray, self.state.average))
+        if self.standing.validation_mae is not None and best.is_file():
+            params = dict(TrainedNetwork.require(read_model(best)).params)
+            params.pop("constants")
+        self.state = self.engine.start(params)
+        standing = self.standing
+        standing.stage, standing.epoch = standing.step, self.train_options.max_epoch
+        standing.batch = 0
+        standing.best, standing.waited = math.inf, 0
+        self._turn_to(stage)
+        if split.validate:
+            found = self._errors_in(stage)
+            standing.best, standing.before = found.measure, found.to_dict()
+            standing.after = found.to_dict()
+        self._save(is_best=True)
+        if self.train_options.ahead_of_time_compile:
+            self._compile_all()
+
+    def _turn_to(self, stage: Stage) -> None:
+        """Take batches, learning rate and end of the second stage."""
+        self.batcher = stage.add_states(self.batcher)
+        self.schedule = stage.schedule(self.steps_per_epoch)
+        self.plateau = None
+        self.last_epoch = self.train_options.max_epoch + self.train_options.states.epochs
+
+    def _errors_in(self, stage: Stage) -> StageErrors:
+        """Return the errors of the averaged parameters on the structures for validation."""
+        batcher = self._batcher(self.setup.data.split.validate, shuffle=False)
+        batcher = stage.add_states(batcher)
+        return stage.measure(self.engine, batcher, self.state.average)
+
     def _finished(self) -> str:
-        """Return why the training is over, empty while it is not."""
+        """Return why the training, or its first stage, is over; empty while it is not."""
         options = self.train_options
         if options.early_stop and self.standing.waited >= options.early_stop:
             return f"no gain in {options.early_stop} validations"
         if self._plateau_scale < options.scheduler.min_learning_rate_scale:
             return "the learning rate has reached its lower limit"
-        if self.standing.epoch >= options.max_epoch:
+        if self.standing.epoch >= self.last_epoch:
             return "all epochs are done"
         return ""
 
@@ -375,7 +448,7 @@ class _Run:
             multihost_utils.sync_global_devices("the models are written")
         best = self.models / "best.h5"
         best = best if best.is_file() else self.models / "latest.h5"
-        split, lowest, test = self.setup.data.split, self.standing.best, None
+        split, lowest, test = self.setup.data.split, self.standing.validation_mae, None
         if split.test:
             params = dict(TrainedNetwork.require(read_model(best)).params)
             params.pop("constants")
@@ -386,11 +459,13 @@ class _Run:
             best,
             self.standing.step,
             self.standing.epoch,
-            validation_mae=None if math.isinf(lowest) or not split.validate else lowest,
+            validation_mae=lowest if split.validate else None,
             test_mae=test,
             reason=reason,
             seconds=time.monotonic() - self.begin,
             unit=quantity_of(self.options.quantity).unit,
+            before_stage=self.standing.before or None,
+            after_stage=self.standing.after or None,
             **self._of_the_baseline(),
         )
         if self.writes:

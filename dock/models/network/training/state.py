@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -34,6 +35,11 @@ class Standing:
         State of reduce_on_plateau, see `Plateau.to_dict`; empty without.
     seconds
         Wall time spent, in all parts of the run.
+    stage
+        Step at which the second stage began; −1 before. Then `best` is its own measure.
+    before, after
+        Errors on the structures for validation when that stage began, and of its best model, see
+        `dock.models.network.training.stage.StageErrors`; empty without.
     """
 
     step: int = 0
@@ -43,6 +49,15 @@ class Standing:
     waited: int = 0
     plateau: dict[str, float] = field(default_factory=dict)
     seconds: float = 0.0
+    stage: int = -1
+    before: dict[str, float] = field(default_factory=dict)
+    after: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def validation_mae(self) -> float | None:
+        """Error of the best model on the structures for validation; None without."""
+        lowest = self.after.get("mae", math.inf) if self.stage >= 0 else self.best
+        return None if math.isinf(lowest) else lowest
 
 
 def write_state(path: Path, leaves: list[Any], standing: Standing, fingerprint: str) -> None:
