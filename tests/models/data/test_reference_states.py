@@ -135,6 +135,8 @@ class TestRefusals:
         density = replace(layout, quantity="density_matrix")
         assert "density" in self.refusal(tmp_path, density, "si")
         assert "spinors" in self.refusal(tmp_path, replace(layout, spin=Spin.NONCOLLINEAR), "si")
+        magnet = replace(layout, spin=Spin.COLLINEAR, per_spin=True)
+        assert "one by one" in self.refusal(tmp_path, magnet, "si")
 
     def test_large_structures_stand_aside(self, tmp_path):
         layout = written(tmp_path, "h2o", "co-f")
