@@ -124,8 +124,10 @@ class TestOptions:
         refused(place, "data.input_dir", "Did you mean 'inputs_dir'?")
 
     def test_out_of_range(self, place):
+        write(place, TOML + "[process.train]\nmax_epoch = -1\n")
+        refused(place, "process.train.max_epoch", "from 0 to", "Found -1")
         write(place, TOML + "[process.train]\nmax_epoch = 0\n")
-        refused(place, "process.train.max_epoch", "from 1 to", "Found 0")
+        refused(place, "process.train.max_epoch", "nothing to train", "Found 0")
 
     def test_unknown_backend(self, place):
         write(place, old="two-centre", new="deeph")

@@ -9,13 +9,16 @@ import numpy as np
 import pytest
 from datasets import calculation, molecule
 from scipy.spatial.transform import Rotation
+from synthetic import neighbour_pairs
 
+from dock.core.basis import Basis
 from dock.core.spin import Spin
-from dock.models.closed_form import fit_closed_form
-from dock.models.closed_form.elements import ElementForm, fit_elements
-from dock.models.data.samples import Item
+from dock.core.structure import Structure
+from dock.models.closed_form import fit_closed_form, fit_two_centre, read_closed_form
+from dock.models.closed_form.elements import ElementForm, Layered, fit_elements
+from dock.models.data.samples import Item, find_samples, load_item
 from dock.models.graph import build_graph, parts_of
-from dock.models.integrals import add_overlap
+from dock.models.integrals import add_overlap, integrals_of
 from dock.models.targets import TargetLayout
 
 SHELLS = {"H": [0, 1], "C": [0, 0, 1, 2]}
@@ -138,3 +141,27 @@ def test_elements_are_not_taken_where_a_structure_has_no_overlap(rng, caplog):
         form = fit_closed_form("two-centre", lambda: iter(bare), layout, NO_CUTOFFS)
     assert not form.needs_overlap
     assert "not all structures have an overlap" in caplog.text
+
+
+def test_a_single_substance_is_predicted_as_without_elements(bundled):
+    """Of water alone the forms are better fitted to the labels as they are."""
+    layout = TargetLayout(("H", "O"), ((0, 0, 1), (0, 0, 1, 1, 2)), Spin.NONE)
+    items = [load_item(sample, layout) for sample in find_samples(bundled / "water")[:16]]
+    form = fit_closed_form("two-centre", lambda: iter(items), layout, NO_CUTOFFS)
+    plain = fit_two_centre(lambda: iter(items), layout, NO_CUTOFFS)
+    assert isinstance(form, Layered)
+    assert form.only_unseen
+    for found, expected in zip(
+        form.predict(items[0].graph), plain.predict(items[0].graph), strict=True
+    ):
+        np.testing.assert_array_equal(found, expected)
+    stored = form.stored()
+    again = read_closed_form(stored.facts, layout, stored.arrays)
+    assert again.only_unseen
+    pair = Structure(np.eye(3) * 20, [[0, 0, 0], [0, 0, 2.6]], [8, 8])
+    basis = Basis.from_ls({"O": layout.ls[1]}, pair.labels)
+    graph = build_graph(pair, basis, neighbour_pairs(pair, 4.0), layout.species)
+    overlap = np.full((graph.n_edges, integrals_of(layout).size), 0.1)
+    node, edge = again.predict(replace(graph, overlap=overlap))
+    assert np.abs(edge).max() > 0.1  # eV
+    np.testing.assert_array_equal(node, plain.predict(graph)[0])

@@ -8,10 +8,14 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar, TypeAlias
 
+import numpy as np
+from numpy.typing import NDArray
+
 from dock.core.arrays import FloatArray
 from dock.models.closed_form.elements.fit import fit_elements
 from dock.models.closed_form.elements.model import ElementForm
 from dock.models.closed_form.form import ClosedForm
+from dock.models.data.copies import kinds_of_structures
 from dock.models.data.samples import Item
 from dock.models.graph import Graph, GraphPart
 from dock.models.modelfile import ON_ELEMENTS, Stored
@@ -20,6 +24,7 @@ from dock.models.targets import TargetLayout
 __all__ = ["Layered", "fit_layered"]
 
 _log = logging.getLogger("dock")
+_PARTS = 3  # of a set of several crystals: none has a larger share of the structures
 
 _Items: TypeAlias = Callable[[], Iterable[Item]]
 _Fit: TypeAlias = Callable[[_Items, TargetLayout, FloatArray], ClosedForm]
@@ -29,12 +34,14 @@ _Fit: TypeAlias = Callable[[_Items, TargetLayout, FloatArray], ClosedForm]
 class Layered(ClosedForm):
     """The sum of a form of elements and of one that was fitted to what that leaves.
 
-    Of pairs that no training structure has, the second says nothing.
+    Of pairs that no training structure has, the second says nothing. With `only_unseen` the first
+    speaks of those alone, and the second was fitted to the labels as they are.
     """
 
     layout: TargetLayout
     elements: ElementForm
     rest: ClosedForm
+    only_unseen: bool = False
 
     part_edges: ClassVar[int] = 10_000
 
@@ -70,18 +77,32 @@ class Layered(ClosedForm):
     def one_way(self, part: GraphPart, around: Any) -> tuple[FloatArray, FloatArray]:
         """Return padded blocks of some atoms and their edges, not averaged with the adjoints."""
         node, edge = self.elements.one_way(part)
+        if self.only_unseen:
+            node, edge = (
+                np.zeros_like(node),
+                edge * self._is_unseen[part.edge_type][:, None, None, None],
+            )
         onsite, offsite = self.rest.one_way(part, around)
         return node + onsite, edge + offsite
 
+    @cached_property
+    def _is_unseen(self) -> NDArray[np.bool_]:
+        """Which kinds of pairs no training structure has."""
+        return np.array([span.intervals == 0 for span in self.elements.spans])
+
     def to_arrays(self) -> dict[str, Any]:
         """Return everything but the layout as arrays by name, for a file."""
-        return {"elements": self.elements.to_arrays(), "rest": self.rest.to_arrays()}
+        return {
+            "elements": self.elements.to_arrays(),
+            "rest": self.rest.to_arrays(),
+            "only_unseen": np.array(self.only_unseen),
+        }
 
     @classmethod
     def from_arrays(cls, layout: TargetLayout, arrays: Mapping[str, Any]) -> Layered:
         """Make a form from what `to_arrays` returned, and the second form under ``form``."""
         elements = ElementForm.from_arrays(layout, arrays["elements"])
-        return cls(layout, elements, arrays["form"])
+        return cls(layout, elements, arrays["form"], bool(arrays["only_unseen"]))
 
     def stored(self) -> Stored:
         """Return the form as a part of a model file, under a name that older versions refuse."""
@@ -91,10 +112,18 @@ class Layered(ClosedForm):
 def fit_layered(
     fit: _Fit, fit_rest: _Fit, items: _Items, layout: TargetLayout, cutoffs: FloatArray
 ) -> ClosedForm:
-    """Fit a form; by `fit_rest` on top of one of elements where kinds of pairs do not occur."""
+    """Fit a form; by `fit_rest` on top of one of elements where kinds of pairs do not occur.
+
+    A set of several crystals gains by that on all pairs. Of a single substance the form is better
+    fitted to the labels as they are (by 5 to 10 % on water), and elements speak of the pairs alone
+    that do not occur.
+    """
     elements = fit_elements(items, layout, cutoffs)
     if elements is None:
         return fit(items, layout, cutoffs)
+    contents = [tuple(sorted(item.graph.structure.labels)) for item in items()]
+    if kinds_of_structures(contents, _PARTS) is None:
+        return Layered(layout, elements, fit(items, layout, cutoffs), only_unseen=True)
 
     def left() -> Iterator[Item]:
         for item in items():

@@ -245,7 +245,7 @@ print(np.abs((first - second).entries).max() / np.abs(first.entries).max())
 def test_devices_share_the_parts_of_a_structure(one, request):
     """Three virtual devices take the parts in turn and give the same matrix."""
     folder = request.path.parent
-    paths = [str(folder), str(folder.parents[2] / "core")]
+    paths = [str(folder), str(folder.parents[1]), str(folder.parents[2] / "core")]
     flag = "--xla_force_host_platform_device_count=3"  # in front: see `prepare_process`
     code = f"import os\nos.environ['XLA_FLAGS'] = '{flag} ' + os.environ['XLA_FLAGS']\n"
     code += DEVICES.format(paths=paths, path=str(one))
