@@ -12,9 +12,9 @@ network need not learn.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -28,6 +28,13 @@ from dock.models.closed_form.moments import (
     scaled_moments,
     site_factors,
 )
+from dock.models.closed_form.radial import (
+    RIDGE,
+    RadialEquations,
+    RadialSpan,
+    find_spans,
+    splines,
+)
 from dock.models.data.moments import moment_unit
 from dock.models.data.samples import Item
 from dock.models.graph import Graph, GraphPart, by_kind
@@ -35,26 +42,8 @@ from dock.models.targets import Irrep, TargetLayout
 
 __all__ = ["SHRINK", "TwoCentre", "fit_two_centre"]
 
-_KNOT_SPACING = 0.45  # Å
-_MAX_INTERVALS = 20
-_SMOOTH = 1e-6
-_RIDGE = 1e-10
 SHRINK = 0.1
 """The penalty for labels that are near zero already, as those that a form of elements leaves."""
-
-
-class _Span(NamedTuple):
-    """Where the edges of one kind lie: shortest, longest, cutoff (0 for none), intervals."""
-
-    shortest: float
-    longest: float
-    cutoff: float
-    intervals: int
-
-    @property
-    def n_functions(self) -> int:
-        """Number of splines."""
-        return self.intervals + 3 if self.intervals else 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,7 +65,7 @@ class TwoCentre(ClosedForm):
     """
 
     layout: TargetLayout
-    spans: tuple[_Span, ...]
+    spans: tuple[RadialSpan, ...]
     edge_weights: tuple[FloatArray, ...]
     node_weights: tuple[tuple[FloatArray, ...], ...]
     unit: float = 0.0
@@ -125,39 +114,10 @@ class TwoCentre(ClosedForm):
     def from_arrays(cls, layout: TargetLayout, arrays: Mapping[str, Any]) -> TwoCentre:
         """Make a form from what `to_arrays` returned."""
         rows = np.asarray(arrays["spans"])
-        spans = tuple(_Span(float(a), float(b), float(c), int(n)) for a, b, c, n in rows)
+        spans = tuple(RadialSpan(float(a), float(b), float(c), int(n)) for a, b, c, n in rows)
         edges = tuple(np.asarray(arrays[f"edge_{kind}"]) for kind in range(len(spans)))
         nodes = named_weights(arrays, "node", layout.n_species, len(_natural(layout)))
         return cls(layout, spans, edges, nodes, float(arrays.get("moment_unit", 0.0)))
-
-
-class _Equations:
-    """Normal equations of radial functions: a constant or none, then the splines of spans."""
-
-    def __init__(self, spans: Sequence[_Span], n_constants: int, n_channels: int) -> None:
-        self._spans, self._n_constants = spans, n_constants
-        size = n_constants + sum(span.n_functions for span in spans)
-        self.gram: FloatArray = np.zeros((size, size))
-        self.side: FloatArray = np.zeros((size, n_channels))
-
-    def solve(self, ridge: float = _RIDGE) -> FloatArray:
-        """Solve with a penalty on the coefficients, and one on their second differences."""
-        from scipy.linalg import lstsq
-
-        n = len(self.gram)
-        if n == 0 or not self.gram.any():
-            return np.zeros_like(self.side)
-        scale = float(np.trace(self.gram)) / n
-        matrix = self.gram + ridge * scale * np.eye(n)
-        begin = self._n_constants
-        for span in self._spans:
-            size = span.n_functions
-            if size > 2:
-                bend = np.diff(np.eye(size), 2, axis=0)
-                own = slice(begin, begin + size)
-                matrix[own, own] += _SMOOTH * scale * bend.T @ bend
-            begin += size
-        return np.asarray(lstsq(matrix, self.side, cond=1e-14)[0])
 
 
 def fit_two_centre(
@@ -165,23 +125,23 @@ def fit_two_centre(
     layout: TargetLayout,
     cutoffs: FloatArray,
     *,
-    ridge: float = _RIDGE,
+    ridge: float = RIDGE,
 ) -> TwoCentre:
     """Fit the radial functions to labels; the parameters are those of `fit_closed_form`.
 
     `ridge` is the penalty on the coefficients, relative to the mean of their squared functions.
     """
-    spans = _find_spans(items(), layout, cutoffs)
+    spans = find_spans(items(), layout, cutoffs)
     unit = moment_unit(item.graph for item in items()) if layout.per_spin else 0.0
     n_species, groups = layout.n_species, _natural(layout)
     n_channels = sum(irrep.multiplicity for irrep, _ in groups)
     n_factors, n_constants = (len(BOND_DEGREES), len(SITE_DEGREES)) if unit else (1, 1)
     each = [span for span in spans for _ in range(n_factors)]
     width = n_species * n_factors
-    edges = [_Equations([span] * n_factors, 0, n_channels) for span in spans]
+    edges = [RadialEquations([span] * n_factors, 0, n_channels) for span in spans]
     sites = [
         [
-            _Equations(each[begin : begin + width], n_constants, irrep.multiplicity)
+            RadialEquations(each[begin : begin + width], n_constants, irrep.multiplicity)
             for irrep, _ in groups
         ]
         for begin in range(0, len(each), width)
@@ -225,60 +185,12 @@ def _natural(layout: TargetLayout) -> list[tuple[Irrep, slice]]:
     return natural
 
 
-def _find_spans(
-    items: Iterable[Item], layout: TargetLayout, cutoffs: FloatArray
-) -> tuple[_Span, ...]:
-    """Return where the edges of each kind lie."""
-    n_kinds = layout.n_species**2
-    shortest, longest = np.full(n_kinds, np.inf), np.zeros(n_kinds)
-    distinct: list[set[int]] = [set() for _ in range(n_kinds)]
-    for item in items:
-        graph = item.graph
-        np.minimum.at(shortest, graph.edge_type, graph.lengths)
-        np.maximum.at(longest, graph.edge_type, graph.lengths)
-        for kind, here in by_kind(graph.edge_type):
-            if len(distinct[kind]) < 200:
-                distinct[kind].update(np.round(graph.lengths[here] / 0.02).astype(int).tolist())
-    found = []
-    for kind in range(n_kinds):
-        if not distinct[kind]:
-            found.append(_Span(0.0, 0.0, 0.0, 0))
-            continue
-        width = longest[kind] - shortest[kind]
-        wanted = int(np.ceil(width / _KNOT_SPACING))
-        intervals = max(1, min(wanted, _MAX_INTERVALS, len(distinct[kind]) // 2))
-        high = max(float(longest[kind]), float(shortest[kind]) + 0.1)
-        found.append(_Span(float(shortest[kind]), high, float(cutoffs[kind]), intervals))
-    return tuple(found)
-
-
-def _splines(r: FloatArray, span: _Span) -> FloatArray:
-    """Return cubic B-splines (n, n_functions), straight lines outside the span."""
-    from scipy.interpolate import BSpline
-
-    if not span.intervals:
-        return np.zeros((len(r), 0))
-    low, high = span.shortest, span.longest
-    step = (high - low) / span.intervals
-    knots = low + step * np.arange(-3, span.intervals + 4)
-    inside = np.clip(r, low, high)
-    spline = BSpline(knots, np.eye(span.n_functions), 3, extrapolate=True)
-    values = spline(inside)
-    outside = (r < low) | (r > high)
-    if outside.any():
-        slope = spline.derivative()(inside[outside])
-        values[outside] += slope * (r - inside)[outside, None]
-    if span.cutoff:
-        values = values * (np.maximum(1 - (r / span.cutoff) ** 2, 0) ** 2)[:, None]
-    return np.asarray(values)
-
-
 def _features(
-    graph: Graph | GraphPart, spans: tuple[_Span, ...], moments: FloatArray | None
+    graph: Graph | GraphPart, spans: tuple[RadialSpan, ...], moments: FloatArray | None
 ) -> dict[int, FloatArray]:
     """Return the splines at the edges of each kind, times each factor of the moments."""
     found = {
-        kind: _splines(graph.lengths[here], spans[kind]) for kind, here in by_kind(graph.edge_type)
+        kind: splines(graph.lengths[here], spans[kind]) for kind, here in by_kind(graph.edge_type)
     }
     if moments is None:
         return found
@@ -306,7 +218,7 @@ def _harmonics(graph: Graph | GraphPart, layout: TargetLayout) -> dict[int, Floa
 def _site_design(
     graph: Graph | GraphPart,
     atoms: IntArray,
-    spans: tuple[_Span, ...],
+    spans: tuple[RadialSpan, ...],
     features: dict[int, FloatArray],
     harmonics: FloatArray,
     constants: FloatArray,

@@ -12,7 +12,7 @@ from dock.core.quantity import quantity_of
 from dock.models.closed_form.elements.bonds import Bonds
 from dock.models.closed_form.elements.model import ElementForm
 from dock.models.closed_form.elements.sites import Sites
-from dock.models.closed_form.two_centre import _Equations, _find_spans, _Span, _splines
+from dock.models.closed_form.radial import RadialEquations, RadialSpan, find_spans, splines
 from dock.models.data.samples import Item
 from dock.models.graph import Graph, by_kind
 from dock.models.integrals import integrals_of, overlap_of
@@ -40,9 +40,9 @@ def fit_elements(
     if any(item.graph.overlap is None for item in items()):
         _say(names, "not all structures have an overlap: nothing is predicted of them")
         return None
-    spans = _find_spans(items(), layout, cutoffs)
+    spans = find_spans(items(), layout, cutoffs)
     bonds, sites = Bonds(layout), Sites(layout)
-    functions = [_Equations([span], 0, integrals_of(layout).size) for span in spans]
+    functions = [RadialEquations([span], 0, integrals_of(layout).size) for span in spans]
     for item in items():
         bonds.add(item)
         sites.add(item)
@@ -88,9 +88,11 @@ def _say(names: list[str], what: str) -> None:
     )  # fmt: skip
 
 
-def _add_overlap(functions: list[_Equations], graph: Graph, spans: tuple[_Span, ...]) -> None:
+def _add_overlap(
+    functions: list[RadialEquations], graph: Graph, spans: tuple[RadialSpan, ...]
+) -> None:
     """Add the overlap's integrals of a graph to the equations of its radial functions."""
     for kind, here in by_kind(graph.edge_type):
-        table = _splines(graph.lengths[here], spans[kind])
+        table = splines(graph.lengths[here], spans[kind])
         functions[kind].gram += table.T @ table
         functions[kind].side += table.T @ overlap_of(graph)[here]

@@ -24,7 +24,7 @@ import numpy as np
 from dock.core.arrays import FloatArray, IntArray
 from dock.core.spin import Spin
 from dock.models.closed_form.form import ClosedForm
-from dock.models.closed_form.two_centre import _Span, _splines
+from dock.models.closed_form.radial import RadialSpan, splines
 from dock.models.graph import Graph, GraphPart, by_kind
 from dock.models.integrals import integrals_of
 from dock.models.targets import TargetLayout
@@ -89,7 +89,7 @@ class ElementForm(ClosedForm):
     factors: FloatArray
     levels: FloatArray
     fields: FloatArray
-    spans: tuple[_Span, ...]
+    spans: tuple[RadialSpan, ...]
     radial: tuple[FloatArray, ...]
     measured: Mapping[str, float]
 
@@ -117,7 +117,7 @@ class ElementForm(ClosedForm):
         """Return the overlap's integrals as splines of the distance; zeros for kinds never seen."""
         found = np.zeros((part.n_edges, integrals_of(self.layout).size))
         for kind, here in by_kind(part.edge_type):
-            found[here] = _splines(part.lengths[here], self.spans[kind]) @ self.radial[kind]
+            found[here] = splines(part.lengths[here], self.spans[kind]) @ self.radial[kind]
         return found
 
     @cached_property
@@ -170,7 +170,7 @@ class ElementForm(ClosedForm):
     def from_arrays(cls, layout: TargetLayout, arrays: Mapping[str, Any]) -> ElementForm:
         """Make a form from what `to_arrays` returned."""
         rows = np.asarray(arrays["spans"])
-        spans = tuple(_Span(float(a), float(b), float(c), int(n)) for a, b, c, n in rows)
+        spans = tuple(RadialSpan(float(a), float(b), float(c), int(n)) for a, b, c, n in rows)
         radial = tuple(np.asarray(arrays[f"overlap_{kind}"]) for kind in range(len(spans)))
         names = ("left_out_error", "left_out_size")
         return cls(
