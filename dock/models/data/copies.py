@@ -9,9 +9,15 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Hashable, Sequence
 
-__all__ = ["folds_of", "kinds_of_structures"]
+__all__ = ["are_several", "folds_of", "kinds_of_structures"]
 
 _FEWEST = 6  # kinds, from which on they are kept together
+
+
+def are_several(contents: Sequence[Hashable], parts: int) -> bool:
+    """Say whether there are six kinds or more, none of more than its share of so many parts."""
+    counts = Counter(contents)
+    return len(counts) >= _FEWEST and counts.most_common(1)[0][1] <= len(contents) / parts
 
 
 def kinds_of_structures(contents: Sequence[Hashable], parts: int) -> list[int] | None:
@@ -25,12 +31,9 @@ def kinds_of_structures(contents: Sequence[Hashable], parts: int) -> list[int] |
         In how many parts the set is divided: a kind with more than that share of the structures
         cannot stay together, and a set with fewer than six kinds has hardly any to hold out.
     """
-    counts = Counter(contents)
-    if len(counts) < _FEWEST or counts.most_common(1)[0][1] > len(contents) / parts:
+    numbers = {content: number for number, content in enumerate(dict.fromkeys(contents))}
+    if not are_several(contents, parts) or len(numbers) == len(contents):
         return None
-    if len(counts) == len(contents):
-        return None
-    numbers = {content: number for number, content in enumerate(counts)}
     return [numbers[content] for content in contents]
 
 

@@ -15,7 +15,7 @@ from dock.core.basis import Basis
 from dock.core.spin import Spin
 from dock.core.structure import Structure
 from dock.models.closed_form import fit_closed_form, fit_two_centre, read_closed_form
-from dock.models.closed_form.elements import ElementForm, Layered, fit_elements
+from dock.models.closed_form.elements import ElementForm, Layered, fit_elements, layered
 from dock.models.data.samples import Item, find_samples, load_item
 from dock.models.graph import build_graph, parts_of
 from dock.models.integrals import add_overlap, integrals_of
@@ -54,13 +54,16 @@ def pairs_of_ch(rng, layout, count=6):
     return [item._replace(node=item.node[:, kept], edge=item.edge[:, kept]) for item in found]
 
 
+@pytest.mark.parametrize("several", [False, True])
 @pytest.mark.parametrize(("spin", "reversal"), SPINS)
 @pytest.mark.parametrize("kind", ["two-centre", "three-centre"])
-def test_equivariant_hermitian_and_not_zero(rng, kind, spin, reversal):
+def test_equivariant_hermitian_and_not_zero(rng, monkeypatch, kind, spin, reversal, several):
     layout = layout_of(spin, reversal=reversal)
     items = pairs_of_ch(rng, layout)
+    monkeypatch.setattr(layered, "are_several", lambda *_: several)
     form = fit_closed_form(kind, lambda: iter(items), layout, NO_CUTOFFS)
     assert form.needs_overlap
+    assert form.only_unseen is not several
     calc = calculation(molecule(rng, 4), spin=spin, shells=SHELLS)
     graph = add_overlap(
         build_graph(calc.structure, calc.basis, calc.overlap.pairs, layout.species),
@@ -141,6 +144,20 @@ def test_elements_are_not_taken_where_a_structure_has_no_overlap(rng, caplog):
         form = fit_closed_form("two-centre", lambda: iter(bare), layout, NO_CUTOFFS)
     assert not form.needs_overlap
     assert "not all structures have an overlap" in caplog.text
+
+
+def test_different_molecules_stand_on_elements(rng):
+    """Also where no two of them have the same atoms."""
+    layout = layout_of()
+    items = [
+        item_of(
+            calculation(molecule(rng, n, labels=["H", *["C"] * (n - 1)]), shells=SHELLS), layout
+        )
+        for n in range(2, 8)
+    ]
+    form = fit_closed_form("two-centre", lambda: iter(items), layout, NO_CUTOFFS)
+    assert isinstance(form, Layered)
+    assert not form.only_unseen
 
 
 def test_a_single_substance_is_predicted_as_without_elements(bundled):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from dock.models.data.copies import folds_of, kinds_of_structures
+from dock.models.data.copies import are_several, folds_of, kinds_of_structures
 
 CRYSTALS = ["NaCl", "MgO", "Si2", "GaAs", "BN", "C2", "Ge2"]
 
@@ -24,3 +24,10 @@ def test_one_by_one_where_there_are_no_other_crystals():
     assert kinds_of_structures(CRYSTALS[:5] * 4, 5) is None  # too few kinds
     assert kinds_of_structures([*CRYSTALS, *["H2O"] * 20], 5) is None  # one is most of the set
     assert kinds_of_structures(CRYSTALS, 5) is None  # nothing is a copy
+
+
+def test_crystals_are_several_with_and_without_copies():
+    assert are_several(CRYSTALS, 3)
+    assert are_several(CRYSTALS * 2, 3)
+    assert not are_several(CRYSTALS[:5], 3)
+    assert not are_several([*CRYSTALS, *["H2O"] * 20], 3)

@@ -15,7 +15,7 @@ from dock.core.arrays import FloatArray
 from dock.models.closed_form.elements.fit import fit_elements
 from dock.models.closed_form.elements.model import ElementForm
 from dock.models.closed_form.form import ClosedForm
-from dock.models.data.copies import kinds_of_structures
+from dock.models.data.copies import are_several
 from dock.models.data.samples import Item
 from dock.models.graph import Graph, GraphPart
 from dock.models.modelfile import ON_ELEMENTS, Stored
@@ -114,15 +114,15 @@ def fit_layered(
 ) -> ClosedForm:
     """Fit a form; by `fit_rest` on top of one of elements where kinds of pairs do not occur.
 
-    A set of several crystals gains by that on all pairs. Of a single substance the form is better
-    fitted to the labels as they are (by 5 to 10 % on water), and elements speak of the pairs alone
-    that do not occur.
+    A set of several crystals gains by that on all pairs. Of a single substance, such as
+    water, the form is better fitted to the labels as they are, and elements speak of the pairs
+    alone that do not occur.
     """
     elements = fit_elements(items, layout, cutoffs)
     if elements is None:
         return fit(items, layout, cutoffs)
     contents = [tuple(sorted(item.graph.structure.labels)) for item in items()]
-    if kinds_of_structures(contents, _PARTS) is None:
+    if not are_several(contents, _PARTS):
         return Layered(layout, elements, fit(items, layout, cutoffs), only_unseen=True)
 
     def left() -> Iterator[Item]:
