@@ -194,8 +194,9 @@ def _errors_by_folds(fits: _Fits, kinds: Iterable[str]) -> dict[str, float]:
     folds = folds_of(contents, _FOLDS)
     totals = dict.fromkeys(kinds, 0.0)
     for number in range(_FOLDS):
-        held = [name for name, fold in zip(names, folds, strict=True) if fold == number]
-        kept = [name for name in names if name not in held]
+        both = list(zip(names, folds, strict=True))
+        held = [name for name, fold in both if fold == number]
+        kept = [name for name, fold in both if fold != number]
         if not held or not kept:
             continue
         others = _Fits(fits.items, kept, fits.layout, fits.cutoffs)

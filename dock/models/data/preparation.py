@@ -255,7 +255,15 @@ def choose_split(
         kinds = kinds_of_structures([tuple(sorted(atoms[name])) for name in order], _PARTS)
         if kinds is not None:
             most = len(names) if loader.train_size < 0 else train
-            return _by_kinds(dict(zip(order, kinds, strict=True)), most, validate, test)
+            found = _by_kinds(dict(zip(order, kinds, strict=True)), most, validate, test)
+            if bool(found.validate) >= bool(validate) and bool(found.test) >= bool(test):
+                return found
+            _LOG.warning(
+                "split: %d structures for validation and %d for test have no room for all copies "
+                "of one crystal: structures are dealt out one by one, and copies of what is "
+                "trained on will flatter the errors. Ask for larger parts.",
+                validate, test,
+            )  # fmt: skip
     rest = order[train:]
     return Split(order[:train], rest[:validate], rest[validate : validate + test])
 

@@ -66,6 +66,15 @@ class TestSplit:
         assert choose_split(alone, names, atoms) == choose_split(alone, names)
         assert len(choose_split(alone, names, atoms).validate) == 5
 
+    def test_no_part_is_left_empty_without_a_word(self, tmp_path, caplog):
+        names = [f"{crystal}{copy}" for crystal in "abcdefgh" for copy in range(3)]
+        atoms = {name: ("Si", name[0].upper()) for name in names}
+        small = options(tmp_path, **{LOADER + "validate_size": 2, LOADER + "test_size": 3})
+        found = choose_split(small, names, atoms)
+        assert found == choose_split(small, names)
+        assert (len(found.validate), len(found.test)) == (2, 3)
+        assert "no room for all copies" in caplog.text
+
     def test_a_set_of_one_substance_is_divided_as_ever(self, tmp_path):
         atoms = dict.fromkeys(NAMES, ("H", "H", "O"))
         assert choose_split(options(tmp_path), NAMES, atoms) == choose_split(
