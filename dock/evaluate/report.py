@@ -457,11 +457,12 @@ def evaluate_set(
 def _of_the_model(item: Item) -> dict[str, Any]:
     """Return what the report beside a prediction says of its model: errors when it was made."""
     found: dict[str, Any] = {"model_mae_eV": None, "baseline_mae_eV": None}
-    with contextlib.suppress(DockError, KeyError, TypeError):
+    with contextlib.suppress(DockError, KeyError, TypeError, ValueError):
         report = read_json(item.prediction.parent / REPORT)
-        found["model_mae_eV"] = report.get("validation_mae")
+        if report.get("validation_mae") is not None:
+            found["model_mae_eV"] = float(report["validation_mae"])
         judged = report["baseline_errors"]
-        found["baseline_mae_eV"] = judged["errors"][judged["kind"]]
+        found["baseline_mae_eV"] = float(judged["errors"][judged["kind"]])
     return found
 
 

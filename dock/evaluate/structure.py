@@ -24,7 +24,7 @@ from dock.io.progress import Progress, Report
 from dock.results import Result
 from dock.states.fermi_level import find_level
 from dock.states.kmesh import KMesh, make_mesh
-from dock.states.occupation import OccupationErrors, Spaces, occupation_errors
+from dock.states.occupation import OccupationErrors, Spaces, is_filled, occupation_errors
 from dock.states.problem import Problem
 from dock.states.smearing import Smearing
 from dock.states.solver import Want
@@ -481,5 +481,6 @@ def _at_gamma(
         values = metrics.state_error(other.vectors, own.vectors, S, groups)
         errors.append(values[chosen(own.energies[None, None, :])[0, 0]])
         before, after = (one.channels[channel].hamiltonian.dense(gamma) for one in (exact, guess))
-        spaces.add(after - shift * S - before, own.vectors, own.energies <= fermi_level)
+        filled = is_filled(own.energies, fermi_level)
+        spaces.add(after - shift * S - before, own.vectors, filled)
     return _AtGamma(np.concatenate(errors), spaces.result())

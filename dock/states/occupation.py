@@ -17,6 +17,7 @@ __all__ = [
     "GHOST_SLACK",
     "OccupationErrors",
     "Spaces",
+    "is_filled",
     "occupation_errors",
     "states_too_many",
 ]
@@ -57,6 +58,11 @@ class OccupationErrors(NamedTuple):
     n_missing: int
 
 
+def is_filled(levels: Values, fermi_level: float) -> NDArray[np.bool_]:
+    """Return which levels are occupied; one on the Fermi level is."""
+    return np.asarray(levels <= fermi_level + _TOUCHING)
+
+
 def occupation_errors(predicted: Values, benchmark: Values, fermi_level: float) -> OccupationErrors:
     """Compare levels by what is occupied in the benchmark.
 
@@ -66,8 +72,12 @@ def occupation_errors(predicted: Values, benchmark: Values, fermi_level: float) 
         (n_spin, n_k, n_bands), ascending, at the same k-points, eV, absolute.
     fermi_level
         Of the benchmark, eV.
+
+    Bands that are lacking at some k-point (not finite) are left out.
     """
-    filled = benchmark <= fermi_level + _TOUCHING
+    known = np.isfinite(predicted + benchmark).all(axis=(0, 1))
+    predicted, benchmark = predicted[..., known], benchmark[..., known]
+    filled = is_filled(benchmark, fermi_level)
     if not filled.any():
         return OccupationErrors(0.0, None, None, None, 0, 0)
     deviation = (predicted - benchmark)[filled]

@@ -322,6 +322,14 @@ class TestOccupation:
         assert occupation_errors(predicted, self.TRUE, 0.7).gap is None  # a metal
         assert occupation_errors(predicted, self.TRUE, -99.0).occupied is None
 
+    def test_bands_that_are_lacking_somewhere_are_left_out(self):
+        """Removed combinations leave fewer levels at some k-points."""
+        lacking = self.TRUE.copy()
+        lacking[0, 1, -1] = np.inf
+        found = occupation_errors(lacking + 0.1, lacking, -2.0)
+        assert found.gap == pytest.approx(0.0, abs=1e-12)
+        assert (found.n_ghosts, found.n_missing) == (0, 0)
+
     def test_spaces_of_a_known_error(self):
         """0.1 eV between the highest occupied states of water, 0.7 between two empty ones."""
         water = dock.read(OPENMX / "h2o")
