@@ -53,6 +53,7 @@ def _treatment(facts: dict[str, Any]) -> str:
 def _rows(facts: dict[str, Any]) -> list[list[str]]:
     """Return the lines worth reading."""
     from dock.core.basis import shell_letter
+    from dock.core.quantity import quantity_of
 
     shells = ", ".join(
         f"{label} {''.join(shell_letter(l) for l in ls)}"
@@ -64,17 +65,19 @@ def _rows(facts: dict[str, Any]) -> list[list[str]]:
         ["species and shells", shells],
         ["spin", str(facts["spin"]) + _treatment(facts)],
     ]
+    in_eV = quantity_of(facts["quantity"]).unit == "eV"
+    scale, unit = (1e3, " meV") if in_eV else (1.0, "")  # the others have no unit
     plain = ("parameters", "precision", "baseline", "fingerprint", "step", "epoch")
     rows += [[name, str(facts[name])] for name in plain if name in facts]
     rows += [
-        [f"{kind} MAE", f"{1e3 * facts[kind + '_mae']:.4g} meV"]
+        [f"{kind} MAE", f"{scale * facts[kind + '_mae']:.4g}{unit}"]
         for kind in ("train", "validation", "test")
         if facts.get(f"{kind}_mae") is not None
     ]
     judged = facts.get("baseline_errors") or {}
     if judged.get("errors"):
-        errors = ", ".join(f"{kind} {1e3 * error:.4g}" for kind, error in judged["errors"].items())
-        rows.append(["closed forms alone", f"MAE {errors} meV on {judged['judged_on']}"])
+        errors = ", ".join(f"{kind} {scale * x:.4g}" for kind, x in judged["errors"].items())
+        rows.append(["closed forms alone", f"MAE {errors}{unit} on {judged['judged_on']}"])
     rows += _unseen(facts)
     network = facts.get("network")
     if network:

@@ -11,6 +11,7 @@ import pytest
 from samples import cli
 
 import dock
+from dock.cli.model import _rows
 from dock.models import load
 
 TOML = """
@@ -271,3 +272,14 @@ def test_help_teaches():
     for command in (["train"], ["infer"], ["model"], ["model", "info"], ["model", "export"]):
         text = run(*command, "--help").out
         assert len(text) > 200
+
+
+def test_errors_of_a_model_have_the_unit_of_what_it_predicts():
+    """Those of density matrices were called meV."""
+    judged = {"errors": {"none": 0.5}, "judged_on": "2 structures"}
+    common = {"backend": "jax", "species": ["H"], "ls": [[0]], "spin": "none"}
+    facts = {**common, "time_reversal": False, "test_mae": 0.25, "baseline_errors": judged}
+    for quantity, unit, scale in (("hamiltonian", " meV", 1e3), ("density_matrix", "", 1.0)):
+        rows = dict(_rows({**facts, "quantity": quantity}))
+        assert rows["test MAE"] == f"{scale * 0.25:.4g}{unit}"
+        assert rows["closed forms alone"] == f"MAE none {scale * 0.5:.4g}{unit} on 2 structures"
