@@ -11,7 +11,8 @@ D² = W / (W + ε − E₀); so that is how states above the window are scaled.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -29,6 +30,7 @@ from dock.models.options.train import States, TrainOptions
 from dock.models.targets import TargetLayout
 from dock.states.fermi_level import find_level
 from dock.states.kmesh import make_mesh
+from dock.states.memory import allowance, in_words
 from dock.states.occupation import occupation_errors
 from dock.states.smearing import Smearing
 from dock.states.spectrum import compute_spectrum
@@ -38,6 +40,7 @@ __all__ = ["LevelErrors", "ReferenceStates", "StateArrays", "collect_states", "r
 
 _LONG = 16.0  # Å: along a longer lattice vector the bands hardly change over half the zone
 _SCALE = 3.0  # eV: W above
+_SHARE = 0.8  # of the memory that is left: batches need some, too
 _TABLE = "[process.train.states]"
 
 Arrays = dict[str, NDArray[Any]]
@@ -171,22 +174,23 @@ def collect_states(
     Raises
     ------
     UsageError
-        When the targets have no such states, those of a structure cannot be found, or all are too
-        large.
+        When the targets have no such states, those of a structure cannot be found, all are too
+        large, or their states have no room in the memory.
     """
     wanted = options.process.train.states
     _require_states(layout)
     found: dict[int, ReferenceStates] = {}
-    for sample in find_samples(options.data.inputs_dir):
-        if sample.name not in numbers:
-            continue
-        calc = read(sample.folder, format="deeph")
-        if calc.basis.n_orbitals > wanted.max_orbitals:
-            continue
+    samples = [one for one in find_samples(options.data.inputs_dir) if one.name in numbers]
+    calcs = {sample.name: read(sample.folder, format="deeph") for sample in samples}
+    small = {
+        name: calc for name, calc in calcs.items() if calc.basis.n_orbitals <= wanted.max_orbitals
+    }
+    _require_room(small.values(), wanted)
+    for name, calc in small.items():
         try:
-            found[numbers[sample.name]] = reference_states(calc, wanted)
+            found[numbers[name]] = reference_states(calc, wanted)
         except DockError as error:
-            raise UsageError(f"{_TABLE}: {sample.name}: {error}") from error
+            raise UsageError(f"{_TABLE}: {name}: {error}") from error
         finally:
             calc.release()
     if not any(numbers[name] in found for name in needed):
@@ -195,6 +199,21 @@ def collect_states(
             f"{wanted.max_orbitals} orbitals. Raise it, or leave the table out."
         )
     return found
+
+
+def _require_room(calcs: Iterable[Calculation], wanted: States) -> None:
+    """Refuse states that need more memory than this process may take, before one is solved for.
+
+    Half of the k-points have complex vectors, or all of them real ones, by time reversal.
+    """
+    points = max(1, math.prod(wanted.kmesh) // 2)
+    needed = sum(16 * points * calc.spin.n_channels * calc.basis.n_orbitals**2 for calc in calcs)
+    room = allowance()
+    if needed > _SHARE * room.n_bytes:
+        raise UsageError(
+            f"{_TABLE}: the states of all structures need about {in_words(needed)}, and there are "
+            f"{room}. Lower max_orbitals (now {wanted.max_orbitals}) or kmesh."
+        )
 
 
 def _require_states(layout: TargetLayout) -> None:

@@ -18,6 +18,7 @@ from dock.models.data.reference_states import StateArrays, collect_states, refer
 from dock.models.options import TrainOptions
 from dock.models.options.train import States
 from dock.models.targets import TargetLayout
+from dock.states.memory import Allowance
 from dock.states.problem import Problem
 
 
@@ -144,6 +145,13 @@ class TestRefusals:
         options = options_of(tmp_path, max_orbitals=20)
         assert list(collect_states(options, layout, numbers, ["h2o"])) == [0]
         assert "max_orbitals = 9" in self.refusal(tmp_path, layout, "h2o", max_orbitals=9)
+
+
+def test_states_that_have_no_room_are_refused(tmp_path, monkeypatch):
+    layout = written(tmp_path, "si")
+    monkeypatch.setattr(module, "allowance", lambda: Allowance(5000, "of a test"))
+    with pytest.raises(UsageError, match=r"need about .* there are .*of a test.*max_orbitals"):
+        collect_states(options_of(tmp_path), layout, {"si": 0}, ["si"])
 
 
 def test_facts(tmp_path):
