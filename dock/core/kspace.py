@@ -18,9 +18,12 @@ from dock.errors import LayoutError, UsageError
 if TYPE_CHECKING:
     import scipy.sparse
 
-__all__ = ["Gauge", "KBuilder", "Triangle", "is_time_reversal_invariant"]
+__all__ = ["Derivative", "Gauge", "KBuilder", "Triangle", "is_time_reversal_invariant"]
 
 Gauge: TypeAlias = Literal["cell", "atom"]
+Derivative: TypeAlias = int | tuple[int, ...]
+"""Cartesian components of k by which a Bloch sum is differentiated, () for none."""
+
 Triangle: TypeAlias = Literal["upper", "full"]
 
 _FULL_LIMIT = 2000  # rows up to which a product is one with a full matrix
@@ -111,11 +114,12 @@ class KBuilder:
         return not self.matrix.is_complex and gauge == "cell" and is_time_reversal_invariant(k_frac)
 
     def dense(
-        self, k_frac: ArrayLike, *, gauge: Gauge = "cell", derivative: int | None = None
+        self, k_frac: ArrayLike, *, gauge: Gauge = "cell", derivative: Derivative = ()
     ) -> NumberArray:
-        """Return O(k), or its derivative by one Cartesian component of k.
+        """Return O(k), or a derivative by Cartesian components of k.
 
-        With `derivative` 0, 1 or 2 it is ∂O/∂k_x, y or z with k in 1/Å (2π included).
+        With `derivative` 0, 1 or 2 it is ∂O/∂k_x, y or z with k in 1/Å (2π included); with (0, 1)
+        it is ∂²O/∂k_x∂k_y, and so on.
 
         Returns
         -------
@@ -124,13 +128,14 @@ class KBuilder:
             result is real, else complex128.
         """
         k = _checked(k_frac, gauge)
-        if derivative not in (None, 0, 1, 2):
+        axes = (derivative,) if isinstance(derivative, int) else derivative
+        if any(axis not in (0, 1, 2) for axis in axes):
             raise UsageError(f"a derivative is by k_x, k_y or k_z (0, 1, 2), found {derivative}.")
         folded = self._folded
-        if folded is not None and gauge == "cell" and derivative is None:
-            out = self._sum_folded(folded, k)
+        if folded is not None and gauge == "cell":
+            out = self._sum_folded(folded, k, axes)
         else:
-            out = self._sum_blocks(k, gauge, derivative)
+            out = self._sum_blocks(k, gauge, axes)
         return out[0] if self.n_channels == 1 else out
 
     def times(self, k_frac: ArrayLike, block: NDArray[Any]) -> NDArray[Any]:
@@ -167,7 +172,7 @@ class KBuilder:
         if triangle not in ("upper", "full"):
             raise UsageError(f"a triangle is 'upper' or 'full', found {triangle!r}.")
         pattern, places = self._places(triangle)
-        phases = self._phases(k, gauge, None)
+        phases = self._phases(k, gauge)
         dtype = np.result_type(phases, self.matrix.entries, np.float64)
         data = np.zeros((self.n_channels, len(pattern.indices)), dtype=dtype)
         starts = self.matrix.layout.starts
@@ -189,20 +194,17 @@ class KBuilder:
         return places.indptr, places.indices
 
     def _phases(
-        self, k: NDArray[np.float64], gauge: Gauge, derivative: int | None
+        self, k: NDArray[np.float64], gauge: Gauge, axes: tuple[int, ...] = ()
     ) -> NDArray[np.float64] | NDArray[np.complex128]:
-        """(n_pairs,) phase of each pair, times i · displacement for a derivative."""
+        """(n_pairs,) phase of each pair, times i · displacement for each derivative."""
         pairs, structure = self.matrix.pairs, self.matrix.structure
-        if derivative is None and gauge == "cell":
-            return _bloch(k, pairs.lattice_vectors)[pairs.lattice_index]
-        vectors: NDArray[np.float64] = pairs.R.astype(np.float64)
-        if gauge == "atom":
-            fractional = structure.fractional
-            vectors = vectors + fractional[pairs.j] - fractional[pairs.i]
+        if gauge == "cell":
+            lattice = pairs.lattice_vectors
+            return _moved(_bloch(k, lattice), lattice @ structure.cell, axes)[pairs.lattice_index]
+        fractional = structure.fractional
+        vectors = pairs.R + fractional[pairs.j] - fractional[pairs.i]
         phases: NDArray[np.complex128] = np.exp(2j * np.pi * (vectors @ k))
-        if derivative is not None:
-            phases *= 1j * (vectors @ structure.cell[:, derivative])
-        return phases
+        return _moved(phases, vectors @ structure.cell, axes)
 
     @cached_property
     def _folded(self) -> NDArray[Any] | None:
@@ -223,10 +225,13 @@ class KBuilder:
             folded[:, lattice, rows, cols] = layout.read(self.matrix.entries, group)
         return folded.reshape(n_components, n_lattice, size * size)
 
-    def _sum_folded(self, folded: NDArray[Any], k: NDArray[np.float64]) -> NDArray[Any]:
+    def _sum_folded(
+        self, folded: NDArray[Any], k: NDArray[np.float64], axes: tuple[int, ...]
+    ) -> NDArray[Any]:
         """Add up the matrices of the lattice vectors by one matrix product per component."""
         size = self.matrix.basis.n_orbitals
-        phases = _bloch(k, self.matrix.pairs.lattice_vectors)
+        lattice = self.matrix.pairs.lattice_vectors
+        phases = _moved(_bloch(k, lattice), lattice @ self.matrix.structure.cell, axes)
         dtype = np.result_type(phases, folded)
         out = np.zeros((self.n_channels, self.size, self.size), dtype=dtype)
         for component, channel, s, t in self._parts:
@@ -241,13 +246,13 @@ class KBuilder:
         return out
 
     def _sum_blocks(
-        self, k: NDArray[np.float64], gauge: Gauge, derivative: int | None
+        self, k: NDArray[np.float64], gauge: Gauge, axes: tuple[int, ...]
     ) -> NDArray[Any]:
         """Add up the blocks by the compiled kernel."""
         from dock.core._kernels import fold_dense
 
         basis, pairs, layout = self.matrix.basis, self.matrix.pairs, self.matrix.layout
-        phases = self._phases(k, gauge, derivative)
+        phases = self._phases(k, gauge, axes)
         dtype = np.result_type(phases, self.matrix.entries, np.float64)
         out = np.zeros((self.n_channels, self.size, self.size), dtype=dtype)
         row, col = basis.offsets[pairs.i], basis.offsets[pairs.j]
@@ -382,4 +387,13 @@ def _bloch(
         signs: NDArray[np.float64] = np.cos(np.pi * np.rint(2 * angle))
         return np.rint(signs)
     phases: NDArray[np.complex128] = np.exp(2j * np.pi * angle)
+    return phases
+
+
+def _moved(
+    phases: NDArray[Any], vectors: NDArray[np.float64], axes: tuple[int, ...]
+) -> NDArray[Any]:
+    """Return phases exp(ik·r) times i r_a for each of some axes: their derivative by k."""
+    for axis in axes:
+        phases = phases * (1j * vectors[:, axis])
     return phases

@@ -473,14 +473,17 @@ def _at_gamma(
     want = Want(vectors=True, s_threshold=options.s_threshold)
     errors, spaces = [np.zeros(0)], Spaces()
     both = zip(states(exact, gamma, want), states(guess, gamma, want), strict=True)
-    for (channel, _, _, own), (*_, other) in both:
+    for at, answer in both:
+        own, other = at.states, answer.states
         if own.vectors is None or other.vectors is None:
             continue
         groups = metrics.degenerate_groups(own.energies, options.degenerate)
-        S = exact.channels[channel].overlap.dense(gamma)
+        S = exact.channels[at.channel].overlap.dense(gamma)
         values = metrics.state_error(other.vectors, own.vectors, S, groups)
         errors.append(values[chosen(own.energies[None, None, :])[0, 0]])
-        before, after = (one.channels[channel].hamiltonian.dense(gamma) for one in (exact, guess))
+        before, after = (
+            one.channels[at.channel].hamiltonian.dense(gamma) for one in (exact, guess)
+        )
         filled = is_filled(own.energies, fermi_level)
         spaces.add(after - shift * S - before, own.vectors, filled)
     return _AtGamma(np.concatenate(errors), spaces.result())

@@ -150,7 +150,16 @@ class Job:
             return None
         if want.vectors and want.everything and not self.is_shared:
             return None
-        mark = Mark.of(problem, want, self._identities.get(problem))
+        return self._kept(problem, Mark.of(problem, want, self._identities.get(problem)))
+
+    def store_sum(self, problem: Identified, words: str) -> Kept | None:
+        """Return where the parts of a sum over k-points are kept, or None; see `Mark.of_sum`."""
+        if self.folder is None:
+            return None
+        return self._kept(problem, Mark.of_sum(problem, words, self._identities.get(problem)))
+
+    def _kept(self, problem: Identified, mark: Mark) -> Kept:
+        assert self.folder is not None  # noqa: S101 - the callers have looked
         self._identities.setdefault(problem, mark.problem)
         self._problems.add(mark.problem)
         return Kept(self.folder, mark, at_once=self.is_shared)

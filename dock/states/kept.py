@@ -100,6 +100,12 @@ class Mark:
         asked = hashlib.blake2b(text.encode(), digest_size=6).hexdigest()
         return cls((known or identity(problem))[:16], asked, words)
 
+    @classmethod
+    def of_sum(cls, problem: Identified, words: str, known: str | None = None) -> Mark:
+        """Return the mark of a sum over k-points, of which `words` say everything."""
+        asked = hashlib.blake2b(f"{words} dock {__version__}".encode(), digest_size=6).hexdigest()
+        return cls((known or identity(problem))[:16], asked, words)
+
     @property
     def name(self) -> str:
         """The beginning of the names of its files."""
@@ -202,8 +208,23 @@ class Kept:
 
     def put(self, channel: int, k_frac: NDArray[np.float64], found: Eigenstates) -> None:
         """Store the states of a spin channel and k-point."""
-        key, body = _key(channel, k_frac), _packed(found)
-        record = _record(channel, key[1], body)
+        self._put(_key(channel, k_frac), _packed(found))
+
+    def get_arrays(self, number: int) -> dict[str, NDArray[Any]] | None:
+        """Return the arrays that were stored under a number; None where they are not there."""
+        place = self._places.get(_key(number, np.zeros(3)))
+        if place is None:
+            return None
+        with _reading(place.file), place.file.open("rb") as stream:
+            stream.seek(place.offset)
+            return _with_facts(stream.read(place.length), place.file)[1]
+
+    def put_arrays(self, number: int, arrays: dict[str, NDArray[Any]]) -> None:
+        """Store arrays under a number from 0: what a part of a sum comes to."""
+        self._put(_key(number, np.zeros(3)), _with_arrays({}, arrays))
+
+    def _put(self, key: Key, body: bytes) -> None:
+        record = _record(*key, body)
         with self._lock:
             if self._waiting is None:
                 self._append(record)
@@ -310,9 +331,14 @@ def _packed(found: Eigenstates) -> bytes:
         "smallest_overlap": found.smallest_overlap,
         "n_removed": found.n_removed,
         "certificate": None if proof is None else vars(proof),
-        "arrays": {name: (array.dtype.str, array.shape) for name, array in arrays.items()},
     }
-    text = json.dumps(facts).encode()
+    return _with_arrays(facts, arrays)
+
+
+def _with_arrays(facts: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> bytes:
+    """Return facts and arrays as bytes."""
+    kinds = {name: (array.dtype.str, array.shape) for name, array in arrays.items()}
+    text = json.dumps({**facts, "arrays": kinds}).encode()
     # Columns one after another, as states are used.
     return b"".join(
         [_TEXT.pack(len(text)), text, *(array.tobytes(order="F") for array in arrays.values())]
@@ -320,6 +346,23 @@ def _packed(found: Eigenstates) -> bytes:
 
 
 def _unpacked(body: bytes, file: Path) -> Eigenstates:
+    facts, arrays = _with_facts(body, file)
+    try:
+        proof = facts["certificate"]
+        return Eigenstates(
+            arrays["energies"],
+            arrays.get("vectors"),
+            facts["n_below"],
+            facts["smallest_overlap"],
+            facts["n_removed"],
+            None if proof is None else _certificate(proof),
+        )
+    except (KeyError, TypeError) as error:
+        raise _damaged(file, error) from error
+
+
+def _with_facts(body: bytes, file: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+    """Return what `_with_arrays` made bytes of."""
     try:
         (length,) = _TEXT.unpack_from(body)
         at = _TEXT.size + length
@@ -330,19 +373,14 @@ def _unpacked(body: bytes, file: Path) -> Eigenstates:
             array = np.frombuffer(body, np.dtype(kind), count, at).reshape(shape, order="F")
             arrays[name] = array.copy(order="F")
             at += array.nbytes
-        proof = facts["certificate"]
-        return Eigenstates(
-            arrays["energies"],
-            arrays.get("vectors"),
-            facts["n_below"],
-            facts["smallest_overlap"],
-            facts["n_removed"],
-            None if proof is None else _certificate(proof),
-        )
     except (ValueError, KeyError, TypeError, struct.error) as error:
-        raise FormatError(
-            file, "a k-point that was kept cannot be read", found=error, fix="Delete it."
-        ) from error
+        raise _damaged(file, error) from error
+    return facts, arrays
+
+
+def _damaged(file: Path, error: Exception) -> FormatError:
+    what = "a k-point that was kept cannot be read"
+    return FormatError(file, what, found=error, fix="Delete it.")
 
 
 def _certificate(proof: dict[str, Any]) -> Certificate:

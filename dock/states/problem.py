@@ -158,6 +158,11 @@ class Problem:
             )
         return matrix.hermitian_part() if error > 0 else matrix
 
+    def channel(self, number: int) -> Problem:
+        """Return the problem of one spin channel by itself."""
+        hamiltonian = self.hamiltonian.channel(number)
+        return Problem(hamiltonian, self.overlap, self.source, self.only_gamma)
+
     @property
     def n_channels(self) -> int:
         """Eigenproblems per k-point: 2 for collinear spin, else 1."""

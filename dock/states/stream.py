@@ -15,7 +15,7 @@ from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import product
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -42,12 +42,16 @@ _log = logging.getLogger("dock")
 
 
 class StatesAtK(NamedTuple):
-    """The states of a spin channel (0 or 1) at one k-point of a list; `k_frac` is fractional."""
+    """The states of a spin channel (0 or 1) at one k-point of a list; `k_frac` is fractional.
+
+    `made` is what a function of the caller made of them; see `states`.
+    """
 
     channel: int
     number: int
     k_frac: NDArray[np.float64]
     states: Eigenstates
+    made: Any = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,6 +121,7 @@ def states(
     solver: str | Solver | Job = "auto",
     jobs: int | None = None,
     progress: Report = None,
+    then: Callable[[StatesAtK], Any] | None = None,
 ) -> Iterator[StatesAtK]:
     """Yield the states of a problem: all k-points of the first spin channel, then of the second.
 
@@ -139,6 +144,9 @@ def states(
         Threads in all; by default the CPUs that this process may use.
     progress
         Told of each solved k-point and channel, in the caller's thread.
+    then
+        Called with the states of each k-point in the thread that solved for them; what it returns
+        is `StatesAtK.made`, and the vectors are dropped.
 
     Raises
     ------
@@ -157,7 +165,7 @@ def states(
     job = Job.of(solver)
     if want.s_threshold is not None and job.removal != "project":
         want = replace(want, removal=job.removal)
-    task = _Task(problem, points, want, job, jobs)
+    task = _Task(problem, points, want, job, jobs, then)
     return task.stream(Progress.of(progress))
 
 
@@ -184,6 +192,7 @@ class _Task:
     want: Want
     job: Job
     jobs: int
+    then: Callable[[StatesAtK], Any] | None = None
 
     @cached_property
     def _first(self) -> list[int]:
@@ -315,7 +324,12 @@ class _Task:
                 raise SolverError(
                     f"{self.job.folder}: k-points that were kept are gone. Run again."
                 )
-            return StatesAtK(channel, number, k, found)
+            at = StatesAtK(channel, number, k, found)
+            if self.then is None:
+                return at
+            with _naming(number, self.points):
+                made = self.then(at)
+            return at._replace(made=made, states=replace(found, vectors=None))
 
         with threadpool_limits(limits=plan.blas_threads, user_api="blas"):
             for result in _in_order(solve, places, plan):

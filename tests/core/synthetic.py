@@ -184,8 +184,8 @@ def bloch(matrix, k, *, gauge="cell", spinor=False, derivative=None):
         if gauge == "atom":
             d = d + structure.positions[j] - structure.positions[i]
         phase = np.exp(1j * (np.asarray(k) @ structure.reciprocal) @ d)
-        if derivative is not None:
-            phase = phase * 1j * d[derivative]
+        for axis in () if derivative is None else np.atleast_1d(derivative):
+            phase = phase * 1j * d[axis]
         rows = slice(basis.offsets[i], basis.offsets[i + 1])
         cols = slice(basis.offsets[j], basis.offsets[j + 1])
         out[:, rows, cols] += phase * block

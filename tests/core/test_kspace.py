@@ -90,10 +90,18 @@ def test_every_precision(seed, spin, k, dtype):
         close(found, bloch(double, k))
 
 
+@given(hermitian_matrices(), k_points, st.sampled_from(["cell", "atom"]))
+def test_second_derivative(matrix, k, gauge):
+    wanted = bloch(matrix, k, gauge=gauge, derivative=(0, 2))
+    close(KBuilder(matrix).dense(k, gauge=gauge, derivative=(0, 2)), wanted, 1e-10)
+    close(compiled(matrix).dense(k, gauge=gauge, derivative=(2, 0)), wanted, 1e-10)
+
+
 @given(hermitian_matrices(), k_points, st.sampled_from(["cell", "atom"]), st.integers(0, 2))
 def test_derivative(matrix, k, gauge, axis):
     wanted = bloch(matrix, k, gauge=gauge, derivative=axis)
     close(KBuilder(matrix).dense(k, gauge=gauge, derivative=axis), wanted, 1e-10)
+    close(compiled(matrix).dense(k, gauge=gauge, derivative=axis), wanted, 1e-10)
     # The same by finite differences: k in fractional coordinates moves by h a_axis / 2π.
     h = 1e-4
     step = h * matrix.structure.cell[:, axis] / (2 * np.pi)

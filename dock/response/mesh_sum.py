@@ -1,0 +1,231 @@
+"""Sums over meshes of k-points: in parts that are kept as they are done, and on half the mesh too.
+
+The eigenproblems of a mesh are cut into at most 256 parts, always the same ones. The sum of each
+part is stored when it is done, so that a run that is killed goes on from there to the same bits,
+shards and processes of MPI share the parts, and memory does not grow with the mesh. Of an even
+Γ-centred mesh every second point is the mesh of half the size: its sum costs nothing, and says how
+far the result is from converged.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dock.io.progress import Progress, Report
+from dock.response.kdata import KData, each
+from dock.response.operators import Operators
+from dock.states.job import Job, PartDone
+from dock.states.kept import Kept
+from dock.states.kmesh import KMesh
+from dock.states.solver import Solver
+
+__all__ = ["MeshSum", "half_weights", "mesh_sum"]
+
+Terms = Mapping[str, NDArray[Any]]
+
+_PARTS = 256
+_PATIENCE = 20  # seconds: file systems of clusters show a file late
+
+
+@dataclass(frozen=True, eq=False)
+class MeshSum:
+    """Σ_k w_k f(k) of each spin channel, with Σ w_k = 1, and the same on half the mesh.
+
+    Attributes
+    ----------
+    whole
+        By name, (n_channels, …).
+    half
+        The same on every second point along each axis with more than one; None where the mesh has
+        no such half: an odd number of points, or a shift.
+    """
+
+    whole: dict[str, NDArray[Any]]
+    half: dict[str, NDArray[Any]] | None
+
+
+def half_weights(mesh: KMesh) -> NDArray[np.float64] | None:
+    """Return the weights of the mesh's points in the mesh of half the size; None without one.
+
+    Examples
+    --------
+    >>> half_weights(KMesh.full((2, 1, 1))).tolist()
+    [1.0, 0.0]
+    """
+    size = np.array(mesh.size)
+    if np.any(np.mod(mesh.shift, 1.0)) or np.any((size > 1) & (size % 2 > 0)) or mesh.n_full == 1:
+        return None
+    steps = np.where(size > 1, 2, 1)
+    # Points are n + shift: with a shift of whole steps the first point need not be Γ.
+    offset = np.mod(-np.rint(mesh.shift).astype(int), steps)
+    numbers = np.arange(mesh.n_full).reshape(mesh.size)
+    chosen = numbers[tuple(slice(o, None, s) for o, s in zip(offset, steps, strict=True))].ravel()
+    weights = np.bincount(mesh.index[chosen], minlength=mesh.n_points) / len(chosen)
+    return weights.astype(np.float64)
+
+
+def mesh_sum(
+    operators: Operators,
+    mesh: KMesh,
+    function: Callable[[KData], Terms],
+    words: str,
+    *,
+    solver: str | Solver | Job = "auto",
+    jobs: int | None = None,
+    progress: Report = None,
+    s_threshold: float | None = None,
+) -> MeshSum:
+    """Sum a function of the k-point data over a mesh.
+
+    Parameters
+    ----------
+    function
+        Arrays by name for one k-point and channel, of the same shapes everywhere. It runs in the
+        threads that solve.
+    words
+        Everything that the function depends on beside H and S (quantity, energies, broadening,
+        levels, positions): sums that are kept are found again by it.
+
+    Raises
+    ------
+    Pause
+        Where a job ends before its result; errors are those of `dock.states.stream.states`.
+
+    Notes
+    -----
+    With a mesh that is reduced by symmetry the sums are those of its irreducible points; what
+    transforms as a tensor is averaged over the operations afterwards (`dock.response.tensors`).
+    """
+    job = Job.of(solver)
+    task = _Sum(operators, mesh, function, jobs, s_threshold)
+    if job.dry_run:
+        list(each(operators, mesh.points, function, solver=job, jobs=jobs, s_threshold=s_threshold))
+    settings = (words, mesh.size, mesh.shift, mesh.n_points, s_threshold)
+    kept = job.store_sum(operators.problem, repr(settings))
+    try:
+        return task.total(job, kept, Progress.of(progress))
+    finally:
+        if kept is not None:
+            kept.close()
+
+
+@dataclass(frozen=True, eq=False)
+class _Sum:
+    """The eigenproblems of a mesh in parts."""
+
+    operators: Operators
+    mesh: KMesh
+    function: Callable[[KData], Terms]
+    jobs: int | None
+    s_threshold: float | None
+
+    @property
+    def _ends(self) -> NDArray[np.int64]:
+        """Where each channel's parts begin in the list of k-points, and its end."""
+        n = self.mesh.n_points
+        parts = min(n, max(1, _PARTS // self.operators.n_channels))
+        return np.linspace(0, n, parts + 1).astype(np.int64)
+
+    @property
+    def n_parts(self) -> int:
+        """Number of parts of all channels."""
+        return (len(self._ends) - 1) * self.operators.n_channels
+
+    def _size(self, number: int) -> int:
+        at = number % (len(self._ends) - 1)
+        return int(self._ends[at + 1] - self._ends[at])
+
+    def total(self, job: Job, kept: Kept | None, progress: Progress) -> MeshSum:
+        """Return the sum of all parts, in their order."""
+        done: dict[int, dict[str, NDArray[Any]]] = {}
+        progress.start(self.mesh.n_points * self.operators.n_channels)
+        if job.is_shared and kept is not None:
+            self._do_own(job, kept, progress)
+        missing = []
+        for number in range(self.n_parts):
+            found = None if kept is None else kept.get_arrays(number)
+            if found is None:
+                missing.append(number)
+            else:
+                done[number] = found
+                if not job.is_shared:  # what others did was not waited for
+                    progress.skip(self._size(number))
+        rest = Progress() if job.is_shared else progress  # all was counted as it was done
+        for number, terms in self.parts(missing, job.solver, rest):
+            done[number] = terms
+            if kept is not None:
+                kept.put_arrays(number, terms)
+        return self._added(done)
+
+    def _do_own(self, job: Job, kept: Kept, progress: Progress) -> None:
+        """Do the parts of this process; `PartDone` unless those of the others are there."""
+        shard, shards = job.shard or (0, 1)
+        mine = list(range(self.n_parts))[shard::shards]
+        missing = [(number, 0) for number in mine if kept.get_arrays(number) is None]
+        own = [number for number, _ in job.own(missing)]
+        for number, terms in self.parts(own, job.solver, progress):
+            kept.put_arrays(number, terms)
+        kept.flush()
+        job.ranks.barrier()
+        for _ in range(_PATIENCE):
+            kept.refresh()
+            if all(kept.get_arrays(number) is not None for number in mine):
+                break
+            time.sleep(1)
+        if len(kept) < self.n_parts and job.shard is not None:
+            raise PartDone(job, len(kept), self.n_parts)
+
+    def parts(
+        self, numbers: Sequence[int], solver: str | Solver, progress: Progress
+    ) -> Iterator[tuple[int, dict[str, NDArray[Any]]]]:
+        """Yield some parts, one channel's after the other's, in one stream of states each."""
+        ends = self._ends
+        per_channel = len(ends) - 1
+        half = half_weights(self.mesh)
+        for channel in range(self.operators.n_channels):
+            mine = [n for n in numbers if n // per_channel == channel]
+            lists = [np.arange(ends[n % per_channel], ends[n % per_channel + 1]) for n in mine]
+            if not mine:
+                continue
+            stream = each(
+                self.operators.channels[channel],
+                self.mesh.points[np.concatenate(lists)],
+                self.function,
+                solver=solver,
+                jobs=self.jobs,
+                progress=progress.part(),
+                s_threshold=self.s_threshold,
+            )
+            for number, points in zip(mine, lists, strict=True):
+                total: dict[str, NDArray[Any]] = {}
+                for point in points:
+                    for name, term in next(stream).items():
+                        _add(total, name, self.mesh.weights[point] * term)
+                        if half is not None:
+                            _add(total, f"half {name}", half[point] * term)
+                yield number, total
+
+    def _added(self, done: dict[int, dict[str, NDArray[Any]]]) -> MeshSum:
+        """Add the parts of each channel."""
+        per_channel = len(self._ends) - 1
+        sums = []
+        for channel in range(self.operators.n_channels):
+            total: dict[str, NDArray[Any]] = {}
+            for number in range(channel * per_channel, (channel + 1) * per_channel):
+                for name, term in done[number].items():
+                    _add(total, name, term)
+            sums.append(total)
+        stacked = {name: np.stack([total[name] for total in sums]) for name in sums[0]}
+        whole = {name: array for name, array in stacked.items() if not name.startswith("half ")}
+        half = {name[5:]: array for name, array in stacked.items() if name.startswith("half ")}
+        return MeshSum(whole, half or None)
+
+
+def _add(total: dict[str, NDArray[Any]], name: str, term: NDArray[Any]) -> None:
+    total[name] = total[name] + term if name in total else term
