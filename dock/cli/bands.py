@@ -59,8 +59,9 @@ def bands(
     known. The path belongs to the cell as it is: nothing is standardised.
     """
     from dock.converters import read
-    from dock.post.band_structure import BandStructure, Selection, bands as compute, make_path
+    from dock.post.band_structure import BandStructure, Selection, bands as compute
     from dock.post.fat_bands import fat_bands
+    from dock.states.kpath import make_path
     from dock.states.own_level import level_beside
 
     selection = Selection(window or None, states, around)

@@ -306,6 +306,11 @@ class MeshOptions:
     symmetry: Reduction
     symmetry_tolerance: float
 
+    @property
+    def asked(self) -> bool:
+        """Whether a size or a spacing was given."""
+        return self.spacing is not None or self.mesh is not None
+
     def make(
         self, calc: Calculation, *, at_most: Reduction = "point-group", spacing: float | None = None
     ) -> KMesh:
@@ -313,11 +318,10 @@ class MeshOptions:
         from dock.states.kmesh import make_mesh
 
         ranks: tuple[Reduction, ...] = ("none", "time-reversal", "point-group")
-        asked = self.spacing is not None or self.mesh is not None
         return make_mesh(
             calc,
             self.mesh,
-            spacing=self.spacing if asked else spacing,
+            spacing=self.spacing if self.asked else spacing,
             centring=self.shift or self.centring,  # type: ignore[arg-type]
             reduction=min(self.symmetry, at_most, key=ranks.index),
             tolerance=self.symmetry_tolerance,
@@ -349,6 +353,150 @@ mesh_options = _grouped(
     ),
 )
 """Adds the options of a k-mesh; the command gets them as one `MeshOptions` named ``mesh``."""
+
+
+@dataclass(frozen=True)
+class KPoints:
+    """K-points as they were asked for on the command line: a list, a path, or a plane."""
+
+    k: tuple[tuple[float, float, float], ...]
+    k_path: str | None = None
+    points: int | None = None
+    plane: tuple[int, int] | None = None
+    at: tuple[float, float, float] | None = None
+    extent: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.plane is None and (self.at is not None or self.extent is not None):
+            raise UsageError("--at and --extent belong to a plane: give --plane A B too.")
+        if self.k and self.points is not None:
+            raise UsageError("--points are those of --path or --plane, not of --k.")
+
+    def asked(self, mesh: MeshOptions | None = None) -> str | None:
+        """Return which of ``k``, ``path``, ``plane`` and ``mesh`` was given; None for nothing.
+
+        `UsageError` for more than one.
+        """
+        given = {
+            "k": bool(self.k),
+            "path": self.k_path is not None,
+            "plane": self.plane is not None,
+            "mesh": mesh is not None and mesh.asked,
+        }
+        names = [name for name, there in given.items() if there]
+        if len(names) > 1:
+            raise UsageError(f"give one of {', '.join(f'--{name}' for name in names)}, not all.")
+        return names[0] if names else None
+
+    def make(
+        self,
+        calc: Calculation,
+        mesh: MeshOptions | None = None,
+        *,
+        at_most: Reduction = "none",
+        default: str = "path",
+    ) -> Any:
+        """Return a list (n, 3), a `KPath`, a `KPlane` or a `KMesh`, reduced by `at_most`.
+
+        `default` is what is taken where nothing was given.
+        """
+        from dock.states.kpath import make_path
+        from dock.states.kplane import KPlane
+
+        kind = self.asked(mesh) or default
+        if kind == "k":
+            return list(self.k) or [(0.0, 0.0, 0.0)]
+        if kind == "plane":
+            extent = 1.0 if self.extent is None else self.extent
+            return KPlane.of(self.plane or (1, 2), at=self.at, points=self.points, extent=extent)
+        if kind == "mesh" and mesh is not None:
+            return mesh.make(calc, at_most=at_most)
+        return make_path(calc, self.k_path, points=self.points)
+
+
+def k_options(*, path: bool = True, plane: bool = True) -> Callable[[Command], Command]:
+    """Return a decorator that adds where in reciprocal space, as one `KPoints` named ``where``.
+
+    A mesh has its own options (`mesh_options`); `KPoints.asked` and `KPoints.make` take it.
+    """
+    options = [
+        click.option(
+            "--k",
+            "k",
+            type=float,
+            nargs=3,
+            multiple=True,
+            metavar="K1 K2 K3",
+            help="A k-point, fractional. Repeat for several.",
+        )
+    ]
+    if path:
+        text = "A path: automatic, labels, or a file (K_PATH, KPOINTS, KPT)."
+        options.append(click.option("--path", "k_path", metavar="auto|GMKG|FILE", help=text))
+    if path or plane:
+        texts = ["on the longest segment [default: 50]"] * path
+        texts += ["along each side of a plane [default: 40]"] * plane
+        options.append(
+            click.option(
+                "--points", type=click.IntRange(1), metavar="N", help=f"Points {', '.join(texts)}."
+            )
+        )
+    if plane:
+        options += [
+            click.option(
+                "--plane",
+                type=click.IntRange(1, 3),
+                nargs=2,
+                metavar="A B",
+                help="The plane along reciprocal vectors A and B (1, 2, 3), in this orientation.",
+            ),
+            click.option(
+                "--at",
+                type=float,
+                nargs=3,
+                metavar="K1 K2 K3",
+                help="A point of the plane, its middle [default: 0 0 0].",
+            ),
+            click.option(
+                "--extent",
+                type=float,
+                metavar="X",
+                help="Sides of the plane in reciprocal vectors [default: 1].",
+            ),
+        ]
+    return _grouped("where", KPoints, *options)
+
+
+bands_option = click.option(
+    "--bands", metavar="N..M", help="Bands N to M, counted from 1 [default: all]."
+)
+"""A range of bands; `dock.response.band_set.band_range` reads it."""
+
+
+@dataclass(frozen=True)
+class Positions:
+    """Where the position matrix comes from where a run has none: the folder of basis files."""
+
+    basis: Path | None
+    strings: dict[str, str]
+
+    @classmethod
+    def of(cls, *, species: Sequence[str], **others: Any) -> Positions:
+        """Return the options as given; a wrong one is refused before any file is looked at."""
+        return cls(strings=parse_settings(species, "--species"), **others)
+
+    def read(self, path: Path, source: str | None) -> Calculation:
+        """Return a calculation, with radial functions where a basis is given.
+
+        `Operators.of(calc, position=True)` then computes r.
+        """
+        from dock.grid.grid import read_with_radials
+
+        return read_with_radials(path, source, basis=self.basis, strings=self.strings)
+
+
+position_options = _grouped("positions", Positions.of, basis_option, species_option)
+"""Adds the basis that positions are computed from; one `Positions` named ``positions``."""
 
 
 @dataclass(frozen=True)

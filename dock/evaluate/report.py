@@ -25,8 +25,9 @@ from dock.extras import require
 from dock.io.files import atomic_path, prepare_folder
 from dock.io.progress import Progress, Report
 from dock.io.text import read_json
-from dock.post.band_structure import BandStructure, bands, make_path
+from dock.post.band_structure import BandStructure, bands
 from dock.results import Result, plain, table
+from dock.states.kpath import make_path
 
 __all__ = [
     "FIGURES",

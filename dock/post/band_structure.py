@@ -27,7 +27,7 @@ from dock.states.certificates import Certificates
 from dock.states.dense import smallest_overlap_eigenvalue
 from dock.states.gap import Gap, Source, find_gap
 from dock.states.job import Job
-from dock.states.kpath import KPath
+from dock.states.kpath import KPath, make_path
 from dock.states.own_level import is_other_count
 from dock.states.problem import Problem
 from dock.states.solver import Solver, Want
@@ -605,22 +605,6 @@ def _no_level(calc: Calculation) -> MissingDataError:
         "Energies of a selection count from it. Pass fermi_level=E (eV; 0 for absolute energies), "
         "or for an insulator electrons=N.",
     )
-
-
-def make_path(
-    calc: Calculation, path: str | Path | None = None, *, points: int | None = None
-) -> KPath:
-    """Return a path for a calculation: a file, labels, or the automatic one.
-
-    Axes along which no pair reaches into a neighbouring cell have no dispersion and are left out.
-    Only the automatic path, of a molecule, may be one point.
-    """
-    structure = calc.structure
-    matrix = calc.get("overlap") or calc.get("hamiltonian")
-    reaches = structure.pbc if matrix is None else matrix.pairs.periodic_axes
-    axes = [axis for axis in range(3) if reaches[axis] and structure.pbc[axis]]
-    made = KPath.of(path, structure, axes, points=points)
-    return replace(made, note="The matrices hold at Γ only.") if calc.only_gamma else made
 
 
 def _smallest_overlap(problem: Problem, path: KPath, solved: Levels) -> float:

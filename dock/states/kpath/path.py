@@ -13,12 +13,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from dock.core.arrays import read_only
+from dock.core.calculation import Calculation
 from dock.core.structure import Structure
 from dock.errors import LayoutError, MissingDataError, UsageError
 from dock.states.kpath import text
 from dock.states.kpath.special import SYMPREC, SpecialPoints, special_points
 
-__all__ = ["KPath"]
+__all__ = ["KPath", "make_path"]
 
 POINTS = 50
 """Samples on the longest segment where neither `points` nor `density` is given."""
@@ -350,6 +351,22 @@ class KPath:
                 "the cell", "k-path", "Lengths need the lattice vectors: use with_cell(cell)."
             )
         return self.cell
+
+
+def make_path(
+    calc: Calculation, path: str | Path | None = None, *, points: int | None = None
+) -> KPath:
+    """Return a path for a calculation: a file, labels, or the automatic one.
+
+    Axes along which no pair reaches into a neighbouring cell have no dispersion and are left out.
+    Only the automatic path, of a molecule, may be one point.
+    """
+    structure = calc.structure
+    matrix = calc.get("overlap") or calc.get("hamiltonian")
+    reaches = structure.pbc if matrix is None else matrix.pairs.periodic_axes
+    axes = [axis for axis in range(3) if reaches[axis] and structure.pbc[axis]]
+    made = KPath.of(path, structure, axes, points=points)
+    return replace(made, note="The matrices hold at Γ only.") if calc.only_gamma else made
 
 
 def pretty_label(label: str) -> str:
