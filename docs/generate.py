@@ -44,7 +44,7 @@ DOCS = ROOT / "docs"
 
 PACKAGES = (
     "io", "core", "states", "overlap", "converters", "grid",
-    "post", "evaluate", "structures", "models", "planewave",
+    "post", "response", "evaluate", "structures", "models", "planewave",
 )  # fmt: skip
 """Packages with a page of their own; single modules are in ``docs/api/``."""
 

@@ -34,6 +34,8 @@ _COMMANDS = {
     "charge-density": "Charge, spin density or local density of states on a grid.",
     "wavefunction": "States as coefficients or on a grid.",
     "unfold": "Unfold the bands of a supercell.",
+    "velocities": "Velocities dE/dk of states, orbital moments.",
+    "spin-texture": "Spin of each state on a path, a plane or a mesh.",
     "train": "Train a model: structure in, Hamiltonian out.",
     "infer": "Predict Hamiltonians with a trained model.",
     "model": "Show or export a trained model.",

@@ -362,7 +362,7 @@ class KPoints:
     k: tuple[tuple[float, float, float], ...]
     k_path: str | None = None
     points: int | None = None
-    plane: tuple[int, int] | None = None
+    plane: tuple[Any, Any] | None = None
     at: tuple[float, float, float] | None = None
     extent: float | None = None
 
@@ -388,6 +388,16 @@ class KPoints:
             raise UsageError(f"give one of {', '.join(f'--{name}' for name in names)}, not all.")
         return names[0] if names else None
 
+    def require_drawn(self, plot: Path | None, mesh: MeshOptions | None, bands: str | None) -> None:
+        """Refuse a figure of states at a list or mesh, or on a plane of all bands."""
+        kind = self.asked(mesh)
+        if plot is None or kind in (None, "path"):
+            return
+        if kind != "plane":
+            raise UsageError(f"--plot draws states on a path or a plane, not those of --{kind}.")
+        if bands is None:
+            raise UsageError("--plot draws one panel for each band of a plane: give --bands N..M.")
+
     def make(
         self,
         calc: Calculation,
@@ -408,14 +418,22 @@ class KPoints:
             return list(self.k) or [(0.0, 0.0, 0.0)]
         if kind == "plane":
             extent = 1.0 if self.extent is None else self.extent
-            return KPlane.of(self.plane or (1, 2), at=self.at, points=self.points, extent=extent)
+            sides: Any = self.plane or (1, 2)
+            settings: dict[str, Any] = {"at": self.at, "points": self.points, "extent": extent}
+            if set(sides) & set("xyz"):
+                return KPlane.cartesian(sides, calc.structure.reciprocal, **settings)
+            return KPlane.of(sides, **settings)
         if kind == "mesh" and mesh is not None:
             return mesh.make(calc, at_most=at_most)
         return make_path(calc, self.k_path, points=self.points)
 
 
-def k_options(*, path: bool = True, plane: bool = True) -> Callable[[Command], Command]:
+def k_options(
+    *, path: bool = True, plane: bool = True, cartesian: bool = False
+) -> Callable[[Command], Command]:
     """Return a decorator that adds where in reciprocal space, as one `KPoints` named ``where``.
+
+    With `cartesian` the sides of a plane may be x, y and z, too.
 
     A mesh has its own options (`mesh_options`); `KPoints.asked` and `KPoints.make` take it.
     """
@@ -445,10 +463,11 @@ def k_options(*, path: bool = True, plane: bool = True) -> Callable[[Command], C
         options += [
             click.option(
                 "--plane",
-                type=click.IntRange(1, 3),
+                type=click.Choice([*"123", *"xyz"]) if cartesian else click.IntRange(1, 3),
                 nargs=2,
                 metavar="A B",
-                help="The plane along reciprocal vectors A and B (1, 2, 3), in this orientation.",
+                help="The plane along reciprocal vectors A and B (1, 2, 3), in this orientation"
+                + ("; or along x, y, z." if cartesian else "."),
             ),
             click.option(
                 "--at",
@@ -461,7 +480,9 @@ def k_options(*, path: bool = True, plane: bool = True) -> Callable[[Command], C
                 "--extent",
                 type=float,
                 metavar="X",
-                help="Sides of the plane in reciprocal vectors [default: 1].",
+                help="Sides of the plane in reciprocal vectors"
+                + (", or 1/Å" * cartesian)
+                + " [default: 1].",
             ),
         ]
     return _grouped("where", KPoints, *options)

@@ -1,4 +1,27 @@
 """What the states of a crystal say of its response to fields, and of its topology.
 
 One quantity a module, each on the k-point data of `dock.response.kdata`.
+
+>>> import dock
+>>> from dock.response import velocities
+>>> velocities(dock.read("fixtures/openmx/si"), [[0, 0, 0]], bands="1").vectors.round(6).tolist()
+[[[[0.0, 0.0, 0.0]]]]
 """
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from dock.extras import lazy_names
+
+if TYPE_CHECKING:
+    from dock.response.spin import SpinTexture as SpinTexture, spin_texture as spin_texture
+    from dock.response.velocity import Velocities as Velocities, velocities as velocities
+
+__getattr__, __dir__, __all__ = lazy_names(
+    __name__,
+    {
+        "dock.response.spin": "SpinTexture spin_texture",
+        "dock.response.velocity": "Velocities velocities",
+    },
+)

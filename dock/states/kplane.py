@@ -1,4 +1,4 @@
-"""Planes through reciprocal space: points along two reciprocal vectors, through a third point."""
+"""Planes through reciprocal space: points along two directions, through a third point."""
 
 from __future__ import annotations
 
@@ -32,13 +32,15 @@ class KPlane:
     Attributes
     ----------
     axes
-        A and B, reciprocal vectors counted from 1.
+        A and B: reciprocal vectors counted from 1, or ``x``, ``y``, ``z``; see `cartesian`.
     origin : (3,) float
         The point that the plane goes through, fractional.
     size
         Points along A and along B.
     extent
-        Length of both sides in reciprocal vectors.
+        Length of both sides in reciprocal vectors, or of Cartesian axes in 1/Å, with 2π.
+    directions : (2, 3) float
+        Both sides of unit extent in fractions of the reciprocal vectors; None: those of `axes`.
 
     Examples
     --------
@@ -46,14 +48,15 @@ class KPlane:
     [[-0.5, -0.5, 0.0], [-0.5, 0.0, 0.0], [0.0, -0.5, 0.0], [0.0, 0.0, 0.0]]
     """
 
-    axes: tuple[int, int]
+    axes: tuple[Any, Any]
     origin: tuple[float, float, float] = (0.0, 0.0, 0.0)
     size: tuple[int, int] = (POINTS, POINTS)
     extent: float = 1.0
+    directions: NDArray[np.float64] | None = None
 
     def __post_init__(self) -> None:
         a, b = self.axes
-        if a == b or not {a, b} <= {1, 2, 3}:
+        if a == b or not ({a, b} <= {1, 2, 3} or self.is_cartesian):
             raise UsageError(f"a plane has two different axes of 1, 2, 3; found {a} and {b}.")
         if not np.isfinite(self.origin).all() or len(self.origin) != 3:
             raise UsageError(
@@ -61,9 +64,10 @@ class KPlane:
             )
         if min(self.size) < 1 or np.prod(self.size, dtype=np.float64) > _MOST:
             raise UsageError(f"a plane has from 1 to 10⁸ points, found {self.size}.")
-        if not 0 < self.extent <= 1:
+        if not 0 < self.extent <= (np.inf if self.is_cartesian else 1):
             raise UsageError(
-                f"the extent of a plane is above 0 and at most 1, found {self.extent}."
+                "the extent of a plane is above 0 and, in reciprocal vectors, at most 1; found "
+                f"{self.extent}."
             )
 
     @classmethod
@@ -83,10 +87,45 @@ class KPlane:
         n = POINTS if points is None else points
         return cls((a, b), origin, (n, n), extent)  # type: ignore[arg-type]
 
+    @classmethod
+    def cartesian(
+        cls,
+        axes: Sequence[str],
+        reciprocal: NDArray[Any],
+        *,
+        at: Sequence[float] | None = None,
+        points: int | None = None,
+        extent: float = 1.0,
+    ) -> KPlane:
+        """Return the plane along two of x, y, z, with sides of `extent` in 1/Å (2π included).
+
+        `reciprocal` has the reciprocal vectors as rows, 1/Å; `at` is fractional as ever.
+        """
+        a, b = axes
+        if not {a, b} <= set("xyz"):
+            raise UsageError(f"a plane has two of 1, 2, 3 or two of x, y, z; found {a} and {b}.")
+        unit = np.eye(3)[["xyz".index(a), "xyz".index(b)]] @ np.linalg.inv(reciprocal)
+        origin = (0.0, 0.0, 0.0) if at is None else tuple(float(x) for x in at)
+        n = POINTS if points is None else points
+        return cls((a, b), origin, (n, n), extent, unit)  # type: ignore[arg-type]
+
+    @property
+    def is_cartesian(self) -> bool:
+        """Whether its sides are Cartesian axes."""
+        return self.directions is not None
+
     @property
     def is_closed(self) -> bool:
         """Whether it is a whole period along both sides."""
-        return self.extent == 1
+        return self.extent == 1 and not self.is_cartesian
+
+    @property
+    def sides_frac(self) -> NDArray[np.float64]:
+        """(2, 3) sides of unit extent in fractions of the reciprocal vectors."""
+        if self.directions is not None:
+            return self.directions
+        sides: NDArray[np.float64] = np.eye(3)[[axis - 1 for axis in self.axes]]
+        return sides
 
     @property
     def n_points(self) -> int:
@@ -107,10 +146,9 @@ class KPlane:
     @cached_property
     def points(self) -> NDArray[np.float64]:
         """(n, 3) fractional points, those along B one behind another."""
-        points = np.tile(np.array(self.origin, dtype=np.float64), (*self.size, 1))
         x, y = self.sides
-        points[:, :, self.axes[0] - 1] += x[:, None]
-        points[:, :, self.axes[1] - 1] += y
+        a, b = self.sides_frac
+        points = np.array(self.origin) + x[:, None, None] * a + y[None, :, None] * b
         return points.reshape(-1, 3)
 
     def in_plane(self, reciprocal: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -118,7 +156,7 @@ class KPlane:
 
         `reciprocal` has the reciprocal vectors as rows.
         """
-        a, b = (reciprocal[axis - 1] for axis in self.axes)
+        a, b = self.sides_frac @ reciprocal
         first = a / np.linalg.norm(a)
         second = b - (b @ first) * first
         return np.stack([first, second / np.linalg.norm(second)])
@@ -135,6 +173,7 @@ class KPlane:
     def describe(self) -> str:
         """Return the plane in words."""
         at = ", ".join(f"{x:.6g}" for x in self.origin)
-        a, b = self.axes
-        wide = "" if self.is_closed else f", {self.extent:g} of a period wide"
-        return f"along b{a} and b{b} through ({at}), {self.size[0]}×{self.size[1]} points{wide}"
+        letter, unit = ("", " 1/Å") if self.is_cartesian else ("b", " of a period")
+        a, b = (f"{letter}{axis}" for axis in self.axes)
+        wide = "" if self.is_closed else f", {self.extent:g}{unit} wide"
+        return f"along {a} and {b} through ({at}), {self.size[0]}×{self.size[1]} points{wide}"

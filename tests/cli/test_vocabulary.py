@@ -13,6 +13,7 @@ from dock.cli import cli
 from dock.results import KEYS
 
 GRAPHENE = samples.ROOT / "fixtures" / "siesta" / "graphene"
+SOC = samples.ROOT / "fixtures" / "deeph" / "o2_soc"
 MESH = ("--mesh", 2, 2, 2)
 BASIS = ("--basis", GRAPHENE)
 COMMANDS = {
@@ -46,7 +47,9 @@ COMMANDS = {
     "formats": ("formats",),
     "info": ("info", "si"),
     "populations": ("populations", "si", *MESH),
+    "spin-texture": ("spin-texture", SOC, "--k", 0, 0, 0, "--bands", "1..2", "-o", "s.h5"),
     "unfold": ("unfold", "si", "--supercell", "1 1 1", "--path", "LG", "--points", 2),
+    "velocities": ("velocities", "si", "--k", 0, 0, 0, "-o", "v.h5"),
     "wavefunction": ("wavefunction", "si", "--k", 0, 0, 0, "-o", "psi.h5"),
 }
 """What is run of each command. The commands of models have tests of their own, and
