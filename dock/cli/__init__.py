@@ -36,6 +36,7 @@ _COMMANDS = {
     "unfold": "Unfold the bands of a supercell.",
     "velocities": "Velocities dE/dk of states, orbital moments.",
     "spin-texture": "Spin of each state on a path, a plane or a mesh.",
+    "optics": "Dielectric function, optical conductivity, joint DOS.",
     "train": "Train a model: structure in, Hamiltonian out.",
     "infer": "Predict Hamiltonians with a trained model.",
     "model": "Show or export a trained model.",

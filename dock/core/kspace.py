@@ -138,6 +138,31 @@ class KBuilder:
             out = self._sum_blocks(k, gauge, axes)
         return out[0] if self.n_channels == 1 else out
 
+    def gradient(self, k_frac: ArrayLike) -> NDArray[np.complex128]:
+        """Return ∂O/∂k_x, y, z (3, size, size); several channels are the second axis.
+
+        It is `dense` with the derivatives 0, 1 and 2, in one pass over a small matrix.
+        """
+        k, folded = _checked(k_frac, "cell"), self._folded
+        if folded is None:
+            each = [self.dense(k, derivative=axis) for axis in range(3)]
+            return np.stack(each).astype(np.complex128, copy=False)
+        lattice, size = self.matrix.pairs.lattice_vectors, self.matrix.basis.n_orbitals
+        bloch, vectors = _bloch(k, lattice), lattice @ self.matrix.structure.cell
+        phases = np.stack([_moved(bloch, vectors, (axis,)) for axis in range(3)])
+        out = np.zeros((3, self.n_channels, self.size, self.size), dtype=np.complex128)
+        for component, channel, s, t in self._parts:
+            rows, cols = slice(s * size, (s + 1) * size), slice(t * size, (t + 1) * size)
+            total: NDArray[Any]
+            if folded.dtype.kind == "f":
+                both = np.concatenate([phases.real, phases.imag]) @ folded[component]
+                total = both.reshape(2, 3, size, size)
+                out.real[:, channel, rows, cols], out.imag[:, channel, rows, cols] = total
+            else:
+                total = phases @ folded[component]
+                out[:, channel, rows, cols] = total.reshape(3, size, size)
+        return out[:, 0] if self.n_channels == 1 else out
+
     def times(self, k_frac: ArrayLike, block: NDArray[Any]) -> NDArray[Any]:
         """Return O(k) X of a block of vectors (size, m), for a Hermitian operator of one channel.
 

@@ -6,6 +6,10 @@ One quantity a module, each on the k-point data of `dock.response.kdata`.
 >>> from dock.response import velocities
 >>> velocities(dock.read("fixtures/openmx/si"), [[0, 0, 0]], bands="1").vectors.round(6).tolist()
 [[[[0.0, 0.0, 0.0]]]]
+>>> from dock.response import optics
+>>> spectrum = optics(dock.read("fixtures/openmx/si"), (4, 4, 4), [1.0, 2.0, 3.0])
+>>> spectrum.epsilon.shape
+(3, 3, 3)
 """
 
 from __future__ import annotations
@@ -15,6 +19,11 @@ from typing import TYPE_CHECKING
 from dock.extras import lazy_names
 
 if TYPE_CHECKING:
+    from dock.response.optical_spectrum import (
+        OpticalSpectrum as OpticalSpectrum,
+        kramers_kronig as kramers_kronig,
+        optics as optics,
+    )
     from dock.response.spin import SpinTexture as SpinTexture, spin_texture as spin_texture
     from dock.response.velocity import Velocities as Velocities, velocities as velocities
 
@@ -23,5 +32,6 @@ __getattr__, __dir__, __all__ = lazy_names(
     {
         "dock.response.spin": "SpinTexture spin_texture",
         "dock.response.velocity": "Velocities velocities",
+        "dock.response.optical_spectrum": "OpticalSpectrum kramers_kronig optics",
     },
 )

@@ -84,7 +84,7 @@ class KData:
         return product
 
     def _gradient(self, quantity: str) -> NDArray[np.complex128]:
-        return np.stack([self.derivative(quantity, axis) for axis in range(3)]).astype(complex)
+        return self.operators.gradient(quantity, self.channel, self.k_frac)
 
     @cached_property
     def hamiltonian_gradient(self) -> NDArray[np.complex128]:

@@ -143,25 +143,31 @@ class _Sum:
 
     def total(self, job: Job, kept: Kept | None, progress: Progress) -> MeshSum:
         """Return the sum of all parts, in their order."""
-        done: dict[int, dict[str, NDArray[Any]]] = {}
         progress.start(self.mesh.n_points * self.operators.n_channels)
         if job.is_shared and kept is not None:
             self._do_own(job, kept, progress)
         missing = []
         for number in range(self.n_parts):
-            found = None if kept is None else kept.get_arrays(number)
-            if found is None:
+            if kept is None or kept.get_arrays(number) is None:
                 missing.append(number)
-            else:
-                done[number] = found
-                if not job.is_shared:  # what others did was not waited for
-                    progress.skip(self._size(number))
+            elif not job.is_shared:  # what others did was not waited for
+                progress.skip(self._size(number))
         rest = Progress() if job.is_shared else progress  # all was counted as it was done
-        for number, terms in self.parts(missing, job.solver, rest):
-            done[number] = terms
+        return self._added(self._in_order(missing, job, kept, rest))
+
+    def _in_order(
+        self, missing: list[int], job: Job, kept: Kept | None, progress: Progress
+    ) -> Iterator[tuple[int, Mapping[str, NDArray[Any]]]]:
+        """Yield all parts by their numbers: those that are kept, and the missing ones as made."""
+        made, absent = self.parts(missing, job.solver, progress), set(missing)
+        for number in range(self.n_parts):
+            if number not in absent and kept is not None:
+                yield number, kept.get_arrays(number) or {}
+                continue
+            _, terms = next(made)
             if kept is not None:
                 kept.put_arrays(number, terms)
-        return self._added(done)
+            yield number, terms
 
     def _do_own(self, job: Job, kept: Kept, progress: Progress) -> None:
         """Do the parts of this process; `PartDone` unless those of the others are there."""
@@ -206,26 +212,27 @@ class _Sum:
                 total: dict[str, NDArray[Any]] = {}
                 for point in points:
                     for name, term in next(stream).items():
-                        _add(total, name, self.mesh.weights[point] * term)
+                        _add(total, name, term, self.mesh.weights[point])
                         if half is not None:
-                            _add(total, f"half {name}", half[point] * term)
+                            _add(total, f"half {name}", term, half[point])
                 yield number, total
 
-    def _added(self, done: dict[int, dict[str, NDArray[Any]]]) -> MeshSum:
-        """Add the parts of each channel."""
+    def _added(self, parts: Iterator[tuple[int, Mapping[str, NDArray[Any]]]]) -> MeshSum:
+        """Add the parts of each channel as they come, so that two are held at a time."""
         per_channel = len(self._ends) - 1
-        sums = []
-        for channel in range(self.operators.n_channels):
-            total: dict[str, NDArray[Any]] = {}
-            for number in range(channel * per_channel, (channel + 1) * per_channel):
-                for name, term in done[number].items():
-                    _add(total, name, term)
-            sums.append(total)
+        sums: list[dict[str, NDArray[Any]]] = [{} for _ in range(self.operators.n_channels)]
+        for number, terms in parts:
+            for name, term in terms.items():
+                _add(sums[number // per_channel], name, term)
         stacked = {name: np.stack([total[name] for total in sums]) for name in sums[0]}
         whole = {name: array for name, array in stacked.items() if not name.startswith("half ")}
         half = {name[5:]: array for name, array in stacked.items() if name.startswith("half ")}
         return MeshSum(whole, half or None)
 
 
-def _add(total: dict[str, NDArray[Any]], name: str, term: NDArray[Any]) -> None:
-    total[name] = total[name] + term if name in total else term
+def _add(total: dict[str, NDArray[Any]], name: str, term: NDArray[Any], weight: float = 1) -> None:
+    """Add a term times a weight; what a name stands for is an array of its own."""
+    if name not in total:
+        total[name] = weight * term
+    elif weight:
+        total[name] += weight * term

@@ -143,6 +143,11 @@ class Operators:
         self.problem.require_known(np.asarray(k_frac, dtype=np.float64))
         return self._builder(quantity, channel).dense(k_frac, derivative=axes)
 
+    def gradient(self, quantity: str, channel: int, k_frac: Any) -> NDArray[np.complex128]:
+        """Return the derivatives of a Bloch sum by k_x, y, z, (3, N, N); see `derivative`."""
+        self.problem.require_known(np.asarray(k_frac, dtype=np.float64))
+        return self._builder(quantity, channel).gradient(k_frac)
+
     def _builder(self, quantity: str, channel: int) -> KBuilder:
         if quantity == "midpoint":
             return self._midpoint_builder

@@ -110,6 +110,13 @@ def test_derivative(matrix, k, gauge, axis):
     np.testing.assert_allclose(difference / (2 * h), wanted, rtol=0, atol=1e-4 * scale)
 
 
+@given(hermitian_matrices(), k_points)
+def test_gradient_is_the_three_derivatives(matrix, k):
+    for builder in (KBuilder(matrix), compiled(matrix)):
+        wanted = np.stack([builder.dense(k, derivative=axis) for axis in range(3)])
+        np.testing.assert_allclose(builder.gradient(k), wanted, rtol=0, atol=1e-10)
+
+
 @pytest.mark.parametrize("k", TRIM)
 @pytest.mark.parametrize("spin", list(Spin))
 def test_real_where_time_reversal_allows(k, spin):

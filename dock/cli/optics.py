@@ -1,0 +1,110 @@
+"""``dock optics``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from dock.cli import options
+from dock.cli.runner import Run
+from dock.errors import UsageError
+
+if TYPE_CHECKING:
+    from dock.states.smearing import Smearing
+
+
+@click.command(
+    epilog="""\b
+More examples:
+  dock optics si_deeph --mesh 16 16 16 --eta 0.05 --energies 0 8 801 --plot eps.png
+  dock optics moire/hamiltonian_pred.h5 --basis PAO --mesh 4 4 1 --energies 0 3 301
+"""
+)
+@options.path_argument
+@options.from_option
+@options.position_options
+@options.mesh_options
+@click.option(
+    "--energies",
+    type=(float, float, click.IntRange(1)),
+    metavar="EMIN EMAX N",
+    default=(0.0, 10.0, 1001),
+    show_default=True,
+    help="Photon energies, eV.",
+)
+@click.option(
+    "--eta", type=float, default=0.1, show_default=True, metavar="EV", help="Half width of lines."
+)
+@options.choice(
+    "--quantity",
+    ("epsilon", "sigma", "jdos"),
+    "epsilon",
+    "Dielectric function, conductivity or joint density of states.",
+)
+@options.filling_options("fermi-dirac")
+@options.fermi_option
+@options.electrons_option
+@click.option("--drude", type=float, metavar="EV", help="Add carriers with this rate ħ/τ, eV.")
+@click.option(
+    "--broadened-to", type=float, metavar="EV", help="Broaden transitions up to here only."
+)
+@options.threshold_option
+@options.solving_options
+@options.run_options("optics.h5 beside PATH")
+def optics(
+    path: Path,
+    source: str | None,
+    positions: options.Positions,
+    mesh: options.MeshOptions,
+    energies: tuple[float, float, int],
+    eta: float,
+    quantity: Any,
+    filling: Smearing,
+    fermi: float | None,
+    electrons: float | None,
+    drude: float | None,
+    broadened_to: float | None,
+    s_threshold: float | None,
+    solving: options.Solving,
+    run: Run,
+) -> None:
+    """Compute an optical spectrum; write optics.h5 and optics.json, and a figure if asked.
+
+    \b
+    Example:
+      dock optics si_deeph --mesh 8 8 8 --plot epsilon.png
+
+    Independent particles, in the dipole approximation with the overlap and the positions of the
+    orbitals: those of the run, or computed from --basis. Metals are filled by --smearing.
+    """
+    from dock.response.optical_spectrum import OpticalSpectrum, optics as compute
+    from dock.response.transitions import require_energies
+
+    first, last, count = energies
+    if last < first or (count > 1 and last == first):
+        raise UsageError(f"--energies ascend: EMIN EMAX N; found {first:g} to {last:g} eV.")
+    if not mesh.asked:
+        raise UsageError("a spectrum is a sum over a k-mesh: give --mesh N1 N2 N3 or --spacing D.")
+    import numpy as np
+
+    x = np.linspace(first, last, count)
+    require_energies(x, eta)
+    target = run.target(path, OpticalSpectrum)
+    job = solving.job(target)
+    calc = positions.read(path, source)
+    settings: dict[str, Any] = {
+        "eta": eta,
+        "fermi_level": fermi,
+        "electrons": electrons,
+        "smearing": filling,
+        "solver": job,
+        "s_threshold": s_threshold,
+        "jobs": run.jobs,
+        "progress": run.progress("k-points"),
+    }
+    points = mesh.make(calc)
+    linear = {"quantity": quantity, "drude": drude, "broadened_to": broadened_to}
+    result = compute(calc, points, x, **linear, **settings)
+    run.finish(result, target, of=calc, job=job)
