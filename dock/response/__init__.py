@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from dock.extras import lazy_names
 
 if TYPE_CHECKING:
+    from dock.response.effective_mass import Masses as Masses, masses as masses
     from dock.response.optical_spectrum import (
         OpticalSpectrum as OpticalSpectrum,
         kramers_kronig as kramers_kronig,
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 __getattr__, __dir__, __all__ = lazy_names(
     __name__,
     {
+        "dock.response.effective_mass": "Masses masses",
         "dock.response.spin": "SpinTexture spin_texture",
         "dock.response.velocity": "Velocities velocities",
         "dock.response.optical_spectrum": "OpticalSpectrum kramers_kronig optics",

@@ -148,7 +148,9 @@ class KPlane:
         """(n, 3) fractional points, those along B one behind another."""
         x, y = self.sides
         a, b = self.sides_frac
-        points = np.array(self.origin) + x[:, None, None] * a + y[None, :, None] * b
+        points: NDArray[np.float64] = (
+            np.array(self.origin) + x[:, None, None] * a + y[None, :, None] * b
+        )
         return points.reshape(-1, 3)
 
     def in_plane(self, reciprocal: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -87,3 +87,37 @@ def test_spins_of_a_molecule(place):
     assert found.code == 0, found.err
     answer = json.loads(found.out)
     assert np.shape(answer["spin"]) == (1, 1, 4, 3)
+
+
+def test_masses_of_both_edges_and_of_a_k_point(place):
+    found = samples.cli("masses", "si", "--mesh", 3, 3, 3, "--json")
+    assert found.code == 0, found.err
+    hole, electron = (json.loads(line) for line in found.out.splitlines())
+    assert (hole["at"], hole["k_name"], electron["at"]) == ("vbm", "Γ", "cbm")
+    assert np.array(hole["masses_me"]).max() < 0 < np.array(electron["masses_me"]).min()
+    assert (place / "si" / "masses_vbm.h5").is_file()
+    assert "another level is" in found.err
+    assert "give --tolerance" in found.err
+    words = ("--at", -0.5, -0.5, 0, "--band", 1, "-o", "x.h5", "--json")
+    point = samples.cli("masses", *words, "si")  # the numbers before the folder
+    assert point.code == 0, point.err
+    assert json.loads(point.out)["k_name"] == "X"
+    same = samples.cli("masses", "si", "--at", "0.5 0.5 0", *words[4:], "--overwrite")
+    np.testing.assert_allclose(
+        json.loads(same.out)["masses_me"], json.loads(point.out)["masses_me"], rtol=1e-6
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--at", "gamma"), "vbm, cbm or three numbers"),
+        (("--at", 0, 0), "vbm, cbm or three numbers"),
+        (("--at", 0, 0, 0), "give --band N"),
+        (("--plot", "m.png"), "give --at vbm"),
+        (("--direction", 0, 0, 0), "not all zero"),
+    ],
+)
+def test_masses_that_are_refused(place, words, said):
+    samples.refused(samples.cli("masses", "si", "--mesh", 2, 2, 2, *words), said)
+    assert not list((place / "si").glob("masses*"))

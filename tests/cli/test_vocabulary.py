@@ -46,6 +46,7 @@ COMMANDS = {
     "fermi": ("fermi", "si", *MESH),
     "formats": ("formats",),
     "info": ("info", "si"),
+    "masses": ("masses", "si", "--direction", 1, 1, 0, *MESH, "-o", "masses.h5"),
     "populations": ("populations", "si", *MESH),
     "spin-texture": ("spin-texture", SOC, "--k", 0, 0, 0, "--bands", "1..2", "-o", "s.h5"),
     "unfold": ("unfold", "si", "--supercell", "1 1 1", "--path", "LG", "--points", 2),
