@@ -57,6 +57,7 @@ TEMPLATES = (
     "wavefunction {path} --bands 1 -o {out}/psi.h5",
     "wavefunction {path} --bands 1 --basis {basis} --spacing 1 -o {out}/psi.cube",
     "unfold {path} --supercell 1,1,1 --points 2 -o {out}/unfold.h5",
+    "fermi-surface {path} --mesh 2 2 2 -o {out}/fs.frmsf",
     "masses {path} --mesh 2 2 2 -o {out}/m.h5",
     "velocities {path} --path auto --points 2 -o {out}/v.h5 --plot {out}/v.png",
     "spin-texture {path} --k 0 0 0 -o {out}/s.h5",

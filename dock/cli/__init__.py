@@ -35,6 +35,7 @@ _COMMANDS = {
     "wavefunction": "States as coefficients or on a grid.",
     "unfold": "Unfold the bands of a supercell.",
     "velocities": "Velocities dE/dk of states, orbital moments.",
+    "fermi-surface": "Fermi surfaces for viewers, and contours in a plane.",
     "masses": "Effective masses at band edges, which are found.",
     "spin-texture": "Spin of each state on a path, a plane or a mesh.",
     "optics": "Dielectric function, optical conductivity, joint DOS.",

@@ -359,7 +359,7 @@ mesh_options = _grouped(
 class KPoints:
     """K-points as they were asked for on the command line: a list, a path, or a plane."""
 
-    k: tuple[tuple[float, float, float], ...]
+    k: tuple[tuple[float, float, float], ...] = ()
     k_path: str | None = None
     points: int | None = None
     plane: tuple[Any, Any] | None = None
@@ -429,7 +429,7 @@ class KPoints:
 
 
 def k_options(
-    *, path: bool = True, plane: bool = True, cartesian: bool = False
+    *, k: bool = True, path: bool = True, plane: bool = True, cartesian: bool = False
 ) -> Callable[[Command], Command]:
     """Return a decorator that adds where in reciprocal space, as one `KPoints` named ``where``.
 
@@ -437,17 +437,11 @@ def k_options(
 
     A mesh has its own options (`mesh_options`); `KPoints.asked` and `KPoints.make` take it.
     """
-    options = [
-        click.option(
-            "--k",
-            "k",
-            type=float,
-            nargs=3,
-            multiple=True,
-            metavar="K1 K2 K3",
-            help="A k-point, fractional. Repeat for several.",
-        )
-    ]
+    options = []
+    if k:
+        text = "A k-point, fractional. Repeat for several."
+        about: dict[str, Any] = {"type": float, "nargs": 3, "metavar": "K1 K2 K3", "help": text}
+        options.append(click.option("--k", "k", multiple=True, **about))
     if path:
         text = "A path: automatic, labels, or a file (K_PATH, KPOINTS, KPT)."
         options.append(click.option("--path", "k_path", metavar="auto|GMKG|FILE", help=text))

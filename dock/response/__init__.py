@@ -20,6 +20,10 @@ from dock.extras import lazy_names
 
 if TYPE_CHECKING:
     from dock.response.effective_mass import Masses as Masses, masses as masses
+    from dock.response.fermi_surfaces import (
+        FermiSurface as FermiSurface,
+        fermi_surface as fermi_surface,
+    )
     from dock.response.optical_spectrum import (
         OpticalSpectrum as OpticalSpectrum,
         kramers_kronig as kramers_kronig,
@@ -32,6 +36,7 @@ __getattr__, __dir__, __all__ = lazy_names(
     __name__,
     {
         "dock.response.effective_mass": "Masses masses",
+        "dock.response.fermi_surfaces": "FermiSurface fermi_surface",
         "dock.response.spin": "SpinTexture spin_texture",
         "dock.response.velocity": "Velocities velocities",
         "dock.response.optical_spectrum": "OpticalSpectrum kramers_kronig optics",

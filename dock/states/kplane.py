@@ -153,7 +153,7 @@ class KPlane:
         )
         return points.reshape(-1, 3)
 
-    def in_plane(self, reciprocal: NDArray[np.float64]) -> NDArray[np.float64]:
+    def in_plane(self, reciprocal: NDArray[Any]) -> NDArray[np.float64]:
         """Return two unit vectors (2, 3): along b_A, and in the plane at a right angle to it.
 
         `reciprocal` has the reciprocal vectors as rows.

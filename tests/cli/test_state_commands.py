@@ -121,3 +121,32 @@ def test_masses_of_both_edges_and_of_a_k_point(place):
 def test_masses_that_are_refused(place, words, said):
     samples.refused(samples.cli("masses", "si", "--mesh", 2, 2, 2, *words), said)
     assert not list((place / "si").glob("masses*"))
+
+
+def test_fermi_surfaces_in_files_and_figures(place):
+    words = ("fermi-surface", "si", "--mesh", 3, 3, 3, "--fermi", -4)
+    found = samples.cli(*words, "-o", "si.frmsf")
+    assert found.code == 0, found.err
+    assert (place / "si.frmsf").read_text().startswith("3 3 3\n1\n3\n")
+    figure = samples.cli(*words, "-o", "si.png", "--json")
+    assert json.loads(figure.out)["files"] == ["si.h5", "si.json", "si.png"]
+    plane = samples.cli("fermi-surface", "si", "--plane", 1, 2, "--points", 5, "--fermi", -4)
+    assert plane.code == 0, plane.err
+    assert (place / "si" / "fermi_surface.h5").is_file()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--mesh", 2, 2, 2), ("no Fermi surface", "Give --fermi E")),
+        ((), ("--mesh N1 N2 N3", "--plane A B")),
+        (("--plane", 1, 2, "-o", "a.bxsf"), ("a viewer's file is of a mesh",)),
+        (("--mesh", 2, 2, 2, "-o", "a.png", "--plot", "b.png"), ("not twice",)),
+        (("--mesh", 2, 2, 2, "--plane", 1, 2), ("one of --plane, --mesh",)),
+        (("--mesh", 2, 2, 2, "--shift", 0.5, 0, 0, "--fermi", -4), ("surface has Γ",)),
+        (("--mesh", 2, 2, 2, "-o", "no/a.bxsf"), ("no folder",)),
+    ],
+)
+def test_surfaces_that_are_refused(place, words, said):
+    samples.refused(samples.cli("fermi-surface", "si", *words), *said)
+    assert sorted(path.name for path in place.iterdir()) == ["si"]

@@ -44,6 +44,7 @@ COMMANDS = {
     "equivariance generate": ("equivariance", "generate", "si", "-o", "turned"),
     "evaluate": ("evaluate", "si", "twin", "--mesh", 2, 2, 2, "-o", "errors"),
     "fermi": ("fermi", "si", *MESH),
+    "fermi-surface": ("fermi-surface", "si", *MESH, "--fermi", -4.0, "-o", "fs.h5"),
     "formats": ("formats",),
     "info": ("info", "si"),
     "masses": ("masses", "si", "--direction", 1, 1, 0, *MESH, "-o", "masses.h5"),
