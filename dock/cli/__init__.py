@@ -38,7 +38,7 @@ _COMMANDS = {
     "fermi-surface": "Fermi surfaces for viewers, and contours in a plane.",
     "masses": "Effective masses at band edges, which are found.",
     "spin-texture": "Spin of each state on a path, a plane or a mesh.",
-    "optics": "Dielectric function, optical conductivity, joint DOS.",
+    "optics": "Dielectric function, conductivity, shift current, SHG.",
     "train": "Train a model: structure in, Hamiltonian out.",
     "infer": "Predict Hamiltonians with a trained model.",
     "model": "Show or export a trained model.",

@@ -14,12 +14,16 @@ from dock.errors import UsageError
 if TYPE_CHECKING:
     from dock.states.smearing import Smearing
 
+_LINEAR = ("epsilon", "sigma", "jdos")
+_NOT_LINEAR = ("shift", "shg")
+
 
 @click.command(
     epilog="""\b
 More examples:
   dock optics si_deeph --mesh 16 16 16 --eta 0.05 --energies 0 8 801 --plot eps.png
   dock optics moire/hamiltonian_pred.h5 --basis PAO --mesh 4 4 1 --energies 0 3 301
+  dock optics gaas_deeph --mesh 16 16 16 --energies 0.1 6 60 --quantity shift
 """
 )
 @options.path_argument
@@ -39,9 +43,9 @@ More examples:
 )
 @options.choice(
     "--quantity",
-    ("epsilon", "sigma", "jdos"),
+    (*_LINEAR, *_NOT_LINEAR),
     "epsilon",
-    "Dielectric function, conductivity or joint density of states.",
+    "Dielectric function, conductivity, joint DOS, shift current or second harmonic.",
 )
 @options.filling_options("fermi-dirac")
 @options.fermi_option
@@ -105,6 +109,12 @@ def optics(
         "progress": run.progress("k-points"),
     }
     points = mesh.make(calc)
-    linear = {"quantity": quantity, "drude": drude, "broadened_to": broadened_to}
-    result = compute(calc, points, x, **linear, **settings)
+    result: Any
+    if quantity in _LINEAR:
+        linear = {"quantity": quantity, "drude": drude, "broadened_to": broadened_to}
+        result = compute(calc, points, x, **linear, **settings)
+    else:
+        from dock.response.second_order import nonlinear_optics
+
+        result = nonlinear_optics(calc, points, x, quantity, **settings)
     run.finish(result, target, of=calc, job=job)

@@ -29,6 +29,10 @@ if TYPE_CHECKING:
         kramers_kronig as kramers_kronig,
         optics as optics,
     )
+    from dock.response.second_order import (
+        NonlinearSpectrum as NonlinearSpectrum,
+        nonlinear_optics as nonlinear_optics,
+    )
     from dock.response.spin import SpinTexture as SpinTexture, spin_texture as spin_texture
     from dock.response.velocity import Velocities as Velocities, velocities as velocities
 
@@ -39,6 +43,7 @@ __getattr__, __dir__, __all__ = lazy_names(
         "dock.response.fermi_surfaces": "FermiSurface fermi_surface",
         "dock.response.spin": "SpinTexture spin_texture",
         "dock.response.velocity": "Velocities velocities",
+        "dock.response.second_order": "NonlinearSpectrum nonlinear_optics",
         "dock.response.optical_spectrum": "OpticalSpectrum kramers_kronig optics",
     },
 )
