@@ -487,6 +487,11 @@ bands_option = click.option(
 )
 """A range of bands; `dock.response.band_set.band_range` reads it."""
 
+filled_bands_option = click.option(
+    "--bands", metavar="N..M", help="Bands N to M, counted from 1 [default: the filled ones]."
+)
+"""The same where it stands for the filled bands."""
+
 
 @dataclass(frozen=True)
 class Positions:

@@ -13,9 +13,9 @@ if TYPE_CHECKING:
     from dock.results import Result
 
 _SAME = (
-    "allow_lossy at band bands basis code electrons fermi jobs like matrix_only mesh method mpi "
-    "oversample overwrite pairs part_edges s_threshold shard shear solver spacing states step "
-    "strict tolerance window"
+    "allow_lossy at band bands basis charges code electrons fermi jobs like matrix_only mesh "
+    "method mpi oversample overwrite pairs part_edges s_threshold shard shear solver spacing "
+    "states step strict tolerance window"
 )
 _OPTIONS = {name: f"--{name.replace('_', '-')}" for name in _SAME.split()} | {
     "fermi_level": "--fermi",
@@ -32,6 +32,7 @@ _ARGUMENT = re.compile(
     rf"(?<![\w'\"-])({'|'.join(_OPTIONS)})=(?:\(([^()]*)\)|('?)([\w.…-]*[\w…])\3)"
 )
 _SETTING = re.compile(r"settings=\{'(\w+)': '([^']*)'\}")
+_CHARGE = re.compile(r"charges=\{'(\w+)': (\w+)\}")
 
 
 def in_options(message: str) -> str:
@@ -49,6 +50,8 @@ def in_options(message: str) -> str:
     'no permission to write there. Choose another place with -o.'
     >>> in_options("Pass mesh=(N1, N2, N3).")
     'Give --mesh N1 N2 N3.'
+    >>> in_options("Pass charges={'O': Z}: the electrons that its pseudopotential leaves.")
+    'Give --charges O=Z: the electrons that its pseudopotential leaves.'
     """
 
     def option(found: re.Match[str]) -> str:
@@ -56,6 +59,7 @@ def in_options(message: str) -> str:
         value = "" if words == "True" else f" {words}"
         return f"{_OPTIONS[found[1]]}{value}"
 
+    message = _CHARGE.sub(r"--charges \1=\2", message)
     message = _SETTING.sub(r"--set \1=\2", _ARGUMENT.sub(option, message))
     message = re.sub(r"(?<=hoose another place)(?=\.)", " with -o", message)
     for verb, ours in (("Pass", "Give"), ("pass", "give")):

@@ -413,6 +413,12 @@ class Format:
                 f"the format '{self.name}' cannot hold the {', '.join(lost)} of {calc.source}. "
                 f"Choose matrices with quantities=NAMES, or pass allow_lossy=True to leave it out."
             )
+        H = calc.hamiltonian if "hamiltonian" in wanted and not calc.provenance.files else None
+        if H is not None and calc.spin is not Spin.NONCOLLINEAR and H.is_complex:
+            raise LossError(
+                f"{calc.source}: complex matrices without spinors, such as those of a model in a "
+                "magnetic field, have no file format. Use them in Python."
+            )
         if calc.spin not in self.write_spins:
             raise LossError(
                 f"the format '{self.name}' cannot hold {calc.spin.value} spin, which "

@@ -10,6 +10,10 @@ One quantity a module, each on the k-point data of `dock.response.kdata`.
 >>> spectrum = optics(dock.read("fixtures/openmx/si"), (4, 4, 4), [1.0, 2.0, 3.0])
 >>> spectrum.epsilon.shape
 (3, 3, 3)
+>>> from dock.response import chern_number
+>>> from dock.structures import haldane
+>>> chern_number(haldane(), (1, 2), points=8).chern
+-1
 """
 
 from __future__ import annotations
@@ -19,11 +23,21 @@ from typing import TYPE_CHECKING
 from dock.extras import lazy_names
 
 if TYPE_CHECKING:
+    from dock.response.berry import (
+        BerryCurvature as BerryCurvature,
+        berry_curvature as berry_curvature,
+    )
+    from dock.response.chern import (
+        ChernNumber as ChernNumber,
+        chern_number as chern_number,
+        chirality as chirality,
+    )
     from dock.response.effective_mass import Masses as Masses, masses as masses
     from dock.response.fermi_surfaces import (
         FermiSurface as FermiSurface,
         fermi_surface as fermi_surface,
     )
+    from dock.response.hall import AnomalousHall as AnomalousHall, anomalous_hall as anomalous_hall
     from dock.response.optical_spectrum import (
         OpticalSpectrum as OpticalSpectrum,
         kramers_kronig as kramers_kronig,
@@ -32,9 +46,17 @@ if TYPE_CHECKING:
     from dock.response.second_order import (
         NonlinearSpectrum as NonlinearSpectrum,
         nonlinear_optics as nonlinear_optics,
+    from dock.response.polarisation import (
+        Polarization as Polarization,
+        polarization as polarization,
     )
     from dock.response.spin import SpinTexture as SpinTexture, spin_texture as spin_texture
     from dock.response.velocity import Velocities as Velocities, velocities as velocities
+    from dock.response.wilson import (
+        WilsonLoops as WilsonLoops,
+        wilson_loop as wilson_loop,
+        z2_indices as z2_indices,
+    )
 
 __getattr__, __dir__, __all__ = lazy_names(
     __name__,
@@ -45,5 +67,10 @@ __getattr__, __dir__, __all__ = lazy_names(
         "dock.response.velocity": "Velocities velocities",
         "dock.response.second_order": "NonlinearSpectrum nonlinear_optics",
         "dock.response.optical_spectrum": "OpticalSpectrum kramers_kronig optics",
+        "dock.response.berry": "BerryCurvature berry_curvature",
+        "dock.response.chern": "ChernNumber chern_number chirality",
+        "dock.response.hall": "AnomalousHall anomalous_hall",
+        "dock.response.polarisation": "Polarization polarization",
+        "dock.response.wilson": "WilsonLoops wilson_loop z2_indices",
     },
 )

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from dock.errors import UsageError
 
-__all__ = ["KPlane"]
+__all__ = ["POINTS", "KPlane"]
 
 POINTS = 40
 """Points along each side where none are given."""

@@ -1,8 +1,9 @@
-"""Structure builders: twisted bilayers, perturbed copies, supercells and shifted layers."""
+"""Twisted bilayers, perturbed copies, supercells, shifted layers, and lattice models."""
 
 from __future__ import annotations
 
 from dock.structures.built import BuiltStructure
+from dock.structures.lattice_models import haldane, kane_mele, lattice_model
 from dock.structures.modify import perturb, shift_layers, write_perturbed
 from dock.structures.twisted import (
     TwistedBilayer,
@@ -16,8 +17,11 @@ __all__ = [
     "BuiltStructure",
     "TwistedBilayer",
     "commensurate_integers",
+    "haldane",
     "hexagonal_layer",
+    "kane_mele",
     "lattice_angle",
+    "lattice_model",
     "perturb",
     "shift_layers",
     "twisted_bilayer",

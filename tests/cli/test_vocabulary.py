@@ -19,6 +19,7 @@ BASIS = ("--basis", GRAPHENE)
 COMMANDS = {
     "align": ("align", "si", "--to", "si", "-o", "moved"),
     "bands": ("bands", "si", "--path", "LG", "--points", 3, "--compare", "si", "--project", "l"),
+    "berry": ("berry", "si", "--k", 0, 0, 0, "--bands", "1..4", "-o", "b.h5"),
     "build perturb": ("build", "perturb", "si/POSCAR", "--amplitude", 0.1, "-o", "copies"),
     "build supercell": ("build", "supercell", "si/POSCAR", 2, 1, 1, "-o", "double"),
     "build twisted-bilayer": (
@@ -48,11 +49,13 @@ COMMANDS = {
     "formats": ("formats",),
     "info": ("info", "si"),
     "masses": ("masses", "si", "--direction", 1, 1, 0, *MESH, "-o", "masses.h5"),
+    "polarization": ("polarization", "si", *MESH, "-o", "p.h5"),
     "populations": ("populations", "si", *MESH),
     "spin-texture": ("spin-texture", SOC, "--k", 0, 0, 0, "--bands", "1..2", "-o", "s.h5"),
     "unfold": ("unfold", "si", "--supercell", "1 1 1", "--path", "LG", "--points", 2),
     "velocities": ("velocities", "si", "--k", 0, 0, 0, "-o", "v.h5"),
     "wavefunction": ("wavefunction", "si", "--k", 0, 0, 0, "-o", "psi.h5"),
+    "wilson": ("wilson", "si", "--plane", 1, 2, "--points", 2, "-o", "w.h5"),
 }
 """What is run of each command. The commands of models have tests of their own, and
 ``dataset features`` prints the file that DeepH-pack reads, with its names."""

@@ -1,13 +1,11 @@
 """Matrix elements between states, and sums of them over meshes."""
 
-import dataclasses
-
 import numpy as np
 import pytest
+from moved import moved_by_cells
 
 import dock
 from dock.core.position import position_error
-from dock.core.structure import Structure
 from dock.errors import ConventionError, MissingDataError
 from dock.response.kdata import each, level_ranges
 from dock.response.mesh_sum import half_weights, mesh_sum
@@ -69,34 +67,6 @@ def test_nothing_depends_on_the_cell_that_an_atom_is_written_in(shared):
     np.testing.assert_allclose(moved.energies, here.energies, rtol=0, atol=1e-10)
     for one, other in zip(moved.velocity(), here.velocity(), strict=True):
         np.testing.assert_allclose(abs(one), abs(other), rtol=0, atol=1e-9)
-
-
-def moved_by_cells(calc, cells):
-    """The same crystal with atoms written in other cells; r counts from the origin of the cell."""
-    from dock.core.pairs import Pairs
-
-    cells = np.asarray(cells)
-    structure = calc.structure
-    positions = structure.positions + cells @ structure.cell
-    other = Structure(structure.cell, positions, structure.numbers, labels=structure.labels)
-    matrices = {}
-    for name in ("hamiltonian", "overlap", "position"):
-        matrix = calc.require(name)
-        pairs = matrix.pairs
-        R = pairs.R - cells[pairs.j] + cells[pairs.i]
-        renamed = Pairs(R, pairs.i, pairs.j, pairs.n_atoms)
-        entries = matrix.entries
-        if name == "position":
-            overlap = calc.require("overlap")
-            overlap = overlap.on_pairs(overlap.pairs.union(pairs)).take_pairs(
-                overlap.on_pairs(overlap.pairs.union(pairs)).pairs.find(pairs.R, pairs.i, pairs.j)
-            )
-            shift = np.repeat(
-                cells[pairs.i] @ structure.cell, np.diff(matrix.layout.starts), axis=0
-            )
-            entries = entries + shift.T * overlap.entries
-        matrices[name] = type(matrix)(name, other, matrix.basis, renamed, matrix.spin, entries)
-    return dataclasses.replace(calc, structure=other, matrices=matrices)
 
 
 def test_levels_of_one_energy_are_one_range():

@@ -1,0 +1,129 @@
+"""``dock berry``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from dock.cli import options
+from dock.cli.runner import Run
+from dock.errors import UsageError
+
+
+@click.command(
+    epilog="""\b
+More examples:
+  dock berry fept --path GXMG --plot curvature.png
+  dock berry gaas --k 0.1 0.2 0.3 --bands 17..18 --method kubo
+  dock berry model --plane 1 2 --bands 1 --plot map.png
+  dock berry fept --mesh 40 40 40 --refine 5 --energies -1 1 41 --plot hall.png
+"""
+)
+@options.path_argument
+@options.from_option
+@options.k_options()
+@options.mesh_options
+@options.filled_bands_option
+@options.fermi_option
+@options.choice("--method", ["full", "kubo"], "full", "The exact curl, or the sum over states.")
+@click.option(
+    "--energies",
+    type=(float, float, click.IntRange(1)),
+    metavar="EMIN EMAX N",
+    help="With a mesh: the Fermi level at N energies, eV from the true one.",
+)
+@click.option(
+    "--temperature",
+    type=click.FloatRange(0),
+    default=0.0,
+    show_default=True,
+    metavar="K",
+    help="Of the occupations on a mesh.",
+)
+@click.option(
+    "--refine",
+    type=int,
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="Divide the mesh by N (odd) about points with a large curvature.",
+)
+@click.option(
+    "--refine-above",
+    type=float,
+    default=100.0,
+    show_default=True,
+    metavar="X",
+    help="Curvature above which --refine divides, Å².",
+)
+@options.position_options
+@options.threshold_option
+@options.solving_options
+@options.run_options("berry.h5, or anomalous_hall.h5, beside PATH")
+def berry(
+    path: Path,
+    source: str | None,
+    where: options.KPoints,
+    mesh: options.MeshOptions,
+    bands: str | None,
+    fermi: float | None,
+    method: Any,
+    energies: tuple[float, float, int] | None,
+    temperature: float,
+    refine: int,
+    refine_above: float,
+    positions: options.Positions,
+    s_threshold: float | None,
+    solving: options.Solving,
+    run: Run,
+) -> None:
+    """Compute the Berry curvature, and on a mesh the anomalous Hall conductivity.
+
+    \b
+    Example:
+      dock berry fept --mesh 20 20 20
+
+    At k-points, on a path or a plane it is the curvature of the occupied states, or of --bands, in
+    Å²; on a plane of a whole period also its flux and the Chern number. On a mesh it is the
+    conductivity −e²/ħ ∫ Σ f Ω in S/cm (yz, zx, xy), with the change against half the mesh.
+    Positions come from the run, or from --basis.
+    """
+    import numpy as np
+
+    from dock.response.berry import BerryCurvature, berry_curvature
+    from dock.response.hall import AnomalousHall, anomalous_hall
+
+    on_mesh = where.asked(mesh) == "mesh"
+    if on_mesh and bands is not None:
+        raise UsageError("--bands are those of --k, --path and --plane; a mesh fills to --fermi.")
+    if not on_mesh and (energies is not None or temperature or refine != 1):
+        raise UsageError("--energies, --temperature and --refine belong to --mesh N1 N2 N3.")
+    if on_mesh and run.plot is not None and energies is None:
+        raise UsageError("a figure of a mesh is a scan: give --energies EMIN EMAX N too.")
+    calc = positions.read(path, source)
+    target = run.target(path, AnomalousHall if on_mesh else BerryCurvature)
+    job = solving.job(target)
+    shared: dict[str, Any] = {
+        "fermi_level": fermi,
+        "method": method,
+        "solver": job,
+        "s_threshold": s_threshold,
+        "jobs": run.jobs,
+        "progress": run.progress("k-points"),
+    }
+    result: Any
+    if on_mesh:
+        result = anomalous_hall(
+            calc,
+            mesh.make(calc),
+            energies=() if energies is None else np.linspace(*energies),
+            temperature=temperature,
+            refine=refine,
+            refine_above=refine_above,
+            **shared,
+        )
+    else:
+        result = berry_curvature(calc, where.make(calc), bands=bands, **shared)
+    run.finish(result, target, of=calc, job=job)
