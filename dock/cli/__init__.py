@@ -39,7 +39,6 @@ _COMMANDS = {
     "masses": "Effective masses at band edges, which are found.",
     "spin-texture": "Spin of each state on a path, a plane or a mesh.",
     "optics": "Dielectric function, conductivity, shift current, SHG.",
-    "optics": "Dielectric function, optical conductivity, joint DOS.",
     "berry": "Berry curvature and anomalous Hall conductivity.",
     "wilson": "Wilson loops, Chern numbers, Z2, charges of nodes.",
     "polarization": "Polarisation of an insulator by Berry phases.",

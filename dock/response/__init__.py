@@ -43,12 +43,13 @@ if TYPE_CHECKING:
         kramers_kronig as kramers_kronig,
         optics as optics,
     )
-    from dock.response.second_order import (
-        NonlinearSpectrum as NonlinearSpectrum,
-        nonlinear_optics as nonlinear_optics,
     from dock.response.polarisation import (
         Polarization as Polarization,
         polarization as polarization,
+    )
+    from dock.response.second_order import (
+        NonlinearSpectrum as NonlinearSpectrum,
+        nonlinear_optics as nonlinear_optics,
     )
     from dock.response.spin import SpinTexture as SpinTexture, spin_texture as spin_texture
     from dock.response.velocity import Velocities as Velocities, velocities as velocities
