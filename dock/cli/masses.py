@@ -61,14 +61,7 @@ More examples:
     metavar="X Y Z",
     help="Masses along this, too. Repeat for several.",
 )
-@click.option(
-    "--tolerance",
-    type=click.FloatRange(min=0, min_open=True),
-    default=1e-3,
-    show_default=True,
-    metavar="EV",
-    help="Energies that count as one level.",
-)
+@options.tolerance_option(1e-3)
 @options.mesh_options
 @options.electrons_option
 @options.solving_options

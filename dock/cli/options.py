@@ -493,6 +493,18 @@ filled_bands_option = click.option(
 """The same where it stands for the filled bands."""
 
 
+def tolerance_option(default: float) -> Callable[[Command], Command]:
+    """Return the option of which energies count as one level."""
+    return click.option(
+        "--tolerance",
+        type=click.FloatRange(min=0, min_open=True),
+        default=default,
+        show_default=True,
+        metavar="EV",
+        help="Energies so near count as one level.",
+    )
+
+
 @dataclass(frozen=True)
 class Positions:
     """Where the position matrix comes from where a run has none: the folder of basis files."""

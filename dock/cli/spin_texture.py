@@ -32,6 +32,7 @@ More examples:
     help="States of one level: those with spins along this.",
 )
 @options.choice("--component", ["x", "y", "z", "norm"], "z", "What colours the bands of a path.")
+@options.tolerance_option(1e-5)
 @options.window_option("Energies of the figure, from the Fermi level, eV.")
 @options.electrons_option
 @options.threshold_option
@@ -45,6 +46,7 @@ def spin_texture(
     bands: str | None,
     axis: tuple[float, float, float] | None,
     component: str,
+    tolerance: float,
     window: tuple[float, float] | None,
     electrons: float | None,
     s_threshold: float | None,
@@ -73,6 +75,7 @@ def spin_texture(
         calc,
         where.make(calc, mesh),
         bands=bands,
+        tolerance=tolerance,
         axis=axis,
         solver=job,
         s_threshold=s_threshold,

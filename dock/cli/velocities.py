@@ -33,6 +33,7 @@ More examples:
 )
 @click.option("--orbital-moments", is_flag=True, help="Orbital magnetic moments too, μ_B.")
 @options.position_options
+@options.tolerance_option(1e-5)
 @options.window_option("Energies of the figure, from the Fermi level, eV.")
 @options.electrons_option
 @options.threshold_option
@@ -47,6 +48,7 @@ def velocities(
     direction: tuple[float, float, float] | None,
     orbital_moments: bool,
     positions: options.Positions,
+    tolerance: float,
     window: tuple[float, float] | None,
     electrons: float | None,
     s_threshold: float | None,
@@ -74,6 +76,7 @@ def velocities(
         calc,
         where.make(calc, mesh),
         bands=bands,
+        tolerance=tolerance,
         direction=direction,
         orbital_moments=orbital_moments,
         solver=job,

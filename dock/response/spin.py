@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from dock.core.calculation import Calculation
 from dock.io.progress import Progress, Report
-from dock.response.kdata import KData, each
+from dock.response.kdata import DEGENERATE, KData, each, level_ranges
 from dock.response.kset import KSet, Where
 from dock.response.level_values import Within, level_sizes, resolved, valid_within
 from dock.response.operators import Operators
@@ -51,6 +51,7 @@ def spin_texture(
     *,
     bands: str | range | slice | None = None,
     axis: tuple[float, float, float] | None = None,
+    tolerance: float = DEGENERATE,
     solver: str | Solver | Job = "auto",
     s_threshold: float | None = None,
     jobs: int | None = None,
@@ -68,6 +69,8 @@ def spin_texture(
     axis
         Within a level take the states in which the spin along this axis is diagonal, ascending;
         without it the states of a level have its mean.
+    tolerance
+        Energies within so many eV count as one level.
     solver, s_threshold, jobs, progress
         See `dock.states.stream.states`.
 
@@ -84,8 +87,8 @@ def spin_texture(
     points = KSet.of(where, calc)
 
     def values(data: KData) -> dict[str, NDArray[Any]]:
-        sizes = level_sizes(data.groups)
-        return {"energies": data.energies, "sizes": sizes, "vectors": spin_of(data, within)}
+        spins, groups = spin_of(data, within, tolerance), level_ranges(data.energies, tolerance)
+        return {"energies": data.energies, "sizes": level_sizes(groups), "vectors": spins}
 
     run: dict[str, Any] = {"solver": solver, "jobs": jobs, "s_threshold": s_threshold}
     rows = each(operators, points.points, values, progress=Progress.of(progress), **run)
@@ -106,7 +109,9 @@ def spin_texture(
     )
 
 
-def spin_of(data: KData, within: Within = "mean") -> NDArray[np.float64]:
+def spin_of(
+    data: KData, within: Within = "mean", tolerance: float = DEGENERATE
+) -> NDArray[np.float64]:
     """Return ⟨σ⟩ (n, 3) of all states of a k-point."""
     half = len(data.vectors) // 2
     S = data.derivative("overlap")[:half, :half]
@@ -127,4 +132,4 @@ def spin_of(data: KData, within: Within = "mean") -> NDArray[np.float64]:
         back = flip.conj().T
         return np.stack([flip + back, -1j * (flip - back), z])
 
-    return resolved(spins, data.groups, matrices, within)
+    return resolved(spins, level_ranges(data.energies, tolerance), matrices, within)

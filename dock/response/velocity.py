@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 
 from dock.core.calculation import Calculation
 from dock.io.progress import Progress, Report
-from dock.response.kdata import KData, each
+from dock.response.kdata import DEGENERATE, KData, each, level_ranges
 from dock.response.kset import KSet, Where
 from dock.response.level_values import Within, level_sizes, resolved, valid_within
 from dock.response.operators import Operators
@@ -96,6 +96,7 @@ def velocities(
     bands: str | range | slice | None = None,
     direction: tuple[float, float, float] | None = None,
     orbital_moments: bool = False,
+    tolerance: float = DEGENERATE,
     solver: str | Solver | Job = "auto",
     s_threshold: float | None = None,
     jobs: int | None = None,
@@ -117,6 +118,8 @@ def velocities(
     orbital_moments
         Compute the orbital moments too; this needs positions of the orbitals (r of the run, or
         radial functions).
+    tolerance
+        Energies within so many eV count as one level.
     solver, s_threshold, jobs, progress
         See `dock.states.stream.states`.
 
@@ -141,13 +144,14 @@ def velocities(
     points = KSet.of(where, calc)
 
     def values(data: KData) -> dict[str, NDArray[Any]]:
+        groups = level_ranges(data.energies, tolerance)
         found = {
             "energies": data.energies,
-            "sizes": level_sizes(data.groups),
-            "vectors": _slopes(data, within),
+            "sizes": level_sizes(groups),
+            "vectors": _slopes(data, groups, within),
         }
         if orbital_moments:
-            found["moments"] = _moments(data)
+            found["moments"] = _moments(data, groups)
         return found
 
     run: dict[str, Any] = {"solver": solver, "jobs": jobs, "s_threshold": s_threshold}
@@ -179,7 +183,7 @@ def _along(axis: tuple[float, float, float]) -> str:
     return f"states with slopes along ({', '.join(f'{x:.4g}' for x in axis)}), ascending"
 
 
-def _slopes(data: KData, within: Within) -> NDArray[np.float64]:
+def _slopes(data: KData, groups: list[slice], within: Within) -> NDArray[np.float64]:
     """Return dE/dk (n, 3) of all states."""
     C, E = data.vectors, data.energies
     diagonal = np.empty((3, len(E)))
@@ -187,16 +191,16 @@ def _slopes(data: KData, within: Within) -> NDArray[np.float64]:
         slope = np.einsum("in,in->n", C.conj(), data.hamiltonian_gradient[axis] @ C)
         slope -= E * np.einsum("in,in->n", C.conj(), data.overlap_gradient[axis] @ C)
         diagonal[axis] = slope.real
-    return resolved(diagonal, data.groups, lambda level: data.slope_matrix(level, level), within)
+    return resolved(diagonal, groups, lambda level: data.slope_matrix(level, level), within)
 
 
-def _moments(data: KData) -> NDArray[np.float64]:
+def _moments(data: KData, groups: list[slice]) -> NDArray[np.float64]:
     """Return the orbital moments (n, 3) of all states, μ_B, means over levels."""
     E, velocity = data.energies, data.velocity()
     out = np.empty((len(E), 3))
     # (e/ħ) eV Å² over eħ/2m_e is 2 m_e/ħ².
     unit = 2.0 / HBAR2_OVER_MASS
-    for level in data.groups:
+    for level in groups:
         apart = E - E[level].mean()
         apart[level] = np.inf
         left = velocity[:, level] / apart
