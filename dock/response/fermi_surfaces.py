@@ -170,18 +170,22 @@ class FermiSurface(Result):
         return written
 
     def _write_bxsf(self, file: Any, channel: int, mesh: KMesh) -> None:
-        """Write XCrySDen's format: eV, absolute; the points of both ends; vectors without 2π."""
+        """Write XCrySDen's format: eV, the points of both ends, vectors without 2π.
+
+        Energies count from the Fermi level: some readers know no level below zero.
+        """
         vectors = self.structure.reciprocal / (2 * np.pi)
         numbers = self.bands[channel]
-        file.write(f"BEGIN_INFO\n  # {self.structure.formula}, energies in eV, vectors in 1/A\n")
-        file.write(f"  Fermi Energy: {self.fermi_level:.8f}\nEND_INFO\n\n")
+        file.write(f"BEGIN_INFO\n  # {self.structure.formula}, vectors in 1/A, energies in eV ")
+        file.write(f"from the Fermi level at {self.fermi_level:.8f}\n")
+        file.write("  Fermi Energy: 0.0\nEND_INFO\n\n")
         file.write("BEGIN_BLOCK_BANDGRID_3D\n  band_energies\n  BEGIN_BANDGRID_3D_BANDS\n")
         file.write(f"    {len(numbers)}\n    {' '.join(str(n + 1) for n in mesh.size)}\n")
         file.write("    0.0 0.0 0.0\n")
         for vector in vectors:
             file.write(f"    {' '.join(f'{x:.10f}' for x in vector)}\n")
         for column, number in enumerate(numbers):
-            grid = self.energies[channel][:, column].reshape(mesh.size)
+            grid = (self.energies[channel][:, column] - self.fermi_level).reshape(mesh.size)
             file.write(f"  BAND: {number}\n")
             np.savetxt(file, np.pad(grid, ((0, 1),) * 3, mode="wrap").reshape(-1, 1), "    %.8f")
         file.write("  END_BANDGRID_3D\nEND_BLOCK_BANDGRID_3D\n")
