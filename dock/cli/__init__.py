@@ -42,6 +42,7 @@ _COMMANDS = {
     "berry": "Berry curvature and anomalous Hall conductivity.",
     "wilson": "Wilson loops, Chern numbers, Z2, charges of nodes.",
     "polarization": "Polarisation of an insulator by Berry phases.",
+    "transport": "Boltzmann conductivity, Seebeck coefficient, Drude weight.",
     "train": "Train a model: structure in, Hamiltonian out.",
     "infer": "Predict Hamiltonians with a trained model.",
     "model": "Show or export a trained model.",

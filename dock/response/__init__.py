@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         BerryCurvature as BerryCurvature,
         berry_curvature as berry_curvature,
     )
+    from dock.response.boltzmann import Transport as Transport, transport as transport
     from dock.response.chern import (
         ChernNumber as ChernNumber,
         chern_number as chern_number,
@@ -62,6 +63,7 @@ if TYPE_CHECKING:
 __getattr__, __dir__, __all__ = lazy_names(
     __name__,
     {
+        "dock.response.boltzmann": "Transport transport",
         "dock.response.effective_mass": "Masses masses",
         "dock.response.fermi_surfaces": "FermiSurface fermi_surface",
         "dock.response.spin": "SpinTexture spin_texture",
