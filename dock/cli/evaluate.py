@@ -19,6 +19,7 @@ More examples:
   dock evaluate infer/dft benchmark/dft --states 4 7      water: by number of states
   dock evaluate out dft --spacing 0.03 --sigma 0.02 --plot
   dock evaluate out dft --matrix-only                     no diagonalisation
+  dock evaluate out dft --mesh 8 8 8 --optics             dielectric functions too
 """
 )
 @click.argument("prediction", metavar="PRED", type=options.PATH)
@@ -45,6 +46,11 @@ More examples:
 )
 @click.option("--only-overlapping", is_flag=True, help="Leave out pairs without overlap.")
 @click.option("--matrix-only", is_flag=True, help="Only the error of H: nothing is diagonalised.")
+@click.option("--optics", is_flag=True, help="Compare dielectric functions up to 10 eV too.")
+@click.option(
+    "--eta", type=float, default=0.1, show_default=True, metavar="EV", help="Their half width."
+)
+@options.basis_option
 @options.threshold_option
 @click.option("--plot", is_flag=True, help="Draw heat maps, histograms, parity and bands.")
 @options.run_options("folder PRED/evaluation", figure=False)

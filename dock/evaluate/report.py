@@ -20,7 +20,7 @@ from dock.core.matrix import AOMatrix
 from dock.errors import DockError, LayoutError, MissingDataError, UsageError
 from dock.evaluate.blocks import HISTOGRAM_EDGES, BlockErrors, shell_names
 from dock.evaluate.records import Records
-from dock.evaluate.structure import MEASURES, EvaluateOptions, evaluate
+from dock.evaluate.structure import MEASURES, EvaluateOptions, evaluate, shown_measures
 from dock.extras import require
 from dock.io.files import atomic_path, prepare_folder
 from dock.io.progress import Progress, Report
@@ -44,6 +44,7 @@ _MEASURES = {
     "mae_hamiltonian_eV": (1e3, "MAE of H (meV)"),
     "mae_band_eV": (1e3, "MAE of bands (meV)"),
     "mae_dos": (1.0, "MAE of the DOS"),
+    "mae_epsilon_2": (1.0, "MAE of ε₂"),
     "rmse_state": (1.0, "RMSE of states at Γ"),
     "mae_occupied_levels_eV": (1e3, "MAE of occupied levels (meV)"),
     "n_ghost_states": (1.0, "false states below E_F + 3 eV"),
@@ -239,18 +240,24 @@ class EvaluationSet(Result):
         rows = [("structures", str(len(self.structures)))]
         if self.failures:
             rows.append(("failed", str(len(self.failures))))
+        shown = shown_measures(self.structures)
         for measure in _MEASURES:
+            if measure not in shown:
+                continue
             name, words = MEASURES[measure]
             rows.append((name, words(self.mean(measure))))
         return rows
 
     def table(self) -> str:
         """Return the errors of each structure and of each element, and what is to be known."""
-        head = ["structure", "atoms", *(name for name, _ in MEASURES.values())]
-        lines = [[row["name"], str(row["n_atoms"]), *_in_words(row)] for row in self.structures]
+        shown = shown_measures(self.structures)
+        head = ["structure", "atoms", *(MEASURES[key][0] for key in shown)]
+        lines = [
+            [row["name"], str(row["n_atoms"]), *_in_words(row, shown)] for row in self.structures
+        ]
         if len(lines) > 1:
             means = {key: self.mean(key) for key in _MEASURES}
-            lines.append(["mean", "", *_in_words({**means, "shift_hamiltonian_eV": None})])
+            lines.append(["mean", "", *_in_words({**means, "shift_hamiltonian_eV": None}, shown)])
         milli = MEASURES["mae_hamiltonian_eV"][1]
         elements = [
             [name, milli(own["mae_eV"]), milli(own["onsite_mae_eV"]), str(own["n_structures"])]
@@ -319,8 +326,8 @@ class EvaluationSet(Result):
         axes.set_title(title, fontsize="medium")
 
 
-def _in_words(row: dict[str, Any]) -> list[str]:
-    return [words(row[key]) for key, (_, words) in MEASURES.items()]
+def _in_words(row: dict[str, Any], shown: list[str]) -> list[str]:
+    return [MEASURES[key][1](row[key]) for key in shown]
 
 
 def find_items(

@@ -6,9 +6,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 import numpy as np
@@ -60,6 +61,13 @@ class EvaluateOptions:
         Leave pairs out of MAE_H and of Δμ_H whose overlap is zero throughout.
     matrix_only
         Diagonalise nothing: MAE_H alone.
+    optics
+        Compare dielectric functions too; positions are those of the reference, or computed from
+        `basis`.
+    eta
+        Broadening of the dielectric functions, eV.
+    basis
+        Folder of basis files from which positions are computed where the reference has none.
     s_threshold
         Leave out combinations of orbitals with an overlap eigenvalue below this.
     """
@@ -75,6 +83,9 @@ class EvaluateOptions:
     degenerate: float = metrics.DEGENERATE
     only_overlapping: bool = False
     matrix_only: bool = False
+    optics: bool = False
+    eta: float = 0.1
+    basis: Path | None = None
     s_threshold: float | None = None
 
     def __post_init__(self) -> None:
@@ -82,6 +93,8 @@ class EvaluateOptions:
             raise UsageError("Pass mesh=N or spacing=D, not both.")
         if self.fermi is not None and self.electrons is not None:
             raise UsageError("Pass fermi=E or electrons=N, not both.")
+        if self.optics and self.matrix_only:
+            raise UsageError("Pass optics=True or matrix_only=True, not both.")
         if not self.sigma > 0:
             raise UsageError(f"the broadening must be positive (eV), found {self.sigma}.")
 
@@ -104,9 +117,16 @@ MEASURES: dict[str, tuple[str, Callable[[float | None], str]]] = {
     "mae_dos": ("MAE DOS", _plain),
     "rmse_state": ("RMSE ψ", _plain),
     "mae_occupied_levels_eV": ("MAE filled", _milli),
+    "mae_epsilon_2": ("MAE ε₂", _plain),
     "n_ghost_states": ("false states", lambda value: "–" if value is None else f"{value:g}"),
 }
 """What tables show of a structure: the name there, and the value in words."""
+
+
+def shown_measures(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return what a table of structures shows: ε₂ only where it was compared."""
+    asked = any(row["mae_epsilon_2"] is not None for row in rows)
+    return [key for key in MEASURES if asked or key != "mae_epsilon_2"]
 
 
 class BandErrors(NamedTuple):
@@ -194,6 +214,8 @@ class StructureErrors(Result):
         Hinit), eV: what a prediction must beat. None where there is none.
     pairs
         Which atom pairs only one of the two Hamiltonians has, in words; empty where they agree.
+    epsilon
+        MAE of ε₂ over its integral; None where it was not asked for.
     """
 
     FILE = "errors.h5"
@@ -206,6 +228,7 @@ class StructureErrors(Result):
     bands: BandErrors | None
     initial: float | None = None
     pairs: str = ""
+    epsilon: float | None = None
 
     @property
     def mae(self) -> float:
@@ -234,6 +257,7 @@ class StructureErrors(Result):
             "element_pairs_mae_eV": pairs,
             "pairs_note": self.pairs,
             **bands,
+            "mae_epsilon_2": self.epsilon,
         }
 
     def datasets(self) -> dict[str, Any]:
@@ -243,9 +267,12 @@ class StructureErrors(Result):
     def rows(self) -> list[tuple[str, str]]:
         """Return the errors in words."""
         facts = self.facts()
-        rows = [(name, words(facts[key])) for key, (name, words) in MEASURES.items()]
-        shown = [("structure", f"{self.formula} {self.name}".strip()), *rows]
-        return [*shown, ("pairs", self.pairs)] if self.pairs else shown
+        shown = shown_measures([facts])
+        rows = [
+            (name, words(facts[key])) for key, (name, words) in MEASURES.items() if key in shown
+        ]
+        rows.insert(0, ("structure", f"{self.formula} {self.name}".strip()))
+        return [*rows, ("pairs", self.pairs)] if self.pairs else rows
 
 
 def evaluate(
@@ -304,7 +331,28 @@ def evaluate(
     structure = reference.structure
     initial = _initial_error(reference, options)
     counted = (structure.formula, structure.n_atoms, shift, blocks, bands)
-    return StructureErrors(name, *counted, initial, words)
+    epsilon = _epsilon(predicted, reference, options, jobs) if options.optics else None
+    return StructureErrors(name, *counted, initial, words, epsilon)
+
+
+def _epsilon(
+    predicted: AOMatrix, reference: Calculation, options: EvaluateOptions, jobs: int | None
+) -> float:
+    """Return the error of the dielectric function."""
+    from dock.evaluate.optics import epsilon_error
+
+    exact = reference
+    if options.basis is not None and "position" not in reference.available:
+        from dock.grid.grid import with_radials
+
+        exact = with_radials(reference, options.basis)
+    kept = {
+        name: exact.require(name) for name in ("overlap", "position") if name in exact.available
+    }
+    guess = exact.replace(matrices={"hamiltonian": predicted, **kept})
+    settings: dict[str, Any] = {"electrons": _electrons(reference, options), "eta": options.eta}
+    settings |= {"s_threshold": options.s_threshold, "jobs": jobs}
+    return epsilon_error(guess, exact, _mesh(reference, options), **settings)
 
 
 def _initial_error(reference: Calculation, options: EvaluateOptions) -> float | None:

@@ -82,7 +82,7 @@ def test_wiedemann_and_franz(cubic):
 def test_the_drude_weight_of_iron_is_that_of_its_fermi_sea(shared):
     """Σ (−∂f/∂E) v v = Σ f ∂²E/∂k², by parts."""
     calc = dock.read(shared / "fixtures/siesta/fe_bcc/fe_bcc.v2.HSX")
-    mesh, rule = make_mesh(calc, (10, 10, 10)), Smearing("fermi-dirac", 0.8)
+    mesh, rule = make_mesh(calc, (8, 8, 8)), Smearing("fermi-dirac", 1.0)
     level = fill_mesh(calc, mesh, smearing=rule).level
 
     def both(at):
