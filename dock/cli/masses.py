@@ -91,7 +91,7 @@ def masses(
     point. --plot shows the parabolas and computed energies, 21 along each axis.
     """
     from dock.converters import read
-    from dock.response.effective_mass import Masses, masses as compute
+    from dock.response.effective_mass import Masses, edge_masses, masses as compute
 
     points = _points(at)
     calc = read(path, source).replace(n_electrons=electrons)
@@ -102,17 +102,20 @@ def masses(
     run.require_free(*(file for name in names for file in Masses.files(name)))
     job = solving.job(target)
     settings: dict[str, Any] = {
-        "band": band,
-        "channel": ("up", "down").index(spin),
         "mesh": mesh.make(calc),
         "directions": directions,
         "tolerance": tolerance,
         "lines": 21 if run.plot is not None else 0,
         "solver": job,
         "jobs": run.jobs,
+        "progress": run.progress("k-points"),
     }
-    for point, name in zip(points, names, strict=True):
-        result = compute(calc, point, progress=run.progress("k-points"), **settings)
+    if band is None and isinstance(points[0], str):
+        results = edge_masses(calc, points, **settings)
+    else:
+        channel = ("up", "down").index(spin)
+        results = [compute(calc, points[0], band=band, channel=channel, **settings)]
+    for result, name in zip(results, names, strict=True):
         run.finish(result, name, of=calc, job=job)
 
 

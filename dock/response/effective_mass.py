@@ -22,7 +22,7 @@ from dock.core.structure import Structure
 from dock.errors import UsageError
 from dock.io.progress import Progress, Report
 from dock.response.band_set import words_of_range
-from dock.response.extrema import Extremum, band_edge, solved_at
+from dock.response.extrema import Extremum, MeshLevels, band_edge, solved_at
 from dock.response.kdata import level_ranges
 from dock.response.kdotp import KdotP
 from dock.response.operators import Operators
@@ -35,7 +35,7 @@ from dock.states.kpath.naming import name_of
 from dock.states.solver import Solver
 from dock.states.stream import levels
 
-__all__ = ["Masses", "masses"]
+__all__ = ["Masses", "edge_masses", "masses"]
 
 _log = logging.getLogger("dock")
 
@@ -261,21 +261,42 @@ def masses(
     >>> result.name[-6:], bool(result.masses.max() > 0.8)
     ('of Γ–X', True)
     """
-    operators = Operators.of(calc)
-    points = make_mesh(calc, mesh)
-    steps = Progress.of(progress)
+    settings: dict[str, Any] = {"mesh": mesh, "directions": directions, "tolerance": tolerance}
     if isinstance(at, str):
-        if at not in ("vbm", "cbm"):
-            raise UsageError(f"masses are those at 'vbm', 'cbm' or a k-point, found '{at}'.")
         if band is not None:
             raise UsageError("a band belongs to a k-point: leave it out for vbm and cbm.")
-        run: dict[str, Any] = {"solver": solver, "jobs": jobs, "progress": steps}
-        found = band_edge(operators, at, points, tolerance=tolerance, **run)
-        where = at
-    else:
-        found, where = _given(operators, at, band, channel, tolerance), "given"
-    _warn_of_neighbours(calc, found, tolerance)
-    return _masses(operators, found, where, points, directions, tolerance, lines)
+        run: dict[str, Any] = {"solver": solver, "jobs": jobs, "progress": progress}
+        return edge_masses(calc, [at], lines=lines, **settings, **run)[0]
+    operators = Operators.of(calc)
+    found = _given(operators, at, band, channel, tolerance)
+    return _masses(operators, found, "given", make_mesh(calc, mesh), directions, tolerance, lines)
+
+
+def edge_masses(
+    calc: Calculation,
+    edges: Sequence[str] = ("vbm", "cbm"),
+    *,
+    mesh: KMesh | Sequence[int] | None = None,
+    directions: Sequence[Sequence[float]] = (),
+    tolerance: float = TOLERANCE,
+    lines: int = 0,
+    solver: str | Solver | Job = "auto",
+    jobs: int | None = None,
+    progress: Report = None,
+) -> list[Masses]:
+    """Compute the effective masses at band edges, from energies on one mesh; see `masses`."""
+    for edge in edges:
+        if edge not in ("vbm", "cbm"):
+            raise UsageError(f"masses are those at 'vbm', 'cbm' or a k-point, found '{edge}'.")
+    operators = Operators.of(calc)
+    points = make_mesh(calc, mesh)
+    run: dict[str, Any] = {"solver": solver, "jobs": jobs, "progress": Progress.of(progress)}
+    on_mesh = MeshLevels.of(operators, points, **run)
+    made = []
+    for edge in edges:
+        found = band_edge(on_mesh, edge, tolerance)
+        made.append(_masses(operators, found, edge, points, directions, tolerance, lines))
+    return made
 
 
 def _given(
@@ -320,6 +341,7 @@ def _masses(
     tolerance: float,
     lines: int,
 ) -> Masses:
+    _warn_of_neighbours(operators.calc, found, tolerance)
     kdotp = found.kdotp
     axes = principal_axes(kdotp.hessian)
     rows = [kdotp.along(axis, tolerance) for axis in axes]

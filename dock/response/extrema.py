@@ -17,7 +17,7 @@ from dock.states.gap import Gap, find_gap
 from dock.states.kmesh import KMesh
 from dock.states.stream import levels
 
-__all__ = ["Extremum", "band_edge", "solved_at"]
+__all__ = ["Extremum", "MeshLevels", "band_edge", "solved_at"]
 
 _CONVERGED = 1e-7  # of a reciprocal vector
 _STEPS = 60
@@ -38,7 +38,6 @@ class Extremum:
     band: int
     level: slice
     kdotp: KdotP
-    gap: Gap | None = None
 
     @property
     def energy(self) -> float:
@@ -55,15 +54,33 @@ def solved_at(
     return Extremum(data, channel, band, level, KdotP.of(data, level))
 
 
-def band_edge(
-    operators: Operators,
-    which: str,
-    mesh: KMesh,
-    *,
-    tolerance: float,
-    progress: Progress,
-    **run: Any,
-) -> Extremum:
+@dataclass(frozen=True, eq=False)
+class MeshLevels:
+    """Energies on a mesh, where the search for band edges begins, and what they say of a gap."""
+
+    operators: Operators
+    mesh: KMesh
+    energies: NDArray[np.float64]
+    gap: Gap
+
+    @classmethod
+    def of(cls, operators: Operators, mesh: KMesh, *, progress: Progress, **run: Any) -> MeshLevels:
+        """Solve for the energies; `MissingDataError` when nothing says which are occupied."""
+        calc = operators.calc
+        if calc.n_electrons is None and calc.fermi_level is None:
+            raise MissingDataError("the number of electrons", calc.source, "Pass electrons=N.")
+        found = levels(operators.problem, mesh.points, progress=progress, **run)
+        electrons = calc.n_electrons
+        gap = find_gap(
+            found.energies,
+            mesh.points,
+            n_filled=None if electrons is None else electrons / calc.spin.degeneracy,
+            fermi_level=calc.fermi_level,
+        )
+        return cls(operators, mesh, found.energies, gap)
+
+
+def band_edge(found: MeshLevels, which: str, tolerance: float) -> Extremum:
     """Return the valence band maximum (``vbm``) or the conduction band minimum (``cbm``).
 
     The best points of the mesh are refined until a step is below 1e-7 of a reciprocal vector, and
@@ -71,29 +88,18 @@ def band_edge(
 
     Raises
     ------
-    MissingDataError
-        When nothing says which states are occupied.
     UsageError
         For a metal.
     ConvergenceError
         When no extremum is found.
     """
-    calc = operators.calc
-    if calc.n_electrons is None and calc.fermi_level is None:
-        raise MissingDataError("the number of electrons", calc.source, "Pass electrons=N.")
-    found = levels(operators.problem, mesh.points, progress=progress, **run)
-    electrons = calc.n_electrons
-    gap = find_gap(
-        found.energies,
-        mesh.points,
-        n_filled=None if electrons is None else electrons / calc.spin.degeneracy,
-        fermi_level=calc.fermi_level,
-    )
+    operators, mesh, gap = found.operators, found.mesh, found.gap
+    source = operators.calc.source
     edge = gap.vbm if which == "vbm" else gap.cbm
     if edge is None:
         what = "a metal: its bands overlap" if gap.kind == "metal" else "not told filled from empty"
         raise UsageError(
-            f"{calc.source}: on a mesh of {mesh.describe()} it is {what}, so that there is no "
+            f"{source}: on a mesh of {mesh.describe()} it is {what}, so that there is no "
             f"{which}. Name a k-point and a band: at=(K1, K2, K3) with band=N."
         )
     band, channel = edge.band - 1, edge.spin
@@ -108,11 +114,10 @@ def band_edge(
             ends.append(end)
     if not ends:
         raise ConvergenceError(
-            f"{calc.source}: no extremum of band {band + 1} was found from a mesh of "
+            f"{source}: no extremum of band {band + 1} was found from a mesh of "
             f"{mesh.describe()}. Pass a denser mesh=(N1, N2, N3)."
         )
-    best = min(ends, key=lambda end: sign * end.energy)
-    return Extremum(best.data, channel, band, best.level, best.kdotp, gap)
+    return min(ends, key=lambda end: sign * end.energy)
 
 
 def _refined(

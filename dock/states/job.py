@@ -143,12 +143,12 @@ class Job:
     def store(self, problem: Eigenproblem, want: Want) -> Kept | None:
         """Return where the states of a question are kept, or None.
 
-        Vectors of whole spectra are not kept unless others wait for them: they would fill a disk
-        faster than they are computed.
+        Vectors of whole spectra are not kept unless others wait for them, or shards have kept some:
+        they would fill a disk faster than they are computed.
         """
         if self.folder is None or not isinstance(problem, Identified):
             return None
-        if want.vectors and want.everything and not self.is_shared:
+        if want.vectors and want.everything and not (self.is_shared or self.has_kept):
             return None
         return self._kept(problem, Mark.of(problem, want, self._identities.get(problem)))
 

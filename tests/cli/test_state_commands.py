@@ -150,3 +150,13 @@ def test_fermi_surfaces_in_files_and_figures(place):
 def test_surfaces_that_are_refused(place, words, said):
     samples.refused(samples.cli("fermi-surface", "si", *words), *said)
     assert sorted(path.name for path in place.iterdir()) == ["si"]
+
+
+def test_what_shards_have_done_is_not_done_again(place):
+    words = ("velocities", "si", "--mesh", 2, 2, 1)
+    for shard in ("0/2", "1/2"):
+        assert samples.cli(*words, "--shard", shard).code == 0
+    found = samples.cli(*words)
+    assert found.code == 0
+    assert "solver:" not in found.err  # nothing was left to solve
+    assert not list((place / "si").glob(".*kept"))
