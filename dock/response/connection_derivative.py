@@ -9,7 +9,7 @@ operator between states is D_b O = C†(∂_b O)C − i B_b† O + i O B_b, so t
     i (E_n − E_m) r^a_nm;b = (D_b v_a + i [A_b, v_a])_nm − i ((∂_b E_n − ∂_b E_m) A^a)_nm
 
 where A_b has no elements within a level, and slopes within a level are matrices. Where two filled
-states (or two empty ones) come near one another, r_;b grows as the inverse of their distance x,
+states (or two empty ones) come near one another, it grows as the inverse of their distance x,
 with opposite signs on both sides of the crossing; on a mesh that is noise. There 1/x is
 x/(x² + s²), and v s²/(x² + s²) counts as slope: every velocity is divided between the two.
 

@@ -5,11 +5,11 @@ states, and P_a = C†(∂_a H − E₀ ∂_a S)C,
 
     H(q) = E₀ + Σ_a q_a M_a + ½ Σ_ab q_a q_b D_ab          (d × d, Hermitian; q in 1/Å)
     M_a  = P_a within L
-    D_ab = (∂_a∂_b H − E₀ ∂_a∂_b S) within L + Σ_O (P_a P_b + P_b P_a)_through O / (E₀ − E_O)
-           − ½ {M_a, s_b} − ½ {M_b, s_a} ,     s_a = ∂_a S within L
+    D_ab = (∂_a∂_b H − E₀ ∂_a∂_b S) within L − ½ {M_a, s_b} − ½ {M_b, s_a}
+    + Σ_O (P_a P_b + P_b P_a) through O / (E₀ − E_O) ,     s_a = ∂_a S within L
 
 so that the bands are the eigenvalues of H(q) up to q³. It is Löwdin's perturbation theory of
-the pencil H − E S; the last terms come of the overlap, which changes with q. For one state they
+the pencil H − E S; the terms with s come of the overlap, which changes with q. For one state they
 are −∂_aE s_b − ∂_bE s_a, and D is the second derivative of its energy. Positions do not enter.
 """
 
