@@ -349,7 +349,8 @@ def _epsilon(
     kept = {
         name: exact.require(name) for name in ("overlap", "position") if name in exact.available
     }
-    guess = exact.replace(matrices={"hamiltonian": predicted, **kept})
+    matrices: dict[Any, AOMatrix] = {"hamiltonian": predicted, **kept}
+    guess = exact.replace(matrices=matrices)
     settings: dict[str, Any] = {"electrons": _electrons(reference, options), "eta": options.eta}
     settings |= {"s_threshold": options.s_threshold, "jobs": jobs}
     return epsilon_error(guess, exact, _mesh(reference, options), **settings)

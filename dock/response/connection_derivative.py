@@ -153,4 +153,5 @@ def _share_of_slopes(at: KData, n_filled: int, near: float) -> NDArray[np.float6
     level = np.zeros(len(E), dtype=np.int64)
     for number, group in enumerate(at.groups):
         level[group] = number
-    return (level[:, None] == level).astype(np.float64)
+    same: NDArray[np.float64] = (level[:, None] == level).astype(np.float64)
+    return same

@@ -30,6 +30,8 @@ __all__ = ["MeshSum", "half_weights", "mesh_sum"]
 Terms = Mapping[str, NDArray[Any]]
 
 _PARTS = 256
+_FEW = 32  # parts that there are at least, as far as there are points
+_SMALL = 3_000_000  # rows³ times points of a part
 _PATIENCE = 20  # seconds: file systems of clusters show a file late
 
 
@@ -128,8 +130,10 @@ class _Sum:
     @property
     def _ends(self) -> NDArray[np.int64]:
         """Where each channel's parts begin in the list of k-points, and its end."""
-        n = self.mesh.n_points
-        parts = min(n, max(1, _PARTS // self.operators.n_channels))
+        n, size = self.mesh.n_points, self.operators.problem.size
+        # Several points of small matrices make a part: writing one takes as long as solving them.
+        together = min(16, max(1, _SMALL // size**3))
+        parts = min(n, max(_FEW, n // together), max(1, _PARTS // self.operators.n_channels))
         return np.linspace(0, n, parts + 1).astype(np.int64)
 
     @property

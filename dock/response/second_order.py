@@ -227,7 +227,11 @@ def nonlinear_optics(
     bar = Progress.of(progress)
     bar.start(2 * points.n_points * operators.n_channels)
     run: dict[str, Any] = {"solver": solver, "s_threshold": s_threshold, "jobs": jobs}
-    counted = {"fermi_level": fermi_level, "electrons": electrons, "smearing": smearing}
+    counted: dict[str, Any] = {
+        "fermi_level": fermi_level,
+        "electrons": electrons,
+        "smearing": smearing,
+    }
     filling = fill_mesh(calc, points, progress=bar.part(), **counted, **run)
     filling.require_gap(_WORDS[quantity], calc.source)
     symmetry = points.symmetry
@@ -256,7 +260,8 @@ def _whole(sums: dict[str, NDArray[Any]], mesh: KMesh) -> NDArray[Any]:
     for operation in mesh.symmetry.operations:
         source = turned if operation.reverses_time else plain
         total += np.einsum("ai,bj,ck,nijk->nabc", *[operation.Q] * 3, source, optimize=True)
-    return total / len(mesh.symmetry.operations)
+    mean: NDArray[Any] = total / len(mesh.symmetry.operations)
+    return mean
 
 
 @dataclass(frozen=True, eq=False)
