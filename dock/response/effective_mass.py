@@ -47,6 +47,7 @@ _STATIONARY = 1e-4  # eV Å: a slope below which a point is an extremum
 _ISOTROPIC = 1e-3  # relative difference of masses below which axes are as good as others
 _FLAT = 1e-7  # eV Å²: no dispersion
 _REACH = 0.06  # 1/Å that a figure shows on both sides
+_STILL = 1e-4  # eV: what moves by less is drawn as a straight line
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -196,6 +197,8 @@ class Masses(Result):
             panel.plot(q, computed - zero, "o", color="#c0392b", ms=3)
             panel.set_xlabel(f"q along {_axis(axis)} (1/Å)")
             panel.set_ylabel("energy (eV)")
+            if np.ptp(computed) < _STILL:
+                panel.set_ylim(-_STILL, _STILL)
             panel.set_title(f"{self.structure.formula}  {self.name}", fontsize="medium")
 
 

@@ -218,10 +218,16 @@ class StateVectors(Result):
         x, segment = path.distances, path.segment
         energies, colours = self.energies[channel] - self.reference, self._shown(channel, component)
         low, high = window or self._window(energies)
-        joined = segment[1:] == segment[:-1]
-        ends = np.stack([np.broadcast_to(x[:, None], energies.shape), energies], axis=-1)
-        lines = np.stack([ends[:-1], ends[1:]], axis=2)[joined].reshape(-1, 2, 2)
-        values = (0.5 * (colours[1:] + colours[:-1]))[joined].ravel()
+        if np.ptp(x) > 0:
+            ends = np.stack([np.broadcast_to(x[:, None], energies.shape), energies], axis=-1)
+            joined = segment[1:] == segment[:-1]
+            lines = np.stack([ends[:-1], ends[1:]], axis=2)[joined].reshape(-1, 2, 2)
+            values = (0.5 * (colours[1:] + colours[:-1]))[joined].ravel()
+            axes.set_xlim(x[0], x[-1])
+        else:  # the levels of a molecule
+            lines = np.stack([[(-0.8, e), (0.8, e)] for e in energies[0]])
+            values = colours[0]
+            axes.set_xlim(-1.0, 1.0)
         seen = (energies >= low) & (energies <= high)
         limit = self._limit(colours[seen], self.vectors[channel][seen])
         signed = component != "norm"
@@ -229,16 +235,20 @@ class StateVectors(Result):
         drawn.set_array(values)
         drawn.set_clim(-limit if signed else 0.0, limit)
         axes.add_collection(drawn)
-        for place, _ in path.ticks:
-            axes.axvline(place, color="0.75", lw=0.6, zorder=0)
-        axes.set_xticks([place for place, _ in path.ticks], [label for _, label in path.ticks])
-        axes.set_xlim(x[0], x[-1])
         axes.set_ylim(low, high)
+        axes.set_title(self._title(channel), fontsize="medium")
+        self._draw_frame(axes)
+        axes.figure.colorbar(drawn, ax=axes, label=self._label(component))
+
+    def _draw_frame(self, axes: Any) -> None:
+        """Draw the points of the path and the Fermi level."""
+        ticks = self.where.what.ticks
+        for place, _ in ticks:
+            axes.axvline(place, color="0.75", lw=0.6, zorder=0)
+        axes.set_xticks([place for place, _ in ticks], [label for _, label in ticks])
         if self.fermi_level is not None:
             axes.axhline(0.0, color="0.5", lw=0.8, ls=":")
         axes.set_ylabel("energy (eV)" if self.fermi_level is None else "energy − Fermi level (eV)")
-        axes.set_title(self._title(channel), fontsize="medium")
-        axes.figure.colorbar(drawn, ax=axes, label=self._label(component))
 
     def _window(self, energies: NDArray[np.float64]) -> tuple[float, float]:
         """Return the energies that are drawn: about the Fermi level, or all without one."""

@@ -92,6 +92,24 @@ def test_what_is_given_of_a_list_a_mesh_and_a_plane(tmp_path):
     path.save(tmp_path / "path.h5")
 
 
+def test_levels_of_a_molecule_are_drawn_and_do_not_move(tmp_path):
+    result = velocities(dock.read("fixtures/openmx/h2o"), "auto")
+    np.testing.assert_allclose(result.vectors, 0, atol=1e-12)
+    assert result.plot(tmp_path / "h2o.png").is_file()
+
+
+def test_a_tolerance_says_what_is_one_level():
+    """A grid in space has split Dirac's point of graphene by 0.17 meV."""
+    calc = dock.read("fixtures/siesta/graphene")
+    corner = [[1 / 3, 2 / 3, 0]]
+    apart = velocities(calc, corner, bands="4..5")
+    assert apart.n_shared == 0
+    assert np.abs(apart.vectors).max() < 1e-2
+    one = velocities(calc, corner, bands="4..5", tolerance=1e-3)
+    assert one.n_shared == 2
+    np.testing.assert_allclose(np.abs(one.vectors[0, 0, :, 0]), 5.4, atol=0.6)
+
+
 @pytest.mark.parametrize(
     ("settings", "words"),
     [

@@ -30,6 +30,19 @@ def test_unit_vectors_of_an_oblique_plane():
     assert (first.tolist(), second.tolist()) == ([1, 0, 0], [0, 1, 0])
 
 
+def test_planes_along_cartesian_axes():
+    reciprocal = np.array([[-1.0, 1, 1], [1, -1, 1], [1, 1, -1]]) * 1.1
+    plane = KPlane.cartesian("zx", reciprocal, at=(0.5, 0, 0), points=3, extent=0.4)
+    k = plane.points @ reciprocal - 0.5 * reciprocal[0]
+    np.testing.assert_allclose(k[0], (-0.2, 0, -0.2), atol=1e-12)
+    np.testing.assert_allclose(k[1], (0, 0, -0.2), atol=1e-12)  # along x, the second side
+    np.testing.assert_allclose(plane.in_plane(reciprocal), np.eye(3)[[2, 0]], atol=1e-12)
+    assert not plane.is_closed
+    assert "along z and x" in plane.describe()
+    with pytest.raises(UsageError, match="two of 1, 2, 3 or two of x, y, z"):
+        KPlane.cartesian(("x", "1"), reciprocal)
+
+
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
