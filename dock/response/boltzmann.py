@@ -244,7 +244,7 @@ def transport(
     bar.start(2 * points.n_points * operators.n_channels)
     run: dict[str, Any] = {"solver": solver, "s_threshold": s_threshold, "jobs": jobs}
     filling = fill_mesh(
-        calc,
+        operators,
         points,
         fermi_level=fermi_level,
         electrons=electrons,

@@ -9,13 +9,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dock.core.calculation import Calculation
 from dock.errors import ConventionError, UsageError
+from dock.response.operators import Operators
 from dock.states.fermi_level import find_level
 from dock.states.gap import Gap
 from dock.states.kmesh import KMesh
 from dock.states.smearing import Smearing
-from dock.states.spectrum import compute_spectrum, electrons_of
+from dock.states.solver import Want
+from dock.states.spectrum import Spectrum, electrons_of
+from dock.states.stream import levels
 
 __all__ = ["EMPTY", "MeshFilling", "fill_mesh"]
 
@@ -107,12 +109,13 @@ class MeshFilling:
 
 
 def fill_mesh(
-    calc: Calculation,
+    operators: Operators,
     mesh: KMesh,
     *,
     fermi_level: float | None = None,
     electrons: float | None = None,
     smearing: Smearing | None = None,
+    s_threshold: float | None = None,
     **run: Any,
 ) -> MeshFilling:
     """Count electrons on a mesh.
@@ -125,8 +128,8 @@ def fill_mesh(
         Electrons per cell; default those of the calculation.
     smearing
         For what has no gap; default Fermi–Dirac at 300 K.
-    run
-        Solver, jobs, progress and S threshold of `dock.states.spectrum.compute_spectrum`.
+    s_threshold, run
+        Threshold of S; solver, jobs and progress of `dock.states.stream.levels`.
 
     Raises
     ------
@@ -138,8 +141,12 @@ def fill_mesh(
         raise UsageError("responses are sums over k-points: give a smearing, not tetrahedra.")
     if fermi_level is not None and not np.isfinite(fermi_level):
         raise UsageError(f"the Fermi level is a finite energy in eV, found {fermi_level}.")
-    spectrum = compute_spectrum(calc, mesh, **run)
-    energies = spectrum.energies
+    # Of the Hermitian parts, as the sums over the mesh: what is kept of both has one name.
+    want = Want(s_threshold=s_threshold)
+    found = levels(operators.problem, mesh.points, want, **run).energies
+    energies = found[:, :, np.isfinite(found).all(axis=(0, 1))]
+    calc = operators.calc
+    spectrum = Spectrum(calc.structure, calc.spin, mesh, energies, "")
     count = electrons_of(calc, electrons, spectrum.capacity)
     level, gap = find_level(spectrum, count, rule)
     if fermi_level is not None:

@@ -279,7 +279,7 @@ def optics(
     bar.start(2 * points.n_points * operators.n_channels)
     run: dict[str, Any] = {"solver": solver, "s_threshold": s_threshold, "jobs": jobs}
     filling = fill_mesh(
-        calc,
+        operators,
         points,
         fermi_level=fermi_level,
         electrons=electrons,
@@ -376,7 +376,7 @@ def distinct(name: str, curves: NDArray[np.float64]) -> list[tuple[str, NDArray[
     groups: list[tuple[str, NDArray[np.float64]]] = []
     for axis, curve in zip(_AXES, curves, strict=True):
         for number, (names, other) in enumerate(groups):
-            if np.abs(curve - other).max() < 1e-6 * size:
+            if np.abs(curve - other).max() < 1e-3 * size:
                 groups[number] = f"{names}, {axis}{axis}", other
                 break
         else:

@@ -232,7 +232,7 @@ def nonlinear_optics(
         "electrons": electrons,
         "smearing": smearing,
     }
-    filling = fill_mesh(calc, points, progress=bar.part(), **counted, **run)
+    filling = fill_mesh(operators, points, progress=bar.part(), **counted, **run)
     filling.require_gap(_WORDS[quantity], calc.source)
     symmetry = points.symmetry
     reverses = symmetry is not None and any(o.reverses_time for o in symmetry.operations)

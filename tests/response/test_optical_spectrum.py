@@ -111,7 +111,7 @@ def test_joint_density_counts_pairs(silicon):
 def test_a_metal_has_carriers(shared):
     calc = dock.read(shared / "fixtures/siesta/fe_bcc/fe_bcc.v2.HSX")
     mesh, rule = KMesh.full((2, 2, 2), (0.5, 0.5, 0.5)), Smearing("gaussian", 0.3)
-    filling = fill_mesh(calc, mesh, smearing=rule)
+    filling = fill_mesh(Operators.of(calc), mesh, smearing=rule)
     assert not filling.is_gapped
     operators = Operators.of(calc).channels[0]
     transitions = Transitions(Nodes.of(X, 0.1), filling)
@@ -137,7 +137,7 @@ def test_a_drude_term_is_added(silicon):
 
 
 def test_a_gap_is_required_where_it_is_needed(silicon):
-    filling = fill_mesh(silicon, KMesh.full((2, 2, 2)), electrons=7.0)
+    filling = fill_mesh(Operators.of(silicon), KMesh.full((2, 2, 2)), electrons=7.0)
     with pytest.raises(ConventionError, match="needs a gap"):
         filling.require_gap("a shift current", silicon.source)
 
