@@ -22,6 +22,7 @@ from dock.io.files import atomic_path
 from dock.io.progress import Progress, Report
 from dock.response.kdata import KData, each
 from dock.response.operators import Operators
+from dock.response.per_state import signed_colours
 from dock.response.spin import spin_of
 from dock.results import Result, require_absent
 from dock.states.fermi_level import find_level
@@ -46,6 +47,7 @@ _LINES = (
     ("#c0392b", "#e08a1e", "#d62f8a", "#8c564b"),
 )
 _SPACING = 0.1  # 1/Å of the default mesh
+_LEAST_SPIN = 0.05  # where colours end at least: noise is not to be seen
 _FINE = 241  # points of the boundary of the zone
 
 
@@ -207,17 +209,13 @@ class FermiSurface(Result):
 
         Up is blue, down is red; grey lines are the borders of the Brillouin zone.
         """
-        x, y, panels, labels = self._in_plane()
+        x, y, labels = self._in_plane()
         if min(x.shape) < 2:
             raise UsageError("a contour needs two points along both sides of a plane at least.")
-        for channel, values in enumerate(panels):
-            for column, number in enumerate(self.bands[channel]):
-                colour = _LINES[channel][column % len(_LINES[channel])]
-                level = values[column] - self.fermi_level
-                if level.min() < 0 < level.max():
-                    axes.contour(x, y, level, levels=[0.0], colors=[colour], linewidths=1.4)
-                    spin = f" {_CHANNELS[channel]}" if len(panels) == 2 else ""
-                    axes.plot([], [], "-", color=colour, label=f"band {number}{spin}")
+        if self.colours is None:
+            self._draw_bands(axes, x, y)
+        else:
+            self._draw_coloured(axes, x, y, self.colours)
         self._draw_zone(axes)
         axes.set_aspect("equal")
         axes.set_xlabel(f"k along {labels[0]} (1/Å)")
@@ -228,42 +226,85 @@ class FermiSurface(Result):
                 loc="upper left", bbox_to_anchor=(1.0, 1.0), fontsize="small", frameon=False
             )
 
+    def _draw_bands(self, axes: Any, x: NDArray[np.float64], y: NDArray[np.float64]) -> None:
+        """Draw the contours of each band in a colour of its own."""
+        for channel, energies in enumerate(self.energies):
+            for column, level in enumerate(self._grids(energies) - self.fermi_level):
+                colour = _LINES[channel][column % len(_LINES[channel])]
+                if level.min() < 0 < level.max():
+                    axes.contour(x, y, level, levels=[0.0], colors=[colour], linewidths=1.4)
+                    spin = f" {_CHANNELS[channel]}" if len(self.energies) == 2 else ""
+                    name = f"band {self.bands[channel][column]}{spin}"
+                    axes.plot([], [], "-", color=colour, label=name)
+
+    def _draw_coloured(
+        self,
+        axes: Any,
+        x: NDArray[np.float64],
+        y: NDArray[np.float64],
+        colours: tuple[NDArray[np.float64], ...],
+    ) -> None:
+        """Draw the contours of all bands coloured by speed or spin."""
+        from contourpy import contour_generator
+        from matplotlib.collections import LineCollection
+        from scipy.ndimage import map_coordinates
+
+        pieces, values = [], []
+        for energies, shades in zip(self.energies, colours, strict=True):
+            levels_of, shades_of = self._grids(energies) - self.fermi_level, self._grids(shades)
+            for level, shade in zip(levels_of, shades_of, strict=True):
+                for line in contour_generator(z=level).lines(0.0):
+                    places = np.asarray(line)[:, ::-1].T  # of points: row, column
+                    k = np.stack([map_coordinates(g, places, order=1) for g in (x, y)], axis=-1)
+                    pieces.append(np.stack([k[:-1], k[1:]], axis=1))
+                    at = map_coordinates(shade, places, order=1)
+                    values.append(0.5 * (at[1:] + at[:-1]))
+        signed = self.colour != "speed"
+        drawn = LineCollection(
+            list(np.concatenate(pieces)), cmap=signed_colours() if signed else "viridis", lw=1.8
+        )
+        drawn.set_array(np.concatenate(values))
+        if signed:
+            limit = max(_LEAST_SPIN, float(np.abs(drawn.get_array()).max()))
+            drawn.set_clim(-limit, limit)
+        axes.add_collection(drawn)
+        axes.autoscale_view()
+        label = f"$s_{self.colour}$" if signed else "|v| (eV Å)"
+        axes.figure.colorbar(drawn, ax=axes, label=label)
+
     @property
     def _plane(self) -> KPlane:
         if isinstance(self.where, KPlane):
             return self.where
         return KPlane((1, 2), size=self.where.size[:2])
 
-    def _in_plane(
-        self,
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64], list[NDArray[np.float64]], list[str]]:
-        """Return x and y (1/Å), energies of each channel (n_bands, …), and names of the axes."""
+    def _grids(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return values (n_k, n_bands) as (n_bands, …) in the plane; 3 × 3 periods of a closed one."""
+        if isinstance(self.where, KMesh):
+            grid = values.reshape(*self.where.size, -1)[:, :, 0]
+        else:
+            grid = values.reshape(*self.where.size, -1)
+        grid = np.moveaxis(grid, -1, 0)
+        if not self._plane.is_closed:
+            return grid
+        return np.pad(np.tile(grid, (1, 3, 3)), ((0, 0), (0, 1), (0, 1)), mode="wrap")
+
+    def _in_plane(self) -> tuple[NDArray[np.float64], NDArray[np.float64], list[str]]:
+        """Return x and y (1/Å) of the points of `_grids`, and names of the axes."""
         plane = self._plane
-        size = plane.size
-        grids = []
-        for energies in self.energies:
-            if isinstance(self.where, KMesh):
-                grid = energies.reshape(*self.where.size, -1)[:, :, 0]
-            else:
-                grid = energies.reshape(*size, -1)
-            grids.append(np.moveaxis(grid, -1, 0))
-        sides = plane.sides
+        first, second = plane.sides
         if plane.is_closed:  # three periods along each side: the zone is seen whole
-            starts = [0.0 if isinstance(self.where, KMesh) else side[0] for side in sides]
-            sides = tuple(  # type: ignore[assignment]
-                start - 1 + np.arange(3 * n + 1) / n for start, n in zip(starts, size, strict=True)
+            starts = (0.0, 0.0) if isinstance(self.where, KMesh) else (first[0], second[0])
+            first, second = (
+                start - 1 + np.arange(3 * n + 1) / n
+                for start, n in zip(starts, plane.size, strict=True)
             )
-            grids = [
-                np.pad(np.tile(grid, (1, 3, 3)), ((0, 0), (0, 1), (0, 1)), mode="wrap")
-                for grid in grids
-            ]
         a, b = plane.sides_frac @ self.structure.reciprocal
-        k = sides[0][:, None, None] * a + sides[1][None, :, None] * b
+        k = first[:, None, None] * a + second[None, :, None] * b
         x, y = np.moveaxis(k @ plane.in_plane(self.structure.reciprocal).T, -1, 0)
         if plane.is_cartesian:
-            return x, y, grids, list(plane.axes)
-        names = [f"b{plane.axes[0]}", f"⊥ b{plane.axes[0]}"]
-        return x, y, grids, names
+            return x, y, list(plane.axes)
+        return x, y, [f"b{plane.axes[0]}", f"⊥ b{plane.axes[0]}"]
 
     def _draw_zone(self, axes: Any) -> None:
         """Draw the borders of the Brillouin zone in the plane, and show it whole."""

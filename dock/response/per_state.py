@@ -18,7 +18,7 @@ from dock.response.operators import Operators
 from dock.results import Result
 from dock.states.own_level import own_level
 
-__all__ = ["StateVectors", "gathered", "zero_of_energy"]
+__all__ = ["StateVectors", "gathered", "signed_colours", "zero_of_energy"]
 
 _SHOWN = 6.0  # eV on both sides of the Fermi level in a figure
 _LISTED = 48  # states that a table has a line for
@@ -231,7 +231,7 @@ class StateVectors(Result):
         seen = (energies >= low) & (energies <= high)
         limit = self._limit(colours[seen], self.vectors[channel][seen])
         signed = component != "norm"
-        drawn = LineCollection(list(lines), cmap=_signed() if signed else "viridis", lw=1.6)
+        drawn = LineCollection(list(lines), cmap=signed_colours() if signed else "viridis", lw=1.6)
         drawn.set_array(values)
         drawn.set_clim(-limit if signed else 0.0, limit)
         axes.add_collection(drawn)
@@ -286,7 +286,7 @@ class StateVectors(Result):
             axes.contour(x, y, energies, levels=9, colors="0.8", linewidths=0.6)
         arrows = axes.quiver(
             x[few], y[few], along[few][..., 0], along[few][..., 1], out[few],
-            cmap=_signed(), angles="xy", scale_units="xy", scale=scale, pivot="mid", width=0.005,
+            cmap=signed_colours(), angles="xy", scale_units="xy", scale=scale, pivot="mid", width=0.005,
         )  # fmt: skip
         arrows.set_clim(-limit, limit)
         axes.set_aspect("equal")
@@ -310,7 +310,7 @@ class StateVectors(Result):
         return names
 
 
-def _signed() -> Any:
+def signed_colours() -> Any:
     """Return colours of a sign: blue, dark where it vanishes (arrows are seen there too), red."""
     from matplotlib.colors import LinearSegmentedColormap
 

@@ -113,10 +113,12 @@ def test_a_surface_in_a_plane_is_drawn_over_the_whole_zone(tmp_path):
     calc = dock.read("fixtures/abacus/graphene")
     doped = fermi_surface(calc, KPlane.of((1, 2), points=12), fermi_level=calc.fermi_level - 1)
     assert doped.plot(tmp_path / "g.png").is_file()
-    x, _, (bands,), _ = doped._in_plane()
-    assert x.shape == (37, 37)
+    (bands,) = doped._grids(doped.energies[0])
+    assert doped._in_plane()[0].shape == bands.shape == (37, 37)
     # One period on: the same energies.
     np.testing.assert_allclose(bands[:, :25], bands[:, 12:])
+    coloured = fermi_surface(calc, (12, 12, 1), fermi_level=calc.fermi_level - 1, colour="speed")
+    assert coloured.plot(tmp_path / "speed.png").is_file()
 
 
 def test_what_has_no_surface(silicon):
