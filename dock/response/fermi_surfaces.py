@@ -279,7 +279,7 @@ class FermiSurface(Result):
         return KPlane((1, 2), size=self.where.size[:2])
 
     def _grids(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return values (n_k, n_bands) as (n_bands, …) in the plane; 3 × 3 periods of a closed one."""
+        """Return values (n_k, n_bands) as (n_bands, …) in the plane; of a closed one 9 periods."""
         if isinstance(self.where, KMesh):
             grid = values.reshape(*self.where.size, -1)[:, :, 0]
         else:

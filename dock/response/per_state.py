@@ -286,7 +286,8 @@ class StateVectors(Result):
             axes.contour(x, y, energies, levels=9, colors="0.8", linewidths=0.6)
         arrows = axes.quiver(
             x[few], y[few], along[few][..., 0], along[few][..., 1], out[few],
-            cmap=signed_colours(), angles="xy", scale_units="xy", scale=scale, pivot="mid", width=0.005,
+            cmap=signed_colours(), pivot="mid", width=0.005,
+            angles="xy", scale_units="xy", scale=scale,
         )  # fmt: skip
         arrows.set_clim(-limit, limit)
         axes.set_aspect("equal")
