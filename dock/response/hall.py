@@ -139,8 +139,10 @@ class AnomalousHall(Result):
         """Draw the scan over the Fermi level; `UsageError` without one."""
         if not len(self.levels):
             raise UsageError("a figure of the Hall conductivity needs a scan: pass energies.")
-        for values, pair, colour in zip(self.scan.T, _PAIRS, _COLOURS, strict=True):
-            axes.plot(self.levels, values, color=colour, lw=1.3, label=f"σ$_{{{pair}}}$")
+        dashes = ("-", (0, (4, 4)), ":")  # components that symmetry makes equal are both seen
+        for values, pair, colour, dash in zip(self.scan.T, _PAIRS, _COLOURS, dashes, strict=True):
+            style: dict[str, Any] = {"color": colour, "ls": dash, "lw": 1.4}
+            axes.plot(self.levels, values, label=f"σ$_{{{pair}}}$", **style)
         axes.axvline(0.0, color="0.5", lw=0.8, ls=":")
         axes.axhline(0.0, color="0.5", lw=0.6)
         axes.set_xlim(self.levels[0], self.levels[-1])
@@ -185,7 +187,7 @@ def anomalous_hall(
     refine
         Points along each side of the finer mesh, an odd number, 1 for none.
     refine_above
-        |Σ f Ω| of a k-point, Å², above which the mesh is refined about it.
+        |Σ f Ω| of a k-point at `fermi_level`, Å², above which the mesh is refined about it.
 
     Raises
     ------
@@ -275,7 +277,8 @@ class _Task:
     def terms(self, data: KData) -> dict[str, NDArray[Any]]:
         """Return Σ f Ω (n_levels, 3) of a point, or its mean over the finer mesh about it."""
         total = self._curvature(data)
-        large = bool(np.linalg.norm(total, axis=1).max() > self.refine_above)
+        # At the true Fermi level: of a scan over wide bands nearly every point is large somewhere.
+        large = bool(np.linalg.norm(total[0]) > self.refine_above)
         if self.refine > 1 and large:
             parts = [self._curvature(part) for part in self._about(data)]
             total = np.mean([total, *parts], axis=0)
