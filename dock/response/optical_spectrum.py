@@ -25,11 +25,12 @@ from dock.response.filling import MeshFilling, fill_mesh
 from dock.response.mesh_sum import MeshSum, mesh_sum
 from dock.response.operators import Operators
 from dock.response.tensors import averaged
+from dock.response.tetrahedral_pairs import tetrahedral_pairs
 from dock.response.transitions import Nodes, Transitions, require_energies
 from dock.results import Result
+from dock.states.fermi_level import Method
 from dock.states.job import Job
 from dock.states.kmesh import KMesh, make_mesh
-from dock.states.smearing import Smearing
 from dock.states.solver import Solver
 from dock.units import CODATA2018
 
@@ -62,7 +63,7 @@ class OpticalSpectrum(Result):
     energies : (n,)
         Photon energies, eV.
     eta, border
-        Broadening, and the transition energy up to which there is one, eV.
+        Broadening (0: tetrahedra), and the transition energy up to which there is one, eV.
     epsilon : complex (n, 3, 3)
         Dielectric function, relative; None for a joint density of states.
     jdos : (n,)
@@ -159,7 +160,7 @@ class OpticalSpectrum(Result):
         """Return what was computed, its convergence and its largest values in words."""
         x = self.energies
         rows = [
-            ("photon energies", f"{len(x)} from {x[0]:g} to {x[-1]:g} eV, η = {self.eta:g} eV"),
+            ("photon energies", f"{len(x)} from {x[0]:g} to {x[-1]:g} eV, {self._width}"),
             ("k-mesh", self.mesh.describe()),
             ("Fermi level", self.filling.words),
         ]
@@ -177,6 +178,10 @@ class OpticalSpectrum(Result):
             rows.append(("plasma energy", f"{text} eV (xx, yy, zz); {left_out}"))
         rows.append(change_row(self.half_change))
         return rows
+
+    @property
+    def _width(self) -> str:
+        return f"η = {self.eta:g} eV" if self.eta else "tetrahedra"
 
     def _curves(self) -> list[tuple[str, NDArray[np.float64]]]:
         """Return the curves that a figure shows: the distinct diagonal elements."""
@@ -206,7 +211,7 @@ class OpticalSpectrum(Result):
             "jdos": "joint density of states (1/eV)",
         }[self.quantity]
         draw_frame(axes, self.energies, window, label)
-        title = f"{self.structure.formula}  {self.filling.gap.words}  η = {self.eta:g} eV"
+        title = f"{self.structure.formula}  {self.filling.gap.words}  {self._width}"
         axes.set_title(title, fontsize="medium")
 
 
@@ -219,7 +224,7 @@ def optics(
     quantity: Quantity = "epsilon",
     fermi_level: float | None = None,
     electrons: float | None = None,
-    smearing: Smearing | None = None,
+    smearing: Method | None = None,
     drude: float | None = None,
     broadened_to: float | None = None,
     solver: str | Solver | Job = "auto",
@@ -240,7 +245,9 @@ def optics(
     quantity
         ``epsilon``, ``sigma``, or ``jdos`` (which needs no positions).
     fermi_level, electrons, smearing
-        See `dock.response.filling.fill_mesh`; the smearing is for metals.
+        See `dock.response.filling.fill_mesh`; the smearing is for metals. Of a joint density of
+        states it may be ``"tetrahedra"``: lines without a width, for crystals with a gap and
+        evenly spaced energies.
     drude
         Relaxation rate ħ/τ, eV: adds the term of the carriers of a metal,
         −ω_p²/(ω(ω + i/τ)), which is left out otherwise.
@@ -273,6 +280,9 @@ def optics(
     if drude is not None and not (drude > 0 and x[0] > 0):
         raise UsageError("a Drude term has a rate drude=ħ/τ above 0 eV, and energies above 0 eV.")
     points = make_mesh(calc, mesh)
+    by_tetrahedra = smearing == "tetrahedra"
+    if by_tetrahedra and quantity != "jdos":
+        raise UsageError("tetrahedra are for quantity=jdos: give a smearing for the others.")
     nodes = Nodes.of(x, eta, broadened_to)
     operators = Operators.of(calc, position=quantity != "jdos")
     bar = Progress.of(progress)
@@ -283,10 +293,16 @@ def optics(
         points,
         fermi_level=fermi_level,
         electrons=electrons,
-        smearing=smearing,
+        smearing=None if isinstance(smearing, str) else smearing,
         progress=bar.part(),
         **run,
     )
+    if by_tetrahedra:
+        density, change = tetrahedral_pairs(
+            operators, points, x, filling, progress=bar.part(), **run
+        )
+        about = operators.structure, points, filling, quantity, x
+        return OpticalSpectrum(*about, 0.0, nodes.border, None, density, half_change=change)
     transitions = Transitions(nodes, filling, weighted=quantity != "jdos")
     words = f"transitions {nodes} {filling.level} {filling.smearing} {transitions.weighted}"
     summed = mesh_sum(operators, points, transitions, words, progress=bar.part(), **run)

@@ -155,7 +155,7 @@ def test_a_gap_is_required_where_it_is_needed(silicon):
         ([0.0, 2.0], {"drude": 0.1}, "energies above 0"),
         ([1.0, 2.0], {"broadened_to": 1.5}, "above the highest"),
         ([1.0, 2.0], {"fermi_level": np.inf}, "finite energy"),
-        ([1.0, 2.0], {"smearing": "tetrahedra"}, "give a smearing"),
+        ([1.0, 2.0], {"smearing": "tetrahedra"}, "are for quantity=jdos"),
     ],
 )
 def test_what_has_no_meaning_is_refused(silicon, energies, options, words):
@@ -167,3 +167,19 @@ def test_without_positions_it_is_said(silicon):
     bare = silicon.replace(matrices={n: silicon.matrices[n] for n in ("hamiltonian", "overlap")})
     with pytest.raises(MissingDataError, match="basis"):
         optics(bare, (2, 2, 2), X)
+
+
+def test_joint_density_by_tetrahedra(silicon):
+    x = np.linspace(0, 80, 321)
+    sharp = optics(silicon, (4, 4, 4), x, quantity="jdos", smearing="tetrahedra")
+    n_pairs = 2 * 4 * (silicon.basis.n_orbitals - 4)
+    assert sharp.jdos.sum() * 0.25 == pytest.approx(n_pairs, rel=1e-9)  # none is lost
+    assert not sharp.jdos[x < sharp.filling.gap.direct - 0.3].any()
+    lines = optics(silicon, (4, 4, 4), x, quantity="jdos", eta=2.0).jdos
+    smooth = [np.sum(sharp.jdos * 0.25 * 2 / np.pi / ((x - y) ** 2 + 4)) for y in x]
+    assert np.abs(smooth - lines).max() < 0.15 * lines.max()
+    assert 0 < sharp.half_change < 3
+    with pytest.raises(UsageError, match="evenly spaced"):
+        optics(silicon, (2, 2, 2), [1.0, 2.0, 4.0], quantity="jdos", smearing="tetrahedra")
+    with pytest.raises(ConventionError, match="needs a gap"):
+        optics(silicon, (2, 2, 2), x, quantity="jdos", smearing="tetrahedra", electrons=7.0)
