@@ -6,6 +6,7 @@ overlap; within a level the root of the mean square), spins are ⟨σ⟩.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +31,7 @@ from dock.states.gap import find_gap
 from dock.states.job import Job
 from dock.states.kmesh import KMesh, make_mesh
 from dock.states.kplane import KPlane
-from dock.states.own_level import own_level
+from dock.states.own_level import is_other_count, own_level
 from dock.states.smearing import Smearing
 from dock.states.solver import Solver, Want
 from dock.states.spectrum import Spectrum
@@ -381,6 +382,8 @@ def fermi_surface(
     """
     if colour not in COLOURS:
         raise UsageError(f"a surface is coloured by {', '.join(COLOURS)}; found '{colour}'.")
+    if is_other_count(calc, electrons):  # the level of the data is not theirs
+        calc = dataclasses.replace(calc, n_electrons=electrons, fermi_level=None)
     calc = calc.replace(n_electrons=electrons)
     operators = Operators.of(calc)
     is_spin = colour in ("x", "y", "z")
@@ -399,6 +402,11 @@ def fermi_surface(
     energies = energies[..., complete]
     level = _level(calc, points, energies, fermi_level)
     crossing = (energies.min(axis=1) < level) & (energies.max(axis=1) > level)
+    if not crossing.any():
+        raise UsageError(
+            f"{calc.source}: no band crosses the Fermi level, {level:.6f} eV, at these k-points. "
+            "Pass a denser mesh=(N1, N2, N3), or fermi_level=E."
+        )
     whole = points.index if isinstance(points, KMesh) else slice(None)
     columns = [np.flatnonzero(row) for row in crossing]
     shown = None
@@ -467,9 +475,6 @@ def _level(
 ) -> float:
     """Return the Fermi level; `UsageError` where it lies in a gap."""
     if given is not None:
-        inside = (energies.min(axis=1) < given) & (energies.max(axis=1) > given)
-        if not inside.any():
-            raise UsageError(f"no band is at {given:.6f} eV, so there is no surface.")
         return given
     count, level = calc.n_electrons, calc.fermi_level
     if count is None and level is None:

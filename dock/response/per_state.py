@@ -318,10 +318,12 @@ def signed_colours() -> Any:
     return LinearSegmentedColormap.from_list("signed", ["#2a6fdb", "#3a3a3a", "#d6322c"])
 
 
-def zero_of_energy(operators: Operators) -> float | None:
-    """Return the Fermi level of the data or, where they have none, the one that electrons tell."""
+def zero_of_energy(operators: Operators, where: KSet) -> float | None:
+    """Return the Fermi level of the data; for the figure of a path also that of the electrons."""
     calc = operators.calc
-    return calc.fermi_level if calc.fermi_level is not None else own_level(calc)
+    if calc.fermi_level is None and where.kind == "path":
+        return own_level(calc)
+    return calc.fermi_level
 
 
 def gathered(

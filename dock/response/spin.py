@@ -104,7 +104,7 @@ def spin_texture(
         found["energies"],
         found["vectors"],
         found["sizes"],
-        zero_of_energy(operators),
+        zero_of_energy(operators, points),
         words,
     )
 

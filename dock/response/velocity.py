@@ -173,7 +173,7 @@ def velocities(
         found["energies"],
         found["vectors"],
         found["sizes"],
-        zero_of_energy(operators),
+        zero_of_energy(operators, points),
         words,
         found.get("moments"),
     )
