@@ -130,6 +130,16 @@ def line_integral(calc, across, n, filled):
     return basis + np.mean(turning).real
 
 
+def test_channels_of_a_magnet_are_filled_each_by_itself():
+    oxygen = dock.read("fixtures/openmx/o2-spin")
+    found = polarization(oxygen, (4, 1, 1))
+    assert found.electronic.shape == (2, 3)
+    assert found.charges == {"O": 6.0}
+    assert found.quanta.tolist() == [1, 1, 1]
+    # The middle of the molecule is a centre of inversion: twice P is a whole quantum.
+    np.testing.assert_allclose(2 * found.fractions, np.rint(2 * found.fractions), atol=1e-6)
+
+
 def test_charges_come_from_the_run_or_must_be_given(water, mos2):
     silicon = dock.read("fixtures/openmx/si")
     assert valence_charges(silicon) == {"Si": 4.0}
