@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from dock.io.progress import Progress
 from dock.response.band_set import band_range
-from dock.response.filled import filled_bands, overlapping, require_gap, require_insulator
+from dock.response.filled import HINT, filled_bands, overlapping, require_gap, require_insulator
 from dock.response.kdata import KData, each
 from dock.response.operators import Operators
 
@@ -39,6 +39,8 @@ class BandVectors:
         Electrons per cell; default those of the calculation.
     at
         The k-point at which electrons are divided between spin channels.
+    hint
+        What can be done instead, for messages.
 
     Raises
     ------
@@ -55,10 +57,12 @@ class BandVectors:
         bands: str | range | None,
         electrons: float | None,
         at: NDArray[np.float64],
+        hint: str = HINT,
     ) -> None:
         self.operators, self.what, self.is_filled = operators, what, bands is None
+        self.hint = hint
         if bands is None:
-            self.sets = filled_bands(operators, at, what, electrons)
+            self.sets = filled_bands(operators, at, what, electrons, hint)
         else:
             self.sets = [band_range(bands, operators.problem.size)] * operators.n_channels
 
@@ -88,6 +92,6 @@ class BandVectors:
         energies = [np.array([at.energies[:width] for at in part]) for part in solved]
         pairs = list(zip(energies, self.sets, strict=True))
         if self.is_filled:
-            require_insulator(overlapping(pairs), self.what, source)
+            require_insulator(overlapping(pairs), self.what, source, self.hint)
         gaps = [require_gap(e, band, points, self.what, source) for e, band in pairs]
         return min(gaps)

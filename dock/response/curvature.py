@@ -121,7 +121,7 @@ def _imag_diagonal(
 
 def _curl(data: KData, states: slice) -> NDArray[np.float64]:
     """Return the diagonal of C† (∂_a h_b − ∂_b h_a) C, (3, n)."""
-    by = [data.derivative("midpoint", axis) for axis in range(3)]
+    by = data.operators.gradient("midpoint", data.channel, data.k_frac)  # ∂_a h_b
     vectors = data.vectors[:, states]
-    curls = [by[a][b] - by[b][a] for a, b in _PLANES]
+    curls = [by[a, b] - by[b, a] for a, b in _PLANES]
     return np.stack([np.einsum("in,in->n", vectors.conj(), curl @ vectors).real for curl in curls])

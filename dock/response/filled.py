@@ -16,7 +16,10 @@ from dock.states.own_level import own_level
 from dock.states.spectrum import electrons_of
 from dock.states.stream import levels
 
-__all__ = ["filled_bands", "level_of", "overlapping", "require_gap", "require_insulator"]
+__all__ = ["HINT", "filled_bands", "level_of", "overlapping", "require_gap", "require_insulator"]
+
+HINT = "; for some of the bands pass bands='N..M'"
+"""What can be done instead where a quantity takes any set of bands."""
 
 _WHOLE = 1e-4  # electrons by which a count may miss a whole number: codes print so many digits
 
@@ -39,7 +42,11 @@ def level_of(calc: Calculation, fermi_level: float | None) -> float:
 
 
 def filled_bands(
-    operators: Operators, at: NDArray[np.float64], what: str, electrons: float | None = None
+    operators: Operators,
+    at: NDArray[np.float64],
+    what: str,
+    electrons: float | None = None,
+    hint: str = HINT,
 ) -> list[slice]:
     """Return the filled bands of each spin channel of an insulator, by its electrons.
 
@@ -47,8 +54,8 @@ def filled_bands(
     ----------
     at : (3,)
         The fractional k-point at which the electrons are divided between spin channels.
-    what
-        The quantity, for messages.
+    what, hint
+        The quantity, and what can be done instead, for messages.
     electrons
         Electrons per cell; default those of the calculation.
 
@@ -65,8 +72,8 @@ def filled_bands(
     n_filled = round(filled)
     if abs(filled - n_filled) > _WHOLE:
         raise ConventionError(
-            f"{calc.source}: {count:g} electrons fill {filled:g} bands: a metal. {what} needs "
-            "bands that are all full or all empty; for some of them pass bands='N..M'."
+            f"{calc.source}: {count:g} electrons fill {filled:g} bands: a metal. "
+            f"{what.capitalize()} needs bands that are all full or all empty{hint}."
         )
     if operators.n_channels == 1:
         return [slice(0, n_filled)]
@@ -140,11 +147,11 @@ def overlapping(bands: list[tuple[Any, slice]]) -> float:
     return top - bottom
 
 
-def require_insulator(overlap: float, what: str, source: str) -> None:
+def require_insulator(overlap: float, what: str, source: str, hint: str = HINT) -> None:
     """Raise `ConventionError` where filled states lie above empty ones: `overlapping` says so."""
     if overlap > -TOUCHING:
         kind = "a metal" if overlap > TOUCHING else "a semimetal"
         raise ConventionError(
             f"{source}: filled bands end {overlap:+.6f} eV from where empty ones begin: {kind}. "
-            f"{what} needs an insulator; for some of the bands pass bands='N..M'."
+            f"{what.capitalize()} needs an insulator{hint}."
         )

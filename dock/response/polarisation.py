@@ -198,7 +198,7 @@ def polarization(
     known = valence_charges(calc, charges)
     count = electrons_of(calc, electrons, operators.problem.capacity)
     _require_neutral(calc, known, count)
-    chosen = BandVectors(operators, "a polarisation", None, count, points.points[0])
+    chosen = BandVectors(operators, "a polarisation", None, count, points.points[0], hint="")
     run: dict[str, Any] = {"solver": solver, "jobs": jobs, "s_threshold": s_threshold}
     solved = chosen.solve(points.points, progress=progress, **run)
     gap = chosen.gap(solved, points.points)
