@@ -73,7 +73,7 @@ def filled_bands(
     if abs(filled - n_filled) > _WHOLE:
         raise ConventionError(
             f"{calc.source}: {count:g} electrons fill {filled:g} bands: a metal. "
-            f"{what.capitalize()} needs bands that are all full or all empty{hint}."
+            f"{_begun(what)} needs bands that are all full or all empty{hint}."
         )
     if operators.n_channels == 1:
         return [slice(0, n_filled)]
@@ -153,5 +153,10 @@ def require_insulator(overlap: float, what: str, source: str, hint: str = HINT) 
         kind = "a metal" if overlap > TOUCHING else "a semimetal"
         raise ConventionError(
             f"{source}: filled bands end {overlap:+.6f} eV from where empty ones begin: {kind}. "
-            f"{what.capitalize()} needs an insulator{hint}."
+            f"{_begun(what)} needs an insulator{hint}."
         )
+
+
+def _begun(what: str) -> str:
+    """Return words as the beginning of a sentence."""
+    return what[:1].upper() + what[1:]
