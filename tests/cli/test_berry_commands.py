@@ -92,12 +92,30 @@ def test_polarisation_of_a_molecule_and_of_silicon(place):
     found = samples.cli(*words, "--charges", "O=6", "--charges", "H=1")
     assert found.code == 0, found.err
     content = json.loads(found.out)
-    volume = 0.43423 / content["polarization_e_per_ang2"][1]  # the dipole of h2o.out, e Å
-    cell = dock.read(OPENMX / "h2o").structure.cell
-    assert volume == pytest.approx(np.linalg.det(cell), rel=1e-4)
+    assert content["charges"] == {"O": 6.0, "H": 1.0}
+    assert content["polarization_C_per_m2"][1] == pytest.approx(
+        16.02176634 * content["polarization_e_per_ang2"][1]
+    )
     refused = samples.cli(*words, "--overwrite")
     assert refused.code == 2
     assert "--charges O=Z" in refused.err
+
+
+def test_predictions_have_polarisations_and_loops_too(model):
+    dock.write(dock.read(OPENMX / "h2o"), model / "water")
+    for name in ("water", "model"):
+        (model / name / "hamiltonian.h5").rename(model / name / "hamiltonian_pred.h5")
+    charges = ("--charges", "O=6", "--charges", "H=1", "--json")
+    water = samples.cli("polarization", "water/hamiltonian_pred.h5", "--mesh", 1, 8, 1, *charges)
+    assert water.code == 0, water.err
+    volume = np.linalg.det(dock.read(OPENMX / "h2o").structure.cell)
+    dipole = json.loads(water.out)["polarization_e_per_ang2"][1] * volume
+    assert dipole == pytest.approx(2.08572570 * 0.20819434, rel=1e-5)  # h2o.out, Debye
+    loops = samples.cli(
+        "wilson", "model/hamiltonian_pred.h5", "--plane", 1, 2, "--points", 12, "--z2", "--json"
+    )
+    assert loops.code == 0, loops.err
+    assert json.loads(loops.out)["z2"] == 1
 
 
 @pytest.mark.parametrize(
