@@ -1,10 +1,11 @@
 """Linear optics: dielectric function, optical conductivity, joint density of states.
 
-    ε_ab(ω) = δ_ab + (4π k_e g / V) Σ_k w_k Σ_mn [ w_ab/(Δ − z) + w_ab*/(Δ + z) ],  z = ω + iη
+    ε_ab(ω) = δ_ab + (4π k_e g / V) Σ_k w_k Σ_mn 2 [ Δ Re w_ab + i (Δ²/z) Im w_ab ] / (Δ² − z²)
 
-with the transitions w of `dock.response.transitions`, k_e = e²/4πε₀ = 14.3996 eV Å, g the
-electrons that a state holds. Fields go as exp(−iωt): absorption is a positive imaginary part. The
-conductivity is that of the same ε, σ = −iωε₀(ε − 1). Independent particles, no local fields:
+with the transitions w of `dock.response.transitions`, z = ħω + iη, k_e = e²/4πε₀ = 14.3996 eV Å, g
+the electrons that a state holds. Fields go as exp(−iωt): absorption is a positive imaginary part.
+The conductivity is that of the same ε, σ = −izε₀(ε − 1)/ħ: Kubo's formula, with the anomalous Hall
+conductivity at ω = 0. Independent particles, no local fields:
 C. Ambrosch-Draxl and J. O. Sofo, Comput. Phys. Commun. 175, 1 (2006).
 """
 
@@ -109,9 +110,16 @@ class OpticalSpectrum(Result):
     @property
     def conductivity(self) -> NDArray[np.complex128]:
         """σ (n, 3, 3), S/cm."""
-        scale = -1j * S_PER_CM * self.energies[:, None, None]
-        sigma: NDArray[np.complex128] = scale * (self._epsilon - np.eye(3))
+        x, carriers = self.energies[:, None, None], self._drude_term
+        between = (x + 1j * self.eta) * (self._epsilon - np.eye(3) - carriers)
+        sigma: NDArray[np.complex128] = -1j * S_PER_CM * (between + x * carriers)
         return sigma
+
+    @property
+    def _drude_term(self) -> NDArray[np.complex128] | float:
+        if self.drude is None or self.plasma_squared is None:
+            return 0.0
+        return drude_term(self.plasma_squared, self.energies, self.drude)
 
     @property
     def index(self) -> NDArray[np.complex128]:
@@ -362,8 +370,18 @@ class _Maker:
             return epsilon, None
         plasma = self.scale * averaged(sums["drude"].sum(axis=0), self.mesh, 2)
         if self.drude is not None:
-            epsilon -= plasma / (self.energies * (self.energies + 1j * self.drude))[:, None, None]
+            epsilon = epsilon + drude_term(plasma, self.energies, self.drude)
         return epsilon, plasma
+
+
+def drude_term(
+    plasma_squared: NDArray[np.float64], energies: NDArray[np.float64], rate: float
+) -> NDArray[np.complex128]:
+    """Return −(ħω_p)²/(ω(ω + i rate)), (n, 3, 3)."""
+    term: NDArray[np.complex128] = (
+        -plasma_squared / (energies * (energies + 1j * rate))[:, None, None]
+    )
+    return term
 
 
 def kramers_kronig(

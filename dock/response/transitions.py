@@ -96,10 +96,12 @@ class Nodes:
         symmetric: NDArray[np.float64],
         turning: NDArray[np.float64],
     ) -> NDArray[np.complex128]:
-        """Return Σ (2Δ w + 2iz w')/(Δ² − z²) over the nodes, (n_energies, 3, 3).
+        """Return Σ (2Δ w + 2i (Δ²/z) w')/(Δ² − z²) over the nodes, (n_energies, 3, 3).
 
         w and w' are the symmetric and the antisymmetric part (nodes, 3, 3) of the transitions;
         z = ω + iη up to the border. Far from resonance a broadening has no meaning: z = ω there.
+        The second term is that of the current. Polarisation between bands alone has z in place of
+        Δ²/z and lacks 2i/z Σ w', the anomalous Hall effect.
         """
         near = self.near
         x = np.arange(-2.0, _N_FAR + 4)[:, None] / _N_FAR  # border / Δ
@@ -107,9 +109,11 @@ class Nodes:
         n, real = len(near), energies[:, None]
         z = real + 1j * self.eta
         resonance = 2 / (near**2 - z**2)
-        total = resonance @ (near[:, None] * w[:n]) + 1j * z * (resonance @ turned[:n])
+        total = resonance @ (near[:, None] * w[:n])
+        total += 1j / z * (resonance @ (near[:, None] ** 2 * turned[:n]))
         far = 2 / (self.border**2 - (real * x[:, 0]) ** 2)
-        total += far @ (x * self.border * w[n:]) + 1j * real * (far @ (x**2 * turned[n:]))
+        total += far @ (x * self.border * w[n:])
+        total += 1j / z * (far @ (self.border**2 * turned[n:]))
         return total.reshape(-1, 3, 3)
 
 
@@ -159,7 +163,7 @@ class Transitions:
     def susceptibility(
         self, summed: NDArray[np.float64], mesh: KMesh, energies: NDArray[np.float64]
     ) -> NDArray[np.complex128]:
-        """Return Σ w/(Δ − z) + w*/(Δ + z) at some energies, (n, 3, 3) Å²/eV."""
+        """Return the sum over transitions at some energies, (n, 3, 3) Å²/eV; see `Nodes`."""
         symmetric, turning = self.tensors(summed, mesh)
         parts = []
         length = max(1, _CHUNK // len(symmetric))
