@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import click
 
-from dock.cli import options
-from dock.cli.runner import Run
+from dock.cli import options, response_options
 from dock.errors import UsageError
 
 
@@ -21,11 +19,9 @@ More examples:
   dock berry fept --mesh 40 40 40 --refine 5 --energies -1 1 41 --plot hall.png
 """
 )
-@options.path_argument
-@options.from_option
-@options.k_options()
+@response_options.k_options()
 @options.mesh_options
-@options.filled_bands_option
+@response_options.filled_bands_option
 @options.fermi_option
 @options.choice("--method", ["full", "kubo"], "full", "The exact curl, or the sum over states.")
 @click.option(
@@ -58,14 +54,11 @@ More examples:
     metavar="X",
     help="Curvature above which --refine divides, Å².",
 )
-@options.position_options
-@options.threshold_option
-@options.solving_options
-@options.run_options("berry.h5, or anomalous_hall.h5, beside PATH")
+@response_options.request_options(
+    "berry.h5, or anomalous_hall.h5, beside PATH", positions=True, electrons=False
+)
 def berry(
-    path: Path,
-    source: str | None,
-    where: options.KPoints,
+    where: response_options.KPoints,
     mesh: options.MeshOptions,
     bands: str | None,
     fermi: float | None,
@@ -74,10 +67,7 @@ def berry(
     temperature: float,
     refine: int,
     refine_above: float,
-    positions: options.Positions,
-    s_threshold: float | None,
-    solving: options.Solving,
-    run: Run,
+    request: response_options.Request,
 ) -> None:
     """Compute the Berry curvature, and on a mesh the anomalous Hall conductivity.
 
@@ -100,18 +90,14 @@ def berry(
         raise UsageError("--bands are those of --k, --path and --plane; a mesh fills to --fermi.")
     if not on_mesh and (energies is not None or temperature or refine != 1):
         raise UsageError("--energies, --temperature and --refine belong to --mesh N1 N2 N3.")
-    if on_mesh and run.plot is not None and energies is None:
+    if on_mesh and request.run.plot is not None and energies is None:
         raise UsageError("a figure of a mesh is a scan: give --energies EMIN EMAX N too.")
-    calc = positions.read(path, source)
-    target = run.target(path, AnomalousHall if on_mesh else BerryCurvature)
-    job = solving.job(target)
+    calc = request.read()
+    target, job = request.job(AnomalousHall if on_mesh else BerryCurvature)
     shared: dict[str, Any] = {
         "fermi_level": fermi,
         "method": method,
-        "solver": job,
-        "s_threshold": s_threshold,
-        "jobs": run.jobs,
-        "progress": run.progress("k-points"),
+        **request.settings(job),
     }
     result: Any
     if on_mesh:
@@ -126,4 +112,4 @@ def berry(
         )
     else:
         result = berry_curvature(calc, where.make(calc), bands=bands, **shared)
-    run.finish(result, target, of=calc, job=job)
+    request.run.finish(result, target, of=calc, job=job)

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import click
 
-from dock.cli import options
-from dock.cli.runner import Run
+from dock.cli import options, response_options
 from dock.errors import UsageError
 
 _COLOURS = {"none": "none", "speed": "speed", "spin-x": "x", "spin-y": "y", "spin-z": "z"}
@@ -24,31 +22,23 @@ More examples:
   dock fermi-surface si --mesh 24 24 24 --fermi -4.5 -o holes.bxsf
 """
 )
-@options.path_argument
-@options.from_option
 @options.mesh_options
-@options.k_options(k=False, path=False, cartesian=True)
+@response_options.k_options(k=False, path=False, cartesian=True)
 @click.option(
     "--colour",
     type=click.Choice(list(_COLOURS)),
     help="What a surface is coloured by [default: speed in .frmsf].",
 )
 @options.fermi_option
-@options.electrons_option
-@options.threshold_option
-@options.solving_options
-@options.run_options("fermi_surface.h5 beside PATH", kinds=".bxsf, .frmsf, .h5, or a figure")
+@response_options.request_options(
+    "fermi_surface.h5 beside PATH", kinds=".bxsf, .frmsf, .h5, or a figure"
+)
 def fermi_surface(
-    path: Path,
-    source: str | None,
     mesh: options.MeshOptions,
-    where: options.KPoints,
+    where: response_options.KPoints,
     colour: str | None,
     fermi: float | None,
-    electrons: float | None,
-    s_threshold: float | None,
-    solving: options.Solving,
-    run: Run,
+    request: response_options.Request,
 ) -> None:
     """Compute Fermi surfaces for XCrySDen and FermiSurfer, or their contours in a plane.
 
@@ -61,7 +51,6 @@ def fermi_surface(
     and b2 through Γ; its data go to an .h5 file of the same name. An insulator has no surface
     unless --fermi names a level within its bands.
     """
-    from dock.converters import read
     from dock.response.fermi_surfaces import FermiSurface, fermi_surface as compute
 
     if where.asked(mesh) == "plane":
@@ -70,6 +59,7 @@ def fermi_surface(
         points = mesh
     else:
         raise UsageError("give --mesh N1 N2 N3 (or --spacing), or --plane A B.")
+    run = request.run
     if run.output is not None and run.output.suffix.lower() in {".png", ".pdf", ".svg"}:
         if run.plot is not None:
             raise UsageError("give the figure with -o or with --plot, not twice.")
@@ -78,19 +68,16 @@ def fermi_surface(
     if viewer and points is None:
         raise UsageError("a viewer's file is of a mesh: give --mesh N1 N2 N3.")
     is_frmsf = run.output is not None and run.output.suffix.lower() == ".frmsf"
-    calc = read(path, source)
-    target = run.output if run.output is not None else run.target(path, FermiSurface)
+    calc = request.read()
+    target = run.output if run.output is not None else run.target(request.path, FermiSurface)
     run.require_free(*FermiSurface.targets(target, calc.spin.n_channels))
-    job = solving.job(target)
+    _, job = request.job(FermiSurface, target)
     result = compute(
         calc,
         where.make(calc) if points is None else points.make(calc),
         fermi_level=fermi,
-        electrons=electrons,
+        electrons=request.electrons,
         colour=_COLOURS[colour or ("speed" if is_frmsf else "none")],
-        solver=job,
-        s_threshold=s_threshold,
-        jobs=run.jobs,
-        progress=run.progress("k-points"),
+        **request.settings(job),
     )
     run.finish(result, target, of=calc, job=job)

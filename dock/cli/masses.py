@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import click
 
-from dock.cli import options
-from dock.cli.runner import Run
+from dock.cli import options, response_options
 from dock.errors import UsageError
 
 
@@ -43,8 +41,6 @@ More examples:
   dock masses predicted/hamiltonian_pred.h5 --electrons 8 --at cbm --plot mass.png
 """,
 )
-@options.path_argument
-@options.from_option
 @click.option(
     "--at",
     metavar="vbm|cbm|K1 K2 K3",
@@ -61,23 +57,19 @@ More examples:
     metavar="X Y Z",
     help="Masses along this, too. Repeat for several.",
 )
-@options.tolerance_option(1e-3)
+@response_options.tolerance_option(1e-3)
 @options.mesh_options
-@options.electrons_option
-@options.solving_options
-@options.run_options("masses.h5 beside PATH, masses_vbm.h5 and masses_cbm.h5 of both")
+@response_options.request_options(
+    "masses.h5 beside PATH, masses_vbm.h5 and masses_cbm.h5 of both", threshold=False
+)
 def masses(
-    path: Path,
-    source: str | None,
     at: str | None,
     band: int | None,
     spin: str,
     directions: Sequence[tuple[float, float, float]],
     tolerance: float,
     mesh: options.MeshOptions,
-    electrons: float | None,
-    solving: options.Solving,
-    run: Run,
+    request: response_options.Request,
 ) -> None:
     """Compute effective masses at band edges, which are found, or at a k-point.
 
@@ -90,17 +82,16 @@ def masses(
     several bands meet, their masses along each axis are in the order of their energies beside the
     point. --plot shows the parabolas and computed energies, 21 along each axis.
     """
-    from dock.converters import read
     from dock.response.effective_mass import Masses, edge_masses, masses as compute
 
     points = _points(at)
-    calc = read(path, source).replace(n_electrons=electrons)
-    target = run.target(path, Masses)
+    calc, run = request.read().replace(n_electrons=request.electrons), request.run
+    target = run.target(request.path, Masses)
     names = [target] if at is not None else [target.with_stem(f"{target.stem}_{p}") for p in points]
     if run.plot is not None and len(points) > 1:
         raise UsageError("--plot shows one point: give --at vbm, --at cbm, or a k-point.")
     run.require_free(*(file for name in names for file in Masses.files(name)))
-    job = solving.job(target)
+    _, job = request.job(Masses, target)
     settings: dict[str, Any] = {
         "mesh": mesh.make(calc),
         "directions": directions,

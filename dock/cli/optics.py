@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from dock.cli import options
-from dock.cli.runner import Run
+from dock.cli import options, response_options
 from dock.errors import UsageError
 
 if TYPE_CHECKING:
@@ -26,9 +24,6 @@ More examples:
   dock optics gaas_deeph --mesh 16 16 16 --energies 0.1 6 60 --quantity shift
 """
 )
-@options.path_argument
-@options.from_option
-@options.position_options
 @options.mesh_options
 @click.option(
     "--energies",
@@ -49,30 +44,21 @@ More examples:
 )
 @options.filling_options("fermi-dirac")
 @options.fermi_option
-@options.electrons_option
 @click.option("--drude", type=float, metavar="EV", help="Add carriers with this rate ħ/τ, eV.")
 @click.option(
     "--broadened-to", type=float, metavar="EV", help="Broaden transitions up to here only."
 )
-@options.threshold_option
-@options.solving_options
-@options.run_options("optics.h5 beside PATH")
+@response_options.request_options("optics.h5 beside PATH", positions=True)
 def optics(
-    path: Path,
-    source: str | None,
-    positions: options.Positions,
     mesh: options.MeshOptions,
     energies: tuple[float, float, int],
     eta: float,
     quantity: Any,
     filling: Smearing,
     fermi: float | None,
-    electrons: float | None,
     drude: float | None,
     broadened_to: float | None,
-    s_threshold: float | None,
-    solving: options.Solving,
-    run: Run,
+    request: response_options.Request,
 ) -> None:
     """Compute an optical spectrum; write optics.h5 and optics.json, and a figure if asked.
 
@@ -95,18 +81,14 @@ def optics(
 
     x = np.linspace(first, last, count)
     require_energies(x, eta)
-    target = run.target(path, OpticalSpectrum)
-    job = solving.job(target)
-    calc = positions.read(path, source)
+    target, job = request.job(OpticalSpectrum)
+    calc = request.read()
     settings: dict[str, Any] = {
         "eta": eta,
         "fermi_level": fermi,
-        "electrons": electrons,
+        "electrons": request.electrons,
         "smearing": filling,
-        "solver": job,
-        "s_threshold": s_threshold,
-        "jobs": run.jobs,
-        "progress": run.progress("k-points"),
+        **request.settings(job),
     }
     points = mesh.make(calc)
     result: Any
@@ -117,4 +99,4 @@ def optics(
         from dock.response.second_order import nonlinear_optics
 
         result = nonlinear_optics(calc, points, x, quantity, **settings)
-    run.finish(result, target, of=calc, job=job)
+    request.run.finish(result, target, of=calc, job=job)

@@ -123,7 +123,7 @@ def states_options(command: Command) -> Command:
     )(command)
 
 
-def _grouped(
+def grouped(
     name: str, make: Callable[..., Any], *options: Callable[..., Any]
 ) -> Callable[[Command], Command]:
     """Return a decorator: the values of some options reach the command as one argument."""
@@ -174,7 +174,7 @@ def run_options(
         show_log(quiet=run.quiet)
         return run
 
-    return _grouped("run", make, *options, json_option, quiet_option)
+    return grouped("run", make, *options, json_option, quiet_option)
 
 
 @dataclass(frozen=True)
@@ -194,7 +194,7 @@ class Projection:
 def projection_options(text: str) -> Callable[[Command], Command]:
     """Return a decorator that adds ``--project`` and ``--scheme``, as ``project``."""
     fields = click.option("--project", "fields", metavar="FIELDS", help=text)
-    return _grouped("project", Projection, fields, scheme_option)
+    return grouped("project", Projection, fields, scheme_option)
 
 
 @dataclass(frozen=True)
@@ -328,7 +328,7 @@ class MeshOptions:
         )
 
 
-mesh_options = _grouped(
+mesh_options = grouped(
     "mesh",
     MeshOptions,
     mesh_option,
@@ -353,182 +353,6 @@ mesh_options = _grouped(
     ),
 )
 """Adds the options of a k-mesh; the command gets them as one `MeshOptions` named ``mesh``."""
-
-
-@dataclass(frozen=True)
-class KPoints:
-    """K-points as they were asked for on the command line: a list, a path, or a plane."""
-
-    k: tuple[tuple[float, float, float], ...] = ()
-    k_path: str | None = None
-    points: int | None = None
-    plane: tuple[Any, Any] | None = None
-    at: tuple[float, float, float] | None = None
-    extent: float | None = None
-
-    def __post_init__(self) -> None:
-        if self.plane is None and (self.at is not None or self.extent is not None):
-            raise UsageError("--at and --extent belong to a plane: give --plane A B too.")
-        if self.k and self.points is not None:
-            raise UsageError("--points are those of --path or --plane, not of --k.")
-
-    def asked(self, mesh: MeshOptions | None = None) -> str | None:
-        """Return which of ``k``, ``path``, ``plane`` and ``mesh`` was given; None for nothing.
-
-        `UsageError` for more than one.
-        """
-        given = {
-            "k": bool(self.k),
-            "path": self.k_path is not None,
-            "plane": self.plane is not None,
-            "mesh": mesh is not None and mesh.asked,
-        }
-        names = [name for name, there in given.items() if there]
-        if len(names) > 1:
-            raise UsageError(f"give one of {', '.join(f'--{name}' for name in names)}, not all.")
-        return names[0] if names else None
-
-    def require_drawn(self, plot: Path | None, mesh: MeshOptions | None, bands: str | None) -> None:
-        """Refuse a figure of states at a list or mesh, or on a plane of all bands."""
-        kind = self.asked(mesh)
-        if plot is None or kind in (None, "path"):
-            return
-        if kind != "plane":
-            raise UsageError(f"--plot draws states on a path or a plane, not those of --{kind}.")
-        if bands is None:
-            raise UsageError("--plot draws one panel for each band of a plane: give --bands N..M.")
-
-    def make(
-        self,
-        calc: Calculation,
-        mesh: MeshOptions | None = None,
-        *,
-        at_most: Reduction = "none",
-        default: str = "path",
-    ) -> Any:
-        """Return a list (n, 3), a `KPath`, a `KPlane` or a `KMesh`, reduced by `at_most`.
-
-        `default` is what is taken where nothing was given.
-        """
-        from dock.states.kpath import make_path
-        from dock.states.kplane import KPlane
-
-        kind = self.asked(mesh) or default
-        if kind == "k":
-            return list(self.k) or [(0.0, 0.0, 0.0)]
-        if kind == "plane":
-            extent = 1.0 if self.extent is None else self.extent
-            sides: Any = self.plane or (1, 2)
-            settings: dict[str, Any] = {"at": self.at, "points": self.points, "extent": extent}
-            if set(sides) & set("xyz"):
-                return KPlane.cartesian(sides, calc.structure.reciprocal, **settings)
-            return KPlane.of(sides, **settings)
-        if kind == "mesh" and mesh is not None:
-            return mesh.make(calc, at_most=at_most)
-        return make_path(calc, self.k_path, points=self.points)
-
-
-def k_options(
-    *, k: bool = True, path: bool = True, plane: bool = True, cartesian: bool = False
-) -> Callable[[Command], Command]:
-    """Return a decorator that adds where in reciprocal space, as one `KPoints` named ``where``.
-
-    With `cartesian` the sides of a plane may be x, y and z, too.
-
-    A mesh has its own options (`mesh_options`); `KPoints.asked` and `KPoints.make` take it.
-    """
-    options = []
-    if k:
-        text = "A k-point, fractional. Repeat for several."
-        about: dict[str, Any] = {"type": float, "nargs": 3, "metavar": "K1 K2 K3", "help": text}
-        options.append(click.option("--k", "k", multiple=True, **about))
-    if path:
-        text = "A path: automatic, labels, or a file (K_PATH, KPOINTS, KPT)."
-        options.append(click.option("--path", "k_path", metavar="auto|GMKG|FILE", help=text))
-    if path or plane:
-        texts = ["on the longest segment [default: 50]"] * path
-        texts += ["along each side of a plane [default: 40]"] * plane
-        options.append(
-            click.option(
-                "--points", type=click.IntRange(1), metavar="N", help=f"Points {', '.join(texts)}."
-            )
-        )
-    if plane:
-        options += [
-            click.option(
-                "--plane",
-                type=click.Choice([*"123", *"xyz"]) if cartesian else click.IntRange(1, 3),
-                nargs=2,
-                metavar="A B",
-                help="The plane along reciprocal vectors A and B (1, 2, 3), in this orientation"
-                + ("; or along x, y, z." if cartesian else "."),
-            ),
-            click.option(
-                "--at",
-                type=float,
-                nargs=3,
-                metavar="K1 K2 K3",
-                help="A point of the plane, its middle [default: 0 0 0].",
-            ),
-            click.option(
-                "--extent",
-                type=float,
-                metavar="X",
-                help="Sides of the plane in reciprocal vectors"
-                + (", or 1/Å" * cartesian)
-                + " [default: 1].",
-            ),
-        ]
-    return _grouped("where", KPoints, *options)
-
-
-bands_option = click.option(
-    "--bands", metavar="N..M", help="Bands N to M, counted from 1 [default: all]."
-)
-"""A range of bands; `dock.response.band_set.band_range` reads it."""
-
-filled_bands_option = click.option(
-    "--bands", metavar="N..M", help="Bands N to M, counted from 1 [default: the filled ones]."
-)
-"""The same where it stands for the filled bands."""
-
-
-def tolerance_option(default: float) -> Callable[[Command], Command]:
-    """Return the option of which energies count as one level."""
-    return click.option(
-        "--tolerance",
-        type=click.FloatRange(min=0, min_open=True),
-        default=default,
-        show_default=True,
-        metavar="EV",
-        help="Energies so near count as one level.",
-    )
-
-
-@dataclass(frozen=True)
-class Positions:
-    """Where the position matrix comes from where a run has none: the folder of basis files."""
-
-    basis: Path | None
-    strings: dict[str, str]
-
-    @classmethod
-    def of(cls, *, species: Sequence[str], **others: Any) -> Positions:
-        """Return the options as given; a wrong one is refused before any file is looked at."""
-        return cls(strings=parse_settings(species, "--species"), **others)
-
-    def read(self, path: Path, source: str | None) -> Calculation:
-        """Return a calculation, with radial functions where a basis is given.
-
-        `Operators.of(calc, position=True)` then computes r.
-        """
-        from dock.grid.grid import read_with_radials
-
-        return read_with_radials(path, source, basis=self.basis, strings=self.strings)
-
-
-position_options = _grouped("positions", Positions.of, basis_option, species_option)
-"""Adds the basis that positions are computed from; one `Positions` named ``positions``."""
 
 
 @dataclass(frozen=True)
@@ -564,7 +388,7 @@ class GridOptions:
         return make_grid(calc.structure, self.shape, spacing=self.spacing)
 
 
-grid_options = _grouped(
+grid_options = grouped(
     "grid",
     GridOptions.of,
     basis_option,
@@ -584,7 +408,7 @@ def filling_options(default: str) -> Callable[[Command], Command]:
 
     `default` is the kind when none is named.
     """
-    return _grouped(
+    return grouped(
         "filling",
         _filling,
         choice("--smearing", _KINDS, default, "How levels are filled and broadened."),
@@ -695,7 +519,7 @@ def _writing(
     )
 
 
-writing_options = _grouped(
+writing_options = grouped(
     "writing",
     _writing,
     click.option(
@@ -731,7 +555,7 @@ def _batch(jobs: int | None, mpi: bool, shard: str | None) -> BatchOptions:
     return BatchOptions(jobs, mpi, parse_shard(shard))
 
 
-batch_options = _grouped(
+batch_options = grouped(
     "batch",
     _batch,
     click.option("-j", "--jobs", type=int, help="Worker processes [default: as the data need]."),

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import click
 
-from dock.cli import options
-from dock.cli.runner import Run
+from dock.cli import options, response_options
 from dock.errors import UsageError
 
 
@@ -19,8 +17,6 @@ More examples:
   dock polarization batio3/hamiltonian_pred.h5 --mesh 8 8 8 --basis pao
 """
 )
-@options.path_argument
-@options.from_option
 @options.mesh_option
 @click.option(
     "--charges",
@@ -28,21 +24,11 @@ More examples:
     metavar="El=Z",
     help="Valence charge of a species, where the run does not say it. Repeat for each.",
 )
-@options.position_options
-@options.electrons_option
-@options.threshold_option
-@options.solving_options
-@options.run_options("polarization.h5 beside PATH")
+@response_options.request_options("polarization.h5 beside PATH", positions=True)
 def polarization(
-    path: Path,
-    source: str | None,
     mesh: tuple[int, int, int] | None,
     charges: Sequence[str],
-    positions: options.Positions,
-    electrons: float | None,
-    s_threshold: float | None,
-    solving: options.Solving,
-    run: Run,
+    request: response_options.Request,
 ) -> None:
     """Compute the polarisation of an insulator by Berry phases, with its quantum.
 
@@ -58,20 +44,16 @@ def polarization(
 
     if mesh is None:
         raise UsageError("give the k-mesh: --mesh N1 N2 N3.")
-    calc = positions.read(path, source)
-    target = run.target(path, Polarization)
-    job = solving.job(target)
+    calc = request.read()
+    target, job = request.job(Polarization)
     result = compute(
         calc,
         mesh,
         charges=_numbers(charges),
-        electrons=electrons,
-        solver=job,
-        s_threshold=s_threshold,
-        jobs=run.jobs,
-        progress=run.progress("k-points"),
+        electrons=request.electrons,
+        **request.settings(job),
     )
-    run.finish(result, target, of=calc, job=job)
+    request.run.finish(result, target, of=calc, job=job)
 
 
 def _numbers(charges: Sequence[str]) -> dict[str, float]:

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
 
-from dock.cli import options
-from dock.cli.runner import Run
+from dock.cli import options, response_options
 
 
 @click.command(
@@ -19,11 +16,9 @@ More examples:
   dock spin-texture fept --k 0 0 0 --axis 0 0 1
 """
 )
-@options.path_argument
-@options.from_option
-@options.k_options(cartesian=True)
+@response_options.k_options(cartesian=True)
 @options.mesh_options
-@options.bands_option
+@response_options.bands_option
 @click.option(
     "--axis",
     type=float,
@@ -32,26 +27,18 @@ More examples:
     help="States of one level: those with spins along this.",
 )
 @options.choice("--component", ["x", "y", "z", "norm"], "z", "What colours the bands of a path.")
-@options.tolerance_option(1e-5)
+@response_options.tolerance_option(1e-5)
 @options.window_option("Energies of the figure, from the Fermi level, eV.")
-@options.electrons_option
-@options.threshold_option
-@options.solving_options
-@options.run_options("spin_texture.h5 beside PATH")
+@response_options.request_options("spin_texture.h5 beside PATH")
 def spin_texture(
-    path: Path,
-    source: str | None,
-    where: options.KPoints,
+    where: response_options.KPoints,
     mesh: options.MeshOptions,
     bands: str | None,
     axis: tuple[float, float, float] | None,
     component: str,
     tolerance: float,
     window: tuple[float, float] | None,
-    electrons: float | None,
-    s_threshold: float | None,
-    solving: options.Solving,
-    run: Run,
+    request: response_options.Request,
 ) -> None:
     """Compute the spin of each state: ⟨σ⟩ with x, y and z Cartesian, from −1 to 1.
 
@@ -64,22 +51,17 @@ def spin_texture(
     the spin along it is definite. --plot colours the bands of a path, or draws arrows on a plane,
     a panel for each band, with the component along the plane's normal as colour.
     """
-    from dock.converters import read
     from dock.response.spin import SpinTexture, spin_texture as compute
 
-    where.require_drawn(run.plot, mesh, bands)
-    calc = read(path, source).replace(n_electrons=electrons)
-    target = run.target(path, SpinTexture)
-    job = solving.job(target)
+    where.require_drawn(request.run.plot, mesh, bands)
+    calc = request.read().replace(n_electrons=request.electrons)
+    target, job = request.job(SpinTexture)
     result = compute(
         calc,
         where.make(calc, mesh),
         bands=bands,
         tolerance=tolerance,
         axis=axis,
-        solver=job,
-        s_threshold=s_threshold,
-        jobs=run.jobs,
-        progress=run.progress("k-points"),
+        **request.settings(job),
     )
-    run.finish(result, target, of=calc, job=job, component=component, window=window)
+    request.run.finish(result, target, of=calc, job=job, component=component, window=window)

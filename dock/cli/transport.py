@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
 
-from dock.cli import options
-from dock.cli.runner import Run
+from dock.cli import options, response_options
 from dock.errors import UsageError
 
 
@@ -18,8 +15,6 @@ More examples:
   dock transport fe_deeph --mesh 32 32 32 --temperature 100 --temperature 300
 """
 )
-@options.path_argument
-@options.from_option
 @options.mesh_options
 @click.option(
     "--temperature",
@@ -44,22 +39,14 @@ More examples:
     help="Evenly spaced chemical potentials instead.",
 )
 @options.fermi_option
-@options.electrons_option
-@options.threshold_option
-@options.solving_options
-@options.run_options("transport.h5 beside PATH")
+@response_options.request_options("transport.h5 beside PATH")
 def transport(
-    path: Path,
-    source: str | None,
     mesh: options.MeshOptions,
     temperature: tuple[float, ...],
     mu: tuple[float, ...],
     mu_grid: tuple[float, float, int] | None,
     fermi: float | None,
-    electrons: float | None,
-    s_threshold: float | None,
-    solving: options.Solving,
-    run: Run,
+    request: response_options.Request,
 ) -> None:
     """Compute transport in the constant-time approximation; write transport.h5 and .json.
 
@@ -70,7 +57,6 @@ def transport(
     Drude weight and conductivity over the relaxation time, Seebeck coefficient, and the electrons'
     thermal conductivity, from velocities with the overlap; no positions are needed.
     """
-    from dock.converters import read
     from dock.response.boltzmann import Transport, transport as compute
 
     if mu and mu_grid is not None:
@@ -80,19 +66,15 @@ def transport(
     import numpy as np
 
     levels = np.linspace(*mu_grid) if mu_grid is not None else np.array(mu or (0.0,))
-    target = run.target(path, Transport)
-    job = solving.job(target)
-    calc = read(path, source)
+    target, job = request.job(Transport)
+    calc = request.read()
     result = compute(
         calc,
         mesh.make(calc),
         temperature=temperature,
         mu=levels,
         fermi_level=fermi,
-        electrons=electrons,
-        solver=job,
-        s_threshold=s_threshold,
-        jobs=run.jobs,
-        progress=run.progress("k-points"),
+        electrons=request.electrons,
+        **request.settings(job),
     )
-    run.finish(result, target, of=calc, job=job)
+    request.run.finish(result, target, of=calc, job=job)

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
 
-from dock.cli import options
-from dock.cli.runner import Run
+from dock.cli import options, response_options
 
 
 @click.command(
@@ -19,11 +16,9 @@ More examples:
   dock velocities run --k 0.1 0.2 0.3 --orbital-moments --basis pao
 """
 )
-@options.path_argument
-@options.from_option
-@options.k_options(cartesian=True)
+@response_options.k_options(cartesian=True)
 @options.mesh_options
-@options.bands_option
+@response_options.bands_option
 @click.option(
     "--direction",
     type=float,
@@ -32,28 +27,18 @@ More examples:
     help="States of one level: those with slopes along this.",
 )
 @click.option("--orbital-moments", is_flag=True, help="Orbital magnetic moments too, μ_B.")
-@options.position_options
-@options.tolerance_option(1e-5)
+@response_options.tolerance_option(1e-5)
 @options.window_option("Energies of the figure, from the Fermi level, eV.")
-@options.electrons_option
-@options.threshold_option
-@options.solving_options
-@options.run_options("velocities.h5 beside PATH")
+@response_options.request_options("velocities.h5 beside PATH", positions=True)
 def velocities(
-    path: Path,
-    source: str | None,
-    where: options.KPoints,
+    where: response_options.KPoints,
     mesh: options.MeshOptions,
     bands: str | None,
     direction: tuple[float, float, float] | None,
     orbital_moments: bool,
-    positions: options.Positions,
     tolerance: float,
     window: tuple[float, float] | None,
-    electrons: float | None,
-    s_threshold: float | None,
-    solving: options.Solving,
-    run: Run,
+    request: response_options.Request,
 ) -> None:
     """Compute the velocities dE/dk of states, and their orbital moments if asked.
 
@@ -68,10 +53,9 @@ def velocities(
     """
     from dock.response.velocity import Velocities, velocities as compute
 
-    where.require_drawn(run.plot, mesh, bands)
-    calc = positions.read(path, source).replace(n_electrons=electrons)
-    target = run.target(path, Velocities)
-    job = solving.job(target)
+    where.require_drawn(request.run.plot, mesh, bands)
+    calc = request.read().replace(n_electrons=request.electrons)
+    target, job = request.job(Velocities)
     result = compute(
         calc,
         where.make(calc, mesh),
@@ -79,9 +63,6 @@ def velocities(
         tolerance=tolerance,
         direction=direction,
         orbital_moments=orbital_moments,
-        solver=job,
-        s_threshold=s_threshold,
-        jobs=run.jobs,
-        progress=run.progress("k-points"),
+        **request.settings(job),
     )
-    run.finish(result, target, of=calc, job=job, window=window)
+    request.run.finish(result, target, of=calc, job=job, window=window)

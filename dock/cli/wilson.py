@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import click
 
-from dock.cli import options
-from dock.cli.runner import Run
+from dock.cli import response_options
 from dock.errors import UsageError
 
 
@@ -20,10 +18,8 @@ More examples:
   dock wilson weyl --k 0.12 0.05 0.31 --bands 1..18 --radius 0.02
 """
 )
-@options.path_argument
-@options.from_option
-@options.k_options(path=False)
-@options.filled_bands_option
+@response_options.k_options(path=False)
+@response_options.filled_bands_option
 @click.option("--z2", is_flag=True, help="The Z2 index; of four planes where none is given.")
 @click.option(
     "--radius",
@@ -31,23 +27,13 @@ More examples:
     metavar="R",
     help="With --k: half the edge of the cube about it, 1/Å [default: 0.05].",
 )
-@options.position_options
-@options.electrons_option
-@options.threshold_option
-@options.solving_options
-@options.run_options("wilson.h5, z2.h5 or chern.h5 beside PATH")
+@response_options.request_options("wilson.h5, z2.h5 or chern.h5 beside PATH", positions=True)
 def wilson(
-    path: Path,
-    source: str | None,
-    where: options.KPoints,
+    where: response_options.KPoints,
     bands: str | None,
     z2: bool,
     radius: float | None,
-    positions: options.Positions,
-    electrons: float | None,
-    s_threshold: float | None,
-    solving: options.Solving,
-    run: Run,
+    request: response_options.Request,
 ) -> None:
     """Compute Wilson loops and what they tell: Chern numbers, Z2, charges of nodes.
 
@@ -64,23 +50,17 @@ def wilson(
     from dock.response.wilson import WilsonLoops, Z2Indices, wilson_loop, z2_indices
 
     kind = where.asked()
-    if kind == "k" and (len(where.k) > 1 or bands is None or z2 or run.plot is not None):
+    if kind == "k" and (len(where.k) > 1 or bands is None or z2 or request.run.plot is not None):
         raise UsageError("the charge of a node takes one --k and --bands, and has no figure.")
     if kind != "k" and radius is not None:
         raise UsageError("--radius is that of the cube about a node: give --k K1 K2 K3 too.")
     if kind is None and not z2:
         raise UsageError("give --plane A B, --z2, or --k K1 K2 K3.")
     made: type[Any] = {"k": ChernNumber, "plane": WilsonLoops}.get(kind or "", Z2Indices)
-    calc = positions.read(path, source)
-    target = run.target(path, made)
-    job = solving.job(target)
-    shared: dict[str, Any] = {
-        "bands": bands,
-        "solver": job,
-        "s_threshold": s_threshold,
-        "jobs": run.jobs,
-        "progress": run.progress("k-points"),
-    }
+    calc = request.read()
+    target, job = request.job(made)
+    electrons = request.electrons
+    shared: dict[str, Any] = {"bands": bands, **request.settings(job)}
     result: Any
     if kind == "k":
         edge = 0.05 if radius is None else radius
@@ -89,4 +69,4 @@ def wilson(
         result = wilson_loop(calc, where.make(calc), z2=z2, electrons=electrons, **shared)
     else:
         result = z2_indices(calc, points=where.points, electrons=electrons, **shared)
-    run.finish(result, target, of=calc, job=job)
+    request.run.finish(result, target, of=calc, job=job)

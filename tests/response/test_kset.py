@@ -6,7 +6,7 @@ import pytest
 from click.testing import CliRunner
 
 import dock
-from dock.cli import options
+from dock.cli import options, response_options
 from dock.errors import UsageError
 from dock.response.kset import KSet
 from dock.states.kmesh import KMesh
@@ -48,7 +48,7 @@ def made(calc, *words):
     found = []
 
     @click.command()
-    @options.k_options()
+    @response_options.k_options()
     @options.mesh_options
     def command(where, mesh):
         found.append(KSet.of(where.make(calc, mesh), calc))
