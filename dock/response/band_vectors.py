@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from dock.io.progress import Progress
 from dock.response.band_set import band_range
-from dock.response.filled import HINT, filled_bands, overlapping, require_gap, require_insulator
+from dock.response.gaps import HINT, filled_bands, overlapping, require_gap, require_insulator
 from dock.response.kdata import KData, each
 from dock.response.operators import Operators
 

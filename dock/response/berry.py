@@ -19,7 +19,7 @@ from dock.io.progress import Report
 from dock.response.band_set import band_range, require_whole_levels, words_of_range
 from dock.response.chern import plane_fluxes
 from dock.response.curvature import Curvature, Method, require_method
-from dock.response.filled import level_of
+from dock.response.gaps import level_of
 from dock.response.kdata import DEGENERATE, KData, each
 from dock.response.kset import KSet, Where
 from dock.response.links import Links

@@ -10,6 +10,7 @@ the cell of the mesh about it is divided into a finer mesh.
 from __future__ import annotations
 
 import itertools
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -22,7 +23,7 @@ from dock.core.structure import Structure
 from dock.errors import ConventionError, UsageError
 from dock.io.progress import Report
 from dock.response.curvature import Curvature, Method, require_method
-from dock.response.filled import level_of
+from dock.response.gaps import level_of
 from dock.response.kdata import KData
 from dock.response.mesh_sum import mesh_sum
 from dock.response.operators import Operators
@@ -40,6 +41,9 @@ __all__ = ["CONDUCTANCE", "AnomalousHall", "anomalous_hall"]
 CONDUCTANCE = 2.434134807e-4
 """e²/ħ in S (CODATA 2018)."""
 
+_log = logging.getLogger("dock")
+
+_FEW = 0.2  # electrons by which a mesh of a metal may miss the count without a word
 _PER_CM = 1e8  # 1/Å in 1/cm
 _PAIRS = ("yz", "zx", "xy")
 _COLOURS = ("#1f4e79", "#c0392b", "#2e8b57")
@@ -68,6 +72,8 @@ class AnomalousHall(Result):
         ``full`` or ``kubo``.
     refined
         Share of the mesh's points about which the mesh was refined.
+    counted
+        Electrons per cell up to the Fermi level on this mesh.
     """
 
     FILE = "anomalous_hall.h5"
@@ -83,6 +89,7 @@ class AnomalousHall(Result):
     scan: NDArray[np.float64]
     method: Method
     refined: float
+    counted: float
 
     def facts(self) -> dict[str, Any]:
         """Return the conductivity by key; see `dock.results.KEYS`."""
@@ -95,6 +102,7 @@ class AnomalousHall(Result):
             "temperature_K": self.temperature,
             "method": self.method,
             "refined_share": self.refined,
+            "counted_electrons": self.counted,
             **self.mesh.facts(),
         }
 
@@ -117,6 +125,7 @@ class AnomalousHall(Result):
             rows.append(("from half the mesh", "unknown: it has none (even numbers, Γ-centred)"))
         edge = "sharp" if not self.temperature else f"Fermi-Dirac at {self.temperature:g} K"
         rows.append(("Fermi level", f"{self.fermi_level:.6f} eV ({edge})"))
+        rows.append(("electrons", f"counted {self.counted:.6f} up to there"))
         rows.append(("k-mesh", self.mesh.describe()))
         if self.refined:
             rows.append(("refined", f"{100 * self.refined:.2f} % of the points"))
@@ -236,6 +245,8 @@ def anomalous_hall(
         whole = averaged(parts["curvature"].sum(axis=0), points, 1, axial=True, time="odd")
         return factor * whole
 
+    counted = float(sums.whole["electrons"].sum()) * operators.electrons_per_state
+    _tell_count(calc, counted, level)
     found = conductivity(sums.whole)
     change = None if sums.half is None else found[0] - conductivity(sums.half)[0]
     return AnomalousHall(
@@ -249,7 +260,20 @@ def anomalous_hall(
         found[1:],
         method,
         float(sums.whole["refined"].mean()),
+        counted,
     )
+
+
+def _tell_count(calc: Calculation, counted: float, level: float) -> None:
+    """Say where the level is not that of the electrons: it may lie outside the gap."""
+    if calc.n_electrons is not None and abs(counted - calc.n_electrons) > _FEW:
+        _log.warning(
+            "%.4f electrons lie below %.6f eV on this mesh, not %g: 'dock fermi' counts the level "
+            "that they have; pass it, fermi_level=E.",
+            counted,
+            level,
+            calc.n_electrons,
+        )
 
 
 def _require_refinement(refine: int, temperature: float) -> None:
@@ -282,7 +306,13 @@ class _Task:
         if self.refine > 1 and large:
             parts = [self._curvature(part) for part in self._about(data)]
             total = np.mean([total, *parts], axis=0)
-        return {"curvature": total, "refined": np.array(float(large and self.refine > 1))}
+        electrons = self._occupations(data.energies)[0].sum()
+        refined = float(large and self.refine > 1)
+        return {
+            "curvature": total,
+            "electrons": np.array(electrons),
+            "refined": np.array(refined),
+        }
 
     def _curvature(self, data: KData) -> NDArray[np.float64]:
         filled = self._occupations(data.energies)

@@ -232,6 +232,15 @@ def test_peaks_are_refined_as_a_finer_mesh_has_them():
     assert 0 < some.refined < 1
 
 
+def test_a_level_that_is_not_that_of_the_electrons_is_told(caplog):
+    found = anomalous_hall(haldane(), (6, 6, 1), fermi_level=0.0)
+    assert found.counted == pytest.approx(2)
+    assert not caplog.records
+    outside = anomalous_hall(haldane(), (6, 6, 1), fermi_level=5.0)
+    assert outside.counted == pytest.approx(4)
+    assert "4.0000 electrons lie below 5.000000 eV" in caplog.text
+
+
 def test_a_scan_is_drawn_and_a_spinless_run_is_refused(tmp_path):
     found = anomalous_hall(haldane(), (6, 6, 1), fermi_level=0.0, energies=np.linspace(-1, 1, 5))
     assert found.plot(tmp_path / "scan.png").stat().st_size > 1000

@@ -1,4 +1,4 @@
-"""Which states are filled: up to a Fermi level, or as many at every k-point."""
+"""Which bands are filled, and whether gaps part them from the others."""
 
 from __future__ import annotations
 
