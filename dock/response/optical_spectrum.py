@@ -364,8 +364,8 @@ class _Maker:
         if self.quantity == "jdos":
             density = self.transitions.joint_density(pairs, self.energies)
             return self.operators.electrons_per_state * density, None
-        epsilon = self.transitions.susceptibility(pairs, self.mesh, self.energies)
-        epsilon = np.eye(3) + self.scale * epsilon
+        response = self.transitions.susceptibility(pairs, self.mesh, self.energies)
+        epsilon: NDArray[Any] = np.eye(3) + self.scale * response
         if "drude" not in sums:
             return epsilon, None
         plasma = self.scale * averaged(sums["drude"].sum(axis=0), self.mesh, 2)

@@ -109,7 +109,7 @@ class Nodes:
         n, real = len(near), energies[:, None]
         z = real + 1j * self.eta
         resonance = 2 / (near**2 - z**2)
-        total = resonance @ (near[:, None] * w[:n])
+        total: NDArray[Any] = resonance @ (near[:, None] * w[:n])
         total += 1j / z * (resonance @ (near[:, None] ** 2 * turned[:n]))
         far = 2 / (self.border**2 - (real * x[:, 0]) ** 2)
         total += far @ (x * self.border * w[n:])
