@@ -378,10 +378,8 @@ def drude_term(
     plasma_squared: NDArray[np.float64], energies: NDArray[np.float64], rate: float
 ) -> NDArray[np.complex128]:
     """Return −(ħω_p)²/(ω(ω + i rate)), (n, 3, 3)."""
-    term: NDArray[np.complex128] = (
-        -plasma_squared / (energies * (energies + 1j * rate))[:, None, None]
-    )
-    return term
+    denominator: NDArray[np.complex128] = energies * (energies + 1j * rate)
+    return np.asarray(-plasma_squared / denominator[:, None, None], dtype=np.complex128)
 
 
 def kramers_kronig(
