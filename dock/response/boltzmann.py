@@ -18,16 +18,15 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from dock.core.calculation import Calculation
-from dock.core.structure import Structure
 from dock.errors import UsageError
 from dock.io.progress import Progress, Report
-from dock.response.filling import MeshFilling, fill_mesh
+from dock.response.filling import fill_mesh
 from dock.response.kdata import KData
+from dock.response.mesh_result import MeshResult
 from dock.response.mesh_sum import mesh_sum
 from dock.response.operators import Operators
 from dock.response.optical_spectrum import COULOMB, change_row, largest_change
 from dock.response.tensors import averaged
-from dock.results import Result
 from dock.states.job import Job
 from dock.states.kmesh import KMesh, make_mesh
 from dock.states.smearing import BOLTZMANN_EV, Smearing
@@ -47,13 +46,11 @@ KAPPA = _E**3 / _HBAR**2 / 1e-10
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Transport(Result):
-    """Transport coefficients at some temperatures and chemical potentials.
+class Transport(MeshResult):
+    """Transport coefficients at some temperatures and chemical potentials, see `MeshResult`.
 
     Attributes
     ----------
-    structure, mesh, filling
-        What was computed.
     temperatures : (t,)
         K.
     mu : (m,)
@@ -62,24 +59,17 @@ class Transport(Result):
         K⁰, K¹, K² by (t, m, n, a, b): eV/Å, eV²/Å, eV³/Å.
     carriers : (t, m)
         Electrons per cell more than the crystal's own.
-    half_change
-        Largest change of K⁰ against half the mesh, over its largest value; None without a half.
     """
 
     FILE = "transport.h5"
-    BRIEF = True
     STACKED = True
     FIGURE = (5.0, 3.0)
     CONVENTIONS = (("tensor_axes", "temperature, chemical potential, Cartesian, Cartesian"),)
 
-    structure: Structure
-    mesh: KMesh
-    filling: MeshFilling
     temperatures: NDArray[np.float64]
     mu: NDArray[np.float64]
     moments: NDArray[np.float64]
     carriers: NDArray[np.float64]
-    half_change: float | None = None
 
     @property
     def conductivity(self) -> NDArray[np.float64]:
@@ -115,15 +105,6 @@ class Transport(Result):
         inverse[np.broadcast_to(largest < _NOTHING, inverse.shape)] = np.nan
         result: NDArray[np.float64] = (axes * inverse[..., None, :]) @ axes.swapaxes(-1, -2)
         return result
-
-    def facts(self) -> dict[str, Any]:
-        """Return filling, mesh and convergence by key; see `dock.results.KEYS`."""
-        return {
-            "formula": self.structure.formula,
-            **self.filling.facts(),
-            **self.mesh.facts(),
-            "half_mesh_change": self.half_change,
-        }
 
     def arrays(self) -> dict[str, Any]:
         """Return temperatures, chemical potentials and coefficients."""
@@ -263,7 +244,7 @@ def transport(
         coarse = scale * averaged(summed.half["moments"].sum(axis=0), points, 2)
         change = largest_change(total[:, :, 0], coarse[:, :, 0])
     about = operators.structure, points, filling, kelvin, levels
-    return Transport(*about, total, filled - filling.n_electrons, change)
+    return Transport(*about, total, filled - filling.n_electrons, half_change=change)
 
 
 @dataclass(frozen=True, eq=False)

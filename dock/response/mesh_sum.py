@@ -9,6 +9,7 @@ far the result is from converged.
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -91,8 +92,8 @@ def mesh_sum(
         Arrays by name for one k-point and channel, of the same shapes everywhere. It runs in the
         threads that solve.
     words
-        Everything that the function depends on beside H and S (quantity, energies, broadening,
-        levels, positions): sums that are kept are found again by it.
+        Everything that the function depends on beside H, S and positions (quantity, energies,
+        broadening, levels): sums that are kept are found again by it.
 
     Raises
     ------
@@ -108,7 +109,11 @@ def mesh_sum(
     task = _Sum(operators, mesh, function, jobs, s_threshold)
     if job.dry_run:
         list(each(operators, mesh.points, function, solver=job, jobs=jobs, s_threshold=s_threshold))
-    settings = (words, mesh.size, mesh.shift, mesh.n_points, s_threshold)
+    about = hashlib.blake2b(digest_size=8)
+    for array in (mesh.points, mesh.weights):
+        about.update(np.ascontiguousarray(array).tobytes())
+    positions = "" if operators.midpoint is None else operators.midpoint.digest()
+    settings = (words, mesh.size, about.hexdigest(), positions, s_threshold, job.removal)
     kept = job.store_sum(operators.problem, repr(settings))
     try:
         return task.total(job, kept, Progress.of(progress))
@@ -163,7 +168,7 @@ class _Sum:
         self, missing: list[int], job: Job, kept: Kept | None, progress: Progress
     ) -> Iterator[tuple[int, Mapping[str, NDArray[Any]]]]:
         """Yield all parts by their numbers: those that are kept, and the missing ones as made."""
-        made, absent = self.parts(missing, job.solver, progress), set(missing)
+        made, absent = self.parts(missing, _plain(job), progress), set(missing)
         for number in range(self.n_parts):
             if number not in absent and kept is not None:
                 yield number, kept.get_arrays(number) or {}
@@ -179,7 +184,7 @@ class _Sum:
         mine = list(range(self.n_parts))[shard::shards]
         missing = [(number, 0) for number in mine if kept.get_arrays(number) is None]
         own = [number for number, _ in job.own(missing)]
-        for number, terms in self.parts(own, job.solver, progress):
+        for number, terms in self.parts(own, _plain(job), progress):
             kept.put_arrays(number, terms)
         kept.flush()
         job.ranks.barrier()
@@ -192,7 +197,7 @@ class _Sum:
             raise PartDone(job, len(kept), self.n_parts)
 
     def parts(
-        self, numbers: Sequence[int], solver: str | Solver, progress: Progress
+        self, numbers: Sequence[int], solver: Job, progress: Progress
     ) -> Iterator[tuple[int, dict[str, NDArray[Any]]]]:
         """Yield some parts, one channel's after the other's, in one stream of states each."""
         ends = self._ends
@@ -232,6 +237,11 @@ class _Sum:
         whole = {name: array for name, array in stacked.items() if not name.startswith("half ")}
         half = {name[5:]: array for name, array in stacked.items() if name.startswith("half ")}
         return MeshSum(whole, half or None)
+
+
+def _plain(job: Job) -> Job:
+    """Return how a job solves, without what is kept and shared: that is done part by part here."""
+    return Job(job.solver, removal=job.removal)
 
 
 def _add(total: dict[str, NDArray[Any]], name: str, term: NDArray[Any], weight: float = 1) -> None:

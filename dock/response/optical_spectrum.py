@@ -19,16 +19,15 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from dock.core.calculation import Calculation
-from dock.core.structure import Structure
 from dock.errors import UsageError
 from dock.io.progress import Progress, Report
-from dock.response.filling import MeshFilling, fill_mesh
+from dock.response.filling import fill_mesh
+from dock.response.mesh_result import MeshResult
 from dock.response.mesh_sum import MeshSum, mesh_sum
 from dock.response.operators import Operators
 from dock.response.tensors import averaged
 from dock.response.tetrahedral_pairs import tetrahedral_pairs
 from dock.response.transitions import Nodes, Transitions, require_energies
-from dock.results import Result
 from dock.states.fermi_level import Method
 from dock.states.job import Job
 from dock.states.kmesh import KMesh, make_mesh
@@ -52,13 +51,11 @@ _AXES = "xyz"
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class OpticalSpectrum(Result):
-    """A linear optical spectrum.
+class OpticalSpectrum(MeshResult):
+    """A linear optical spectrum, see `MeshResult`.
 
     Attributes
     ----------
-    structure, mesh, filling
-        What was computed.
     quantity
         ``epsilon``, ``sigma`` or ``jdos``: what the file and the figure show.
     energies : (n,)
@@ -75,21 +72,15 @@ class OpticalSpectrum(Result):
         Relaxation rate ħ/τ of the Drude term that is part of `epsilon`, eV; None without one.
     static : (3, 3)
         Re ε at ω = 0 of an insulator.
-    half_change
-        Largest change against half the mesh, over the largest value; None without a half.
     """
 
     FILE = "optics.h5"
-    BRIEF = True
     FIGURE = (5.0, 3.4)
     CONVENTIONS = (
         ("time_convention", "exp(-i omega t): absorption is a positive imaginary part"),
         ("tensor_axes", "energy, Cartesian, Cartesian"),
     )
 
-    structure: Structure
-    mesh: KMesh
-    filling: MeshFilling
     quantity: Quantity
     energies: NDArray[np.float64]
     eta: float
@@ -99,7 +90,6 @@ class OpticalSpectrum(Result):
     plasma_squared: NDArray[np.float64] | None = None
     drude: float | None = None
     static: NDArray[np.float64] | None = None
-    half_change: float | None = None
 
     @property
     def _epsilon(self) -> NDArray[np.complex128]:
@@ -136,13 +126,10 @@ class OpticalSpectrum(Result):
         """Return filling, mesh, broadening and convergence by key; see `dock.results.KEYS`."""
         plasma = self.plasma_squared
         return {
-            "formula": self.structure.formula,
+            **super().facts(),
             "quantity": self.quantity,
             "eta_eV": self.eta,
             "broadened_to_eV": self.border,
-            **self.filling.facts(),
-            **self.mesh.facts(),
-            "half_mesh_change": self.half_change,
             "epsilon_static": None if self.static is None else self.static.tolist(),
             "plasma_energy_squared_eV2": None if plasma is None else plasma.tolist(),
             "drude_eV": self.drude,
@@ -355,7 +342,15 @@ class _Maker:
             )[0]
             static = np.eye(3) + self.scale * still.real
         return OpticalSpectrum(
-            *about, nodes.eta, nodes.border, values, None, plasma, self.drude, static, change
+            *about,
+            nodes.eta,
+            nodes.border,
+            values,
+            None,
+            plasma,
+            self.drude,
+            static,
+            half_change=change,
         )
 
     def _spectrum(self, sums: dict[str, NDArray[Any]]) -> tuple[Any, NDArray[np.float64] | None]:

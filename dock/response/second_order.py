@@ -33,18 +33,17 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from dock.core.calculation import Calculation
-from dock.core.structure import Structure
 from dock.errors import UsageError
 from dock.io.progress import Progress, Report
 from dock.response.connection_derivative import Connections
 from dock.response.filling import MeshFilling, fill_mesh
 from dock.response.kdata import KData
+from dock.response.mesh_result import MeshResult
 from dock.response.mesh_sum import mesh_sum
 from dock.response.operators import Operators
 from dock.response.optical_spectrum import COULOMB, change_row, draw_frame, largest_change
 from dock.response.tensors import averaged
 from dock.response.transitions import require_energies
-from dock.results import Result
 from dock.states.job import Job
 from dock.states.kmesh import KMesh, make_mesh
 from dock.states.smearing import Smearing
@@ -64,13 +63,11 @@ _SHOWN = 6
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class NonlinearSpectrum(Result):
-    """A second-order optical spectrum.
+class NonlinearSpectrum(MeshResult):
+    """A second-order optical spectrum, see `MeshResult`.
 
     Attributes
     ----------
-    structure, mesh, filling
-        What was computed.
     quantity
         ``shift`` or ``shg``.
     energies : (n,)
@@ -79,37 +76,23 @@ class NonlinearSpectrum(Result):
         Broadening, eV.
     values : (n, 3, 3, 3)
         Shift conductivity σ_abc, A/V² (real), or χ_abc, pm/V (complex).
-    half_change
-        Largest change against half the mesh, over the largest value; None without a half.
     """
 
     FILE = "optics.h5"
-    BRIEF = True
     FIGURE = (5.0, 3.4)
     CONVENTIONS = (
         ("time_convention", "E(t) = E(omega) exp(-i omega t) + c.c."),
         ("tensor_axes", "energy, a, b, c: J_a or P_a of fields along b and c"),
     )
 
-    structure: Structure
-    mesh: KMesh
-    filling: MeshFilling
     quantity: NonlinearQuantity
     energies: NDArray[np.float64]
     eta: float
     values: NDArray[Any]
-    half_change: float | None = None
 
     def facts(self) -> dict[str, Any]:
         """Return filling, mesh, broadening and convergence by key; see `dock.results.KEYS`."""
-        return {
-            "formula": self.structure.formula,
-            "quantity": self.quantity,
-            "eta_eV": self.eta,
-            **self.filling.facts(),
-            **self.mesh.facts(),
-            "half_mesh_change": self.half_change,
-        }
+        return {**super().facts(), "quantity": self.quantity, "eta_eV": self.eta}
 
     def arrays(self) -> dict[str, Any]:
         """Return photon energies and the tensor."""
@@ -246,7 +229,7 @@ def nonlinear_optics(
     if summed.half is not None:
         change = largest_change(values, scale * _whole(summed.half, points))
     about = operators.structure, points, filling, quantity, x, eta
-    return NonlinearSpectrum(*about, values, change)
+    return NonlinearSpectrum(*about, values, half_change=change)
 
 
 def _whole(sums: dict[str, NDArray[Any]], mesh: KMesh) -> NDArray[Any]:

@@ -183,3 +183,20 @@ def test_spin_channels_are_summed_one_by_one(shared):
     assert found.whole["energies"].shape == (2, 4)
     both = list(each(operators, [[0, 0, 0], [0.5, 0, 0]], lambda at: at.energies[:4]))
     np.testing.assert_allclose(found.whole["energies"][1], np.mean(both[2:], axis=0), atol=1e-11)
+
+
+def test_a_sum_takes_out_what_the_job_says(silicon):
+    """Without orbitals, or without combinations of them: other energies, which each must have."""
+    points, sums = KMesh.full((2, 1, 1)), {}
+    for removal in ("project", "orbital"):
+        how = {"solver": Job(removal=removal), "s_threshold": 5e-2}
+        wanted = np.mean(list(each(silicon, points.points, energies_of, **how)), axis=0)
+        found = mesh_sum(silicon, points, energies, "e", **how).whole["energies"][0]
+        np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-11)
+        sums[removal] = found
+    assert np.abs(sums["project"] - sums["orbital"]).max() > 1e-6
+
+
+def energies_of(at):
+    """The energies that are summed."""
+    return energies(at)["energies"]
