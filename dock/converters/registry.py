@@ -11,7 +11,7 @@ import importlib
 import logging
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dock.converters.format import Format, Marker, ReadOptions, Settings, WriteOptions, hand_over
 from dock.converters.two_centre import with_two_centres
@@ -56,6 +56,9 @@ BUILT_IN = {
 }
 """Name → module and attribute of each built-in format, in the order in which they are tried."""
 
+RESTARTS = ("dock.restart", "write_restart")
+"""What writes a restart: known by name, as formats are, for it stands above this package."""
+
 _log = logging.getLogger("dock")
 
 
@@ -81,6 +84,10 @@ def _readable() -> list[str]:
     return names
 
 
+def _named(module: str, attribute: str) -> Any:
+    return getattr(importlib.import_module(module), attribute)
+
+
 @cache
 def get_format(name: str) -> Format:
     """Return a format by name.
@@ -93,8 +100,7 @@ def get_format(name: str) -> Format:
         When a plug-in cannot be imported.
     """
     if name in BUILT_IN:
-        module, attribute = BUILT_IN[name]
-        entry: Format = getattr(importlib.import_module(module), attribute)
+        entry: Format = _named(*BUILT_IN[name])
         return entry
     point = plugins().get(name)
     if point is None:
@@ -269,9 +275,8 @@ def write(
     wanted = (options or WriteOptions()).completed(
         settings, overwrite=overwrite, allow_lossy=allow_lossy, like=like
     )
-    if wanted.like is not None:  # by name: it computes density matrices, and stands above
-        above = importlib.import_module("dock.restart")
-        files: list[Path] = above.write_restart(calc, path, entry, wanted, marker=marker)
+    if wanted.like is not None:
+        files: list[Path] = _named(*RESTARTS)(calc, path, entry, wanted, marker=marker)
         return files
     if entry.completes and wanted.basis is not None:
         calc = with_two_centres(calc, entry.completes, wanted.basis, wanted.settings)

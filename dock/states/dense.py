@@ -57,7 +57,7 @@ class Dense:
         # One problem after another where so many at once have no room.
         workers = max(1, min(threads.workers, allowance().n_bytes // max(memory, 1)))
         blas = threads.blas_threads * max(1, threads.workers // workers)
-        fast = multiplications_per_second("complex128")
+        fast = multiplications_per_second("complex128", n)
         seconds = (_WORK_VECTORS if want.vectors else _WORK) * n**3 / fast / blas**0.8
         reason = f"{n} orbitals fit into full matrices"
         return Plan(self.name, reason, workers, blas, workers * memory, seconds)
