@@ -64,7 +64,7 @@ def test_it_is_the_sum_over_pairs(silicon, border):
 
 
 def test_real_and_imaginary_part_belong_together(silicon):
-    x = np.linspace(0, 150, 3001)
+    x = np.linspace(0, 100, 2001)
     found = optics(silicon, (2, 2, 2), x, eta=0.4)
     real = kramers_kronig(x, found.epsilon.imag)
     few = x < 20
@@ -193,9 +193,9 @@ def test_the_hall_conductivity_at_zero_frequency_is_that_of_the_curvature():
     from dock.structures import haldane
 
     model = haldane()
-    found = optics(model, KMesh.full((24, 24, 1)), [0.0, 0.01], eta=1e-3)
+    found = optics(model, KMesh.full((14, 14, 1)), [0.0, 0.01], eta=1e-3)
     # Chern number −1 with the sign of A = i⟨u|∂u⟩: σ_xy = +e²/h for each spin, over 10 Å.
     quantum = 2 * 3.874045865e-5 / 10e-8
-    assert found.conductivity[0, 0, 1].real == pytest.approx(quantum, rel=1e-3)
-    assert found.conductivity[0, 1, 0].real == pytest.approx(-quantum, rel=1e-3)
+    assert found.conductivity[0, 0, 1].real == pytest.approx(quantum, rel=5e-3)
+    assert found.conductivity[0, 1, 0].real == pytest.approx(-quantum, rel=5e-3)
     assert abs(found.conductivity[0, 0, 0]) < 1
