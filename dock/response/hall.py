@@ -12,7 +12,7 @@ from __future__ import annotations
 import itertools
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -33,7 +33,7 @@ from dock.states.dense import Dense
 from dock.states.job import Job
 from dock.states.kmesh import KMesh, make_mesh
 from dock.states.smearing import Smearing
-from dock.states.solver import Solver, Want
+from dock.states.solver import Removal, Solver, Want
 from dock.states.stream import StatesAtK
 
 __all__ = ["CONDUCTANCE", "AnomalousHall", "anomalous_hall"]
@@ -215,7 +215,7 @@ def anomalous_hall(
     1.0
     """
     require_method(method)
-    _require_refinement(refine, temperature)
+    _require_refinement(refine, refine_above, temperature)
     operators = Operators.of(calc, position=True)
     if not operators.is_spinor and not operators.problem.hamiltonian.is_complex:
         raise ConventionError(
@@ -227,7 +227,10 @@ def anomalous_hall(
     points = make_mesh(calc, mesh)
     scan = np.asarray(energies, dtype=np.float64).reshape(-1)
     levels = level + np.concatenate([[0.0], scan])
-    task = _Task(levels, temperature, method, refine, refine_above, points.size)
+    removal = Job.of(solver).removal
+    task = _Task(
+        levels, temperature, method, refine, refine_above, points.size, s_threshold, removal
+    )
     words = repr(("hall", task, operators.midpoint and operators.midpoint.digest()))
     sums = mesh_sum(
         operators,
@@ -276,9 +279,11 @@ def _tell_count(calc: Calculation, counted: float, level: float) -> None:
         )
 
 
-def _require_refinement(refine: int, temperature: float) -> None:
+def _require_refinement(refine: int, refine_above: float, temperature: float) -> None:
     if refine < 1 or refine % 2 == 0:
         raise UsageError(f"a mesh is refined by an odd number of points, found {refine}.")
+    if np.isnan(refine_above):
+        raise UsageError("a mesh is refined above a number, refine_above=X in Å²; found nan.")
     if not 0 <= temperature < np.inf:
         raise UsageError(f"a temperature is not negative (K), found {temperature}.")
 
@@ -293,10 +298,13 @@ class _Task:
     refine: int
     refine_above: float
     size: tuple[int, int, int]
+    s_threshold: float | None
+    removal: Removal
+    dense: Dense = field(default_factory=Dense)  # one for all: it knows what is left out
 
     def __repr__(self) -> str:
         """Return every number to the last digit: sums that are kept are found by it."""
-        return repr((self.levels.tolist(), *list(vars(self).values())[1:]))
+        return repr((self.levels.tolist(), *list(vars(self).values())[1:-1]))
 
     def terms(self, data: KData) -> dict[str, NDArray[Any]]:
         """Return Σ f Ω (n_levels, 3) of a point, or its mean over the finer mesh about it."""
@@ -334,12 +342,12 @@ class _Task:
         half = self.refine // 2
         ticks = np.arange(-half, half + 1) / self.refine
         axes = [ticks if n > 1 else np.zeros(1) for n in self.size]
-        dense, want = Dense(), Want(vectors=True)
+        want = Want(vectors=True, s_threshold=self.s_threshold, removal=self.removal)
         found = []
         for offset in itertools.product(*axes):
             if any(offset):
                 k = data.k_frac + np.array(offset) / np.array(self.size)
-                solved = dense.solve(data.operators.problem, data.channel, k, want)
+                solved = self.dense.solve(data.operators.problem, data.channel, k, want)
                 at = StatesAtK(data.channel, data.number, k, solved)
                 found.append(KData.of(data.operators, at))
         return found

@@ -14,6 +14,7 @@ from dock.response.hall import CONDUCTANCE
 from dock.response.kdata import each
 from dock.response.links import Links, angle
 from dock.response.operators import Operators
+from dock.states.job import Job
 from dock.states.kmesh import KMesh, make_mesh
 from dock.states.kplane import KPlane
 from dock.structures import haldane, lattice_model
@@ -232,6 +233,18 @@ def test_peaks_are_refined_as_a_finer_mesh_has_them():
     assert 0 < some.refined < 1
 
 
+@pytest.mark.parametrize("removal", ["project", "orbital"])
+def test_the_finer_mesh_leaves_out_the_same_dependent_orbitals(bundled, removal):
+    calc = dock.read(bundled / "openmx/o2-nc-soc")
+    settings = {"fermi_level": -6.8, "s_threshold": 0.2, "solver": Job("dense", removal=removal)}
+    fine = anomalous_hall(calc, KMesh.full((1, 6, 1)), **settings).conductivity
+    coarse = KMesh.full((1, 2, 1))
+    refined = anomalous_hall(calc, coarse, refine=3, refine_above=-1.0, **settings).conductivity
+    np.testing.assert_allclose(refined, fine, rtol=0, atol=1e-9)
+    whole = anomalous_hall(calc, coarse, refine=3, refine_above=-1.0, fermi_level=-6.8)
+    assert np.abs(whole.conductivity - fine).max() > 1e-3
+
+
 def test_a_level_that_is_not_that_of_the_electrons_is_told(caplog):
     found = anomalous_hall(haldane(), (6, 6, 1), fermi_level=0.0)
     assert found.counted == pytest.approx(2)
@@ -247,7 +260,8 @@ def test_a_scan_is_drawn_and_a_spinless_run_is_refused(tmp_path):
     calc = dock.read("fixtures/openmx/si")
     with pytest.raises(ConventionError, match="zero by symmetry"):
         anomalous_hall(calc, (2, 2, 2))
-    for wrong in ({"refine": 2}, {"temperature": -1.0}, {"fermi_level": np.nan}):
+    bad = ({"refine": 2}, {"refine_above": np.nan}, {"temperature": -1.0}, {"fermi_level": np.nan})
+    for wrong in bad:
         with pytest.raises(UsageError):
             anomalous_hall(haldane(), (2, 2, 1), **{"fermi_level": 0.0, **wrong})
 
