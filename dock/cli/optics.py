@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 _LINEAR = ("epsilon", "sigma", "jdos")
 _NOT_LINEAR = ("shift", "shg")
+_ENERGIES = (0.0, 10.0, 1001)
 
 
 @click.command(
@@ -29,7 +30,7 @@ More examples:
     "--energies",
     type=(float, float, click.IntRange(1)),
     metavar="EMIN EMAX N",
-    default=(0.0, 10.0, 1001),
+    default=_ENERGIES,
     show_default=True,
     help="Photon energies, eV.",
 )
@@ -75,6 +76,17 @@ def optics(
     first, last, count = energies
     if last < first or (count > 1 and last == first):
         raise UsageError(f"--energies ascend: EMIN EMAX N; found {first:g} to {last:g} eV.")
+    if drude is not None and energies == _ENERGIES:
+        first = last / (count - 1)  # a Drude term has no value at 0
+        count -= 1
+    if drude is not None and (quantity in _NOT_LINEAR or quantity == "jdos"):
+        raise UsageError(
+            f"--drude adds to epsilon and sigma; --quantity {quantity} has no carriers."
+        )
+    if broadened_to is not None and quantity in _NOT_LINEAR:
+        raise UsageError(f"--broadened-to belongs to linear optics, not to --quantity {quantity}.")
+    if drude is not None and not (drude > 0 and first > 0):
+        raise UsageError("--drude takes a rate above 0 eV, and --energies above 0.")
     if not mesh.asked:
         raise UsageError("a spectrum is a sum over a k-mesh: give --mesh N1 N2 N3 or --spacing D.")
     import numpy as np

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from dock.errors import ConventionError, UsageError
 from dock.response.operators import Operators
 from dock.states.fermi_level import find_level
-from dock.states.gap import Gap
+from dock.states.gap import Gap, find_gap
 from dock.states.kmesh import KMesh
 from dock.states.smearing import Smearing
 from dock.states.solver import Want
@@ -134,7 +134,8 @@ def fill_mesh(
     Raises
     ------
     MissingDataError, UsageError
-        Without electrons, or with more than the states hold.
+        With neither electrons nor a level, with more electrons than the states hold, or a level
+        that no states lie below or above of.
     """
     rule = Smearing() if smearing is None else smearing
     if not isinstance(rule, Smearing):
@@ -147,13 +148,29 @@ def fill_mesh(
     energies = found[:, :, np.isfinite(found).all(axis=(0, 1))]
     calc = operators.calc
     spectrum = Spectrum(calc.structure, calc.spin, mesh, energies, "")
-    count = electrons_of(calc, electrons, spectrum.capacity)
-    level, gap = find_level(spectrum, count, rule)
-    if fermi_level is not None:
-        level = fermi_level
+    if fermi_level is None:
+        count = electrons_of(calc, electrons, spectrum.capacity)
+        level, gap = find_level(spectrum, count, rule)
+    else:
+        level = _within(energies, fermi_level)
+        gap = find_gap(energies, mesh.points, n_filled=None, fermi_level=level)
+        known = calc.n_electrons if electrons is None else electrons
+        below = (energies < level).sum(axis=(0, 2)) @ mesh.weights * spectrum.degeneracy
+        count = float(below) if known is None else float(known)
     tops = np.where(energies < level, energies, -np.inf).max(axis=(1, 2))
     bottoms = np.where(energies < level, np.inf, energies).min(axis=(1, 2))
     filled = (energies < level).sum(axis=2)
     is_gapped = bool(np.all(filled == filled[:, :1])) and bottoms.min() - tops.max() > 1e-3
     source = "given" if fermi_level is not None else "mid-gap" if is_gapped else "counted"
     return MeshFilling(level, None if is_gapped else rule, gap, count, source)
+
+
+def _within(energies: NDArray[np.float64], level: float) -> float:
+    """Return a level that was given; refuse one with all states on one side."""
+    lowest, highest = float(energies.min()), float(energies.max())
+    if not lowest < level < highest:
+        raise UsageError(
+            f"the Fermi level {level:g} eV that was given lies outside all states, which are "
+            f"between {lowest:.4f} and {highest:.4f} eV. It is absolute, on the scale of H."
+        )
+    return level

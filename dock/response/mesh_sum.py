@@ -110,7 +110,8 @@ def mesh_sum(
     if job.dry_run:
         list(each(operators, mesh.points, function, solver=job, jobs=jobs, s_threshold=s_threshold))
     about = hashlib.blake2b(digest_size=8)
-    for array in (mesh.points, mesh.weights):
+    # Derivatives by k are lengths of the cell, of which H and S know nothing.
+    for array in (mesh.points, mesh.weights, operators.structure.cell):
         about.update(np.ascontiguousarray(array).tobytes())
     positions = "" if operators.midpoint is None else operators.midpoint.digest()
     settings = (words, mesh.size, about.hexdigest(), positions, s_threshold, job.removal)

@@ -132,7 +132,7 @@ class OpticalSpectrum(MeshResult):
             "broadened_to_eV": self.border,
             "epsilon_static": None if self.static is None else self.static.tolist(),
             "plasma_energy_squared_eV2": None if plasma is None else plasma.tolist(),
-            "drude_eV": self.drude,
+            "drude_eV": None if self.plasma_squared is None else self.drude,
         }
 
     def arrays(self) -> dict[str, Any]:
@@ -337,10 +337,8 @@ class _Maker:
             )
         static = None
         if filling.is_gapped:
-            still = self.transitions.susceptibility(
-                summed.whole["transitions"].sum(axis=0), self.mesh, np.zeros(1)
-            )[0]
-            static = np.eye(3) + self.scale * still.real
+            still = self._susceptibility(summed.whole["transitions"].sum(axis=0), np.zeros(1))[0]
+            static = np.eye(3) + self.scale * 0.5 * (still + still.T).real
         return OpticalSpectrum(
             *about,
             nodes.eta,
@@ -353,13 +351,19 @@ class _Maker:
             half_change=change,
         )
 
+    def _susceptibility(
+        self, pairs: NDArray[np.float64], energies: NDArray[np.float64]
+    ) -> NDArray[np.complex128]:
+        cell = np.asarray(self.operators.structure.cell, dtype=np.float64)
+        return self.transitions.susceptibility(pairs, self.mesh, energies, cell)
+
     def _spectrum(self, sums: dict[str, NDArray[Any]]) -> tuple[Any, NDArray[np.float64] | None]:
         """Return the spectrum, and the square of the plasma energy of a metal."""
         pairs = sums["transitions"].sum(axis=0)
         if self.quantity == "jdos":
             density = self.transitions.joint_density(pairs, self.energies)
             return self.operators.electrons_per_state * density, None
-        response = self.transitions.susceptibility(pairs, self.mesh, self.energies)
+        response = self._susceptibility(pairs, self.energies)
         epsilon: NDArray[Any] = np.eye(3) + self.scale * response
         if "drude" not in sums:
             return epsilon, None
@@ -413,16 +417,19 @@ def distinct(name: str, curves: NDArray[np.float64]) -> list[tuple[str, NDArray[
     return [(f"{name} {names}", curve) for names, curve in groups]
 
 
-def largest_change(values: NDArray[Any], coarse: NDArray[Any]) -> float:
-    """Return the largest deviation of a coarser result over the largest value."""
+def largest_change(values: NDArray[Any], coarse: NDArray[Any]) -> float | None:
+    """Return the largest deviation of a coarser result over the largest value; None of nothing."""
     size = float(np.abs(values).max())
-    return float(np.abs(values - coarse).max()) / size if size else 0.0
+    return float(np.abs(values - coarse).max()) / size if size else None
 
 
 def change_row(change: float | None) -> tuple[str, str]:
     """Return what is said of the convergence with the mesh."""
     if change is None:
-        return "half the mesh", "not there: give even numbers of points, Γ-centred, to compare"
+        return (
+            "half the mesh",
+            "nothing to compare: give even numbers of points, Γ-centred",
+        )
     return "half the mesh", f"changes by up to {100 * change:.3g}% of the largest value"
 
 

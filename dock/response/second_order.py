@@ -2,7 +2,7 @@
 
 The shift current is J_a = 2 Σ_bc σ_abc E_b(ω) E_c(−ω) in a field E(t) = E(ω) exp(−iωt) + c.c.:
 
-    σ_abc = −(π |e|³ g / 2ħ² V) Σ_k w_k Σ_vc Im(r^b_cv r^c_vc;a + r^c_cv r^b_vc;a) δ(E_c − E_v − ħω)
+    σ_abc = −(π |e|³ g / 2ħ V) Σ_k w_k Σ_vc Im(r^b_cv r^c_vc;a + r^c_cv r^b_vc;a) δ(E_c − E_v − ħω)
 
 with the generalised derivative of `dock.response.connection_derivative`. Electrons carry it: where
 they move along +a, the current and σ are negative. J. E. Sipe and A. I. Shkrebtii, Phys. Rev. B 61,

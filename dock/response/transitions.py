@@ -25,7 +25,7 @@ from dock.response.kdata import DEGENERATE, KData
 from dock.response.tensors import averaged
 from dock.states.kmesh import KMesh
 
-__all__ = ["LEAST_BORDER", "Nodes", "Transitions", "require_energies"]
+__all__ = ["LEAST_BORDER", "Nodes", "Transitions", "quantised", "require_energies"]
 
 LEAST_BORDER = 15.0
 """Energy of transitions, eV, up to which they are broadened, whatever energies are asked for."""
@@ -67,7 +67,9 @@ class Nodes:
                 f"transitions are broadened up to {border:g} eV, which must lie above the highest "
                 f"energy, {highest:g} eV."
             )
-        count = int(np.ceil(min(border, 1e9) / eta * _PER_WIDTH))
+        if not border < np.inf:
+            raise UsageError("transitions are broadened up to a finite energy, eV.")
+        count = int(np.ceil(border / eta * _PER_WIDTH))
         if count > _MOST:
             raise UsageError(
                 f"eta={eta:g} eV is too small for energies up to {border:g} eV: their resonances "
@@ -95,13 +97,14 @@ class Nodes:
         energies: NDArray[np.float64],
         symmetric: NDArray[np.float64],
         turning: NDArray[np.float64],
+        excess: NDArray[np.float64] | float = 0.0,
     ) -> NDArray[np.complex128]:
-        """Return Σ (2Δ w + 2i (Δ²/z) w')/(Δ² − z²) over the nodes, (n_energies, 3, 3).
+        """Return Σ (2Δ w + 2i (Δ²/z) w')/(Δ² − z²) − 2i excess/z over the nodes, (n, 3, 3).
 
         w and w' are the symmetric and the antisymmetric part (nodes, 3, 3) of the transitions;
         z = ω + iη up to the border. Far from resonance a broadening has no meaning: z = ω there.
         The second term is that of the current. Polarisation between bands alone has z in place of
-        Δ²/z and lacks 2i/z Σ w', the anomalous Hall effect.
+        Δ²/z and lacks 2i/z Σ w', the anomalous Hall effect: what of Σ w' is none is the `excess`.
         """
         near = self.near
         x = np.arange(-2.0, _N_FAR + 4)[:, None] / _N_FAR  # border / Δ
@@ -114,7 +117,9 @@ class Nodes:
         far = 2 / (self.border**2 - (real * x[:, 0]) ** 2)
         total += far @ (x * self.border * w[n:])
         total += 1j / z * (far @ (self.border**2 * turned[n:]))
-        return total.reshape(-1, 3, 3)
+        total = total.reshape(-1, 3, 3)
+        total -= 2j / z[:, :, None] * excess
+        return total
 
 
 @dataclass(frozen=True, eq=False)
@@ -161,15 +166,26 @@ class Transitions:
         return tensor.real, tensor.imag
 
     def susceptibility(
-        self, summed: NDArray[np.float64], mesh: KMesh, energies: NDArray[np.float64]
+        self,
+        summed: NDArray[np.float64],
+        mesh: KMesh,
+        energies: NDArray[np.float64],
+        cell: NDArray[np.float64],
     ) -> NDArray[np.complex128]:
-        """Return the sum over transitions at some energies, (n, 3, 3) Å²/eV; see `Nodes`."""
+        """Return the sum over transitions at some energies, (n, 3, 3) Å²/eV; see `Nodes`.
+
+        The `cell` (Å) says which Hall effect an insulator can have, see `quantised`.
+        """
         symmetric, turning = self.tensors(summed, mesh)
+        excess = np.zeros((3, 3))
+        if self.filling.is_gapped:
+            whole = turning.sum(axis=0)
+            excess = whole - quantised(whole, cell)
         parts = []
         length = max(1, _CHUNK // len(symmetric))
         for begin in range(0, len(energies), length):
             some = energies[begin : begin + length]
-            parts.append(self.nodes.response(some, symmetric, turning))
+            parts.append(self.nodes.response(some, symmetric, turning, excess))
         return np.concatenate(parts)
 
     def joint_density(
@@ -180,6 +196,26 @@ class Transitions:
         pairs = summed[: len(near), 9]
         lines = [(eta / np.pi / ((near - x) ** 2 + eta**2)) @ pairs for x in energies]
         return np.array(lines)
+
+
+def quantised(turning: NDArray[np.float64], cell: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the nearest Σ w' (3, 3), Å², that the filled bands of an insulator can have.
+
+    ⟨Ω⟩ = −2 Σ w' over a mesh is V/4π² times a reciprocal lattice vector, that of the Chern numbers:
+    nearly always zero. The sum on a mesh misses it, and divided by a small frequency the rest would
+    be a large dielectric constant that does not exist.
+
+    Examples
+    --------
+    >>> quantised(np.array([[0, 0.1, 0], [-0.1, 0, 0], [0, 0, 0]]), np.eye(3) * 5.0).any()
+    np.False_
+    """
+    vector = np.array([turning[1, 2], turning[2, 0], turning[0, 1]])
+    volume = abs(np.linalg.det(cell))
+    # K = 4π²⟨Ω⟩/V in reciprocal vectors: K·a_i/2π
+    chern = np.rint(-2 * vector @ cell.T * 2 * np.pi / volume)
+    x, y, z = chern @ np.linalg.inv(cell).T * volume / (-4 * np.pi)
+    return np.array([[0.0, z, -y], [-z, 0.0, x], [y, -x, 0.0]])
 
 
 def drude_weight(at: KData, slopes: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -1,11 +1,14 @@
 """Matrix elements between states, and sums of them over meshes."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from moved import moved_by_cells
 
 import dock
 from dock.core.position import position_error
+from dock.core.structure import Structure
 from dock.errors import ConventionError, MissingDataError
 from dock.response.kdata import each, level_ranges
 from dock.response.mesh_sum import half_weights, mesh_sum
@@ -200,3 +203,27 @@ def test_a_sum_takes_out_what_the_job_says(silicon):
 def energies_of(at):
     """The energies that are summed."""
     return energies(at)["energies"]
+
+
+def test_parts_of_a_sum_belong_to_their_cell(tmp_path):
+    """H and S do not know how long the lattice vectors are; derivatives by k do."""
+    calc, found = dock.read("fixtures/openmx/si"), []
+
+    def slopes(at):
+        return {"slopes": np.abs(np.einsum("ann->an", at.slope_matrix())).sum(axis=1)}
+
+    for scale in (1.1, 1.0):
+        cell = scale * calc.structure.cell
+        positions = scale * calc.structure.positions
+        other = Structure(cell, positions, calc.structure.numbers, labels=calc.structure.labels)
+        matrices = {}
+        for name in ("hamiltonian", "overlap"):
+            old = calc.require(name)
+            parts = old.basis, old.pairs, old.spin, old.entries
+            matrices[name] = type(old)(name, other, *parts)
+        operators = Operators.of(dataclasses.replace(calc, structure=other, matrices=matrices))
+        job = Job(folder=tmp_path / "kept", stays=True, shard=(0, 1))
+        points = KMesh.full((2, 1, 1), (0.3, 0.1, 0.2))
+        found.append(mesh_sum(operators, points, slopes, "s", solver=job))
+    ratio = found[0].whole["slopes"] / found[1].whole["slopes"]
+    np.testing.assert_allclose(ratio, 1.1, rtol=1e-9)

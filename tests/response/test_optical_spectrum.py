@@ -1,5 +1,7 @@
 """Linear optics against a direct sum over pairs, another program, and relations that must hold."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -13,6 +15,7 @@ from dock.response.optical_spectrum import COULOMB, HBAR_C, S_PER_CM
 from dock.response.transitions import Nodes, Transitions
 from dock.states.kmesh import KMesh
 from dock.states.smearing import Smearing
+from dock.structures import haldane
 
 X = np.linspace(0, 10, 101)
 
@@ -199,3 +202,45 @@ def test_the_hall_conductivity_at_zero_frequency_is_that_of_the_curvature():
     assert found.conductivity[0, 0, 1].real == pytest.approx(quantum, rel=5e-3)
     assert found.conductivity[0, 1, 0].real == pytest.approx(-quantum, rel=5e-3)
     assert abs(found.conductivity[0, 0, 0]) < 1
+
+
+@pytest.mark.parametrize("points", [6, 8, 12])
+def test_an_insulator_without_chern_number_has_no_hall_constant(points):
+    """What a coarse mesh leaves of the sum would be divided by a small frequency."""
+    model = haldane(mass=1.2)
+    found = optics(model, KMesh.full((points, points, 1)), np.array([0.0, 0.01]), eta=0.01)
+    assert np.abs(found.static - found.static.T).max() == 0
+    assert np.abs(found.epsilon[:, 0, 1]).max() < 0.05
+    assert found.static[0, 0] > 1.5
+
+
+@pytest.mark.parametrize("points", [8, 12])
+def test_a_chern_insulator_has_the_hall_conductivity_of_its_number(points):
+    """σ_xy at zero frequency is e²/h of the layer for each spin, whatever the mesh."""
+    model = haldane(mass=0.2)
+    found = optics(model, KMesh.full((points, points, 1)), np.array([1e-3]), eta=1e-3)
+    thickness = np.linalg.norm(model.structure.cell[2]) * 1e-8  # cm
+    quantum = 2 * 1.602176634e-19**2 / 6.62607015e-34  # S, both spins
+    sigma = found.conductivity[0]
+    assert sigma[0, 1].real == pytest.approx(-sigma[1, 0].real, rel=1e-6)
+    assert abs(sigma[0, 1].real) * thickness == pytest.approx(quantum, rel=2e-3)
+
+
+def test_a_level_that_is_given_needs_no_electrons(silicon):
+    unknown = dataclasses.replace(silicon, n_electrons=None)
+    level = optics(silicon, (2, 2, 2), X[:2]).filling.level
+    found = optics(unknown, (2, 2, 2), X[:2], fermi_level=level)
+    assert found.filling.n_electrons == pytest.approx(silicon.n_electrons)
+    assert found.filling.is_gapped
+    within = optics(silicon, (2, 2, 2), X[:2], fermi_level=level - 3.0).facts()
+    assert within["kind"] == "metal"
+    assert within["gap_eV"] == 0
+    with pytest.raises(UsageError, match="lies outside all states"):
+        optics(silicon, (2, 2, 2), X[:2], fermi_level=1000.0)
+
+
+def test_a_drude_term_that_is_none_is_not_named(silicon):
+    found = optics(silicon, (2, 2, 2), X[1:3], drude=0.1)
+    assert found.facts()["drude_eV"] is None
+    with pytest.raises(UsageError, match="finite energy"):
+        optics(silicon, (2, 2, 2), X[:2], broadened_to=np.inf)
