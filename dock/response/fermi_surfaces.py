@@ -47,6 +47,8 @@ _LINES = (
     ("#1f4e79", "#2a6fdb", "#17becf", "#5b8c5a"),
     ("#c0392b", "#e08a1e", "#d62f8a", "#8c564b"),
 )
+_UNCROSSED = "no band crosses the Fermi level here"
+_KEYS = {"speed": "surface_speeds_eV_ang"} | dict.fromkeys("xyz", "surface_spins")
 _SPACING = 0.1  # 1/Å of the default mesh
 _LEAST_SPIN = 0.05  # where colours end at least: noise is not to be seen
 _FINE = 241  # points of the boundary of the zone
@@ -114,7 +116,7 @@ class FermiSurface(Result):
             "crossing_energies_eV": np.concatenate(self.energies, axis=1),
         }
         if self.colours is not None:
-            content["surface_colours"] = np.concatenate(self.colours, axis=1)
+            content[_KEYS[self.colour]] = np.concatenate(self.colours, axis=1)
         return content
 
     def datasets(self) -> dict[str, Any]:
@@ -133,6 +135,8 @@ class FermiSurface(Result):
         for channel, bands in enumerate(self.bands):
             name = f"bands {_CHANNELS[channel]}" if len(self.bands) == 2 else "bands"
             rows.append((name, ", ".join(map(str, bands)) or "none cross"))
+        if self.mesh is not None and not self._is_crossed:
+            rows.append(("plane of b1, b2", _UNCROSSED))
         return rows
 
     # --------------------------------------------------------------------------------- files
@@ -222,6 +226,8 @@ class FermiSurface(Result):
         axes.set_xlabel(f"k along {labels[0]} (1/Å)")
         axes.set_ylabel(f"k along {labels[1]} (1/Å)")
         axes.set_title(f"{self.structure.formula}, {self.fermi_level:.3f} eV", fontsize="medium")
+        if not self._is_crossed:
+            axes.text(0.5, 0.5, _UNCROSSED, transform=axes.transAxes, ha="center", va="center")
         if axes.get_legend_handles_labels()[1]:
             axes.legend(
                 loc="upper left", bbox_to_anchor=(1.0, 1.0), fontsize="small", frameon=False
@@ -260,6 +266,8 @@ class FermiSurface(Result):
                     pieces.append(np.stack([k[:-1], k[1:]], axis=1))
                     at = map_coordinates(shade, places, order=1)
                     values.append(0.5 * (at[1:] + at[:-1]))
+        if not pieces:
+            return
         signed = self.colour != "speed"
         drawn = LineCollection(
             list(np.concatenate(pieces)), cmap=signed_colours() if signed else "viridis", lw=1.8
@@ -272,6 +280,12 @@ class FermiSurface(Result):
         axes.autoscale_view()
         label = f"$s_{self.colour}$" if signed else "|v| (eV Å)"
         axes.figure.colorbar(drawn, ax=axes, label=label)
+
+    @property
+    def _is_crossed(self) -> bool:
+        """Whether a band crosses the level between the points that are drawn."""
+        grids = [self._grids(energies) - self.fermi_level for energies in self.energies]
+        return any(level.min() < 0 < level.max() for grid in grids for level in grid)
 
     @property
     def _plane(self) -> KPlane:
@@ -403,9 +417,10 @@ def fermi_surface(
     level = _level(calc, points, energies, fermi_level)
     crossing = (energies.min(axis=1) < level) & (energies.max(axis=1) > level)
     if not crossing.any():
+        more = "a denser" if isinstance(points, KMesh) else "another plane, or a"
         raise UsageError(
             f"{calc.source}: no band crosses the Fermi level, {level:.6f} eV, at these k-points. "
-            "Pass a denser mesh=(N1, N2, N3), or fermi_level=E."
+            f"Pass {more} mesh=(N1, N2, N3), or fermi_level=E."
         )
     whole = points.index if isinstance(points, KMesh) else slice(None)
     columns = [np.flatnonzero(row) for row in crossing]
@@ -473,7 +488,10 @@ def _level(
     energies: NDArray[np.float64],
     given: float | None,
 ) -> float:
-    """Return the Fermi level; `UsageError` where it lies in a gap."""
+    """Return the Fermi level; `UsageError` where it lies in the gap of a mesh.
+
+    A plane, or a part of one, has gaps in a metal too.
+    """
     if given is not None:
         return given
     count, level = calc.n_electrons, calc.fermi_level
@@ -481,13 +499,15 @@ def _level(
         raise MissingDataError(
             "the Fermi level", calc.source, "Pass fermi_level=E (eV, absolute) or electrons=N."
         )
-    filled = None if count is None else count / calc.spin.degeneracy
-    gap = find_gap(energies, points.points, n_filled=filled, fermi_level=level)
-    if gap.kind == "insulator":
-        raise UsageError(
-            f"{calc.source}: an insulator has no Fermi surface; its gap is {gap.size:.3f} eV. Pass "
-            "fermi_level=E for one within the bands, as that of a doped crystal."
-        )
+    if isinstance(points, KMesh):
+        filled = None if count is None else count / calc.spin.degeneracy
+        gap = find_gap(energies, points.points, n_filled=filled, fermi_level=level)
+        if gap.kind == "insulator":
+            raise UsageError(
+                f"{calc.source}: an insulator has no Fermi surface; its gap is {gap.size:.3f} eV "
+                "on this mesh. Pass fermi_level=E for one within the bands, as that of a doped "
+                "crystal."
+            )
     if level is not None:
         return level
     if isinstance(points, KMesh) and count is not None:

@@ -11,6 +11,7 @@ from dock.errors import ConventionError, MissingDataError, UsageError
 from dock.response import fermi_surface, spin_texture, velocities
 from dock.states.kmesh import KMesh
 from dock.states.kplane import KPlane
+from dock.structures import lattice_model
 
 N = (4, 3, 2)
 LEVEL = -4.0  # in the valence bands of silicon
@@ -121,7 +122,24 @@ def test_a_surface_in_a_plane_is_drawn_over_the_whole_zone(tmp_path):
     # One period on: the same energies.
     np.testing.assert_allclose(bands[:, :25], bands[:, 12:])
     coloured = fermi_surface(calc, (12, 12, 1), fermi_level=calc.fermi_level - 1, colour="speed")
+    assert coloured.arrays()["surface_speeds_eV_ang"].shape == (144, len(coloured.bands[0]))
     assert coloured.plot(tmp_path / "speed.png").is_file()
+
+
+def test_a_mesh_whose_plane_no_band_crosses_is_drawn_and_that_is_said(tmp_path):
+    chain = lattice_model(np.diag([3.0, 3.0, 2.0]), [[0, 0, 0]], [(0, 0, (0, 0, 1), -1.0)])
+    for colour in ("speed", "none"):
+        found = fermi_surface(chain, (2, 2, 4), fermi_level=0.5, colour=colour)
+        assert found.bands[0].tolist() == [1]
+        assert ("plane of b1, b2", "no band crosses the Fermi level here") in found.rows()
+        assert found.plot(tmp_path / f"{colour}.png").is_file()
+
+
+def test_a_gap_of_a_part_of_a_plane_makes_no_insulator():
+    calc = dock.read("fixtures/abacus/graphene")
+    plane = KPlane.cartesian("xy", calc.structure.reciprocal, points=3, extent=0.2)
+    with pytest.raises(UsageError, match=r"no band crosses the Fermi level.*another plane"):
+        fermi_surface(calc, plane)
 
 
 def test_what_has_no_surface(silicon):
