@@ -92,6 +92,8 @@ def berry(
         raise UsageError("--energies, --temperature and --refine belong to --mesh N1 N2 N3.")
     if on_mesh and request.run.plot is not None and energies is None:
         raise UsageError("a figure of a mesh is a scan: give --energies EMIN EMAX N too.")
+    if where.asked(mesh) == "k" and request.run.plot is not None:
+        raise UsageError("the curvature is drawn along a path or over a plane, not of --k.")
     calc = request.read()
     target, job = request.job(AnomalousHall if on_mesh else BerryCurvature)
     shared: dict[str, Any] = {

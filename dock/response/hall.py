@@ -283,7 +283,7 @@ def _require_refinement(refine: int, refine_above: float, temperature: float) ->
     if refine < 1 or refine % 2 == 0:
         raise UsageError(f"a mesh is refined by an odd number of points, found {refine}.")
     if np.isnan(refine_above):
-        raise UsageError("a mesh is refined above a number, refine_above=X in Å²; found nan.")
+        raise UsageError("the curvature above which a mesh is refined is a number (Å²), found nan.")
     if not 0 <= temperature < np.inf:
         raise UsageError(f"a temperature is not negative (K), found {temperature}.")
 

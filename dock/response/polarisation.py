@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from dock.core.calculation import Calculation
 from dock.core.structure import Structure
-from dock.errors import MissingDataError, UsageError
+from dock.errors import ConventionError, MissingDataError, UsageError
 from dock.io.progress import Report
 from dock.response.band_vectors import BandVectors, Solved
 from dock.response.links import Links, angle
@@ -108,7 +108,7 @@ class Polarization(Result):
             "polarization_electronic_frac": self.electronic.tolist(),
             "polarization_ionic_frac": self.ionic.tolist(),
             "polarization_change_frac": None if change is None else change.tolist(),
-            "charges": self.charges,
+            "valence_charges_e": self.charges,
             "smallest_gap_eV": self.gap,
             **self.mesh.facts(),
         }
@@ -181,9 +181,10 @@ def polarization(
     MissingDataError
         Without H, S, positions, electrons, or the charge of a species.
     ConventionError
-        For a metal, or bands that touch.
+        For a metal, bands that touch, or filled bands with a Chern number.
     UsageError
-        Where the charges do not add up to the electrons: P of a charged cell depends on the origin.
+        For matrices of Γ alone, and where the charges do not add up to the electrons: P of a
+        charged cell depends on the origin.
 
     Examples
     --------
@@ -193,6 +194,12 @@ def polarization(
     [2.0, 2.0, 2.0]
     """
     operators = Operators.of(calc, position=True)
+    if operators.problem.only_gamma:
+        raise UsageError(
+            f"{calc.source}: a polarisation is made of links from each k-point to the next, on a "
+            "mesh of one point from Γ to Γ + b, and the matrices of a run at Γ alone do not give "
+            "them. Run the code with several k-points."
+        )
     size = mesh.size if isinstance(mesh, KMesh) else mesh
     points = KMesh.full(size, mesh.shift if isinstance(mesh, KMesh) else "gamma")
     known = valence_charges(calc, charges)
@@ -207,6 +214,8 @@ def polarization(
         [_phases(Links(channel), points, part, axis) for axis in range(3)]
         for channel, part in zip(operators.channels, solved, strict=True)
     ]
+    for part in phases:
+        _require_no_turns(part, calc.source)
     whole = np.array([[_mean(p, points.size[a]) for a, p in enumerate(x)] for x in phases])
     electronic = -each * whole / (2 * np.pi)
     quanta = np.full(3, 2 if each == 2 and _are_even(known) else 1)
@@ -291,6 +300,24 @@ def _phases(links: Links, mesh: KMesh, solved: Sequence[Solved], axis: int) -> N
                 total -= angle(link)
             phases[(order, *place)] = total
     return phases
+
+
+def _require_no_turns(phases: Sequence[NDArray[np.float64]], source: str) -> None:
+    """Refuse bands whose phases turn by 2π over a period of lines: their mean has no meaning."""
+    for along, lines in enumerate(phases):
+        whole = _continuous(lines[:1])[0]
+        for axis, across in enumerate(other for other in range(3) if other != along):
+            first = np.take(whole, [0], axis)
+            closed = np.unwrap(np.concatenate([whole, first], axis), axis=axis)
+            turns = np.rint((np.take(closed, -1, axis) - first.take(0, axis)) / (2 * np.pi))
+            most = int(turns.flat[np.argmax(np.abs(turns))])
+            if most:
+                raise ConventionError(
+                    f"{source}: the Berry phases along b{along + 1} turn {most:+d} "
+                    f"times by 2π over a period of b{across + 1}: the filled bands have a Chern "
+                    "number on this plane, and no polarisation, or the mesh is too coarse. Pass a "
+                    "denser mesh=(N1, N2, N3) to tell which."
+                )
 
 
 def _strides(n: int) -> list[int]:

@@ -92,7 +92,7 @@ def test_polarisation_of_a_molecule_and_of_silicon(place):
     found = samples.cli(*words, "--charges", "O=6", "--charges", "H=1")
     assert found.code == 0, found.err
     content = json.loads(found.out)
-    assert content["charges"] == {"O": 6.0, "H": 1.0}
+    assert content["valence_charges_e"] == {"O": 6.0, "H": 1.0}
     assert content["polarization_C_per_m2"][1] == pytest.approx(
         16.02176634 * content["polarization_e_per_ang2"][1]
     )
@@ -124,7 +124,7 @@ def test_predictions_have_polarisations_and_loops_too(model):
         (("berry", "--mesh", 2, 2, 1, "--bands", "1..2"), "a mesh fills to --fermi"),
         (("berry", "--k", 0, 0, 0, "--temperature", 10), "belong to --mesh"),
         (("berry", "--mesh", 2, 2, 1, "--plot", "a.png"), "give --energies EMIN EMAX N"),
-        (("berry", "--k", 0, 0, 0, "--plot", "a.png"), "along a path or over a plane"),
+        (("berry", "--k", 0, 0, 0, "--bands", "1..2", "--plot", "a.png"), "along a path or over"),
         (("berry", "--mesh", 2, 2, 1, "--refine", 2), "an odd number"),
         (("berry", "--k", 0, 0, 0, "--bands", "1..9"), "there are 4 bands"),
         (("wilson",), "give --plane A B, --z2, or --k"),
@@ -145,6 +145,7 @@ def test_what_cannot_be_is_said_in_the_words_of_the_command_line(model, words, s
     assert found.code == 2, found.out
     assert said in found.err
     assert not list(model.glob("*.png"))
+    assert not list((model / "bare").glob(f"{command}*"))
 
 
 def test_a_run_without_positions_is_told_of_basis(place):

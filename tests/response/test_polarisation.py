@@ -1,5 +1,7 @@
 """Polarisation by Berry phases."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from moved import moved_by_cells
@@ -10,7 +12,7 @@ from dock.errors import ConventionError, MissingDataError, UsageError
 from dock.response import polarization
 from dock.response.polarisation import valence_charges
 from dock.states.kmesh import KMesh
-from dock.structures import lattice_model
+from dock.structures import haldane, lattice_model
 
 DEBYE = 0.20819434  # e Å
 WATER, MOS2 = {"O": 6, "H": 1}, {"Mo": 14, "S": 6}
@@ -165,12 +167,27 @@ def test_a_metal_is_refused():
         polarization(graphene, (3, 3, 1))
 
 
+def test_a_chern_insulator_has_none():
+    with pytest.raises(ConventionError, match=r"Berry phases along b1 turn .*Chern number"):
+        polarization(haldane(mass=0.2), (8, 8, 1), charges={"X": 1})
+    trivial = polarization(haldane(mass=2.0), (8, 8, 1), charges={"X": 1})
+    assert trivial.gap > 1
+
+
+def test_gamma_alone_gives_no_links(water):
+    extra = {**water.provenance.extra, "gamma_only": True}
+    alone = water.replace(provenance=dataclasses.replace(water.provenance, extra=extra))
+    with pytest.raises(UsageError, match=r"from Γ to Γ \+ b, and the matrices of a run at Γ alone"):
+        polarization(alone, (1, 1, 1), charges=WATER)
+
+
 def test_an_inversion_centre_leaves_nothing_and_it_is_drawn(tmp_path):
     silicon = dock.read("fixtures/openmx/si")
     found = polarization(silicon, (4, 4, 4))
     np.testing.assert_allclose(found.fractions - np.rint(found.fractions), 0, atol=1e-6)
     assert found.plot(tmp_path / "parts.png").stat().st_size > 1000
     facts = found.json()
+    assert facts["valence_charges_e"] == {"Si": 4.0}
     assert facts["polarization_quantum_e_per_ang2"][0][0] == pytest.approx(
         2 * silicon.structure.cell[0, 0] / silicon.structure.volume
     )
