@@ -13,6 +13,7 @@ from dock.errors import ConventionError, UsageError
 from dock.response.operators import Operators
 from dock.states.fermi_level import find_level
 from dock.states.gap import Gap, find_gap
+from dock.states.job import PartDone
 from dock.states.kmesh import KMesh
 from dock.states.smearing import Smearing
 from dock.states.solver import Want
@@ -144,7 +145,14 @@ def fill_mesh(
         raise UsageError(f"the Fermi level is a finite energy in eV, found {fermi_level}.")
     # Of the Hermitian parts, as the sums over the mesh: what is kept of both has one name.
     want = Want(s_threshold=s_threshold)
-    found = levels(operators.problem, mesh.points, want, **run).energies
+    try:
+        found = levels(operators.problem, mesh.points, want, **run).energies
+    except PartDone as part:
+        part.text = (
+            f"{part.text.partition(' When')[0]} Electrons are counted from these. When all shards "
+            "are done, run each once more: it then does its part of the sums."
+        )
+        raise
     energies = found[:, :, np.isfinite(found).all(axis=(0, 1))]
     calc = operators.calc
     spectrum = Spectrum(calc.structure, calc.spin, mesh, energies, "")

@@ -13,6 +13,7 @@ from dock.response.kdata import each
 from dock.response.operators import Operators
 from dock.response.optical_spectrum import COULOMB, HBAR_C, S_PER_CM
 from dock.response.transitions import Nodes, Transitions
+from dock.states.job import Job, PartDone
 from dock.states.kmesh import KMesh
 from dock.states.smearing import Smearing
 from dock.structures import haldane
@@ -244,3 +245,11 @@ def test_a_drude_term_that_is_none_is_not_named(silicon):
     assert found.facts()["drude_eV"] is None
     with pytest.raises(UsageError, match="finite energy"):
         optics(silicon, (2, 2, 2), X[:2], broadened_to=np.inf)
+
+
+def test_a_shard_that_counts_electrons_says_that_it_is_needed_again(silicon, tmp_path):
+    job = Job(folder=tmp_path / "kept", shard=(0, 2))
+    with pytest.raises(PartDone) as caught:
+        optics(silicon, KMesh.full((3, 1, 1)), X[:2], solver=job)
+    assert "run each once more" in caught.value.text
+    assert "without" not in caught.value.text
