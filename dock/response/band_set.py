@@ -42,10 +42,13 @@ def band_range(bands: str | range | slice | None, n_states: int) -> slice:
         first, stop, step = bands.indices(n_states)
         if step != 1:
             raise UsageError(f"bands are a range without gaps, found {bands}.")
-    else:
-        if bands.step != 1:
-            raise UsageError(f"bands are a range without gaps, found {bands}.")
+    elif isinstance(bands, range) and bands.step == 1:
         first, stop = bands.start, bands.stop
+    else:
+        raise UsageError(
+            "bands are a range without gaps: words such as '17..20' (from 1), or range(16, 20) "
+            f"(from 0); found {bands!r}."
+        )
     if not 0 <= first < stop <= n_states:
         raise UsageError(
             f"there are {n_states} bands, numbers 1 to {n_states}; "

@@ -12,7 +12,7 @@ from dock.errors import ConventionError, MissingDataError, UsageError
 from dock.response.kdata import DEGENERATE
 from dock.response.operators import Operators
 from dock.states.gap import TOUCHING
-from dock.states.own_level import own_level
+from dock.states.own_level import level_of_data
 from dock.states.spectrum import electrons_of
 from dock.states.stream import levels
 
@@ -27,11 +27,10 @@ _WHOLE = 1e-4  # electrons by which a count may miss a whole number: codes print
 def level_of(calc: Calculation, fermi_level: float | None) -> float:
     """Return the Fermi level up to which states are filled, eV.
 
-    It is the one given, that of the data, or the one counted of a Hamiltonian that has none.
+    It is the one given, or that of the data (`dock.states.own_level.level_of_data`).
     `MissingDataError` where there is none.
     """
-    level = fermi_level if fermi_level is not None else calc.fermi_level
-    level = own_level(calc) if level is None else level
+    level = fermi_level if fermi_level is not None else level_of_data(calc)
     if level is None:
         raise MissingDataError(
             "the Fermi level", calc.source, "Pass fermi_level=E (eV), or a range of bands."

@@ -16,7 +16,7 @@ from dock.response.band_set import band_range, words_of_range
 from dock.response.kset import KSet
 from dock.response.operators import Operators
 from dock.results import Result
-from dock.states.own_level import own_level
+from dock.states.own_level import level_of_data
 
 __all__ = ["StateVectors", "gathered", "signed_colours", "zero_of_energy"]
 
@@ -320,10 +320,7 @@ def signed_colours() -> Any:
 
 def zero_of_energy(operators: Operators, where: KSet) -> float | None:
     """Return the Fermi level of the data; for the figure of a path also that of the electrons."""
-    calc = operators.calc
-    if calc.fermi_level is None and where.kind == "path":
-        return own_level(calc)
-    return calc.fermi_level
+    return level_of_data(operators.calc) if where.kind == "path" else operators.calc.fermi_level
 
 
 def gathered(

@@ -29,6 +29,8 @@ def test_one_band_and_all():
         ("7..9", "there are 8 bands"),
         (range(2, 2), "there are 8 bands"),
         (range(0, 4, 2), "without gaps"),
+        ([2, 3], "words such as"),
+        (3, "words such as"),
     ],
 )
 def test_ranges_that_are_refused(bands, words):

@@ -8,7 +8,7 @@ import dock
 from dock.errors import ConventionError, MissingDataError, UsageError
 from dock.grid.grid import read_with_radials
 from dock.overlap.assemble import Integrals
-from dock.response import anomalous_hall, berry_curvature
+from dock.response import anomalous_hall, berry_curvature, spin_texture
 from dock.response.curvature import Curvature
 from dock.response.hall import CONDUCTANCE
 from dock.response.kdata import each
@@ -264,6 +264,20 @@ def test_a_scan_is_drawn_and_a_spinless_run_is_refused(tmp_path):
     for wrong in bad:
         with pytest.raises(UsageError):
             anomalous_hall(haldane(), (2, 2, 1), **{"fermi_level": 0.0, **wrong})
+
+
+@pytest.mark.shared
+def test_a_level_in_the_bands_of_an_insulator_is_not_filled_up_to(systems, caplog):
+    """OpenMX puts the level of GaAs 0.23 eV into the conduction band: its electrons do not."""
+    calc, near = systems["gaas"], [[-0.0109, -0.0109, 0.0]]
+    found = berry_curvature(calc, near)
+    assert "lies in the bands" in caplog.text
+    filled = berry_curvature(calc, near, bands="1..28")
+    np.testing.assert_allclose(found.curvature, filled.curvature, rtol=0, atol=1e-9)
+    given = berry_curvature(calc, near, fermi_level=calc.fermi_level)
+    assert np.abs(given.curvature - filled.curvature).max() > 1
+    texture = spin_texture(calc, "LG", bands="27..28")
+    assert texture.fermi_level == pytest.approx(found.fermi_level, abs=1e-9)
 
 
 @pytest.mark.shared
