@@ -78,13 +78,18 @@ def masses(
       dock masses si_deeph --at cbm
 
     Masses are those of electrons in m_e, negative at a maximum (a hole has −m), by perturbation
-    theory with the overlap. Edges are refined from a mesh to 1e-6 of a reciprocal vector. Where
+    theory with the overlap. Edges are refined from a mesh to 1e-7 of a reciprocal vector. Where
     several bands meet, their masses along each axis are in the order of their energies beside the
-    point. --plot shows the parabolas and computed energies, 21 along each axis.
+    point. --plot, which needs --at, shows the parabolas and computed energies, 21 along each axis.
     """
     from dock.response.effective_mass import Masses, edge_masses, masses as compute
 
     points = _points(at)
+    if request.solving.removal != "project":
+        raise UsageError(
+            "masses are those of all orbitals: --s-removal belongs to --s-threshold, which other "
+            "commands have."
+        )
     calc, run = request.read().replace(n_electrons=request.electrons), request.run
     target = run.target(request.path, Masses)
     names = [target] if at is not None else [target.with_stem(f"{target.stem}_{p}") for p in points]

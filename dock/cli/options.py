@@ -92,10 +92,11 @@ def spacing_option(default: str = "") -> Callable[[Command], Command]:
 
 
 def window_option(
-    text: str = "Energies about the Fermi level, eV.",
+    text: str = "Energies about the Fermi level, eV.", **settings: Any
 ) -> Callable[[Command], Command]:
-    """Return the option of an energy window."""
-    return click.option("--window", type=float, nargs=2, metavar="EMIN EMAX", help=text)
+    """Return the option of an energy window, with further settings of click's."""
+    about: dict[str, Any] = {"type": float, "nargs": 2, "metavar": "EMIN EMAX", "help": text}
+    return click.option("--window", **about, **settings)
 
 
 def k_path_options(command: Command) -> Command:

@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from dock.states.kmesh import Reduction
 
 
+_FIGURES = (".png", ".pdf", ".svg", ".eps", ".jpg", ".jpeg")
+_OTHERS = (".txt", ".dat", ".csv", ".json", ".npy", ".npz", ".xml")
+
+
 @dataclass(frozen=True)
 class KPoints:
     """K-points as they were asked for on the command line: a list, a path, or a plane."""
@@ -222,7 +226,13 @@ class Request:
         return self.positions.read(self.path, self.source)
 
     def job(self, result: type[Result], target: Path | None = None) -> tuple[Path, Job]:
-        """Return where a result goes, which must be free, and its job."""
+        """Return where a result goes, which must be free, and its job.
+
+        `UsageError` for a name that says of another kind of file.
+        """
+        named = self.run.output if target is None else target
+        if named is not None:
+            require_hdf5_name(named)
         target = self.run.target(self.path, result) if target is None else target
         return target, self.solving.job(target)
 
@@ -234,6 +244,34 @@ class Request:
             "jobs": self.run.jobs,
             "progress": self.run.progress("k-points"),
         }
+
+
+def require_hdf5_name(output: Path) -> None:
+    """Refuse the name of a figure or of a text file for what is written as HDF5."""
+    suffix = output.suffix.lower()
+    if suffix in _FIGURES:
+        raise UsageError(
+            f"{output}: -o names the HDF5 file, {output.stem}.h5; a figure is drawn by --plot "
+            f"{output.name}."
+        )
+    if suffix in _OTHERS:
+        raise UsageError(
+            f"{output}: -o names the HDF5 file, {output.stem}.h5 (a .json comes beside it), and "
+            "--plot FILE a figure."
+        )
+
+
+def window_option(text: str) -> Callable[[options.Command], options.Command]:
+    """Return the option of a figure's window; one that does not ascend is refused at once."""
+
+    def checked(
+        _: click.Context, __: click.Parameter, window: tuple[float, float] | None
+    ) -> tuple[float, float] | None:
+        from dock.post.energy_selection import Selection
+
+        return Selection(window or None).window
+
+    return options.window_option(text, callback=checked)
 
 
 def request_options(

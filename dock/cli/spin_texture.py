@@ -13,7 +13,7 @@ More examples:
   dock spin-texture gaas --path XGK --component y --window -2 3 --plot bands.png
   dock spin-texture gaas --plane x y --extent 0.3 --bands 19..20 --plot arrows.png
   dock spin-texture gaas --mesh 6 6 6 --bands 15..18 -o texture.h5
-  dock spin-texture fept --k 0 0 0 --axis 0 0 1
+  dock spin-texture gaas --k 0 0 0 --bands 19..20 --axis 0 0 1
 """
 )
 @response_options.k_options(cartesian=True)
@@ -28,7 +28,7 @@ More examples:
 )
 @options.choice("--component", ["x", "y", "z", "norm"], "z", "What colours the bands of a path.")
 @response_options.tolerance_option(1e-5)
-@options.window_option("Energies of the figure, from the Fermi level, eV.")
+@response_options.window_option("Energies of the figure, from the Fermi level, eV.")
 @response_options.request_options("spin_texture.h5 beside PATH")
 def spin_texture(
     where: response_options.KPoints,

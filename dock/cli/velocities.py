@@ -28,7 +28,7 @@ More examples:
 )
 @click.option("--orbital-moments", is_flag=True, help="Orbital magnetic moments too, μ_B.")
 @response_options.tolerance_option(1e-5)
-@options.window_option("Energies of the figure, from the Fermi level, eV.")
+@response_options.window_option("Energies of the figure, from the Fermi level, eV.")
 @response_options.request_options("velocities.h5 beside PATH", positions=True)
 def velocities(
     where: response_options.KPoints,

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from dock.results import Result
 
 _SAME = (
-    "allow_lossy at band bands basis charges code electrons fermi jobs like matrix_only mesh "
+    "allow_lossy at band bands basis charges code drude electrons fermi jobs like matrix_only mesh "
     "method mpi oversample overwrite pairs part_edges s_threshold shard shear solver spacing "
     "states step strict tolerance window"
 )
@@ -32,6 +32,8 @@ _ARGUMENT = re.compile(
     rf"(?<![\w'\"-])({'|'.join(_OPTIONS)})=(?:\(([^()]*)\)|('?)([\w.…-]*[\w…])\3)"
 )
 _SETTING = re.compile(r"settings=\{'(\w+)': '([^']*)'\}")
+_IN_PYTHON = ", or add it with compute_overlap (quantities S and r)"
+"""A way out that no option has."""
 _CHARGE = re.compile(r"charges=\{'(\w+)': (\w+)\}")
 
 
@@ -59,6 +61,7 @@ def in_options(message: str) -> str:
         value = "" if words == "True" else f" {words}"
         return f"{_OPTIONS[found[1]]}{value}"
 
+    message = message.replace(_IN_PYTHON, "")
     message = _CHARGE.sub(r"--charges \1=\2", message)
     message = _SETTING.sub(r"--set \1=\2", _ARGUMENT.sub(option, message))
     message = re.sub(r"(?<=hoose another place)(?=\.)", " with -o", message)

@@ -46,7 +46,7 @@ _NEAR = 0.03  # eV within which another level makes the parabola short
 _STATIONARY = 1e-4  # eV Å: a slope below which a point is an extremum
 _ISOTROPIC = 1e-3  # relative difference of masses below which axes are as good as others
 _FLAT = 1e-7  # eV Å²: no dispersion
-_REACH = 0.06  # 1/Å that a figure shows on both sides
+_REACH = 0.03  # 1/Å that a figure shows on both sides
 _STILL = 1e-4  # eV: what moves by less is drawn as a straight line
 
 
@@ -193,13 +193,16 @@ class Masses(Result):
         )
         zero = self.facts()["energy_eV"]
         for panel, axis, computed in zip(self.panels(axes), self.axes, self.lines, strict=True):
-            panel.plot(fine, self.kdotp.at(fine[:, None] * axis) - zero, "-", color="#1f4e79", lw=1)
-            panel.plot(q, computed - zero, "o", color="#c0392b", ms=3)
+            parabolas = self.kdotp.at(fine[:, None] * axis) - zero
+            lines = panel.plot(fine, parabolas, "-", color="#1f4e79", lw=1)
+            dots = panel.plot(q, computed - zero, "o", color="#c0392b", ms=3)
             panel.set_xlabel(f"q along {_axis(axis)} (1/Å)")
             panel.set_ylabel("energy (eV)")
             if np.ptp(computed) < _STILL:
                 panel.set_ylim(-_STILL, _STILL)
             panel.set_title(f"{self.structure.formula}  {self.name}", fontsize="medium")
+            words = ["masses" if self.is_single else "k·p", "computed"]
+            panel.legend([lines[0], dots[0]], words, frameon=False, fontsize="small")
 
 
 def _mass(value: float) -> str:

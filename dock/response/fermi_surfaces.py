@@ -225,7 +225,9 @@ class FermiSurface(Result):
         axes.set_aspect("equal")
         axes.set_xlabel(f"k along {labels[0]} (1/Å)")
         axes.set_ylabel(f"k along {labels[1]} (1/Å)")
-        axes.set_title(f"{self.structure.formula}, {self.fermi_level:.3f} eV", fontsize="medium")
+        level = f"{self.fermi_level:.3f}".replace("-", "−")
+        title = f"{self.structure.formula}, Fermi level {level} eV"
+        axes.set_title(title, fontsize="medium")
         if not self._is_crossed:
             axes.text(0.5, 0.5, _UNCROSSED, transform=axes.transAxes, ha="center", va="center")
         if axes.get_legend_handles_labels()[1]:

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from dock.core.calculation import Calculation
+from dock.core.spin import Spin
 from dock.core.structure import Structure
 from dock.errors import ConventionError, UsageError
 from dock.io.progress import Report
@@ -216,13 +217,15 @@ def anomalous_hall(
     """
     require_method(method)
     _require_refinement(refine, refine_above, temperature)
-    operators = Operators.of(calc, position=True)
-    if not operators.is_spinor and not operators.problem.hamiltonian.is_complex:
+    # Before positions are asked for: no basis helps what is zero.
+    is_real = calc.hamiltonian is not None and not calc.hamiltonian.is_complex
+    if is_real and calc.spin is not Spin.NONCOLLINEAR:
         raise ConventionError(
             f"{calc.source}: the anomalous Hall conductivity of spin '{calc.spin.value}' is zero "
             "by symmetry: its matrices are real, and the curvature at −k is minus that at k. It "
             "needs spin–orbit coupling: run the code with spinors."
         )
+    operators = Operators.of(calc, position=True)
     level = level_of(calc, fermi_level)
     points = make_mesh(calc, mesh)
     scan = np.asarray(energies, dtype=np.float64).reshape(-1)

@@ -11,6 +11,7 @@ C. Ambrosch-Draxl and J. O. Sofo, Comput. Phys. Commun. 175, 1 (2006).
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, get_args
@@ -36,6 +37,8 @@ from dock.units import CODATA2018
 
 __all__ = ["COULOMB", "OpticalSpectrum", "Quantity", "kramers_kronig", "optics"]
 
+_log = logging.getLogger("dock")
+
 Quantity: TypeAlias = Literal["epsilon", "sigma", "jdos"]
 
 COULOMB = CODATA2018.hartree_ev * CODATA2018.bohr_angstrom
@@ -48,6 +51,8 @@ HBAR_C = 1.973269804e-5
 """ħc, eV cm."""
 
 _AXES = "xyz"
+_COARSE = 0.2
+"""Change against half the mesh above which a finer one is asked for."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -169,7 +174,7 @@ class OpticalSpectrum(MeshResult):
         if self.plasma_squared is not None:
             energies = np.sqrt(np.maximum(np.diag(self.plasma_squared), 0))
             text = ", ".join(f"{value:.4f}" for value in energies)
-            left_out = "in ε" if self.drude else "its term is not in ε: pass drude=ħ/τ (eV)"
+            left_out = "in ε" if self.drude else "its term is not in ε: pass drude=RATE (ħ/τ, eV)"
             rows.append(("plasma energy", f"{text} eV (xx, yy, zz); {left_out}"))
         rows.append(change_row(self.half_change))
         return rows
@@ -280,6 +285,8 @@ def optics(
         raise UsageError("tetrahedra are for quantity=jdos: give a smearing for the others.")
     nodes = Nodes.of(x, eta, broadened_to)
     operators = Operators.of(calc, position=quantity != "jdos")
+    if quantity != "jdos":
+        tell_of_vacuum(calc, "ε − 1 and σ are those")
     bar = Progress.of(progress)
     bar.start(2 * points.n_points * operators.n_channels)
     run: dict[str, Any] = {"solver": solver, "s_threshold": s_threshold, "jobs": jobs}
@@ -417,6 +424,22 @@ def distinct(name: str, curves: NDArray[np.float64]) -> list[tuple[str, NDArray[
     return [(f"{name} {names}", curve) for names, curve in groups]
 
 
+def tell_of_vacuum(calc: Calculation, what: str) -> None:
+    """Say that a value belongs to a box with vacuum, and by what length it is that of a sheet."""
+    reaches = [calc.require(name).pairs.periodic_axes for name in ("hamiltonian", "overlap")]
+    open_axes = np.flatnonzero(~np.any(reaches, axis=0)) + 1
+    if not len(open_axes):
+        return
+    names = ", ".join(f"a{axis}" for axis in open_axes)
+    text = f"no orbitals reach from cell to cell along {names}: {what} of the box with its vacuum"
+    if len(open_axes) == 1:
+        cell = np.asarray(calc.structure.cell, dtype=np.float64)
+        across = np.delete(cell, open_axes[0] - 1, axis=0)
+        height = abs(np.linalg.det(cell)) / np.linalg.norm(np.cross(*across))
+        text += f"; of the sheet, fields within it, they are {height:.4f} Å times as large"
+    _log.warning("%s: %s.", calc.source, text)
+
+
 def largest_change(values: NDArray[Any], coarse: NDArray[Any]) -> float | None:
     """Return the largest deviation of a coarser result over the largest value; None of nothing."""
     size = float(np.abs(values).max())
@@ -430,7 +453,8 @@ def change_row(change: float | None) -> tuple[str, str]:
             "half the mesh",
             "nothing to compare: give even numbers of points, Γ-centred",
         )
-    return "half the mesh", f"changes by up to {100 * change:.3g}% of the largest value"
+    text = f"changes by up to {100 * change:.3g}% of the largest value"
+    return "half the mesh", text + "; take a finer mesh" * (change > _COARSE)
 
 
 def draw_frame(

@@ -41,7 +41,13 @@ from dock.response.kdata import KData
 from dock.response.mesh_result import MeshResult
 from dock.response.mesh_sum import mesh_sum
 from dock.response.operators import Operators
-from dock.response.optical_spectrum import COULOMB, change_row, draw_frame, largest_change
+from dock.response.optical_spectrum import (
+    COULOMB,
+    change_row,
+    draw_frame,
+    largest_change,
+    tell_of_vacuum,
+)
 from dock.response.tensors import averaged
 from dock.response.transitions import require_energies
 from dock.states.job import Job
@@ -207,6 +213,7 @@ def nonlinear_optics(
         raise UsageError(f"a quantity is shift or shg, found '{quantity}'.")
     points = make_mesh(calc, mesh)
     operators = Operators.of(calc, position=True)
+    tell_of_vacuum(calc, "the values are those")
     bar = Progress.of(progress)
     bar.start(2 * points.n_points * operators.n_channels)
     run: dict[str, Any] = {"solver": solver, "s_threshold": s_threshold, "jobs": jobs}

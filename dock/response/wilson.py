@@ -39,6 +39,7 @@ __all__ = ["WilsonLoops", "Z2Indices", "wilson_loop", "z2_indices"]
 _log = logging.getLogger("dock")
 
 _COLOURS = ("#1f4e79", "#c0392b")
+_PLANES = ("k1 = 0", "k1 = 1/2", "k2 = 1/2", "k3 = 1/2")
 _CLEAR = 0.1
 """Share of the largest gap that a centre keeps from its middle, below which loops are too far apart
 for a Z₂ that can be trusted."""
@@ -157,7 +158,9 @@ class WilsonLoops(Result):
         for channel, colour in zip(self.centres, _COLOURS, strict=False):
             for shift in (-1, 0, 1):
                 axes.plot(self.position, channel + shift, "o", ms=2.4, color=colour, mew=0)
-        axes.set_xlim(self.position[0], self.position[-1])
+        first, last = self.position[[0, -1]]
+        margin = 0.02 * (last - first)  # dots of both ends are seen whole
+        axes.set_xlim(first - margin, last + margin)
         axes.set_ylim(-0.1, 1.1)
         axes.set_xlabel(f"k along b{b} (reciprocal vectors)")
         axes.set_ylabel(f"Wannier centres (a{a})")
@@ -226,9 +229,9 @@ def wilson_loop(
     surface = KPlane.of(plane, at=at, points=points)
     if not surface.is_closed:
         raise UsageError("Wilson loops close over a whole period of the plane: extent=1.")
+    if z2:  # before positions are asked for: no basis helps what has no index
+        _require_time_reversal(Operators.of(calc), surface)
     operators = Operators.of(calc, position=True)
-    if z2:
-        _require_time_reversal(operators, surface)
     n_a, n_b = surface.size
     position = np.arange(n_b // 2 + 1 if z2 else n_b + 1) / n_b
     lines = _lines(surface, n_a, position)
@@ -384,14 +387,14 @@ class Z2Indices(Result):
         """Return the indices, and each plane's, in words."""
         strong, *weak = self.indices
         rows = [("Z2", f"({strong}; {' '.join(map(str, weak))})")]
-        names = ("k1 = 0", "k1 = 1/2", "k2 = 1/2", "k3 = 1/2")
-        rows += [(name, str(p.z2)) for name, p in zip(names, self.planes, strict=True)]
+        rows += [(name, str(p.z2)) for name, p in zip(_PLANES, self.planes, strict=True)]
         return [*rows, ("smallest gap", f"{min(plane.gap for plane in self.planes):.6f} eV")]
 
     def draw(self, axes: Any) -> None:
         """Draw the centres of each plane."""
-        for panel, plane in zip(self.panels(axes), self.planes, strict=True):
+        for panel, plane, name in zip(self.panels(axes), self.planes, _PLANES, strict=True):
             plane.draw(panel)
+            panel.set_title(f"{panel.get_title()}  {name}", fontsize="medium")
 
 
 def z2_indices(

@@ -157,6 +157,16 @@ def test_a_run_without_positions_is_told_of_basis(place):
     assert "--basis DIR" in found.err
 
 
+def test_what_no_basis_helps_is_said_before_one_is_asked_for(place):
+    run = samples.ROOT / "fixtures" / "siesta" / "graphene"  # no positions, no spin
+    out = place / "x.h5"
+    loops = samples.cli("wilson", run, "--z2", "--points", 4, "-o", out)
+    samples.refused(loops, "Z2 needs states with spin directions")
+    hall = samples.cli("berry", run, "--mesh", 2, 2, 1, "-o", out)
+    samples.refused(hall, "zero by symmetry", "spin–orbit coupling")
+    assert "--basis" not in loops.err + hall.err
+
+
 def test_a_model_without_spinors_is_not_written_as_what_cannot_be_read(place):
     with pytest.raises(LossError, match="complex matrices without spinors"):
         dock.write(haldane(), place / "haldane")

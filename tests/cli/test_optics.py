@@ -7,6 +7,10 @@ import pytest
 import samples
 from samples import cli
 
+import dock
+from dock.cli.wording import in_options
+from dock.response.optical_spectrum import change_row
+
 GRAPHENE = samples.ROOT / "fixtures" / "siesta" / "graphene"
 MESH = ("--mesh", 2, 2, 2)
 
@@ -48,13 +52,26 @@ def test_a_prediction_takes_its_positions_from_the_basis(tmp_path):
     words = ("optics", folder / "hamiltonian_pred.h5", "--mesh", 2, 2, 1, "--energies", 0, 10, 11)
     bare = cli(*words, "-q")
     samples.refused(bare, "position matrix", "--basis")
-    answer = cli(*words, "--basis", GRAPHENE, "--json", "-q")
+    assert "compute_overlap" not in bare.err  # the way of Python
+    answer = cli(*words, "--basis", GRAPHENE, "--json")
     assert answer.code == 0, answer.err
+    height = dock.read(GRAPHENE).structure.cell[2, 2]  # that of the box, across the sheet
+    assert "from cell to cell along a3" in answer.err
+    assert f"{height:.4f} Å times" in answer.err
     assert np.max(json.loads(answer.out)["epsilon_2"]) > 1
     transported = cli(
         "transport", folder / "hamiltonian_pred.h5", *MESH, "--mu", -2, "--json", "-q"
     )
     assert json.loads(transported.out)["plasma_squared_eV2"][0][0][0][0] >= 0
+
+
+def test_a_metal_is_told_of_its_option_and_a_coarse_mesh_of_a_finer_one(si, tmp_path):
+    words = ("optics", si, *MESH, "--energies", 0.5, 6, 3, "--electrons", 7, "-q")
+    answer = cli(*words, "-o", tmp_path / "m.h5")
+    assert "give --drude RATE (ħ/τ, eV)" in answer.out
+    assert in_options("a rate drude=0.1 eV") == "a rate --drude 0.1 eV"
+    assert change_row(0.21)[1].endswith("of the largest value; take a finer mesh")
+    assert change_row(0.19)[1].endswith("of the largest value")
 
 
 @pytest.mark.parametrize(
@@ -75,12 +92,15 @@ def test_a_prediction_takes_its_positions_from_the_basis(tmp_path):
         (("optics", *MESH, "--quantity", "shift", "--electrons", 7), ("shift current", "gap")),
         (("optics", *MESH, "--quantity", "shg", "--fermi", -8), ("second-harmonic", "--fermi")),
         (("optics", *MESH, "--smearing", "tetrahedra"), ("tetrahedra",)),
+        (("optics", *MESH, "-o", "x2.png"), ("x2.png", "HDF5", "--plot x2.png")),
+        (("transport", *MESH, "-o", "x.txt"), ("HDF5", "x.h5", "--plot FILE")),
         (("transport", *MESH, "--temperature", 0), ("above 0 K",)),
         (("transport", *MESH, "--mu", 0, "--mu-grid", 0, 1, 3), ("not both",)),
     ],
 )
 def test_wrong_usage_is_one_sentence(si, tmp_path, words, said):
     command, *options = words
-    answer = cli(command, si, *options, "-o", tmp_path / "x.h5", "-q")
+    output = () if "-o" in options else ("-o", tmp_path / "x.h5")
+    answer = cli(command, si, *options, *output, "-q")
     samples.refused(answer, *said)
     assert not list(tmp_path.iterdir())

@@ -73,6 +73,9 @@ def test_figures_on_a_path_and_on_cartesian_planes(place):
         (("velocities", "si", "--plane", 1, "x"), ("two of 1, 2, 3 or two of x, y, z",)),
         (("velocities", "si", "--k", 0, 0, 0, "--bands", "9..12"), ("--bands 9..12",)),
         (("velocities", "si", "--k", 0, 0, 0, "--mesh", 2, 2, 2), ("one of --k, --mesh",)),
+        (("velocities", "si", "--k", 0, 0, 0, "-o", "v.txt"), ("HDF5", "v.h5", "--plot FILE")),
+        (("velocities", "si", "--path", "LG", "--window", 5, -4), ("5 … -4 eV is empty",)),
+        (("spin-texture", "si", "--path", "LG", "--window", 5, -4), ("5 … -4 eV is empty",)),
         (("spin-texture", "si", "--k", 0, 0, 0), ("spin directions", "spin is 'none'")),
     ],
 )
@@ -115,6 +118,8 @@ def test_masses_of_both_edges_and_of_a_k_point(place):
         (("--at", 0, 0), "vbm, cbm or three numbers"),
         (("--at", 0, 0, 0), "give --band N"),
         (("--plot", "m.png"), "give --at vbm"),
+        (("-o", "m.png"), "--plot m.png"),
+        (("--s-removal", "orbital"), "masses are those of all orbitals"),
         (("--direction", 0, 0, 0), "not all zero"),
     ],
 )
