@@ -8,11 +8,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from dock.errors import ConventionError
 from dock.io.progress import Progress
 from dock.response.band_set import band_range
 from dock.response.gaps import HINT, filled_bands, overlapping, require_gap, require_insulator
 from dock.response.kdata import KData, each
 from dock.response.operators import Operators
+from dock.states.gap import TOUCHING
 
 __all__ = ["BandVectors", "Solved"]
 
@@ -92,6 +94,31 @@ class BandVectors:
         energies = [np.array([at.energies[:width] for at in part]) for part in solved]
         pairs = list(zip(energies, self.sets, strict=True))
         if self.is_filled:
-            require_insulator(overlapping(pairs), self.what, source, self.hint)
+            overlap = overlapping(pairs)
+            if overlap > TOUCHING:
+                what = self.what[:1].upper() + self.what[1:]
+                raise ConventionError(
+                    f"{source}: bands overlap by {overlap:.2f} eV ({_ends(pairs, points)}): a "
+                    f"metal. {what} needs an insulator{self.hint}."
+                )
+            require_insulator(overlap, self.what, source, self.hint)
         gaps = [require_gap(e, band, points, self.what, source) for e, band in pairs]
         return min(gaps)
+
+
+def _ends(pairs: Sequence[tuple[NDArray[np.float64], slice]], points: NDArray[np.float64]) -> str:
+    """Return where the filled bands are highest and the empty ones lowest, in words."""
+    highest, lowest = (-np.inf, ""), (np.inf, "")
+    for channel, (energies, bands) in enumerate(pairs):
+        spin = f" {('up', 'down')[channel]}" if len(pairs) == 2 else ""
+        if bands.stop > bands.start:
+            top = energies[:, bands.stop - 1]
+            k = ", ".join(f"{x:.4g}" for x in points[int(np.argmax(top))])
+            words = f"band {bands.stop}{spin} ends at k = ({k})"
+            highest = max(highest, (float(top.max()), words))
+        if bands.stop < energies.shape[1]:
+            bottom = energies[:, bands.stop]
+            k = ", ".join(f"{x:.4g}" for x in points[int(np.argmin(bottom))])
+            words = f"band {bands.stop + 1}{spin} begins at k = ({k})"
+            lowest = min(lowest, (float(bottom.min()), words))
+    return f"{highest[1]}, {lowest[1]}"

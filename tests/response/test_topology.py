@@ -77,7 +77,8 @@ def test_a_metal_is_refused():
     overlapping = lattice_model(np.eye(3) * 3, [[0, 0, 0], [0.5, 0, 0]], sites, electrons=2)
     with pytest.raises(
         ConventionError,
-        match=r"a metal\. A Wilson loop needs an insulator; for",
+        match=r"overlap by 3\.50 eV \(band 1 ends at k = \(0\.5, 0, 0\), band 2 begins at k = "
+        r"\(0, 0, 0\)\): a metal\. A Wilson loop needs an insulator; for",
     ):
         wilson_loop(overlapping, points=8)
     assert wilson_loop(overlapping, points=8, bands="1").chern == 0
