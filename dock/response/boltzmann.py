@@ -29,6 +29,7 @@ from dock.response.optical_spectrum import COULOMB, change_row, largest_change
 from dock.response.tensors import averaged
 from dock.states.job import Job
 from dock.states.kmesh import KMesh, make_mesh
+from dock.states.remembered import remembering
 from dock.states.smearing import BOLTZMANN_EV, Smearing
 from dock.states.solver import Solver
 
@@ -223,7 +224,8 @@ def transport(
     points, operators = make_mesh(calc, mesh), Operators.of(calc)
     bar = Progress.of(progress)
     bar.start(2 * points.n_points * operators.n_channels)
-    run: dict[str, Any] = {"solver": solver, "s_threshold": s_threshold, "jobs": jobs}
+    job = remembering(solver, operators.problem, points.n_points)
+    run: dict[str, Any] = {"solver": job, "s_threshold": s_threshold, "jobs": jobs}
     filling = fill_mesh(
         operators,
         points,

@@ -32,6 +32,7 @@ from dock.response.transitions import Nodes, Transitions, require_energies
 from dock.states.fermi_level import Method
 from dock.states.job import Job
 from dock.states.kmesh import KMesh, make_mesh
+from dock.states.remembered import remembering
 from dock.states.solver import Solver
 from dock.units import CODATA2018
 
@@ -289,7 +290,8 @@ def optics(
         tell_of_vacuum(calc, "ε − 1 and σ are those")
     bar = Progress.of(progress)
     bar.start(2 * points.n_points * operators.n_channels)
-    run: dict[str, Any] = {"solver": solver, "s_threshold": s_threshold, "jobs": jobs}
+    job = remembering(solver, operators.problem, points.n_points)
+    run: dict[str, Any] = {"solver": job, "s_threshold": s_threshold, "jobs": jobs}
     filling = fill_mesh(
         operators,
         points,

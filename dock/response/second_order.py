@@ -52,6 +52,7 @@ from dock.response.tensors import averaged
 from dock.response.transitions import require_energies
 from dock.states.job import Job
 from dock.states.kmesh import KMesh, make_mesh
+from dock.states.remembered import remembering
 from dock.states.smearing import Smearing
 from dock.states.solver import Solver
 
@@ -216,7 +217,8 @@ def nonlinear_optics(
     tell_of_vacuum(calc, "the values are those")
     bar = Progress.of(progress)
     bar.start(2 * points.n_points * operators.n_channels)
-    run: dict[str, Any] = {"solver": solver, "s_threshold": s_threshold, "jobs": jobs}
+    job = remembering(solver, operators.problem, points.n_points)
+    run: dict[str, Any] = {"solver": job, "s_threshold": s_threshold, "jobs": jobs}
     counted: dict[str, Any] = {
         "fermi_level": fermi_level,
         "electrons": electrons,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -122,6 +123,12 @@ class Job:
     def of(cls, given: str | Solver | Job) -> Job:
         """Return a job as it is, or that of a solver."""
         return given if isinstance(given, Job) else cls(given)
+
+    def by(self, solver: Solver) -> Job:
+        """Return this job by another solver; what is kept is the same, and cleared with it."""
+        other = copy.copy(self)
+        other.solver = solver
+        return other
 
     @property
     def is_shared(self) -> bool:
