@@ -134,22 +134,25 @@ class _Sum:
     s_threshold: float | None
 
     @property
-    def _ends(self) -> NDArray[np.int64]:
-        """Where each channel's parts begin in the list of k-points, and its end."""
+    def _per_channel(self) -> int:
         n, size = self.mesh.n_points, self.operators.problem.size
         # Several points of small matrices make a part: writing one takes as long as solving them.
         together = min(16, max(1, _SMALL // size**3))
-        parts = min(n, max(_FEW, n // together), max(1, _PARTS // self.operators.n_channels))
-        return np.linspace(0, n, parts + 1).astype(np.int64)
+        return min(n, max(_FEW, n // together), max(1, _PARTS // self.operators.n_channels))
 
     @property
     def n_parts(self) -> int:
         """Number of parts of all channels."""
-        return (len(self._ends) - 1) * self.operators.n_channels
+        return self._per_channel * self.operators.n_channels
 
-    def _size(self, number: int) -> int:
-        at = number % (len(self._ends) - 1)
-        return int(self._ends[at + 1] - self._ends[at])
+    def _points(self, number: int) -> NDArray[np.int64]:
+        """Return the k-points of a part: as many apart as there are parts.
+
+        So they are dealt to processes as single k-points are, and each finds again those that it
+        has solved for (`dock.states.remembered`).
+        """
+        per_channel = self._per_channel
+        return np.arange(number % per_channel, self.mesh.n_points, per_channel)
 
     def total(self, job: Job, kept: Kept | None, progress: Progress) -> MeshSum:
         """Return the sum of all parts, in their order."""
@@ -161,7 +164,7 @@ class _Sum:
             if kept is None or kept.get_arrays(number) is None:
                 missing.append(number)
             elif not job.is_shared:  # what others did was not waited for
-                progress.skip(self._size(number))
+                progress.skip(len(self._points(number)))
         rest = Progress() if job.is_shared else progress  # all was counted as it was done
         return self._added(self._in_order(missing, job, kept, rest))
 
@@ -201,12 +204,11 @@ class _Sum:
         self, numbers: Sequence[int], solver: Job, progress: Progress
     ) -> Iterator[tuple[int, dict[str, NDArray[Any]]]]:
         """Yield some parts, one channel's after the other's, in one stream of states each."""
-        ends = self._ends
-        per_channel = len(ends) - 1
+        per_channel = self._per_channel
         half = half_weights(self.mesh)
         for channel in range(self.operators.n_channels):
             mine = [n for n in numbers if n // per_channel == channel]
-            lists = [np.arange(ends[n % per_channel], ends[n % per_channel + 1]) for n in mine]
+            lists = [self._points(n) for n in mine]
             if not mine:
                 continue
             stream = each(
@@ -229,7 +231,7 @@ class _Sum:
 
     def _added(self, parts: Iterator[tuple[int, Mapping[str, NDArray[Any]]]]) -> MeshSum:
         """Add the parts of each channel as they come, so that two are held at a time."""
-        per_channel = len(self._ends) - 1
+        per_channel = self._per_channel
         sums: list[dict[str, NDArray[Any]]] = [{} for _ in range(self.operators.n_channels)]
         for number, terms in parts:
             for name, term in terms.items():

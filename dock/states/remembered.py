@@ -62,11 +62,11 @@ class Remembered:
 def remembering(solver: str | Solver | Job, problem: Any, n_points: int) -> Job:
     """Return a job that remembers its states where these are few; else the job as it is.
 
-    Not for several spin channels, which are problems of their own the second time. Parts of a
-    shared job have nothing to remember: the second time they do other k-points.
+    Not for several spin channels, which are problems of their own the second time. A shard has
+    nothing to remember: it ends in between.
     """
     job = Job.of(solver)
     is_ours = job.solver in ("auto", "dense") and not job.dry_run
     if is_ours and problem.n_channels == 1 and 16 * problem.size**2 * n_points <= _MOST:
-        return job.by(Remembered(keeps=not job.is_shared))
+        return job.by(Remembered(keeps=job.shard is None))
     return job
