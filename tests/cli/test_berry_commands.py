@@ -130,6 +130,7 @@ def test_predictions_have_polarisations_and_loops_too(model):
         (("wilson",), "give --plane A B, --z2, or --k"),
         (("wilson", "--k", 0, 0, 0), "takes one --k and --bands"),
         (("wilson", "--plane", 1, 2, "--radius", 0.1), "give --k K1 K2 K3 too"),
+        (("wilson", "--plane", 1, 2, "--extent", 0.5), "whole period of the plane: --extent 1."),
         (("wilson", "--plane", 1, 2, "--points", 5, "--z2"), "an even number of points"),
         (("wilson", "--plane", 1, 2, "--points", 4, "--electrons", 1.5), "1.5 bands: a metal"),
         (("polarization",), "--mesh N1 N2 N3"),
