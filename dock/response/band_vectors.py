@@ -8,13 +8,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from dock.errors import ConventionError
 from dock.io.progress import Progress
 from dock.response.band_set import band_range
 from dock.response.gaps import HINT, filled_bands, overlapping, require_gap, require_insulator
 from dock.response.kdata import KData, each
 from dock.response.operators import Operators
-from dock.states.gap import TOUCHING
 
 __all__ = ["BandVectors", "Solved"]
 
@@ -94,14 +92,9 @@ class BandVectors:
         energies = [np.array([at.energies[:width] for at in part]) for part in solved]
         pairs = list(zip(energies, self.sets, strict=True))
         if self.is_filled:
-            overlap = overlapping(pairs)
-            if overlap > TOUCHING:
-                what = self.what[:1].upper() + self.what[1:]
-                raise ConventionError(
-                    f"{source}: bands overlap by {overlap:.2f} eV ({_ends(pairs, points)}): a "
-                    f"metal. {what} needs an insulator{self.hint}."
-                )
-            require_insulator(overlap, self.what, source, self.hint)
+            require_insulator(
+                overlapping(pairs), self.what, source, _ends(pairs, points), self.hint
+            )
         gaps = [require_gap(e, band, points, self.what, source) for e, band in pairs]
         return min(gaps)
 

@@ -201,7 +201,10 @@ class BerryCurvature(Result):
         axes.set_aspect("equal")
         axes.set_xlabel(f"k along b{plane.axes[0]} (1/Å)")
         axes.set_ylabel("k across (1/Å)")
-        bar = axes.figure.colorbar(image, ax=axes, shrink=0.85)
+        beside = axes.inset_axes((1.04, 0.0, 0.05, 1.0))  # as high as the map
+        decades = 10.0 ** np.arange(np.ceil(np.log10(limit / 100)), np.log10(limit))
+        bar = axes.figure.colorbar(image, cax=beside, ticks=[*-decades[::-1], 0.0, *decades])
+        bar.minorticks_off()
         bar.set_label(f"Ω$_{component}$ (Å²)")
         axes.set_title(self._title, fontsize="medium")
 

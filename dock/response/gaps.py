@@ -146,14 +146,22 @@ def overlapping(bands: list[tuple[Any, slice]]) -> float:
     return top - bottom
 
 
-def require_insulator(overlap: float, what: str, source: str, hint: str = HINT) -> None:
-    """Raise `ConventionError` where filled states lie above empty ones: `overlapping` says so."""
-    if overlap > -TOUCHING:
-        kind = "a metal" if overlap > TOUCHING else "a semimetal"
-        raise ConventionError(
-            f"{source}: filled bands end {overlap:+.6f} eV from where empty ones begin: {kind}. "
-            f"{_begun(what)} needs an insulator{hint}."
+def require_insulator(overlap: float, what: str, source: str, ends: str, hint: str = HINT) -> None:
+    """Raise `ConventionError` where filled states lie above empty ones: `overlapping` says so.
+
+    `ends` says where the bands end and begin.
+    """
+    if overlap <= -TOUCHING:
+        return
+    found, kind = f"bands overlap by {overlap:.2f} eV", "a metal"
+    if overlap <= TOUCHING:
+        found, kind = (
+            f"filled bands end {overlap:+.6f} eV from where empty ones begin",
+            "a semimetal",
         )
+    raise ConventionError(
+        f"{source}: {found} ({ends}): {kind}. {_begun(what)} needs an insulator{hint}."
+    )
 
 
 def _begun(what: str) -> str:

@@ -296,7 +296,8 @@ class StateVectors(Result):
         axes.set_ylabel(f"k along {names[1]} (1/Å)")
         axes.set_title(self._title(channel, band), fontsize="medium")
         unit = f" ({self.UNIT})" if self.UNIT else ""
-        axes.figure.colorbar(arrows, ax=axes, label=f"${self.LETTER}$ along {names[2]}{unit}")
+        beside = axes.inset_axes((1.04, 0.0, 0.05, 1.0))  # as high as the panel
+        axes.figure.colorbar(arrows, cax=beside, label=f"${self.LETTER}$ along {names[2]}{unit}")
 
     @staticmethod
     def _axis_names(frame: NDArray[np.float64], normal: NDArray[np.float64]) -> list[str]:
