@@ -19,6 +19,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from dock._version import __version__
+from dock.core.notebook import html_table
 from dock.errors import OutputError, UsageError
 from dock.extras import require
 from dock.io.files import atomic_path, write_text
@@ -500,13 +501,21 @@ class Result(ABC):
         path: str | Path | None = None,
         *,
         ax: Any = None,
+        save: str | Path | None = None,
         overwrite: bool = False,
         **options: Any,
     ) -> Any:
-        """Draw the result into a file (.png, .pdf, .svg), given axes, or a new figure.
+        """Draw the result, and return matplotlib's axes: given ones, or those of a new figure.
 
-        `ax` is a list of `n_panels` axes where that is more than one; the options are those of the
-        result's `draw`. The file is returned where one was asked for, else the axes.
+        A notebook shows a new figure by itself. `ax` is a list of `n_panels` axes where that is
+        more than one; the options are those of the result's `draw`.
+
+        Parameters
+        ----------
+        path
+            Instead of all this: write the figure into a file, show nothing, return the file.
+        save
+            Write the figure into this file as well (.png, .pdf, .svg).
 
         Raises
         ------
@@ -514,20 +523,24 @@ class Result(ABC):
             Without matplotlib.
         UsageError
             For another kind of figure.
+        OutputError
+            Where the file exists and `overwrite` is not given.
         """
-        if path is None:
-            if ax is None:
-                ax = self._panels(require("matplotlib.pyplot", "plot").figure)
-            self.draw(ax, **options)
+        target = None if path is None and save is None else Path(path or save or "")
+        if target is not None:
+            require_figure_name(target)
+            require_absent([target], overwrite=overwrite)
+        if path is not None:
+            ax = self._panels(require("matplotlib.figure", "plot").Figure)
+        elif ax is None:
+            ax = self._panels(require("matplotlib.pyplot", "plot").figure)
+        self.draw(ax, **options)
+        if target is None:
             return ax
-        path = Path(path)
-        require_figure_name(path)
-        axes = self._panels(require("matplotlib.figure", "plot").Figure)
-        self.draw(axes, **options)
-        figure = (axes[0] if self.n_panels > 1 else axes).figure
-        with atomic_path(path, overwrite=overwrite) as temporary:
-            figure.savefig(temporary, dpi=self.DPI, format=path.suffix[1:].lower())
-        return path
+        figure = self.panels(ax)[0].figure
+        with atomic_path(target, overwrite=overwrite) as temporary:
+            figure.savefig(temporary, dpi=self.DPI, format=target.suffix[1:].lower())
+        return ax if path is None else target
 
     def _panels(self, make: Any) -> Any:
         """Return the axes of a new figure, a list of them where there are several."""
@@ -549,14 +562,7 @@ class Result(ABC):
 
     def _repr_html_(self) -> str:
         """Return the table for a notebook."""
-        import html  # its table of entities: 3 ms of every command's start
-
-        rows = "".join(
-            f"<tr><th style='text-align:left'>{html.escape(name)}</th>"
-            f"<td style='text-align:left'>{html.escape(text)}</td></tr>"
-            for name, text in self.rows()
-        )
-        return f"<table><caption>{type(self).__name__}</caption>{rows}</table>"
+        return html_table(type(self).__name__, self.rows())
 
 
 def plain(value: Any) -> Any:

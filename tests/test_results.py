@@ -85,6 +85,19 @@ def test_figures_go_to_files_and_into_axes(tmp_path):
     assert axes.lines[0].get_color() == "r"
 
 
+def test_a_figure_that_is_shown_is_saved_as_well(tmp_path):
+    pyplot = pytest.importorskip("matplotlib.pyplot")
+    pyplot.switch_backend("agg")
+    axes = Two().plot(save=tmp_path / "two.png")
+    assert axes.lines[0].get_color() == "k"
+    assert (tmp_path / "two.png").read_bytes().startswith(b"\x89PNG")
+    with pytest.raises(OutputError, match="exists"):
+        Two().plot(save=tmp_path / "two.png")
+    mine = axes.figure.add_subplot()
+    assert Two().plot(ax=mine, save=tmp_path / "two.png", overwrite=True) is mine
+    pyplot.close("all")
+
+
 def test_words_for_people():
     assert repr(Two()) == "<Two: Fermi level 1.5 <eV>; kind metal>"
     assert "1.5 &lt;eV&gt;" in Two()._repr_html_()

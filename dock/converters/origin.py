@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import overload
@@ -91,12 +91,17 @@ def relabelled(calc: Calculation, names: Mapping[str, str]) -> Calculation:
     structure = calc.structure.relabel(labels)
     shells = {names.get(label, label): calc.basis.shells[label] for label in calc.basis.species}
     basis = Basis(shells, structure.labels)
-
-    def renamed(name: str) -> Callable[[], AOMatrix]:
-        return lambda: replace(calc.require(name), structure=structure, basis=basis)
-
-    matrices = {name: renamed(name) for name in calc.available}
+    made = partial(_renamed, calc, structure, basis)
+    matrices = {name: partial(made, name) for name in calc.available}
     return replace(calc, structure=structure, basis=basis, matrices=matrices, beside=None)
+
+
+# What makes a matrix later is a function of its module with its arguments: a calculation can be
+# pickled then, and another process reads its matrices.
+
+
+def _renamed(calc: Calculation, structure: Structure, basis: Basis, name: str) -> AOMatrix:
+    return replace(calc.require(name), structure=structure, basis=basis)
 
 
 def with_moved_atoms(calc: Calculation, shift: Int64Array, positions: FloatArray) -> Calculation:
@@ -118,19 +123,20 @@ def with_moved_atoms(calc: Calculation, shift: Int64Array, positions: FloatArray
         When a position matrix has to be moved and there is no overlap.
     """
     structure = replace(calc.structure, positions=positions)
-
-    def moved(name: str) -> AOMatrix:
-        matrix = calc.require(name)
-        entries = np.array(matrix.entries)
-        if name == "position":
-            overlap = calc.require("overlap", "It is needed to fold the position matrix.")
-            entries -= _times_overlap(matrix, overlap, shift @ calc.structure.cell)
-        pairs = matrix.pairs
-        there = Pairs(pairs.R + shift[pairs.j] - shift[pairs.i], pairs.i, pairs.j, pairs.n_atoms)
-        return replace(matrix, structure=structure, pairs=there, entries=entries)
-
+    moved = partial(_moved, calc, structure, shift)
     matrices = {name: partial(moved, name) for name in calc.available}
     return replace(calc, structure=structure, matrices=matrices, beside=None)
+
+
+def _moved(calc: Calculation, structure: Structure, shift: Int64Array, name: str) -> AOMatrix:
+    matrix = calc.require(name)
+    entries = np.array(matrix.entries)
+    if name == "position":
+        overlap = calc.require("overlap", "It is needed to fold the position matrix.")
+        entries -= _times_overlap(matrix, overlap, shift @ calc.structure.cell)
+    pairs = matrix.pairs
+    there = Pairs(pairs.R + shift[pairs.j] - shift[pairs.i], pairs.i, pairs.j, pairs.n_atoms)
+    return replace(matrix, structure=structure, pairs=there, entries=entries)
 
 
 def _times_overlap(matrix: AOMatrix, overlap: AOMatrix, vectors: FloatArray) -> FloatArray:

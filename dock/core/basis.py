@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from dock.core.arrays import FloatArray, IntArray, atom_list, frozen, read_only
+from dock.core.notebook import html_table
 from dock.errors import LayoutError
 
 __all__ = [
@@ -180,6 +181,15 @@ class Basis:
         names = [f"{label} {''.join(shell.letter for shell in ls)}" for label, ls in kinds[:6]]
         more = ["…"] * (len(kinds) > len(names))
         return f"<Basis {', '.join([*names, *more])}: {self.n_orbitals} orbitals>"
+
+    def _repr_html_(self) -> str:
+        """Return the shells of each species as a table for a notebook."""
+        rows = [
+            (label, f"{self.describe(label)}, {sum(2 * l + 1 for l in self.ls(label))} orbitals")
+            for label in self.species
+        ]
+        atoms = ("atoms", f"{self.n_atoms}, {self.n_orbitals} orbitals")
+        return html_table("Basis", [atoms, *rows])
 
     @classmethod
     def from_ls(cls, ls: Mapping[str, Sequence[int]], labels: Sequence[str]) -> Basis:

@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 from dock.core.arrays import IntArray, NumberArray, is_wanted_shape
 from dock.core.basis import Basis
 from dock.core.blocks import BlockGroup, BlockLayout
+from dock.core.notebook import html_table, size_in_words
 from dock.core.pairs import Pairs
 from dock.core.quantity import Quantity, quantity_of
 from dock.core.spin import Spin
@@ -71,6 +72,25 @@ class BlockMatrix:
             f"{len(self.pairs)} pairs, {components} × {count} entries, {self.entries.dtype}, "
             f"spin {self.spin.value}>"
         )
+
+    def _repr_html_(self) -> str:
+        """Return what it is and how big as a table for a notebook."""
+        lattice = f"{len(np.unique(self.pairs.R, axis=0))} lattice vectors"
+        rows = [
+            ("of", f"{self.structure.formula}, {self.basis.n_orbitals} orbitals"),
+            ("unit", self.facts.unit or "none"),
+            ("spin", self.spin.value),
+            ("pairs of atoms", f"{len(self.pairs)}, {lattice}"),
+            ("size", self.size_words),
+        ]
+        return html_table(f"{type(self).__name__} {self.quantity}", rows)
+
+    @property
+    def size_words(self) -> str:
+        """How many entries there are and what memory they take, in words."""
+        components, count = self.entries.shape
+        memory = size_in_words(self.entries.nbytes)
+        return f"{components} × {count} entries, {self.entries.dtype}, {memory}"
 
     def __post_init__(self) -> None:
         facts = quantity_of(self.quantity)

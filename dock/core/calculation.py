@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
@@ -13,9 +15,11 @@ from numpy.typing import NDArray
 from dock.core.arrays import FloatArray, frozen
 from dock.core.basis import Basis
 from dock.core.matrix import AOMatrix
+from dock.core.notebook import html_table, size_in_words
 from dock.core.pairs import Pairs
 from dock.core.position import breaks_relation
 from dock.core.quantity import quantity_of
+from dock.core.sending import packed, require_sendable, unpacked
 from dock.core.spin import Spin
 from dock.core.structure import Structure
 from dock.errors import FormatError, LayoutError, MissingDataError
@@ -107,10 +111,13 @@ class Provenance:
 class Calculation:
     """The object that every format is read into and every computation takes.
 
+    It can be pickled (joblib, multiprocessing): what was read from files goes without its matrices,
+    which the other process reads from there when it asks for them.
+
     Parameters
     ----------
     structure, basis, spin
-        What all matrices refer to.
+        What all matrices refer to; the structure may be ASE's or pymatgen's.
     matrices
         Matrices by quantity, or functions that read them when they are first asked for: printing
         the Fermi level of a folder reads no Hamiltonian.
@@ -155,16 +162,90 @@ class Calculation:
 
     def __repr__(self) -> str:
         """Return one line: what, its matrices, Fermi level and electrons; none is read for it."""
-        level = "unknown" if self.fermi_level is None else f"{self.fermi_level:.4f} eV"
-        electrons = "unknown" if self.n_electrons is None else f"{self.n_electrons:g}"
         return (
-            f"<Calculation {self.structure.formula} of {self.provenance.code}: "
+            f"<Calculation {self.structure.formula} of {self._origin}: "
             f"{self.structure.n_atoms} atoms, {self.basis.n_orbitals} orbitals, spin "
             f"{self.spin.value}, {', '.join(self.available) or 'no matrices'}, "
-            f"Fermi level {level}, electrons {electrons}>"
+            f"Fermi level {self._level}, electrons {self._electrons}>"
         )
 
+    def _repr_html_(self) -> str:
+        """Return what is there, and how big, as a table for a notebook; nothing is read for it."""
+        structure, basis = self.structure, self.basis
+        shells = ", ".join(f"{label} {basis.describe(label)}" for label in basis.species[:6])
+        more = ", …" if len(basis.species) > 6 else ""
+        rows = [
+            (
+                "structure",
+                f"{structure.formula}, {structure.n_atoms} atoms, {structure.cell_words}",
+            ),
+            ("basis", f"{basis.n_orbitals} orbitals: {shells}{more}"),
+            ("spin", self.spin.value),
+            ("Fermi level", self._level),
+            ("electrons", self._electrons),
+            *((name.replace("_", " "), self._state_of(name)) for name in self.available),
+            ("from", f"{self._origin}: {self._files_in_words()}"),
+            *(("note", note) for note in dict.fromkeys([*self.notes, self.unsound]) if note),
+        ]
+        return html_table("Calculation", rows)
+
+    @property
+    def _level(self) -> str:
+        return "unknown" if self.fermi_level is None else f"{self.fermi_level:.4f} eV"
+
+    @property
+    def _electrons(self) -> str:
+        return "unknown" if self.n_electrons is None else f"{self.n_electrons:g}"
+
+    @property
+    def _origin(self) -> str:
+        return f"{self.provenance.code} {self.provenance.version}".strip()
+
+    def _state_of(self, name: str) -> str:
+        """Say how big a matrix is that is in memory, or that it is not read yet."""
+        matrix = self._loaded.get(name, self.matrices[name])
+        return matrix.size_words if isinstance(matrix, AOMatrix) else "in the file, not read yet"
+
+    def _files_in_words(self) -> str:
+        """Return the files that were read and how big they are, as far as they are there."""
+        place = Path(self.source)
+        folder = place if place.is_dir() else place.parent
+        words = []
+        for name in self.provenance.files[:6]:
+            there = (folder / name).is_file()
+            size = f" ({size_in_words((folder / name).stat().st_size)})" if there else ""
+            words.append(f"{name}{size}")
+        words += ["…"] * (len(self.provenance.files) > 6)
+        return ", ".join(words) or self.source
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what is sent to another process: matrices that were read stay where they are.
+
+        `UsageError` for a matrix that is made by a function which cannot be sent.
+        """
+        state = {
+            each.name: getattr(self, each.name) for each in dataclasses.fields(self) if each.init
+        }
+        given = {name: one for name, one in self.matrices.items() if isinstance(one, AOMatrix)}
+        readers = {name: one for name, one in self.matrices.items() if name not in given}
+        try:
+            later = packed((readers, self.beside))
+        except Exception:
+            require_sendable(self.source, readers)
+            raise
+        return state | {"matrices": given, "beside": later, "order": self.available}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take what was sent; nothing is read for it."""
+        readers, beside = unpacked(state["beside"])
+        sources = state["matrices"] | readers
+        matrices = {name: sources[name] for name in state.pop("order")}
+        state = state | {"matrices": matrices, "beside": beside, "_loaded": {}}
+        for name, value in state.items():
+            object.__setattr__(self, name, value)
+
     def __post_init__(self) -> None:
+        object.__setattr__(self, "structure", Structure.of(self.structure))
         if self.structure.n_atoms != self.basis.n_atoms:
             raise LayoutError(
                 f"{self.source}: the structure has {self.structure.n_atoms} atoms, the basis "
@@ -334,15 +415,16 @@ class Calculation:
                 f"an order has each of the atoms 0 to {self.structure.n_atoms - 1} once, found "
                 f"{list(order)[:10]}."
             )
-
-        def permuted(name: str) -> Callable[[], AOMatrix]:
-            return lambda: self.require(name).permute_atoms(order)
-
         return dataclasses.replace(
             self,
             structure=self.structure.select(order),
             basis=self.basis.select(order),
-            matrices={name: permuted(name) for name in self.available},
+            matrices={name: partial(_permuted, self, name, order) for name in self.available},
             beside=None,
             moments=None if self.moments is None else self.moments[order],
         )
+
+
+def _permuted(calc: Calculation, name: str, order: list[int]) -> AOMatrix:
+    """Return a matrix with its atoms in another order; by name, so that it can be sent."""
+    return calc.require(name).permute_atoms(order)

@@ -5,20 +5,26 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeGuard, Union
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from dock.core.arrays import FloatArray, IntArray, atom_list, frozen
 from dock.core.elements import SYMBOLS, symbol
+from dock.core.notebook import html_table
 from dock.errors import LayoutError
 
 if TYPE_CHECKING:
     import ase
     import pymatgen.core
 
-__all__ = ["Structure", "lattice_points", "supercell_matrix"]
+__all__ = ["AnyStructure", "Structure", "lattice_points", "supercell_matrix"]
+
+AnyStructure: TypeAlias = Union["Structure", "ase.Atoms", "pymatgen.core.Structure"]
+"""What functions take as a structure; see `Structure.of`."""
+
+_SHOWN = 12  # atoms that a notebook lists
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,8 +70,32 @@ class Structure:
 
     def __repr__(self) -> str:
         """Return formula, atoms and lengths of the lattice vectors."""
+        return f"<Structure {self.formula}: {self.n_atoms} atoms, {self.cell_words}>"
+
+    def _repr_html_(self) -> str:
+        """Return cell and atoms as a table for a notebook, of many atoms the first."""
+        places = zip(self.labels, self.positions, strict=True)
+        shown = [
+            (f"atom {number} {label}", "{:.4f} {:.4f} {:.4f} Å".format(*position))
+            for number, (label, position) in zip(range(1, _SHOWN + 1), places, strict=False)
+        ]
+        rest = self.n_atoms - len(shown)
+        periodic = " ".join(name for name, flag in zip("abc", self.pbc, strict=True) if flag)
+        rows = [
+            ("formula", self.formula),
+            ("atoms", f"{self.n_atoms}"),
+            ("cell", f"{self.cell_words.removeprefix('cell ')}, {self.volume:.5g} Å³"),
+            ("periodic along", periodic or "none"),
+            *shown,
+            *([("…", f"and {rest} more")] if rest else []),
+        ]
+        return html_table("Structure", rows)
+
+    @property
+    def cell_words(self) -> str:
+        """The lengths of the lattice vectors in words."""
         lengths = " ".join(f"{length:.4g}" for length in np.linalg.norm(self.cell, axis=1))
-        return f"<Structure {self.formula}: {self.n_atoms} atoms, cell {lengths} Å>"
+        return f"cell {lengths} Å"
 
     def __post_init__(self) -> None:
         positions = frozen("positions", self.positions, np.float64, (None, 3))
@@ -219,6 +249,35 @@ class Structure:
         is_one_to_one = len(np.unique(partner)) == self.n_atoms
         same = close and is_one_to_one and np.array_equal(self.numbers, other.numbers[partner])
         return partner if same else None
+
+    @classmethod
+    def of(cls, structure: AnyStructure) -> Structure:
+        """Return the structure itself, or that of ASE's ``Atoms`` or pymatgen's ``Structure``.
+
+        `LayoutError` for anything else.
+
+        Examples
+        --------
+        >>> from ase.build import molecule
+        >>> Structure.of(molecule("H2O")).formula
+        'OH2'
+        """
+        if isinstance(structure, cls):
+            return structure
+        if hasattr(structure, "get_atomic_numbers"):
+            return cls.from_ase(structure)
+        if hasattr(structure, "cart_coords"):
+            return cls.from_pymatgen(structure)
+        raise LayoutError(
+            "a structure is a dock.Structure, ASE's Atoms or pymatgen's Structure, found "
+            f"{type(structure).__name__}. A file is read by dock.read(PATH).structure or ase.io."
+        )
+
+    @classmethod
+    def accepts(cls, value: object) -> TypeGuard[AnyStructure]:
+        """Say whether a value is a structure: ours, ASE's or pymatgen's."""
+        foreign = hasattr(value, "get_atomic_numbers") or hasattr(value, "cart_coords")
+        return isinstance(value, cls) or foreign
 
     @classmethod
     def from_ase(cls, atoms: ase.Atoms) -> Structure:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from dock.core.basis import Basis, Shell
 from dock.core.calculation import Calculation
 from dock.core.matrix import AOMatrix
-from dock.core.structure import Structure
+from dock.core.structure import AnyStructure, Structure
 from dock.errors import LayoutError, MissingDataError, UsageError
 
 __all__ = [
@@ -75,7 +75,7 @@ class Grid:
 
 
 def make_grid(
-    structure: Structure, shape: Sequence[int] | None = None, *, spacing: float | None = None
+    structure: AnyStructure, shape: Sequence[int] | None = None, *, spacing: float | None = None
 ) -> Grid:
     """Return the grid of a cell with a shape, or with points `spacing` apart (Å; default 0.1).
 
@@ -87,6 +87,7 @@ def make_grid(
     >>> make_grid(Structure(np.diag([1.0, 2, 3.05]), [[0, 0, 0]], [1])).shape
     (10, 20, 31)
     """
+    structure = Structure.of(structure)
     if shape is not None and spacing is not None:
         raise UsageError("give the numbers of grid points or their spacing, not both.")
     if shape is None:

@@ -21,7 +21,7 @@ from dock.core.arrays import FloatArray
 from dock.core.basis import Basis
 from dock.core.matrix import AOMatrix
 from dock.core.pairs import Pairs
-from dock.core.structure import Structure
+from dock.core.structure import AnyStructure, Structure
 from dock.errors import UsageError
 from dock.io.progress import Report
 from dock.models.options.train import TrainOptions
@@ -134,7 +134,7 @@ class Model(Protocol):
         """What it may be asked for."""
 
     def predict(
-        self, structure: Structure, overlap: Pattern, moments: ArrayLike | None = None
+        self, structure: AnyStructure, overlap: Pattern, moments: ArrayLike | None = None
     ) -> AOMatrix:
         """Return the matrix of a structure: the overlap has its basis and the pairs of its blocks.
 

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 from dock.core.arrays import FloatArray, IntArray, frozen, read_only
 from dock.core.basis import Basis
 from dock.core.pairs import Pairs
-from dock.core.structure import Structure
+from dock.core.structure import AnyStructure, Structure
 from dock.errors import LayoutError
 
 __all__ = ["Graph", "GraphPart", "build_graph", "by_kind", "parts_of"]
@@ -221,7 +221,7 @@ def by_kind(kinds: IntArray) -> Iterator[tuple[int, IntArray]]:
 
 
 def build_graph(
-    structure: Structure,
+    structure: AnyStructure,
     basis: Basis,
     pairs: Pairs,
     species: tuple[str, ...],
@@ -250,4 +250,4 @@ def build_graph(
         edges = edges.union(Pairs(-edges.R, edges.j, edges.i, edges.n_atoms))
     edges = edges.take(edges.row_order())
     given = None if moments is None else np.asarray(moments, dtype=np.float64)
-    return Graph(structure, basis, edges, index, len(species), given)
+    return Graph(Structure.of(structure), basis, edges, index, len(species), given)

@@ -20,7 +20,7 @@ from dock.core.matrix import AOMatrix
 from dock.core.pairs import Pairs
 from dock.core.quantity import quantity_of
 from dock.core.spin import Spin
-from dock.core.structure import Structure
+from dock.core.structure import AnyStructure, Structure
 from dock.errors import LayoutError, MissingDataError, UsageError
 from dock.overlap._plan import Plan, by_kind
 from dock.overlap.neighbours import (
@@ -44,7 +44,7 @@ _CHUNKS = 8  # parts that each thread takes, so that they end together
 
 
 def compute_overlap(
-    structure: Structure,
+    structure: AnyStructure,
     basis: Basis,
     *,
     pairs: str | Pairs = "orbital",
@@ -56,7 +56,7 @@ def compute_overlap(
     Parameters
     ----------
     structure
-        Atoms; R of the pairs counts from their positions as they are.
+        Atoms, ASE's and pymatgen's too; R of the pairs counts from their positions as they are.
     basis
         Shells with radial functions, for the species labels of the structure.
     pairs
@@ -99,7 +99,7 @@ def compute_overlap(
 
 
 def compute_integrals(
-    structure: Structure,
+    structure: AnyStructure,
     basis: Basis,
     quantities: Sequence[str] = ("overlap",),
     *,
@@ -154,13 +154,14 @@ class Integrals:
     @classmethod
     def prepare(
         cls,
-        structure: Structure,
+        structure: AnyStructure,
         basis: Basis,
         *,
         pairs: str | Pairs = "orbital",
         projectors: Mapping[str, float] | None = None,
     ) -> Integrals:
         """Check the basis and find the pairs; see `compute_overlap` for arguments and errors."""
+        structure = Structure.of(structure)
         if basis.labels != structure.labels:
             require_species(structure, basis.shells)
             basis = Basis(basis.shells, structure.labels)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from dock.core.basis import Basis
-from dock.core.structure import Structure
+from dock.core.structure import AnyStructure, Structure
 from dock.errors import UsageError
 
 __all__ = ["Sites", "find_sites", "layers_of", "supercell_of"]
@@ -54,13 +54,14 @@ class Sites:
 
 
 def supercell_of(
-    structure: Structure, primitive: Structure | ArrayLike
+    structure: Structure, primitive: AnyStructure | ArrayLike
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """Return the supercell matrix, and the primitive cell that fits the supercell exactly (Å).
 
     Raises `UsageError` where the supercell does not repeat the primitive cell.
     """
-    if isinstance(primitive, Structure):
+    if Structure.accepts(primitive):
+        primitive = Structure.of(primitive)
         ratio = structure.cell @ np.linalg.inv(primitive.cell)
         transform = np.rint(ratio).astype(np.int64)
         worst = float(np.abs(ratio - transform).max())
@@ -182,7 +183,7 @@ def _note(site: NDArray[np.int64], n_cells: int, n_given: int) -> str:
     return "; ".join(words)
 
 
-def layers_of(structure: Structure, axis: int = 2, gap: float = 1.5) -> dict[str, list[int]]:
+def layers_of(structure: AnyStructure, axis: int = 2, gap: float = 1.5) -> dict[str, list[int]]:
     """Return the layers of a slab from bottom to top: atoms between gaps along the normal.
 
     `axis` is the lattice vector across the layers, `gap` the smallest empty distance between two
@@ -194,6 +195,7 @@ def layers_of(structure: Structure, axis: int = 2, gap: float = 1.5) -> dict[str
     >>> layers_of(slab)
     {'layer 1': [0, 2], 'layer 2': [1]}
     """
+    structure = Structure.of(structure)
     normal = np.cross(*np.delete(structure.cell, axis, axis=0))
     height = structure.positions @ (normal / np.linalg.norm(normal))
     order = np.argsort(height, kind="stable")

@@ -34,7 +34,7 @@ from dock._version import __version__
 from dock.core.arrays import atom_list
 from dock.core.calculation import Calculation
 from dock.core.spin import Spin
-from dock.core.structure import Structure
+from dock.core.structure import AnyStructure, Structure
 from dock.errors import MissingDataError, UsageError
 from dock.extras import require
 from dock.io.progress import Report
@@ -366,7 +366,7 @@ class Unfolded(Result):
 
 def unfold(
     calc: Calculation,
-    primitive: Structure | ArrayLike,
+    primitive: AnyStructure | ArrayLike,
     path: KPath | str | Path | None = None,
     *,
     points: int | None = None,
@@ -428,7 +428,7 @@ def unfold(
     problem = Problem.of(calc)
     transform, cell = supercell_of(calc.structure, primitive)
     taken = None if atoms is None else atom_list(atoms, calc.structure.n_atoms)
-    known = primitive if isinstance(primitive, Structure) else None
+    known = Structure.of(primitive) if Structure.accepts(primitive) else None
     sites = find_sites(calc.structure, cell, transform, known, tolerance=tolerance, atoms=taken)
     if not isinstance(path, KPath):
         reached = problem.overlap.pairs.R @ transform

@@ -9,14 +9,16 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from dock.core.arrays import FloatArray
-from dock.core.structure import Structure
+from dock.core.structure import AnyStructure, Structure
 from dock.errors import UsageError
 from dock.structures.built import BuiltStructure
 
 __all__ = ["find_layers", "perturb", "shift_layers", "write_perturbed"]
 
 
-def perturb(structure: Structure, amplitude: float, *, seed: int, strain: float = 0.0) -> Structure:
+def perturb(
+    structure: AnyStructure, amplitude: float, *, seed: int, strain: float = 0.0
+) -> Structure:
     """Displace every atom at random, and deform the cell at random.
 
     Parameters
@@ -42,6 +44,7 @@ def perturb(structure: Structure, amplitude: float, *, seed: int, strain: float 
         )
     if not np.isfinite(amplitude):
         raise UsageError(f"the amplitude {amplitude} is not finite.")
+    structure = Structure.of(structure)
     rng = np.random.default_rng(seed)
     shift = rng.uniform(-amplitude, amplitude, structure.positions.shape)
     noise = rng.uniform(-strain, strain, (3, 3))
@@ -53,7 +56,7 @@ def perturb(structure: Structure, amplitude: float, *, seed: int, strain: float 
 
 
 def write_perturbed(
-    structure: Structure,
+    structure: AnyStructure,
     folder: str | Path,
     amplitude: float,
     *,
@@ -75,12 +78,13 @@ def write_perturbed(
     return files
 
 
-def find_layers(structure: Structure, gap: float = 2.2) -> NDArray[np.int64]:
+def find_layers(structure: AnyStructure, gap: float = 2.2) -> NDArray[np.int64]:
     """Return the layer of each atom, from 0 at the bottom: layers are apart by more than `gap` Å.
 
     Heights count along the normal of the first two lattice vectors; a periodic structure is cut
     at its largest gap.
     """
+    structure = Structure.of(structure)
     normal = _normal(structure)
     period = abs(float(structure.cell[2] @ normal))
     heights = structure.positions @ normal
@@ -102,7 +106,7 @@ def find_layers(structure: Structure, gap: float = 2.2) -> NDArray[np.int64]:
 
 
 def shift_layers(
-    structure: Structure, shift: ArrayLike, *, layer: int = -1, gap: float = 2.2
+    structure: AnyStructure, shift: ArrayLike, *, layer: int = -1, gap: float = 2.2
 ) -> Structure:
     """Shift one layer of a layered structure against the others.
 
@@ -126,6 +130,7 @@ def shift_layers(
         raise UsageError(
             f"a shift is three numbers (two fractions, one height), found {vector.tolist()}."
         )
+    structure = Structure.of(structure)
     layers = find_layers(structure, gap)
     count = int(layers.max()) + 1
     if count < 2 or not -count <= layer < count:

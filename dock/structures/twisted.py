@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from dock.core.arrays import FloatArray
 from dock.core.elements import atomic_number
-from dock.core.structure import Structure
+from dock.core.structure import AnyStructure, Structure
 from dock.errors import UsageError
 from dock.structures.built import BuiltStructure
 
@@ -140,8 +140,9 @@ def commensurate_integers(
     return bottom, top
 
 
-def lattice_angle(layer: Structure) -> int:
+def lattice_angle(layer: AnyStructure) -> int:
     """Return 120 for a hexagonal layer whose vectors are at 120°, else 60."""
+    layer = Structure.of(layer)
     first, second = layer.cell[:2, :2]
     lengths = np.linalg.norm(layer.cell[:2, :2], axis=1)
     same_length = abs(lengths[0] - lengths[1]) < _HEXAGONAL * lengths[0]
@@ -150,8 +151,8 @@ def lattice_angle(layer: Structure) -> int:
 
 
 def twisted_bilayer(
-    bottom: Structure,
-    top: Structure,
+    bottom: AnyStructure,
+    top: AnyStructure,
     integers: tuple[ArrayLike, ArrayLike],
     *,
     distance: float,
@@ -192,7 +193,7 @@ def twisted_bilayer(
     """
     if not (distance > 0 and vacuum >= 0):
         raise UsageError(f"distance {distance} Å and vacuum {vacuum} Å must be positive.")
-    layers = [_flat("bottom", bottom), _flat("top", top)]
+    layers = [_flat("bottom", Structure.of(bottom)), _flat("top", Structure.of(top))]
     matrices = [_integers(name, m) for name, m in zip(("bottom", "top"), integers, strict=True)]
     for layer, matrix in zip(layers, matrices, strict=True):
         _refuse_other_angle(layer, matrix)

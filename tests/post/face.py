@@ -1,5 +1,7 @@
 """The face that every result has, for results that are computed in the tests."""
 
+import pickle
+
 import pytest
 
 from dock.errors import OutputError
@@ -17,6 +19,8 @@ def holds(result, target, *, figure=True, **drawn):
         axes = panels[0] if len(panels) == 1 else panels
         assert result.plot(ax=axes, **drawn) is axes
         assert panels[0].get_title()
+    sent = pickle.loads(pickle.dumps(result))  # noqa: S301 - our own bytes
+    assert sent.table() == result.table()
     files = result.save(target)
     before = {file: file.read_bytes() for file in target.parent.iterdir()}
     assert set(files) <= set(before)

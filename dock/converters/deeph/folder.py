@@ -7,6 +7,7 @@ import hashlib
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -219,7 +220,7 @@ class Head:
         if split:
             file = files["hamiltonian"]
             parts["hamiltonian"] = (file, HKB)
-            readers["hamiltonian"] = lambda: self._read_split(file)
+            readers["hamiltonian"] = partial(self._read_split, file)
         provenance = _provenance(info, sum(parts.values(), ()), self.structure.n_atoms, zeros)
         level, stored = info.fermi_level, provenance.extra.get(PREDICTED)
         provenance = self._with_predictions(provenance, files)

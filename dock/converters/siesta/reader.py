@@ -145,6 +145,10 @@ class _Run:
     constants: Constants
     _patterns: dict[Path, StoredRows] = field(default_factory=dict, repr=False)
 
+    def __getstate__(self) -> dict[str, object]:
+        """Return what another process needs to read the run; it finds patterns by itself."""
+        return self.__dict__ | {"_patterns": {}}
+
     @cached_property
     def sources(self) -> dict[str, MatrixFile]:
         """Quantity to the file that has it; the first one counts."""

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 
 from dock.core.matrix import AOMatrix
 from dock.core.quantity import quantity_of
-from dock.core.structure import Structure
+from dock.core.structure import AnyStructure
 from dock.errors import UsageError
 from dock.io.files import write_text
 from dock.io.progress import Progress, Report
@@ -78,7 +78,7 @@ class ClosedFormModel:
         return self.file.scope
 
     def predict(
-        self, structure: Structure, overlap: Pattern, moments: ArrayLike | None = None
+        self, structure: AnyStructure, overlap: Pattern, moments: ArrayLike | None = None
     ) -> AOMatrix:
         """Return the matrix of a structure on the pattern of its overlap."""
         layout = self.file.layout

@@ -4,7 +4,14 @@ Coordinates are always fractions of the reciprocal vectors of the cell that the 
 belongs to. No cell is standardised on the way: a Hamiltonian is tied to its own cell.
 """
 
-from dock.states.kpath.path import KPath, make_path
+from dock.states.kpath.path import KPath, labelled_point, make_path
 from dock.states.kpath.special import SpecialPoints, special_points, vacuum_axes
 
-__all__ = ["KPath", "SpecialPoints", "make_path", "special_points", "vacuum_axes"]
+__all__ = [
+    "KPath",
+    "SpecialPoints",
+    "labelled_point",
+    "make_path",
+    "special_points",
+    "vacuum_axes",
+]

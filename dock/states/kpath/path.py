@@ -14,12 +14,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from dock.core.arrays import read_only
 from dock.core.calculation import Calculation
-from dock.core.structure import Structure
+from dock.core.structure import AnyStructure, Structure
 from dock.errors import LayoutError, MissingDataError, UsageError
 from dock.states.kpath import text
 from dock.states.kpath.special import SYMPREC, SpecialPoints, special_points
 
-__all__ = ["KPath", "make_path"]
+__all__ = ["KPath", "labelled_point", "make_path"]
 
 POINTS = 50
 """Samples on the longest segment where neither `points` nor `density` is given."""
@@ -194,7 +194,7 @@ class KPath:
     def of(
         cls,
         path: str | Path | None,
-        structure: Structure,
+        structure: AnyStructure,
         periodic_axes: Sequence[int] | None = None,
         *,
         points: int | None = None,
@@ -205,6 +205,7 @@ class KPath:
         path, the only one that may be a single point. `periodic_axes` and `points`, as in
         `automatic`, are without meaning for a file.
         """
+        structure = Structure.of(structure)
         if path is not None and Path(path).is_file():
             return cls.from_file(path, structure.cell).require_line()
         where = (structure.cell, structure.fractional, structure.numbers)
@@ -367,6 +368,29 @@ def make_path(
     axes = [axis for axis in range(3) if reaches[axis] and structure.pbc[axis]]
     made = KPath.of(path, structure, axes, points=points)
     return replace(made, note="The matrices hold at Γ only.") if calc.only_gamma else made
+
+
+def labelled_point(
+    label: str, structure: AnyStructure, periodic_axes: Sequence[int] | None = None
+) -> NDArray[np.float64]:
+    """Return the point of high symmetry of that name, (3,) in fractions of reciprocal vectors.
+
+    Labels and errors are those of `KPath.from_string`; a text of several is a `UsageError`.
+
+    Examples
+    --------
+    >>> import dock
+    >>> calc = dock.read("fixtures/openmx/si")
+    >>> labelled_point("L", calc.structure).tolist()
+    [0.5, 0.5, 0.5]
+    """
+    structure = Structure.of(structure)
+    where = (structure.cell, structure.fractional, structure.numbers)
+    known = special_points(*where, periodic_axes=periodic_axes)
+    branches = text.parse_labels(label, known.points, known.lattice)
+    if [len(branch) for branch in branches] != [1]:
+        raise UsageError(f"{label!r} names several k-points: ask for one at a time, such as 'X'.")
+    return read_only(np.array(known.points[branches[0][0]], dtype=np.float64))
 
 
 def pretty_label(label: str) -> str:

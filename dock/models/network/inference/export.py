@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike
 
 from dock.core.arrays import FloatArray
 from dock.core.matrix import AOMatrix
-from dock.core.structure import Structure
+from dock.core.structure import AnyStructure
 from dock.errors import FormatError, UsageError
 from dock.extras import require
 from dock.models.backend import Pattern, Scope
@@ -140,7 +140,7 @@ class ExportedModel:
         return dataclasses.replace(self.file.scope, takes_moments="moments" in self._names)
 
     def predict(
-        self, structure: Structure, overlap: Pattern, moments: ArrayLike | None = None
+        self, structure: AnyStructure, overlap: Pattern, moments: ArrayLike | None = None
     ) -> AOMatrix:
         """Return the matrix of a structure on the pattern of its overlap.
 

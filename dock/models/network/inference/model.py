@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from dock.core.matrix import AOMatrix
-from dock.core.structure import Structure
+from dock.core.structure import AnyStructure, Structure
 from dock.errors import SolverError, UsageError
 from dock.io.progress import Report
 from dock.models.backend import Pattern, Scope
@@ -73,7 +73,7 @@ class NetworkModel:
         return replace(self.file.scope, takes_moments=self._network.config.moments)
 
     def graph(
-        self, structure: Structure, overlap: Pattern, moments: ArrayLike | None = None
+        self, structure: AnyStructure, overlap: Pattern, moments: ArrayLike | None = None
     ) -> Graph:
         """Return the graph of a structure.
 
