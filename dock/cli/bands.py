@@ -60,9 +60,8 @@ def bands(
     """
     from dock.converters import read
     from dock.post.band_structure import BandStructure, Selection, bands as compute
-    from dock.post.fat_bands import fat_bands
+    from dock.states.counted_level import level_beside
     from dock.states.kpath import make_path
-    from dock.states.own_level import level_beside
 
     selection = Selection(window or None, states, around)
     calc = read(path, source)
@@ -84,5 +83,7 @@ def bands(
     if project.fields is None:
         result: Any = compute(calc, points_of_path, **settings)
     else:
+        from dock.post.fat_bands import fat_bands
+
         result = fat_bands(calc, points_of_path, project.fields, scheme=project.scheme, **settings)
     run.finish(result, target, of=calc, job=job, window=window or None)

@@ -66,7 +66,7 @@ def dos(
     from dock.converters import read
     from dock.post.density_of_states import DensityOfStates, dos as compute
     from dock.post.fermi import EIGENVALUES
-    from dock.states.own_level import level_beside
+    from dock.states.counted_level import level_beside
 
     calc = read(path, source)
     target = run.target(path, DensityOfStates)

@@ -28,9 +28,7 @@ _OPTIONS = {name: f"--{name.replace('_', '-')}" for name in _SAME.split()} | {
 }
 """What the library calls an argument and the command line an option."""
 
-_ARGUMENT = re.compile(
-    rf"(?<![\w'\"-])({'|'.join(_OPTIONS)})=(?:\(([^()]*)\)|('?)([\w.…-]*[\w…])\3)"
-)
+_ARGUMENT = re.compile(r"(?<![\w'\"\-])(\w+)=(?:\(([^()]*)\)|('?)([\w.…-]*[\w…])\3)")
 _SETTING = re.compile(r"settings=\{'(\w+)': '([^']*)'\}")
 _IN_PYTHON = ", or add it with compute_overlap (quantities S and r)"
 """A way out that no option has."""
@@ -57,6 +55,8 @@ def in_options(message: str) -> str:
     """
 
     def option(found: re.Match[str]) -> str:
+        if found[1] not in _OPTIONS:
+            return found[0]
         words = found[4] if found[2] is None else found[2].replace(",", "")
         value = "" if words == "True" else f" {words}"
         return f"{_OPTIONS[found[1]]}{value}"

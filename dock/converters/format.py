@@ -7,15 +7,17 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from dock.converters.user_run import Restart
 from dock.core.calculation import Calculation
 from dock.core.check import Finding, lost_blocks
 from dock.core.quantity import quantity_of
 from dock.core.spin import Spin
 from dock.errors import FormatError, LossError, UsageError
 from dock.io.files import folder_transaction, write_text
+
+if TYPE_CHECKING:
+    from dock.converters.user_run import Restart
 
 __all__ = [
     "ALL_SPINS",

@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dock.converters.format import Format, Marker, ReadOptions, Settings, WriteOptions, hand_over
-from dock.converters.two_centre import with_two_centres
-from dock.converters.user_run import Restart
 from dock.core.calculation import Calculation
 from dock.errors import DependencyError, FormatError, MissingDataError, UsageError
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
+
+    from dock.converters.user_run import Restart
 
 __all__ = [
     "BUILT_IN",
@@ -279,6 +279,8 @@ def write(
         files: list[Path] = _named(*RESTARTS)(calc, path, entry, wanted, marker=marker)
         return files
     if entry.completes and wanted.basis is not None:
+        from dock.converters.two_centre import with_two_centres
+
         calc = with_two_centres(calc, entry.completes, wanted.basis, wanted.settings)
     return entry.save(calc, path, wanted, marker=marker)
 

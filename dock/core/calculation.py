@@ -387,13 +387,16 @@ class Calculation:
         provenance: Provenance | None = None,
     ) -> Calculation:
         """Return a calculation with some parts exchanged; `matrices` replaces all of them."""
-        return dataclasses.replace(
+        made = dataclasses.replace(
             self,
             matrices=self.matrices if matrices is None else matrices,
             fermi_level=self.fermi_level if fermi_level is None else fermi_level,
             n_electrons=self.n_electrons if n_electrons is None else n_electrons,
             provenance=self.provenance if provenance is None else provenance,
         )
+        if matrices is None:  # what one of the two reads, the other need not read again
+            object.__setattr__(made, "_loaded", self._loaded)
+        return made
 
     def without(self, quantity: str, note: str) -> Calculation:
         """Return the calculation without a matrix; the note says why, and goes where it goes."""

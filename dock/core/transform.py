@@ -19,7 +19,7 @@ from dock.errors import LayoutError
 
 M = TypeVar("M", bound=BlockMatrix)
 
-__all__ = ["permute_atoms", "rotate", "select_atoms", "supercell"]
+__all__ = ["permute_atoms", "rotate", "rotated_entries", "select_atoms", "supercell"]
 
 
 def rotate(matrix: M, Q: ArrayLike) -> M:
@@ -32,6 +32,12 @@ def rotate(matrix: M, Q: ArrayLike) -> M:
     Q is a (3, 3) orthogonal matrix, a reflection allowed; `ConventionError` where it is not
     orthogonal to 1e-8.
     """
+    structure = matrix.structure.rotate(orthogonal_matrix(Q))
+    return replace(matrix, structure=structure, entries=rotated_entries(matrix, Q))
+
+
+def rotated_entries(matrix: BlockMatrix, Q: ArrayLike) -> NDArray[Any]:
+    """Return the entries of `rotate` alone, (components, entries); for many Q that is quicker."""
     orthogonal = orthogonal_matrix(Q)
     basis = matrix.basis
     turns = {label: shell_rotation(orthogonal, basis.ls(label)) for label in basis.species}
@@ -45,7 +51,7 @@ def rotate(matrix: M, Q: ArrayLike) -> M:
         if mixing is not None:
             blocks = np.tensordot(mixing, blocks, axes=1)
         layout.write(result, group, blocks)
-    return replace(matrix, structure=matrix.structure.rotate(orthogonal), entries=result)
+    return result
 
 
 def _component_mixing(matrix: BlockMatrix, Q: NDArray[np.float64]) -> NDArray[Any] | None:

@@ -71,7 +71,7 @@ def rotation_matrix(Q: npt.ArrayLike, l: int) -> npt.NDArray[np.float64]:
     q = orthogonal_matrix(Q)
     if l < 0:
         raise UsageError(f"l is {l}; an angular momentum is 0 or greater.")
-    return _rotation(q, l)
+    return _rotation(q.tobytes(), l).copy()
 
 
 def shell_rotation(Q: npt.ArrayLike, ls: Sequence[int]) -> npt.NDArray[np.float64]:
@@ -86,7 +86,7 @@ def shell_rotation(Q: npt.ArrayLike, ls: Sequence[int]) -> npt.NDArray[np.float6
     q = orthogonal_matrix(Q)
     if len(ls) and min(ls) < 0:
         raise UsageError(f"The shells are {list(ls)}; an angular momentum is 0 or greater.")
-    blocks = {l: _rotation(q, l) for l in set(ls)}
+    blocks = {l: _rotation(q.tobytes(), l) for l in set(ls)}
     ends = np.cumsum([2 * l + 1 for l in ls], dtype=np.int64)
     size = int(ends[-1]) if len(ls) else 0
     full = np.zeros((size, size))
@@ -115,10 +115,12 @@ def spinor_rotation(Q: npt.ArrayLike) -> npt.NDArray[np.complex128]:
     return np.array([[w - 1j * z, -y - 1j * x], [y - 1j * x, w + 1j * z]])
 
 
-def _rotation(q: npt.NDArray[np.float64], l: int) -> npt.NDArray[np.float64]:
-    """Integrate Y(q r) Y(r)ᵀ over the sphere."""
+@lru_cache(maxsize=512)
+def _rotation(q: bytes, l: int) -> npt.NDArray[np.float64]:
+    """Integrate Y(q r) Y(r)ᵀ over the sphere; H, S and every species are turned by the same q."""
     points, weighted = _quadrature(l)
-    return real_harmonics(l, points @ q.T).T @ weighted
+    turn = np.frombuffer(q).reshape(3, 3)
+    return real_harmonics(l, points @ turn.T).T @ weighted
 
 
 @lru_cache(maxsize=64)

@@ -19,16 +19,15 @@ from dock.core.structure import Structure
 from dock.errors import LayoutError, MissingDataError, UsageError
 from dock.extras import require
 from dock.io.progress import Progress, Report
-from dock.post.band_difference import Difference
 from dock.post.energy_selection import Selection
 from dock.post.legend import add_legend
 from dock.results import Result, plain
 from dock.states.certificates import Certificates
+from dock.states.counted_level import is_other_count
 from dock.states.dense import smallest_overlap_eigenvalue
 from dock.states.gap import Gap, Source, find_gap
 from dock.states.job import Job
 from dock.states.kpath import KPath, make_path
-from dock.states.own_level import is_other_count
 from dock.states.problem import Problem
 from dock.states.solver import Solver, Want
 from dock.states.stream import Levels, StatesAtK, states
@@ -36,6 +35,8 @@ from dock.threads import LARGE
 
 if TYPE_CHECKING:
     from pymatgen.electronic_structure.bandstructure import BandStructureSymmLine
+
+    from dock.post.band_difference import Difference
 
 __all__ = ["BandStructure", "Selection", "bands", "make_path"]
 
@@ -190,6 +191,8 @@ class BandStructure(Result):
             or np.abs(self.path.kpoints_frac - other.path.kpoints_frac).max() > 1e-6
         ):
             raise UsageError("the two band structures have different k-points or spin channels.")
+        from dock.post.band_difference import Difference
+
         limits, level = None, other.gap.fermi_level
         if level is not None:
             lowest, highest = (-SHOWN, SHOWN) if window is None else window
@@ -445,7 +448,7 @@ def bands(
     electrons
         Electrons per cell; default those of the calculation.
     counted
-        The Fermi level that electrons gave on a mesh (`dock.states.own_level`): it is taken
+        The Fermi level that electrons gave on a mesh (`dock.states.counted_level`): it is taken
         in the place of that of the data.
     solver
         See `dock.states.stream.states`.

@@ -28,12 +28,12 @@ from dock.post.legend import ShownGroup, add_legend, shown_groups
 from dock.post.projections import LevelProjector, OrbitalProjector, Projector
 from dock.results import Result
 from dock.states.certificates import Certificates
+from dock.states.counted_level import is_other_count
 from dock.states.fermi_level import Filling, Method, NotReached, filled_to, occupy
 from dock.states.gap import Gap, Source
 from dock.states.job import Job
 from dock.states.kmesh import KMesh, Reduction, make_mesh
 from dock.states.mulliken import Scheme
-from dock.states.own_level import is_other_count
 from dock.states.problem import Problem
 from dock.states.smearing import Smearing
 from dock.states.solver import Solver

@@ -16,10 +16,10 @@ from dock.io.progress import Report
 from dock.io.text import json_text
 from dock.post.legend import add_legend
 from dock.results import Result, require_absent
+from dock.states.counted_level import LEVEL_FILE
 from dock.states.fermi_level import Filling, Method, find_level, occupy
 from dock.states.job import Job
 from dock.states.kmesh import KMesh, make_mesh
-from dock.states.own_level import LEVEL_FILE
 from dock.states.problem import Problem
 from dock.states.smearing import Smearing
 from dock.states.solver import Solver

@@ -26,12 +26,13 @@ from dock.response.operators import Operators
 from dock.response.per_state import signed_colours
 from dock.response.spin import spin_of
 from dock.results import Result, require_absent
+from dock.states.counted_level import is_other_count
 from dock.states.fermi_level import find_level
 from dock.states.gap import find_gap
 from dock.states.job import Job
 from dock.states.kmesh import KMesh, make_mesh
 from dock.states.kplane import KPlane
-from dock.states.own_level import is_other_count, own_level
+from dock.states.own_level import own_level
 from dock.states.smearing import Smearing
 from dock.states.solver import Solver, Want
 from dock.states.spectrum import Spectrum

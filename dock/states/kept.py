@@ -137,6 +137,7 @@ class Kept:
         self._lock = threading.Lock()
         self._places: dict[Key, _Place] = {}
         self._waiting: dict[Key, bytes] | None = {}
+        self._size = 0  # bytes that wait
         self._until = time.monotonic() + (0.0 if at_once else _PATIENCE)
         self._file: io.FileIO | None = None
         self._path: Path | None = None
@@ -224,14 +225,13 @@ class Kept:
         self._put(_key(number, np.zeros(3)), _with_arrays({}, arrays))
 
     def _put(self, key: Key, body: bytes) -> None:
-        record = _record(*key, body)
         with self._lock:
             if self._waiting is None:
-                self._append(record)
+                self._append(_record(*key, body))
                 return
-            self._waiting[key] = record
-            size = sum(map(len, self._waiting.values()))
-            if time.monotonic() > self._until or size > _WAITING:
+            self._waiting[key] = body
+            self._size += len(body)
+            if time.monotonic() > self._until or self._size > _WAITING:
                 self._write_waiting()
 
     def flush(self) -> None:
@@ -244,8 +244,8 @@ class Kept:
 
     def _write_waiting(self) -> None:
         waiting, self._waiting = self._waiting, None
-        for record in (waiting or {}).values():
-            self._append(record)
+        for key, body in (waiting or {}).items():
+            self._append(_record(*key, body))
 
     def _append(self, record: bytes) -> None:
         """Append a record; where the disk is full, what stands before it stays whole."""

@@ -18,7 +18,7 @@ import importlib.machinery
 import importlib.util
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -43,6 +43,9 @@ __all__ = [
 
 Matrix = NDArray[Any]
 _INT_MAX = 2**31 - 1
+
+_KNOWN_LENGTHS: dict[tuple[object, ...], tuple[int, ...]] = {}
+_MOST_LENGTHS = 1000
 
 
 def eigh(a: Matrix, uplo: str, *, vectors: bool) -> tuple[NDArray[np.float64], int]:
@@ -172,27 +175,37 @@ def _call(
 ) -> int:
     """Call the routine for the type of `like`; return info.
 
-    Workspaces come after `args`, each followed by its length, found by a query call.
+    Workspaces come after `args`, each followed by its length.
     """
     is_complex = complex_ is not None and np.iscomplexobj(like)
     name = f"z{complex_}" if is_complex else f"d{real}"
     kinds = [np.dtype(work)] if work is not None else []
     kinds += [np.dtype(np.float64)] if real_work else []
     kinds += [np.dtype(np.intc)] if integer_work else []
-    spaces = [np.zeros(1, dtype=kind) for kind in kinds]
-    if kinds:
-        _invoke(name, args, spaces, query=True)
-        lengths = [float(space[0].real) for space in spaces]
-        if max(lengths) > _INT_MAX:
-            raise SolverError(
-                f"A matrix of {len(like)} orbitals is too large for the dense solver ({name} "
-                "counts its workspace in 32 bits). Ask for a window, or use the sparse solver."
-            )
-        spaces = [
-            np.empty(max(int(length), 1), dtype=kind)
-            for kind, length in zip(kinds, lengths, strict=True)
-        ]
+    lengths = _lengths(name, args, kinds, len(like)) if kinds else []
+    spaces = [np.empty(length, dtype=kind) for kind, length in zip(kinds, lengths, strict=True)]
     return _invoke(name, args, spaces)
+
+
+def _lengths(
+    name: str, args: tuple[object, ...], kinds: Sequence[np.dtype[Any]], n: int
+) -> tuple[int, ...]:
+    """Return how long a routine wants its workspaces: it is asked once for each size and job."""
+    key = (name, *(value for value in args if isinstance(value, int | bytes)))
+    lengths = _KNOWN_LENGTHS.get(key)
+    if lengths is None:
+        spaces = [np.zeros(1, dtype=kind) for kind in kinds]
+        _invoke(name, args, spaces, query=True)
+        lengths = tuple(max(int(space[0].real), 1) for space in spaces)
+        if len(_KNOWN_LENGTHS) >= _MOST_LENGTHS:
+            _KNOWN_LENGTHS.clear()
+        _KNOWN_LENGTHS[key] = lengths
+    if max(lengths) > _INT_MAX:
+        raise SolverError(
+            f"A matrix of {n} orbitals is too large for the dense solver ({name} "
+            "counts its workspace in 32 bits). Ask for a window, or use the sparse solver."
+        )
+    return lengths
 
 
 def _invoke(

@@ -18,12 +18,12 @@ from dock.core.matrix import AOMatrix
 from dock.core.pairs import Pairs
 from dock.core.spin import Spin
 from dock.errors import LayoutError, SolverError, UsageError
-from dock.states.sparse.factorisation import Pattern
 
 if TYPE_CHECKING:
     import scipy.sparse
 
     from dock.states.kmesh import KMesh
+    from dock.states.sparse.factorisation import Pattern
 
 __all__ = ["Channel", "Problem", "identity"]
 
@@ -223,6 +223,8 @@ class Problem:
 
     def pattern(self) -> Pattern:
         """Return where the entries of the upper triangles of H(k) and S(k) stand, at every k."""
+        from dock.states.sparse.factorisation import Pattern
+
         starts, columns = self._on_one_pattern[0].hamiltonian.pattern()
         basis = self.hamiltonian.basis
         atoms = np.repeat(np.arange(basis.n_atoms), basis.counts)

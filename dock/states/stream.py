@@ -375,13 +375,14 @@ def _in_order(
 @contextmanager
 def _naming(number: int, points: NDArray[np.float64]) -> Iterator[None]:
     """Put the k-point before the message of an error."""
-    at = f"k-point {number + 1} of {len(points)} ({', '.join(f'{x:.6g}' for x in points[number])})"
     try:
         yield
-    except MemoryError as error:
-        raise SolverError(f"{at}: not enough memory. Pass a smaller jobs=N.") from error
-    except (ConventionError, LayoutError, SolverError, UsageError) as error:
-        raise type(error)(f"{at}: {error}") from error
-    except DockError as error:
+    except (MemoryError, DockError) as error:
+        place = ", ".join(f"{x:.6g}" for x in points[number])
+        at = f"k-point {number + 1} of {len(points)} ({place})"
+        if isinstance(error, MemoryError):
+            raise SolverError(f"{at}: not enough memory. Pass a smaller jobs=N.") from error
+        if isinstance(error, ConventionError | LayoutError | SolverError | UsageError):
+            raise type(error)(f"{at}: {error}") from error
         error.add_note(at)
         raise

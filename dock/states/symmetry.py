@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from dock.core.matrix import AOMatrix
 from dock.core.spin import Spin
 from dock.core.structure import Structure
+from dock.core.transform import rotated_entries
 from dock.errors import UsageError
 
 __all__ = ["Operation", "Symmetry", "find_symmetry"]
@@ -67,7 +68,7 @@ class Operation:
 
     def apply(self, matrix: AOMatrix, source: NDArray[np.int64]) -> NDArray[Any]:
         """Return the entries of the transformed operator on the same pairs."""
-        turned = matrix.entries if self.is_unit_rotation else matrix.rotate(self.Q).entries
+        turned = matrix.entries if self.is_unit_rotation else rotated_entries(matrix, self.Q)
         entries = matrix.layout.take(turned, source)
         return _time_reversed(matrix, entries) if self.reverses_time else entries
 

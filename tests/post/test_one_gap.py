@@ -12,8 +12,8 @@ import dock
 from dock.post import bands, dos
 from dock.post.band_structure import Selection
 from dock.post.fermi import FermiResult, fermi_level
+from dock.states.counted_level import level_beside
 from dock.states.kpath import KPath
-from dock.states.own_level import level_beside
 
 MESH = (2, 2, 2)
 

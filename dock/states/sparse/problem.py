@@ -9,10 +9,11 @@ from numpy.typing import NDArray
 
 from dock.core.kspace import Triangle
 from dock.states.solver import Eigenproblem
-from dock.states.sparse.factorisation import Pattern
 
 if TYPE_CHECKING:
     import scipy.sparse
+
+    from dock.states.sparse.factorisation import Pattern
 
 __all__ = ["SparseProblem"]
 
