@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 import tarfile
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -145,6 +146,29 @@ def beside(file: str | Path, name: str) -> ModuleType:
     sys.modules[full_name] = module  # dataclasses look there for what annotations mean
     spec.loader.exec_module(module)
     return module
+
+
+def installed(project: Path, package: str, site: Path) -> Path:
+    """Make what an installer makes: a package and its entry points on the path; return `site`."""
+    facts = tomllib.loads((project / "pyproject.toml").read_text())["project"]
+    info = site / f"{package}-0.1.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {facts['name']}\nVersion: 0.1\n")
+    lines = [
+        f"[{group}]\n" + "".join(f"{name} = {place}\n" for name, place in points.items())
+        for group, points in facts["entry-points"].items()
+    ]
+    (info / "entry_points.txt").write_text("\n".join(lines))
+    (site / package).symlink_to(project / package)
+    return site
+
+
+def copied(source: Path, target: Path, *names: str) -> Path:
+    """Copy some files of a folder into a new one."""
+    target.mkdir()
+    for name in names:
+        shutil.copy(source / name, target)
+    return target
 
 
 def plain_scfout() -> ModuleType:

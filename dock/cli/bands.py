@@ -74,10 +74,8 @@ def bands(
         "fermi_level": fermi,
         "electrons": electrons,
         "counted": level_beside(calc, path, electrons),
-        "solver": job,
         "s_threshold": s_threshold,
-        "jobs": run.jobs,
-        "progress": run.progress("k-points"),
+        **run.settings(job),
     }
     points_of_path = make_path(calc, k_path, points=points)
     if project.fields is None:

@@ -80,9 +80,7 @@ def charge_density(
         window=window or None,
         recompute=recompute,
         electrons=electrons,
-        solver=job,
-        jobs=run.jobs,
-        progress=run.progress("k-points"),
+        **run.settings(job),
     )
     result = compute(
         density,
@@ -90,8 +88,7 @@ def charge_density(
         overlap=calc.get("overlap"),
         kind=kind,
         oversample=oversample,
-        jobs=run.jobs,
-        progress=run.progress("blocks"),
+        **run.settings(what="blocks"),
     )
     result.warn_of_missed()
     run.finish(result, target, job=job)

@@ -77,8 +77,7 @@ def density_matrix(
         energy_weighted=energy_weighted,
         poles=poles,
         s_threshold=s_threshold,
-        jobs=run.jobs,
-        progress=run.progress("k-points"),
+        **run.settings(),
         planned=None if run.quiet else _tell,
     )
     run.finish(result, target)

@@ -80,10 +80,8 @@ def dos(
         window=window or None,
         project=projector,
         electrons=electrons,
-        solver=job,
         s_threshold=s_threshold,
-        jobs=run.jobs,
-        progress=run.progress("k-points"),
+        **run.settings(job),
         cache=target.with_name(EIGENVALUES),
         counted=level_beside(calc, path, electrons),
     )

@@ -74,10 +74,8 @@ def fermi(
         electrons=electrons,
         smearing=filling,
         states=states,
-        solver=job,
         s_threshold=s_threshold,
-        jobs=run.jobs,
-        progress=run.progress("k-points"),
+        **run.settings(job),
         cache=[kept, target.with_name(EIGENVALUES)],
     )
     run.finish(result, target, of=calc, job=job)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import click
 
@@ -357,29 +357,35 @@ mesh_options = grouped(
 
 
 @dataclass(frozen=True)
-class GridOptions:
-    """A grid in space as it was asked for on the command line, and the basis on it."""
+class BasisOptions:
+    """The folder of basis files as it was asked for on the command line."""
 
     basis: Path | None
     strings: dict[str, str]
-    shape: tuple[int, int, int] | None
-    spacing: float | None
 
     @classmethod
-    def of(cls, *, species: Sequence[str], **others: Any) -> GridOptions:
+    def of(cls, *, species: Sequence[str], **others: Any) -> Self:
         """Return the options as given; a wrong one is refused before any file is looked at."""
         return cls(strings=parse_settings(species, "--species"), **others)
-
-    @property
-    def asked(self) -> bool:
-        """Whether any of it was given."""
-        return self.basis is not None or self.shape is not None or self.spacing is not None
 
     def read(self, path: Path, source: str | None) -> Calculation:
         """Return a calculation with the radial functions of its orbitals where a basis is given."""
         from dock.grid.grid import read_with_radials
 
         return read_with_radials(path, source, basis=self.basis, strings=self.strings)
+
+
+@dataclass(frozen=True)
+class GridOptions(BasisOptions):
+    """A grid in space as it was asked for on the command line, and the basis on it."""
+
+    shape: tuple[int, int, int] | None
+    spacing: float | None
+
+    @property
+    def asked(self) -> bool:
+        """Whether any of it was given."""
+        return self.basis is not None or self.shape is not None or self.spacing is not None
 
     def make(self, calc: Calculation) -> Grid:
         """Return the grid of a calculation's cell; its basis must have radial functions."""

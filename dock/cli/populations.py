@@ -75,9 +75,7 @@ def populations(
         window=window or None,
         electrons=electrons,
         smearing=filling,
-        solver=job,
         s_threshold=s_threshold,
-        jobs=run.jobs,
-        progress=run.progress("k-points"),
+        **run.settings(job),
     )
     run.finish(result, target, of=calc, job=job)

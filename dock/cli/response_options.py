@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
@@ -177,32 +177,13 @@ def tolerance_option(default: float) -> Callable[[options.Command], options.Comm
     )
 
 
-@dataclass(frozen=True)
-class Positions:
-    """Where the position matrix comes from where a run has none: the folder of basis files."""
-
-    basis: Path | None
-    strings: dict[str, str]
-
-    @classmethod
-    def of(cls, *, species: Sequence[str], **others: Any) -> Positions:
-        """Return the options as given; a wrong one is refused before any file is looked at."""
-        return cls(strings=options.parse_settings(species, "--species"), **others)
-
-    def read(self, path: Path, source: str | None) -> Calculation:
-        """Return a calculation, with radial functions where a basis is given.
-
-        `Operators.of(calc, position=True)` then computes r.
-        """
-        from dock.grid.grid import read_with_radials
-
-        return read_with_radials(path, source, basis=self.basis, strings=self.strings)
-
-
 position_options = options.grouped(
-    "positions", Positions.of, options.basis_option, options.species_option
+    "positions", options.BasisOptions.of, options.basis_option, options.species_option
 )
-"""Adds the basis that positions are computed from; one `Positions` named ``positions``."""
+"""Adds the basis that positions are computed from; one `BasisOptions` named ``positions``.
+
+With its radial functions `Operators.of(calc, position=True)` computes r where a run has none.
+"""
 
 
 @dataclass(frozen=True)
@@ -213,7 +194,7 @@ class Request:
     source: str | None
     solving: options.Solving
     run: Run
-    positions: Positions | None = None
+    positions: options.BasisOptions | None = None
     electrons: float | None = None
     s_threshold: float | None = None
 
@@ -238,12 +219,7 @@ class Request:
 
     def settings(self, job: Job) -> dict[str, Any]:
         """Return what every function of `dock.response` takes: how states are found."""
-        return {
-            "solver": job,
-            "s_threshold": self.s_threshold,
-            "jobs": self.run.jobs,
-            "progress": self.run.progress("k-points"),
-        }
+        return {"s_threshold": self.s_threshold, **self.run.settings(job)}
 
 
 def require_hdf5_name(output: Path) -> None:

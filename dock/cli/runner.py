@@ -77,6 +77,11 @@ class Run:
         bar.counted = Progress(bar)
         return bar.counted
 
+    def settings(self, job: Job | None = None, what: str = "k-points") -> dict[str, Any]:
+        """Return how a function solves for states, which is counted in `what`: as it takes it."""
+        solver = {} if job is None else {"solver": job}
+        return {**solver, "jobs": self.jobs, "progress": self.progress(what)}
+
     def finish(
         self,
         result: Result,

@@ -97,10 +97,8 @@ def unfold(
         tolerance=tolerance,
         window=window or None,
         sigma=sigma,
-        solver=job,
         s_threshold=s_threshold,
-        jobs=run.jobs,
-        progress=run.progress("k-points"),
+        **run.settings(job),
     )
     run.finish(result, target, of=calc, job=job)
 

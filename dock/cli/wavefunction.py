@@ -107,9 +107,7 @@ def wavefunction(
         bands=None if states is not None else selection,
         nearest=None if states is None else (states, around),
         electrons=electrons,
-        solver=job,
-        jobs=run.jobs,
-        progress=run.progress("k-points"),
+        **run.settings(job),
     )
     if points is None:
         run.finish(expansion, target, job=job)

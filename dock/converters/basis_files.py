@@ -9,7 +9,7 @@ from pathlib import Path
 from dock.core.basis import Basis, Shell
 from dock.core.elements import atomic_number
 from dock.core.structure import Structure
-from dock.errors import ConventionError, FormatError, MissingDataError, UsageError
+from dock.errors import ConventionError, FormatError, LayoutError, MissingDataError, UsageError
 
 __all__ = [
     "CODES",
@@ -19,6 +19,7 @@ __all__ = [
     "detect_code",
     "has_basis_files",
     "read_basis_folder",
+    "require_same_shells",
 ]
 
 
@@ -249,3 +250,19 @@ def basis_for(structure: Structure, species: Mapping[str, SpeciesBasis]) -> Basi
                 + (f" Of its element there are several ({several})." if same else ""),
             )
     return Basis(shells, structure.labels)
+
+
+def require_same_shells(given: Basis, basis: Basis, folder: Path | str) -> None:
+    """Refuse basis files that are not those of the matrices' orbitals: a `LayoutError`."""
+    if given.is_same(basis):
+        return
+    words = "; ".join(
+        f"{label}: l = {list(given.ls(label))} in the files, {list(basis.ls(label))} in the "
+        "matrices"
+        for label in basis.species
+        if given.ls(label) != basis.ls(label)
+    )
+    raise LayoutError(
+        f"{folder}: the basis files have other shells than the matrices ({words}). Pass those of "
+        "the calculation, basis=DIR."
+    )

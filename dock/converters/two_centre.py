@@ -12,6 +12,7 @@ from dock.converters.basis_files import (
     basis_strings,
     detect_code,
     read_basis_folder,
+    require_same_shells,
 )
 from dock.core.basis import Basis
 from dock.core.calculation import Calculation
@@ -87,15 +88,5 @@ def _basis(calc: Calculation, folder: Path, strings: Mapping[str, str]) -> Basis
     # The strings of a run's own input say which of OpenMX's functions; others need none.
     needed = strings if detect_code(folder) == "openmx" else {}
     given = basis_for(calc.structure, read_basis_folder(folder, strings=needed))
-    if not given.is_same(calc.basis):
-        words = "; ".join(
-            f"{label}: l = {list(given.ls(label))} in the files, {list(calc.basis.ls(label))} in "
-            "the matrices"
-            for label in calc.basis.species
-            if given.ls(label) != calc.basis.ls(label)
-        )
-        raise LayoutError(
-            f"{folder}: the basis files have other shells than the matrices ({words}). Pass those "
-            "of the calculation, basis=DIR."
-        )
+    require_same_shells(given, calc.basis, folder)
     return given

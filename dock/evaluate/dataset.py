@@ -16,15 +16,15 @@ from dock.converters.deeph.info import read_info
 from dock.converters.deeph.pattern import read_pairs
 from dock.core.calculation import Calculation
 from dock.errors import DockError, FormatError, MissingDataError
-from dock.evaluate.records import Records
+from dock.evaluate.records import StructuresResult
 from dock.io.progress import Progress, Report
-from dock.results import Result, table
+from dock.results import table
 
 __all__ = ["DatasetStats", "Split", "features", "find_structures", "split", "split_folder", "stats"]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class DatasetStats(Result):
+class DatasetStats(StructuresResult):
     """What a data set holds: a dictionary of numbers per structure.
 
     Its failures are (name, reason) of what could not be read.
@@ -34,22 +34,12 @@ class DatasetStats(Result):
     FIGURE = (3.0, 2.8)
     DPI = 180
 
-    structures: tuple[dict[str, Any], ...]
     failures: tuple[tuple[str, str], ...]
 
     @property
     def n_panels(self) -> int:
         """Atoms, edges, and edges per atom."""
         return 3
-
-    @property
-    def rows(self) -> Records:
-        """The numbers of each structure; called, sums and extremes in words."""
-        return Records.of(self.structures, self._rows)
-
-    def summary(self) -> dict[str, Any]:
-        """Return sums, means and extremes over the structures as plain Python data."""
-        return self.facts()
 
     def facts(self) -> dict[str, Any]:
         """Return sums, means and extremes over the structures."""

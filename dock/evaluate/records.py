@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["Records"]
+from dock.results import Result
+
+__all__ = ["Records", "StructuresResult"]
 
 
 class Records(tuple[dict[str, Any], ...]):  # noqa: SLOT001 - a tuple takes no slots
@@ -35,3 +39,23 @@ class Records(tuple[dict[str, Any], ...]):  # noqa: SLOT001 - a tuple takes no s
     def __call__(self) -> list[tuple[str, str]]:
         """Return what a table shows, as (name, text)."""
         return self._shown()
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class StructuresResult(Result):
+    """A result of many structures: a dictionary of numbers of each, in the order of their names."""
+
+    structures: tuple[dict[str, Any], ...]
+
+    @property
+    def rows(self) -> Records:
+        """The numbers of each structure; called, what a table shows of them all."""
+        return Records.of(self.structures, self._rows)
+
+    def summary(self) -> dict[str, Any]:
+        """Return what is said of all structures together as plain Python data."""
+        return self.facts()
+
+    @abstractmethod
+    def _rows(self) -> list[tuple[str, str]]:
+        """Return what a table shows, as (name, text)."""

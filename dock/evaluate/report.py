@@ -19,14 +19,14 @@ from dock.core.calculation import Calculation
 from dock.core.matrix import AOMatrix
 from dock.errors import DockError, LayoutError, MissingDataError, UsageError
 from dock.evaluate.blocks import HISTOGRAM_EDGES, BlockErrors, shell_names
-from dock.evaluate.records import Records
+from dock.evaluate.records import StructuresResult
 from dock.evaluate.structure import MEASURES, EvaluateOptions, evaluate, shown_measures
 from dock.extras import require
 from dock.io.files import atomic_path, prepare_folder
 from dock.io.progress import Progress, Report
 from dock.io.text import read_json
 from dock.post.band_structure import BandStructure, bands
-from dock.results import Result, plain, table
+from dock.results import plain, table
 from dock.states.kpath import make_path
 
 __all__ = [
@@ -79,13 +79,11 @@ class Failure(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class EvaluationSet(Result):
+class EvaluationSet(StructuresResult):
     """The errors of a set of predictions.
 
     Attributes
     ----------
-    structures
-        One dictionary of numbers per structure, in the order of their names.
     blocks
         The errors of all matrix elements together.
     failures
@@ -102,17 +100,11 @@ class EvaluationSet(Result):
     FIGURE = (4.4, 4.2)
     DPI = 180
 
-    structures: tuple[dict[str, Any], ...]
     blocks: BlockErrors
     failures: tuple[Failure, ...]
     unpredicted: tuple[str, ...]
     options: EvaluateOptions
     items: tuple[Item, ...] = ()
-
-    @property
-    def rows(self) -> Records:
-        """The numbers of each structure; called, means over all of them in words."""
-        return Records.of(self.structures, self._rows)
 
     @property
     def exit_code(self) -> int:
@@ -131,10 +123,6 @@ class EvaluationSet(Result):
         """Return the structure with the largest value of one of its numbers; None without any."""
         rows = [row for row in self.structures if row[measure] is not None]
         return max(rows, key=lambda row: row[measure]) if rows else None
-
-    def summary(self) -> dict[str, Any]:
-        """Return the sums over all structures as plain Python data."""
-        return self.facts()
 
     def facts(self) -> dict[str, Any]:
         """Return sums and means over all structures, and the names of the worst ones."""

@@ -15,7 +15,7 @@ from dock.core.basis import Basis, Shell
 from dock.core.calculation import Calculation
 from dock.core.matrix import AOMatrix
 from dock.core.structure import AnyStructure, Structure
-from dock.errors import LayoutError, MissingDataError, UsageError
+from dock.errors import MissingDataError, UsageError
 
 __all__ = [
     "Grid",
@@ -233,20 +233,10 @@ def with_radials(
     LayoutError
         When the files have other shells than the matrices.
     """
-    from dock.converters.basis_files import basis_for, read_basis_folder
+    from dock.converters.basis_files import basis_for, read_basis_folder, require_same_shells
 
     given = basis_for(calc.structure, read_basis_folder(folder, code, strings=strings))
-    if not given.is_same(calc.basis):
-        words = "; ".join(
-            f"{label}: {list(given.ls(label))} in the files, {list(calc.basis.ls(label))} in the "
-            "matrices"
-            for label in calc.basis.species
-            if given.ls(label) != calc.basis.ls(label)
-        )
-        raise LayoutError(
-            f"{folder}: the basis files have other shells than the matrices ({words}). Give those "
-            "of the calculation."
-        )
+    require_same_shells(given, calc.basis, folder)
     shells = {
         label: tuple(
             Shell(old.l, old.label, new.radial)

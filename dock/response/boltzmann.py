@@ -19,8 +19,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from dock.core.calculation import Calculation
 from dock.errors import UsageError
-from dock.io.progress import Progress, Report
-from dock.response.filling import fill_mesh
+from dock.io.progress import Report
+from dock.response.filling import fill_mesh, two_passes
 from dock.response.kdata import KData
 from dock.response.mesh_result import MeshResult
 from dock.response.mesh_sum import mesh_sum
@@ -29,7 +29,6 @@ from dock.response.optical_spectrum import COULOMB, change_row, largest_change
 from dock.response.tensors import averaged
 from dock.states.job import Job
 from dock.states.kmesh import KMesh, make_mesh
-from dock.states.remembered import remembering
 from dock.states.smearing import BOLTZMANN_EV, Smearing
 from dock.states.solver import Solver
 
@@ -222,16 +221,14 @@ def transport(
     if levels.ndim != 1 or not len(levels) or not np.isfinite(levels).all():
         raise UsageError("a chemical potential is a finite energy from the Fermi level, eV.")
     points, operators = make_mesh(calc, mesh), Operators.of(calc)
-    bar = Progress.of(progress)
-    bar.start(2 * points.n_points * operators.n_channels)
-    job = remembering(solver, operators.problem, points.n_points)
-    run: dict[str, Any] = {"solver": job, "s_threshold": s_threshold, "jobs": jobs}
+    settings: dict[str, Any] = {"s_threshold": s_threshold, "jobs": jobs}
+    bar, run = two_passes(operators, points, solver, progress, **settings)
     filling = fill_mesh(
         operators,
         points,
+        smearing=Smearing.fermi_dirac(float(kelvin[0])),
         fermi_level=fermi_level,
         electrons=electrons,
-        smearing=Smearing.fermi_dirac(float(kelvin[0])),
         progress=bar.part(),
         **run,
     )

@@ -57,7 +57,7 @@ class Connections:
     @classmethod
     def of(cls, at: KData, n_filled: int, near: float = 0.0) -> Connections:
         """Return those of a k-point; `near` is s of the module, eV, and 0 is exact."""
-        parts = _Parts.of(at, n_filled, near)
+        parts = _Parts(at, n_filled, near)
         return cls(
             at.energies, n_filled, parts.connection, parts.slopes, parts.derivatives(n_filled)
         )
@@ -85,31 +85,20 @@ class Connections:
         return np.asarray(left_slopes @ apart - apart @ right_slopes)
 
 
-@dataclass(frozen=True, eq=False)
 class _Parts:
     """Matrices between all states of a k-point."""
 
-    at: KData
-    hamiltonian: NDArray[np.complex128]
-    overlap: NDArray[np.complex128]
-    basis: NDArray[np.complex128]
-    velocity: NDArray[np.complex128]
-    connection: NDArray[np.complex128]
-    slopes: NDArray[np.complex128]
-
-    @classmethod
-    def of(cls, at: KData, n_filled: int, near: float) -> _Parts:
-        E = at.energies
-        hamiltonian, overlap = at.between(at.hamiltonian_gradient), at.between(at.overlap_gradient)
-        midpoint = at.between(at.midpoint)
-        apart = E[:, None] - E
-        velocity = hamiltonian - 0.5 * (E[:, None] + E) * overlap + 1j * apart * midpoint
+    def __init__(self, at: KData, n_filled: int, near: float) -> None:
+        self.at, E = at, at.energies
+        self.hamiltonian = at.between(at.hamiltonian_gradient)
+        self.overlap, midpoint = at.between(at.overlap_gradient), at.between(at.midpoint)
+        self.basis = midpoint + 0.5j * self.overlap
+        apart, sums = E[:, None] - E, E[:, None] + E
+        self.velocity = self.hamiltonian - 0.5 * sums * self.overlap + 1j * apart * midpoint
         share = _share_of_slopes(at, n_filled, near)
         inverse = (1 - share) / np.where(share == 1, 1.0, apart)
-        connection = -1j * velocity * inverse
-        slopes = velocity * share
-        basis = midpoint + 0.5j * overlap
-        return cls(at, hamiltonian, overlap, basis, velocity, connection, slopes)
+        self.connection = -1j * self.velocity * inverse
+        self.slopes = self.velocity * share
 
     def derivatives(self, n_filled: int) -> NDArray[np.complex128]:
         """Return r^a_nm;b (3, 3, n_filled, n_empty)."""

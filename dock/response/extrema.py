@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,8 +54,7 @@ def solved_at(
     return Extremum(data, channel, band, level, KdotP.of(data, level))
 
 
-@dataclass(frozen=True, eq=False)
-class MeshLevels:
+class MeshLevels(NamedTuple):
     """Energies on a mesh, where the search for band edges begins, and what they say of a gap."""
 
     operators: Operators

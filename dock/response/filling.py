@@ -10,17 +10,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dock.errors import ConventionError, UsageError
+from dock.io.progress import Progress, Report
 from dock.response.operators import Operators
 from dock.states.fermi_level import find_level
 from dock.states.gap import Gap, find_gap
-from dock.states.job import PartDone
+from dock.states.job import Job, PartDone
 from dock.states.kmesh import KMesh
+from dock.states.remembered import remembering
 from dock.states.smearing import Smearing
-from dock.states.solver import Want
+from dock.states.solver import Solver, Want
 from dock.states.spectrum import Spectrum, electrons_of
 from dock.states.stream import levels
 
-__all__ = ["EMPTY", "MeshFilling", "fill_mesh"]
+__all__ = ["EMPTY", "MeshFilling", "fill_mesh", "two_passes"]
 
 _log = logging.getLogger("dock")
 
@@ -107,6 +109,19 @@ class MeshFilling:
             "n_electrons": self.n_electrons,
             "smearing": "none" if self.smearing is None else self.smearing.kind,
         }
+
+
+def two_passes(
+    operators: Operators, mesh: KMesh, solver: str | Solver | Job, progress: Report, **run: Any
+) -> tuple[Progress, dict[str, Any]]:
+    """Return how electrons are counted and a sum is made over one mesh: progress and settings.
+
+    Both solve for the same states, which are remembered from the first to the second (`run` has
+    the other settings, ``s_threshold`` and ``jobs``).
+    """
+    bar = Progress.of(progress)
+    bar.start(2 * mesh.n_points * operators.n_channels)
+    return bar, {"solver": remembering(solver, operators.problem, mesh.n_points), **run}
 
 
 def fill_mesh(

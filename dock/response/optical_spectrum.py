@@ -21,8 +21,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from dock.core.calculation import Calculation
 from dock.errors import UsageError
-from dock.io.progress import Progress, Report
-from dock.response.filling import fill_mesh
+from dock.io.progress import Report
+from dock.response.filling import fill_mesh, two_passes
 from dock.response.mesh_result import MeshResult
 from dock.response.mesh_sum import MeshSum, mesh_sum
 from dock.response.operators import Operators
@@ -32,7 +32,6 @@ from dock.response.transitions import Nodes, Transitions, require_energies
 from dock.states.fermi_level import Method
 from dock.states.job import Job
 from dock.states.kmesh import KMesh, make_mesh
-from dock.states.remembered import remembering
 from dock.states.solver import Solver
 from dock.units import CODATA2018
 
@@ -288,10 +287,8 @@ def optics(
     operators = Operators.of(calc, position=quantity != "jdos")
     if quantity != "jdos":
         tell_of_vacuum(calc, "ε − 1 and σ are those")
-    bar = Progress.of(progress)
-    bar.start(2 * points.n_points * operators.n_channels)
-    job = remembering(solver, operators.problem, points.n_points)
-    run: dict[str, Any] = {"solver": job, "s_threshold": s_threshold, "jobs": jobs}
+    settings: dict[str, Any] = {"s_threshold": s_threshold, "jobs": jobs}
+    bar, run = two_passes(operators, points, solver, progress, **settings)
     filling = fill_mesh(
         operators,
         points,

@@ -34,9 +34,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from dock.core.calculation import Calculation
 from dock.errors import UsageError
-from dock.io.progress import Progress, Report
+from dock.io.progress import Report
 from dock.response.connection_derivative import Connections
-from dock.response.filling import MeshFilling, fill_mesh
+from dock.response.filling import MeshFilling, fill_mesh, two_passes
 from dock.response.kdata import KData
 from dock.response.mesh_result import MeshResult
 from dock.response.mesh_sum import mesh_sum
@@ -52,7 +52,6 @@ from dock.response.tensors import averaged
 from dock.response.transitions import require_energies
 from dock.states.job import Job
 from dock.states.kmesh import KMesh, make_mesh
-from dock.states.remembered import remembering
 from dock.states.smearing import Smearing
 from dock.states.solver import Solver
 
@@ -215,10 +214,8 @@ def nonlinear_optics(
     points = make_mesh(calc, mesh)
     operators = Operators.of(calc, position=True)
     tell_of_vacuum(calc, "the values are those")
-    bar = Progress.of(progress)
-    bar.start(2 * points.n_points * operators.n_channels)
-    job = remembering(solver, operators.problem, points.n_points)
-    run: dict[str, Any] = {"solver": job, "s_threshold": s_threshold, "jobs": jobs}
+    settings: dict[str, Any] = {"s_threshold": s_threshold, "jobs": jobs}
+    bar, run = two_passes(operators, points, solver, progress, **settings)
     counted: dict[str, Any] = {
         "fermi_level": fermi_level,
         "electrons": electrons,

@@ -8,7 +8,7 @@ import shutil
 import h5py
 import numpy as np
 import pytest
-from samples import cli
+from samples import cli, copied
 
 import dock
 from dock.cli.model import _rows
@@ -60,11 +60,8 @@ def trained(bundled, tmp_path_factory):
 @pytest.fixture
 def molecule(bundled, tmp_path):
     """A folder with the overlap alone, as an inference finds it."""
-    folder = tmp_path / "molecule"
-    folder.mkdir()
-    for name in ("POSCAR", "info.json", "overlap.h5"):
-        shutil.copy(bundled / "water" / "055" / name, folder)
-    return folder
+    source = bundled / "water" / "055"
+    return copied(source, tmp_path / "molecule", "POSCAR", "info.json", "overlap.h5")
 
 
 def test_prediction_beside_the_overlap(trained, molecule, bundled):

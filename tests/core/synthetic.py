@@ -141,6 +141,18 @@ def random_case(seed, spin=Spin.NONE, *, n_atoms=3, quantity="hamiltonian", dtyp
 # --------------------------------------------------------------------------- blocks as a dict
 
 
+def positive_overlap(hamiltonian):
+    """A random overlap on the pairs of a Hamiltonian that is near 1, and what goes on drawing."""
+    rng = np.random.default_rng(8)
+    parts = (rng, hamiltonian.structure, hamiltonian.basis, hamiltonian.pairs)
+    small = random_hermitian(*parts, quantity="overlap", spin=hamiltonian.spin) * 0.003
+    blocks = blocks_of(small)
+    for key in triples_of(small.pairs):
+        if key[0] == (0, 0, 0) and key[1] == key[2]:
+            blocks[key] = blocks[key] + np.eye(blocks[key].shape[1])
+    return from_blocks(small, blocks), parts
+
+
 def blocks_of(matrix):
     """Every block by its pair, always (n_components, rows, cols): the naive twin of AOMatrix."""
     counts, begin, found = matrix.basis.counts, 0, {}

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from synthetic import blocks_of, from_blocks, random_case, random_hermitian, triples_of
+from synthetic import positive_overlap, random_case, random_hermitian
 
 from dock.core.calculation import Calculation
 from dock.core.check import check_calculation
@@ -14,14 +14,7 @@ from dock.errors import FormatError
 def sound(spin=Spin.NONE):
     """H, S > 0 and ρ on the same pairs, and the electrons of ρ."""
     hamiltonian = random_case(8, spin)
-    rng = np.random.default_rng(8)
-    parts = (rng, hamiltonian.structure, hamiltonian.basis, hamiltonian.pairs)
-    overlap = random_hermitian(*parts, quantity="overlap", spin=spin) * 0.003
-    blocks = blocks_of(overlap)
-    for key in triples_of(overlap.pairs):
-        if key[0] == (0, 0, 0) and key[1] == key[2]:
-            blocks[key] = blocks[key] + np.eye(blocks[key].shape[1])
-    overlap = from_blocks(overlap, blocks)
+    overlap, parts = positive_overlap(hamiltonian)
     density = random_hermitian(*parts, quantity="density_matrix", spin=spin) + 0.5 * unit(overlap)
     return {"hamiltonian": hamiltonian, "overlap": overlap, "density_matrix": density}
 

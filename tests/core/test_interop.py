@@ -9,11 +9,10 @@ from hypothesis import given
 from synthetic import (
     bloch,
     blocks_of,
-    from_blocks,
     hermitian_matrices,
+    positive_overlap,
     random_case,
     random_hermitian,
-    triples_of,
 )
 
 from dock.core.basis import Basis
@@ -71,15 +70,9 @@ def sisl():
 def calculation(spin, seed=8):
     """H, S and ρ with S(k) positive definite."""
     hamiltonian = random_case(seed, spin)
-    rng = np.random.default_rng(seed)
-    parts = (rng, hamiltonian.structure, hamiltonian.basis, hamiltonian.pairs)
-    small = random_hermitian(*parts, quantity="overlap", spin=spin) * 0.003
-    blocks = blocks_of(small)
-    for key in triples_of(small.pairs):
-        if key[0] == (0, 0, 0) and key[1] == key[2]:
-            blocks[key] = blocks[key] + np.eye(blocks[key].shape[1])
+    overlap, parts = positive_overlap(hamiltonian)
     density = random_hermitian(*parts, quantity="density_matrix", spin=spin)
-    return hamiltonian, from_blocks(small, blocks), density
+    return hamiltonian, overlap, density
 
 
 def interleaved(n):

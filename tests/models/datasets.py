@@ -3,20 +3,30 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
+from scipy.spatial.transform import Rotation
 from synthetic import covariant, neighbour_pairs
 
 import dock
 from dock.core.basis import Basis
 from dock.core.spin import Spin
 from dock.core.structure import Structure
+from dock.models.graph import parts_of
 from dock.models.options import read_train
 
 SHELLS = {"H": [0], "C": [0, 1]}
 NUMBERS = {"H": 1, "C": 6}
 CUTOFF = 3.5
+SPINS = [
+    (Spin.NONE, False),
+    (Spin.COLLINEAR, False),
+    (Spin.NONCOLLINEAR, False),
+    (Spin.NONCOLLINEAR, True),
+]
+"""Kinds of labels: spin, and whether time reversal holds for its noncollinear blocks."""
 
 
 def molecule(rng, n_atoms=3, *, labels=None):
@@ -42,6 +52,44 @@ def calculation(structure, *, spin=Spin.NONE, shells=SHELLS, shift=0.0, cutoff=C
             entries[component] += shift * S.entries[0]
         H = H.with_entries(entries)
     return dock.Calculation(structure, basis, spin, {"hamiltonian": H, "overlap": S})
+
+
+def assert_equivariant(first, predict, tolerance):
+    """Assert that a prediction is Hermitian, and turns with its structure, also if inverted."""
+    assert first.hermiticity_error() == 0.0
+    scale = np.abs(first.entries).max()
+    assert scale > 0.01
+    for sign in (1, -1):
+        expected = first.rotate(sign * Rotation.random(random_state=4).as_matrix())
+        found = predict(expected.structure, expected.basis)
+        assert np.abs((found - expected).entries).max() < tolerance * scale
+
+
+def assert_parts_are_the_whole(model, graph, size):
+    """Assert that a closed form makes the same blocks of parts of so many edges as of all."""
+    whole = model.one_way(next(parts_of(graph, 10**6)))
+    cut = [model.one_way(part) for part in parts_of(graph, size)]
+    assert len(cut) > 1
+    for index in (0, 1):
+        found = np.concatenate([part[index] for part in cut])
+        np.testing.assert_allclose(found, whole[index], atol=1e-12)
+
+
+def count_reads(monkeypatch, *places):
+    """Return how often each file is read by functions of some modules: (module, names)."""
+    counts = Counter()
+
+    def counted(plain):
+        def read(path, *others, **options):
+            counts[str(path)] += 1
+            return plain(path, *others, **options)
+
+        return read
+
+    for place, names in places:
+        for name in names:
+            monkeypatch.setattr(place, name, counted(getattr(place, name)))
+    return counts
 
 
 def make_set(folder, sizes=(3,) * 10, *, seed=5, shifts=None, electrons=None, **options):

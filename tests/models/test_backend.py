@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import tomllib
 from pathlib import Path
 
 import numpy as np
@@ -75,18 +74,7 @@ assert "jax" not in sys.modules
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory):
-    """Make what an installer makes: the package and its entry point on the path."""
-    site = tmp_path_factory.mktemp("site")
-    project = tomllib.loads((PLUGIN / "pyproject.toml").read_text())["project"]
-    info = site / "dock_atoms-0.1.dist-info"
-    info.mkdir()
-    name = project["name"]
-    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 0.1\n")
-    ((group, points),) = project["entry-points"].items()
-    lines = "".join(f"{name} = {place}\n" for name, place in points.items())
-    (info / "entry_points.txt").write_text(f"[{group}]\n{lines}")
-    (site / "dock_atoms").symlink_to(PLUGIN / "dock_atoms")
-    return site
+    return samples.installed(PLUGIN, "dock_atoms", tmp_path_factory.mktemp("site"))
 
 
 @pytest.fixture(scope="module")

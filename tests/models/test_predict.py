@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections import Counter
 
 import numpy as np
 import pytest
-from datasets import calculation, molecule
+from datasets import calculation, count_reads, molecule
 
 import dock
 from dock import overlap_folder as overlaps
@@ -53,23 +52,12 @@ class Zero:
 @pytest.fixture
 def reads(monkeypatch):
     """How often each file of a structure is read."""
-    counts = Counter()
-
-    def counted(plain):
-        def read(path, *others, **options):
-            counts[str(path)] += 1
-            return plain(path, *others, **options)
-
-        return read
-
-    for place, names in (
+    return count_reads(
+        monkeypatch,
         (unified, ("read_poscar", "read_info", "read_matrix")),
         (module, ("read_info", "read_pairs")),
         (overlaps, ("read_structure", "read_basis_folder")),
-    ):
-        for name in names:
-            monkeypatch.setattr(place, name, counted(getattr(place, name)))
-    return counts
+    )
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 import json
 import sys
-import tomllib
 from pathlib import Path
 
 import pytest
@@ -18,21 +17,7 @@ SI = ROOT / "fixtures" / "openmx" / "si"
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory):
-    """Make what an installer makes: the package and its entry points on the path."""
-    site = tmp_path_factory.mktemp("site")
-    project = tomllib.loads((HERE / "pyproject.toml").read_text())["project"]
-    info = site / "dock_toy-0.1.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text(
-        f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: 0.1\n"
-    )
-    lines = [
-        f"[{group}]\n" + "".join(f"{name} = {place}\n" for name, place in points.items())
-        for group, points in project["entry-points"].items()
-    ]
-    (info / "entry_points.txt").write_text("\n".join(lines))
-    (site / "dock_toy").symlink_to(HERE / "dock_toy")
-    return site
+    return samples.installed(HERE, "dock_toy", tmp_path_factory.mktemp("site"))
 
 
 @pytest.fixture(scope="module")

@@ -24,6 +24,8 @@ class ClosedForm(ABC):
 
     Attributes
     ----------
+    layout
+        The targets.
     part_edges
         Edges of a graph at a time, which bounds the memory.
     """

@@ -52,8 +52,6 @@ class TwoCentre(ClosedForm):
 
     Attributes
     ----------
-    layout
-        The targets.
     spans
         For each ordered pair of species.
     edge_weights

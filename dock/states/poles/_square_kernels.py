@@ -17,6 +17,15 @@ _compiled = numba.njit(nogil=True, cache=True)
 
 
 @_compiled  # type: ignore[untyped-decorator]
+def _row(starts: Array, row: int, within: int, tail: int) -> tuple[int, int]:
+    """Return where column 0 of a block would stand in a row's entries, and its first column.
+
+    `within` is the number of the row in a block on the diagonal, −1 in another one.
+    """
+    return (starts[row + 1] - tail, 0) if within < 0 else (starts[row] - within, within)
+
+
+@_compiled  # type: ignore[untyped-decorator]
 def put(
     upper: Array,
     lower: Array,
@@ -33,11 +42,7 @@ def put(
     for number in range(len(blocks)):
         a, b, tail, row, col = blocks[number]
         for i in range(run_size[a]):
-            begin = starts[run_first[a] + i + 1] - tail
-            first = 0
-            if a == b:
-                begin = starts[run_first[a] + i] - i
-                first = i
+            begin, first = _row(starts, run_first[a] + i, i if a == b else -1, tail)
             for j in range(first, run_size[b]):
                 front[row + i, col + j] = upper[begin + j]
                 front[col + j, row + i] = lower[begin + j]
@@ -61,11 +66,7 @@ def take(
     for number in range(len(blocks)):
         a, b, tail, row, col = blocks[number]
         for i in range(run_size[a]):
-            begin = starts[run_first[a] + i + 1] - tail
-            first = 0
-            if a == b:
-                begin = starts[run_first[a] + i] - i
-                first = i
+            begin, first = _row(starts, run_first[a] + i, i if a == b else -1, tail)
             for j in range(first, run_size[b]):
                 if not symmetric:
                     upper[begin + j] = front[row + i, col + j]

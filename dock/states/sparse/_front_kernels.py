@@ -142,6 +142,18 @@ def gather_columns(
 
 
 @_compiled  # type: ignore[untyped-decorator]
+def _pair(diagonal: Array, off_diagonal: Array, k: int, hermitian: bool) -> Any:
+    """Return a, d, e, its mirror image and f: D⁻¹ of a pivot of two rows is f · (d, −e; −e', a)."""
+    e = off_diagonal[k]
+    mirror = np.conj(e) if hermitian else e
+    # D is divided by |e| first: its determinant could leave the range of single precision.
+    scale = abs(e)
+    a, d = diagonal[k] / scale, diagonal[k + 1] / scale
+    e, mirror = e / scale, mirror / scale
+    return a, d, e, mirror, diagonal.dtype.type(1) / ((a * d - e * mirror) * scale)
+
+
+@_compiled  # type: ignore[untyped-decorator]
 def divide_columns(
     source: Array,
     begin: int,
@@ -161,19 +173,13 @@ def divide_columns(
     while k < n:
         here = begin + k * step
         there = first + k * lead
-        e = off_diagonal[k]
-        if k + 1 == n or e == 0:
+        if k + 1 == n or off_diagonal[k] == 0:
             inverse = one / diagonal[k]
             for i in range(rows):
                 out[there + i] = source[here + i] * inverse
             k += 1
             continue
-        mirror = np.conj(e) if hermitian else e
-        # D is divided by |e| first: its determinant could leave the range of single precision.
-        scale = abs(e)
-        a, d = diagonal[k] / scale, diagonal[k + 1] / scale
-        e, mirror = e / scale, mirror / scale
-        factor = one / ((a * d - e * mirror) * scale)
+        a, d, e, mirror, factor = _pair(diagonal, off_diagonal, k, hermitian)
         for i in range(rows):
             x, y = source[here + i], source[here + step + i]
             out[there + i] = (x * d - y * e) * factor
@@ -187,20 +193,14 @@ def divide_rows(
 ) -> None:
     """Replace the first rows of x, column after column with a step between, by D⁻¹ times them."""
     n = len(diagonal)
-    one = diagonal.dtype.type(1)
     k = 0
     while k < n:
-        e = off_diagonal[k]
-        if k + 1 == n or e == 0:
+        if k + 1 == n or off_diagonal[k] == 0:
             for m in range(columns):
                 x[k + m * step] /= diagonal[k]
             k += 1
             continue
-        mirror = np.conj(e) if hermitian else e
-        scale = abs(e)
-        a, d = diagonal[k] / scale, diagonal[k + 1] / scale
-        e, mirror = e / scale, mirror / scale
-        factor = one / ((a * d - e * mirror) * scale)
+        a, d, e, mirror, factor = _pair(diagonal, off_diagonal, k, hermitian)
         for m in range(columns):
             here = k + m * step
             y, z = x[here], x[here + 1]

@@ -247,12 +247,18 @@ class MultifrontalFactor:
         analysis, blas, fronts = self._analysis, self._blas, self._analysis.fronts
         carried: dict[int, Store] = {}
 
+        def own_part(front: Front) -> tuple[Store, slice]:
+            """Return the rows of a front, its own as in x, and where these stand there."""
+            part = np.empty((front.n_all, x.shape[1]), dtype=blas.kind, order="F")
+            mine = slice(front.first, front.first + front.n_own)
+            part[: front.n_own] = x[mine]
+            return part, mine
+
         def up(number: int, share: Share = alone) -> None:
             front = fronts[number]
             own, pivots = self._parts[number]
-            part = np.zeros((front.n_all, x.shape[1]), dtype=blas.kind, order="F")
-            mine = slice(front.first, front.first + front.n_own)
-            part[: front.n_own] = x[mine]
+            part, mine = own_part(front)
+            part[front.n_own :] = 0
             for child in front.children:
                 if fronts[child].n_rest:
                     part[fronts[child].into] += carried.pop(child)
@@ -264,9 +270,7 @@ class MultifrontalFactor:
         def down(number: int, share: Share = alone) -> None:
             front = fronts[number]
             own, pivots = self._parts[number]
-            part = np.empty((front.n_all, x.shape[1]), dtype=blas.kind, order="F")
-            mine = slice(front.first, front.first + front.n_own)
-            part[: front.n_own] = x[mine]
+            part, mine = own_part(front)
             part[front.n_own :] = x[analysis.rest_rows[number]]
             backward(front, own, pivots, part, blas, share=share)
             x[mine] = part[: front.n_own]

@@ -15,10 +15,8 @@ from dock.converters.deeph.blockfile import read_attributes
 @pytest.fixture
 def prediction(tmp_path, bundled):
     """A folder as ``dock infer`` leaves it: an overlap of our own, and a predicted H."""
-    folder = tmp_path / "pred"
-    folder.mkdir()
-    for name in ("POSCAR", "overlap.h5", "info.json"):
-        shutil.copy(bundled / "unified" / "si" / name, folder)
+    source = bundled / "unified" / "si"
+    folder = samples.copied(source, tmp_path / "pred", "POSCAR", "overlap.h5", "info.json")
     shutil.copy(bundled / "unified/si/hamiltonian.h5", folder / "hamiltonian_pred.h5")
     with h5py.File(folder / "hamiltonian_pred.h5", "r+") as file:
         file.attrs["model"] = "3f2a"

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from datasets import calculation, molecule
+from datasets import SPINS, assert_parts_are_the_whole, calculation, molecule
 from scipy.spatial.transform import Rotation
 from synthetic import neighbour_pairs
 
@@ -17,18 +17,12 @@ from dock.core.structure import Structure
 from dock.models.closed_form import fit_closed_form, fit_two_centre, read_closed_form
 from dock.models.closed_form.elements import ElementForm, Layered, fit_elements, layered
 from dock.models.data.samples import Item, find_samples, load_item
-from dock.models.graph import build_graph, parts_of
+from dock.models.graph import build_graph
 from dock.models.integrals import add_overlap, integrals_of
 from dock.models.targets import TargetLayout
 
 SHELLS = {"H": [0, 1], "C": [0, 0, 1, 2]}
 NO_CUTOFFS = np.zeros(4)
-SPINS = [
-    (Spin.NONE, False),
-    (Spin.COLLINEAR, False),
-    (Spin.NONCOLLINEAR, False),
-    (Spin.NONCOLLINEAR, True),
-]
 
 
 def item_of(calc, layout):
@@ -96,12 +90,7 @@ def test_parts_of_a_graph_give_the_whole(rng):
     form = fit_elements(lambda: iter(items), layout, NO_CUTOFFS)
     assert isinstance(form, ElementForm)
     graph = item_of(calculation(molecule(rng, 6), shells=SHELLS), layout).graph
-    whole = form.one_way(next(parts_of(graph, 10**6)))
-    cut = [form.one_way(part) for part in parts_of(graph, 4)]
-    assert len(cut) > 1
-    for index in (0, 1):
-        found = np.concatenate([part[index] for part in cut])
-        np.testing.assert_allclose(found, whole[index], atol=1e-12)
+    assert_parts_are_the_whole(form, graph, 4)
 
 
 def test_a_multiple_of_the_overlap_is_found(rng):

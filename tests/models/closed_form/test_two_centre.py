@@ -6,8 +6,14 @@ import time
 
 import numpy as np
 import pytest
-from datasets import CUTOFF, calculation, molecule
-from scipy.spatial.transform import Rotation
+from datasets import (
+    CUTOFF,
+    SPINS,
+    assert_equivariant,
+    assert_parts_are_the_whole,
+    calculation,
+    molecule,
+)
 from synthetic import neighbour_pairs, random_hermitian, random_structure
 
 import dock
@@ -20,17 +26,11 @@ from dock.models.data.batches import Batcher
 from dock.models.data.inspection import Inspection
 from dock.models.data.samples import Item, find_samples
 from dock.models.data.store import GraphStore
-from dock.models.graph import build_graph, parts_of
+from dock.models.graph import build_graph
 from dock.models.statistics import find_cutoffs
 from dock.models.targets import TargetLayout
 
 SHELLS = {"H": [0, 1], "C": [0, 1, 2]}
-KINDS = [
-    (Spin.NONE, False),
-    (Spin.COLLINEAR, False),
-    (Spin.NONCOLLINEAR, False),
-    (Spin.NONCOLLINEAR, True),
-]
 
 
 def item_of(calc, layout):
@@ -53,7 +53,7 @@ def fitted(layout, items):
     return fit_two_centre(lambda: iter(items), layout, cutoffs)
 
 
-@pytest.mark.parametrize(("spin", "reversal"), KINDS)
+@pytest.mark.parametrize(("spin", "reversal"), SPINS)
 def test_equivariant_and_hermitian_for_any_labels(rng, spin, reversal):
     structure = random_structure(rng, 4, size=4.0)
     basis = Basis.from_ls({"H": [0, 1], "C": [0, 1, 1], "Mo": [2, 0]}, structure.labels)
@@ -62,16 +62,12 @@ def test_equivariant_and_hermitian_for_any_labels(rng, spin, reversal):
     layout = TargetLayout.from_bases([basis], spin, time_reversal=reversal)
     graph = build_graph(structure, basis, pairs, layout.species)
     model = fitted(layout, [Item(graph, *layout.labels(matrix, graph))])
-    first = layout.matrix(*model.predict(graph), graph)
-    assert first.hermiticity_error() == 0.0
-    scale = np.abs(first.entries).max()
-    assert scale > 0.01
-    for sign in (1, -1):
-        turn = sign * Rotation.random(random_state=3).as_matrix()
-        expected = first.rotate(turn)
-        turned = build_graph(expected.structure, expected.basis, pairs, layout.species)
-        found = layout.matrix(*model.predict(turned), turned)
-        assert np.abs((found - expected).entries).max() < 1e-11 * scale
+
+    def predict(structure, basis):
+        graph = build_graph(structure, basis, pairs, layout.species)
+        return layout.matrix(*model.predict(graph), graph)
+
+    assert_equivariant(predict(structure, basis), predict, 1e-11)
 
 
 @pytest.mark.parametrize("spin", [Spin.NONE, Spin.COLLINEAR])
@@ -105,13 +101,7 @@ def test_it_survives_a_file(rng):
 
 def test_parts_of_a_graph_give_the_whole(rng):
     layout, items = two_centre_set(rng, 4)
-    model, graph = fitted(layout, items), items[1].graph
-    whole = model.one_way(next(parts_of(graph, 10**6)))
-    cut = [model.one_way(part) for part in parts_of(graph, 2)]
-    assert len(cut) > 1
-    for index in (0, 1):
-        found = np.concatenate([part[index] for part in cut])
-        np.testing.assert_allclose(found, whole[index], atol=1e-12)
+    assert_parts_are_the_whole(fitted(layout, items), items[1].graph, 2)
 
 
 def test_smooth_to_zero_where_edges_end(rng):

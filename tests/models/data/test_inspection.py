@@ -8,7 +8,7 @@ from collections import Counter
 import numpy as np
 import pytest
 import samples as files
-from datasets import calculation, make_set, molecule, small_options
+from datasets import calculation, count_reads, make_set, molecule, small_options
 from synthetic import random_matrix
 
 import dock
@@ -140,18 +140,7 @@ class TestReading:
 
     @pytest.fixture
     def reads(self, monkeypatch):
-        counts = Counter()
-
-        def counted(plain):
-            def read(path, *others, **options):
-                counts[str(path)] += 1
-                return plain(path, *others, **options)
-
-            return read
-
-        for name in ("read_poscar", "read_info", "read_matrix"):
-            monkeypatch.setattr(unified, name, counted(getattr(unified, name)))
-        return counts
+        return count_reads(monkeypatch, (unified, ("read_poscar", "read_info", "read_matrix")))
 
     @pytest.mark.parametrize(
         "changes",

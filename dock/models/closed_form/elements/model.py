@@ -68,8 +68,6 @@ class ElementForm(ClosedForm):
 
     Attributes
     ----------
-    layout
-        The targets.
     factors
         (n_species, shells, l of the partner, m, 2) k⁰ and k¹ in the unit of the target; shells are
         those of the common basis.

@@ -237,8 +237,6 @@ class ThreeCentre(ClosedForm):
 
     Attributes
     ----------
-    layout
-        The targets.
     spans
         For each ordered pair of species.
     neighbours
