@@ -1,0 +1,1 @@
+"""Chebyshev expansions (KPM) with overlap: densities without eigenvectors; see `recursion`."""
