@@ -281,7 +281,8 @@ def _fill(
             for group in matrix.layout.groups():
                 group = group._replace(index=group.index[found[group.index] >= 0])
                 if len(group.index):
-                    error = _store(matrix, group, found[group.index], is_partner, layout, entries)
+                    pairs_of = found[group.index].astype(np.int64)
+                    error = _store(matrix, group, pairs_of, is_partner, layout, entries)
                     worst = max(worst, error)
     if worst > HERMITICITY_LIMIT[quantity]:
         raise SolverError(

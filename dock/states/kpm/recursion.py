@@ -231,9 +231,8 @@ class Expansion:
         x = np.ascontiguousarray(x, dtype=self.pencil.kind)
 
         def overlap(left: Step, right: Step) -> NDArray[np.float64]:
-            # Bounded by M: B v is taken for w, which M K knows.
             Sv = self.pencil.overlap(left.w, left.Kv)
-            return np.einsum("nj,nj->j", Sv.conj(), right.v).real[:, None]
+            return _grouped(Sv, right.v, None)
 
         def run() -> NDArray[np.float64]:
             w = self.pencil.B.times(x)
@@ -331,7 +330,8 @@ def _best_compression(origin: float, floor: float, low: float, high: float) -> f
         scale = Scale(transform, float(ends[0]), float(ends[1]))
         return float(scale.resolution(np.array([origin]), 10_000)[0])
 
-    return min(np.concatenate([[0.0], np.geomspace(0.001, 1.0, 61)]).tolist(), key=moments)
+    ways = np.concatenate([[0.0], np.geomspace(0.001, 1.0, 61)])
+    return float(ways[np.argmin([moments(float(tau)) for tau in ways])])
 
 
 def _doubled(
