@@ -11,6 +11,7 @@ import numpy as np
 
 from dock._version import __version__
 from dock.converters.basis_files import (
+    CHOICES,
     SpeciesBasis,
     basis_for,
     detect_code,
@@ -88,7 +89,7 @@ class OverlapJob:
             The structure: a unified folder, or any file that `read_structure` takes.
         folder, code, strings
             The basis files, None for the folder of the structure; whose they are, recognised by
-            default; for OpenMX, the basis of each species.
+            default; for OpenMX and CP2K, the basis of each species.
         target
             Must not hold another structure or other orbitals.
         pattern
@@ -283,7 +284,7 @@ def basis_with_projectors(
     None where the basis files hold no projectors.
     """
     code = detect_code(folder) if code == "auto" else code
-    if code == "openmx":
+    if code in CHOICES:  # nor do they say which orbitals
         return None
     species = read_basis_folder(folder, code, strings=strings)
     basis = basis_for(structure, species)

@@ -12,6 +12,7 @@ __all__ = [
     "ABACUS",
     "AIMS",
     "CODATA2018",
+    "CP2K",
     "OPENMX",
     "PYSCF",
     "QE",
@@ -41,5 +42,6 @@ SIESTA4 = Constants(2 * 13.60580, 0.529177, "SIESTA 4.x and the 2021 master")
 SIESTA5 = Constants(27.211386245988, 0.529177210903, "SIESTA 5.x: CODATA 2018")
 ABACUS = Constants(2 * 13.605698, 0.529177, "ABACUS 3.x")
 AIMS = Constants(27.2113845, 0.52917721, "FHI-aims")
+CP2K = Constants(27.2113838565563, 0.529177208590, "CP2K 2023.1: CODATA 2006, as its log prints it")
 PYSCF = Constants(27.21138602, 0.52917721092, "PySCF 2.x: pyscf.data.nist")
 QE = Constants(27.211386245988, 0.529177210903, "Quantum ESPRESSO: CODATA 2018")

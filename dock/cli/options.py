@@ -49,7 +49,7 @@ basis_option = click.option(
     "--basis",
     type=PATH,
     metavar="DIR",
-    help="Folder of basis files: .ion, .pao, .orb, or DeepH's species_*.h5, basis/El.h5.",
+    help="Folder of basis files: .ion, .pao, .orb, CP2K's, or DeepH's species_*.h5, El.h5.",
 )
 settings_option = click.option(
     "--set", "settings", multiple=True, metavar="NAME=VALUE", help="A format's own setting."
@@ -57,7 +57,7 @@ settings_option = click.option(
 _SPECIES: dict[str, Any] = {
     "multiple": True,
     "metavar": "X=BASIS",
-    "help": "OpenMX: the basis of a species, C=C6.0-s2p2d1. Repeat for each.",
+    "help": "OpenMX, CP2K: basis of a species, C=C6.0-s2p2d1. Repeat for each.",
 }
 species_option = click.option("--species", **_SPECIES)
 species_or_set_option = click.option("--species", "--set", "species", **_SPECIES)

@@ -17,6 +17,7 @@ from dock.results import table
 More examples:
   dock compute-overlap moire/POSCAR --basis ions --jobs 4
   dock compute-overlap co.cif --basis PAO --species C=C6.0-s2p2d1 --species O=O6.0-s2p2d1
+  dock compute-overlap si.cif --basis BASIS_MOLOPT --species Si=DZVP-MOLOPT-SR-GTH
   dock compute-overlap run --basis ions --quantities S,T,r,dS --pairs run/hamiltonian.h5
   dock compute-overlap POSCAR --basis ions --spinful -o soc
 """,
@@ -24,7 +25,7 @@ More examples:
 @click.argument("structure", default=".", type=options.PATH)
 @options.basis_option
 @click.option(
-    "--code", default="auto", metavar="siesta|openmx|abacus|deeph", help="Whose basis files."
+    "--code", default="auto", metavar="siesta|openmx|abacus|cp2k|deeph", help="Whose basis files."
 )
 @options.species_option
 @click.option(

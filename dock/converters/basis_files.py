@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dock.core.basis import Basis, Shell
-from dock.core.elements import atomic_number
+from dock.core.elements import atomic_number, element_of_label
 from dock.core.structure import Structure
 from dock.errors import ConventionError, FormatError, LayoutError, MissingDataError, UsageError
 
 __all__ = [
+    "CHOICES",
     "CODES",
     "SpeciesBasis",
     "basis_for",
@@ -99,6 +100,19 @@ def _openmx(folder: Path, strings: Mapping[str, str]) -> list[SpeciesBasis]:
     return result
 
 
+def _cp2k(folder: Path, strings: Mapping[str, str]) -> list[SpeciesBasis]:
+    from dock.converters.cp2k.basis_set import files_in, find_shells
+
+    files, result = files_in(folder), []
+    for label, name in strings.items():
+        element = element_of_label(label)
+        if element is None:
+            raise ConventionError(f"the species '{label}' is called after no element.")
+        shells, path = find_shells(files, element, name, folder)
+        result.append(SpeciesBasis(label, atomic_number(element), shells, path))
+    return result
+
+
 def _deeph(folder: Path, strings: Mapping[str, str]) -> list[SpeciesBasis]:  # noqa: ARG001
     from dock.converters.radial_h5 import radial_files, read_radial_file
 
@@ -115,19 +129,33 @@ _READERS: dict[str, tuple[str, Callable[[Path, Mapping[str, str]], list[SpeciesB
     "siesta": ("*.ion*", _siesta),
     "openmx": ("*.pao", _openmx),
     "abacus": ("*.orb", _abacus),
+    "cp2k": ("*BASIS*", _cp2k),
     "deeph": ("species*.h5 or basis/El.h5", _deeph),
 }
 
 CODES = tuple(_READERS)
 """Codes whose basis files are read, and the DeepH programs, which repeat those of any code."""
 
+_ONE_FILE_A_SPECIES = ("siesta", "openmx", "abacus")
+CHOICES = {
+    "openmx": "A .pao file holds more than a basis takes: give strings such as C=C6.0-s2p2d1.",
+    "cp2k": "A file holds many basis sets: give their names, such as Si=SZV-MOLOPT-SR-GTH.",
+}
+"""Codes of whose files a string chooses, and what is said where it is missing."""
+
 
 def _codes_in(folder: Path) -> list[str]:
-    """Return whose basis files are there; those of a code before copies in DeepH's formats."""
+    """Return whose basis files are there; those of a code before copies in DeepH's formats.
+
+    Files of CP2K count where there are no others: SIESTA leaves a BASIS_ENTHALPY in every folder.
+    """
+    from dock.converters.cp2k.basis_set import files_in
     from dock.converters.radial_h5 import radial_files
 
-    native = [code for code in CODES[:-1] if any(folder.glob(_READERS[code][0]))]
-    return native or (["deeph"] if radial_files(folder) else [])
+    native = [code for code in _ONE_FILE_A_SPECIES if any(folder.glob(_READERS[code][0]))]
+    if native:
+        return native
+    return ["deeph"] if radial_files(folder) else ["cp2k"] if files_in(folder) else []
 
 
 def has_basis_files(folder: Path) -> bool:
@@ -167,17 +195,19 @@ def read_basis_folder(
     Parameters
     ----------
     code
-        ``siesta`` (.ion.xml, .ion.nc, .ion), ``openmx`` (.pao), ``abacus`` (.orb), ``deeph``
-        (species*.h5, El.h5; also such a file as `folder`), or ``auto``.
+        ``siesta`` (.ion.xml, .ion.nc, .ion), ``openmx`` (.pao), ``abacus`` (.orb), ``cp2k``
+        (files of basis sets), ``deeph`` (species*.h5, El.h5), or ``auto``. For the last two
+        `folder` may be such a file.
     strings
-        For OpenMX, the basis string of each species label: ``{"C": "C6.0-s2p2d1"}``.
+        For OpenMX, the basis string of each species label: ``{"C": "C6.0-s2p2d1"}``; for CP2K the
+        name of its basis set: ``{"Si": "SZV-MOLOPT-SR-GTH"}``.
 
     Raises
     ------
     UsageError
         For an unknown code, or two files of one label.
     MissingDataError
-        When the folder has no such files, or OpenMX's basis strings are not given.
+        When the folder has no such files, or the strings of OpenMX or CP2K are not given.
     FormatError
         When a file is damaged.
     """
@@ -191,12 +221,8 @@ def read_basis_folder(
         raise MissingDataError(
             f"a basis file {_READERS[code][0]}", folder, "Check the path of basis=DIR."
         )
-    if code == "openmx" and not strings:
-        raise MissingDataError(
-            "the choice of orbitals",
-            folder,
-            "A .pao file holds more than a basis takes: give strings such as C=C6.0-s2p2d1.",
-        )
+    if code in CHOICES and not strings:
+        raise MissingDataError("the choice of orbitals", folder, CHOICES[code])
     result: dict[str, SpeciesBasis] = {}
     for item in _READERS[code][1](folder, strings or {}):
         if item.label in result:
@@ -209,7 +235,7 @@ def read_basis_folder(
 
 
 def basis_strings(settings: Mapping[str, str]) -> dict[str, str]:
-    """Return OpenMX's basis strings of the setting ``orbitals``: ``Ga=Ga7.0-s2p2d1,As=…``.
+    """Return the basis strings of the setting ``orbitals``: ``Ga=Ga7.0-s2p2d1,As=…``.
 
     Raises
     ------
@@ -219,7 +245,7 @@ def basis_strings(settings: Mapping[str, str]) -> dict[str, str]:
     words = settings.get("orbitals", "").replace(",", " ").split()
     if any("=" not in word for word in words):
         raise UsageError(
-            "the setting orbitals gives each species its OpenMX string, such as "
+            "the setting orbitals gives each species its OpenMX string or CP2K basis set, such as "
             f"Ga=Ga7.0-s2p2d1,As=As7.0-s2p2d1; found '{settings['orbitals']}'."
         )
     return {word.partition("=")[0]: word.partition("=")[2] for word in words}

@@ -43,6 +43,7 @@ BUILT_IN = {
     "abacus": ("dock.converters.abacus", "FORMAT"),
     "aims": ("dock.converters.aims", "FORMAT"),
     "aims-warm-start": ("dock.converters.aims", "WARM_START"),
+    "cp2k": ("dock.converters.cp2k", "FORMAT"),
     "pyscf": ("dock.converters.pyscf", "FORMAT"),
     "deeph-legacy": ("dock.converters.deeph_legacy", "FORMAT"),
     "qe": ("dock.converters.qe", "FORMAT"),

@@ -11,6 +11,7 @@ import numpy as np
 
 from dock._version import __version__
 from dock.converters.basis_files import (
+    CHOICES,
     SpeciesBasis,
     basis_for,
     basis_strings,
@@ -99,7 +100,7 @@ def _basis_of(calc: Calculation, options: WriteOptions) -> tuple[list[_Species],
     basis = calc.basis
     if options.basis is not None or has_basis_files(folder):
         code, strings = detect_code(folder), basis_strings(options.settings)
-        if code != "openmx" or strings:
+        if code not in CHOICES or strings:
             files = read_basis_folder(folder, strings=strings)
             basis = basis_for(calc.structure, files)
             known = known if code == "deeph" else code

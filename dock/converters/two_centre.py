@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from dock.converters.basis_files import (
+    CHOICES,
     basis_for,
     basis_strings,
     detect_code,
@@ -19,7 +20,7 @@ from dock.core.calculation import Calculation
 from dock.errors import LayoutError
 from dock.threads import available_cpus
 
-__all__ = ["with_two_centres"]
+__all__ = ["own_strings", "with_two_centres"]
 
 _SAME_BASIS = 1e-3
 """Largest |ΔS| between a code's overlap and ours; measured 2e-5 for OpenMX, 1e-6 for the others."""
@@ -41,8 +42,8 @@ def with_two_centres(
         Basis files of the code that made the matrices; not looked at where the calculation has
         radial functions.
     settings
-        ``orbitals`` has OpenMX's basis strings for ``.pao`` files; default those of the run's own
-        input.
+        ``orbitals`` has OpenMX's basis strings for ``.pao`` files, or CP2K's names of basis sets;
+        default those of the run's own input.
 
     Raises
     ------
@@ -57,7 +58,7 @@ def with_two_centres(
     if not missing:
         return calc
     stored = calc.require("overlap", "It tells whether the basis files are the right ones.")
-    basis = _basis(calc, folder, basis_strings(settings) or _own_strings(calc))
+    basis = _basis(calc, folder, basis_strings(settings) or own_strings(calc))
     integrals = Integrals.prepare(calc.structure, basis, pairs=stored.pairs)
     jobs = available_cpus()
     mine = integrals.matrix("overlap", jobs=jobs)
@@ -71,8 +72,11 @@ def with_two_centres(
     return calc.replace(matrices={**calc.matrices, **made})
 
 
-def _own_strings(calc: Calculation) -> dict[str, str]:
-    """Return the basis strings of the OpenMX run that the calculation came from, if any."""
+def own_strings(calc: Calculation) -> dict[str, str]:
+    """Return the basis strings of the OpenMX or CP2K run that the calculation came from, if any."""
+    sets = calc.provenance.extra.get("basis_sets")
+    if calc.provenance.code == "CP2K" and isinstance(sets, dict):
+        return {str(label): str(name) for label, name in sets.items()}
     text = calc.provenance.extra.get("input")
     if calc.provenance.code != "OpenMX" or not isinstance(text, str):
         return {}
@@ -85,8 +89,8 @@ def _basis(calc: Calculation, folder: Path, strings: Mapping[str, str]) -> Basis
     shells = [shell for label in calc.basis.species for shell in calc.basis.shells[label]]
     if all(shell.radial is not None for shell in shells):
         return calc.basis
-    # The strings of a run's own input say which of OpenMX's functions; others need none.
-    needed = strings if detect_code(folder) == "openmx" else {}
+    # The strings of a run's own input say which functions of OpenMX or CP2K; others need none.
+    needed = strings if detect_code(folder) in CHOICES else {}
     given = basis_for(calc.structure, read_basis_folder(folder, strings=needed))
     require_same_shells(given, calc.basis, folder)
     return given

@@ -256,6 +256,7 @@ _RULES = (
     _from_rule("siesta", _ascending, _odd_minus, 2, "m = -l ... +l, minus for odd |m|"),
     _from_rule("abacus", _zero_first, _odd_minus, 3, "m = 0, +1, -1, +2, -2 ..., minus for odd m"),
     _from_rule("aims", _ascending, _odd_positive_minus, 3, "m = -l ... +l, minus for odd m > 0"),
+    _from_rule("cp2k", _ascending, _plus, 5, "m = -l ... +l, all signs +"),
     _from_rule("pyscf", _pyscf, _plus, 4, "p = x, y, z; others m = -l ... +l; all signs +"),
 )
 

@@ -219,12 +219,13 @@ def with_radials(
     Parameters
     ----------
     folder
-        Basis files: ``.ion`` (SIESTA), ``.pao`` (OpenMX), ``.orb`` (ABACUS), ``species_*.h5`` and
-        ``El.h5`` (DeepH).
+        Basis files: ``.ion`` (SIESTA), ``.pao`` (OpenMX), ``.orb`` (ABACUS), CP2K's files of basis
+        sets, ``species_*.h5`` and ``El.h5`` (DeepH).
     code
         Which of them, where there are several kinds.
     strings
-        For OpenMX the basis of each species: ``{"C": "C6.0-s2p2d1"}``.
+        For OpenMX the basis of each species, ``{"C": "C6.0-s2p2d1"}``, for CP2K the name of its
+        basis set; default those of the run that the calculation came from.
 
     Raises
     ------
@@ -234,7 +235,9 @@ def with_radials(
         When the files have other shells than the matrices.
     """
     from dock.converters.basis_files import basis_for, read_basis_folder, require_same_shells
+    from dock.converters.two_centre import own_strings
 
+    strings = strings or own_strings(calc)
     given = basis_for(calc.structure, read_basis_folder(folder, code, strings=strings))
     require_same_shells(given, calc.basis, folder)
     shells = {
