@@ -56,6 +56,7 @@ def rows(shared: Path) -> Iterator[Row]:
         yield from _uniform("SIESTA", _worst(siesta, folder))
     yield from _uniform("ABACUS", abacus.rows(shared))
     yield from _uniform("FHI-aims", aims.rows(shared))
+    yield from _uniform("CP2K 2023.1", _module("cp2k").rows())
     for run in sorted((shared / "fixtures" / "qe").glob("*/reference.json")):
         yield from _uniform("QE", qe.rows(run.parent))
     for name in ("mos2_hdf5_qe71", "si_projection"):

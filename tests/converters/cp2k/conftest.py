@@ -2,19 +2,20 @@
 
 import json
 import shutil
-import tarfile
 
 import pytest
 import samples
 
 
 @pytest.fixture(scope="session")
-def runs(tmp_path_factory, bundled):
+def validation():
+    return samples.beside(__file__, "validation")
+
+
+@pytest.fixture(scope="session")
+def runs(tmp_path_factory, validation):
     """The folder of the bundled runs; not to be changed."""
-    folder = tmp_path_factory.mktemp("cp2k")
-    with tarfile.open(bundled / "cp2k" / "runs.tar.xz") as packed:
-        packed.extractall(folder, **samples.TAR_FILTER)  # noqa: S202 - our own archive
-    return folder
+    return validation.unpacked(tmp_path_factory.mktemp("cp2k"))
 
 
 @pytest.fixture(scope="session")
