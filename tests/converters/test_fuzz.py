@@ -9,6 +9,7 @@ import gzip
 import random
 import shutil
 import sys
+import tarfile
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -26,7 +27,7 @@ HS = WriteOptions(quantities=("hamiltonian", "overlap"))
 TEXT_PARTS = (".out", ".in", ".csr", ".log", ".XV", ".dat")
 
 
-CODES = ("siesta", "abacus", "aims", "cluster", "openmx", "pyscf", "legacy", "deeph")
+CODES = ("siesta", "abacus", "aims", "cluster", "cp2k", "openmx", "pyscf", "legacy", "deeph")
 
 
 @pytest.fixture(scope="module", params=CODES)
@@ -41,6 +42,10 @@ def run(request, bundled, tmp_path_factory):
         shutil.copytree(source, place, copy_function=shutil.copyfile)
     elif request.param == "abacus":
         shutil.copytree(bundled / "abacus" / "si2_get_S", place, copy_function=shutil.copyfile)
+    elif request.param == "cp2k":
+        with tarfile.open(bundled / "cp2k" / "runs.tar.xz") as packed:
+            packed.extractall(place.parent, **samples.TAR_FILTER)  # noqa: S202 - our own archive
+        (place.parent / "h2o").rename(place)
     elif request.param == "aims":
         options = WriteOptions(quantities=HS.quantities, settings={"mode": "periodic"})
         dock.write(molecule, place, "aims", options)
@@ -207,7 +212,7 @@ def test_windows_line_ends_change_nothing(run):
 
 
 def matrix_text(place):
-    names = ("rs_", "SR.csr", "hamiltonian.out", "overlap-matrix.out")
+    names = ("rs_", "SR.csr", "h2o-S_SPIN", "hamiltonian.out", "overlap-matrix.out")
     paths = [
         path
         for path in text_files(place)

@@ -81,7 +81,7 @@ def test_what_is_no_run_of_its_own(bundled, tmp_path):
 def test_only_formats_that_are_read_are_listed(tmp_path):
     (tmp_path / "x").mkdir()
     answer = samples.cli("convert", tmp_path / "x", "-o", tmp_path / "y")
-    samples.refused(answer, "deeph, openmx, siesta, abacus, aims, pyscf")
+    samples.refused(answer, "deeph, openmx, siesta, abacus, aims, cp2k, pyscf")
     assert "restart" not in answer.err
     assert "petsc" not in answer.err
 
