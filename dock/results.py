@@ -25,6 +25,7 @@ from dock.extras import require
 from dock.io.files import atomic_path, write_text
 from dock.io.hdf5 import new_hdf5
 from dock.io.text import json_text
+from dock.style import dots_per_inch, figure_size, themed
 
 __all__ = [
     "KEYS",
@@ -53,6 +54,7 @@ KEYS: dict[str, str] = {
     "berry_curvature_ang2": "Berry curvature of the states: spin channel, k-point, (x, y, z)",
     "beside": "what a folder has beside what is read: name, what",
     "bloch_sum": "how a Bloch sum is made of the matrices",
+    "bonds": "coop or cohp, where projections are populations of bonds",
     "broadened_to_eV": "energy of transitions up to which they are broadened",
     "capacity": "electrons per cell that all states hold",
     "carriers_per_cell": "electrons per cell beyond the neutral crystal: temperature, mu",
@@ -373,6 +375,8 @@ class Result(ABC):
         Width and height of its figure, inches; of each panel where it has several.
     STACKED
         Whether several panels stand one above another over one x axis, and not side by side.
+    ONE_Y
+        Whether panels side by side have one y axis.
     DPI
         Dots per inch of a figure of pixels.
     BRIEF
@@ -384,6 +388,7 @@ class Result(ABC):
     FILE: ClassVar[str] = "result.h5"
     FIGURE: ClassVar[tuple[float, float]] = (5.0, 3.6)
     STACKED: ClassVar[bool] = False
+    ONE_Y: ClassVar[bool] = False
     DPI: ClassVar[int] = 200
     BRIEF: ClassVar[bool] = False
     CONVENTIONS: ClassVar[tuple[tuple[str, str], ...]] = ()
@@ -502,6 +507,7 @@ class Result(ABC):
         *,
         ax: Any = None,
         save: str | Path | None = None,
+        style: str | Sequence[str] = (),
         overwrite: bool = False,
         **options: Any,
     ) -> Any:
@@ -516,13 +522,16 @@ class Result(ABC):
             Instead of all this: write the figure into a file, show nothing, return the file.
         save
             Write the figure into this file as well (.png, .pdf, .svg).
+        style
+            Themes: ``one-column``, ``two-column``, ``dark``, any sheet of matplotlib, or several;
+            see `dock.style.themed`.
 
         Raises
         ------
         DependencyError
             Without matplotlib.
         UsageError
-            For another kind of figure.
+            For another kind of figure, or a style that there is not.
         OutputError
             Where the file exists and `overwrite` is not given.
         """
@@ -530,29 +539,40 @@ class Result(ABC):
         if target is not None:
             require_figure_name(target)
             require_absent([target], overwrite=overwrite)
-        if path is not None:
-            ax = self._panels(require("matplotlib.figure", "plot").Figure)
-        elif ax is None:
-            ax = self._panels(require("matplotlib.pyplot", "plot").figure)
-        self.draw(ax, **options)
-        if target is None:
-            return ax
-        figure = self.panels(ax)[0].figure
-        with atomic_path(target, overwrite=overwrite) as temporary:
-            figure.savefig(temporary, dpi=self.DPI, format=target.suffix[1:].lower())
+        module, name = ("figure", "Figure") if path is not None else ("pyplot", "figure")
+        make = getattr(require(f"matplotlib.{module}", "plot"), name)
+        with themed([style] if isinstance(style, str) else style):
+            if path is not None or ax is None:
+                ax = self._panels(make)
+            self.draw(ax, **options)
+            figure = self.panels(ax)[0].figure
+            if target is not None:
+                dpi, kind = dots_per_inch(self.DPI), target.suffix[1:].lower()
+                with atomic_path(target, overwrite=overwrite) as temporary:
+                    figure.savefig(temporary, dpi=dpi, format=kind)
+            elif style:
+                figure.draw_without_rendering()  # ticks are made now, in the style
         return ax if path is None else target
+
+    @property
+    def panel_widths(self) -> Sequence[float]:
+        """How wide panels that stand side by side are, in those of a figure with one."""
+        return [1.0] * self.n_panels
 
     def _panels(self, make: Any) -> Any:
         """Return the axes of a new figure, a list of them where there are several."""
         (width, height), count = self.FIGURE, self.n_panels
         if self.STACKED:
             # A panel of several is lower than one alone, and they share its x axis.
-            size = width, height * (1 + 0.6 * (count - 1))
+            size = figure_size(width, height, rows=1 + 0.6 * (count - 1))
             figure = make(figsize=size, layout="constrained")
             panels = list(figure.subplots(count, 1, sharex=True, squeeze=False)[:, 0])
         else:
-            figure = make(figsize=(count * width, height), layout="constrained")
-            panels = list(figure.subplots(1, count, squeeze=False)[0])
+            widths = list(self.panel_widths)
+            size = figure_size(sum(widths) * width, height)
+            figure = make(figsize=size, layout="constrained")
+            share: dict[str, Any] = {"width_ratios": widths, "squeeze": False}
+            panels = list(figure.subplots(1, count, sharey=self.ONE_Y, **share)[0])
         return panels[0] if count == 1 else panels
 
     def __repr__(self) -> str:

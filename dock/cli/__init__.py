@@ -33,6 +33,7 @@ _COMMANDS = {
     "populations": "Mulliken and Löwdin charges and spin moments.",
     "charge-density": "Charge, spin density or local density of states on a grid.",
     "wavefunction": "States as coefficients or on a grid.",
+    "plot": "Draw saved results again: bands beside a DOS, runs over each other.",
     "unfold": "Unfold the bands of a supercell.",
     "velocities": "Velocities dE/dk of states, orbital moments.",
     "fermi-surface": "Fermi surfaces for viewers, and contours in a plane.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ from dock.errors import UsageError
 
 if TYPE_CHECKING:
     from dock.core.calculation import Calculation
+    from dock.post.band_lines import Zero
     from dock.post.projections import Projector
     from dock.states.fermi_level import Method
 
@@ -32,7 +34,8 @@ More examples:
 @options.filling_options("tetrahedra")
 @click.option("--step", type=float, default=0.01, show_default=True, help="Energy step, eV.")
 @options.window_option()
-@options.projection_options("Resolve by any of species,atom,shell,l,m,spin.")
+@options.zero_option
+@options.projection_options("Shares of C-pz,Mo-d+S-p or by species,atom,shell,l,m,spin.")
 @click.option("--coop", multiple=True, metavar="I-J[@R]", help="Overlap population of a pair.")
 @click.option("--cohp", multiple=True, metavar="I-J[@R]", help="Hamilton population of a pair.")
 @options.electrons_option
@@ -46,6 +49,7 @@ def dos(
     filling: Method,
     step: float,
     window: tuple[float, float] | None,
+    zero: Zero,
     project: options.Projection,
     coop: tuple[str, ...],
     cohp: tuple[str, ...],
@@ -85,7 +89,8 @@ def dos(
         cache=target.with_name(EIGENVALUES),
         counted=level_beside(calc, path, electrons),
     )
-    run.finish(result, target, of=calc, job=job, window=window or None)
+    limits = partial(result.curves.moved, window or None, zero)
+    run.finish(result, target, of=calc, job=job, window=limits, zero=zero)
 
 
 def _projector(

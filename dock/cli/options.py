@@ -99,6 +99,17 @@ def window_option(
     return click.option("--window", **about, **settings)
 
 
+zero_option = choice(
+    "--zero", ["fermi", "vbm", "absolute"], "fermi", "What energies of the figure count from."
+)
+style_option = click.option(
+    "--style",
+    multiple=True,
+    metavar="NAME",
+    help="Look: one-column, two-column, dark, or a style of matplotlib. Repeat to combine.",
+)
+
+
 def k_path_options(command: Command) -> Command:
     """Add the options of a k-path: ``k_path`` and ``points``."""
     command = click.option(
@@ -165,6 +176,7 @@ def run_options(
     if figure:
         text = "Figure: .png .pdf .svg"
         options.append(click.option("--plot", type=PATH, metavar="FILE", help=text))
+        options.append(style_option)
     if options:
         options.append(overwrite_option)
     if jobs:
@@ -180,21 +192,21 @@ def run_options(
 
 @dataclass(frozen=True)
 class Projection:
-    """What states are resolved by, as it was asked for: fields such as ``species,l``, or None."""
+    """What states are resolved by, as it was asked for: ``species,l`` or ``Mo-d,S-p``, or None."""
 
     fields: str | None
     scheme: Any
 
     def __post_init__(self) -> None:
         if self.fields is not None:
-            from dock.post.projections import parse_fields
+            from dock.post.projections import parse_projection
 
-            parse_fields(self.fields)
+            parse_projection(self.fields)
 
 
 def projection_options(text: str) -> Callable[[Command], Command]:
     """Return a decorator that adds ``--project`` and ``--scheme``, as ``project``."""
-    fields = click.option("--project", "fields", metavar="FIELDS", help=text)
+    fields = click.option("--project", "fields", metavar="WHAT", help=text)
     return grouped("project", Projection, fields, scheme_option)
 
 

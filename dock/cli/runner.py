@@ -30,6 +30,7 @@ class Run:
 
     output: Path | None = None
     plot: Path | None = None
+    style: tuple[str, ...] = ()
     overwrite: bool = False
     jobs: int | None = None
     as_json: bool = False
@@ -55,11 +56,14 @@ class Run:
         """Refuse files, and the figure, that cannot be written; see `target`."""
         from dock.extras import require
         from dock.results import require_figure_name
+        from dock.style import themed
 
         targets = [*files]
         if self.plot is not None:
             require_figure_name(self.plot)
             require("matplotlib.figure", "plot")
+            with themed(self.style):  # a style that there is not is refused before an hour is spent
+                pass
             targets.append(self.plot)
         for target in targets:
             if target.suffix and not target.parent.is_dir():  # a folder is made with its parents
@@ -94,7 +98,8 @@ class Run:
         """Save and draw a result of a calculation, and print it; without `target` save nothing.
 
         What the job kept is removed then. A shard saves nothing: two might do it at once. Of
-        several processes the first one saves.
+        several processes the first one saves. What is to be `drawn` how may be a function that says
+        it: it is called when the files stand, so that no result is lost to its error.
         """
         if job is not None:
             job.end_shard()
@@ -105,7 +110,9 @@ class Run:
             result.made_from(of.hamiltonian.digest())
         written = [] if target is None else result.save(target, overwrite=self.overwrite)
         if self.plot is not None:
-            written.append(result.plot(self.plot, overwrite=self.overwrite, **drawn))
+            look: dict[str, Any] = {"style": self.style, "overwrite": self.overwrite}
+            drawn = {name: one() if callable(one) else one for name, one in drawn.items()}
+            written.append(result.plot(self.plot, **look, **drawn))
         click.echo(report(result, written, as_json=self.as_json))
         if job is not None:
             job.clear()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -19,6 +19,7 @@ from dock.core.structure import Structure
 from dock.errors import LayoutError, MissingDataError, UsageError
 from dock.extras import require
 from dock.io.progress import Progress, Report
+from dock.post.band_lines import CHANNELS, SHOWN, BandLines, Zero
 from dock.post.energy_selection import Selection
 from dock.post.legend import add_legend
 from dock.results import Result, plain
@@ -31,6 +32,7 @@ from dock.states.kpath import KPath, make_path
 from dock.states.problem import Problem
 from dock.states.solver import Solver, Want
 from dock.states.stream import Levels, StatesAtK, states
+from dock.style import colours
 from dock.threads import LARGE
 
 if TYPE_CHECKING:
@@ -42,21 +44,11 @@ __all__ = ["BandStructure", "Selection", "bands", "make_path"]
 
 _log = logging.getLogger("dock")
 
-_COLOURS = ("#1f4e79", "#c0392b")
 _OTHER_COUNT = (
     "%s: energies count from its Fermi level, which is not that of %g electrons. Pass that one, "
     "fermi_level=E; 'dock fermi' counts it."
 )
-_OTHER = "#e08a1e"
 _SLACK = 1e-3  # eV by which a Fermi level may move before its window is computed again
-_CHANNELS = ("up", "down")
-_LEVELS_OF_SPIN = ((-0.8, -0.05), (0.05, 0.8))
-
-SHOWN = 6.0
-"""eV on both sides of the Fermi level that are drawn and compared when no window is given."""
-
-LEVEL = (-0.8, 0.8)
-"""Ends of the lines that stand for the levels of a molecule, from its one k-point."""
 
 CORNER_LIMIT = 3000
 """Orbitals up to which what costs little is done besides: S is solved at the path's corners."""
@@ -284,93 +276,47 @@ class BandStructure(Result):
             rows.append(("compared", self.difference(self.compared).describe()))
         return rows
 
+    @property
+    def lines(self) -> BandLines:
+        """What a figure shows of them."""
+        path, gap = self.path, self.gap
+        return BandLines(
+            self.energies,
+            path.distances,
+            path.segment,
+            path.ticks,
+            gap.fermi_level,
+            None if gap.vbm is None else gap.vbm.energy,
+            self.structure.formula,
+            gap.words,
+            self.name,
+        )
+
     def draw(
         self,
         axes: Any,
         *,
         other: BandStructure | None = None,
         window: tuple[float, float] | None = None,
+        zero: Zero = "fermi",
     ) -> None:
-        """Draw the bands from their reference energy, and `other` (default `compared`) dashed.
+        """Draw the bands, and `other` (default `compared`) dashed.
 
-        The window is in eV; default from 6 below to 6 above the Fermi level, less where the bands
-        end sooner, or all without one.
+        Energies count from the Fermi level, the valence band maximum (``vbm``), each set of bands
+        from its own, or are ``absolute``. The window is that of the axis, eV; default from 6 below
+        to 6 above the Fermi level, less where the bands end sooner, or all without one.
         """
         other = self.compared if other is None else other
-        names = [name for name in _CHANNELS if len(self.energies) == 2] or [""]
+        lines, tints = self.lines, colours()
+        names = [name for name in CHANNELS if lines.n_spin == 2] or [""]
         if other is not None:
             names = [f"{self.name} {name}".strip() or "these" for name in names]
-        self.draw_lines(axes, _COLOURS, names=names)
+        lines.draw_lines(axes, tints[:2], names=names, zero=zero)
         if other is not None:
-            other.draw_lines(axes, (_OTHER, _OTHER), "--", names=(other.name or "compared", ""))
-        self.draw_frame(axes, window)
+            called = (other.name or "compared", "")
+            other.lines.draw_lines(axes, (tints[5],) * 2, "--", names=called, zero=zero)
+        lines.draw_frame(axes, window, zero)
         add_legend(axes)
-
-    def draw_lines(
-        self,
-        axes: Any,
-        colours: Sequence[str],
-        style: str = "-",
-        *,
-        names: Sequence[str] = ("", ""),
-        channels: Sequence[int] | None = None,
-        width: float = 1.1,
-    ) -> None:
-        """Draw energies as lines along the path, or as levels where it is one point.
-
-        Each spin channel (default all) has a colour, and a name for the legend unless empty.
-        """
-        x, segment = self.path.distances, self.path.segment
-        n_spin = len(self.energies)
-        for spin in range(n_spin) if channels is None else channels:
-            name = names[spin]
-            look: dict[str, Any] = {"color": colours[spin], "lw": width}
-            for part in np.unique(segment):
-                inside = segment == part
-                energies = self.energies[spin][inside] - self.reference
-                if np.ptp(x) == 0:  # of a molecule; up to the left, down to the right
-                    left, right = LEVEL if channels or n_spin == 1 else _LEVELS_OF_SPIN[spin]
-                    ends = [x[0] + left, x[0] + right]
-                    energies, places = np.repeat(energies[:1], 2, axis=0), ends
-                else:
-                    places = x[inside]
-                lines = axes.plot(places, energies, style, **look)
-                if name and lines:
-                    lines[0].set_label(name)
-                    name = ""
-
-    def draw_frame(self, axes: Any, window: tuple[float, float] | None = None) -> None:
-        """Draw what stands around the bands: points of the path, Fermi level, limits, title."""
-        path, gap = self.path, self.gap
-        if np.ptp(path.distances) > 0:
-            for place, _ in path.ticks:
-                axes.axvline(place, color="0.75", lw=0.6, zorder=0)
-            axes.set_xlim(path.distances[0], path.distances[-1])
-        else:
-            axes.set_xlim(path.distances[0] - 1.0, path.distances[0] + 1.0)
-        axes.set_xticks([place for place, _ in path.ticks], [label for _, label in path.ticks])
-        if gap.fermi_level is None:
-            axes.set_ylabel("energy (eV)")
-        else:
-            axes.axhline(0.0, color="0.5", lw=0.8, ls=":")
-            axes.set_ylabel("energy − Fermi level (eV)")
-        if window is not None:
-            axes.set_ylim(*window)
-        elif gap.fermi_level is not None:
-            axes.set_ylim(*self._shown())
-        axes.set_title(f"{self.structure.formula}  {gap.words}".strip(), fontsize="medium")
-
-    def _shown(self) -> tuple[float, float]:
-        """Return the limits of the figure, eV: nearer where the bands reach less than half way."""
-        levels = self.energies[np.isfinite(self.energies)] - self.reference
-        if not levels.size:
-            return -SHOWN, SHOWN
-        low, high = float(levels.min()), float(levels.max())
-        margin = 0.06 * (high - low) or 0.5
-        return (
-            -SHOWN if low < -SHOWN / 2 else min(low, 0.0) - margin,
-            SHOWN if high > SHOWN / 2 else max(high, 0.0) + margin,
-        )
 
     def to_pymatgen(self) -> BandStructureSymmLine:
         """Return pymatgen's band structure along symmetry lines, with absolute energies.

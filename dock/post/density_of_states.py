@@ -21,10 +21,11 @@ from dock.core.structure import Structure
 from dock.errors import UsageError
 from dock.extras import require
 from dock.io.progress import Report
+from dock.post.band_lines import Zero
 from dock.post.bonds import BondProjector
 from dock.post.dos_bins import Bins, Grid, make_bins, require_grid
+from dock.post.dos_curves import DosCurves
 from dock.post.fermi import fermi_level
-from dock.post.legend import ShownGroup, add_legend, shown_groups
 from dock.post.projections import LevelProjector, OrbitalProjector, Projector
 from dock.results import Result
 from dock.states.certificates import Certificates
@@ -48,7 +49,6 @@ __all__ = ["DensityOfStates", "dos"]
 
 _SLACK = 1e-3  # eV by which a Fermi level may move before its window is computed again
 _SPREAD = 0.7  # of the reach of a smearing: 1e-9 of a level lies further away
-_SHOWN = 6.0  # eV on both sides of the Fermi level when no window is given
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -150,6 +150,8 @@ class DensityOfStates(Result):
             "capacity": self.capacity,
             "kind": self.kind,
             "gap_eV": self.gap.size,
+            "vbm": None if self.gap.vbm is None else self.gap.vbm.facts(),
+            "bonds": self.bonds or None,
             "smearing": self.method,
             "step_eV": self.step,
             **self.mesh.facts(),
@@ -217,84 +219,39 @@ class DensityOfStates(Result):
         return f"{source}, counted on this mesh {self.counted_level:.6f} eV"
 
     @property
+    def curves(self) -> DosCurves:
+        """What a figure shows of it."""
+        vbm = self.gap.vbm
+        return DosCurves(
+            self.energies,
+            self.total,
+            self.names,
+            self.projected,
+            self.fermi_level,
+            None if vbm is None else vbm.energy,
+            self.structure.formula,
+            self.gap.words,
+            self.method,
+            self.bonds,
+        )
+
+    @property
     def n_panels(self) -> int:
         """One, and one below it for the populations of bonds."""
-        return 2 if self.bonds else 1
+        return self.curves.n_panels
 
-    def draw(self, axes: Any, *, window: tuple[float, float] | None = None) -> None:
+    def draw(
+        self, axes: Any, *, window: tuple[float, float] | None = None, zero: Zero = "fermi"
+    ) -> None:
         """Draw the total and the projections; spin down points downwards.
 
         Populations of bonds have axes of their own, where up means bonding for both spins: there
         COHP has the other sign, and spin down is dashed. Of more than ten projections the smallest
-        are drawn as one. The window is in eV from the Fermi level; default 6 on both sides.
+        are drawn as one. Energies count from the Fermi level, the valence band maximum (``vbm``),
+        or are ``absolute``; the window is that of the axis, eV, default 6 on both sides of the
+        Fermi level.
         """
-        panels = self.panels(axes)
-        x = self.relative
-        low, high = window or (max(x[0], -_SHOWN), min(x[-1], _SHOWN))
-        shown = (x >= low) & (x <= high)
-        if not shown.any():
-            raise UsageError(f"no energy of the grid lies from {low:g} to {high:g} eV.")
-        sizes = np.abs(self.projected[..., shown]).sum(axis=(0, 2))
-        groups = shown_groups(self.names, sizes)
-        self._draw_total(panels[0], groups=() if self.bonds else groups, shown=shown)
-        if self.bonds:
-            self._draw_bonds(panels[1], groups, shown)
-        for panel in panels:
-            panel.axvline(0.0, color="0.5", lw=0.8, ls=":")
-        panels[-1].set_xlim(low, high)
-        panels[0].set_xlim(low, high)
-        panels[-1].set_xlabel("energy − Fermi level (eV)")
-        title = f"{self.structure.formula}  {self.gap.words}  {self.method}"
-        panels[0].set_title(title, fontsize="medium")
-
-    def _draw_total(
-        self, axes: Any, groups: Sequence[ShownGroup], shown: NDArray[np.bool_]
-    ) -> None:
-        """Draw the density of states and its projections, spin down below the line of zero."""
-        x = self.relative
-        for channel, row in enumerate(self.total):
-            sign = -1 if channel else 1
-            axes.fill_between(x, sign * row, color="0.88", lw=0)
-            label = None if channel or not groups else "total"
-            axes.plot(x, sign * row, color="0.25", lw=0.9, label=label)
-            for group in groups:
-                values = sign * self.projected[channel, list(group.members)].sum(axis=0)
-                axes.plot(
-                    x, values, lw=1.0, color=group.colour, label=None if channel else group.name
-                )
-        # Peaks outside the window do not press what is shown into a line.
-        highest = [1.08 * float(row[shown].max(initial=0.0)) or 1.0 for row in self.total]
-        lowest = float(self.projected[..., shown].min(initial=0.0)) if groups else 0.0
-        axes.set_ylim(-highest[1] if len(highest) == 2 else 1.08 * lowest, highest[0])
-        if len(highest) == 2:
-            axes.axhline(0.0, color="0.25", lw=0.8)
-            axes.yaxis.set_major_formatter(lambda value, _: f"{abs(value):g}")
-            for name, y, side in (("up", 0.97, "top"), ("down", 0.03, "bottom")):
-                axes.text(0.02, y, name, transform=axes.transAxes, va=side)
-        axes.set_ylabel("states / eV / cell")
-        add_legend(axes)
-
-    def _draw_bonds(
-        self, axes: Any, groups: Sequence[ShownGroup], shown: NDArray[np.bool_]
-    ) -> None:
-        """Draw populations of bonds so that both spins are positive where they bind."""
-        sign = -1 if self.bonds == "cohp" else 1
-        largest = 0.0
-        for group in groups:
-            for channel, values in enumerate(self.projected):
-                style, label = ("--", None) if channel else ("-", group.name)
-                bound = sign * values[list(group.members)].sum(axis=0)
-                axes.plot(self.relative, bound, style, lw=1.0, color=group.colour, label=label)
-                largest = max(largest, float(np.abs(bound[shown]).max()))
-        if len(self.projected) == 2:
-            for name, style in (("up", "-"), ("down", "--")):
-                axes.plot([], [], style, color="0.25", lw=1.0, label=name)
-        axes.axhline(0.0, color="0.25", lw=0.8)
-        axes.set_ylim(*np.array([-1.15, 1.15]) * (largest or 1.0))
-        axes.set_ylabel("−COHP / cell" if self.bonds == "cohp" else "COOP / eV / cell")
-        for name, y, side in (("bonding", 0.97, "top"), ("antibonding", 0.03, "bottom")):
-            axes.text(0.02, y, name, transform=axes.transAxes, va=side, color="0.35")
-        add_legend(axes)
+        self.curves.draw(self.panels(axes), window, zero)
 
     def to_pymatgen(self) -> Dos:
         """Return pymatgen's ``Dos`` with absolute energies; `DependencyError` without pymatgen."""

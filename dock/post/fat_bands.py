@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dock.core.calculation import Calculation
-from dock.extras import require
 from dock.io.progress import Report
-from dock.post.band_structure import CORNER_LIMIT, LEVEL, BandStructure, Selection, bands
+from dock.post.band_lines import CHANNELS, BandLines, Zero
+from dock.post.band_structure import CORNER_LIMIT, BandStructure, Selection, bands
 from dock.post.legend import ShownGroup, add_legend, shown_groups
 from dock.post.projections import OrbitalProjector, Projector
 from dock.results import Result
@@ -23,10 +23,9 @@ from dock.states.mulliken import Scheme
 from dock.states.problem import Problem
 from dock.states.solver import Solver, Want
 from dock.states.stream import StatesAtK, states
+from dock.style import ink
 
-__all__ = ["FatBands", "Shares", "fat_bands", "project_bands"]
-
-_WIDTH = 6.0  # points of the ribbons of a state together
+__all__ = ["FatBands", "Shares", "draw_fat", "fat_bands", "project_bands"]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -69,91 +68,50 @@ class FatBands(Result):
         """One for each spin channel."""
         return len(self.bands.energies)
 
-    def draw(self, axes: Any, *, window: tuple[float, float] | None = None) -> None:
+    @property
+    def lines(self) -> BandLines:
+        """What a figure shows: bands with shares."""
+        return replace(self.bands.lines, names=self.names, weights=self.weights)
+
+    def draw(
+        self, axes: Any, *, window: tuple[float, float] | None = None, zero: Zero = "fermi"
+    ) -> None:
         """Draw each band as ribbons side by side, as wide as the shares of the groups; spins apart.
 
-        Of more than ten groups the smallest are drawn as one. The window is that of
+        Of more than ten groups the smallest are drawn as one. Window and zero are those of
         `dock.post.band_structure.BandStructure.draw`.
         """
-        bands = self.bands
-        panels = self.panels(axes)
+        panels, lines, other = self.panels(axes), self.lines, self.bands.compared
         for panel in panels:
-            bands.draw_frame(panel, window)
-        low, high = panels[0].get_ylim()
-        relative = bands.energies - bands.reference
-        inside = (relative >= low) & (relative <= high)
-        sizes = np.nansum(np.abs(self.weights) * inside[..., None], axis=(0, 1, 2))
-        groups = shown_groups(self.names, sizes)
-        for channel, panel in enumerate(panels):
-            self._draw_ribbons(panel, groups, channel)
-            name = "" if channel or bands.compared is None else bands.name or "these"
-            look: dict[str, Any] = {"width": 0.5, "channels": [channel]}
-            bands.draw_lines(panel, ("0.2", "0.2"), names=(name, name), **look)
-            if bands.compared is not None:
-                name = "" if channel else bands.compared.name or "compared"
-                look |= {"width": 1.1, "channels": [min(channel, len(bands.compared.energies) - 1)]}
-                bands.compared.draw_lines(panel, ("0.1", "0.1"), "--", names=(name, name), **look)
-            if len(panels) == 2:
-                title = f"{panel.get_title()}  {('up', 'down')[channel]}"
-                panel.set_title(title, fontsize="medium")
+            lines.draw_frame(panel, window, zero)
+        groups = shown_groups(self.names, lines.sizes(panels[0].get_ylim(), zero))
+        draw_fat(panels, lines, groups, zero, others=[] if other is None else [other.lines])
         add_legend(panels[-1], groups, kind="patch")
-
-    def _draw_ribbons(self, axes: Any, groups: Sequence[ShownGroup], channel: int) -> None:
-        """Draw the shares of one spin channel; all of a state together are `_WIDTH` wide."""
-        collections = require("matplotlib.collections", "plot")
-        bands, weights = self.bands, self.weights[channel]
-        shares = np.stack([weights[..., list(each.members)].sum(axis=-1) for each in groups])
-        x, segment = bands.path.distances, bands.path.segment
-        energies = bands.energies[channel] - bands.reference
-        if np.ptp(x) == 0:  # of a molecule: as long as the lines of its levels
-            x, segment = x[0] + np.array(LEVEL), np.zeros(2, dtype=np.int64)
-            energies, shares = np.repeat(energies[:1], 2, 0), np.repeat(shares[:, :1], 2, 1)
-        extent = axes.get_window_extent()
-        points = 72 / axes.figure.dpi * np.array([extent.width, extent.height])
-        scale = np.array([np.ptp(axes.get_xlim()), np.ptp(axes.get_ylim())]) / points
-        low, high = axes.get_ylim()
-        for number in np.unique(segment):
-            there = segment == number
-            if there.sum() < 2:
-                continue
-            parts = _ribbons(x[there], energies[there], shares[:, there], scale)
-            for group, corners in zip(groups, parts, strict=True):
-                with np.errstate(invalid="ignore"):
-                    seen = (corners[..., 1].max(-1) > low) & (corners[..., 1].min(-1) < high)
-                look: dict[str, Any] = {"facecolor": group.colour, "rasterized": True}
-                look |= {"edgecolor": group.colour, "lw": 0.1}
-                axes.add_collection(collections.PolyCollection(corners[seen], **look))
 
     def _projections(self) -> dict[str, Any]:
         return {"projection_names": list(self.names), "projections": self.weights}
 
 
-def _ribbons(
-    x: NDArray[np.float64],
-    energies: NDArray[np.float64],
-    shares: NDArray[np.float64],
-    scale: NDArray[np.float64],
-) -> NDArray[np.float64]:
-    """Return the ribbons of bands as quadrangles, (n_groups, n_k − 1, n_bands, 4, 2).
-
-    Energies (n_k, n_bands) and shares (n_groups, n_k, n_bands) belong to places x; `scale` are the
-    units of both axes to a point of the figure, in which ribbons are wide across the band.
-    """
-    across = x[:, None] / scale[0]
-    # The mean of the slopes on both sides; of one where a window ends or the path does.
-    steps = np.diff(energies / scale[1], axis=0) / np.diff(across, axis=0)
-    none = np.full((1, energies.shape[1]), np.nan)
-    sides = np.stack([np.concatenate([none, steps]), np.concatenate([steps, none])])
-    known = np.isfinite(sides)
-    slope = np.where(known, sides, 0.0).sum(axis=0) / np.maximum(known.sum(axis=0), 1)
-    width = _WIDTH * np.clip(shares, 0, None)
-    ends = np.concatenate([np.zeros((1, *width.shape[1:])), np.cumsum(width, axis=0)])
-    ends = (ends - 0.5 * ends[-1]) / np.sqrt(1 + slope**2)
-    places = np.stack([scale[0] * (across - slope * ends), energies + scale[1] * ends], axis=-1)
-    lower, upper = places[:-1], places[1:]
-    corners = lower[:, :-1], lower[:, 1:], upper[:, 1:], upper[:, :-1]
-    quadrangles: NDArray[np.float64] = np.stack(corners, axis=-2)
-    return quadrangles
+def draw_fat(
+    panels: Sequence[Any],
+    lines: BandLines,
+    groups: Sequence[ShownGroup],
+    zero: Zero = "fermi",
+    *,
+    others: Sequence[BandLines] = (),
+) -> None:
+    """Draw ribbons into one panel for each spin channel, and other bands dashed over them."""
+    for channel, panel in enumerate(panels):
+        lines.draw_ribbons(panel, groups, channel, zero)
+        name = (lines.name or "these") if others and not channel else ""
+        look: dict[str, Any] = {"width": 0.5, "channels": [channel], "zero": zero, "is_alone": True}
+        lines.draw_lines(panel, (ink(0.8),) * 2, names=(name, name), **look)
+        for other in others:
+            name = "" if channel else other.name or "compared"
+            look |= {"width": 1.1, "channels": [min(channel, other.n_spin - 1)]}
+            other.draw_lines(panel, (ink(0.9),) * 2, "--", names=(name, name), **look)
+        if len(panels) == 2:
+            panel.set_title(f"{panel.get_title()}  {CHANNELS[channel]}", fontsize="medium")
 
 
 def fat_bands(

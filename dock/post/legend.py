@@ -13,19 +13,12 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from dock.extras import require
+from dock.style import colours, ink
 
-__all__ = ["MOST", "OTHERS", "ShownGroup", "add_legend", "shown_groups"]
+__all__ = ["MOST", "ShownGroup", "add_legend", "shown_groups"]
 
 MOST = 10
 """Groups that a figure tells apart by colour, "others" among them."""
-
-OTHERS = "0.55"
-"""Colour of the groups that are drawn together: a grey, which no group of its own has."""
-
-_COLOURS = (
-    *("#1f77b4", "#d62728", "#2ca02c", "#ff7f0e", "#9467bd"),
-    *("#17becf", "#8c564b", "#e377c2", "#bcbd22", "#003f5c"),
-)
 
 
 class ShownGroup(NamedTuple):
@@ -48,19 +41,27 @@ def shown_groups(names: Sequence[str], sizes: ArrayLike, most: int = MOST) -> li
     if len(names) > most:
         largest = np.argsort(-np.asarray(sizes, dtype=np.float64), kind="stable")
         kept = sorted(largest[: most - 1].tolist())
-    groups = [ShownGroup(names[n], (n,), _COLOURS[at]) for at, n in enumerate(kept)]
+    tints = colours()
+    groups = [ShownGroup(names[n], (n,), tints[at]) for at, n in enumerate(kept)]
     rest = tuple(sorted(set(range(len(names))) - set(kept)))
     if rest:
-        groups.append(ShownGroup(f"{len(rest)} others", rest, OTHERS))
+        groups.append(ShownGroup(f"{len(rest)} others", rest, ink(0.25)))
     return groups
 
 
-def add_legend(axes: Any, groups: Sequence[ShownGroup] = (), *, kind: str = "line") -> None:
+def add_legend(
+    axes: Any,
+    groups: Sequence[ShownGroup] = (),
+    *,
+    kind: str = "line",
+    others: Sequence[Any] = (),
+) -> None:
     """Put a legend beside the axes, where it hides nothing.
 
-    It names what has a label in the axes, and then groups as a ``line`` or a ``patch``.
+    It names what has a label in other axes and in these, and then groups as a ``line`` or a
+    ``patch``.
     """
-    handles, _ = axes.get_legend_handles_labels()
+    handles = [one for each in (*others, axes) for one in each.get_legend_handles_labels()[0]]
     lines = require("matplotlib.lines", "plot")
     patches = require("matplotlib.patches", "plot")
     for group in groups:

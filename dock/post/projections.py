@@ -6,7 +6,7 @@ Löwdin share |(S^½ c)_μ|². Both sum to 1 over the orbitals.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -15,12 +15,19 @@ from numpy.typing import NDArray
 from dock.core.calculation import Calculation
 from dock.core.kspace import KBuilder
 from dock.core.orbital_names import orbital_names
+from dock.core.orbital_words import EXAMPLES, Word, chosen_orbitals, parse_words
 from dock.core.spin import Spin
 from dock.errors import UsageError
 from dock.states.kmesh import Reduction
 from dock.states.mulliken import Scheme, overlap_root
 
-__all__ = ["FIELDS", "LevelProjector", "OrbitalProjector", "Projector", "parse_fields"]
+__all__ = [
+    "FIELDS",
+    "LevelProjector",
+    "OrbitalProjector",
+    "Projector",
+    "parse_projection",
+]
 
 FIELDS = ("species", "atom", "shell", "l", "m", "spin")
 """What projections can be resolved by; any combination."""
@@ -62,7 +69,9 @@ class OrbitalProjector:
     calc
         A calculation with overlap.
     by
-        Fields by which the orbitals are grouped, such as ``"species,l"`` or ``("atom", "shell")``.
+        Fields by which the orbitals are grouped, such as ``"species,l"`` or ``("atom", "shell")``;
+        or the groups themselves in words, such as ``"C-pz"`` or ``"Mo-d,S-p"``: see
+        `dock.core.orbital_words`. Orbitals that no word names are in no group then.
         ``shell`` counts the radial functions of one l within an atom (1, 2, …); ``spin`` splits
         spinors into up and down along z (the channels of collinear spin are apart in any case).
         `names` has the groups in order of first appearance.
@@ -72,7 +81,7 @@ class OrbitalProjector:
     Raises
     ------
     UsageError
-        For unknown fields or schemes.
+        For unknown fields or schemes, and words for orbitals that are not there.
     MissingDataError
         Without an overlap.
 
@@ -90,24 +99,42 @@ class OrbitalProjector:
         by: str | Sequence[str] = "species,l",
         scheme: Scheme = "mulliken",
     ) -> None:
-        self.fields = parse_fields(by)
+        asked = parse_projection(by)
         if scheme not in ("mulliken", "lowdin"):
             raise UsageError(f"projections are 'mulliken' or 'lowdin', found '{scheme}'.")
         overlap = calc.require("overlap", "Projections need it.")
         self.scheme: Scheme = scheme
         self._builder = KBuilder(overlap)
         # Groups that a rotation maps on each other need more k-points than sums over them.
-        turned = _ROTATES & set(self.fields)
-        self.reduction: Reduction = "time-reversal" if turned else "point-group"
-        labels = orbital_names(calc.basis, self.fields)
+        self.reduction: Reduction = "point-group"
+        if isinstance(asked, dict):
+            self._choose(calc, asked)
+            return
+        if _ROTATES & set(asked):
+            self.reduction = "time-reversal"
+        labels = orbital_names(calc.basis, asked)
         if calc.spin is Spin.NONCOLLINEAR:
             ends = ("", "")
-            if "spin" in self.fields:
+            if "spin" in asked:
                 ends, self.reduction = (" up", " down"), "none"
             labels = [f"{label}{end}".strip() for end in ends for label in labels]
         number = {name: index for index, name in enumerate(dict.fromkeys(labels))}
         self.names = tuple(number)
-        self._group = np.array([number[label] for label in labels])
+        members = np.array([number[label] for label in labels])
+        self._groups = [np.flatnonzero(members == place) for place in range(len(number))]
+
+    def _choose(self, calc: Calculation, asked: Mapping[str, tuple[Word, ...]]) -> None:
+        """Take the groups that are named in words."""
+        symmetric = {*calc.structure.labels, *calc.structure.symbols, None}
+        if any(w.function or w.where not in symmetric for words in asked.values() for w in words):
+            self.reduction = "time-reversal"
+        spinors = calc.spin is Spin.NONCOLLINEAR
+        self.names, self._groups = tuple(asked), []
+        for words in asked.values():
+            found = [chosen_orbitals(word, calc.structure, calc.basis) for word in words]
+            members = np.unique(np.concatenate(found))
+            both = (members, members + calc.basis.n_orbitals) if spinors else (members,)
+            self._groups.append(np.concatenate(both))
 
     def weights(
         self,
@@ -125,12 +152,34 @@ class OrbitalProjector:
             beside = spins.transpose(1, 0, 2).reshape(n, len(spins) * n_states)
             image = self._builder.times(k_frac, beside).reshape(n, len(spins), n_states)
             shares = (spins.conj() * image.transpose(1, 0, 2)).real
-        grouped = np.zeros((len(self.names), vectors.shape[1]))
-        np.add.at(grouped, self._group, shares.reshape(vectors.shape))
-        return grouped
+        rows = shares.reshape(vectors.shape)
+        return np.stack([rows[members].sum(axis=0) for members in self._groups])
 
 
-def parse_fields(by: str | Sequence[str]) -> tuple[str, ...]:
+def parse_projection(
+    by: str | Sequence[str],
+) -> tuple[str, ...] | dict[str, tuple[Word, ...]]:
+    """Return the fields of a projection, or the words of each of its groups.
+
+    `UsageError` for what is neither, and for both at once.
+    """
+    given = [part.strip() for part in by.split(",")] if isinstance(by, str) else list(by)
+    if not given or all(not part or part in FIELDS for part in given):
+        return _parse_fields(by)
+    if mixed := [part for part in given if part in FIELDS]:
+        raise UsageError(
+            f"'{','.join(given)}' mixes fields ({', '.join(mixed)}) with orbitals in words: give "
+            f"one or the other, such as species,l or {EXAMPLES}."
+        )
+    try:
+        return parse_words(",".join(given))
+    except UsageError as error:
+        raise UsageError(
+            f"{error} Or projections are resolved by a combination of {', '.join(FIELDS)}."
+        ) from error
+
+
+def _parse_fields(by: str | Sequence[str]) -> tuple[str, ...]:
     """Return the fields of a projection in the order of `FIELDS`; `UsageError` lists these."""
     given = [part.strip() for part in by.split(",")] if isinstance(by, str) else list(by)
     unknown = [part for part in given if part not in FIELDS]

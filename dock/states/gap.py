@@ -30,6 +30,19 @@ _SAME = 1e-6  # eV: levels closer than this to the Fermi level or to an edge cou
 _WHOLE = 1e-4  # electrons by which a count may miss a whole number: codes print so many digits
 
 
+def gap_words(kind: str, size: float) -> str:
+    """Return a kind of gap and its size, eV, in the words of a title; nothing where unknown.
+
+    Examples
+    --------
+    >>> gap_words("insulator", 1.1), gap_words("metal", 0.0)
+    ('gap 1.100 eV', 'metal')
+    """
+    if kind == "insulator":
+        return f"gap {size:.3f} eV"
+    return kind if kind in ("semimetal", "metal") else ""
+
+
 @dataclass(frozen=True)
 class Edge:
     """A band edge: its energy (eV, absolute), and the band, spin and k-point that it is in.
@@ -107,12 +120,7 @@ class Gap:
     @property
     def words(self) -> str:
         """Kind and size in the words of a title: ``gap 0.520 eV``."""
-        return {
-            "insulator": f"gap {self.size:.3f} eV",
-            "semimetal": "semimetal",
-            "metal": "metal",
-            "unknown": "",
-        }[self.kind]
+        return gap_words(self.kind, self.size)
 
     def facts(self) -> dict[str, Any]:
         """Return level, gap and edges by the keys of results; see `dock.results.KEYS`."""

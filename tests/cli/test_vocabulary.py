@@ -50,6 +50,7 @@ COMMANDS = {
     "info": ("info", "si"),
     "masses": ("masses", "si", "--direction", 1, 1, 0, *MESH, "-o", "masses.h5"),
     "optics": ("optics", "si", *MESH, "--energies", 0, 4, 5, "-o", "eps.h5"),
+    "plot": ("plot", "kept.json", "-o", "again.png"),
     "polarization": ("polarization", "si", *MESH, "-o", "p.h5"),
     "populations": ("populations", "si", *MESH),
     "spin-texture": ("spin-texture", SOC, "--k", 0, 0, 0, "--bands", "1..2", "-o", "s.h5"),
@@ -81,6 +82,8 @@ def place(tmp_path_factory):
     samples.unified(folder / "set" / "a")
     with h5py.File(folder / "set" / "a" / "force.h5", "w") as file:
         file["force"], file["energy"] = np.zeros((2, 3)), -213.5
+    kept = ("--path", "LG", "--points", 3, "-o", folder / "kept.h5")
+    assert samples.cli("bands", folder / "si", *kept).code == 0
     assert samples.cli("convert", GRAPHENE, "-o", folder / "c").code == 0
     return folder
 

@@ -16,7 +16,7 @@ from dock.post.density_of_states import dos
 from dock.post.fat_bands import project_bands
 from dock.post.fermi import fermi_level
 from dock.post.population import mulliken
-from dock.post.projections import OrbitalProjector, parse_fields
+from dock.post.projections import OrbitalProjector, parse_projection
 from dock.states.kmesh import KMesh, make_mesh
 from dock.states.problem import Problem
 from dock.states.smearing import Smearing
@@ -34,9 +34,9 @@ def test_names_and_what_they_allow(bundled):
     spinor = dock.read(bundled / "openmx" / "o2-nc-soc")
     assert OrbitalProjector(spinor, "spin,l").names == ("s up", "p up", "s down", "p down")
     assert OrbitalProjector(spinor, "spin,l").reduction == "none"
-    assert parse_fields("l, species") == ("species", "l")
+    assert parse_projection("l, species") == ("species", "l")
     with pytest.raises(UsageError, match="species, atom, shell"):
-        parse_fields("orbital")
+        parse_projection("orbital")
     with pytest.raises(UsageError, match="lowdin"):
         OrbitalProjector(calc, "l", "hirshfeld")
 
@@ -182,3 +182,67 @@ def test_bond_texts_and_errors():
         BondProjector(calc, [Bond(0, 0)], "ipr")
     with pytest.raises(UsageError, match="at least one pair"):
         BondProjector(calc, [])
+
+
+MOS2 = {
+    "Mo-d": [f"Mo d({m})" for m in ("xy", "yz", "z2", "xz", "x2-y2")],
+    "S-p+Mo-s": ["S p(x)", "S p(y)", "S p(z)", "Mo s"],
+    "pz": ["Mo p(z)", "S p(z)"],
+    "S": ["S s", "S p(x)", "S p(y)", "S p(z)"],
+    "Mo-dx2-y2": ["Mo d(x2-y2)"],
+    "d(z2)": ["Mo d(z2)"],
+}
+
+
+def of_random(projector, size):
+    """Return the shares of random vectors by the name of the group."""
+    vectors = np.random.default_rng(1).normal(size=(size, 3))
+    return dict(zip(projector.names, projector.weights(0, np.zeros(3), vectors), strict=True))
+
+
+def test_orbitals_in_words(bundled):
+    """Groups in words hold what the groups of fields hold, in the order that they are named."""
+    mos2 = dock.read(bundled / "openmx" / "mos2")
+    size = mos2.basis.n_orbitals
+    words = OrbitalProjector(mos2, ",".join(MOS2))
+    assert words.names == tuple(MOS2)
+    assert words.reduction == "time-reversal"
+    assert OrbitalProjector(mos2, "Mo-d,S-p").reduction == "point-group"
+    apart = of_random(OrbitalProjector(mos2, "species,m"), size)
+    for name, found in of_random(words, size).items():
+        np.testing.assert_allclose(found, sum(apart[part] for part in MOS2[name]), atol=1e-12)
+    shells = of_random(OrbitalProjector(mos2, "atom,shell,l"), size)
+    one = OrbitalProjector(mos2, "S3-2s,2-p,Mo1-1s")
+    assert one.reduction == "time-reversal"
+    wanted = [shells["S3 2s"], shells["S2 1p"], shells["Mo1 1s"]]
+    np.testing.assert_allclose([*of_random(one, size).values()], wanted, atol=1e-12)
+
+
+def test_words_of_spinors_hold_both_spins(bundled):
+    calc = dock.read(bundled / "openmx" / "o2-nc-soc")
+    size = 2 * calc.basis.n_orbitals
+    apart = of_random(OrbitalProjector(calc, "l"), size)
+    found = of_random(OrbitalProjector(calc, "p,s"), size)
+    assert list(found) == ["p", "s"]
+    for name, values in found.items():
+        np.testing.assert_allclose(values, apart[name], atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("Mo-f", "no orbital 'Mo-f': Mo has s, py, pz, px, dxy"),
+        ("N-p", "no N in MoS2. Species: Mo, S; atoms are 1 to 3"),
+        ("S-3p", "no orbital 'S-3p': S has s, py"),
+        ("7-p", "no 7 in MoS2"),
+        ("Mo-q", r"names no orbitals. Words look like C-pz.*species, atom"),
+        ("Mo-pw", "The p orbitals are y, z, x"),
+        ("Mo-", "names no orbitals"),
+        ("Mo-d,,S", "names no orbitals"),
+        ("l,Mo-d", r"mixes fields \(l\) with orbitals in words"),
+        ("colour", "names no orbitals"),
+    ],
+)
+def test_words_that_mean_nothing(bundled, words, message):
+    with pytest.raises(UsageError, match=message):
+        OrbitalProjector(dock.read(bundled / "openmx" / "mos2"), words)

@@ -19,7 +19,7 @@ from dock.errors import LayoutError, MissingDataError, UsageError
 from dock.states.kpath import text
 from dock.states.kpath.special import SYMPREC, SpecialPoints, special_points
 
-__all__ = ["KPath", "labelled_point", "make_path"]
+__all__ = ["KPath", "labelled_point", "make_path", "tick_marks"]
 
 POINTS = 50
 """Samples on the longest segment where neither `points` nor `density` is given."""
@@ -302,14 +302,7 @@ class KPath:
     @cached_property
     def ticks(self) -> tuple[tuple[float, str], ...]:
         """The marks of a plot's axis: length in 1/Å and label, a jump's two joined: ``U|K``."""
-        names = [[pretty_label(self.labels[0][0])]]
-        for (_, end), following in zip(self.labels, [*self.labels[1:], None], strict=True):
-            mark = [end] if following is None or following[0] == end else [end, following[0]]
-            names.append([pretty_label(name) for name in mark])
-        places = self.hsk_distance.tolist()
-        if places[-1] == 0.0:
-            return ((0.0, names[0][0]),)
-        return tuple((at, "|".join(mark)) for at, mark in zip(places, names, strict=True))
+        return tick_marks(self.labels, self.hsk_distance.tolist())
 
     def arrays(self) -> dict[str, Any]:
         """Return segments, k-points and lengths by the keys of results."""
@@ -368,6 +361,28 @@ def make_path(
     axes = [axis for axis in range(3) if reaches[axis] and structure.pbc[axis]]
     made = KPath.of(path, structure, axes, points=points)
     return replace(made, note="The matrices hold at Γ only.") if calc.only_gamma else made
+
+
+def tick_marks(
+    labels: Sequence[tuple[str, str]], places: Sequence[float]
+) -> tuple[tuple[float, str], ...]:
+    """Return the marks of a plot's axis: length and label, a jump's two joined: ``U|K``.
+
+    `labels` are those of the two ends of each segment, `places` the lengths at the beginning and at
+    the end of each.
+
+    Examples
+    --------
+    >>> tick_marks([("GAMMA", "X"), ("U", "L")], [0.0, 0.2, 0.5])
+    ((0.0, 'Γ'), (0.2, 'X|U'), (0.5, 'L'))
+    """
+    names = [[pretty_label(labels[0][0])]]
+    for (_, end), following in zip(labels, [*labels[1:], None], strict=True):
+        mark = [end] if following is None or following[0] == end else [end, following[0]]
+        names.append([pretty_label(name) for name in mark])
+    if places[-1] == 0.0:
+        return ((0.0, names[0][0]),)
+    return tuple((at, "|".join(mark)) for at, mark in zip(places, names, strict=True))
 
 
 def labelled_point(
