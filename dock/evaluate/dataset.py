@@ -19,6 +19,7 @@ from dock.errors import DockError, FormatError, MissingDataError
 from dock.evaluate.records import StructuresResult
 from dock.io.progress import Progress, Report
 from dock.results import table
+from dock.style import colours
 
 __all__ = ["DatasetStats", "Split", "features", "find_structures", "split", "split_folder", "stats"]
 
@@ -117,7 +118,7 @@ class DatasetStats(StructuresResult):
         """Draw histograms of atoms, edges and edges per atom into three axes."""
         labels = {"n_atoms": "atoms", "n_edges": "edges", "edges_per_atom": "edges per atom"}
         for panel, (key, label) in zip(axes, labels.items(), strict=True):
-            panel.hist([row[key] for row in self.structures], bins=30, color="#1f4e79")
+            panel.hist([row[key] for row in self.structures], bins=30, color=colours()[0])
             panel.set_xlabel(label)
             panel.set_ylabel("structures")
 

@@ -28,6 +28,7 @@ from dock.io.text import read_json
 from dock.post.band_structure import BandStructure, bands
 from dock.results import plain, table
 from dock.states.kpath import make_path
+from dock.style import colours, ink
 
 __all__ = [
     "FIGURES",
@@ -55,7 +56,6 @@ _TO_BEAT = {
     "baseline_mae_eV": "of the model's closed form alone, when it was made",
     "model_mae_eV": "of the model on its own validation",
 }
-_COLOUR = "#1f4e79"
 _MAX_PANELS = 36
 
 
@@ -304,9 +304,9 @@ class EvaluationSet(StructuresResult):
         """Draw a sample of the predicted entries over those of the reference."""
         sample = self.blocks.sample
         if len(sample):
-            axes.plot(sample[:, 0], sample[:, 1], ".", ms=2, color=_COLOUR, rasterized=True)
+            axes.plot(sample[:, 0], sample[:, 1], ".", ms=2, color=colours()[0], rasterized=True)
             low, high = float(sample.min()), float(sample.max())
-            axes.plot([low, high], [low, high], color="0.5", lw=0.8)
+            axes.plot([low, high], [low, high], color=ink(0.5), lw=0.8)
         axes.set_xlabel("reference H (eV)")
         axes.set_ylabel("predicted H − Δμ S (eV)")
         mean = 1e3 * self.blocks.mean
@@ -534,9 +534,9 @@ def _draw_histograms(figure: Any, result: EvaluationSet) -> None:
     there = np.flatnonzero(counts)
     first, last = (int(there[0]), int(there[-1]) + 1) if len(there) else (0, len(counts))
     edges = 1e3 * 10 ** HISTOGRAM_EDGES[first : last + 1]
-    axes.stairs(counts[first:last], edges, fill=True, color=_COLOUR)
+    axes.stairs(counts[first:last], edges, fill=True, color=colours()[0])
     axes.set_xscale("log")
-    axes.axvline(1e3 * result.blocks.mean, color="#c0392b", lw=1, label="mean")
+    axes.axvline(1e3 * result.blocks.mean, color=colours()[1], lw=1, label="mean")
     axes.legend(fontsize="small")
     axes.set_xlabel("|ΔH| of an entry (meV)")
     axes.set_ylabel("entries")
@@ -544,8 +544,8 @@ def _draw_histograms(figure: Any, result: EvaluationSet) -> None:
         factor, label = _MEASURES[key]
         axes = figure.add_subplot(1, 1 + len(measures), number)
         values = [factor * row[key] for row in result.structures if row[key] is not None]
-        axes.hist(values, bins=min(40, max(5, len(values) // 4)), color=_COLOUR)
-        axes.axvline(float(np.mean(values)), color="#c0392b", lw=1)
+        axes.hist(values, bins=min(40, max(5, len(values) // 4)), color=colours()[0])
+        axes.axvline(float(np.mean(values)), color=colours()[1], lw=1)
         axes.set_xlabel(label)
         axes.set_ylabel("structures")
 

@@ -25,6 +25,7 @@ from dock.states.smearing import Smearing
 from dock.states.solver import Solver
 from dock.states.spectrum import compute_spectrum, electrons_of, load_spectrum, save_spectrum
 from dock.states.spectrum_part import STATES, Part, is_in_parts
+from dock.style import colours, ink
 
 __all__ = [
     "EIGENVALUES",
@@ -166,12 +167,12 @@ class FermiResult(Result, Filling):
         full = spectrum.mesh.weights[None, :, None] * spectrum.degeneracy
         x = spectrum.energies - self.level
         filling = self.occupations / full
-        for channel, colour in zip(range(len(x)), ("#1f4e79", "#c0392b"), strict=False):
+        for channel, colour in zip(range(len(x)), colours(), strict=False):
             shown = np.abs(x[channel]) < _SHOWN
             name = ("up", "down")[channel] if len(x) == 2 else None
             dots: dict[str, Any] = {"ms": 3, "color": colour, "label": name}
             axes.plot(x[channel][shown], filling[channel][shown], ".", **dots)
-        axes.axvline(0.0, color="0.5", lw=0.8, ls=":")
+        axes.axvline(0.0, color=ink(0.5), lw=0.8, ls=":")
         axes.set_xlabel("energy − Fermi level (eV)")
         axes.set_ylabel("filling")
         title = f"{spectrum.structure.formula}  {self.method_name}  {self.gap.kind}"

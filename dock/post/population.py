@@ -34,6 +34,7 @@ from dock.states.mulliken import (
 from dock.states.problem import Problem
 from dock.states.solver import Solver, Want
 from dock.states.stream import states
+from dock.style import colours, ink
 
 __all__ = ["REDUCTION", "Populations", "Scheme", "mulliken", "populations", "root_of_overlap"]
 
@@ -180,13 +181,13 @@ class Populations(Result):
         """
         panels = self.panels(axes)
         x = np.arange(1, len(self.electrons) + 1)
-        panels[0].bar(x, self.electrons, 0.7, color="#1f4e79")
+        panels[0].bar(x, self.electrons, 0.7, color=colours()[0])
         panels[0].set_ylabel("electrons")
         if len(panels) == 2:
             signed = self.spin is Spin.COLLINEAR
             moments = self.moments[:, 2] if signed else np.linalg.norm(self.moments, axis=1)
-            panels[1].bar(x, moments, 0.7, color="#c0392b")
-            panels[1].axhline(0.0, color="0.25", lw=0.8)
+            panels[1].bar(x, moments, 0.7, color=colours()[1])
+            panels[1].axhline(0.0, color=ink(0.75), lw=0.8)
             panels[1].set_ylabel("spin moment (μ_B)" if signed else "|spin moment| (μ_B)")
         every = -(-len(x) // _MOST_NAMES)
         names = [f"{label} {number}" for label, number in zip(self.basis.labels, x, strict=True)]

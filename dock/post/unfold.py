@@ -50,6 +50,7 @@ from dock.states.kpath import KPath
 from dock.states.problem import Problem
 from dock.states.solver import Solver, Want
 from dock.states.stream import StatesAtK, states
+from dock.style import ink
 
 __all__ = ["Unfolded", "make_primitive_path", "supercell_of", "unfold"]
 
@@ -354,9 +355,9 @@ class Unfolded(Result):
         """Draw the points of the path and the Fermi level."""
         path, known = self.path, self.fermi_level is not None
         for place, _ in path.ticks:
-            axes.axvline(place, color="0.6", lw=0.6)
+            axes.axvline(place, color=ink(0.4), lw=0.6)
         if known:
-            axes.axhline(0.0, color="0.5", lw=0.8, ls=":")
+            axes.axhline(0.0, color=ink(0.5), lw=0.8, ls=":")
         axes.set_xticks([at for at, _ in path.ticks], [name for _, name in path.ticks])
         if np.ptp(path.distances) > 0:
             axes.set_xlim(path.distances[0], path.distances[-1])

@@ -28,10 +28,10 @@ from dock.results import Result
 from dock.states.job import Job
 from dock.states.kplane import KPlane
 from dock.states.solver import Solver
+from dock.style import colours, ink
 
 __all__ = ["BerryCurvature", "berry_curvature"]
 
-_COLOURS = ("#1f4e79", "#c0392b", "#2e8b57")
 _CHANNELS = ("up", "down")
 
 
@@ -158,18 +158,18 @@ class BerryCurvature(Result):
         path: Any = self.where.path
         x = path.distances
         for channel, values in enumerate(self.curvature):
-            for axis, (name, colour) in enumerate(zip("xyz", _COLOURS, strict=True)):
+            for axis, (name, colour) in enumerate(zip("xyz", colours()[:3], strict=True)):
                 style: dict[str, Any] = {"color": colour, "lw": 1.2, "ls": ("-", "--")[channel]}
                 for part in np.unique(path.segment):
                     inside = path.segment == part
                     label = f"Ω$_{name}$" if part == 0 and channel == 0 else None
                     axes.plot(x[inside], values[inside, axis], label=label, **style)
         for place, _ in path.ticks:
-            axes.axvline(place, color="0.75", lw=0.6, zorder=0)
+            axes.axvline(place, color=ink(0.25), lw=0.6, zorder=0)
         axes.set_xticks([place for place, _ in path.ticks], [label for _, label in path.ticks])
         axes.set_xlim(x[0], x[-1])
         axes.set_yscale("symlog", linthresh=1.0)
-        axes.axhline(0.0, color="0.5", lw=0.6)
+        axes.axhline(0.0, color=ink(0.5), lw=0.6)
         axes.set_ylabel("Berry curvature (Å²)")
         axes.set_title(self._title, fontsize="medium")
         axes.legend(frameon=False, fontsize="small")

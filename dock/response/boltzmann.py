@@ -31,6 +31,7 @@ from dock.states.job import Job
 from dock.states.kmesh import KMesh, make_mesh
 from dock.states.smearing import BOLTZMANN_EV, Smearing
 from dock.states.solver import Solver
+from dock.style import colours, ink
 
 __all__ = ["Transport", "transport"]
 
@@ -148,11 +149,12 @@ class Transport(MeshResult):
         x = self.mu if by_mu else self.temperatures
         curves = range(len(self.temperatures)) if by_mu else [0]
         for values, panel in zip(self._means(), self.panels(axes), strict=True):
+            panel.set_prop_cycle(color=colours())
             for t in curves:
                 y = values[t] if by_mu else values[:, 0]
                 label = f"{self.temperatures[t]:g} K" if by_mu else None
                 panel.plot(x, y, lw=1.2, label=label, marker="" if len(x) > 30 else "o", ms=3)
-            panel.axhline(0.0, color="0.6", lw=0.6)
+            panel.axhline(0.0, color=ink(0.4), lw=0.6)
         first, second = self.panels(axes)
         first.set_ylabel("σ/τ (S/(m s))")
         second.set_ylabel("S (µV/K)")

@@ -34,6 +34,7 @@ from dock.states.kpath import special_points
 from dock.states.kpath.naming import name_of
 from dock.states.solver import Solver
 from dock.states.stream import levels
+from dock.style import colours
 
 __all__ = ["Masses", "edge_masses", "masses"]
 
@@ -194,8 +195,8 @@ class Masses(Result):
         zero = self.facts()["energy_eV"]
         for panel, axis, computed in zip(self.panels(axes), self.axes, self.lines, strict=True):
             parabolas = self.kdotp.at(fine[:, None] * axis) - zero
-            lines = panel.plot(fine, parabolas, "-", color="#1f4e79", lw=1)
-            dots = panel.plot(q, computed - zero, "o", color="#c0392b", ms=3)
+            lines = panel.plot(fine, parabolas, "-", color=colours()[0], lw=1)
+            dots = panel.plot(q, computed - zero, "o", color=colours()[1], ms=3)
             panel.set_xlabel(f"q along {_axis(axis)} (1/Å)")
             panel.set_ylabel("energy (eV)")
             if np.ptp(computed) < _STILL:

@@ -37,6 +37,7 @@ from dock.states.smearing import Smearing
 from dock.states.solver import Solver, Want
 from dock.states.spectrum import Spectrum
 from dock.states.stream import levels
+from dock.style import colours, ink
 
 __all__ = ["COLOURS", "FermiSurface", "fermi_surface"]
 
@@ -44,10 +45,6 @@ COLOURS = ("none", "speed", "x", "y", "z")
 """What a surface is coloured by: nothing, |v|, or a component of the spin."""
 
 _CHANNELS = ("up", "down")
-_LINES = (
-    ("#1f4e79", "#2a6fdb", "#17becf", "#5b8c5a"),
-    ("#c0392b", "#e08a1e", "#d62f8a", "#8c564b"),
-)
 _UNCROSSED = "no band crosses the Fermi level here"
 _KEYS = {"speed": "surface_speeds_eV_ang"} | dict.fromkeys("xyz", "surface_spins")
 _SPACING = 0.1  # 1/Å of the default mesh
@@ -238,9 +235,10 @@ class FermiSurface(Result):
 
     def _draw_bands(self, axes: Any, x: NDArray[np.float64], y: NDArray[np.float64]) -> None:
         """Draw the contours of each band in a colour of its own."""
+        tints = colours()  # of two spins each has those that the other has not
         for channel, energies in enumerate(self.energies):
             for column, level in enumerate(self._grids(energies) - self.fermi_level):
-                colour = _LINES[channel][column % len(_LINES[channel])]
+                colour = tints[channel :: len(self.energies)][column % 5]
                 if level.min() < 0 < level.max():
                     axes.contour(x, y, level, levels=[0.0], colors=[colour], linewidths=1.4)
                     spin = f" {_CHANNELS[channel]}" if len(self.energies) == 2 else ""
@@ -342,7 +340,7 @@ class FermiSurface(Result):
         beyond = (np.sum(lattice**2, axis=1) - 2 * k @ lattice.T).min(axis=-1)
         if beyond.min() < 0 < beyond.max():
             axes.contour(
-                s[:, None] + 0 * s, s + 0 * s[:, None], beyond, levels=[0.0], colors="0.6",
+                s[:, None] + 0 * s, s + 0 * s[:, None], beyond, levels=[0.0], colors=ink(0.4),
                 linewidths=0.8,
             )  # fmt: skip
         if plane.is_closed:

@@ -36,6 +36,7 @@ from dock.states.kmesh import KMesh, make_mesh
 from dock.states.smearing import Smearing
 from dock.states.solver import Removal, Solver, Want
 from dock.states.stream import StatesAtK
+from dock.style import colours, ink
 
 __all__ = ["CONDUCTANCE", "AnomalousHall", "anomalous_hall"]
 
@@ -47,7 +48,6 @@ _log = logging.getLogger("dock")
 _FEW = 0.2  # electrons by which a mesh of a metal may miss the count without a word
 _PER_CM = 1e8  # 1/Å in 1/cm
 _PAIRS = ("yz", "zx", "xy")
-_COLOURS = ("#1f4e79", "#c0392b", "#2e8b57")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -150,11 +150,13 @@ class AnomalousHall(Result):
         if not len(self.levels):
             raise UsageError("a figure of the Hall conductivity needs a scan: pass energies.")
         dashes = ("-", (0, (4, 4)), ":")  # components that symmetry makes equal are both seen
-        for values, pair, colour, dash in zip(self.scan.T, _PAIRS, _COLOURS, dashes, strict=True):
+        for values, pair, colour, dash in zip(
+            self.scan.T, _PAIRS, colours()[:3], dashes, strict=True
+        ):
             style: dict[str, Any] = {"color": colour, "ls": dash, "lw": 1.4}
             axes.plot(self.levels, values, label=f"σ$_{{{pair}}}$", **style)
-        axes.axvline(0.0, color="0.5", lw=0.8, ls=":")
-        axes.axhline(0.0, color="0.5", lw=0.6)
+        axes.axvline(0.0, color=ink(0.5), lw=0.8, ls=":")
+        axes.axhline(0.0, color=ink(0.5), lw=0.6)
         axes.set_xlim(self.levels[0], self.levels[-1])
         axes.set_xlabel("Fermi level (eV, from the true one)")
         axes.set_ylabel("Hall conductivity (S/cm)")

@@ -33,6 +33,7 @@ from dock.states.fermi_level import Method
 from dock.states.job import Job
 from dock.states.kmesh import KMesh, make_mesh
 from dock.states.solver import Solver
+from dock.style import colours, ink
 from dock.units import CODATA2018
 
 __all__ = ["COULOMB", "OpticalSpectrum", "Quantity", "kramers_kronig", "optics"]
@@ -197,14 +198,14 @@ class OpticalSpectrum(MeshResult):
 
         Diagonal elements that agree are drawn once; the window is in eV.
         """
-        colours = ("#1f4e79", "#c0392b", "#2e8b57")
-        for (name, values), colour in zip(self._curves(), colours, strict=False):
+        tints = colours()
+        for (name, values), colour in zip(self._curves(), tints, strict=False):
             axes.plot(self.energies, values, color=colour, lw=1.3, label=name)
         if self.quantity == "epsilon":
             real = distinct("ε₁", np.einsum("naa->an", self._epsilon.real))
-            for (name, values), colour in zip(real, colours, strict=False):
+            for (name, values), colour in zip(real, tints, strict=False):
                 axes.plot(self.energies, values, color=colour, lw=1.1, ls="--", label=name)
-            axes.axhline(0.0, color="0.6", lw=0.6)
+            axes.axhline(0.0, color=ink(0.4), lw=0.6)
         label = {
             "epsilon": "dielectric function",
             "sigma": "optical conductivity (S/cm)",

@@ -17,6 +17,7 @@ from dock.response.kset import KSet
 from dock.response.operators import Operators
 from dock.results import Result
 from dock.states.own_level import level_of_data
+from dock.style import ink
 
 __all__ = ["StateVectors", "gathered", "signed_colours", "zero_of_energy"]
 
@@ -244,10 +245,10 @@ class StateVectors(Result):
         """Draw the points of the path and the Fermi level."""
         ticks = self.where.what.ticks
         for place, _ in ticks:
-            axes.axvline(place, color="0.75", lw=0.6, zorder=0)
+            axes.axvline(place, color=ink(0.25), lw=0.6, zorder=0)
         axes.set_xticks([place for place, _ in ticks], [label for _, label in ticks])
         if self.fermi_level is not None:
-            axes.axhline(0.0, color="0.5", lw=0.8, ls=":")
+            axes.axhline(0.0, color=ink(0.5), lw=0.8, ls=":")
         axes.set_ylabel("energy (eV)" if self.fermi_level is None else "energy − Fermi level (eV)")
 
     def _window(self, energies: NDArray[np.float64]) -> tuple[float, float]:
@@ -283,7 +284,7 @@ class StateVectors(Result):
         reach = max(float(np.ptp(x)), float(np.ptp(y))) or 1.0
         scale = 0.8 * longest * max(1, max(size) // step) / reach
         if min(size) > 1 and np.ptp(energies) > 0:
-            axes.contour(x, y, energies, levels=9, colors="0.8", linewidths=0.6)
+            axes.contour(x, y, energies, levels=9, colors=ink(0.2), linewidths=0.6)
         arrows = axes.quiver(
             x[few], y[few], along[few][..., 0], along[few][..., 1], out[few],
             cmap=signed_colours(), pivot="mid", width=0.005,

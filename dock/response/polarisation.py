@@ -34,6 +34,7 @@ from dock.states.job import Job
 from dock.states.kmesh import KMesh
 from dock.states.solver import Solver
 from dock.states.spectrum import electrons_of
+from dock.style import colours, ink
 
 __all__ = ["C_PER_M2", "Polarization", "polarization", "valence_charges"]
 
@@ -139,12 +140,12 @@ class Polarization(Result):
         x = np.arange(3)
         total = self.electronic.sum(axis=0)
         for offset, values, colour, name in (
-            (-0.22, _wrapped(total, self.quanta), "#1f4e79", "electrons"),
-            (0.0, _wrapped(self.ionic, self.quanta), "#e08a1e", "ions"),
-            (0.22, self.fractions, "#c0392b", "sum"),
+            (-0.22, _wrapped(total, self.quanta), colours()[0], "electrons"),
+            (0.0, _wrapped(self.ionic, self.quanta), colours()[5], "ions"),
+            (0.22, self.fractions, colours()[1], "sum"),
         ):
             axes.bar(x + offset, values, 0.2, color=colour, label=name)
-        axes.axhline(0.0, color="0.5", lw=0.6)
+        axes.axhline(0.0, color=ink(0.5), lw=0.6)
         axes.set_xticks(x, [f"a{axis + 1}" for axis in range(3)])
         axes.set_ylabel("polarisation (e a/V)")
         axes.set_title(self.structure.formula, fontsize="medium")

@@ -54,6 +54,7 @@ from dock.states.job import Job
 from dock.states.kmesh import KMesh, make_mesh
 from dock.states.smearing import Smearing
 from dock.states.solver import Solver
+from dock.style import ink
 
 __all__ = ["NonlinearQuantity", "NonlinearSpectrum", "nonlinear_optics"]
 
@@ -159,7 +160,7 @@ class NonlinearSpectrum(MeshResult):
         for name, element in self.elements[:_SHOWN]:
             shown = element if self.quantity == "shift" else np.abs(element)
             axes.plot(self.energies, scale * shown, lw=1.2, label=name)
-        axes.axhline(0.0, color="0.6", lw=0.6)
+        axes.axhline(0.0, color=ink(0.4), lw=0.6)
         what = "shift conductivity" if self.quantity == "shift" else "|χ(−2ω; ω, ω)|"
         draw_frame(axes, self.energies, window, f"{what} ({unit})")
         title = f"{self.structure.formula}  {self.filling.gap.words}  η = {self.eta:g} eV"

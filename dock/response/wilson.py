@@ -33,12 +33,12 @@ from dock.states.job import Job
 from dock.states.kplane import POINTS, KPlane
 from dock.states.solver import Solver
 from dock.states.symmetry import find_symmetry
+from dock.style import colours
 
 __all__ = ["WilsonLoops", "Z2Indices", "wilson_loop", "z2_indices"]
 
 _log = logging.getLogger("dock")
 
-_COLOURS = ("#1f4e79", "#c0392b")
 _PLANES = ("k1 = 0", "k1 = 1/2", "k2 = 1/2", "k3 = 1/2")
 _CLEAR = 0.1
 """Share of the largest gap that a centre keeps from its middle, below which loops are too far apart
@@ -155,7 +155,7 @@ class WilsonLoops(Result):
     def draw(self, axes: Any) -> None:
         """Draw the centres over the second axis, over one period and a quarter more."""
         a, b = self.plane.axes
-        for channel, colour in zip(self.centres, _COLOURS, strict=False):
+        for channel, colour in zip(self.centres, colours(), strict=False):
             for shift in (-1, 0, 1):
                 axes.plot(self.position, channel + shift, "o", ms=2.4, color=colour, mew=0)
         first, last = self.position[[0, -1]]
