@@ -19,8 +19,9 @@ if TYPE_CHECKING:
 @click.command()
 @options.path_argument
 @options.from_option
+@click.option("--orbitals", is_flag=True, help="Also what each row is: atom, n, l, m, zeta.")
 @options.json_option
-def info(path: Path, source: str | None, as_json: bool) -> None:
+def info(path: Path, source: str | None, orbitals: bool, as_json: bool) -> None:
     """Show structure, basis, spin, Fermi level, matrices, conventions and origin of one run.
 
     \b
@@ -28,18 +29,21 @@ def info(path: Path, source: str | None, as_json: bool) -> None:
       dock info si_deeph
 
     PATH is a run of any code or a unified folder; the current folder when left out. Of a unified
-    folder every file, key and dataset is named: "beside" is what is not read.
+    folder every file, key and dataset is named: "beside" is what is not read. With --orbitals each
+    row of the matrices is named, and which one it is in the files of the code that made them.
     """
     from dock.converters import resolve
     from dock.converters.inspection import describe
 
     show_log(quiet=False)
     entry, main = resolve(path, source)
-    content = describe(entry, main)
+    content = describe(entry, main, orbitals=orbitals)
     if as_json:
         print_json(content)
-    else:
-        click.echo(_brief_text(content) if entry.describe is not None else _info_text(content))
+        return
+    click.echo(_brief_text(content) if entry.describe is not None else _info_text(content))
+    if orbitals:
+        click.echo(f"\n{_orbital_text(content)}")
 
 
 @click.command()
@@ -209,6 +213,17 @@ def _info_text(content: dict[str, Any]) -> str:
     rows += [["note", in_options(note)] for note in content["notes"]]
     head = ["species", "element", "atoms", "basis", "orbitals"]
     return f"{table(rows)}\n\n{table(species, head)}"
+
+
+def _orbital_text(content: dict[str, Any]) -> str:
+    """Return the orbitals as a table; the code's own order beside ours where it is known."""
+    rows, code = content["orbital_table"], content["provenance"]["code"]
+    head = {"index": "row", "atom": "atom", "species": "species", "n": "n", "l": "l", "m": "m"}
+    head |= {"zeta": "zeta", "orbital": "orbital"}
+    if "index_in_code" in rows[0]:
+        head |= {"index_in_code": f"in {code}", "orbital_in_code": "with sign"}
+    cells = [["–" if row[key] is None else str(row[key]) for key in head] for row in rows]
+    return table(cells, list(head.values()))
 
 
 def _prediction_rows(made: dict[str, str]) -> list[list[str]]:

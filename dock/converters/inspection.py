@@ -16,8 +16,9 @@ from dock.converters.registry import detect, get_format
 from dock.core.calculation import Calculation
 from dock.core.check import Finding, check_calculation, where_known
 from dock.core.compare import Difference, compare
+from dock.core.orbital_listing import list_orbitals, order_of_code
 from dock.core.quantity import quantity_of
-from dock.errors import DockError, LayoutError
+from dock.errors import DockError, LayoutError, UsageError
 from dock.states.filling_check import check_filling
 
 __all__ = [
@@ -32,16 +33,27 @@ __all__ = [
 _SAME_PLACE = 1e-3  # Å: cells and positions of one structure never differ by more
 
 
-def describe(entry: Format, main: Path) -> dict[str, Any]:
+def describe(entry: Format, main: Path, *, orbitals: bool = False) -> dict[str, Any]:
     """Return what a run holds: structure, basis, levels, matrices, conventions and origin.
+
+    With `orbitals` also what each row of the matrices is: `dock.core.orbital_listing`.
 
     Format and main path are those of `dock.converters.resolve`. A run without orbitals has its own
     keys, see `Format.describe`; one that cannot be read is a DockError.
     """
     content: dict[str, Any] = {"path": str(main), "format": entry.name}
     if entry.describe is not None:
+        if orbitals:
+            raise UsageError(f"{main} has no orbitals: it is a plane-wave run.")
         return content | entry.describe(main)
-    return content | _describe_calculation(entry.load_main(main, ReadOptions()))
+    calc = entry.load_main(main, ReadOptions())
+    content |= _describe_calculation(calc)
+    if orbitals:
+        order = calc.provenance.extra.get("source_order")
+        atoms = [int(atom) for atom in order] if isinstance(order, list) else None
+        code = order_of_code(calc.provenance.code)
+        content["orbital_table"] = list_orbitals(calc.basis, code, atoms)
+    return content
 
 
 def _describe_calculation(calc: Calculation) -> dict[str, Any]:

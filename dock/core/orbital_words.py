@@ -14,8 +14,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from dock.core.basis import LARGEST_L, SHELL_LETTERS, Basis, shell_letter, shell_numbers
-from dock.core.harmonics import convention_table
+from dock.core.basis import SHELL_LETTERS, Basis, shell_letter, shell_numbers
+from dock.core.harmonics import LMAX, convention_table
 from dock.core.structure import Structure
 from dock.errors import UsageError
 
@@ -142,8 +142,8 @@ def _shells(basis: Basis, label: str) -> str:
 
 
 def _functions(l: int) -> tuple[str, ...]:
-    rows = convention_table("dock", min(l, LARGEST_L))
-    return rows[-1].functions if l else ("",)
+    """Return the names of the functions of a shell; none where they have none, beyond `LMAX`."""
+    return convention_table("dock", l)[-1].functions if 0 < l <= LMAX else ("",)
 
 
 def _bare(name: str) -> str:

@@ -47,7 +47,7 @@ COMMANDS = {
     "fermi": ("fermi", "si", *MESH),
     "fermi-surface": ("fermi-surface", "si", *MESH, "--fermi", -4.0, "-o", "fs.h5"),
     "formats": ("formats",),
-    "info": ("info", "si"),
+    "info": ("info", "si", "--orbitals"),
     "masses": ("masses", "si", "--direction", 1, 1, 0, *MESH, "-o", "masses.h5"),
     "optics": ("optics", "si", *MESH, "--energies", 0, 4, 5, "-o", "eps.h5"),
     "plot": ("plot", "kept.json", "-o", "again.png"),
