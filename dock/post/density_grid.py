@@ -131,8 +131,9 @@ class GridDensity(GridFields):
         """Log a warning where ∫ρ is not Tr(PS), with what mends it."""
         if self.missed > max(_MISSED, _FAR * abs(self.expected)):
             _LOG.warning(
-                "the grid has %.4g electrons, Tr(ρS) is %.4g: no grid mends that. Do the basis "
-                "files, the overlap and the density matrix belong together?",
+                "the grid has %.4g electrons, Tr(ρS) is %.4g: no grid mends that, unless orbitals "
+                "hold the cores of atoms (then a larger oversample=N). Do the basis files, the "
+                "overlap and the density matrix belong together?",
                 self.n_electrons,
                 self.expected,
             )

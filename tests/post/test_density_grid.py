@@ -12,6 +12,7 @@ from samples import OPENMX, cli, refused
 from synthetic import neighbour_pairs, random_hermitian, random_structure
 
 import dock
+from dock.core.calculation import Provenance
 from dock.core.spin import Spin
 from dock.errors import LayoutError, MissingDataError, OutputError, UsageError
 from dock.grid.cube_xsf import read_cube
@@ -411,13 +412,16 @@ def test_command(shared, tmp_path):
     assert json.loads(again.out)["integrals"]["total"] == pytest.approx(8, abs=0.1)
     dock.write(dock.read(OPENMX / "h2o"), tmp_path / "u")
     unified = ("charge-density", tmp_path / "u", "--basis", pao, "--spacing", 0.3)
-    refused(cli(*unified), "C=C6.0-s2p2d1")
-    answer = cli(*unified, "--set", "O=O5.0-s2p1", "--set", "H=H5.0-s2p1", "--json")
+    answer = cli(*unified, "--json")  # the run's own input says which orbitals
     assert json.loads(answer.out)["expected_electrons"] == pytest.approx(8, abs=1e-6)
     species = ("--species", "O=O5.0-s2p1", "--species", "H=H5.0-s2p1", "--overwrite", "--json")
     assert cli(*unified, *species).out == answer.out
+    named = cli(*unified, "--set", "O=O5.0-s2p1", "--set", "H=H5.0-s2p1", "--overwrite", "--json")
+    assert named.out == answer.out
     refused(cli(*unified, "--species", "O"), "--species takes name=value")
     calc = dock.read(tmp_path / "u")
+    with pytest.raises(MissingDataError, match=r"C=C6\.0-s2p2d1"):
+        with_radials(calc.replace(provenance=Provenance()), pao)
     wrong = {"O": "O5.0-s1p1", "H": "H5.0-s1"}
     with pytest.raises(LayoutError, match="other shells"):
         with_radials(calc, pao, strings=wrong)

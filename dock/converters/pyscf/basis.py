@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dock.converters.gaussians import contracted_radial
 from dock.converters.origin import numbered_labels
-from dock.core.basis import Basis, Shell, shell_letter
+from dock.core.basis import Basis, Radial, Shell, shell_letter
 from dock.core.elements import atomic_number, element_of_label
 from dock.core.orbital_order import shell_orders
 from dock.core.reorder import Reorder
@@ -73,15 +74,20 @@ def _atomic_number(name: str) -> int:
 def _shells(mol: Any) -> list[tuple[Shell, ...]]:
     """Return the shells of each atom: bas after bas, one for each contraction."""
     groups: list[list[Shell]] = [[] for _ in range(mol.natm)]
+    known: dict[bytes, Radial] = {}  # atoms of one element have the same functions
     last = 0
     for bas in range(mol.nbas):
         atom, l = int(mol.bas_atom(bas)), int(mol.bas_angular(bas))
         if atom < last:
             raise ConventionError("the shells of this PySCF object do not stand atom by atom.")
         last = atom
-        for _ in range(int(mol.bas_nctr(bas))):
+        exponents, factors = np.asarray(mol.bas_exp(bas)), np.asarray(mol.bas_ctr_coeff(bas))
+        for column in factors.T:
             number = sum(shell.l == l for shell in groups[atom]) + l + 1
-            groups[atom].append(Shell(l, f"{number}{shell_letter(l)}"))
+            key = np.concatenate([[l], exponents, column]).tobytes()
+            if key not in known:
+                known[key] = contracted_radial(l, exponents, column, PYSCF.bohr_angstrom)
+            groups[atom].append(Shell(l, f"{number}{shell_letter(l)}", known[key]))
     return [tuple(group) for group in groups]
 
 

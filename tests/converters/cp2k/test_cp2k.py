@@ -1,5 +1,6 @@
 """Bundled CP2K runs: eigenvalues, electrons and overlaps against CP2K's own numbers."""
 
+import json
 import shutil
 from dataclasses import replace
 
@@ -161,3 +162,16 @@ def test_fermi_level_is_in_the_gap_or_left_to_dock(runs):
     assert h2o.fermi_level == pytest.approx((levels[3] + levels[4]) / 2, abs=1e-5)
     assert oh.fermi_level is None
     assert any("highest occupied" in note for note in oh.notes)
+
+
+def test_density_on_a_grid_has_the_electrons(runs, tmp_path):
+    """The Gaussians of the basis set, normalised and in the order of the density matrix."""
+    run = runs / "si2"
+    answer = samples.cli(
+        "charge-density", run, "--spacing", 0.2, "-o", tmp_path / "rho.h5", "--json"
+    )
+    assert answer.code == 0, answer
+    assert json.loads(answer.out)["n_electrons"] == pytest.approx(8, abs=1e-4)
+    dock.write(read(run), tmp_path / "u")
+    words = ("charge-density", tmp_path / "u", "--basis", run, "--spacing", 0.2, "--json")
+    assert json.loads(samples.cli(*words).out)["n_electrons"] == pytest.approx(8, abs=1e-4)

@@ -29,7 +29,9 @@ from dock.errors import (
     MissingDataError,
     UsageError,
 )
-from dock.post import bands
+from dock.grid.grid import make_grid
+from dock.overlap.assemble import Integrals
+from dock.post import bands, charge_density
 from dock.states.kmesh import make_mesh
 from dock.units import PYSCF
 
@@ -498,3 +500,30 @@ def test_agrees_with_the_expected_unified_folder(shared):
     assert np.abs((calc.overlap - expected.overlap).entries).max() < 1e-14
     # the eV of the two programs differ by 1e-8, their convergence by more
     assert np.abs((calc.hamiltonian - expected.hamiltonian).entries).max() < 2e-4
+
+
+@needs_pyscf
+@quiet
+def test_density_on_a_grid_is_that_of_pyscf(water, tmp_path, bundled):
+    """The Gaussians are radial functions: ρ at points, and S, as PySCF has them."""
+    from pyscf.dft import numint
+
+    calc = ours.from_scf(water)
+    shells = [shell for label in calc.basis.species for shell in calc.basis.shells[label]]
+    assert all(shell.radial is not None for shell in shells)
+    integrals = Integrals.prepare(calc.structure, calc.basis, pairs=calc.overlap.pairs)
+    apart = integrals.matrix("overlap", jobs=1).entries - calc.overlap.entries
+    assert np.abs(apart).max() < 1e-9
+
+    grid = make_grid(calc.structure, spacing=0.7)
+    density = charge_density(calc.density_matrix, grid).part("total")
+    points = np.indices(grid.shape).reshape(3, -1).T / np.array(grid.shape)
+    points = (points - np.rint(points)) @ calc.structure.cell  # the box repeats, the molecule not
+    orbitals = numint.eval_ao(water.mol, points / PYSCF.bohr_angstrom)
+    told = numint.eval_rho(water.mol, orbitals, water.make_rdm1()) / PYSCF.bohr_angstrom**3
+    np.testing.assert_allclose(density.ravel(), told, rtol=1e-8, atol=1e-8)
+
+    chk = bundled / "pyscf" / "h2o" / "h2o.chk"
+    answer = samples.cli("charge-density", chk, "--spacing", 0.5, "-o", tmp_path / "rho.h5")
+    assert answer.code == 0, answer
+    assert "cores of atoms" in answer.err
