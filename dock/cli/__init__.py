@@ -51,6 +51,7 @@ _COMMANDS = {
     "align": "Set the zero of energy; take free atoms off H.",
     "dataset": "Split, count and describe a data set.",
     "equivariance": "Rotate structures and test their Hamiltonians.",
+    "doctor": "Show what this installation and machine have, and lack.",
 }
 _MODULES = dict.fromkeys(("info", "check", "diff", "formats"), "inspect")
 _MODULES["compute-overlap"] = "overlap"

@@ -41,6 +41,7 @@ COMMANDS = {
     "dataset energies": ("dataset", "energies", "set"),
     "density-matrix": ("density-matrix", "si", *MESH, "-o", "dm"),
     "diff": ("diff", "si", "si"),
+    "doctor": ("doctor",),
     "dos": ("dos", "si", *MESH, "--step", 0.5, "--project", "l"),
     "equivariance generate": ("equivariance", "generate", "si", "-o", "turned"),
     "evaluate": ("evaluate", "si", "twin", "--mesh", 2, 2, 2, "-o", "errors"),
