@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 
 from dock.converters.cp2k.cp2k_log import Cp2kLog
-from dock.converters.cp2k.matrices import SAME_OVERLAP, overlap_deviation
+from dock.converters.cp2k.matrices import overlap_deviation, overlap_limit
 from dock.converters.cp2k.reader import read_calculation
 from dock.converters.cp2k.run import run_files
 from dock.converters.format import ReadOptions
+from dock.converters.origin import number_of
 from dock.converters.printed_levels import LARGEST, compare_levels
 from dock.core.calculation import Calculation
 from dock.core.check import Finding
@@ -76,7 +77,7 @@ def _against_basis(calc: Calculation) -> list[Finding]:
     if "overlap" not in calc.available or calc.basis.n_orbitals > LARGEST:
         return []
     apart = overlap_deviation(calc)
-    if apart > SAME_OVERLAP:
+    if apart > overlap_limit(number_of(calc.provenance.extra, "eps_default", 0.0)):
         text = f"S differs by up to {apart:.1e} from that of the basis set: files of several runs?"
         return [Finding("error", "basis", text)]
     return [Finding("ok", "basis", f"S is that of the basis set to {apart:.1e}.")]

@@ -8,6 +8,7 @@ distance.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import product
 
 import numpy as np
@@ -22,12 +23,12 @@ __all__ = ["counted_from_positions", "folded_shift"]
 _HALF = 1e-5  # of a lattice vector: nearer to ½ the rounding of the code decides
 
 
-def folded_shift(matrix: AOMatrix) -> NDArray[np.int64]:
+def folded_shift(structure: Structure, read: Callable[[], AOMatrix]) -> NDArray[np.int64]:
     """Return n of each atom, (n_atoms, 3): CP2K has it at τ − n·cell.
 
-    `matrix` is an overlap or Hamiltonian whose pairs count as CP2K's files do.
+    `read` gives an overlap or Hamiltonian whose pairs count as CP2K's files do; it is asked where
+    an atom stands at ½.
     """
-    structure = matrix.structure
     fractional = structure.fractional * np.array(structure.pbc)
     # away from zero at ½, as Fortran's ANINT
     nearest = np.sign(fractional) * np.floor(np.abs(fractional) + 0.5)
@@ -35,6 +36,9 @@ def folded_shift(matrix: AOMatrix) -> NDArray[np.int64]:
     unsure = np.abs(np.abs(fractional - np.trunc(fractional)) - 0.5) < _HALF
     atoms = np.flatnonzero(unsure.any(axis=1)).tolist()
     known = [atom for atom in range(structure.n_atoms) if atom not in atoms] or atoms[:1]
+    if not atoms:
+        return shift
+    matrix = read()
     weight = matrix.layout.block_max(matrix.entries) ** 2
     for atom in sorted({*atoms} - {*known}):
         choices = [

@@ -169,7 +169,7 @@ def _fermi_level(log: Cp2kLog) -> float | None:
 def _provenance(run: Run, sets: dict[str, str]) -> Provenance:
     files, log = run.files, run.log
     extra: dict[str, Any] = {"project": log.project, "basis_sets": sets}
-    extra["hartree_ev"] = log.hartree_ev
+    extra |= {"hartree_ev": log.hartree_ev, "eps_default": run.eps_default}
     notes = []
     if log.converged is not None:
         extra["converged"] = log.converged

@@ -121,7 +121,7 @@ def test_atoms_at_half_a_cell_are_told_by_the_overlap(runs, side, where):
         shift = np.rint(structure.fractional).astype(np.int64)
         shift[1, list(where)] = int(np.floor(side)) + up
         pairs = counted_from_positions(overlap.pairs, -shift)
-        found = folded_shift(replace(overlap, pairs=pairs))
+        found = folded_shift(structure, lambda pairs=pairs: replace(overlap, pairs=pairs))
         np.testing.assert_array_equal(found - found[0], shift - shift[0])
 
 
