@@ -9,7 +9,6 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
-from importlib.util import find_spec
 from pathlib import Path
 
 import click
@@ -146,7 +145,7 @@ def _caches() -> Iterator[Finding]:
             f"{place} cannot be written to: numba keeps compiled loops below your home, or "
             "compiles at each start. Set NUMBA_CACHE_DIR to a folder of yours.",
         )
-    if find_spec("jax") is not None:
+    if _version("jax") != "?":
         from dock.models.network.environment import cache_folder
 
         folder = cache_folder()

@@ -46,6 +46,7 @@ EACH = (
     ("model info {network_model}", "jax", "models"),
     ("bands {path} --points 2 --plot {out}/b.png -o {out}/b.h5", "matplotlib", "plot"),
     ("dos {path} --mesh 1 1 1 --plot {out}/d.png -o {out}/d.h5", "matplotlib", "plot"),
+    ("plot {path}/band.h5 -o {out}/again.png", "matplotlib", "plot"),
     ("evaluate {path}/hamiltonian.h5 {path} --plot -o {out}/e", "matplotlib", "plot"),
     ("dataset stats {above} --plot {out}/s.png -o {out}/s.h5", "matplotlib", "plot"),
     ("convert {path} --to npz --mpi -o {out}/m", "mpi4py", "mpi"),
@@ -58,7 +59,7 @@ EACH = (
     ("train {network}", "optax", "models"),
 )
 """What needs a package: the command, the package, the extra that brings it."""
-NEEDY = ("--plot", "--mpi", "sisl", "network")
+NEEDY = ("--plot", "plot {path}", "--mpi", "sisl", "network")
 SKIPPED = ("wannier90", "compute-overlap", "model export")
 """What optimises or compiles for seconds without any package; and what needs a real network."""
 
