@@ -14,6 +14,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from textwrap import shorten
 from typing import Any, ClassVar
 
 import numpy as np
@@ -584,8 +585,10 @@ class Result(ABC):
         return panels[0] if count == 1 else panels
 
     def __repr__(self) -> str:
-        """Return the class and the table's first rows on one line."""
-        words = "; ".join(f"{name} {text}" for name, text in self.rows()[:4])
+        """Return the class and the table's first rows on one line, long ones cut."""
+        words = "; ".join(
+            shorten(f"{name} {text}", 56, placeholder=" …") for name, text in self.rows()[:4]
+        )
         return f"<{type(self).__name__}: {words}>"
 
     def _repr_html_(self) -> str:

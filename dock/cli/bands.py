@@ -14,8 +14,8 @@ from dock.errors import UsageError
 
 if TYPE_CHECKING:
     from dock.core.calculation import Calculation
-    from dock.post.band_lines import Zero
     from dock.post.density_of_states import DensityOfStates
+    from dock.post.energy_zero import Zero
     from dock.states.kmesh import Reduction
 
 

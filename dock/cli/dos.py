@@ -14,7 +14,7 @@ from dock.errors import UsageError
 
 if TYPE_CHECKING:
     from dock.core.calculation import Calculation
-    from dock.post.band_lines import Zero
+    from dock.post.energy_zero import Zero
     from dock.post.projections import Projector
     from dock.states.fermi_level import Method
 

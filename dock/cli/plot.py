@@ -11,7 +11,7 @@ from dock.cli import options
 from dock.cli.runner import Run
 
 if TYPE_CHECKING:
-    from dock.post.band_lines import Zero
+    from dock.post.energy_zero import Zero
 
 
 @click.command(

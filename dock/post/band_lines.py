@@ -3,26 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, Literal, TypeAlias
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dock.errors import UsageError
 from dock.extras import require
+from dock.post.energy_zero import SHOWN, HasZero, Zero, zero_words
 from dock.post.legend import ShownGroup
 from dock.style import ink
 
-__all__ = ["CHANNELS", "SHOWN", "ZEROS", "BandLines", "Zero", "zero_words"]
-
-Zero: TypeAlias = Literal["fermi", "vbm", "absolute"]
-
-ZEROS: tuple[Zero, ...] = ("fermi", "vbm", "absolute")
-"""What energies of a figure count from: the Fermi level, the valence band maximum, or nothing."""
-
-SHOWN = 6.0
-"""eV on both sides of the Fermi level that are drawn and compared when no window is given."""
+__all__ = ["CHANNELS", "BandLines"]
 
 CHANNELS = ("up", "down")
 
@@ -34,7 +26,7 @@ _WIDTHS = (3.0, 6.0)  # and in points at least and at most
 
 
 @dataclass(frozen=True, eq=False)
-class BandLines:
+class BandLines(HasZero):
     """Energies along a path, and what is written around them.
 
     Attributes
@@ -67,10 +59,6 @@ class BandLines:
     names: tuple[str, ...] = ()
     weights: NDArray[np.float64] | None = field(default=None, repr=False)
 
-    def called(self, name: str) -> BandLines:
-        """Return the same by another name in legends."""
-        return replace(self, name=name)
-
     @property
     def n_spin(self) -> int:
         """Number of spin channels."""
@@ -80,31 +68,6 @@ class BandLines:
     def is_point(self) -> bool:
         """Whether the path is one k-point, as that of a molecule."""
         return bool(np.ptp(self.distances) == 0)
-
-    def origin(self, zero: Zero = "fermi") -> float:
-        """Return the energy, eV absolute, that is zero in a figure.
-
-        Without a Fermi level that is 0. `UsageError` for a valence band maximum that is not there.
-        """
-        if zero == "vbm":
-            if self.vbm is None:
-                raise UsageError(
-                    f"{self.name or self.formula} has no gap, hence no valence band maximum: take "
-                    "the Fermi level or absolute energies as zero."
-                )
-            return self.vbm
-        if zero not in ZEROS:
-            raise UsageError(f"energies count from {', '.join(ZEROS)}; found '{zero}'.")
-        return 0.0 if zero == "absolute" or self.fermi_level is None else self.fermi_level
-
-    def moved(self, window: tuple[float, float] | None, zero: Zero) -> tuple[float, float] | None:
-        """Return a window that counts from the Fermi level as it stands on the axis; None for none.
-
-        In eV; raises as `origin`.
-        """
-        level = 0.0 if self.fermi_level is None else self.fermi_level
-        move = level - self.origin(zero)
-        return None if window is None else (window[0] + move, window[1] + move)
 
     def limits(
         self, window: tuple[float, float] | None = None, zero: Zero = "fermi"
@@ -229,13 +192,6 @@ class BandLines:
                 look: dict[str, Any] = {"facecolor": group.colour, "rasterized": True}
                 look |= {"edgecolor": group.colour, "lw": 0.1}
                 axes.add_collection(collections.PolyCollection(corners[seen], **look))
-
-
-def zero_words(zero: Zero, *, is_known: bool = True) -> str:
-    """Return the name of an axis of energies that count from `zero`."""
-    if zero == "vbm":
-        return "energy − VBM (eV)"
-    return "energy − Fermi level (eV)" if zero == "fermi" and is_known else "energy (eV)"
 
 
 def _ribbons(

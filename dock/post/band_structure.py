@@ -19,8 +19,9 @@ from dock.core.structure import Structure
 from dock.errors import LayoutError, MissingDataError, UsageError
 from dock.extras import require
 from dock.io.progress import Progress, Report
-from dock.post.band_lines import CHANNELS, SHOWN, BandLines, Zero
+from dock.post.band_lines import CHANNELS, BandLines
 from dock.post.energy_selection import Selection
+from dock.post.energy_zero import SHOWN, Zero
 from dock.post.legend import add_legend
 from dock.results import Result, plain
 from dock.states.certificates import Certificates

@@ -21,10 +21,10 @@ from dock.core.structure import Structure
 from dock.errors import UsageError
 from dock.extras import require
 from dock.io.progress import Report
-from dock.post.band_lines import Zero
 from dock.post.bonds import BondProjector
 from dock.post.dos_bins import Bins, Grid, make_bins, require_grid
 from dock.post.dos_curves import DosCurves
+from dock.post.energy_zero import Zero
 from dock.post.fermi import fermi_level
 from dock.post.projections import LevelProjector, OrbitalProjector, Projector
 from dock.results import Result

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dock.errors import UsageError
-from dock.post.band_lines import CHANNELS, SHOWN, ZEROS, Zero, zero_words
+from dock.post.band_lines import CHANNELS
+from dock.post.energy_zero import SHOWN, HasZero, Zero, zero_words
 from dock.post.legend import ShownGroup, add_legend, shown_groups
 from dock.style import ink
 
@@ -18,7 +19,7 @@ __all__ = ["DosCurves"]
 
 
 @dataclass(frozen=True, eq=False)
-class DosCurves:
+class DosCurves(HasZero):
     """A density of states with its projections, and what is written around them.
 
     Attributes
@@ -51,10 +52,6 @@ class DosCurves:
     bonds: Literal["", "coop", "cohp"] = ""
     name: str = ""
 
-    def called(self, name: str) -> DosCurves:
-        """Return the same by another name in legends."""
-        return replace(self, name=name)
-
     @property
     def n_spin(self) -> int:
         """Number of spin channels."""
@@ -64,28 +61,6 @@ class DosCurves:
     def n_panels(self) -> int:
         """One, and one below it for the populations of bonds."""
         return 2 if self.bonds else 1
-
-    def origin(self, zero: Zero = "fermi") -> float:
-        """Return the energy, eV absolute, that is zero; raises as `BandLines.origin`."""
-        if zero == "vbm":
-            if self.vbm is None:
-                raise UsageError(
-                    f"{self.name or self.formula} has no gap, hence no valence band maximum: take "
-                    "the Fermi level or absolute energies as zero."
-                )
-            return self.vbm
-        if zero not in ZEROS:
-            raise UsageError(f"energies count from {', '.join(ZEROS)}; found '{zero}'.")
-        return 0.0 if zero == "absolute" else self.fermi_level
-
-    def moved(self, window: tuple[float, float] | None, zero: Zero) -> tuple[float, float] | None:
-        """Return a window that counts from the Fermi level as it stands on the axis; None for none.
-
-        In eV; raises as `origin`.
-        """
-        level = self.fermi_level
-        move = level - self.origin(zero)
-        return None if window is None else (window[0] + move, window[1] + move)
 
     def shown(self, limits: tuple[float, float], origin: float) -> NDArray[np.bool_]:
         """Return which energies lie between two of the axis; `UsageError` where none does."""

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from dock.core.calculation import Calculation
 from dock.io.progress import Report
-from dock.post.band_lines import CHANNELS, BandLines, Zero
+from dock.post.band_lines import CHANNELS, BandLines
 from dock.post.band_structure import CORNER_LIMIT, BandStructure, Selection, bands
+from dock.post.energy_zero import Zero
 from dock.post.legend import ShownGroup, add_legend, shown_groups
 from dock.post.projections import OrbitalProjector, Projector
 from dock.results import Result

@@ -10,10 +10,11 @@ from typing import Any, ClassVar
 import numpy as np
 
 from dock.errors import UsageError
-from dock.post.band_lines import CHANNELS, BandLines, Zero, zero_words
+from dock.post.band_lines import CHANNELS, BandLines
 from dock.post.band_structure import BandStructure
 from dock.post.density_of_states import DensityOfStates
 from dock.post.dos_curves import DosCurves
+from dock.post.energy_zero import SHOWN, Zero, zero_words
 from dock.post.fat_bands import FatBands, draw_fat
 from dock.post.legend import ShownGroup, add_legend, shown_groups
 from dock.results import Result, require_absent
@@ -198,7 +199,7 @@ class Together(Result):
             return
         (axes,), first = panels, self.curves[0]
         move = first.fermi_level - first.origin(zero)
-        limits = window or (move - 6.0, move + 6.0)
+        limits = window or (move - SHOWN, move + SHOWN)
         highest = [0.0, 0.0]
         for number, curves in enumerate(self.curves):
             tints, names = self._looks(curves, number)

@@ -28,3 +28,14 @@ def holds(result, target, *, figure=True, **drawn):
         result.save(target)
     assert {file: file.read_bytes() for file in target.parent.iterdir()} == before
     return files
+
+
+def drawn(result, **options):
+    """Return the panels of a figure as it is when it is saved."""
+    from matplotlib.figure import Figure
+
+    axes = result._panels(Figure)
+    result.draw(axes, **options)
+    panels = axes if isinstance(axes, list) else [axes]
+    panels[0].figure.draw_without_rendering()
+    return panels

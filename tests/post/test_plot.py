@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import samples
+from face import drawn
 
 import dock
 from dock.core.structure import Structure
@@ -41,17 +42,6 @@ def test_kinds(si, tmp_path, name, begin):
     assert si.plot(tmp_path / name) == tmp_path / name
     assert (tmp_path / name).read_bytes().startswith(begin)
     assert samples.names(tmp_path) == [name]
-
-
-def drawn(result, **options):
-    """Return the panels of a figure as it is when it is saved."""
-    from matplotlib.figure import Figure
-
-    axes = result._panels(Figure)
-    result.draw(axes, **options)
-    panels = axes if isinstance(axes, list) else [axes]
-    panels[0].figure.draw_without_rendering()
-    return panels
 
 
 def entries(axes):

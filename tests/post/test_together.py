@@ -14,12 +14,13 @@ import h5py
 import numpy as np
 import pytest
 import samples
+from face import drawn, holds
 
 import dock
 from dock.errors import FormatError, MissingDataError, UsageError
 from dock.post import bands, dos
-from dock.post.band_lines import ZEROS
 from dock.post.bonds import BondProjector, parse_bond
+from dock.post.energy_zero import ZEROS
 from dock.post.fat_bands import fat_bands
 from dock.post.saved import read_figure, read_saved
 from dock.post.together import BandsWithDos, Together
@@ -47,17 +48,6 @@ def folder(mos2, tmp_path_factory):
     place = tmp_path_factory.mktemp("saved")
     mos2.save(place / "band.h5")
     return place
-
-
-def drawn(result, **options):
-    """Return the panels of a figure as it is when it is saved."""
-    from matplotlib.figure import Figure
-
-    axes = result._panels(Figure)
-    result.draw(axes, **options)
-    panels = axes if isinstance(axes, list) else [axes]
-    panels[0].figure.draw_without_rendering()
-    return panels
 
 
 def picture(result, **options):
@@ -185,6 +175,11 @@ def test_runs_over_each_other(mos2):
     assert {line.get_linestyle() for line in right.lines[:2]} == {"-", "--"}
     (alone,) = drawn(Together((), (curves.called("a"), curves.called("b"))))
     assert [text.get_text() for text in alone.get_legend().get_texts()] == ["a", "b"]
+
+
+def test_the_face_of_results(mos2, tmp_path):
+    files = holds(mos2, tmp_path / "x.h5", window=(-5, 5))
+    assert [file.name for file in files] == ["x.h5", "x.json", "x_dos.h5", "x_dos.json"]
 
 
 def test_what_does_not_go_together(mos2):
