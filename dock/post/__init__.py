@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from dock.post.fat_bands import FatBands as FatBands, project_bands as project_bands
     from dock.post.fermi import FermiResult as FermiResult, fermi_level as fermi_level
     from dock.post.population import Populations as Populations, populations as populations
+    from dock.post.saved import read_figure as read_figure
+    from dock.post.together import BandsWithDos as BandsWithDos, Together as Together
     from dock.states.gap import Gap as Gap
     from dock.states.kmesh import KMesh as KMesh, make_mesh as make_mesh
     from dock.states.kpath import KPath as KPath
@@ -39,6 +41,8 @@ __getattr__, __dir__, __all__ = lazy_names(
         "dock.post.fat_bands": "FatBands project_bands",
         "dock.post.fermi": "FermiResult fermi_level",
         "dock.post.population": "Populations populations",
+        "dock.post.saved": "read_figure",
+        "dock.post.together": "BandsWithDos Together",
         "dock.states.gap": "Gap",
         "dock.states.kmesh": "KMesh make_mesh",
         "dock.states.kpath": "KPath",
