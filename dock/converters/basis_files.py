@@ -147,7 +147,7 @@ CHOICES = {
 def _codes_in(folder: Path) -> list[str]:
     """Return whose basis files are there; those of a code before copies in DeepH's formats.
 
-    Files of CP2K count where there are no others: SIESTA leaves a BASIS_ENTHALPY in every folder.
+    Files of CP2K, known by their name alone, count where there are no others.
     """
     from dock.converters.cp2k.basis_set import files_in
     from dock.converters.radial_h5 import radial_files

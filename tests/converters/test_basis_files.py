@@ -9,7 +9,7 @@ from dock.converters.basis_files import (
     read_basis_folder,
 )
 from dock.core.structure import Structure
-from dock.errors import MissingDataError, UsageError
+from dock.errors import FormatError, MissingDataError, UsageError
 
 
 def test_nothing_or_too_much(tmp_path):
@@ -57,3 +57,24 @@ def test_species_are_found_by_label_then_by_element(shared):
     alien = Structure(np.eye(3) * 9, [[0, 0, 0]], [26])
     with pytest.raises(MissingDataError, match=r"basis of species Fe is missing\. They hold: H, O"):
         basis_for(alien, species)
+
+
+def test_files_of_basis_sets_are_cp2ks_but_for_siestas_enthalpy(tmp_path):
+    (tmp_path / "BASIS_ENTHALPY").write_text("-1.0\n")
+    with pytest.raises(MissingDataError, match=r"\*BASIS\*"):
+        detect_code(tmp_path)
+    file = tmp_path / "BASIS_SET"
+    file.write_text("# mine\nSi one-s ONE-S-long\n 1\n 3 0 0 1 1\n 0.5 1.0\n")
+    assert detect_code(tmp_path) == detect_code(file) == "cp2k"
+    with pytest.raises(MissingDataError, match="such as Si=SZV-MOLOPT-SR-GTH"):
+        read_basis_folder(tmp_path)
+    for name in ("one-s", "ONE-S-LONG"):
+        found = read_basis_folder(file, strings={"Si1": name})["Si1"]
+        assert (found.number, [shell.l for shell in found.shells]) == (14, [0])
+    with pytest.raises(MissingDataError, match="the basis set TWO of Si"):
+        read_basis_folder(tmp_path, strings={"Si": "TWO"})
+    for old, new in (("0.5 1.0", "0.5"), ("0.5 1.0", "-0.5 1.0"), ("3 0 0 1 1", "3 1 0 1 1")):
+        file.write_text(file.read_text().replace(old, new))
+        with pytest.raises(FormatError, match="BASIS_SET"):
+            read_basis_folder(tmp_path, strings={"Si": "one-s"})
+        file.write_text(file.read_text().replace(new, old))

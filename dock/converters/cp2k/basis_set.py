@@ -24,7 +24,7 @@ from dock.units import CP2K
 __all__ = ["basis_files", "find_shells", "parse_shells"]
 
 _FIX = "The file is cut or edited: copy it again from CP2K's data folder."
-_PATTERNS = ("*BASIS*", "GTH_*")
+_PATTERN = "*BASIS*"
 
 
 def basis_files(names: Iterable[str], places: Iterable[Path | None]) -> list[Path]:
@@ -49,11 +49,15 @@ def basis_files(names: Iterable[str], places: Iterable[Path | None]) -> list[Pat
 
 
 def files_in(folder: Path) -> list[Path]:
-    """Return the files of basis sets of a folder, or the file itself."""
+    """Return the files of basis sets of a folder, or the file itself.
+
+    SIESTA's BASIS_ENTHALPY and BASIS_HARRIS_ENTHALPY are none.
+    """
     if folder.is_file():
         return [folder]
-    found = {file for pattern in _PATTERNS for file in folder.glob(pattern)}
-    return sorted(file for file in found if file.is_file())
+    return sorted(
+        file for file in folder.glob(_PATTERN) if file.is_file() and "ENTHALPY" not in file.name
+    )
 
 
 def find_shells(
