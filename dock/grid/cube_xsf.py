@@ -9,7 +9,7 @@ from typing import IO
 import numpy as np
 from numpy.typing import NDArray
 
-from dock.core.structure import Structure
+from dock.core.structure import AnyStructure, Structure
 from dock.errors import FormatError, UsageError
 from dock.io.files import atomic_path
 from dock.units import CODATA2018
@@ -22,7 +22,7 @@ _PER_LINE = 6
 
 def write_cube(
     path: str | Path,
-    structure: Structure,
+    structure: AnyStructure,
     values: NDArray[np.float64],
     *,
     comment: str = "",
@@ -41,6 +41,7 @@ def write_cube(
     UsageError
         For values that are not real on a grid.
     """
+    structure = Structure.of(structure)
     _require_grid(values)
     with (
         atomic_path(path, overwrite=overwrite) as temporary,
@@ -60,7 +61,7 @@ def write_cube(
 
 def write_xsf(
     path: str | Path,
-    structure: Structure,
+    structure: AnyStructure,
     fields: Mapping[str, NDArray[np.float64]],
     *,
     overwrite: bool = False,
@@ -70,6 +71,7 @@ def write_xsf(
     Lengths are in Å. A "general grid" of xsf repeats its first point at the end of each axis, and
     has the first axis fastest.
     """
+    structure = Structure.of(structure)
     for values in fields.values():
         _require_grid(values)
     with (

@@ -118,8 +118,9 @@ class Scope:
             f"{species[a]}-{species[b]}" for a, b in zip(*np.nonzero(lacking), strict=True)
         )
 
-    def electrons_of(self, structure: Structure) -> float | None:
+    def electrons_of(self, structure: AnyStructure) -> float | None:
         """Return the valence electrons of a neutral structure; None where a species is unknown."""
+        structure = Structure.of(structure)
         if not set(structure.labels) <= set(self.electrons):
             return None
         return float(sum(self.electrons[label] for label in structure.labels))

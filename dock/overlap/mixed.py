@@ -12,7 +12,7 @@ from dock.core.arrays import FloatArray
 from dock.core.basis import Basis
 from dock.core.blocks import BlockLayout
 from dock.core.pairs import Pairs
-from dock.core.structure import Structure
+from dock.core.structure import AnyStructure, Structure
 from dock.errors import LayoutError
 from dock.overlap._plan import by_kind
 from dock.overlap.neighbours import mixed_pairs, orbital_cutoffs
@@ -54,7 +54,7 @@ class MixedOverlap:
 
 
 def compute_mixed_overlap(
-    structure: Structure, bra: Basis, ket: Basis, *, q_last: float | None = None
+    structure: AnyStructure, bra: Basis, ket: Basis, *, q_last: float | None = None
 ) -> MixedOverlap:
     """Compute the overlaps between the functions of two bases on the same atoms.
 
@@ -81,6 +81,7 @@ def compute_mixed_overlap(
     """
     from dock.overlap._kernels import fill_blocks
 
+    structure = Structure.of(structure)
     if not bra.labels == ket.labels == structure.labels:
         raise LayoutError("the two bases and the structure have different atoms.")
     shells = [s for basis in (bra, ket) for label in basis.species for s in basis.shells[label]]

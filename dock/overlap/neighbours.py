@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from dock.core.arrays import FloatArray, IntArray
 from dock.core.basis import Basis
 from dock.core.pairs import Pairs
-from dock.core.structure import Structure
+from dock.core.structure import AnyStructure, Structure
 from dock.errors import LayoutError, UsageError
 
 __all__ = [
@@ -61,7 +61,7 @@ def orbital_cutoffs(basis: Basis) -> dict[str, float]:
     return cutoffs
 
 
-def orbital_pairs(structure: Structure, cutoffs: Mapping[str, float]) -> Pairs:
+def orbital_pairs(structure: AnyStructure, cutoffs: Mapping[str, float]) -> Pairs:
     """Return all pairs whose orbitals overlap, sorted by first atom, second atom, R.
 
     Lattice vectors count from the atoms' positions as they are. The cutoff is the radius of each
@@ -81,6 +81,7 @@ def orbital_pairs(structure: Structure, cutoffs: Mapping[str, float]) -> Pairs:
     >>> orbital_pairs(chain, {"H": 1.5}).R[:, 0].tolist()
     [-1, 0, 1]
     """
+    structure = Structure.of(structure)
     radii = _radii(structure, cutoffs)
     bonds = _bonds(structure, radii, radii)
     _refuse_coincident(bonds)

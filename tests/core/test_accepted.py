@@ -8,6 +8,8 @@ import dock
 from dock.core.basis import Shell
 from dock.core.structure import Structure
 from dock.errors import LayoutError, UsageError
+from dock.grid.cube_xsf import write_cube, write_xsf
+from dock.overlap.neighbours import orbital_pairs
 from dock.overlap.radial import gaussian_radial
 from dock.post import KPath
 from dock.structures import perturb, shift_layers, twisted_bilayer
@@ -31,6 +33,14 @@ def test_foreign_structures(make, tmp_path):
     assert isinstance(calc.structure, Structure)
     moved = perturb(foreign, 0.05, seed=1)
     assert moved.is_close(perturb(ours, 0.05, seed=1))
+    cutoffs = {"Si": 3.0}
+    assert orbital_pairs(foreign, cutoffs).is_same(orbital_pairs(ours, cutoffs))
+    values = np.ones((2, 2, 2))
+    for write in (write_cube, lambda path, one, grid: write_xsf(path, one, {"x": grid})):
+        files = [write(tmp_path / name, one, values) for name, one in (("a", foreign), ("b", ours))]
+        assert files[0].read_bytes() == files[1].read_bytes()
+        for file in files:
+            file.unlink()
     path = KPath.of("GX", foreign, points=5)
     assert path.labels == (("GAMMA", "X"),)
 
