@@ -10,6 +10,11 @@ from collections.abc import Generator, Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+# Before NumPy is imported, and for the processes that tests start: threads of BLAS and OpenMP that
+# wait for each other take a third of the CPU time, where other workers have the cores.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import hypothesis
 import numpy as np
 import pytest
@@ -50,6 +55,8 @@ def _compile_quickly() -> None:
     except PackageNotFoundError:
         return
     flags = [os.environ.get("XLA_FLAGS", ""), "--xla_backend_optimization_level=0"]
+    flags += ["--xla_llvm_disable_expensive_passes=true"]
+    flags += ["--xla_cpu_parallel_codegen_split_count=1"]  # one piece of code to compile, not 32
     if known >= (0, 7):  # XLA ends a process that gives it a flag it does not know
         flags.append("--xla_cpu_use_fusion_emitters=false")
     os.environ["XLA_FLAGS"] = " ".join(flags).strip()

@@ -17,7 +17,6 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
-from dock.core.harmonics import real_harmonics
 from dock.errors import ConventionError, UsageError
 
 __all__ = ["orthogonal_matrix", "rotation_matrix", "shell_rotation", "spinor_rotation"]
@@ -118,6 +117,8 @@ def spinor_rotation(Q: npt.ArrayLike) -> npt.NDArray[np.complex128]:
 @lru_cache(maxsize=512)
 def _rotation(q: bytes, l: int) -> npt.NDArray[np.float64]:
     """Integrate Y(q r) Y(r)ᵀ over the sphere; H, S and every species are turned by the same q."""
+    from dock.core.harmonics import real_harmonics  # its tables are 2 ms of a start of 300
+
     points, weighted = _quadrature(l)
     turn = np.frombuffer(q).reshape(3, 3)
     return real_harmonics(l, points @ turn.T).T @ weighted
@@ -127,6 +128,8 @@ def _rotation(q: bytes, l: int) -> npt.NDArray[np.float64]:
 def _quadrature(l: int) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """Give directions (n, 3) exact to degree 2l, and the weights times Y there, (n, 2l+1)."""
     from numpy.polynomial.legendre import leggauss
+
+    from dock.core.harmonics import real_harmonics
 
     z, weights = leggauss(l + 1)
     phi = 2 * np.pi * np.arange(2 * l + 1) / (2 * l + 1)

@@ -93,6 +93,10 @@ def place(tmp_path, monkeypatch, nursery):
     """
     for name in ("fixtures", "examples"):
         shutil.copytree(ROOT / name, tmp_path / name)
+    water = tmp_path / "examples" / "water.toml"
+    text, count = re.subn(r"max_epoch = \d+", "max_epoch = 4", water.read_text())
+    assert count == 1  # as it stands a minute of training, of which four epochs show all there is
+    water.write_text(text)
     programs = tmp_path / ".venv" / "bin"
     programs.mkdir(parents=True)
     scripts = {
