@@ -12,7 +12,7 @@ counted from 1. Dataset names of the DeepH format stay as they are in its files.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from textwrap import shorten
 from typing import Any, ClassVar
@@ -21,19 +21,16 @@ import numpy as np
 
 from dock._version import __version__
 from dock.core.notebook import html_table
-from dock.errors import OutputError, UsageError
-from dock.extras import require
-from dock.io.files import atomic_path, write_text
+from dock.errors import UsageError
+from dock.figure import Drawn
+from dock.io.files import require_absent, write_text
 from dock.io.hdf5 import new_hdf5
 from dock.io.text import json_text
-from dock.style import dots_per_inch, figure_size, themed
 
 __all__ = [
     "KEYS",
     "Result",
     "plain",
-    "require_absent",
-    "require_figure_name",
     "table",
 ]
 
@@ -373,21 +370,15 @@ KEYS: dict[str, str] = {
 """What the keys of results mean."""
 
 
-class Result(ABC):
+class Result(Drawn, ABC):
     """Base of the results; a subclass is a frozen dataclass with ``eq=False, repr=False``.
+
+    How it is drawn is said by `dock.figure.Drawn`.
 
     Attributes
     ----------
     FILE
         Name of its file when none is given.
-    FIGURE
-        Width and height of its figure, inches; of each panel where it has several.
-    STACKED
-        Whether several panels stand one above another over one x axis, and not side by side.
-    ONE_Y
-        Whether panels side by side have one y axis.
-    DPI
-        Dots per inch of a figure of pixels.
     BRIEF
         Whether its arrays are as short as its facts, so that every JSON has them.
     CONVENTIONS
@@ -395,10 +386,6 @@ class Result(ABC):
     """
 
     FILE: ClassVar[str] = "result.h5"
-    FIGURE: ClassVar[tuple[float, float]] = (5.0, 3.6)
-    STACKED: ClassVar[bool] = False
-    ONE_Y: ClassVar[bool] = False
-    DPI: ClassVar[int] = 200
     BRIEF: ClassVar[bool] = False
     CONVENTIONS: ClassVar[tuple[tuple[str, str], ...]] = ()
 
@@ -407,18 +394,6 @@ class Result(ABC):
     def made_from(self, hamiltonian: str) -> None:
         """Say of which Hamiltonian it is, by its hash; its HDF5 file then names it."""
         object.__setattr__(self, "_hamiltonian", hamiltonian)
-
-    @property
-    def n_panels(self) -> int:
-        """Axes that `draw` wants; with more than one it gets a list of them."""
-        return 1
-
-    def panels(self, axes: Any) -> list[Any]:
-        """Return axes that were given as a list; `UsageError` unless there are `n_panels`."""
-        panels = list(axes) if isinstance(axes, Iterable) else [axes]
-        if len(panels) != self.n_panels:
-            raise UsageError(f"expected {self.n_panels} axes, found {len(panels)}.")
-        return panels
 
     @abstractmethod
     def facts(self) -> dict[str, Any]:
@@ -435,16 +410,6 @@ class Result(ABC):
     def datasets(self) -> dict[str, Any]:
         """Return what the HDF5 file holds; `arrays` unless a format prescribes other names."""
         return self.arrays()
-
-    def draw(self, axes: Any, *_: Any, **options: Any) -> None:  # noqa: ARG002 - for those who draw
-        """Draw into matplotlib's axes; the options are those of `plot`.
-
-        Raises
-        ------
-        UsageError
-            For a result without a figure, or options without meaning.
-        """
-        raise UsageError(f"{type(self).__name__} has no figure.")
 
     def write_hdf5(self, file: Any) -> None:
         """Write `datasets`, and `facts` and `CONVENTIONS` as attributes, into an open HDF5 file.
@@ -510,80 +475,6 @@ class Result(ABC):
         self.write_json(beside, overwrite=overwrite)
         return [path, beside]
 
-    def plot(
-        self,
-        path: str | Path | None = None,
-        *,
-        ax: Any = None,
-        save: str | Path | None = None,
-        style: str | Sequence[str] = (),
-        overwrite: bool = False,
-        **options: Any,
-    ) -> Any:
-        """Draw the result, and return matplotlib's axes: given ones, or those of a new figure.
-
-        A notebook shows a new figure by itself. `ax` is a list of `n_panels` axes where that is
-        more than one; the options are those of the result's `draw`.
-
-        Parameters
-        ----------
-        path
-            Instead of all this: write the figure into a file, show nothing, return the file.
-        save
-            Write the figure into this file as well (.png, .pdf, .svg).
-        style
-            Themes: ``one-column``, ``two-column``, ``dark``, any sheet of matplotlib, or several;
-            see `dock.style.themed`.
-
-        Raises
-        ------
-        DependencyError
-            Without matplotlib.
-        UsageError
-            For another kind of figure, or a style that there is not.
-        OutputError
-            Where the file exists and `overwrite` is not given.
-        """
-        target = None if path is None and save is None else Path(path or save or "")
-        if target is not None:
-            require_figure_name(target)
-            require_absent([target], overwrite=overwrite)
-        module, name = ("figure", "Figure") if path is not None else ("pyplot", "figure")
-        make = getattr(require(f"matplotlib.{module}", "plot"), name)
-        with themed([style] if isinstance(style, str) else style):
-            if path is not None or ax is None:
-                ax = self._panels(make)
-            self.draw(ax, **options)
-            figure = self.panels(ax)[0].figure
-            if target is not None:
-                dpi, kind = dots_per_inch(self.DPI), target.suffix[1:].lower()
-                with atomic_path(target, overwrite=overwrite) as temporary:
-                    figure.savefig(temporary, dpi=dpi, format=kind)
-            elif style:
-                figure.draw_without_rendering()  # ticks are made now, in the style
-        return ax if path is None else target
-
-    @property
-    def panel_widths(self) -> Sequence[float]:
-        """How wide panels that stand side by side are, in those of a figure with one."""
-        return [1.0] * self.n_panels
-
-    def _panels(self, make: Any) -> Any:
-        """Return the axes of a new figure, a list of them where there are several."""
-        (width, height), count = self.FIGURE, self.n_panels
-        if self.STACKED:
-            # A panel of several is lower than one alone, and they share its x axis.
-            size = figure_size(width, height, rows=1 + 0.6 * (count - 1))
-            figure = make(figsize=size, layout="constrained")
-            panels = list(figure.subplots(count, 1, sharex=True, squeeze=False)[:, 0])
-        else:
-            widths = list(self.panel_widths)
-            size = figure_size(sum(widths) * width, height)
-            figure = make(figsize=size, layout="constrained")
-            share: dict[str, Any] = {"width_ratios": widths, "squeeze": False}
-            panels = list(figure.subplots(1, count, sharey=self.ONE_Y, **share)[0])
-        return panels[0] if count == 1 else panels
-
     def __repr__(self) -> str:
         """Return the class and the table's first rows on one line, long ones cut."""
         words = "; ".join(
@@ -639,17 +530,3 @@ def table(rows: Sequence[Sequence[str]], head: Sequence[str] | None = None) -> s
     if head:
         lines.insert(1, "  ".join("-" * width for width in widths))
     return "\n".join(lines)
-
-
-def require_absent(files: Iterable[Path], *, overwrite: bool) -> None:
-    """Raise `OutputError` where one of several files exists, before the first is written."""
-    there = [file for file in files if file.exists()]
-    if there and not overwrite:
-        names = ", ".join(map(str, there))
-        raise OutputError(f"{names}: exists already. Pass overwrite=True to replace it.")
-
-
-def require_figure_name(path: Path) -> None:
-    """Raise `UsageError` where the name of a figure does not end in a known kind."""
-    if path.suffix.lower() not in {".png", ".pdf", ".svg"}:
-        raise UsageError(f"{path}: a figure ends in .png, .pdf or .svg.")

@@ -6,7 +6,6 @@ import os
 import platform
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -113,20 +112,16 @@ def _locking() -> Finding:
     """Say whether HDF5 can lock a file here: shared file systems of clusters often cannot."""
     import h5py
 
+    from dock.io.hdf5 import lock_problem
+
     where, library = Path.cwd(), f"HDF5 {h5py.version.hdf5_version}"
-    try:
-        with (
-            tempfile.TemporaryDirectory(dir=where, prefix=".dock-doctor-") as folder,
-            h5py.File(Path(folder) / "lock.h5", "w", locking=True) as file,
-        ):
-            file["x"] = 1
-    except OSError as error:
-        reason = str(error).splitlines()[0]
-        if not os.access(where, os.W_OK):
-            return Finding("note", "HDF5", f"{library}; {where} cannot be written to.")
-        fix = "set HDF5_USE_FILE_LOCKING=FALSE"
-        return Finding("note", "HDF5", f"{library} cannot lock files in {where}: {fix} ({reason}).")
-    return Finding("ok", "HDF5", f"{library}, locks files in {where}")
+    reason = lock_problem(where)
+    if not reason:
+        return Finding("ok", "HDF5", f"{library}, locks files in {where}")
+    if not os.access(where, os.W_OK):
+        return Finding("note", "HDF5", f"{library}; {where} cannot be written to.")
+    fix = "set HDF5_USE_FILE_LOCKING=FALSE"
+    return Finding("note", "HDF5", f"{library} cannot lock files in {where}: {fix} ({reason}).")
 
 
 def _caches() -> Iterator[Finding]:

@@ -55,7 +55,7 @@ class Run:
     def require_free(self, *files: Path) -> None:
         """Refuse files, and the figure, that cannot be written; see `target`."""
         from dock.extras import require
-        from dock.results import require_figure_name
+        from dock.figure import require_figure_name
         from dock.style import themed
 
         targets = [*files]

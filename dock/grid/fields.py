@@ -14,7 +14,8 @@ from dock.core.structure import Structure
 from dock.errors import UsageError
 from dock.grid.cube_xsf import write_cube, write_xsf
 from dock.grid.grid import Grid
-from dock.results import Result, require_absent
+from dock.io.files import require_absent
+from dock.results import Result
 
 __all__ = ["GridFields", "draw_sum"]
 

@@ -9,7 +9,7 @@ import os
 import re
 import shutil
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from dock.errors import MissingDataError, OutputError
@@ -20,6 +20,7 @@ __all__ = [
     "link_or_copy",
     "prepare_folder",
     "readable",
+    "require_absent",
     "write_text",
     "writing_to",
 ]
@@ -293,3 +294,11 @@ def _is_elsewhere(error: OSError, target: Path, temporary: Path) -> bool:
     named = Path(error.filename).absolute()
     own = {target.absolute(), temporary}
     return named != target.absolute().parent and not own & {named, *named.parents}
+
+
+def require_absent(files: Iterable[Path], *, overwrite: bool) -> None:
+    """Raise `OutputError` where one of several files exists, before the first is written."""
+    there = [file for file in files if file.exists()]
+    if there and not overwrite:
+        names = ", ".join(map(str, there))
+        raise OutputError(f"{names}: exists already. Pass overwrite=True to replace it.")

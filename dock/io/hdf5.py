@@ -17,7 +17,7 @@ from dock.io.files import atomic_path, readable
 if TYPE_CHECKING:
     import h5py
 
-__all__ = ["has_names", "new_hdf5", "open_hdf5"]
+__all__ = ["has_names", "lock_problem", "new_hdf5", "open_hdf5"]
 
 _LOCKED = (
     "Another program writes it, or the file system has no locks: set HDF5_USE_FILE_LOCKING=FALSE."
@@ -63,6 +63,26 @@ def has_names(path: Path, *names: str) -> bool:
             return False
     with open_hdf5(path, "Copy it again.") as file:
         return all(name in file for name in names)
+
+
+def lock_problem(folder: Path) -> str:
+    """Return why HDF5 cannot lock a file in a folder, in its words; empty where it can.
+
+    Shared file systems of clusters often cannot. Nothing is left behind.
+    """
+    import tempfile
+
+    import h5py
+
+    try:
+        with (
+            tempfile.TemporaryDirectory(dir=folder, prefix=".dock-lock-") as place,
+            h5py.File(Path(place) / "lock.h5", "w", locking=True) as file,
+        ):
+            file["x"] = 1
+    except OSError as error:
+        return str(error).splitlines()[0]
+    return ""
 
 
 @contextlib.contextmanager

@@ -19,9 +19,10 @@ from dock.core.matrix import AOMatrix
 from dock.core.pairs import Pairs
 from dock.core.spin import Spin
 from dock.errors import UsageError
+from dock.io.files import require_absent
 from dock.io.progress import Progress, Report
 from dock.post.fermi import FermiResult, Method, fermi_level
-from dock.results import Result, require_absent
+from dock.results import Result
 from dock.states.dense import Dense
 from dock.states.job import Job
 from dock.states.kmesh import KMesh, make_mesh

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 
 from dock.core.calculation import Calculation
-from dock.io.files import write_text
+from dock.io.files import require_absent, write_text
 from dock.io.progress import Report
 from dock.io.text import json_text
 from dock.post.legend import add_legend
-from dock.results import Result, require_absent
+from dock.results import Result
 from dock.states.counted_level import LEVEL_FILE
 from dock.states.fermi_level import Filling, Method, find_level, occupy
 from dock.states.job import Job

@@ -10,6 +10,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from dock.errors import UsageError
+from dock.figure import Drawn
+from dock.io.files import require_absent
 from dock.post.band_lines import CHANNELS, BandLines
 from dock.post.band_structure import BandStructure
 from dock.post.density_of_states import DensityOfStates
@@ -17,7 +19,7 @@ from dock.post.dos_curves import DosCurves
 from dock.post.energy_zero import SHOWN, Zero, zero_words
 from dock.post.fat_bands import FatBands, draw_fat
 from dock.post.legend import ShownGroup, add_legend, shown_groups
-from dock.results import Result, require_absent
+from dock.results import Result
 from dock.style import colours, ink
 
 __all__ = ["BandsWithDos", "Together"]
@@ -26,7 +28,7 @@ _DOS_WIDTH = 0.45  # of the panel of a density of states, in that of bands
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Together(Result):
+class Together(Drawn):
     """Bands and densities of states that are drawn together; it is a figure alone, with no file.
 
     Several bands are runs that lie over each other, each counting from a zero of its own; the
@@ -89,16 +91,11 @@ class Together(Result):
         count = self.n_panels - bool(self.curves)
         return [1.0] * count + [_DOS_WIDTH] * bool(self.curves)
 
-    def facts(self) -> dict[str, Any]:
-        """Return whose results are drawn."""
-        formulas = [one.formula for one in self.bands] + [one.formula for one in self.curves]
-        return {"formula": formulas[0]}
-
-    def rows(self) -> list[tuple[str, str]]:
-        """Return what is drawn, in words."""
-        bands = [("bands", one.name or one.formula) for one in self.bands]
-        curves = [("density of states", one.name or one.formula) for one in self.curves]
-        return bands + curves
+    def __repr__(self) -> str:
+        """Return what is drawn, in a line."""
+        names = [f"bands {one.name or one.formula}" for one in self.bands]
+        names += [f"DOS {one.name or one.formula}" for one in self.curves]
+        return f"<Together: {', '.join(names)}>"
 
     def draw(
         self, axes: Any, *, window: tuple[float, float] | None = None, zero: Zero = "fermi"

@@ -19,13 +19,13 @@ from dock.core.calculation import Calculation
 from dock.core.spin import Spin
 from dock.core.structure import Structure
 from dock.errors import MissingDataError, UsageError
-from dock.io.files import atomic_path
+from dock.io.files import atomic_path, require_absent
 from dock.io.progress import Progress, Report
 from dock.response.kdata import KData, each
 from dock.response.operators import Operators
 from dock.response.per_state import signed_colours
 from dock.response.spin import spin_of
-from dock.results import Result, require_absent
+from dock.results import Result
 from dock.states.counted_level import is_other_count
 from dock.states.fermi_level import find_level
 from dock.states.gap import find_gap
