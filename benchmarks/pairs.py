@@ -61,6 +61,11 @@ def commands(shared: Path, scratch: Path) -> Iterator[tuple[str, list[str | Path
     level: list[str | Path] = [*one[:-1], "OUT.json"]
     curve: list[str | Path] = [*one[:-1], "OUT.h5"]
     yield "help", [*dock, "--help"]
+    small: list[str | Path] = [ROOT / "fixtures/unified/si", "-j", "1", "-q", "-o"]
+    coarse = ["--mesh", "4", "4", "4"]
+    yield "bands of Si, 213 k", [*dock, "bands", *small, "OUT.h5"]
+    yield "fermi of Si, 4³", [*dock, "fermi", *small, "OUT.json", *coarse]
+    yield "dos of Si, 4³", [*dock, "dos", *small, "OUT.h5", *coarse, "--smearing", "gaussian"]
     yield "convert 32 OpenMX runs", [*dock, "convert", openmx, "--from", "openmx", *one]
     for code, folder in (("siesta", "siesta/Si"), ("abacus", "abacus/MoS2"), ("aims", "aims/Si")):
         source = shared / "public" / folder
