@@ -1,9 +1,11 @@
 """Time and memory of a part of the spectrum against the size of a cell, with fitted exponents.
 
     python benchmarks/large_cells.py tbg364 tbg1324 tbg2884 tbg11164 --states 40 --energy -4.03
+    python benchmarks/large_cells.py tbg364 tbg1324 tbg2884 tbg11164 --solver layers
 
 The folders are unified folders with H and S, as `dock infer` writes them. Each cell and k-point is
-a process of its own, which reads the folder, orders the matrix, and finds and certifies the states.
+a process of its own, which reads the folder and finds the states: certified by ``sparse``, which
+orders and factors the matrix, not so by ``layers``.
 """
 
 from __future__ import annotations
@@ -22,9 +24,10 @@ from dock.threads import available_cpus
 KPOINTS = {"G": (0.0, 0.0, 0.0), "M": (0.5, 0.0, 0.0), "K": (1 / 3, 2 / 3, 0.0)}
 
 
-def measure(folder: str, label: str, number: int, energy: float, precision: str) -> None:
+def measure(folder: str, label: str, number: int, energy: float, precision: str, name: str) -> None:
     """Find the states and print the facts as JSON."""
     import dock
+    from dock.states.layers.solver import LayerSolver
     from dock.states.problem import Problem
     from dock.states.solver import Want
     from dock.states.sparse.shift_invert import ShiftInvert
@@ -32,7 +35,7 @@ def measure(folder: str, label: str, number: int, energy: float, precision: str)
 
     problem = Problem.of(dock.read(folder))
     want = Want(vectors=True, nearest=(number, energy))
-    solver = ShiftInvert(precision=precision)
+    solver = ShiftInvert(precision=precision) if name == "sparse" else LayerSolver()
     plan = solver.plan(problem, want, 1, available_cpus())
     found = next(iter(states(problem, [KPOINTS[label]], want, solver=solver))).states
     proof = found.certificate
@@ -58,10 +61,11 @@ def main() -> None:
     parser.add_argument("--states", type=int, default=40, metavar="N")
     parser.add_argument("--energy", type=float, default=-4.03, metavar="E")
     parser.add_argument("--precision", default="single", choices=("auto", "single", "double"))
+    parser.add_argument("--solver", default="sparse", choices=("sparse", "layers"))
     parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
-        arguments = (options.states, options.energy, options.precision)
+        arguments = (options.states, options.energy, options.precision, options.solver)
         measure(options.folders[0], options.k[0], *arguments)
         return
     print(f"machine: {machine()}, {options.states} states about {options.energy} eV")
@@ -75,6 +79,7 @@ def table(label: str, options: argparse.Namespace) -> None:
     for folder in options.folders:
         words = ["--one", "--k", label, "--states", str(options.states)]
         words += ["--energy", str(options.energy), "--precision", options.precision]
+        words += ["--solver", options.solver]
         script = str(Path(__file__).resolve())
         cost = run([sys.executable, script, folder, *words], threads=available_cpus())
         facts = json.loads(cost.output.strip().splitlines()[-1])

@@ -260,7 +260,7 @@ def solving_options(command: Command) -> Command:
             "--solver",
             default="auto",
             show_default=True,
-            metavar="auto|dense|sparse|slepc",
+            metavar="auto|dense|sparse|slepc|layers",
             help="How states are found; see the page Large systems.",
         ),
         choice(

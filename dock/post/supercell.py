@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from dock.core.basis import Basis
 from dock.core.structure import AnyStructure, Structure
 from dock.errors import UsageError
+from dock.states.layers.lattice import layers_of
 
 __all__ = ["Sites", "find_sites", "layers_of", "supercell_of"]
 
@@ -181,26 +182,3 @@ def _note(site: NDArray[np.int64], n_cells: int, n_given: int) -> str:
     if extra:
         words.append(f"{extra} atoms have no site in the primitive structure")
     return "; ".join(words)
-
-
-def layers_of(structure: AnyStructure, axis: int = 2, gap: float = 1.5) -> dict[str, list[int]]:
-    """Return the layers of a slab from bottom to top: atoms between gaps along the normal.
-
-    `axis` is the lattice vector across the layers, `gap` the smallest empty distance between two
-    of them, Å.
-
-    Examples
-    --------
-    >>> slab = Structure(np.diag([3.0, 3, 20]), [[0, 0, 0.2], [0, 0, 3.5], [1, 1, 0.0]], [6, 6, 6])
-    >>> layers_of(slab)
-    {'layer 1': [0, 2], 'layer 2': [1]}
-    """
-    structure = Structure.of(structure)
-    normal = np.cross(*np.delete(structure.cell, axis, axis=0))
-    height = structure.positions @ (normal / np.linalg.norm(normal))
-    order = np.argsort(height, kind="stable")
-    breaks = np.flatnonzero(np.diff(height[order]) > gap) + 1
-    return {
-        f"layer {number}": sorted(part.tolist())
-        for number, part in enumerate(np.split(order, breaks), 1)
-    }

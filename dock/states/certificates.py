@@ -29,6 +29,8 @@ class Certificates:
         further than the states that were asked for; −1 where the method needs no count.
     residuals : float64 (n_channels, N_k)
         Largest ‖H x − e S x‖ in eV; NaN where it was not measured.
+    n_unproven
+        Eigenproblems in which a state may be missing.
     """
 
     reasons: NDArray[np.str_]
@@ -36,6 +38,7 @@ class Certificates:
     n_states: NDArray[np.int64]
     counted: NDArray[np.int64]
     residuals: NDArray[np.float64]
+    n_unproven: int = 0
 
     @classmethod
     def of(cls, results: Sequence[Eigenstates], n_channels: int = 1) -> Certificates:
@@ -50,6 +53,7 @@ class Certificates:
             np.array([len(result.energies) for result in results], dtype=np.int64).reshape(shape),
             np.array(counted, dtype=np.int64).reshape(shape),
             np.array(residuals, dtype=np.float64).reshape(shape),  # None becomes NaN
+            sum(one is not None and not one.proven for one in given),
         )
 
     @property
@@ -86,9 +90,12 @@ class Certificates:
 
     def rows(self) -> list[tuple[str, str]]:
         """Return count and residual in words, where there is something to say."""
-        if not self.n_certified:
+        if self.n_unproven:
+            text = f"none: {self.n_unproven} of {self.counted.size} eigenproblems were not counted"
+        elif not self.n_certified:
             return []
-        text = f"{self.n_certified} of {self.counted.size} eigenproblems counted independently"
+        else:
+            text = f"{self.n_certified} of {self.counted.size} eigenproblems counted independently"
         if self.largest_residual is not None:
             text += f", residuals up to {self.largest_residual:.1e} eV"
         return [("certificate", text)]

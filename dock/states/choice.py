@@ -31,7 +31,18 @@ def _slepc() -> Solver:
     return Slepc()
 
 
-SOLVERS: dict[str, Callable[[], Solver]] = {"dense": Dense, "sparse": _sparse, "slepc": _slepc}
+def _layers() -> Solver:
+    from dock.states.layers.solver import LayerSolver
+
+    return LayerSolver()
+
+
+SOLVERS: dict[str, Callable[[], Solver]] = {
+    "dense": Dense,
+    "sparse": _sparse,
+    "slepc": _slepc,
+    "layers": _layers,
+}
 """The solvers by name; a new one is its file and a line here."""
 
 _SHARE = 0.95  # of the memory that may be taken: the rest is for what nobody counted

@@ -102,13 +102,15 @@ class Certificate:
 
     `counted` is the number of states in the range by an independent count (inertia), None where
     the method itself leaves none out; `residual_eV` the largest ‖H x − e S x‖ of the states, None
-    where it was not measured; `between_eV` the energies at which inertia was taken.
+    where it was not measured; `between_eV` the energies at which inertia was taken. Where `proven`
+    is false nothing says that no state is missing, and `Eigenstates.n_below` is a likely number.
     """
 
     reason: str
     counted: int | None = None
     residual_eV: float | None = None  # noqa: N815 - the unit is written as everywhere
     between_eV: tuple[float, float] | None = None  # noqa: N815
+    proven: bool = True
 
 
 @dataclass(frozen=True, eq=False)

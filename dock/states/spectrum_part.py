@@ -106,6 +106,7 @@ class Part:
         unknown = [number for number in everywhere if (0, number) not in self._found]
         unknown += self._lacking(guess)
         self._ask(unknown, self._want(nearest=(n_states, guess)))
+        self._require_proven()
         smearing = method if isinstance(method, Smearing) else Smearing()
         for _ in range(_MOST_PASSES):
             spectrum = self.spectrum()
@@ -123,6 +124,16 @@ class Part:
             f"{self.calc.source}: the Fermi level was not found among the {n_states} states about "
             f"{guess:.3f} eV. Pass more states=N, or check the electrons per cell: electrons=N."
         )
+
+    def _require_proven(self) -> None:
+        """Refuse states of which it is not certain how many lie below them."""
+        proofs = (found.certificate for found in self._found.values())
+        if any(proof is not None and not proof.proven for proof in proofs):
+            raise UsageError(
+                f"{self.calc.source}: the solver does not count states, and electrons fill all of "
+                "them up to the Fermi level. Pass solver='sparse' for the level, and then "
+                "fermi_level=E with this solver."
+            )
 
     def in_window(
         self, window: tuple[float, float], *, whole: bool = False, visit: Visit = None
@@ -309,4 +320,5 @@ def _joined(a: Certificate | None, b: Certificate | None, n_states: int) -> Cert
         return b or a
     counted = n_states if a.counted is not None and b.counted is not None else None
     residuals = [one for one in (a.residual_eV, b.residual_eV) if one is not None]
-    return Certificate(b.reason, counted, max(residuals, default=None))
+    proven = a.proven and b.proven
+    return Certificate(b.reason, counted, max(residuals, default=None), proven=proven)

@@ -129,6 +129,10 @@ class Search:
         Relative precision of the solutions.
     seed
         Of the first block; another one is another search.
+    start
+        Vectors to begin with, where `solve` is no more than a correction, too rough for a Krylov
+        space: the basis grows by those of residuals alone, and what is kept of it are as many
+        vectors as a block has.
     """
 
     def __init__(
@@ -142,8 +146,9 @@ class Search:
         tolerance: float,
         precision: float = float(np.finfo(np.float64).eps),
         seed: int = 0,
+        start: Block | None = None,
     ) -> None:
-        self.precision = precision
+        self.precision, self._is_rough = precision, start is not None
         self.products, self.shift, self.tolerance = products, shift, tolerance
         self._solve = solve
         n = products.size
@@ -158,6 +163,9 @@ class Search:
         self.exhausted = False
         self.n_solved = 0
         self._rng = np.random.default_rng(seed)
+        if start is not None:
+            self._next = start
+            return
         # Twice through K⁻¹: what lies far from the shift, and costs accuracy, is left out.
         first = self._solved(self._random(self.block))
         self._next = self._solved(products.apply(first / np.linalg.norm(first, axis=0))[1])
@@ -176,14 +184,15 @@ class Search:
         ritz, patience = None, _PATIENCE
         for _ in range(most_blocks):
             self._grow()
-            if self._size < min(3 * self.block, self.capacity) and not self.exhausted:
+            small = not self._is_rough and self._size < min(3 * self.block, self.capacity)
+            if small and not self.exhausted:
                 self._next = self._solved(self._SV[:, self._last : self._size])
                 continue
             ritz = self._ritz()
             wanted = target(ritz)
             if self.exhausted:
                 return ritz
-            if wanted is not None:
+            if wanted is not None and not self._is_rough:
                 self._require_distance(ritz, wanted)
             if wanted is not None and self._converged(ritz, wanted) and self._fits:
                 patience -= 1
@@ -268,7 +277,8 @@ class Search:
         if q == self.products.size:
             Q = np.eye(q, dtype=self.products.dtype)
         else:
-            kept = max(q // 2, min(q, self.block)) if self._fits else q
+            share = 0 if self._is_rough else q // 2
+            kept = max(share, min(q, self.block)) if self._fits else q
             Q = self._gram.nearest(q, kept)
         inner = Q.conj().T @ self._gram.vk[:q, :q] @ Q
         energies, Y = np.linalg.eigh(_hermitian(inner))
