@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from dock.cli import options
+from dock.cli.kpm_options import Kpm, kpm_options
 from dock.cli.runner import Run
 from dock.errors import UsageError
 
@@ -26,13 +27,15 @@ More examples:
   dock dos fe_deeph --project atom,m --scheme lowdin --window -8 4
   dock dos si_deeph --smearing gaussian --width 0.05 --step 0.005
   dock dos si_deeph --cohp 1-2@0,0,0 --window -14 6
+  dock dos moire --method kpm --resolution 0.02 --window -2 2 --plot dos.png
+  dock dos moire --method kpm --mesh 1 1 1 --tile 3 3 1 --dry-run
 """
 )
 @options.path_argument
 @options.from_option
 @options.mesh_options
 @options.filling_options("tetrahedra")
-@click.option("--step", type=float, default=0.01, show_default=True, help="Energy step, eV.")
+@click.option("--step", type=float, help="Energy step, eV [default: 0.01; kpm: σ / 4].")
 @options.window_option()
 @options.zero_option
 @options.projection_options("Shares of C-pz,Mo-d+S-p or by species,atom,shell,l,m,spin.")
@@ -40,6 +43,7 @@ More examples:
 @click.option("--cohp", multiple=True, metavar="I-J[@R]", help="Hamilton population of a pair.")
 @options.electrons_option
 @options.threshold_option
+@kpm_options
 @options.solving_options
 @options.run_options("dos.h5 beside PATH")
 def dos(
@@ -47,7 +51,7 @@ def dos(
     source: str | None,
     mesh: options.MeshOptions,
     filling: Method,
-    step: float,
+    step: float | None,
     window: tuple[float, float] | None,
     zero: Zero,
     project: options.Projection,
@@ -55,6 +59,7 @@ def dos(
     cohp: tuple[str, ...],
     electrons: float | None,
     s_threshold: float | None,
+    kpm: Kpm,
     solving: options.Solving,
     run: Run,
 ) -> None:
@@ -66,8 +71,15 @@ def dos(
 
     Energies are relative to the Fermi level, found by the same method on the same mesh; the
     integral up to it is compared with the electron count.
+
+    With --method kpm no state is computed: the time and the memory are proportional to the number
+    of atoms, the curve has a resolution and a statistical error, and both are printed. More
+    --vectors make the error smaller, as 1/√N; a finer --resolution takes more time. A run that is
+    killed goes on after its last block of vectors; --mpi and --shard deal them out. Give
+    --dry-run first: it says memory and time.
     """
     from dock.converters import read
+    from dock.post.chebyshev_sum import chebyshev_dos
     from dock.post.density_of_states import DensityOfStates, dos as compute
     from dock.post.fermi import EIGENVALUES
     from dock.states.counted_level import level_beside
@@ -75,12 +87,35 @@ def dos(
     calc = read(path, source)
     target = run.target(path, DensityOfStates)
     job = solving.job(target)
+    if kpm.is_asked:
+        if coop or cohp or s_threshold is not None or project.scheme != "mulliken":
+            raise UsageError(
+                "--method kpm has total, projected (mulliken) and local densities: leave out "
+                "--coop, --cohp, --scheme and --s-threshold."
+            )
+        atoms = options.parse_atoms(kpm.atoms, calc.basis.n_atoms) if kpm.atoms else ()
+        density = chebyshev_dos(
+            calc,
+            mesh.mesh,
+            step=step,
+            window=window or None,
+            project=project.fields,
+            atoms=atoms,
+            electrons=electrons,
+            counted=level_beside(calc, path, electrons),
+            solver=job,
+            jobs=run.jobs,
+            progress=run.progress("steps"),
+            **kpm.settings(),
+        )
+        run.finish(density, target, job=job, window=window or None)
+        return
     projector = _projector(calc, project, coop, cohp)
     result = compute(
         calc,
         mesh.make(calc, at_most=projector.reduction if projector else "point-group", spacing=0.1),
         method=filling,
-        step=step,
+        step=0.01 if step is None else step,
         window=window or None,
         project=projector,
         electrons=electrons,

@@ -15,6 +15,8 @@ from dock.extras import lazy_names
 
 if TYPE_CHECKING:
     from dock.post.band_structure import BandStructure as BandStructure, bands as bands
+    from dock.post.chebyshev_density import ChebyshevDensity as ChebyshevDensity
+    from dock.post.chebyshev_sum import chebyshev_dos as chebyshev_dos
     from dock.post.density_grid import GridDensity as GridDensity, charge_density as charge_density
     from dock.post.density_matrices import (
         DensityMatrix as DensityMatrix,
@@ -35,6 +37,8 @@ __getattr__, __dir__, __all__ = lazy_names(
     __name__,
     {
         "dock.post.band_structure": "BandStructure bands",
+        "dock.post.chebyshev_density": "ChebyshevDensity",
+        "dock.post.chebyshev_sum": "chebyshev_dos",
         "dock.post.density_grid": "GridDensity charge_density",
         "dock.post.density_matrices": "DensityMatrix density_matrix",
         "dock.post.density_of_states": "DensityOfStates dos",

@@ -20,12 +20,13 @@ from dock.errors import SolverError
 from dock.states.kpm.blocks import Blocks, Layout, Torus
 from dock.states.kpm.pencil import Pencil
 
-__all__ = ["factored_inverse", "neighbourhood"]
+__all__ = ["NEIGHBOURS", "factored_inverse", "neighbourhood"]
 
-_NEIGHBOURS = 16.0  # atoms in a neighbourhood, in the mean
+NEIGHBOURS = 16.0
+"""Atoms in a neighbourhood besides its own, in the mean."""
 
 
-def neighbourhood(pairs: Pairs, structure: Structure, mean: float = _NEIGHBOURS) -> Pairs:
+def neighbourhood(pairs: Pairs, structure: Structure, mean: float = NEIGHBOURS) -> Pairs:
     """Return the pairs of G: each atom, and what comes before it within one distance.
 
     `pairs` are those of the operator, one of each pair and its partner; the distance is one at
@@ -43,7 +44,7 @@ def neighbourhood(pairs: Pairs, structure: Structure, mean: float = _NEIGHBOURS)
 
 
 def factored_inverse(
-    pencil: Pencil, structure: Structure, *, mean: float = _NEIGHBOURS, threads: int = 1
+    pencil: Pencil, structure: Structure, *, mean: float = NEIGHBOURS, threads: int = 1
 ) -> Blocks:
     """Return G for the operator B of a pencil.
 

@@ -29,11 +29,12 @@ from dock.errors import LayoutError, SolverError, UsageError
 from dock.states.kpm.blocks import Blocks, Layout, Torus
 from dock.states.problem import Problem
 
-__all__ = ["Pencil", "Tile", "Transform"]
+__all__ = ["PIECE", "Pencil", "Tile", "Transform"]
 
 Tile = tuple[int, int, int]
 
-_PIECE = 2**25  # entries of a matrix that are read at once
+PIECE = 2**23
+"""Entries of a matrix that are read at once."""
 
 
 @dataclass(frozen=True)
@@ -187,8 +188,8 @@ class Pencil:
         turn = transform.matrix @ np.linalg.inv(self.transform.matrix)
         K, B = self.K.entries, self.B.entries
         for component in range(len(K)):
-            for begin in range(0, K.shape[1], _PIECE // 8):
-                part = slice(begin, begin + _PIECE // 8)
+            for begin in range(0, K.shape[1], PIECE // 8):
+                part = slice(begin, begin + PIECE // 8)
                 k, b = K[component, part].copy(), B[component, part].copy()
                 K[component, part] = turn[0, 0] * k + turn[0, 1] * b
                 B[component, part] = turn[1, 0] * k + turn[1, 1] * b
@@ -256,7 +257,7 @@ def _pieces(problem: Problem, number: int) -> Iterator[AOMatrix]:
         pairs.i, weights=basis.counts[pairs.i] * basis.counts[pairs.j], minlength=basis.n_atoms
     )
     ends = np.cumsum(per_atom)
-    cuts = np.unique(np.searchsorted(ends, np.arange(0.0, ends[-1], _PIECE), side="right"))
+    cuts = np.unique(np.searchsorted(ends, np.arange(0.0, ends[-1], PIECE), side="right"))
     for first, stop in zip(cuts, [*cuts[1:], basis.n_atoms], strict=True):
         yield source.rows(int(first), int(stop))
 
