@@ -10,12 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dock.core.calculation import Calculation
-from dock.core.orbital_names import orbital_names
 from dock.core.spin import Spin
 from dock.errors import MissingDataError, UsageError
 from dock.io.progress import Progress, Report
 from dock.post.chebyshev_density import ChebyshevDensity
-from dock.post.projections import parse_fields
+from dock.post.projections import OrbitalGroups, orbital_groups
 from dock.states.job import Job, Planned
 from dock.states.kmesh import KMesh
 from dock.states.kpm.cost import Cost
@@ -84,7 +83,7 @@ def chebyshev_dos(
         (lowest, highest) energy in eV relative to the Fermi level; default from the lowest state
         to 10 eV.
     project
-        Fields such as ``"species,l"``: Mulliken densities of these groups of orbitals.
+        Fields such as ``"species,l"``, or orbitals in words: Mulliken densities of these groups.
     atoms
         Atoms, from 0, whose Mulliken densities are computed by their own vectors, without chance.
     electrons, counted
@@ -123,7 +122,7 @@ def chebyshev_dos(
         n_vectors=vectors,
         seed=seed,
         window=window,
-        fields=None if project is None else parse_fields(project),
+        groups=None if project is None else orbital_groups(calc, project),
         atoms=tuple(atoms),
         level=_Level.of(calc, problem, electrons, counted),
         single=single,
@@ -188,7 +187,7 @@ class _Density:
     n_vectors: int
     seed: int
     window: tuple[float, float] | None
-    fields: tuple[str, ...] | None
+    groups: OrbitalGroups | None
     atoms: tuple[int, ...]
     level: _Level
     single: bool
@@ -201,7 +200,7 @@ class _Density:
     @property
     def names(self) -> tuple[str, ...]:
         """The groups of orbitals."""
-        return () if self.fields is None else tuple(dict.fromkeys(self._labels()))
+        return () if self.groups is None else self.groups.names
 
     @property
     def width(self) -> int:
@@ -213,24 +212,20 @@ class _Density:
         """Blocks of random vectors of a channel and k-point."""
         return -(-self.n_vectors // self.width)
 
-    def _labels(self) -> list[str]:
-        labels = orbital_names(self.calc.basis, self.fields or ())
-        if self.problem.spin is not Spin.NONCOLLINEAR:
-            return labels
-        ends = (" up", " down") if "spin" in (self.fields or ()) else ("", "")
-        return [f"{label}{end}".strip() for end in ends for label in labels]
-
     def _groups(self) -> Any:
-        """Return the matrix of the groups (n_groups, size); the last group is what is left."""
-        if self.fields is None:
+        """Return all orbitals and the groups as a matrix (1 + n_groups, size); None for all."""
+        if self.groups is None:
             return None
         import scipy.sparse
 
-        number = {name: index for index, name in enumerate(self.names)}
-        groups = np.tile([number[label] for label in self._labels()], self.n_cells)
-        shape = (len(number), len(groups))
-        place = (groups, np.arange(len(groups)))
-        return scipy.sparse.csr_array((np.ones(len(groups)), place), shape=shape)
+        n_rows = self.problem.size
+        starts = n_rows * np.arange(self.n_cells)[:, None]
+        members = [np.arange(n_rows), *self.groups.rows]
+        columns = [(starts + rows).ravel() for rows in members]
+        numbers = np.repeat(np.arange(len(columns)), [len(part) for part in columns])
+        place = (numbers, np.concatenate(columns))
+        shape = (len(columns), n_rows * self.n_cells)
+        return scipy.sparse.csr_array((np.ones(len(numbers)), place), shape=shape)
 
     def _rows(self) -> list[int]:
         """Return the rows of the first cell that are the orbitals of the chosen atoms."""
@@ -299,7 +294,7 @@ class _Density:
             self.width,
             self.n_vectors,
             self.seed,
-            self.fields,
+            self.names,
             self.atoms,
             self.level.guess,
             self.mesh.points.tobytes().hex(),
@@ -370,7 +365,6 @@ class _Density:
         counted, band = self._integrals(counts, float(zero))
         moved = _moved(found[0], energies)
         total = [_Curve(c.mean[0], c.error[0]) for c in curves]
-        first = 0 if self.fields is None else 1
         return ChebyshevDensity(
             self.calc.structure,
             self.problem.spin,
@@ -381,8 +375,8 @@ class _Density:
             np.stack([c.error for c in total]),
             found[0].scale.resolution(energies, n_moments),
             self.names,
-            np.stack([c.mean[1:] if first else c.mean[:0] for c in curves]),
-            np.stack([c.error[1:] if first else c.error[:0] for c in curves]),
+            np.stack([c.mean[1:] for c in curves]),
+            np.stack([c.error[1:] for c in curves]),
             tuple(atom + 1 for atom in self.atoms),
             local,
             float(zero),
@@ -429,10 +423,7 @@ class _Density:
         """Return the total and the projections of a channel, (1 + n_names, n)."""
 
         def values(moments: Moments) -> NDArray[np.float64]:
-            mu = moments.values
-            whole = mu.sum(axis=1, keepdims=True)
-            mu = whole if self.fields is None else np.concatenate([whole, mu], axis=1)
-            return moments.scale.density(mu, energies)
+            return moments.scale.density(moments.values, energies)
 
         each = [
             np.concatenate([values(m) for m in self._random(tasks, found, channel, k)])
@@ -471,7 +462,7 @@ class _Density:
             factor
             * np.concatenate(
                 [
-                    m.scale.count(m.values.sum(axis=1), fine)
+                    m.scale.count(m.values[:, 0], fine)
                     for m in self._random(tasks, found, channel, k)
                 ]
             )

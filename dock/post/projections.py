@@ -7,7 +7,7 @@ Löwdin share |(S^½ c)_μ|². Both sum to 1 over the orbitals.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,8 +24,10 @@ from dock.states.mulliken import Scheme, overlap_root
 __all__ = [
     "FIELDS",
     "LevelProjector",
+    "OrbitalGroups",
     "OrbitalProjector",
     "Projector",
+    "orbital_groups",
     "parse_projection",
 ]
 
@@ -99,42 +101,13 @@ class OrbitalProjector:
         by: str | Sequence[str] = "species,l",
         scheme: Scheme = "mulliken",
     ) -> None:
-        asked = parse_projection(by)
+        groups = orbital_groups(calc, by)
         if scheme not in ("mulliken", "lowdin"):
             raise UsageError(f"projections are 'mulliken' or 'lowdin', found '{scheme}'.")
         overlap = calc.require("overlap", "Projections need it.")
         self.scheme: Scheme = scheme
         self._builder = KBuilder(overlap)
-        # Groups that a rotation maps on each other need more k-points than sums over them.
-        self.reduction: Reduction = "point-group"
-        if isinstance(asked, dict):
-            self._choose(calc, asked)
-            return
-        if _ROTATES & set(asked):
-            self.reduction = "time-reversal"
-        labels = orbital_names(calc.basis, asked)
-        if calc.spin is Spin.NONCOLLINEAR:
-            ends = ("", "")
-            if "spin" in asked:
-                ends, self.reduction = (" up", " down"), "none"
-            labels = [f"{label}{end}".strip() for end in ends for label in labels]
-        number = {name: index for index, name in enumerate(dict.fromkeys(labels))}
-        self.names = tuple(number)
-        members = np.array([number[label] for label in labels])
-        self._groups = [np.flatnonzero(members == place) for place in range(len(number))]
-
-    def _choose(self, calc: Calculation, asked: Mapping[str, tuple[Word, ...]]) -> None:
-        """Take the groups that are named in words."""
-        symmetric = {*calc.structure.labels, *calc.structure.symbols, None}
-        if any(w.function or w.where not in symmetric for words in asked.values() for w in words):
-            self.reduction = "time-reversal"
-        spinors = calc.spin is Spin.NONCOLLINEAR
-        self.names, self._groups = tuple(asked), []
-        for words in asked.values():
-            found = [chosen_orbitals(word, calc.structure, calc.basis) for word in words]
-            members = np.unique(np.concatenate(found))
-            both = (members, members + calc.basis.n_orbitals) if spinors else (members,)
-            self._groups.append(np.concatenate(both))
+        self.names, self._groups, self.reduction = groups
 
     def weights(
         self,
@@ -154,6 +127,47 @@ class OrbitalProjector:
             shares = (spins.conj() * image.transpose(1, 0, 2)).real
         rows = shares.reshape(vectors.shape)
         return np.stack([rows[members].sum(axis=0) for members in self._groups])
+
+
+class OrbitalGroups(NamedTuple):
+    """Groups of orbitals: names, rows of H(k) of each, and how far a mesh may be reduced."""
+
+    names: tuple[str, ...]
+    rows: list[NDArray[np.int64]]
+    reduction: Reduction
+
+
+def orbital_groups(calc: Calculation, by: str | Sequence[str]) -> OrbitalGroups:
+    """Return the groups that fields or words name; see `OrbitalProjector`, also for errors."""
+    asked = parse_projection(by)
+    if isinstance(asked, dict):
+        return _groups_in_words(calc, asked)
+    # Groups that a rotation maps on each other need more k-points than sums over them.
+    reduction: Reduction = "time-reversal" if _ROTATES & set(asked) else "point-group"
+    labels = orbital_names(calc.basis, asked)
+    if calc.spin is Spin.NONCOLLINEAR:
+        ends = ("", "")
+        if "spin" in asked:
+            ends, reduction = (" up", " down"), "none"
+        labels = [f"{label}{end}".strip() for end in ends for label in labels]
+    number = {name: index for index, name in enumerate(dict.fromkeys(labels))}
+    members = np.array([number[label] for label in labels])
+    rows = [np.flatnonzero(members == place) for place in range(len(number))]
+    return OrbitalGroups(tuple(number), rows, reduction)
+
+
+def _groups_in_words(calc: Calculation, asked: Mapping[str, tuple[Word, ...]]) -> OrbitalGroups:
+    """Return the groups that are named in words."""
+    symmetric = {*calc.structure.labels, *calc.structure.symbols, None}
+    turned = any(w.function or w.where not in symmetric for words in asked.values() for w in words)
+    rows = []
+    for words in asked.values():
+        found = [chosen_orbitals(word, calc.structure, calc.basis) for word in words]
+        members = np.unique(np.concatenate(found))
+        spinors = calc.spin is Spin.NONCOLLINEAR
+        both = (members, members + calc.basis.n_orbitals) if spinors else (members,)
+        rows.append(np.concatenate(both))
+    return OrbitalGroups(tuple(asked), rows, "time-reversal" if turned else "point-group")
 
 
 def parse_projection(

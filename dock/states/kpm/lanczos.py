@@ -43,7 +43,7 @@ def extremes(
     pencil: Pencil,
     *,
     inverse: Callable[[Block], Block] | None = None,
-    steps: int = _STEPS,
+    steps: int | None = None,
     seed: int = 0,
 ) -> Extremes:
     """Return bounds of the spectrum of M A, self-adjoint in the product of M⁻¹.
@@ -52,6 +52,8 @@ def extremes(
     ----------
     operator, inverse
         A and M of blocks of vectors; M is 1 by default.
+    steps
+        Default 48.
 
     Notes
     -----
@@ -65,7 +67,7 @@ def extremes(
     before, beta = np.zeros_like(w), 0.0
     alphas: list[float] = []
     betas: list[float] = []
-    for _ in range(min(steps, pencil.size)):
+    for _ in range(min(steps or _STEPS, pencil.size)):
         u = operator(v)
         alpha = float(np.vdot(v, u).real)
         u = u - w.dtype.type(alpha) * w - w.dtype.type(beta) * before
