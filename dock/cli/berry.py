@@ -30,29 +30,14 @@ More examples:
     metavar="EMIN EMAX N",
     help="With a mesh: the Fermi level at N energies, eV from the true one.",
 )
-@click.option(
-    "--temperature",
-    type=click.FloatRange(0),
-    default=0.0,
-    show_default=True,
-    metavar="K",
-    help="Of the occupations on a mesh.",
+@options.number_option(
+    "--temperature", click.FloatRange(0), 0.0, "K", "Of the occupations on a mesh."
 )
-@click.option(
-    "--refine",
-    type=int,
-    default=1,
-    show_default=True,
-    metavar="N",
-    help="Divide the mesh by N (odd) about points with a large curvature.",
+@options.number_option(
+    "--refine", int, 1, "N", "Divide the mesh by N (odd) about points with a large curvature."
 )
-@click.option(
-    "--refine-above",
-    type=float,
-    default=100.0,
-    show_default=True,
-    metavar="X",
-    help="Curvature above which --refine divides, Å².",
+@options.number_option(
+    "--refine-above", float, 100.0, "X", "Curvature above which --refine divides, Å²."
 )
 @response_options.request_options(
     "berry.h5, or anomalous_hall.h5, beside PATH", positions=True, electrons=False

@@ -38,6 +38,14 @@ def choice(
     return click.option(name, type=kinds, default=default, show_default=True, help=text)
 
 
+def number_option(
+    name: str, kind: Any, default: float, metavar: str, text: str
+) -> Callable[[Command], Command]:
+    """Return an option that is a number of a kind, whose default the help shows."""
+    about: dict[str, Any] = {"metavar": metavar, "help": text, "show_default": True}
+    return click.option(name, type=kind, default=default, **about)
+
+
 path_argument = click.argument("path", default=".", type=PATH)
 from_option = click.option(
     "--from", "source", metavar="FORMAT", help="Format; default: recognised."
@@ -341,6 +349,8 @@ class MeshOptions:
         )
 
 
+_DEVIATION = "Deviation of H that still counts as symmetric, eV."
+
 mesh_options = grouped(
     "mesh",
     MeshOptions,
@@ -356,14 +366,7 @@ mesh_options = grouped(
         "point-group",
         "Symmetry that may reduce the mesh; it is checked on H.",
     ),
-    click.option(
-        "--symmetry-tolerance",
-        type=float,
-        default=1e-5,
-        show_default=True,
-        metavar="X",
-        help="Deviation of H that still counts as symmetric, eV.",
-    ),
+    number_option("--symmetry-tolerance", float, 1e-5, "X", _DEVIATION),
 )
 """Adds the options of a k-mesh; the command gets them as one `MeshOptions` named ``mesh``."""
 

@@ -167,14 +167,9 @@ filled_bands_option = click.option(
 
 def tolerance_option(default: float) -> Callable[[options.Command], options.Command]:
     """Return the option of which energies count as one level."""
-    return click.option(
-        "--tolerance",
-        type=click.FloatRange(min=0, min_open=True),
-        default=default,
-        show_default=True,
-        metavar="EV",
-        help="Energies so near count as one level.",
-    )
+    positive = click.FloatRange(min=0, min_open=True)
+    text = "Energies so near count as one level."
+    return options.number_option("--tolerance", positive, default, "EV", text)
 
 
 position_options = options.grouped(

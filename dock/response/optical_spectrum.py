@@ -14,7 +14,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -311,8 +311,7 @@ def optics(
     return _Maker(operators, points, x, transitions, quantity, drude).make(summed)
 
 
-@dataclass(frozen=True, eq=False)
-class _Maker:
+class _Maker(NamedTuple):
     """Makes spectra of sums over a mesh."""
 
     operators: Operators

@@ -157,6 +157,14 @@ class Info:
             return None
 
 
+def _refused(
+    path: Path, problem: str, key: str, expected: str, value: Any, fix: str | None = None
+) -> FormatError:
+    """Return what to raise for the value of a key; its beginning is shown."""
+    found = json.dumps(value)[:80]
+    return FormatError(path, problem, where=key, expected=expected, found=found, fix=fix)
+
+
 def _has_foreign_bytes(content: Mapping[str, Any]) -> bool:
     """Say whether a text in plain data holds bytes that are no UTF-8."""
     return re.search("[\ud800-\udfff]", json.dumps(content, ensure_ascii=False)) is not None
@@ -239,12 +247,9 @@ def _read_split(path: Path, content: Mapping[str, Any]) -> bool:
     if "hamiltonian_storage" in content:
         word = content["hamiltonian_storage"]
         if not isinstance(word, str) or word not in _SPLIT_WORDS:
-            raise FormatError(
-                path,
-                "it is unknown how H is stored",
-                where="hamiltonian_storage",
-                expected=" or ".join(_SPLIT_WORDS),
-                found=json.dumps(word)[:80],
+            words = " or ".join(_SPLIT_WORDS)
+            raise _refused(
+                path, "it is unknown how H is stored", "hamiltonian_storage", words, word
             )
         said.append(_SPLIT_WORDS[word])
     if len(set(said)) > 1:
@@ -263,13 +268,8 @@ def _read_treatment(path: Path, content: Mapping[str, Any]) -> bool:
     word = content.get("spin_treatment")
     if word in (None, "collinear") or (word == "none" and content.get("spinful") is False):
         return word == "collinear"
-    raise FormatError(
-        path,
-        "the treatment of spin is unknown",
-        where="spin_treatment",
-        expected="collinear, or no such key",
-        found=json.dumps(word)[:80],
-    )
+    expected = "collinear, or no such key"
+    raise _refused(path, "the treatment of spin is unknown", "spin_treatment", expected, word)
 
 
 def unknown_keys(path: Path, content: Mapping[str, Any], known: tuple[str, ...]) -> dict[str, Any]:
@@ -281,12 +281,12 @@ def unknown_keys(path: Path, content: Mapping[str, Any], known: tuple[str, ...])
         words = _WORD_ENDS.sub("_", name).lower()
         touches = _MEANING.search(words) or words.startswith(_MATRICES)
         if touches and name not in CARRIED and value is not None and value is not False:
-            raise FormatError(
+            raise _refused(
                 path,
                 "an unknown key may change what the matrices mean",
-                where=name,
-                expected=", ".join(known),
-                found=json.dumps(value)[:80],
+                name,
+                ", ".join(known),
+                value,
                 fix="A newer dock may know it; where it does not touch the numbers, take it out.",
             )
     return others
@@ -320,13 +320,9 @@ def _read_shells(path: Path, value: Any) -> dict[str, tuple[int, ...]]:
         )
     )
     if not good:
-        raise FormatError(
-            path,
-            "the orbitals of the elements are unknown",
-            where="elements_orbital_map",
-            expected='a map such as {"Si": [0, 0, 1, 1, 2]}, one l for each radial shell',
-            found=json.dumps(value)[:80],
-        )
+        expected = 'a map such as {"Si": [0, 0, 1, 1, 2]}, one l for each radial shell'
+        problem = "the orbitals of the elements are unknown"
+        raise _refused(path, problem, "elements_orbital_map", expected, value)
     return {name: tuple(ls) for name, ls in value.items()}
 
 

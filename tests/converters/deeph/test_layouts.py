@@ -51,6 +51,12 @@ def levels(calc, n_spin=2):
     return eigh(H, np.kron(np.eye(n_spin), S), eigvals_only=True)
 
 
+@pytest.fixture
+def folder(deeph, tmp_path):
+    """A copy of the folder of O2 with spin–orbit coupling whose H is split."""
+    return copied(deeph / "o2_soc_split", tmp_path / "x")
+
+
 class TestReading:
     @pytest.mark.parametrize("name", TWINS)
     def test_the_same_as_the_plain_twin(self, deeph, name):
@@ -72,9 +78,8 @@ class TestReading:
         twice = np.repeat(levels(local, 1), 2)
         assert np.abs(twice - levels(dock.read(deeph / "o2_soc"))).max() > 1
 
-    def test_a_position_of_both_spins_beside_a_split_hamiltonian(self, deeph, tmp_path):
+    def test_a_position_of_both_spins_beside_a_split_hamiltonian(self, deeph, folder):
         """Of an overlap it would be an error; nothing is said of what HPRO writes beside it."""
-        folder = copied(deeph / "o2_soc_split", tmp_path / "x")
         shutil.copy(deeph / "o2_soc_expanded" / "position_matrix.h5", folder)
         found, plain = (
             dock.read(x).require("position") for x in (folder, deeph / "o2_soc_expanded")
@@ -120,16 +125,14 @@ class TestFaults:
             dock.read(folder)
         samples.named(caught.value, folder / "info.json")
 
-    def test_no_hkb(self, deeph, tmp_path):
-        folder = copied(deeph / "o2_soc_split", tmp_path / "x")
+    def test_no_hkb(self, folder):
         (folder / "hkb.h5").unlink()
         with pytest.raises(MissingDataError, match=r"hkb\.h5 is missing.*split_hkb"):
             dock.read(folder)
         samples.refused(samples.cli("bands", folder), "hkb.h5 is missing")
 
     @pytest.mark.parametrize("file", ["hkb.h5", "overlap.h5"])
-    def test_other_pairs_and_another_order(self, deeph, tmp_path, file):
-        folder = copied(deeph / "o2_soc_split", tmp_path / "x")
+    def test_other_pairs_and_another_order(self, folder, file):
         with h5py.File(folder / file) as h5:
             order = np.arange(len(h5["atom_pairs"]))[::-1]
         samples.rewrite(folder / file, atom_pairs=lambda pairs: pairs[order])
@@ -140,29 +143,25 @@ class TestFaults:
         with pytest.raises(FormatError, match=r"same pairs in the same order.*only in the first"):
             dock.read(folder).require("H")
 
-    def test_expanded_overlap(self, deeph, tmp_path):
-        folder = copied(deeph / "o2_soc_split", tmp_path / "x")
+    def test_expanded_overlap(self, deeph, folder):
         shutil.copy(deeph / "o2_soc_expanded" / "overlap.h5", folder)
         with pytest.raises(FormatError, match=r"where H is split.*overlap.*without spin"):
             dock.read(folder).require("S")
 
-    def test_local_part_that_is_complex(self, deeph, tmp_path):
+    def test_local_part_that_is_complex(self, folder):
         """To change 'spinful' would be the way to H without its nonlocal part."""
-        folder = copied(deeph / "o2_soc_split", tmp_path / "x")
         samples.rewrite(folder / "hamiltonian.h5", entries=lambda values: values + 1e-3j)
         with pytest.raises(FormatError, match="should be real") as caught:
             dock.read(folder).require("H")
         assert "spinful" not in str(caught.value)
 
-    def test_nonlocal_part_without_spin(self, deeph, tmp_path):
-        folder = copied(deeph / "o2_soc_split", tmp_path / "x")
+    def test_nonlocal_part_without_spin(self, folder):
         shutil.copy(folder / "hamiltonian.h5", folder / "hkb.h5")
         with pytest.raises(FormatError, match="nonlocal part of a split H has blocks of both") as e:
             dock.read(folder).require("H")
         samples.named(e.value, folder / "hkb.h5")
 
-    def test_full_hamiltonian_that_is_said_to_be_split(self, deeph, tmp_path):
-        folder = copied(deeph / "o2_soc_split", tmp_path / "x")
+    def test_full_hamiltonian_that_is_said_to_be_split(self, deeph, folder):
         shutil.copy(deeph / "o2_soc" / "hamiltonian.h5", folder)
         with pytest.raises(FormatError, match=r"both spins.*local part"):
             dock.read(folder).require("H")
@@ -346,9 +345,8 @@ class TestWriting:
         with pytest.raises(UsageError, match="expanded"):
             dock.write(calc, tmp_path / "x", settings={"layout": "expanded"})
 
-    def test_split_without_its_hamiltonian_stays_split(self, deeph, tmp_path):
+    def test_split_without_its_hamiltonian_stays_split(self, deeph, tmp_path, folder):
         """What a prediction of the local part starts from."""
-        folder = copied(deeph / "o2_soc_split", tmp_path / "x")
         (folder / "hamiltonian.h5").unlink()
         assert "whose other part is not there" in samples.cli("info", folder).out
         with pytest.raises(UsageError, match="cannot be written in the layout 'expanded'"):
