@@ -75,9 +75,9 @@ def supercell(options: argparse.Namespace, basis_folder: Path, count: int) -> No
     """Measure T, S, V_nl and V_loc of a supercell with the cell's own potential repeated."""
     from dock.converters.basis_files import basis_for, read_basis_folder
     from dock.core.spin import Spin
+    from dock.grid.potential_integrals import integrate_potential
     from dock.overlap.assemble import Integrals
     from dock.planewave.facts import read_facts, read_pseudos
-    from dock.planewave.grid_integrals import integrate_potential
     from dock.planewave.projectors import nonlocal_entries
     from dock.planewave.vsc import read_vsc
     from dock.units import QE

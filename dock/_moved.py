@@ -60,6 +60,7 @@ MOVED = {
     "dock.models.training.run": "dock.models.network.training.run",
     "dock.models.training.setup": "dock.models.data.preparation",
     "dock.models.training.state": "dock.models.network.training.state",
+    "dock.planewave.grid_integrals": "dock.grid.potential_integrals",
     "dock.post.cube": "dock.grid.cube_xsf",
     "dock.post.dataset": "dock.evaluate.dataset",
     "dock.post.equivariance": "dock.evaluate.equivariance",

@@ -20,13 +20,22 @@ from dock.converters.basis_files import (
 )
 from dock.converters.structure_files import read_structure
 from dock.core.basis import Basis
+from dock.core.matrix import AOMatrix
 from dock.core.pairs import Pairs
+from dock.core.quantity import quantity_of
+from dock.core.spin import Spin
 from dock.core.structure import Structure
 from dock.errors import FormatError, MissingDataError, OutputError, UsageError
 from dock.overlap.assemble import Integrals
 from dock.threads import available_cpus
 
-__all__ = ["OverlapJob", "OverlapTarget", "basis_with_projectors", "stored_reach"]
+__all__ = ["INITIAL", "OverlapJob", "OverlapTarget", "basis_with_projectors", "stored_reach"]
+
+
+INITIAL = "hamiltonian0"
+"""The Hamiltonian of superposed free atoms, which is computed like the two-centre integrals."""
+
+_SOURCES = {INITIAL: "superposed free atoms"}
 
 
 @dataclass(frozen=True)
@@ -80,6 +89,7 @@ class OverlapJob:
         code: str = "auto",
         strings: Mapping[str, str] | None = None,
         pattern: str = "orbital",
+        quantities: Sequence[str] = ("S",),
     ) -> OverlapJob:
         """Read structure and basis, and find the pairs; nothing is written.
 
@@ -93,8 +103,11 @@ class OverlapJob:
         target
             Must not hold another structure or other orbitals.
         pattern
-            ``orbital``, ``kb`` (also through projectors), ``auto`` (``kb`` for ABACUS where its
+            ``orbital``, ``kb`` (also through projectors), ``auto`` (that of the target's overlap
+            where it has one that is not asked for, else ``kb`` for H0, and for ABACUS where its
             pseudopotentials are beside the orbitals), or a matrix file.
+        quantities
+            What will be computed.
 
         Raises
         ------
@@ -109,9 +122,14 @@ class OverlapJob:
         _check_folder(target.folder, structure, basis)
         pairs: str | Pairs = pattern
         radii = _projectors(basis, species)
-        if pattern == "auto":
+        names = [_quantity(name) for name in quantities]
+        present = target.file("overlap")
+        if pattern == "auto" and "overlap" not in names and present.is_file():
+            pairs = _pattern(present, structure.n_atoms, order)
+        elif pattern == "auto":
             is_abacus = all(item.path.suffix == ".orb" for item in species.values())
-            pairs = "kb" if radii is not None and is_abacus else "orbital"
+            through = radii is not None and (is_abacus or INITIAL in names)
+            pairs = "kb" if through else "orbital"
         elif pattern not in {"orbital", "kb"}:
             pairs = _pattern(Path(pattern), structure.n_atoms, order)
         integrals = Integrals.prepare(structure, basis, pairs=pairs, projectors=radii)
@@ -150,11 +168,10 @@ class OverlapJob:
         Return quantity, numbers of pairs and entries, and path of each file. Where one is there
         already, nothing is changed: an OutputError.
         """
-        from dock.converters.deeph.blockfile import write_slabs
+        from dock.converters.deeph.blockfile import write_matrix, write_slabs
         from dock.io.files import prepare_folder
-        from dock.overlap.assemble import two_centre_name
 
-        names = list(dict.fromkeys(two_centre_name(name.strip()) for name in quantities))
+        names = list(dict.fromkeys(_quantity(name) for name in quantities))
         there = [target.file(name) for name in names if target.file(name).exists()]
         if there and not overwrite:
             raise OutputError(f"{there[0]}: exists already. Pass overwrite=True to replace it.")
@@ -162,10 +179,25 @@ class OverlapJob:
             _require_spinful(target.folder / "info.json")
         jobs = jobs or available_cpus()
         dtype = np.float32 if single_precision else np.float64
+        free = None
+        if INITIAL in names:
+            free = self.initial_hamiltonian(_spin_in(target.folder, spinful=spinful), jobs=jobs)
         prepare_folder(target.folder)
         integrals, rows = self.integrals, []
         for name in names:
             path = target.file(name)
+            if free is not None and name == INITIAL:
+                attributes = self._attributes(name, spinful=False) | {"spin": free.spin.value}
+                write_matrix(
+                    path,
+                    free,
+                    attributes,
+                    single_precision=single_precision,
+                    overwrite=overwrite,
+                )
+                counts = {"n_pairs": len(free.pairs), "n_entries": free.entries.size}
+                rows.append({"quantity": name, **counts, "path": str(path)})
+                continue
             count = write_slabs(
                 path,
                 name,
@@ -182,6 +214,24 @@ class OverlapJob:
         self._write_missing(target.folder, spinful=spinful)
         return rows
 
+    def initial_hamiltonian(self, spin: Spin, *, jobs: int | None = None) -> AOMatrix:
+        """Return the Hamiltonian of superposed free atoms on the pairs, eV.
+
+        A `MissingDataError` where the basis files do not say what it takes: those of SIESTA do.
+        """
+        from dock.converters.siesta.free_atom import read_free_atom
+        from dock.initial_hamiltonian import initial_hamiltonian
+
+        integrals = self.integrals
+        files = {id(item.shells): item.path for item in self.species.values()}
+        shells = integrals.basis.shells
+        atoms = {
+            label: read_free_atom(files[id(shells[label])]) for label in integrals.basis.species
+        }
+        return initial_hamiltonian(
+            integrals.structure, integrals.basis, integrals.pairs, atoms, spin, jobs=jobs
+        )
+
     def _attributes(self, name: str, *, spinful: bool) -> dict[str, Any]:
         """Return the attributes of a quantity's file."""
         from dock.converters.deeph.info import FORMAT_VERSION, LAYOUT_VERSION
@@ -192,7 +242,8 @@ class OverlapJob:
             "quantity": name,
             "unit": quantity_of(name).unit,
             "spin": "none",
-            "source_code": f"dock two-centre integrals of {', '.join(self._basis_files())}",
+            "source_code": f"dock {_SOURCES.get(name, 'two-centre integrals')} of "
+            f"{', '.join(self._basis_files())}",
             "written_by": f"dock {__version__}",
         }
 
@@ -309,6 +360,29 @@ def stored_reach(own: Mapping[str, Any]) -> tuple[dict[str, float], dict[str, fl
     except (KeyError, TypeError, ValueError, AttributeError):
         return None
     return orbitals, projectors
+
+
+def _quantity(name: str) -> str:
+    """Return the full name of what can be computed from basis files."""
+    from dock.overlap.assemble import two_centre_name
+
+    name = name.strip()
+    return INITIAL if name in (INITIAL, quantity_of(INITIAL).letter) else two_centre_name(name)
+
+
+def _spin_in(folder: Path, *, spinful: bool) -> Spin:
+    """Return the spin of a folder, none where nothing is there; refuse one that is not known."""
+    from dock.converters.deeph.info import read_info
+
+    path = folder / "info.json"
+    info = read_info(path) if path.is_file() else None
+    spin = Spin.NONE if info is None and not spinful else info.spin if info else None
+    if spin is None:
+        raise UsageError(
+            f"{folder}: H0 needs to know whether spin is collinear or not. Compute it in the "
+            "converted folder of a run, or without --spinful."
+        )
+    return spin
 
 
 def _require_spinful(path: Path) -> None:

@@ -50,6 +50,12 @@ def _treatment(facts: dict[str, Any]) -> str:
     return ", time reversal" if facts["time_reversal"] else ""
 
 
+def _target(facts: dict[str, Any]) -> str:
+    """Return what a model predicts, and what it adds that to."""
+    quantity, less = str(facts["quantity"]), facts.get("less")
+    return f"{quantity}, what it is beyond that of free atoms ({less}.h5)" if less else quantity
+
+
 def _rows(facts: dict[str, Any]) -> list[list[str]]:
     """Return the lines worth reading."""
     from dock.core.basis import shell_letter
@@ -61,7 +67,7 @@ def _rows(facts: dict[str, Any]) -> list[list[str]]:
     )
     rows = [
         ["backend", str(facts["backend"])],
-        ["predicts", str(facts["quantity"])],
+        ["predicts", _target(facts)],
         ["species and shells", shells],
         ["spin", str(facts["spin"]) + _treatment(facts)],
     ]

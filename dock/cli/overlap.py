@@ -76,6 +76,7 @@ def compute_overlap(
         code=code,
         strings=options.parse_settings(species, "--species"),
         pattern=pairs,
+        quantities=quantities.split(","),
     )
     rows = job.write(
         target,

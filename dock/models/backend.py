@@ -142,7 +142,8 @@ class Model(Protocol):
         An overlap that is an `AOMatrix`, or a `PairsOfBasis` that has one, gives its numbers too.
         `moments` are (n_atoms, 3) spin moments in μ_B, for models that take them. A model that
         works for minutes may have a further argument `progress`, a `dock.io.progress.Report`: it
-        is told of the parts that are done.
+        is told of the parts that are done. One whose layout says ``less`` has the argument
+        `initial`: the known operator, which it adds to what it has learned.
         """
 
     def describe(self) -> dict[str, Any]:

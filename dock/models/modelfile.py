@@ -35,8 +35,9 @@ __all__ = [
 ]
 
 FORMAT = "dock model"
-VERSION, _WITH_CHANNELS = 1, 2
-"""Of a file, and of one whose channels are predicted one by one: earlier versions know no such."""
+VERSION, _WITH_CHANNELS, _LESS = 1, 2, 3
+"""Of a file; of one whose channels are predicted one by one; of one whose targets are less of a
+known operator: earlier versions know no such."""
 ON_ELEMENTS = " on elements"
 """Behind the kind of a closed form that stands on one of elements; older versions refuse it."""
 
@@ -200,7 +201,7 @@ def write_model(path: str | Path, model: ModelFile, *, overwrite: bool = False) 
     limits = sizes.pop("cutoffs", [])  # long with many species, and attributes end at 64 kB
     head = {
         "format": FORMAT,
-        "version": _WITH_CHANNELS if model.layout.is_split else VERSION,
+        "version": _version(model.layout),
         "dock": __version__,
         "backend": model.backend,
         "layout": model.layout.to_dict(),
@@ -224,6 +225,13 @@ def write_model(path: str | Path, model: ModelFile, *, overwrite: bool = False) 
             if value is not None:
                 file[name] = np.asarray(value)
         file.attrs["complete"] = True
+
+
+def _version(layout: TargetLayout) -> int:
+    """Return the version of a file of such targets."""
+    if layout.less:
+        return _LESS
+    return _WITH_CHANNELS if layout.is_split else VERSION
 
 
 def read_model(path: str | Path) -> ModelFile:
@@ -318,11 +326,11 @@ def _head(path: Path, text: Any) -> dict[str, Any]:
     if not isinstance(head, dict) or head.get("format") != FORMAT:
         raise FormatError(path, "this is no model file", expected=FORMAT, fix=_FIX)
     version = head.get("version")
-    if version not in (VERSION, _WITH_CHANNELS):
+    if version not in (VERSION, _WITH_CHANNELS, _LESS):
         raise FormatError(
             path,
             "the model file has another version",
-            expected=f"{VERSION} or {_WITH_CHANNELS}",
+            expected=f"{VERSION} to {_LESS}",
             found=version,
             fix=_FIX,
         )

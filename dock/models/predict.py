@@ -38,7 +38,13 @@ from dock.io.text import json_text, without_folders
 from dock.models.backend import Model, PairsOfBasis, Pattern, Scope
 from dock.models.coverage import cover, foreign_moments
 from dock.models.data.moments import MOMENTS_FILE, moments_of
-from dock.overlap_folder import OverlapJob, OverlapTarget, basis_with_projectors, stored_reach
+from dock.overlap_folder import (
+    INITIAL,
+    OverlapJob,
+    OverlapTarget,
+    basis_with_projectors,
+    stored_reach,
+)
 
 __all__ = ["PredictionJob", "Target", "failures", "find_targets", "predict", "prediction_file"]
 
@@ -194,20 +200,26 @@ def _require_alike(models: Sequence[Model]) -> None:
     """Refuse an ensemble whose members predict different things."""
     facts = [model.scope.layout.to_dict() for model in models]
     for other in facts[1:]:
-        for name in ("quantity", "species", "ls", "spin", "time_reversal"):
-            if other[name] != facts[0][name]:
+        for name in ("quantity", "species", "ls", "spin", "time_reversal", "less"):
+            one, two = facts[0].get(name, ""), other.get(name, "")
+            if one != two:
                 raise UsageError(
-                    f"the models of an ensemble must agree; {name} is {facts[0][name]} in the "
-                    f"first and {other[name]} in another."
+                    f"the models of an ensemble must agree; {name} is {one or 'nothing'} in the "
+                    f"first and {two or 'nothing'} in another."
                 )
 
 
 class _Request(NamedTuple):
-    """A structure ready to be predicted; pairs of the overlap, and whether that file is ours."""
+    """A structure ready to be predicted.
+
+    `initial` is what the models add to, `n_overlap` the pairs of the overlap, and `owns_overlap`
+    whether that file is ours.
+    """
 
     structure: Structure
     pattern: Pattern
     moments: FloatArray | None
+    initial: AOMatrix | None
     notes: list[str]
     n_overlap: int
     owns_overlap: bool
@@ -251,6 +263,8 @@ def _predicted(
         "seconds": 0.0,
         **_known_errors(models[0]),
     }
+    if models[0].scope.layout.less:
+        report["beyond"] = models[0].scope.layout.less
     if job.note:
         report["note"] = job.note
     written = []
@@ -332,6 +346,7 @@ def _prepare(models: Sequence[Model], target: Target, job: PredictionJob) -> _Re
             f"{source}: this lies outside the training data of the model, and strict=True refuses "
             f"that: {'; '.join(outside)}."
         )
+    initial = _initial(scope, head, job)
     owns = is_new or target.folder.resolve() != source.resolve()
     if owns:
         if head.info.n_electrons is None:  # neither the run nor the basis files say them
@@ -342,7 +357,40 @@ def _prepare(models: Sequence[Model], target: Target, job: PredictionJob) -> _Re
     if needs_overlap:
         numbers = head.calculation().require("overlap")
         pattern = PairsOfBasis(pattern.basis, pattern.pairs, numbers)
-    return _Request(head.structure, pattern, moments, notes, n_overlap, owns)
+    return _Request(head.structure, pattern, moments, initial, notes, n_overlap, owns)
+
+
+def _initial(scope: Scope, head: Head, job: PredictionJob) -> AOMatrix | None:
+    """Return the known operator that the models add to; that of the folder, or a computed one."""
+    layout = scope.layout
+    if not layout.less:
+        return None
+    calc = head.calculation()
+    if layout.less in calc.available:
+        found = calc.require(layout.less)
+        if found.spin is Spin.NONE and layout.spin is Spin.COLLINEAR:
+            entries = np.repeat(found.entries, 2, axis=0)
+            return replace(found, spin=layout.spin, entries=entries)
+        if found.spin is layout.spin:
+            return found
+    if job.basis is None:
+        raise MissingDataError(
+            FILES[layout.less],
+            head.folder,
+            f"The model predicts what the {layout.quantity} is beyond that of superposed free "
+            "atoms: compute it with dock compute-overlap --quantities H0, or pass basis=DIR.",
+        )
+    place = OverlapTarget(head.folder, "overlap.h5")
+    overlap = OverlapJob.prepare(
+        head.folder / "POSCAR",
+        job.basis,
+        place,
+        code=job.code,
+        strings=job.species,
+        pattern="auto",
+        quantities=(INITIAL,),
+    )
+    return overlap.initial_hamiltonian(layout.spin, jobs=job.jobs)
 
 
 def _refuse_other_spin(head: Head, folder: Path, spin: Spin) -> None:
@@ -442,10 +490,11 @@ def _matrix(model: Model, request: _Request, progress: Report) -> AOMatrix:
     Its pairs have the order of the overlap's, as all matrices of a folder must.
     """
     arguments = (request.structure, request.pattern, request.moments)
-    if "progress" in inspect.signature(model.predict).parameters:
-        made = model.predict(*arguments, progress=progress)  # type: ignore[call-arg]
-    else:
-        made = model.predict(*arguments)
+    further: dict[str, Any] = {"progress": progress}
+    if request.initial is not None:
+        further["initial"] = request.initial
+    known = inspect.signature(model.predict).parameters
+    made = model.predict(*arguments, **{name: further[name] for name in further if name in known})
     return made.on_pairs(request.pattern.pairs.union(made.pairs))
 
 

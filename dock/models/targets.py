@@ -47,9 +47,12 @@ from dock.errors import LayoutError, UsageError
 from dock.models.coupling import shell_product, spin_product
 from dock.models.graph import Graph, by_kind
 
-__all__ = ["Irrep", "ProductGroup", "TargetLayout", "stacked"]
+__all__ = ["INITIAL", "Irrep", "ProductGroup", "TargetLayout", "stacked"]
 
 Blocks: TypeAlias = tuple[NDArray[Any], NDArray[Any]]
+
+INITIAL = {"hamiltonian": ("hamiltonian0", "hamiltonian_init")}
+"""What each quantity may be learned less of: H of superposed free atoms, under either name."""
 
 _SLAB = 20_000  # pairs of a matrix made at a time, which bounds the memory
 _EVEN_UNDER_TIME_REVERSAL = (0, 5, 6, 7)  # of the eight channels of spinors
@@ -118,6 +121,9 @@ class TargetLayout:
     per_spin
         For collinear spin: both channels are one function of the structure and of the moments along
         their own spin, which `channel` describes (without spin, and with this set).
+    less
+        An operator that is known beforehand, such as the Hamiltonian of free atoms: what is learned
+        is the quantity less this; see `with_known`.
 
     Raises
     ------
@@ -138,6 +144,7 @@ class TargetLayout:
     quantity: str = "hamiltonian"
     time_reversal: bool = False
     per_spin: bool = False
+    less: str = ""
 
     def __post_init__(self) -> None:
         facts = quantity_of(self.quantity)
@@ -149,6 +156,8 @@ class TargetLayout:
             raise UsageError("time reversal concerns spinors only; this calculation has none.")
         if self.per_spin and (self.spin is Spin.NONCOLLINEAR or not facts.has_spin):
             raise UsageError("channels one by one are those of an operator with collinear spin.")
+        if self.less and self.less not in INITIAL.get(facts.name, ()):
+            raise UsageError(f"the {facts.name} cannot be learned less the {self.less}.")
         object.__setattr__(self, "quantity", facts.name)
         object.__setattr__(self, "species", tuple(self.species))
         object.__setattr__(self, "ls", tuple(tuple(int(l) for l in group) for group in self.ls))
@@ -190,14 +199,16 @@ class TargetLayout:
             "quantity": self.quantity,
             "time_reversal": self.time_reversal,
         }
-        return facts | ({"per_spin": True} if self.per_spin else {})  # as in files without it
+        facts |= {"per_spin": True} if self.per_spin else {}  # as in files without it
+        return facts | ({"less": self.less} if self.less else {})
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> TargetLayout:
         """Make a layout from what `to_dict` returned."""
         spin, reversal = Spin(data["spin"]), bool(data["time_reversal"])
         per_spin = bool(data.get("per_spin", False))
-        return cls(data["species"], data["ls"], spin, data["quantity"], reversal, per_spin)
+        less = str(data.get("less", ""))
+        return cls(data["species"], data["ls"], spin, data["quantity"], reversal, per_spin, less)
 
     def fingerprint(self) -> str:
         """Return a hash of `to_dict`."""
@@ -502,6 +513,26 @@ class TargetLayout:
         parts = [(uu + dd) / 2, 1j * (ud - du) / 2, (uu - dd) / 2, (ud + du) / 2]
         channels = [part.real for part in parts] + [part.imag for part in parts]
         return np.stack([channels[number] for number in self._kept])
+
+    def with_known(self, matrix: AOMatrix, known: AOMatrix | None) -> AOMatrix:
+        """Return what was predicted with what it is less of, on the pairs of both.
+
+        Raises
+        ------
+        UsageError
+            When it is less of something and that is not given.
+        LayoutError
+            When that has another spin or basis.
+        """
+        if not self.less:
+            return matrix
+        if known is None:
+            raise UsageError(
+                f"this model predicts what the {self.quantity} is beyond the {self.less}, that of "
+                "superposed free atoms: pass initial=MATRIX (dock compute-overlap --quantities H0 "
+                "makes it of the basis files)."
+            )
+        return matrix + replace(known, quantity=self.quantity)
 
     def matrix(
         self, node: FloatArray, edge: FloatArray, graph: Graph, dtype: DTypeLike = np.float64

@@ -16,6 +16,7 @@ from dock.core.calculation import Calculation, Provenance
 from dock.core.matrix import AOMatrix
 from dock.core.spin import Spin
 from dock.errors import FormatError, MissingDataError, UsageError
+from dock.grid.potential_integrals import integrate_potential
 from dock.overlap.assemble import Integrals
 from dock.planewave.facts import (
     RunFacts,
@@ -24,7 +25,6 @@ from dock.planewave.facts import (
     require_local_density,
     require_supported,
 )
-from dock.planewave.grid_integrals import integrate_potential
 from dock.planewave.local_potential import density_potential, run_density
 from dock.planewave.projectors import nonlocal_entries
 from dock.planewave.quality import BandQuality, compare_bands, with_spillage

@@ -22,7 +22,7 @@ from dock.io.refusal import Refusal
 from dock.io.text import NotANumber, parse_number, parse_numbers
 from dock.units import SIESTA5, Constants
 
-__all__ = ["IonFile", "IonOrbital", "read_ion"]
+__all__ = ["IonFile", "IonOrbital", "read_ion", "xml_elements", "xml_table"]
 
 MAX_L = 6
 _FIX = "The file is cut or edited: copy it again from the SIESTA run."
@@ -197,7 +197,7 @@ def _from_xml(path: Path, text: str) -> IonFile:
         return match[1] if match else _fail(path, f"<{tag}> is missing", f"a tag <{tag}>", "none")
 
     orbitals = []
-    for where, tags, body in _elements(text, "orbital"):
+    for where, tags, body in xml_elements(text, "orbital"):
         numbers = [
             _number(path, tags.get(key, ""), f"attribute {key}", where)
             for key in ("l", "n", "z", "ispol")
@@ -205,7 +205,7 @@ def _from_xml(path: Path, text: str) -> IonFile:
         mesh, table = _radfunc(path, body, where)
         orbitals.append(_orbital(path, numbers, mesh, _even(path, table, mesh.delta, where)))
     projectors = [
-        _radfunc(path, body, where)[0].cutoff for where, _, body in _elements(text, "projector")
+        _radfunc(path, body, where)[0].cutoff for where, _, body in xml_elements(text, "projector")
     ]
     for tag, counted in (("norbs_nl", len(orbitals)), ("nprojs_nl", len(projectors))):
         stated = int(_number(path, header(tag), tag, "header"))
@@ -221,11 +221,22 @@ def _from_xml(path: Path, text: str) -> IonFile:
     )
 
 
-def _elements(text: str, tag: str) -> Iterator[tuple[str, Mapping[str, str], str]]:
+def xml_elements(text: str, tag: str) -> Iterator[tuple[str, Mapping[str, str], str]]:
     """Yield place, attributes and body of each element of a kind."""
     pattern = re.compile(rf"<{tag}\b([^>]*)>(.*?)</{tag}>", re.DOTALL)
     for number, match in enumerate(pattern.finditer(text), 1):
         yield f"{tag} {number}", dict(re.findall(r'(\w+)="([^"]*)"', match[1])), match[2]
+
+
+def xml_table(path: Path, body: str, where: str) -> tuple[float, NDArray[np.float64]]:
+    """Return the cutoff (Bohr) of a <radfunc> and its table r (Bohr), value; checked."""
+    mesh, table = _radfunc(path, body, where)
+    if len(table) != mesh.n_points or mesh.n_points < 4:
+        _fail(path, "the table is cut", f"{mesh.n_points} points, at least 4", len(table), where)
+    _even(path, table, mesh.delta, where)
+    if not (np.isfinite(table).all() and np.isfinite(mesh.cutoff)):
+        _fail(path, "numbers are not finite", "finite numbers", "NaN or infinity", where)
+    return mesh.cutoff, table
 
 
 def _radfunc(path: Path, body: str, where: str) -> tuple[_Mesh, NDArray[np.float64]]:

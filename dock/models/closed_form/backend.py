@@ -78,16 +78,20 @@ class ClosedFormModel:
         return self.file.scope
 
     def predict(
-        self, structure: AnyStructure, overlap: Pattern, moments: ArrayLike | None = None
+        self,
+        structure: AnyStructure,
+        overlap: Pattern,
+        moments: ArrayLike | None = None,
+        initial: AOMatrix | None = None,
     ) -> AOMatrix:
-        """Return the matrix of a structure on the pattern of its overlap."""
+        """Return the matrix of a structure on the pattern of its overlap; see `Model.predict`."""
         layout = self.file.layout
         layout.require_basis(overlap.basis)
         graph = build_graph(structure, overlap.basis, overlap.pairs, layout.species, moments)
         if self._form.needs_overlap:
             graph = add_overlap(graph, overlap, layout)
         node, edge = layout.predicted(self._form.predict, graph)
-        return layout.matrix(node, edge, graph)
+        return layout.with_known(layout.matrix(node, edge, graph), initial)
 
     def describe(self) -> dict[str, Any]:
         """Return plain data about the model."""

@@ -28,7 +28,7 @@ from dock.models.targets import TargetLayout
 
 __all__ = ["AUTO", "NOTHING", "Judgement", "choose_closed_form", "mean_absolute_error"]
 
-AUTO, NOTHING = "auto", "none"
+AUTO, NOTHING, INITIAL = "auto", "none", "initial"
 _SIMPLE_FIRST = (NOTHING, TwoCentre.kind, ThreeCentre.kind)
 _UNJUDGED = ThreeCentre.kind  # it finds by itself what a few structures can say
 _AS_GOOD = 1.05  # of the least error: the simplest of such forms is taken
@@ -49,7 +49,8 @@ class Judgement:
         Of the form that is taken, ``none`` for no form.
     errors
         Mean absolute error over all entries by kind, in the unit of the target; ``none`` are the
-        mean on-site blocks of each species.
+        mean on-site blocks of each species, ``initial`` is the known operator alone that the
+        targets are less of.
     judged_on
         Which structures these are, in words; empty where there were none to hold out.
     """
@@ -94,6 +95,17 @@ class _MeanBlocks:
 
     def predict(self, graph: Graph) -> tuple[FloatArray, FloatArray]:
         return self.blocks[graph.species], np.zeros((graph.n_edges, *self.blocks.shape[1:]))
+
+
+@dataclass(frozen=True, eq=False)
+class _Zeros:
+    """The known operator that the targets are less of, by itself."""
+
+    layout: TargetLayout
+
+    def predict(self, graph: Graph) -> tuple[FloatArray, FloatArray]:
+        shape = (self.layout.n_channels, self.layout.n_common, self.layout.n_common)
+        return np.zeros((graph.n_atoms, *shape)), np.zeros((graph.n_edges, *shape))
 
 
 def mean_absolute_error(form: _Predictor, items: Iterable[Item]) -> float | None:
@@ -156,6 +168,9 @@ def choose_closed_form(
         errors, judged_on = {}, ""
     kind = _simplest(errors) if wanted == AUTO and errors else wanted
     kind = _UNJUDGED if kind == AUTO else kind
+    if errors and layout.less:
+        known = mean_absolute_error(_Zeros(layout), items(validate or train))
+        errors = {INITIAL: known or 0.0} | errors
     found = Judgement(kind, errors, judged_on)
     _say(found, wanted, layout)
     return (None if kind == NOTHING else fits.form(kind)), found
@@ -212,7 +227,7 @@ def _atoms(items: Iterable[Item]) -> tuple[str, ...]:
 
 def _simplest(errors: Mapping[str, float]) -> str:
     """Return the simplest kind that is about as good as the best."""
-    least = min(errors.values())
+    least = min(errors[kind] for kind in _SIMPLE_FIRST)
     return next(kind for kind in _SIMPLE_FIRST if errors[kind] <= _AS_GOOD * least)
 
 

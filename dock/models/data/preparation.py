@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from dock.converters.deeph.dataset import Split, split
+from dock.converters.deeph.folder import FILES
 from dock.core.calculation import Calculation
 from dock.core.spin import Spin
 from dock.errors import DockError, FormatError, MissingDataError, UsageError
@@ -24,7 +25,7 @@ from dock.models.data.reference_states import StateArrays, collect_states
 from dock.models.data.samples import Item, Sample, find_samples, label
 from dock.models.data.store import GraphStore, read_shards, write_shards
 from dock.models.options.train import TrainOptions
-from dock.models.targets import TargetLayout
+from dock.models.targets import INITIAL, TargetLayout
 
 __all__ = ["DataParts", "check_data", "choose_layout", "choose_split", "prepare_data", "record"]
 
@@ -81,6 +82,8 @@ def prepare_data(
     if inspection.errors:
         inspection.require_good()
     own = choose_layout(options, inspection.calculations, inspection.spin)
+    wanted = options.wants_initial if layout is None else layout.less or False
+    own = replace(own, less=choose_initial(wanted, own, inspection.calculations))
     if layout is not None:
         layout.require_same_kind(own)
     moments = _choose_moments(options, own, inspection, per_spin=per_spin)
@@ -89,8 +92,8 @@ def prepare_data(
         layout = replace(own, per_spin=True) if one_by_one else own
     atoms = {sample.name: calc.structure.labels for sample, calc in inspection.calculations}
     division = choose_split(options, [sample.name for sample in inspection.samples], atoms)
-    wanted = {*division.train, *division.validate, *division.test}
-    used = [sample for sample in inspection.samples if sample.name in wanted]
+    chosen = {*division.train, *division.validate, *division.test}
+    used = [sample for sample in inspection.samples if sample.name in chosen]
     try:
         store = _stored(options, used, layout, inspection, moments=moments)
     except DockError:
@@ -217,6 +220,54 @@ def _breaks_time_reversal(calc: Calculation, sample: Sample, layout: TargetLayou
         return False  # it will be met again where the labels are read, and said there
     forbidden = (item.node[:, 1:5], item.edge[:, 1:5])
     return max(float(np.abs(part).max(initial=0.0)) for part in forbidden) > _REVERSAL
+
+
+def choose_initial(
+    wanted: bool | str, layout: TargetLayout, calculations: Sequence[tuple[Sample, Calculation]]
+) -> str:
+    """Return the known operator that targets are learned less of, empty for none.
+
+    `wanted` is true, false, ``auto`` (where all structures have one), or its name.
+
+    Raises
+    ------
+    UsageError
+        When it is wanted and structures lack it, naming some.
+    """
+    if wanted is False:
+        return ""
+    possible = INITIAL.get(layout.quantity, ())
+    names = [wanted] if wanted in possible else list(possible)
+    lacking = {
+        name: [sample.name for sample, calc in calculations if name not in calc.available]
+        for name in names
+    }
+    found = next((str(name) for name in names if not lacking[name]), "")
+    if found:
+        _LOG.info(
+            "initial: what H is beyond that of superposed free atoms is learned (%s of all %d "
+            "structures)",
+            FILES[found], len(calculations),
+        )  # fmt: skip
+        return found
+    least = min(lacking.values(), key=len, default=[])
+    few = ", ".join(least[:3]) + (", …" if len(least) > 3 else "")
+    if wanted != "auto":
+        raise UsageError(
+            f"initial: the H of superposed free atoms is missing in {len(least)} of "
+            f"{len(calculations)} structures ({few}). Compute it with dock compute-overlap "
+            "--quantities H0 --basis DIR (SIESTA's .ion.xml), or leave the key out."
+            if possible
+            else f"initial: only the hamiltonian is learned beyond that of superposed free atoms, "
+            f"not the {layout.quantity}. Leave the key out."
+        )
+    if 0 < len(least) < len(calculations):
+        _LOG.warning(
+            "initial: %d of %d structures lack the H of superposed free atoms (%s), so H itself is "
+            "learned; with it in all of them, what is left is far smaller",
+            len(least), len(calculations), few,
+        )  # fmt: skip
+    return ""
 
 
 def choose_split(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -117,6 +118,8 @@ def label(
     matrix = calc.require(layout.quantity)
     try:
         layout.require_basis(calc.basis)
+        if layout.less:
+            matrix = matrix - replace(calc.require(layout.less), quantity=matrix.quantity)
         pairs = matrix.pairs
         if calc.overlap is not None:
             pairs = pairs.union(calc.overlap.pairs)

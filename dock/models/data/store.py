@@ -223,19 +223,20 @@ def _head(samples: Sequence[Sample], layout: TargetLayout, **switches: bool) -> 
         "layout": layout.fingerprint(),
         "names": [sample.name for sample in samples],
         "stamps": [
-            _stamp(sample.folder, layout.quantity, with_density=switches["with_moments"])
+            _stamp(sample.folder, layout, with_density=switches["with_moments"])
             for sample in samples
         ],
     }
     return json.dumps(content | switches, sort_keys=True)
 
 
-def _stamp(folder: Path, quantity: str, *, with_density: bool) -> list[int]:
+def _stamp(folder: Path, layout: TargetLayout, *, with_density: bool) -> list[int]:
     """Return sizes and times of the files that a structure is read from.
 
     Moments may be those of the density matrix.
     """
-    names = [*HEADS, MOMENTS_FILE, FILES[quantity], HKB, FILES["overlap"]]
+    names = [*HEADS, MOMENTS_FILE, FILES[layout.quantity], HKB, FILES["overlap"]]
+    names += [FILES[layout.less]] if layout.less else []
     names += [FILES["density_matrix"]] if with_density else []
     facts = [(folder / name).stat() for name in names if (folder / name).is_file()]
     return [number for fact in facts for number in (fact.st_size, fact.st_mtime_ns)]

@@ -150,11 +150,18 @@ class Model:
         instead=dict.fromkeys(("ai2dft", "ai2dft_node", "hopad", "aims"), _NO_LOSS),
     )
     huber_delta: float = key(0.01, "eV; where huber goes from quadratic to linear", low=1e-9)
+    initial: bool | str = key(
+        "auto",
+        "learn what H is beyond that of superposed free atoms (hamiltonian0.h5 of every structure, "
+        "from dock compute-overlap --quantities H0); auto: where all structures have it",
+        choices=(True, False, "auto"),
+    )
     baseline: str = key(
         "auto",
         "closed-form model that the network corrects; auto: none, two-centre or three-centre, the "
-        "simplest of those that are best on structures that it was not fitted to",
-        choices=("auto", "three-centre", "two-centre", "none"),
+        "simplest of those that are best on structures that it was not fitted to; initial: none, "
+        "and initial = true",
+        choices=("auto", "three-centre", "two-centre", "none", "initial"),
     )
     time_reversal: str = key(
         "auto",
@@ -334,6 +341,16 @@ class TrainOptions:
         """The quantity that is learned."""
         names = {"H": "hamiltonian", "Rho": "density_matrix", "EDM": "energy_density_matrix"}
         return names.get(self.model.target_type, "kinetic")
+
+    @property
+    def closed_form(self) -> str:
+        """The closed form that a network corrects: a kind, ``auto`` or ``none``."""
+        return "none" if self.model.baseline == "initial" else self.model.baseline
+
+    @property
+    def wants_initial(self) -> bool | str:
+        """Whether H is learned beyond that of free atoms: true, false or ``auto``."""
+        return True if self.model.baseline == "initial" else self.model.initial
 
 
 def is_same_value(name: str, one: Any, other: Any) -> bool:

@@ -140,7 +140,11 @@ class ExportedModel:
         return dataclasses.replace(self.file.scope, takes_moments="moments" in self._names)
 
     def predict(
-        self, structure: AnyStructure, overlap: Pattern, moments: ArrayLike | None = None
+        self,
+        structure: AnyStructure,
+        overlap: Pattern,
+        moments: ArrayLike | None = None,
+        initial: AOMatrix | None = None,
     ) -> AOMatrix:
         """Return the matrix of a structure on the pattern of its overlap.
 
@@ -162,7 +166,7 @@ class ExportedModel:
         if self._form is not None and self._form.needs_overlap:
             graph = add_overlap(graph, overlap, layout)
         node, edge = layout.predicted(self._blocks, graph)
-        return layout.matrix(node, edge, graph)
+        return layout.with_known(layout.matrix(node, edge, graph), initial)
 
     def _blocks(self, graph: Graph) -> tuple[FloatArray, FloatArray]:
         """Return the blocks of a graph, of one channel where they are predicted one by one."""

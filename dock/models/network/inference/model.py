@@ -104,15 +104,20 @@ class NetworkModel:
         overlap: Pattern,
         moments: ArrayLike | None = None,
         progress: Report = None,
+        initial: AOMatrix | None = None,
     ) -> AOMatrix:
-        """Return the matrix of a structure on the pattern of its overlap.
+        """Return the matrix of a structure on the pattern of its overlap; see `Model.predict`.
 
         Progress is that of the parts of a large structure.
         """
-        return self.predict_graphs([self.graph(structure, overlap, moments)], progress)[0]
+        made = self.predict_graphs([self.graph(structure, overlap, moments)], progress)[0]
+        return self.file.layout.with_known(made, initial)
 
     def predict_graphs(self, graphs: Sequence[Graph], progress: Report = None) -> list[AOMatrix]:
-        """Return the matrices of several graphs; small ones are computed together."""
+        """Return the matrices of several graphs; small ones are computed together.
+
+        They are those of the targets: what a model adds to a known operator, without that.
+        """
         matrices: list[AOMatrix] = []
         for group in self._engine.groups(graphs):
             together = [graphs[index] for index in group]

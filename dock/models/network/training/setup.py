@@ -31,7 +31,7 @@ BASELINE_ERRORS = "baseline_errors"
 
 _RADIAL_SPACING = 0.75  # Å between the Gaussians of a distance
 _OF_THE_FORM = "model.baseline"
-_OF_THE_NETWORK = ("model.net_type", _OF_THE_FORM, "model.advanced.")
+_OF_THE_NETWORK = ("model.net_type", _OF_THE_FORM, "model.initial", "model.advanced.")
 _OF_THE_LOSS = "model.advanced.standardize_gauge"
 _FIRST_OUTPUT = 0.3  # initial outputs, in units of what the closed form leaves
 
@@ -70,7 +70,7 @@ def _new_network(options: TrainOptions, data: DataParts) -> tuple[TrainedNetwork
     layout, names = data.layout.channel, data.split.train
     cutoffs = find_cutoffs((item.graph for item in data.items(names)), layout.n_species)
     parts = (names, data.split.validate)
-    form, judgement = choose_closed_form(options.model.baseline, data.items, parts, layout, cutoffs)
+    form, judgement = choose_closed_form(options.closed_form, data.items, parts, layout, cutoffs)
     data.store.set_baseline(form)
     left = (part for name in names for part in data.store.item(data.number[name]).channels)
     statistics = Statistics.of(left, layout)

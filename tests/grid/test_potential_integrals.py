@@ -7,9 +7,9 @@ import pytest
 
 from dock.core.basis import Basis, Shell
 from dock.core.structure import Structure
+from dock.grid.potential_integrals import integrate_potential
 from dock.overlap import compute_overlap
 from dock.overlap.radial import gaussian_radial
-from dock.planewave.grid_integrals import integrate_potential
 
 
 def _system(cell, places):

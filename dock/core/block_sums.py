@@ -7,6 +7,8 @@ from typing import Any
 import numba
 from numpy.typing import NDArray
 
+__all__ = ["add_blocks", "add_half"]
+
 
 @numba.njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
 def _add_part(

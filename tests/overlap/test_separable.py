@@ -11,7 +11,7 @@ from dock.core.structure import Structure
 from dock.overlap import compute_overlap
 from dock.overlap.mixed import compute_mixed_overlap
 from dock.overlap.radial import gaussian_radial
-from dock.planewave.projectors import _spin_angle, angular_momentum
+from dock.overlap.separable import angular_momentum, spin_angle
 
 
 @given(st.integers(0, 4))
@@ -27,9 +27,7 @@ def test_commutators_and_square(l):
 @given(st.integers(1, 4))
 def test_projectors_on_j(l):
     size = 2 * (2 * l + 1)
-    up, down = (
-        _spin_angle(l, l + s).transpose(0, 2, 1, 3).reshape(size, size) for s in (0.5, -0.5)
-    )
+    up, down = (spin_angle(l, l + s).transpose(0, 2, 1, 3).reshape(size, size) for s in (0.5, -0.5))
     assert np.allclose(up + down, np.eye(size))
     for part, j in ((up, l + 0.5), (down, l - 0.5)):
         assert np.allclose(part @ part, part)

@@ -1,4 +1,4 @@
-"""Matrix elements of a local potential, integrated on the FFT grid of the run.
+"""Matrix elements of a local potential, integrated on a grid of the cell.
 
 The grid is gone through in blocks of neighbouring points: the orbitals that reach a block make one
 dense product, whose parts are added to the blocks of the matrix. Time and memory grow with the
@@ -38,7 +38,7 @@ def integrate_potential(
     The pairs must include all of atoms whose orbitals overlap. The potentials are
     (n_components, N_1, N_2, N_3) on a grid of the cell, eV, real.
     """
-    from dock.planewave._kernels import add_half
+    from dock.core.block_sums import add_half
 
     n1, n2, n3 = potential.shape[1:]
     grid = Grid(structure, (n1, n2, n3))
