@@ -91,7 +91,8 @@ def initial_hamiltonian(
         entries[[0, 3]] += scalar
     else:
         entries = np.repeat(entries + scalar, spin.n_components, axis=0)
-    return AOMatrix("hamiltonian0", structure, basis, pairs, spin, entries)
+    # ⟨i|β⟩ D ⟨β|j⟩ is Hermitian to rounding; predictions are bit by bit.
+    return AOMatrix("hamiltonian0", structure, basis, pairs, spin, entries).hermitian_part()
 
 
 def _shells(atom: FreeAtom) -> tuple[Shell, ...]:

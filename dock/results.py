@@ -156,6 +156,7 @@ KEYS: dict[str, str] = {
     "largest_step": "largest step of a Wannier centre between loops, in lattice vectors",
     "largest_weight": "largest weight of a state",
     "lattice_vectors": "number of lattice vectors with blocks",
+    "less": "known operator that a model adds its prediction to",
     "level": "how grave a finding is: ok, note, warning or error",
     "level_sizes": "how many states the level of each state has: spin channel, k-point, band",
     "levels": "states that are seen, a row each: see columns; the energy is from the Fermi level",

@@ -20,6 +20,7 @@ More examples:
   dock compute-overlap si.cif --basis BASIS_MOLOPT --species Si=DZVP-MOLOPT-SR-GTH
   dock compute-overlap run --basis ions --quantities S,T,r,dS --pairs run/hamiltonian.h5
   dock compute-overlap POSCAR --basis ions --spinful -o soc
+  dock compute-overlap run --basis ions --quantities H0
 """,
 )
 @click.argument("structure", default=".", type=options.PATH)
@@ -29,14 +30,18 @@ More examples:
 )
 @options.species_option
 @click.option(
-    "--quantities", default="S", show_default=True, metavar="S,T,r,dS,dT", help="What to compute."
+    "--quantities",
+    default="S",
+    show_default=True,
+    metavar="S,T,r,dS,dT,H0",
+    help="What to compute; H0: H of superposed free atoms (SIESTA's .ion.xml).",
 )
 @click.option(
     "--pairs",
     default="auto",
     metavar="orbital|kb|FILE.h5",
-    help="Pairs of atoms: orbitals touch; also through projectors (default for ABACUS's .orb with "
-    ".upf files beside them); those of a matrix.",
+    help="Pairs of atoms: orbitals touch; also through projectors (default for H0, and ABACUS's "
+    ".orb with .upf files beside them); those of a matrix (default: of an S that is there).",
 )
 @click.option(
     "--spinful", is_flag=True, help="Write 1₂⊗S, both spins, for other programs' spin–orbit runs."
@@ -64,7 +69,8 @@ def compute_overlap(
     one of them; the current folder when left out. Beside overlap.h5, POSCAR and info.json are
     written where they are missing; existing ones are kept, and must agree. The basis files are
     looked for beside STRUCTURE unless --basis is given. T is the kinetic energy,
-    r the position, dS and dT the gradients.
+    r the position, dS and dT the gradients. H0 is the Hamiltonian of superposed free atoms, which
+    models learn to correct: compute it beside the hamiltonian.h5 of every structure to train on.
     """
     from dock.overlap_folder import OverlapJob, OverlapTarget
 

@@ -264,7 +264,7 @@ def _predicted(
         **_known_errors(models[0]),
     }
     if models[0].scope.layout.less:
-        report["beyond"] = models[0].scope.layout.less
+        report["less"] = models[0].scope.layout.less
     if job.note:
         report["note"] = job.note
     written = []

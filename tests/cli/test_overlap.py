@@ -2,12 +2,14 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import h5py
 import numpy as np
 import pytest
 from click.testing import CliRunner
 
+import dock
 from dock.cli.overlap import compute_overlap
 from dock.converters import read
 from dock.converters.deeph.poscar import format_poscar
@@ -247,3 +249,41 @@ class TestSpinful:
         with pytest.raises(FormatError, match="both spins does not belong"):
             call(run / "POSCAR", "--basis", basis, "--spinful", "--overwrite")
         assert before == {file.name: file.read_bytes() for file in run.iterdir()}
+
+
+class TestFreeAtoms:
+    """H of superposed free atoms beside the matrices of a run."""
+
+    IONS = "fixtures/models/bilayer"
+
+    def test_on_the_pairs_of_the_folder(self, tmp_path):
+        dock.write(dock.read("fixtures/siesta/graphene"), tmp_path / "run")
+        out = call(tmp_path / "run", "--basis", self.IONS, "--quantities", "H0", "--jobs", 1)
+        assert "hamiltonian0.h5" in out
+        calc = read(tmp_path / "run")
+        free = calc.require("hamiltonian0")
+        assert free.pairs.is_same(calc.overlap.pairs)
+        assert np.abs((free - replace(calc.hamiltonian, quantity="hamiltonian0")).entries).max() < 2
+        with pytest.raises(OutputError, match="exists already"):
+            call(tmp_path / "run", "--basis", self.IONS, "--quantities", "H0")
+
+    def test_of_a_structure_alone(self, tmp_path):
+        """It comes on the pairs that meet through projectors, too."""
+        structure = Structure(np.eye(3) * 8.0, [[1, 1, 1], [2.3, 1, 1]], [6, 6])
+        (tmp_path / "POSCAR").write_text(format_poscar(structure))
+        words = ("--basis", self.IONS, "--quantities", "S,H0", "--jobs", 1)
+        call(tmp_path / "POSCAR", *words)
+        calc = read(tmp_path)
+        assert calc.require("hamiltonian0").hermiticity_error() == 0
+        assert calc.require("hamiltonian0").pairs.is_same(calc.overlap.pairs)
+
+    def test_basis_files_of_another_code(self, case):
+        run, basis = case
+        with pytest.raises(MissingDataError, match=r"potential and the density.*\.ion\.xml"):
+            call(run, "--basis", basis, "--quantities", "S,H0")
+        assert not (run / "overlap.h5").exists()
+
+    def test_spin_must_be_known(self, case):
+        run, basis = case
+        with pytest.raises(UsageError, match="whether spin is collinear"):
+            call(run, "--basis", basis, "--quantities", "H0", "--spinful")

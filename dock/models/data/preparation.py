@@ -246,7 +246,7 @@ def choose_initial(
     if found:
         _LOG.info(
             "initial: what H is beyond that of superposed free atoms is learned (%s of all %d "
-            "structures)",
+            "structures); predictions need that file too, or SIESTA's basis files",
             FILES[found], len(calculations),
         )  # fmt: skip
         return found

@@ -20,7 +20,7 @@ from dock.models.targets import TargetLayout
 
 pytest.importorskip("jax")
 
-PROPERTIES = {"quantity", "preset"}  # of the options themselves: others ask these
+PROPERTIES = {"quantity", "preset", "closed_form", "wants_initial"}  # others ask these
 
 
 def schema(cls):

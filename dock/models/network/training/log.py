@@ -17,6 +17,7 @@ from dock.io.text import json_text
 __all__ = ["TrainingLog", "named_errors"]
 
 _BETWEEN_FIGURES = 30.0  # s
+_ENOUGH = 4  # validations, of which a trend can be told
 
 
 class TrainingLog:
@@ -51,6 +52,21 @@ class TrainingLog:
             return
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json_text(row) + "\n")
+
+    def stalled(self) -> str:
+        """Say that the structures for validation gained nothing in the last half, or nothing."""
+        rows = [row for row in self.rows if row.get("validation_mae") is not None]
+        if len(rows) < _ENOUGH:
+            return ""
+        best = min(rows, key=lambda row: row["validation_mae"])
+        if best["step"] > 0.5 * rows[-1]["step"]:
+            return ""
+        return (
+            f"the best model is that of step {best['step']} of {rows[-1]['step']}: since then the"
+            f" training loss went from {self.scale * best['train_loss']:.4g} to "
+            f"{self.scale * rows[-1]['train_loss']:.4g} {self.unit}, and validation gained nothing. "
+            "More structures would help, not more steps; early_stop ends such a training"
+        )
 
     def draw(self, *, at_once: bool = False) -> None:
         """Draw the errors over the steps, where matplotlib is installed.

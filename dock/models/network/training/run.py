@@ -246,6 +246,8 @@ class _Run:
             self._compile_all()
         self.progress.start(self.total)
         reason = reason or self._loop()
+        if self.stage is None and self.log.stalled():
+            _LOG.info("%s", self.log.stalled())
         if self.stage is not None:
             if self._stage_now is None:
                 self._begin(self.stage)

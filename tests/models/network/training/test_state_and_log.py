@@ -140,6 +140,25 @@ class TestLog:
         log.draw()
         assert (tmp_path / "train.png").is_file()
 
+    @pytest.mark.parametrize(
+        ("errors", "says"),
+        [
+            ([4.0, 1.0, 1.1, 1.2, 1.3], True),
+            ([4.0, 3.0, 2.0, 1.5, 1.6], False),
+            ([1.0, 2.0], False),
+        ],
+    )
+    def test_a_validation_that_gains_nothing(self, tmp_path, errors, says):
+        log = TrainingLog(tmp_path, 0)
+        for step, error in enumerate(errors, 1):
+            log.add(row(10 * step, validation_mae=error, train_loss=1.0 / step))
+        text = log.stalled()
+        assert bool(text) is says
+        assert (
+            not says
+            or "of step 20 of 50: since then the training loss went from 500 to 200" in text
+        )
+
     def test_means_by_name(self):
         sums = {
             "node": np.array([2.0, 0.0]),
