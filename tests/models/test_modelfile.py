@@ -161,7 +161,7 @@ class TestRefusals:
 
     def test_another_version(self, path):
         self.change(path, version=99)
-        with pytest.raises(FormatError, match=r"another version\. Expected 1 or 2\. Found 99"):
+        with pytest.raises(FormatError, match=r"another version\. Expected 1 to 3\. Found 99"):
             read_model(path)
 
     @pytest.mark.parametrize("text", [None, "{", "[]", "{}", '{"format": "other"}'])

@@ -64,8 +64,8 @@ class TrainingLog:
         return (
             f"the best model is that of step {best['step']} of {rows[-1]['step']}: since then the"
             f" training loss went from {self.scale * best['train_loss']:.4g} to "
-            f"{self.scale * rows[-1]['train_loss']:.4g} {self.unit}, and validation gained nothing. "
-            "More structures would help, not more steps; early_stop ends such a training"
+            f"{self.scale * rows[-1]['train_loss']:.4g} {self.unit}, and validation gained "
+            "nothing. More structures would help, not more steps; early_stop ends such a training"
         )
 
     def draw(self, *, at_once: bool = False) -> None:
