@@ -136,7 +136,9 @@ def row(label: str, out: Path, text: str, data: Path, names: list[str], options:
     model, rows = load(out), []
     for name in names:
         calc = dock.read(data / name)
-        predicted = model.predict(calc.structure, calc.require("overlap"))
+        less = model.scope.layout.less
+        known = {"initial": calc.require(less)} if less else {}
+        predicted = model.predict(calc.structure, calc.require("overlap"), **known)
         rows.append(evaluate(predicted, calc, EvaluateOptions(spacing=options.spacing)).facts())
     print(f"{label:20}{cost.cpu:7.0f}{summary(rows)}", flush=True)
 

@@ -35,7 +35,7 @@ from dock.units import CODATA2018
 
 __all__ = ["initial_hamiltonian", "local_density_potential"]
 
-_SPACING = 0.12  # Å; as a mesh cut-off of 190 Ry
+_SPACING = 0.1  # Å; as a mesh cut-off of 276 Ry
 _SPHERE = np.sqrt(4 * np.pi)  # a function f(r) is the orbital √(4π) f(r) Y₀₀
 _EMPTY = 1e-20  # electrons/Bohr³
 

@@ -472,7 +472,7 @@ class TestOldFiles:
         with h5py.File(result["best"], "r+") as file:
             head = json.loads(file.attrs["head"])
             assert head["version"] == 2
-            file.attrs["head"] = json.dumps({**head, "version": 3})
+            file.attrs["head"] = json.dumps({**head, "version": 4})
         with pytest.raises(FormatError, match="another version"):
             load(result["best"])
 
