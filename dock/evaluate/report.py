@@ -380,14 +380,9 @@ def _require_there(what: str, path: Path) -> None:
 def read_item(item: Item) -> tuple[AOMatrix, Calculation]:
     """Read a prediction and its reference.
 
-    A file without POSCAR and info.json beside it takes those of the reference.
-
-    Raises
-    ------
-    MissingDataError
-        When the reference has no Hamiltonian or overlap.
-    LayoutError
-        When both have a structure and they differ.
+    A file without POSCAR and info.json beside it takes those of the reference. It raises
+    `MissingDataError` where that has no Hamiltonian or overlap, and `LayoutError` where both have a
+    structure and they differ.
     """
     place = item.reference
     _require_there("the reference", place)

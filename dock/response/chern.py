@@ -242,12 +242,8 @@ def chirality(
     points
         Cells along an edge.
 
-    Raises
-    ------
-    UsageError
-        For a radius that is not positive.
-    ConventionError
-        Where the bands touch others on the cube.
+    Raises `UsageError` for a radius that is not positive, and `ConventionError` where the bands
+    touch others on the cube.
     """
     if not 0 < radius < np.inf or points < 1:
         raise UsageError(f"a cube has a positive radius and points, found {radius} and {points}.")

@@ -92,12 +92,8 @@ class Ranks:
     comm
         Their communicator of mpi4py; None for one process without MPI.
     teams
-        Into how many teams of neighbours they are divided.
-
-    Raises
-    ------
-    UsageError
-        When there are fewer processes than teams.
+        Into how many teams of neighbours they are divided; fewer processes than teams are a
+        `UsageError`.
     """
 
     def __init__(self, comm: Any = None, teams: int = 1) -> None:

@@ -153,10 +153,7 @@ def element_number(name: str) -> int | None:
 def basis_string(file_name: str, shells: Sequence[int]) -> str:
     """Return the basis string for shells given by their l; OpenMX wants l ascending.
 
-    Raises
-    ------
-    UsageError
-        When the shells are not ascending in l or reach beyond i.
+    `UsageError` where the shells do not ascend in l or reach beyond i.
 
     Examples
     --------

@@ -39,10 +39,7 @@ _NOTE = (
 def _read(path: Path) -> UserRun:
     """Read a run's folder or its input; see `UserRun`.
 
-    Raises
-    ------
-    FormatError, MissingDataError
-        When the input cannot be understood, or there is none.
+    It raises `FormatError` where the input cannot be understood, `MissingDataError` without one.
     """
     found = _find_input(path)
     source = parse_input(read_input(found), found)

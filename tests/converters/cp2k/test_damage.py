@@ -55,10 +55,7 @@ def test_cut_text_of_ao_matrices(copy):
 
 @pytest.mark.parametrize(
     ("old", "new", "words"),
-    [
-        ("0.", "0.***", "a number"),
-        ("E+001", "E+301", "not finite"),
-    ],
+    [("0.", "0.***", "a number"), ("E+001", "E+301", "not finite")],
 )
 def test_damaged_numbers(copy, edit, old, new, words):
     folder = copy("h2o")
