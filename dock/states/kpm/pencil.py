@@ -218,10 +218,18 @@ class Pencil:
                 found.append(line)
         return np.concatenate(parts[0]), np.concatenate(parts[1])
 
-    def with_threads(self, threads: int) -> Pencil:
-        """Return the same pencil for another number of threads."""
-        K, B = (replace(part, threads=threads) for part in (self.K, self.B))
-        return replace(self, K=K, B=B)
+    def of_one_cell(self) -> Pencil:
+        """Return the pencil of one cell at Γ, with the same numbers: a change is that of both.
+
+        That of one cell is the pencil itself. `transform` is not told of changes of the other.
+        """
+        if self.n_cells == 1:
+            return self
+        real = np.dtype(self.kind.type(0).real.dtype)
+        tile = (1, 1, 1)
+        torus = Torus.of(tile, self.pairs.lattice_vectors, np.zeros(3), real)
+        K, B = (replace(part, torus=torus) for part in (self.K, self.B))
+        return replace(self, K=K, B=B, tile=tile, k_frac=np.zeros(3))
 
 
 def _all_pairs(problem: Problem) -> Pairs:

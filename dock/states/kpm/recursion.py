@@ -52,6 +52,7 @@ _ABOVE_FLOOR = 1.0  # eV from the floor to the lowest state
 _GROWN = 1.05  # times its first norm: no vector of T_n with |x| ≤ 1 grows
 _LOOK = 16  # steps between two looks at norms
 _TRIES = 4
+_DOWN = 20.0  # eV by which a floor moves that was not below the spectrum
 
 
 class Step(NamedTuple):
@@ -124,20 +125,24 @@ class Expansion:
                 f"{problem.source}: the overlap is not positive definite: orbital "
                 f"{int(np.argmin(B)) + 1} has the norm {B.min():.3g}."
             )
-        make = _Maker(pencil, structure, tolerance, threads, seed)
+        make = _Maker(structure, tolerance, threads, seed)
         tau = _FIRST if compression is None else compression
         floor = float((K / B).min()) - _BELOW
+        cell = pencil.of_one_cell()  # which has nearly the bounds of the tile
         with blas_threads(1):
             for _ in range(_TRIES):
-                found = make.at(Transform(origin, tau, floor))
+                found = make.at(cell, Transform(origin, tau, floor))
                 low, high = found.scale.bounds
                 right = floor <= low - _ABOVE_FLOOR / 2 and floor >= low - 4 * _ABOVE_FLOOR
                 if tau == 0 or right:
-                    return found
+                    break
                 floor = low - _ABOVE_FLOOR
                 if compression is None:
                     tau = _best_compression(origin, floor, low, high)
-        return found
+            if pencil.n_cells == 1:
+                return found
+            pencil.transform = cell.transform
+            return make.at(pencil, cell.transform)
 
     @property
     def size(self) -> int:
@@ -283,42 +288,39 @@ class Expansion:
 
 @dataclass(eq=False)
 class _Maker:
-    """Makes expansions of one pencil with other transforms."""
+    """Makes expansions of pencils with a transform."""
 
-    pencil: Pencil
     structure: Structure
     tolerance: float
     threads: int
     seed: int
 
-    def at(self, transform: Transform) -> Expansion:
+    def at(self, pencil: Pencil, transform: Transform) -> Expansion:
         """Return the expansion; the floor moves down until B is positive definite."""
         for _ in range(_TRIES):
-            self.pencil.change(transform)
             try:
-                G = factored_inverse(self.pencil, self.structure, threads=self.threads)
-                inverse = Polynomial.of(self.pencil, G, tolerance=self.tolerance, seed=self.seed)
+                inverse = self._inverse(pencil, transform)
                 break
             except SolverError:
                 if transform.compression == 0:
                     raise
-                problem = transform
-                transform = replace(transform, floor=transform.floor - 20.0)
-                if transform.floor < problem.floor - 50:
-                    raise
-        else:
-            self.pencil.change(replace(transform, compression=0.0))
-            G = factored_inverse(self.pencil, self.structure, threads=self.threads)
-            inverse = Polynomial.of(self.pencil, G, tolerance=self.tolerance, seed=self.seed)
-        found = extremes(self.pencil.K.times, self.pencil, inverse=inverse.apply, seed=self.seed)
-        tau = self.pencil.transform.compression
+                transform = replace(transform, floor=transform.floor - _DOWN)
+        else:  # then S itself says why, or is right
+            inverse = self._inverse(pencil, replace(transform, compression=0.0))
+        found = extremes(pencil.K.times, pencil, inverse=inverse.apply, seed=self.seed)
+        tau = pencil.transform.compression
         if tau * found.highest >= 1:
             raise SolverError(
-                f"{self.pencil.source}: the overlap is not positive definite: a combination of "
+                f"{pencil.source}: the overlap is not positive definite: a combination of "
                 "orbitals has a norm below zero. Look at it with: dock check."
             )
         high = min(found.high, 0.999 / tau) if tau else found.high
-        return Expansion(self.pencil, inverse, Scale(self.pencil.transform, found.low, high))
+        return Expansion(pencil, inverse, Scale(pencil.transform, found.low, high))
+
+    def _inverse(self, pencil: Pencil, transform: Transform) -> Polynomial:
+        pencil.change(transform)
+        G = factored_inverse(pencil, self.structure, threads=self.threads)
+        return Polynomial.of(pencil, G, tolerance=self.tolerance, seed=self.seed)
 
 
 def _best_compression(origin: float, floor: float, low: float, high: float) -> float:
