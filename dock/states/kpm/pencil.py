@@ -33,7 +33,7 @@ __all__ = ["PIECE", "Pencil", "Tile", "Transform"]
 
 Tile = tuple[int, int, int]
 
-PIECE = 2**23
+PIECE = 2**21
 """Entries of a matrix that are read at once."""
 
 
