@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 _SAME = (
     "allow_lossy at band bands basis charges code drude electrons extent fermi jobs like "
-    "matrix_only mesh method moments mpi oversample overwrite pairs part_edges s_threshold shard shear "
-    "solver spacing states step strict tolerance window"
+    "matrix_only mesh method moments mpi oversample overwrite pairs part_edges s_threshold shard "
+    "shear solver spacing states step strict tolerance window"
 )
 _OPTIONS = {name: f"--{name.replace('_', '-')}" for name in _SAME.split()} | {
     "fermi_level": "--fermi",
