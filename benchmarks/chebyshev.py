@@ -128,7 +128,7 @@ def seeds(options: argparse.Namespace) -> None:
     if options.levels:
         levels = np.load(options.levels)
     else:
-        margin = 8 * options.resolution
+        margin = 4 * options.resolution
         want = Want(window=(low - margin, high + margin))
         levels = ShiftInvert().solve(problem, 0, np.zeros(3), want).energies
     energies = np.arange(low, high, options.resolution / 4)

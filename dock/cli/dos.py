@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -88,11 +89,21 @@ def dos(
     target = run.target(path, DensityOfStates)
     job = solving.job(target)
     if kpm.is_asked:
-        if coop or cohp or s_threshold is not None or project.scheme != "mulliken":
-            raise UsageError(
-                "--method kpm has total, projected (mulliken) and local densities: leave out "
-                "--coop, --cohp, --scheme and --s-threshold."
-            )
+        _refuse_for_moments(
+            {
+                "--coop": coop,
+                "--cohp": cohp,
+                "--s-threshold": s_threshold is not None,
+                "--scheme": project.scheme != "mulliken",
+                "--smearing": filling != "tetrahedra",
+                "--spacing": mesh.spacing,
+                "--shift": mesh.shift,
+                "--centring": mesh.centring != "gamma",
+                "--symmetry": mesh.symmetry != "point-group",
+                "--zero": zero != "fermi",
+                "--solver": solving.solver != "auto",
+            }
+        )
         atoms = options.parse_atoms(kpm.atoms, calc.basis.n_atoms) if kpm.atoms else ()
         density = chebyshev_dos(
             calc,
@@ -126,6 +137,16 @@ def dos(
     )
     limits = partial(result.curves.moved, window or None, zero)
     run.finish(result, target, of=calc, job=job, window=limits, zero=zero)
+
+
+def _refuse_for_moments(asked: Mapping[str, object]) -> None:
+    """Refuse options that an expansion does nothing with."""
+    given = [name for name, value in asked.items() if value]
+    if given:
+        raise UsageError(
+            f"--method kpm has no use for {given[0]}: leave it out. It gives total, projected "
+            "(mulliken) and local densities on a Γ-centred --mesh."
+        )
 
 
 def _projector(

@@ -37,7 +37,8 @@ def test_a_plan_of_a_tile(si):
     ("options", "words"),
     [
         (("--tile", 2, 1, 1), "--tile belongs to --method kpm"),
-        ((*KPM, "--cohp", "1-2@0,0,0"), "leave out --coop"),
+        ((*KPM, "--cohp", "1-2@0,0,0"), "no use for --cohp"),
+        ((*KPM, "--smearing", "gaussian"), "no use for --smearing"),
         ((*KPM, "--window", 1, -1), "is empty"),
         ((*KPM, "--vectors", 1), "at least 2 random vectors"),
         ((*KPM, "--resolution", 0.05, "--moments", 60), "--moments"),
