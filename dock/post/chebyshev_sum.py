@@ -363,7 +363,7 @@ class _Density:
         curves = [self._curve(tasks, found, energies, c) for c in self._channels]
         local = self._local(tasks, found, energies)
         counted, band = self._integrals(counts, float(zero))
-        moved = _moved(found[0], energies)
+        moved = found[0].scale.moved(energies, found[0].error)
         total = [_Curve(c.mean[0], c.error[0]) for c in curves]
         return ChebyshevDensity(
             self.calc.structure,
@@ -508,13 +508,6 @@ def averaged(each: list[NDArray[np.float64]], weights: NDArray[np.float64]) -> _
     freedom = sum(len(one) - 1 for one in each)
     factor = float(stdtrit(freedom, 0.5 + _CONFIDENCE / 2))
     return _Curve(np.asarray(mean), factor * np.sqrt(np.asarray(variance)))
-
-
-def _moved(moments: Moments, energies: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return by how much the inverse may move levels at energies, eV."""
-    transform = moments.scale.transform
-    moved: NDArray[np.float64] = np.abs(transform.eigenvalue(energies)) * moments.error
-    return moved / transform.slope(energies)
 
 
 def _mesh(

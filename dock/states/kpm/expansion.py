@@ -80,6 +80,11 @@ class Scale:
         width = np.sqrt(1 - x**2 + 0.25 * (np.pi / n_moments) ** 2) * np.pi / n_moments
         return width * self.half_width / self.transform.slope(np.asarray(energies, np.float64))
 
+    def moved(self, energies: NDArray[np.float64], error: float) -> NDArray[np.float64]:
+        """Return by how much an inverse of B with an error may move levels, eV: a bound."""
+        moved: NDArray[np.float64] = np.abs(self.transform.eigenvalue(energies)) * error
+        return moved / self.transform.slope(energies)
+
     def moments_for(self, resolution: float, energies: NDArray[np.float64]) -> int:
         """Return the even number of moments that resolves some energies, a width in eV."""
         many = 10_000

@@ -154,12 +154,6 @@ class Expansion:
         """The way to B⁻¹ in words."""
         return self.inverse.description
 
-    def energy_error(self, energies: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return by how much the inverse may move levels at energies, eV: a bound."""
-        transform = self.scale.transform
-        moved = np.abs(transform.eigenvalue(energies)) * self.inverse.error
-        return moved / transform.slope(energies)
-
     def draw(self, m: int, seed: tuple[int, ...]) -> tuple[Block, Block]:
         """Return v_0 and w_0 (size, m) of random vectors: E[w_0 w_0†] = B, v_0 = M w_0."""
         with blas_threads(1):
