@@ -8,8 +8,9 @@ import scipy.linalg
 import dock
 from dock.errors import MissingDataError, UsageError
 from dock.post.chebyshev_density import ChebyshevDensity
-from dock.post.chebyshev_sum import chebyshev_dos
+from dock.post.chebyshev_sum import averaged, chebyshev_dos
 from dock.states.job import Job, PartDone, Planned
+from dock.states.kpm.recursion import Expansion
 from dock.states.problem import Problem
 
 SILICON = "fixtures/openmx/si"
@@ -89,18 +90,22 @@ def test_density_of_an_atom_is_without_chance(silicon, found):
 
 
 def test_errors_are_statistically_right(silicon):
-    """Of many seeds, 95 of a hundred intervals have the value of infinitely many vectors."""
-    window = (-8.0, 0.0)
-    runs = [
-        chebyshev_dos(silicon, (1, 1, 1), resolution=1.0, vectors=8, seed=seed, window=window)
-        for seed in range(20)
-    ]
-    mean = np.mean([run.total[0] for run in runs], axis=0)
-    inside = [np.abs(run.total[0] - mean) < run.error[0] for run in runs]
-    assert np.mean(inside) > 0.92
-    counted = np.array([run.counted for run in runs])
-    errors = np.array([run.counted_error for run in runs])
-    assert np.count_nonzero(np.abs(counted - counted.mean()) < errors) >= 18
+    """Of many seeds, 95 of a hundred intervals have the value of all levels."""
+    found = Expansion.of(Problem.of(silicon), structure=silicon.structure, origin=-1.93)
+    n_moments, one = 100, np.ones(1)
+    moments = found.trace_moments(n_moments, 20 * 8, (4,))[:, 0]
+    energies = np.linspace(-8.0, 0.0, 60)
+    exact = found.scale.kernel(levels(silicon), n_moments)
+    wanted = found.scale.density(exact, energies), found.scale.count(exact, energies[-1:])
+    inside, counted = [], 0
+    for seed in range(20):
+        mine = moments[8 * seed : 8 * seed + 8]
+        curve = averaged([found.scale.density(mine, energies)], one)
+        inside.append(np.abs(curve.mean - wanted[0]) < curve.error + 1e-3)
+        number = averaged([found.scale.count(mine, energies[-1:])], one)
+        counted += abs(number.mean[0] - wanted[1][0]) < number.error[0] + 1e-3
+    assert np.mean(inside) > 0.9
+    assert counted >= 18
 
 
 def test_spin_channels():
