@@ -18,6 +18,7 @@ More examples:
   dock unfold moire --primitive layer/POSCAR --layers --window -2 2 --plot unfolded.png
   dock unfold defect --supercell '4 4 1' --path GMKG --points 60
   dock unfold run --primitive POSCAR --method functions --basis ions
+  dock unfold alloy --primitive POSCAR --method kpm --sigma 0.1 --window -6 6 --plot A.png
 """
 )
 @options.path_argument
@@ -34,9 +35,9 @@ More examples:
 @options.k_path_options
 @options.choice(
     "--method",
-    ["sites", "functions"],
+    ["sites", "functions", "kpm"],
     "sites",
-    "Map atoms on sites, or move the orbitals in space, with --basis.",
+    "Map atoms on sites; move the orbitals in space, with --basis; sites without any state.",
 )
 @options.basis_option
 @options.species_or_set_option
@@ -44,7 +45,12 @@ More examples:
 @click.option("--layers", is_flag=True, help="Give the share of each layer along the third axis.")
 @click.option("--tolerance", type=float, default=0.5, show_default=True, help="Reach of a site, Å.")
 @options.window_option("Only these energies, eV.")
-@click.option("--sigma", type=float, default=0.05, show_default=True, help="Width of A(k, E), eV.")
+@click.option(
+    "--sigma",
+    type=float,
+    help="Width of A(k, E), eV; kpm: at the Fermi level [default: 0.05].",
+)
+@click.option("--moments", type=int, metavar="N", help="kpm: moments, in place of --sigma.")
 @options.fermi_option
 @options.threshold_option
 @options.solving_options
@@ -63,7 +69,8 @@ def unfold(
     layers: bool,
     tolerance: float,
     window: tuple[float, float] | None,
-    sigma: float,
+    sigma: float | None,
+    moments: int | None,
     fermi: float | None,
     s_threshold: float | None,
     solving: options.Solving,
@@ -77,8 +84,13 @@ def unfold(
 
     Writes unfold.h5 with the energies, their spectral weights and the map A(k, E), which --plot
     draws. The path is one of the primitive zone.
+
+    With --method kpm no state is computed: A(k, E) alone, by Chebyshev moments, in time and memory
+    proportional to the number of atoms and to the k-points. --dry-run says both. A run that is
+    killed goes on after its last block; --mpi and --shard deal the blocks out.
     """
     from dock.grid.grid import read_with_radials
+    from dock.post.chebyshev_spectral import spectral_function
     from dock.post.supercell import layers_of
     from dock.post.unfold import Unfolded, unfold as compute
 
@@ -86,17 +98,39 @@ def unfold(
     job = solving.job(target)
     strings = options.parse_settings(species, "--species")
     calc = read_with_radials(path, source, basis=basis, strings=strings).replace(fermi_level=fermi)
+    chosen: dict[str, Any] = {
+        "points": points,
+        "atoms": None if atoms is None else options.parse_atoms(atoms, calc.structure.n_atoms),
+        "groups": layers_of(calc.structure) if layers else None,
+        "tolerance": tolerance,
+        "window": window or None,
+    }
+    cell = _cell(primitive, supercell)
+    if method == "kpm":
+        if s_threshold is not None:
+            raise UsageError("--method kpm removes no orbitals: leave out --s-threshold.")
+        found = spectral_function(
+            calc,
+            cell,
+            k_path,
+            **chosen,
+            resolution=sigma,
+            moments=moments,
+            solver=job,
+            jobs=run.jobs,
+            progress=run.progress("steps"),
+        )
+        run.finish(found, target, job=job)
+        return
+    if moments is not None:
+        raise UsageError("--moments belongs to --method kpm: give both, or neither.")
     result = compute(
         calc,
-        _cell(primitive, supercell),
+        cell,
         k_path,
-        points=points,
+        **chosen,
         method=method,
-        atoms=None if atoms is None else options.parse_atoms(atoms, calc.structure.n_atoms),
-        groups=layers_of(calc.structure) if layers else None,
-        tolerance=tolerance,
-        window=window or None,
-        sigma=sigma,
+        sigma=0.05 if sigma is None else sigma,
         s_threshold=s_threshold,
         **run.settings(job),
     )

@@ -16,6 +16,10 @@ from dock.extras import lazy_names
 if TYPE_CHECKING:
     from dock.post.band_structure import BandStructure as BandStructure, bands as bands
     from dock.post.chebyshev_density import ChebyshevDensity as ChebyshevDensity
+    from dock.post.chebyshev_spectral import (
+        SpectralFunction as SpectralFunction,
+        spectral_function as spectral_function,
+    )
     from dock.post.chebyshev_sum import chebyshev_dos as chebyshev_dos
     from dock.post.density_grid import GridDensity as GridDensity, charge_density as charge_density
     from dock.post.density_matrices import (
@@ -46,6 +50,7 @@ __getattr__, __dir__, __all__ = lazy_names(
         "dock.post.fermi": "FermiResult fermi_level",
         "dock.post.population": "Populations populations",
         "dock.post.saved": "read_figure",
+        "dock.post.chebyshev_spectral": "SpectralFunction spectral_function",
         "dock.post.together": "BandsWithDos Together",
         "dock.states.gap": "Gap",
         "dock.states.kmesh": "KMesh make_mesh",

@@ -7,7 +7,7 @@ are a `Projector`.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +21,10 @@ from dock.core.structure import Structure
 from dock.post.supercell import Sites
 from dock.states.problem import Channel
 
-__all__ = ["ByFunctions", "BySites", "Projector", "moved_overlap", "orbital_mask"]
+if TYPE_CHECKING:
+    import scipy.sparse
+
+__all__ = ["ByFunctions", "BySites", "Projector", "bloch_sums", "moved_overlap", "orbital_mask"]
 
 
 class Projector(Protocol):
@@ -60,6 +63,30 @@ class BySites:
         image = channel.overlap.times(self._sites.transform @ q, own)
         shares: NDArray[np.float64] = (image.conj() * projected).real
         return shares
+
+
+def bloch_sums(
+    calc: Calculation,
+    sites: Sites,
+    q: NDArray[np.float64],
+    atoms: NDArray[np.int64] | None = None,
+) -> scipy.sparse.csc_array:
+    """Return exp(2πi q·T) of each orbital in the column of its orbital of the primitive cell.
+
+    Sparse, (n_rows, n_sums), of some atoms alone where they are given; q (3,) in reciprocal vectors
+    of the primitive cell. BySites' P_q is the product of this with its adjoint, over the number of
+    cells.
+    """
+    import scipy.sparse
+
+    slots, cells = sites.orbitals(calc.basis)
+    if calc.spin is Spin.NONCOLLINEAR:
+        slots = np.concatenate([slots, slots + slots.max() + 1])
+        cells = np.tile(cells, (2, 1))
+    rows = np.flatnonzero(orbital_mask(calc, atoms))
+    used, columns = np.unique(slots[rows], return_inverse=True)
+    phases = np.exp(2j * np.pi * (cells[rows] @ q))
+    return scipy.sparse.csc_array((phases, (rows, columns.ravel())), shape=(len(slots), len(used)))
 
 
 class ByFunctions:

@@ -240,6 +240,31 @@ class Expansion:
 
         return self._guarded(run)[:, 0]
 
+    def projected_moments(
+        self,
+        x: Block,
+        n_moments: int,
+        groups: Any = None,
+        advance: Callable[[int], None] | None = None,
+    ) -> NDArray[np.float64]:
+        """Return Re ⟨x|T_n|x⟩ by groups of rows, (m, n_groups, n_moments), without chance.
+
+        Their `Scale.density` is Σ_n Re ⟨x|n⟩⟨n|S|x⟩ δ(e − e_n): Mulliken's share of states in
+        columns x (size, m), as rows of `groups` (n_groups, size) divide the second x.
+        """
+        _require_rows(x, self.size)
+        x = np.ascontiguousarray(x, dtype=self.pencil.kind)
+
+        def run() -> NDArray[np.float64]:
+            parts = []
+            for step in self.steps(self.inverse.apply(x), x, n_moments):
+                parts.append(_grouped(step.w, x, groups))
+                if advance is not None:
+                    advance(1)
+            return np.stack(parts, axis=-1)
+
+        return self._guarded(run)
+
     def row_moments(
         self, rows: NDArray[np.int64], n_moments: int, advance: Callable[[int], None] | None = None
     ) -> NDArray[np.float64]:

@@ -90,6 +90,8 @@ class MomentSum:
     groups: Any
     words: str
     steps: int
+    vectors_of: Callable[[Task], NDArray[Any]] | None = None
+    """Gives the vectors of a task where they are not random: `Expansion.projected_moments`."""
 
     def total(self, job: Job, progress: Progress) -> list[Moments]:
         """Return the moments of all tasks, in their order; `Pause` where a part was asked for."""
@@ -156,7 +158,11 @@ class MomentSum:
 
     def _moments(self, task: Task, expansion: Expansion, progress: Progress) -> Moments:
         n_moments, advance = self.moments_of(expansion), _Paced(progress, self.steps)
-        if task.rows:
+        if self.vectors_of is not None:
+            values = expansion.projected_moments(
+                self.vectors_of(task), n_moments, self.groups, advance.of(n_moments)
+            )
+        elif task.rows:
             rows = np.array(task.rows)
             values = expansion.row_moments(rows, n_moments, advance.of(n_moments))[:, None]
         else:
