@@ -433,29 +433,12 @@ class _Spectral:
             single=self.single,
             threads=self.threads,
         )
-        low, high = found.scale.bounds
-        first, last = (self.level + end for end in self.window)
-        if first > high or last < low:
-            raise UsageError(
-                f"the window {first:.3f} … {last:.3f} eV (absolute) lies outside the spectrum, "
-                f"{low:.3f} … {high:.3f} eV. Pass window=(EMIN, EMAX) from the Fermi level, "
-                f"{self.level:.3f} eV."
-            )
+        found.scale.require_inside(self.level, self.window)
         return found
 
     def _n_moments(self, expansion: Expansion) -> int:
         """Return the moments that are needed; too few that are given are refused."""
-        scale, here = expansion.scale, np.array([self.level])
-        needed = scale.moments_for(self.resolution or 0.05, here)
-        if self.moments is None:
-            return needed
-        if self.resolution is not None and needed > self.moments:
-            sharp = 1e3 * float(scale.resolution(here, self.moments)[0])
-            raise UsageError(
-                f"{self.moments} moments resolve {sharp:.0f} meV at the Fermi level, not "
-                f"{1e3 * self.resolution:.0f}. Pass moments={needed}, or leave it out."
-            )
-        return self.moments
+        return expansion.scale.moments_of(self.level, self.resolution, self.moments)
 
     def result(self, found: list[Moments]) -> SpectralFunction:
         """Make the result of all moments."""
@@ -471,9 +454,7 @@ class _Spectral:
         for task, one in zip(self._tasks(), found, strict=True):
             A[task.channel, task.k_number] += one.scale.density(one.values.sum(axis=0), energies)
         A = np.moveaxis(A, 2, 0)
-        transform = found[0].scale.transform
-        slope = transform.slope(energies) / np.abs(transform.eigenvalue(energies))
-        moved = max(one.error for one in found) / float(slope.min())
+        moved = max(float(one.scale.moved(energies, one.error).max()) for one in found)
         return SpectralFunction(
             sites.primitive,
             sites.transform,

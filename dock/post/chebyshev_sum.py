@@ -324,32 +324,13 @@ class _Density:
             threads=self.threads,
             seed=self.seed,
         )
-        low, high = found.scale.bounds
         if self.window is not None and self.level.known is not None:
-            first, last = (self.level.known + end for end in self.window)
-            if first > high or last < low:
-                raise UsageError(
-                    f"the window {first:.3f} … {last:.3f} eV (absolute) lies outside the spectrum, "
-                    f"{low:.3f} … {high:.3f} eV. Pass window=(EMIN, EMAX) from the Fermi level, "
-                    f"{self.level.known:.3f} eV."
-                )
+            found.scale.require_inside(self.level.known, self.window)
         return found
 
     def _n_moments(self, expansion: Expansion) -> int:
         """Return the moments that are needed; too few that are given are refused."""
-        origin = np.array([self.level.guess])
-        scale = expansion.scale
-        if self.moments is None:
-            return scale.moments_for(self.resolution or 0.05, origin)
-        if self.resolution is not None:
-            needed = scale.moments_for(self.resolution, origin)
-            if needed > self.moments:
-                sharp = 1e3 * float(scale.resolution(origin, self.moments)[0])
-                raise UsageError(
-                    f"{self.moments} moments resolve {sharp:.0f} meV at the Fermi level, not "
-                    f"{1e3 * self.resolution:.0f}. Pass moments={needed}, or leave it out."
-                )
-        return self.moments + self.moments % 2
+        return expansion.scale.moments_of(self.level.guess, self.resolution, self.moments)
 
     def result(self, found: list[Moments], step: float | None) -> ChebyshevDensity:
         """Make the result of all moments."""

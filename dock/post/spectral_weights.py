@@ -42,11 +42,7 @@ class BySites:
     def __init__(self, calc: Calculation, sites: Sites, atoms: NDArray[np.int64] | None) -> None:
         self._sites = sites
         self._kept = orbital_mask(calc, atoms)
-        slots, self._cells = sites.orbitals(calc.basis)
-        if calc.spin is Spin.NONCOLLINEAR:
-            slots = np.concatenate([slots, slots + slots.max() + 1])
-            self._cells = np.tile(self._cells, (2, 1))
-        self._slots = slots
+        self._slots, self._cells = _places(calc, sites)
 
     def shares(
         self, channel: Channel, q: NDArray[np.float64], vectors: NDArray[Any]
@@ -79,14 +75,20 @@ def bloch_sums(
     """
     import scipy.sparse
 
-    slots, cells = sites.orbitals(calc.basis)
-    if calc.spin is Spin.NONCOLLINEAR:
-        slots = np.concatenate([slots, slots + slots.max() + 1])
-        cells = np.tile(cells, (2, 1))
+    slots, cells = _places(calc, sites)
     rows = np.flatnonzero(orbital_mask(calc, atoms))
     used, columns = np.unique(slots[rows], return_inverse=True)
     phases = np.exp(2j * np.pi * (cells[rows] @ q))
     return scipy.sparse.csc_array((phases, (rows, columns.ravel())), shape=(len(slots), len(used)))
+
+
+def _places(calc: Calculation, sites: Sites) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return `Sites.orbitals` of the rows of the problem: of both spins for spinors."""
+    slots, cells = sites.orbitals(calc.basis)
+    if calc.spin is Spin.NONCOLLINEAR:
+        slots = np.concatenate([slots, slots + slots.max() + 1])
+        cells = np.tile(cells, (2, 1))
+    return slots, cells
 
 
 class ByFunctions:

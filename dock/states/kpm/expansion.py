@@ -8,10 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dock.errors import UsageError
 from dock.states.kpm.pencil import Transform
 
 __all__ = ["Scale", "jackson"]
 
+_RESOLUTION = 0.05  # eV, unless another one is asked for
 _SLAB = 2**22  # numbers of one table of cosines
 
 
@@ -90,6 +92,35 @@ class Scale:
         many = 10_000
         widest = float(np.max(self.resolution(energies, many)))
         return max(4, 2 * int(np.ceil(many * widest / resolution / 2)))
+
+    def moments_of(self, level: float, resolution: float | None, moments: int | None) -> int:
+        """Return how many moments are asked for: so many, or those of a resolution (eV) at a level.
+
+        `UsageError` where both are given, and the moments are too few for the resolution.
+        """
+        here = np.array([level])
+        if moments is None:
+            return self.moments_for(_RESOLUTION if resolution is None else resolution, here)
+        if resolution is not None:
+            needed = self.moments_for(resolution, here)
+            if needed > moments:
+                sharp = 1e3 * float(self.resolution(here, moments)[0])
+                raise UsageError(
+                    f"{moments} moments resolve {sharp:.0f} meV at the Fermi level, not "
+                    f"{1e3 * resolution:.0f}. Pass moments={needed}, or leave it out."
+                )
+        return moments + moments % 2
+
+    def require_inside(self, level: float, window: tuple[float, float]) -> None:
+        """Refuse a window (eV from a level) beyond the spectrum with a `UsageError`."""
+        low, high = self.bounds
+        first, last = (level + end for end in window)
+        if first > high or last < low:
+            raise UsageError(
+                f"the window {first:.3f} … {last:.3f} eV (absolute) lies outside the spectrum, "
+                f"{low:.3f} … {high:.3f} eV. Pass window=(EMIN, EMAX) from the Fermi level, "
+                f"{level:.3f} eV."
+            )
 
     def density(
         self, moments: NDArray[np.float64], energies: NDArray[np.float64]
