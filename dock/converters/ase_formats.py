@@ -31,7 +31,10 @@ _MATRICES = ["hamiltonian.h5", "hamiltonian_pred.h5", "overlap.h5"]
 
 OPENMX = ExternalIOFormat(desc="OpenMX scfout (dock)", glob="*.scfout", **_ONE)
 SIESTA = ExternalIOFormat(desc="SIESTA HSX or TSHS (dock)", glob=["*.HSX", "*.TSHS"], **_ONE)
-ABACUS = ExternalIOFormat(desc="ABACUS running log (dock)", glob="running_*.log", **_ONE)
+ABACUS = ExternalIOFormat(
+    desc="ABACUS running log (dock)", magic_regex=rb"[\s*]*(WELCOME TO\s+)?ABACUS v", **_ONE
+)
+"""By what it begins with: running_1.log may as well be a log that ASE reads by itself."""
 FOLDER = ExternalIOFormat(desc="Run of any code (dock)", glob=_MATRICES, **_ONE)
 """A unified folder by one of its matrix files; with ``format="dock"`` the folder of any run."""
 

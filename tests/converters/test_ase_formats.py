@@ -70,6 +70,13 @@ def test_there_and_back(bundled):
     assert Structure.of(atoms).is_close(dock.read(bundled / "openmx" / "mos2").structure)
 
 
+def test_logs_that_ase_reads_itself_stay_its_own(tmp_path):
+    """A name like ABACUS's is not enough: the file says whose it is."""
+    run = tmp_path / "running_1.log"
+    run.write_text(" Entering Gaussian System, Link 0=g16\n")
+    assert formats.filetype(str(run)) == "gaussian-out"
+
+
 def test_what_is_damaged_is_said(tmp_path, bundled):
     cut = (bundled / "openmx" / "si" / "si.scfout").read_bytes()[:3000]
     (tmp_path / "cut.scfout").write_bytes(cut)

@@ -25,6 +25,7 @@ _LEVELS = re.compile(
     re.MULTILINE,
 )
 _LEVEL = re.compile(r"^ MO\|\s+\d+\s+(\S+)\s+\S+\s+(\S+)\s*$", re.MULTILINE)
+_SMEARED = re.compile(r"^\s*Fermi energy:\s+(\S+)\s*$", re.MULTILINE)
 _IMAGES = r"\b{name} CSR write\|\s+(\d+) periodic images\n.*\n((?:(?:\s+-?\d+){{4}}\n)+)"
 _ATOMS = re.compile(
     r"ATOMIC COORDINATES IN ANGSTROM\s*\n\s*\n?.*\n((?:\s+\d+\s+\d+\s+[A-Za-z]\S*\s+\d+\s.*\n)+)"
@@ -60,6 +61,8 @@ class Cp2kLog(RunLog):
         The unit of energy as printed, else CP2K's own.
     fermi_levels
         ``E(Fermi)`` of each spin channel, eV; none where no levels were printed.
+    is_smeared
+        Whether the self-consistency names a ``Fermi energy``, which it does with smearing alone.
     levels
         The levels of the converged state that were printed.
     k_points
@@ -81,6 +84,7 @@ class Cp2kLog(RunLog):
     n_spins: int
     hartree_ev: float
     fermi_levels: tuple[float, ...]
+    is_smeared: bool
     levels: tuple[PrintedLevels, ...]
     k_points: NDArray[np.float64] | None
     k_grid: tuple[int, int, int] | None
@@ -135,6 +139,7 @@ def read_log(path: Path) -> Cp2kLog:
         n_spins=n_spins,
         hartree_ev=hartree,
         fermi_levels=_fermi_levels(text, n_spins, hartree),
+        is_smeared=_SMEARED.search(text) is not None,
         levels=levels,
         k_points=_k_points(text),
         k_grid=(int(grid[1]), int(grid[2]), int(grid[3])) if grid else None,
@@ -166,7 +171,7 @@ def _fermi_levels(text: str, n_spins: int, hartree: float) -> tuple[float, ...]:
     """Return the last ``E(Fermi)`` of each channel, or the one that smearing prints."""
     words = re.findall(r"MO\| E\(Fermi\):\s+(\S+) a\.u\.", text)[-n_spins:]
     if not words:
-        words = re.findall(r"^\s*Fermi energy:\s+(\S+)\s*$", text, re.MULTILINE)[-n_spins:]
+        words = _SMEARED.findall(text)[-n_spins:]
     values = finite_numbers(words, len(words)) or []
     return tuple(value * hartree for value in values)
 

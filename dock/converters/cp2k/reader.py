@@ -33,7 +33,8 @@ _OTHER_VERSION = (
 _DROPPED = "The input has a THRESHOLD of {value}: smaller entries were left out of the files."
 _NO_LEVEL = (
     "No Fermi level is taken from the log: CP2K prints the highest occupied level there, and no "
-    "empty one was printed. Give ADDED_MOS, or let dock find the middle of the gap."
+    "empty one was printed beside it. Give ADDED_MOS and MO with EIGENVALUES, or let dock find "
+    "the middle of the gap."
 )
 _METHODS = {"GPW", "GAPW", "GAPW_XC", "LRIGPW", "RIGPW"}
 _SAME_POSITIONS = 2e-5  # Å: the log has six digits
@@ -153,16 +154,18 @@ def _fermi_level(log: Cp2kLog) -> float | None:
     """Return the level of the log; where it is the highest occupied one, the middle of the gap."""
     if not log.fermi_levels:
         return None
-    if not log.levels:
+    if log.is_smeared:  # CP2K has solved for it
         return max(log.fermi_levels)
+    if not log.levels:
+        return None
     energies = np.concatenate([levels.energies for levels in log.levels])
     filling = np.concatenate([levels.occupations for levels in log.levels])
     full = np.concatenate([levels.occupations.max(keepdims=True) for levels in log.levels]).max()
-    if np.any((filling > _FULL) & (filling < full - _FULL)):  # smeared: CP2K has solved for it
+    if np.any((filling > _FULL) & (filling < full - _FULL)):  # smeared as well
         return max(log.fermi_levels)
-    if not np.any(filling < _FULL):
+    if np.all(filling > _FULL) or not np.any(filling > _FULL):  # one side of the gap alone
         return None
-    top, bottom = float(energies[filling > _FULL].max()), float(energies[filling < _FULL].min())
+    top, bottom = float(energies[filling > _FULL].max()), float(energies[filling <= _FULL].min())
     return 0.5 * (top + bottom) if bottom > top else max(log.fermi_levels)
 
 

@@ -1,6 +1,7 @@
 """Bundled CP2K runs: eigenvalues, electrons and overlaps against CP2K's own numbers."""
 
 import json
+import re
 import shutil
 from dataclasses import replace
 
@@ -15,6 +16,7 @@ from dock.converters.cp2k.check import check_run
 from dock.converters.cp2k.images import counted_from_positions, folded_shift
 from dock.core.kspace import KBuilder
 from dock.core.spin import Spin
+from dock.units import CP2K
 
 NAMES = ("h2o", "o2", "oh", "si2")
 
@@ -162,6 +164,36 @@ def test_fermi_level_is_in_the_gap_or_left_to_dock(runs):
     assert h2o.fermi_level == pytest.approx((levels[3] + levels[4]) / 2, abs=1e-5)
     assert oh.fermi_level is None
     assert any("highest occupied" in note for note in oh.notes)
+
+
+@pytest.mark.parametrize(
+    "edit_log",
+    [
+        # MO with COEFFICIENTS has another heading, and tables that are not read as levels
+        lambda log: log.replace(
+            "EIGENVALUES AND OCCUPATION", "EIGENVALUES, OCCUPATION NUMBERS, AND SPHERICAL"
+        ),
+        # MO_INDEX_RANGE of empty levels
+        lambda log: re.sub(r" MO\|.* 2\.0+\n", "", log),
+    ],
+)
+def test_highest_occupied_level_is_not_taken_for_the_fermi_level(copy, edit_log):
+    folder = copy("h2o")
+    path = folder / "h2o.out"
+    text = path.read_text()
+    assert edit_log(text) != text
+    path.write_text(edit_log(text))
+    calc = read(folder)
+    assert calc.fermi_level is None
+    assert any("highest occupied" in note for note in calc.notes)
+
+
+def test_fermi_level_of_smearing_needs_no_printed_levels(copy):
+    folder = copy("h2o")
+    path = folder / "h2o.out"
+    text = re.sub(r" MO\|.*\n", "", path.read_text())
+    path.write_text(text + "  Fermi energy:                           -0.25000000000000\n")
+    assert read(folder).fermi_level == pytest.approx(-0.25 * CP2K.hartree_ev)
 
 
 def test_density_on_a_grid_has_the_electrons(runs, tmp_path):
