@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from dock.cli import options
+from dock.cli import options, response_options
 from dock.cli.runner import Run
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ More examples:
               help="Figure: .png .pdf .svg")  # fmt: skip
 @click.option("--label", "labels", multiple=True, metavar="NAME",
               help="What a legend calls a run. Repeat for each.")  # fmt: skip
-@options.window_option("Energies of the figure, from its zero, eV.")
+@response_options.window_option("Energies of the figure, from its zero, eV.")
 @options.zero_option
 @options.style_option
 @options.overwrite_option
@@ -57,6 +57,6 @@ def plot(
     run.require_free()
     figure = read_figure(results, labels)
     written = figure.plot(
-        run.plot, style=run.style, overwrite=run.overwrite, window=window or None, zero=zero
+        run.plot, style=run.style, overwrite=run.overwrite, window=window, zero=zero
     )
     run.tell(str(written), {"files": [str(written)]})

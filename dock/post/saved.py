@@ -19,7 +19,7 @@ from dock.io.hdf5 import open_hdf5
 from dock.io.text import read_json
 from dock.post.band_lines import BandLines
 from dock.post.dos_curves import DosCurves
-from dock.post.together import Together
+from dock.post.together import BandsWithDos, Together
 from dock.states.gap import gap_words
 from dock.states.kpath.path import tick_marks
 
@@ -46,12 +46,14 @@ def read_figure(paths: Sequence[str | Path], names: Sequence[str] = ()) -> Toget
     FormatError
         When a file holds no bands and no density of states, or is damaged.
     UsageError
-        For another number of names than runs.
+        For another number of names than runs; for densities of states that do not come in the
+        order of their bands; what `Together` refuses.
     """
     files = [file for path in paths for file in _files_of(Path(path))]
     read = [(file, read_saved(file)) for file in files]
     bands = [(file, one) for file, one in read if isinstance(one, BandLines)]
     curves = [(file, one) for file, one in read if isinstance(one, DosCurves)]
+    _require_order([file for file, _ in bands], [file for file, _ in curves])
     count = max(len(bands), len(curves))
     if names and len(names) != count:
         raise UsageError(f"{len(names)} names (--label) for {count} runs: give one for each.")
@@ -98,6 +100,19 @@ def _files_of(path: Path) -> list[Path]:
         wanted = " or ".join(_FILES)
         raise MissingDataError(wanted, path, "dock bands and dock dos make them.")
     return found
+
+
+def _require_order(bands: Sequence[Path], curves: Sequence[Path]) -> None:
+    """Refuse a density of states that by its name is of other bands than those in its place."""
+    places = {BandsWithDos.beside(file.with_suffix(".h5")): n for n, file in enumerate(bands)}
+    for number, file in enumerate(curves):
+        own = places.get(file.with_suffix(".h5"), number)
+        if own != number and number < len(bands):
+            raise UsageError(
+                f"{file} stands beside the bands {bands[number]}, and is named after {bands[own]}: "
+                "give the densities of states in the order of the bands, and bands that have none "
+                "last."
+            )
 
 
 def _distinct(files: Sequence[Path]) -> list[str]:

@@ -43,7 +43,8 @@ class Together(Drawn):
     Raises
     ------
     UsageError
-        For nothing; for bands along different paths; for populations of bonds beside others.
+        For nothing; for bands along different paths; for populations of bonds beside others; for
+        a density of states beside bands of another structure, or more of them than bands.
     """
 
     ONE_Y: ClassVar[bool] = True
@@ -60,6 +61,17 @@ class Together(Drawn):
             object.__setattr__(self, "bands", aligned)
         if len({*self.bands, *self.curves}) > 1 and any(one.bonds for one in self.curves):
             raise UsageError("populations of bonds are drawn alone: leave out the other results.")
+        if self.bands and len(self.curves) > len(self.bands):
+            raise UsageError(
+                f"{len(self.curves)} densities of states beside {len(self.bands)} band "
+                "structure(s): give the bands of each run, or densities of states alone."
+            )
+        for lines, curves in zip(self.bands, self.curves, strict=False):
+            if lines.formula and curves.formula and lines.formula != curves.formula:
+                raise UsageError(
+                    f"bands of {lines.formula} and a density of states of {curves.formula} have no "
+                    "common zero: give the densities of states in the order of their bands."
+                )
 
     @property
     def is_fat(self) -> bool:
@@ -112,7 +124,7 @@ class Together(Drawn):
         for panel in main:
             first.draw_frame(panel, limits, zero)
             if len(self.bands) > 1:
-                panel.set_title(first.formula, fontsize="medium")
+                panel.set_title(_formulas(self.bands), fontsize="medium")
         groups = self._groups(main[0].get_ylim(), zero)
         if self.is_fat:
             draw_fat(main, first, groups, zero)
@@ -219,7 +231,7 @@ class Together(Drawn):
         axes.axvline(move if zero == "absolute" else 0.0, color=ink(0.5), lw=0.8, ls=":")
         axes.set_xlabel(zero_words(zero))
         axes.set_ylabel("states / eV / cell")
-        axes.set_title(first.formula, fontsize="medium")
+        axes.set_title(_formulas(self.curves), fontsize="medium")
         add_legend(axes)
 
 
@@ -297,6 +309,11 @@ class BandsWithDos(Result):
         require_absent(self.files(path), overwrite=overwrite)
         written = self.bands.save(path, overwrite=overwrite)
         return [*written, *self.dos.save(self.beside(path), overwrite=overwrite)]
+
+
+def _formulas(results: Sequence[BandLines | DosCurves]) -> str:
+    """Return what the results are of, each formula once."""
+    return ", ".join(dict.fromkeys(one.formula for one in results if one.formula))
 
 
 def _dash(number: int) -> str:

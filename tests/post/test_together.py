@@ -197,6 +197,31 @@ def test_what_does_not_go_together(mos2):
         drawn(BandsWithDos(compared, bond))
 
 
+def test_densities_of_states_of_other_runs_are_refused(mos2, folder, tmp_path):
+    """One in another's place would count from the zero of another run."""
+    lines, curves = mos2.bands.bands.lines, mos2.dos.curves
+    with pytest.raises(UsageError, match=r"2 densities of states beside 1 band"):
+        Together((lines,), (curves, curves))
+    with pytest.raises(UsageError, match=r"bands of MoS2 and a density of states of C2"):
+        Together((lines,), (replace(curves, formula="C2"),))
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "band.h5").write_bytes((folder / "band.h5").read_bytes())
+    (tmp_path / "two" / "dos.h5").write_bytes((folder / "dos.h5").read_bytes())
+    with pytest.raises(UsageError, match=r"two/dos\.h5 stands beside .*one/band\.h5, .*last"):
+        read_figure([tmp_path / "one", tmp_path / "two"])
+    assert len(read_figure([tmp_path / "two", tmp_path / "one"]).curves) == 1
+
+
+def test_title_names_all_that_is_drawn(mos2):
+    lines, curves = mos2.bands.bands.lines, mos2.dos.curves
+    other = replace(lines, formula="WS2")
+    (axes,) = drawn(Together((lines, other)))
+    assert axes.get_title() == "MoS2, WS2"
+    (axes,) = drawn(Together((), (curves, replace(curves, formula="WS2"))))
+    assert axes.get_title() == "MoS2, WS2"
+
+
 def test_bands_that_are_compared_are_drawn_beside_too():
     calc = dock.read(samples.OPENMX / "si")
     both = BandsWithDos(bands(calc, "LG", points=3, compare=calc), dos(calc, (2, 2, 2)))
