@@ -266,7 +266,7 @@ class Structure:
             return structure
         if hasattr(structure, "get_atomic_numbers"):
             return cls.from_ase(structure)
-        if hasattr(structure, "cart_coords"):
+        if _is_pymatgen(structure):
             return cls.from_pymatgen(structure)
         raise LayoutError(
             "a structure is a dock.Structure, ASE's Atoms or pymatgen's Structure, found "
@@ -276,19 +276,24 @@ class Structure:
     @classmethod
     def accepts(cls, value: object) -> TypeGuard[AnyStructure]:
         """Say whether a value is a structure: ours, ASE's or pymatgen's."""
-        foreign = hasattr(value, "get_atomic_numbers") or hasattr(value, "cart_coords")
+        foreign = hasattr(value, "get_atomic_numbers") or _is_pymatgen(value)
         return isinstance(value, cls) or foreign
 
     @classmethod
     def from_ase(cls, atoms: ase.Atoms) -> Structure:
-        """Return the structure of an ASE ``Atoms``; missing cell vectors get 10 Å around it."""
+        """Return the structure of an ASE ``Atoms``; missing cell vectors get 10 Å around it.
+
+        Nothing repeats along those. `LayoutError` without atoms.
+        """
+        if not len(atoms):
+            raise LayoutError("a structure needs at least one atom, found none.")
         cell = np.array(atoms.cell)
         missing = np.linalg.norm(cell, axis=1) < 1e-6
         if missing.any():
             extent = np.ptp(atoms.get_positions(), axis=0).max() + 10.0
             cell = np.array(atoms.cell.complete()) if not missing.all() else np.eye(3)
             cell[missing] *= extent
-        first, second, third = (bool(flag) for flag in atoms.pbc)
+        first, second, third = (bool(flag) for flag in atoms.pbc & ~missing)
         numbers = atoms.get_atomic_numbers()
         return cls(cell, atoms.get_positions(), numbers, pbc=(first, second, third))
 
@@ -368,3 +373,8 @@ def lattice_points(matrix: IntArray) -> IntArray:
     inside = np.all((scaled >= 0) & (scaled < determinant), axis=1)
     chosen = points[inside]
     return chosen[np.argsort(np.any(chosen != 0, axis=1), kind="stable")]
+
+
+def _is_pymatgen(value: object) -> bool:
+    """Say whether a value is pymatgen's ``Structure``; its ``Molecule`` has no lattice."""
+    return hasattr(value, "cart_coords") and hasattr(value, "lattice")

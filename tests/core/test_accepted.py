@@ -63,6 +63,19 @@ def test_what_is_no_structure():
         dock.compute_overlap(molecule("H2O"), dock.Basis.from_ls({"H": [0]}, ["H"]))
 
 
+def test_molecules_of_ase_and_pymatgen():
+    """A cell that nobody gave does not repeat; a molecule without lattice is refused."""
+    atoms = molecule("H2O")
+    atoms.pbc = True
+    assert Structure.of(atoms).pbc == (False, False, False)
+    with pytest.raises(LayoutError, match="at least one atom"):
+        Structure.of(atoms[:0])
+    wrong = pytest.importorskip("pymatgen.core").Molecule(["H"], [[0, 0, 0]])
+    assert not Structure.accepts(wrong)
+    with pytest.raises(LayoutError, match=r"ASE's Atoms or pymatgen's.*found Molecule"):
+        Structure.of(wrong)
+
+
 def test_a_primitive_cell_of_ase(bundled):
     from dock.post.supercell import supercell_of
 
