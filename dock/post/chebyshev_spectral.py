@@ -20,7 +20,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from dock._version import __version__
 from dock.core.arrays import atom_list
 from dock.core.calculation import Calculation
 from dock.core.kspace import is_time_reversal_invariant
@@ -31,7 +30,7 @@ from dock.io.progress import Progress, Report
 from dock.post.spectral_weights import bloch_sums, orbital_mask
 from dock.post.supercell import Sites, find_sites, supercell_of
 from dock.post.unfold import make_primitive_path
-from dock.results import Result
+from dock.post.unfolded_result import UnfoldedResult
 from dock.states.job import Job, Planned
 from dock.states.kpath import KPath
 from dock.states.kpm.cost import Cost
@@ -54,12 +53,12 @@ _STEPS = 1000
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class SpectralFunction(Result):
+class SpectralFunction(UnfoldedResult):
     """A(k, E) along a path of the primitive cell.
 
     Attributes
     ----------
-    primitive, supercell, spin, path, fermi_level, note
+    fermi_level, note
         As in `dock.post.unfold.Unfolded`; there is always a Fermi level.
     energies : (n_energies,)
         eV, absolute, in even steps.
@@ -73,14 +72,6 @@ class SpectralFunction(Result):
         Of the series; how S was inverted, by how much that moves levels, eV; the spectrum, eV.
     """
 
-    FILE = "unfold.h5"
-    FIGURE = (4.8, 4.2)
-
-    primitive: Structure
-    supercell: NDArray[np.int64]
-    spin: Spin
-    path: KPath
-    energies: NDArray[np.float64]
     values: NDArray[np.float64]
     group_names: tuple[str, ...]
     group_values: NDArray[np.float64]
@@ -101,11 +92,6 @@ class SpectralFunction(Result):
     def relative(self) -> NDArray[np.float64]:
         """The energies from the Fermi level, eV."""
         return self.energies - self.fermi_level
-
-    @cached_property
-    def n_cells(self) -> int:
-        """Primitive cells in the supercell."""
-        return abs(round(float(np.linalg.det(self.supercell))))
 
     @property
     def width(self) -> float:
@@ -134,13 +120,8 @@ class SpectralFunction(Result):
     def facts(self) -> dict[str, Any]:
         """Return what was unfolded and how sharp it is, by key; see `dock.results.KEYS`."""
         return {
-            "written_by": f"dock {__version__}",
-            "formula": self.primitive.formula,
-            "n_cells": self.n_cells,
-            "supercell": self.supercell.tolist(),
-            "spin": self.spin.value,
+            **super().facts(),
             "method": "kpm",
-            "n_kpoints": self.path.n_kpoints,
             "n_moments": self.n_moments,
             "resolution_eV": self.width,
             "inverse": self.inverse,
@@ -148,7 +129,6 @@ class SpectralFunction(Result):
             "spectrum_bounds_eV": list(self.bounds),
             "fermi_level_eV": self.fermi_level,
             "group_names": list(self.group_names),
-            "path_note": self.path.note,
             "note": self.note,
         }
 
@@ -161,9 +141,7 @@ class SpectralFunction(Result):
         """Return A(k, E) and the path by the names of ``unfold.h5``."""
         content = {
             "fermi_energy_before_shift_eV": self.fermi_level,
-            "supercell": self.supercell,
-            "primitive_cell": self.primitive.cell,
-            **self.path.datasets(),
+            **super().datasets(),
             "spectral/energy": self.relative,
             "spectral/A": self.values,
             "spectral/resolution": self.resolution,
@@ -173,20 +151,14 @@ class SpectralFunction(Result):
             content["spectral/A_of_groups"] = self.group_values
         return content
 
-    def write_hdf5(self, file: Any) -> None:
-        """Write `datasets`, and `facts` as attributes; A(k, E) has its unit."""
-        super().write_hdf5(file)
-        file["spectral"].attrs["unit"] = "1/eV"
-
     def rows(self) -> list[tuple[str, str]]:
         """Return supercell, path, sharpness and notes in words."""
-        labels = " ".join(f"{first}–{last}" for first, last in self.path.labels)
         x, sharp = self.relative, 1e3 * self.resolution
         moved = f"levels move by less than {1e3 * self.inverse_error:.2g} meV"
         here = f"{1e3 * self.width:.1f} meV at the Fermi level"
         rows = [
             ("supercell", f"{self.n_cells} cells of {self.primitive.formula}"),
-            ("path", f"{labels}, {self.path.n_kpoints} k-points"),
+            ("path", self.path_words),
             ("energies", f"{len(x)} from {x[0]:.3f} to {x[-1]:.3f} eV"),
             ("method", f"{self.n_moments} Chebyshev moments (KPM), no random vectors"),
             ("resolution", f"{here}, {sharp.min():.1f} … {sharp.max():.1f} meV (σ of the kernel)"),

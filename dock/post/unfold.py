@@ -23,17 +23,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from dock._version import __version__
 from dock.core.arrays import atom_list
 from dock.core.calculation import Calculation
-from dock.core.spin import Spin
 from dock.core.structure import AnyStructure, Structure
 from dock.errors import MissingDataError, UsageError
 from dock.extras import require
@@ -42,6 +39,7 @@ from dock.post.legend import ShownGroup, add_legend, shown_groups
 from dock.post.spectral_map import Map, drawn_levels, spectral_map
 from dock.post.spectral_weights import ByFunctions, BySites, Projector, orbital_mask
 from dock.post.supercell import find_sites, supercell_of
+from dock.post.unfolded_result import UnfoldedResult
 from dock.results import Result
 from dock.states.broadening import add_gaussians
 from dock.states.certificates import Certificates
@@ -62,17 +60,11 @@ _VISIBLE = 0.02  # weight below which a level is left out of the JSON file
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Unfolded(Result):
+class Unfolded(UnfoldedResult):
     """Energies of a supercell with their weights along a path of the primitive cell.
 
     Attributes
     ----------
-    primitive
-        The primitive cell and one atom for each site.
-    supercell : (3, 3) int
-        Rows: the supercell's lattice vectors in those of the primitive cell.
-    spin, path
-        What was computed; the path is in fractions of the primitive reciprocal vectors.
     energies : (n_spin, n_k, n_states)
         eV, absolute, ascending; NaN where a k-point has fewer states.
     weights : (n_spin, n_k, n_states)
@@ -93,14 +85,6 @@ class Unfolded(Result):
         Why no state is missing; None where that is not known.
     """
 
-    FILE = "unfold.h5"
-    FIGURE = (4.8, 4.2)
-
-    primitive: Structure
-    supercell: NDArray[np.int64]
-    spin: Spin
-    path: KPath
-    energies: NDArray[np.float64]
     weights: NDArray[np.float64]
     group_names: tuple[str, ...] = ()
     group_weights: NDArray[np.float64] | None = None
@@ -115,11 +99,6 @@ class Unfolded(Result):
     def reference(self) -> float:
         """The energy that files and figures call zero: the Fermi level, or 0 without one."""
         return 0.0 if self.fermi_level is None else self.fermi_level
-
-    @cached_property
-    def n_cells(self) -> int:
-        """Primitive cells in the supercell."""
-        return abs(round(float(np.linalg.det(self.supercell))))
 
     @property
     def n_panels(self) -> int:
@@ -180,19 +159,13 @@ class Unfolded(Result):
     def facts(self) -> dict[str, Any]:
         """Return what was unfolded and how, by key; see `dock.results.KEYS`."""
         return {
-            "written_by": f"dock {__version__}",
-            "formula": self.primitive.formula,
-            "n_cells": self.n_cells,
-            "supercell": self.supercell.tolist(),
-            "spin": self.spin.value,
+            **super().facts(),
             "method": self.method,
-            "n_kpoints": self.path.n_kpoints,
             "n_states": self.energies.shape[2],
             "largest_weight": float(np.nanmax(self.weights)),
             "fermi_level_eV": self.fermi_level,
             "sigma_eV": self.sigma,
             "group_names": list(self.group_names),
-            "path_note": self.path.note,
             **({} if self.certificates is None else self.certificates.facts()),
             "note": self.note,
         }
@@ -216,9 +189,7 @@ class Unfolded(Result):
             "band_data": self.energies - zero,
             "weights": self.weights,
             "fermi_energy_before_shift_eV": np.nan if self.fermi_level is None else zero,
-            "supercell": self.supercell,
-            "primitive_cell": self.primitive.cell,
-            **self.path.datasets(),
+            **super().datasets(),
             "spectral/energy": grid - zero,
             "spectral/A": self.spectral(grid),
         }
@@ -230,7 +201,6 @@ class Unfolded(Result):
     def write_hdf5(self, file: Any) -> None:
         """Write `datasets`, and `facts` as attributes; A(k, E) has its unit and width."""
         super().write_hdf5(file)
-        file["spectral"].attrs["unit"] = "1/eV"
         file["spectral"].attrs["sigma_eV"] = self.sigma
 
     def save(
@@ -248,11 +218,10 @@ class Unfolded(Result):
 
     def rows(self) -> list[tuple[str, str]]:
         """Return supercell, path, states, groups and notes in words."""
-        labels = " ".join(f"{first}–{last}" for first, last in self.path.labels)
         level = self.fermi_level
         rows = [
             ("supercell", f"{_cells(self.n_cells)} of {self.primitive.formula}"),
-            ("path", f"{labels}, {self.path.n_kpoints} k-points"),
+            ("path", self.path_words),
             ("states", f"{self.energies.shape[2]}, method {self.method}"),
             ("Fermi level", "unknown" if level is None else f"{level:.6f} eV"),
         ]
