@@ -86,10 +86,15 @@ class Drawn:
         DependencyError
             Without matplotlib.
         UsageError
-            For another kind of figure, or a style that there is not.
+            For another kind of figure, another number of axes, a style that there is not, or
+            `path` together with `ax` or `save`.
         OutputError
             Where the file exists and `overwrite` is not given.
         """
+        if path is not None and not (ax is None and save is None):
+            raise UsageError(
+                "a path writes a new figure: give save= beside ax=, or the path alone."
+            )
         target = None if path is None and save is None else Path(path or save or "")
         if target is not None:
             require_figure_name(target)
@@ -99,8 +104,9 @@ class Drawn:
         with themed([style] if isinstance(style, str) else style):
             if path is not None or ax is None:
                 ax = self._panels(make)
-            self.draw(ax, **options)
-            figure = self.panels(ax)[0].figure
+            panels = self.panels(ax)
+            self.draw(ax if self.n_panels > 1 else panels[0], **options)
+            figure = panels[0].figure
             if target is not None:
                 dpi, kind = dots_per_inch(self.DPI), target.suffix[1:].lower()
                 with atomic_path(target, overwrite=overwrite) as temporary:

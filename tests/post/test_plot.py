@@ -330,6 +330,19 @@ def test_refusals(si, tmp_path):
     si.plot(tmp_path / "b.png", overwrite=True)
 
 
+def test_axes_that_do_not_fit(si, tmp_path):
+    """A row of axes for one panel, and a new file beside axes that are there."""
+    axes = matplotlib.figure.Figure().subplots(1, 2)
+    with pytest.raises(UsageError, match="expected 1 axes, found 2"):
+        si.plot(ax=axes)
+    assert si.plot(ax=axes[:1])[0].lines
+    with pytest.raises(UsageError, match="save= beside ax="):
+        si.plot(tmp_path / "a.png", save=tmp_path / "b.png")
+    with pytest.raises(UsageError, match="save= beside ax="):
+        si.plot(tmp_path / "a.png", ax=axes[0])
+    assert not list(tmp_path.iterdir())
+
+
 def test_without_matplotlib(si, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(DependencyError, match=r"pip install.*plot"):
