@@ -27,6 +27,7 @@ _LEVELS = re.compile(
 _LEVEL = re.compile(r"^ MO\|\s+\d+\s+(\S+)\s+\S+\s+(\S+)\s*$", re.MULTILINE)
 _SMEARED = re.compile(r"^\s*Fermi energy:\s+(\S+)\s*$", re.MULTILINE)
 _IMAGES = r"\b{name} CSR write\|\s+(\d+) periodic images\n.*\n((?:(?:\s+-?\d+){{4}}\n)+)"
+_VECTOR = re.compile(r"^ CELL\| Vector [abc] \[angstrom\]:((?:\s+\S+){3})", re.MULTILINE)
 _ATOMS = re.compile(
     r"ATOMIC COORDINATES IN ANGSTROM\s*\n\s*\n?.*\n((?:\s+\d+\s+\d+\s+[A-Za-z]\S*\s+\d+\s.*\n)+)"
 )
@@ -71,6 +72,8 @@ class Cp2kLog(RunLog):
         Divisions of a Monkhorst–Pack mesh, or None.
     images
         Lattice vectors, (n, 3), of the files of ``KS`` and ``S``.
+    cell
+        (3, 3) lattice vectors, Å with three digits; None where they are not printed.
     elements, positions
         Symbols and positions, Å with six digits, of the atoms; None where they are not printed.
     finished
@@ -89,6 +92,7 @@ class Cp2kLog(RunLog):
     k_points: NDArray[np.float64] | None
     k_grid: tuple[int, int, int] | None
     images: dict[str, NDArray[np.int64]]
+    cell: NDArray[np.float64] | None
     elements: tuple[str, ...]
     positions: NDArray[np.float64] | None
     finished: bool
@@ -144,6 +148,7 @@ def read_log(path: Path) -> Cp2kLog:
         k_points=_k_points(text),
         k_grid=(int(grid[1]), int(grid[2]), int(grid[3])) if grid else None,
         images={name: found for name in ("KS", "S") if (found := _images(path, text, name)).size},
+        cell=_cell(text),
         elements=elements,
         positions=positions,
         finished="PROGRAM ENDED AT" in text,
@@ -197,6 +202,12 @@ def _images(path: Path, text: str, name: str) -> NDArray[np.int64]:
             fix="The log is cut or was edited: copy it again.",
         )
     return rows[:, 1:]
+
+
+def _cell(text: str) -> NDArray[np.float64] | None:
+    rows = [finite_numbers(row.split(), 3) for row in _VECTOR.findall(text)[:3]]
+    found = [row for row in rows if row is not None]
+    return np.array(found) if len(found) == 3 else None
 
 
 def _atoms(text: str) -> tuple[tuple[str, ...], NDArray[np.float64] | None]:

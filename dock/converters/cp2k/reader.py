@@ -37,6 +37,7 @@ _NO_LEVEL = (
     "the middle of the gap."
 )
 _METHODS = {"GPW", "GAPW", "GAPW_XC", "LRIGPW", "RIGPW"}
+_SAME_CELL = 1e-3  # Å: the log has three digits
 _SAME_POSITIONS = 2e-5  # Å: the log has six digits
 _FULL = 1e-4  # electrons: a level with fewer is empty
 
@@ -65,6 +66,7 @@ def read_calculation(path: Path, options: ReadOptions) -> Calculation:
     root = read_input(files.input)
     dft = _checked_dft(files, root)
     system = read_system(files.input, root, CP2K.bohr_angstrom)
+    _require_same_cell(files, system)
     _require_same_atoms(files, system)
     basis, sets = _basis(files, dft, system, options)
     run = Run(files, dft, system, basis)
@@ -102,6 +104,22 @@ def _checked_dft(files: RunFiles, root: Section) -> Section:
             fix="Run CP2K with one of these, UKS for open shells.",
         )
     return dft
+
+
+def _require_same_cell(files: RunFiles, system: System) -> None:
+    """Hold the cell of the input against that of the log: SYMMETRY in CELL may change it."""
+    if files.log.cell is None:
+        return
+    apart = float(np.abs(files.log.cell - system.structure.cell).max())
+    if apart > _SAME_CELL:
+        raise FormatError(
+            files.input,
+            "input and log have other cells",
+            expected=f"lattice vectors {files.log.cell.tolist()} Å, of {files.log.path.name}",
+            found=f"others, up to {apart:.3g} Å from there",
+            fix="Copy the input of this run. If it is that, CP2K has made another cell for the "
+            "SYMMETRY in CELL: leave that out and run again.",
+        )
 
 
 def _require_same_atoms(files: RunFiles, system: System) -> None:

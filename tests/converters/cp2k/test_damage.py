@@ -88,6 +88,13 @@ def test_log_of_another_run(copy, runs):
     refuse(folder, FormatError, "o2.out of the project o2")
 
 
+def test_cell_of_another_run(copy, edit):
+    """Also what SYMMETRY HEXAGONAL does: CP2K makes an angle of 120° one of 60°."""
+    folder = copy("si2")
+    edit(folder / "si2.inp", "A 0.000 2.715", "A 0.000 2.735")
+    refuse(folder, FormatError, "si2.inp", "other cells", "0.02 Å", "SYMMETRY")
+
+
 def test_missing_files(copy):
     folder = copy("si2")
     (folder / "si2-S_SPIN_1_R_17-1_0.csr").unlink()
