@@ -213,6 +213,14 @@ def test_densities_of_states_of_other_runs_are_refused(mos2, folder, tmp_path):
     assert len(read_figure([tmp_path / "two", tmp_path / "one"]).curves) == 1
 
 
+def test_a_window_that_does_not_ascend(folder, tmp_path):
+    words = ("plot", folder / "band.h5", "-o", tmp_path / "x.png", "--window", 5, -5)
+    answer = samples.cli(*words)
+    assert answer.code == 2
+    assert "window 5" in answer.err
+    assert not list(tmp_path.iterdir())
+
+
 def test_title_names_all_that_is_drawn(mos2):
     lines, curves = mos2.bands.bands.lines, mos2.dos.curves
     other = replace(lines, formula="WS2")
