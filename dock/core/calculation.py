@@ -19,7 +19,7 @@ from dock.core.notebook import html_table, size_in_words
 from dock.core.pairs import Pairs
 from dock.core.position import breaks_relation
 from dock.core.quantity import quantity_of
-from dock.core.sending import packed, require_sendable, unpacked
+from dock.core.sending import Stamps, packed, require_sendable, require_unchanged, unpacked
 from dock.core.spin import Spin
 from dock.core.structure import Structure
 from dock.errors import FormatError, LayoutError, MissingDataError
@@ -159,6 +159,7 @@ class Calculation:
     beside: Companion | None = field(default=None, repr=False)
     moments: FloatArray | None = field(default=None, repr=False)
     _loaded: dict[str, AOMatrix] = field(default_factory=dict, init=False, repr=False)
+    _stamps: Stamps = field(default_factory=dict, init=False, repr=False)  # of what was sent
 
     def __repr__(self) -> str:
         """Return one line: what, its matrices, Fermi level and electrons; none is read for it."""
@@ -229,11 +230,14 @@ class Calculation:
         given = {name: one for name, one in self.matrices.items() if isinstance(one, AOMatrix)}
         readers = {name: one for name, one in self.matrices.items() if name not in given}
         try:
-            later = packed((readers, self.beside))
+            later, stamps = packed((readers, self.beside))
         except Exception:
             require_sendable(self.source, readers)
             raise
-        return state | {"matrices": given, "beside": later, "order": self.available}
+        stamps = stamps | self._stamps  # what came from elsewhere is held to what it was there
+        return state | {
+            "matrices": given, "beside": later, "order": self.available, "_stamps": stamps
+        }  # fmt: skip
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Take what was sent; nothing is read for it."""
@@ -284,6 +288,8 @@ class Calculation:
             source = self.matrices.get(name)
             if source is None:
                 return None
+            if not isinstance(source, AOMatrix):
+                require_unchanged(self._stamps)
             matrix = source if isinstance(source, AOMatrix) else source()
             self._require_fitting(name, matrix)
             if not isinstance(source, AOMatrix):
@@ -396,6 +402,7 @@ class Calculation:
         )
         if matrices is None:  # what one of the two reads, the other need not read again
             object.__setattr__(made, "_loaded", self._loaded)
+            object.__setattr__(made, "_stamps", self._stamps)
         return made
 
     def without(self, quantity: str, note: str) -> Calculation:

@@ -1,7 +1,8 @@
 """How what is read later travels to another process: as the place that it is read from.
 
 A calculation that was read from files is sent (pickled) without its matrices; the other process
-reads those that it asks for. So paths become absolute on the way: it may work elsewhere.
+reads those that it asks for. So paths become absolute on the way: it may work elsewhere. Sizes and
+times of the files go along, so that another run in their place is not taken for the same.
 """
 
 from __future__ import annotations
@@ -11,20 +12,30 @@ import pickle
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
-from dock.errors import UsageError
+from dock.errors import FormatError, UsageError
 
-__all__ = ["packed", "require_sendable", "unpacked"]
+__all__ = ["Stamps", "packed", "require_sendable", "require_unchanged", "unpacked"]
+
+Stamps: TypeAlias = dict[str, tuple[int, int]]
+"""Size and time of change (ns) of files by their absolute paths."""
 
 
 class _Sender(pickle.Pickler):
     """Pickles with every path as an absolute one, and without what is computed when asked for."""
 
+    def __init__(self, stream: io.BytesIO) -> None:
+        super().__init__(stream, pickle.HIGHEST_PROTOCOL)
+        self.stamps: Stamps = {}
+
     def reducer_override(self, obj: Any) -> Any:
         """Return how such an object is made anew; all else goes as it is."""
-        if isinstance(obj, Path) and not obj.is_absolute():
-            return type(obj), (str(obj.absolute()),)
+        if isinstance(obj, Path):
+            place = obj.absolute()
+            if place.is_file():
+                self.stamps[str(place)] = _stamp(place)
+            return type(obj), (str(place),)
         kind, own = type(obj), getattr(obj, "__dict__", {})
         if any(isinstance(getattr(kind, name, None), cached_property) for name in own):
             made, arguments, state, *rest = obj.__reduce_ex__(pickle.HIGHEST_PROTOCOL)
@@ -37,11 +48,34 @@ class _Sender(pickle.Pickler):
         return NotImplemented
 
 
-def packed(sources: Any) -> bytes:
-    """Return what reads matrices as bytes, with absolute paths; raises what pickle raises."""
+def _stamp(file: Path) -> tuple[int, int]:
+    facts = file.stat()
+    return facts.st_size, facts.st_mtime_ns
+
+
+def packed(sources: Any) -> tuple[bytes, Stamps]:
+    """Return what reads matrices as bytes, and its files; raises what pickle raises."""
     stream = io.BytesIO()
-    _Sender(stream, pickle.HIGHEST_PROTOCOL).dump(sources)
-    return stream.getvalue()
+    sender = _Sender(stream)
+    sender.dump(sources)
+    return stream.getvalue(), sender.stamps
+
+
+def require_unchanged(stamps: Stamps) -> None:
+    """Raise `FormatError` where a file is another one than when its calculation was sent.
+
+    One that is gone is left to its reader, which says what it needs it for.
+    """
+    for name, stamp in stamps.items():
+        file = Path(name)
+        if file.is_file() and _stamp(file) != stamp:
+            raise FormatError(
+                file,
+                "the file has changed since its calculation was sent to this process",
+                expected=f"{stamp[0]} bytes of the time when it was sent",
+                found=f"{file.stat().st_size} bytes, changed later",
+                fix="Read the run again with dock.read.",
+            )
 
 
 def unpacked(content: bytes) -> Any:

@@ -13,7 +13,7 @@ from synthetic import random_case
 
 import dock
 from dock.core.spin import Spin
-from dock.errors import MissingDataError, UsageError
+from dock.errors import FormatError, MissingDataError, UsageError
 
 RUNS = [
     "openmx/si",
@@ -61,6 +61,21 @@ def test_a_second_process_elsewhere(bundled, tmp_path, monkeypatch):
     original = dock.read(bundled / "siesta" / "h2o").hamiltonian
     np.testing.assert_array_equal(back.entries, original.entries)
     assert back.basis.is_same(original.basis)
+
+
+@pytest.mark.parametrize("run", ["siesta/h2o", "unified/si", "abacus/graphene", "openmx/si"])
+def test_another_file_in_its_place_is_not_read(bundled, tmp_path, run):
+    folder = shutil.copytree(bundled / run, tmp_path / "run")
+    calc = dock.read(folder)
+    content, again = pickle.dumps(calc), pickle.dumps(sent(calc))
+    for file in folder.rglob("*"):
+        if file.is_file():
+            os.utime(file, ns=(1, 1))
+    for bytes_of in (content, again):
+        other = pickle.loads(bytes_of)  # noqa: S301 - our own bytes
+        with pytest.raises(FormatError, match="changed since its calculation was sent"):
+            other.require("hamiltonian")
+    assert dock.read(folder).hamiltonian is not None
 
 
 def test_joblib(bundled):
