@@ -62,6 +62,9 @@ class ChebyshevDensity(Result):
         By how much the approximate inverse may move a level, eV: the largest bound of the energies.
     bounds
         Of the spectrum, eV, absolute.
+    level_total, level_error, level_resolution
+        States per eV and cell of both spins at the Fermi level, their error, and the width of the
+        kernel there in eV: also where `energies` do not reach the level.
     """
 
     FILE = "dos.h5"
@@ -94,6 +97,9 @@ class ChebyshevDensity(Result):
     inverse: str
     inverse_error: float
     bounds: tuple[float, float]
+    level_total: float
+    level_error: float
+    level_resolution: float
 
     @property
     def relative(self) -> NDArray[np.float64]:
@@ -106,10 +112,6 @@ class ChebyshevDensity(Result):
         """Cells of the tile."""
         return int(np.prod(self.tile))
 
-    def at(self, energy: float, values: NDArray[np.float64]) -> float:
-        """Return a curve (n,) at an energy in eV, absolute."""
-        return float(np.interp(energy, self.energies, values))
-
     def facts(self) -> dict[str, Any]:
         """Return integrals with errors, level, resolution and settings; see `KEYS`."""
         x = self.relative
@@ -121,8 +123,8 @@ class ChebyshevDensity(Result):
             "n_vectors": self.n_vectors,
             "seed": self.seed,
             "tile": list(self.tile),
-            "resolution_eV": self.at(self.fermi_level, self.resolution),
-            "dos_error_at_fermi_1_per_eV": self.at(self.fermi_level, self.error.sum(axis=0)),
+            "resolution_eV": self.level_resolution,
+            "dos_error_at_fermi_1_per_eV": self.level_error,
             "inverse": self.inverse,
             "inverse_error_eV": self.inverse_error,
             "spectrum_bounds_eV": list(self.bounds),
@@ -163,8 +165,6 @@ class ChebyshevDensity(Result):
         """Return what was done, how sharp and how certain it is, and the counts."""
         x, level = self.relative, self.fermi_level
         sharp = 1e3 * self.resolution
-        error = self.at(level, self.error.sum(axis=0))
-        value = self.at(level, self.total.sum(axis=0))
         mean = float(np.trapezoid(self.error.sum(axis=0), x) / (x[-1] - x[0]))
         tile = "" if self.n_cells == 1 else f"tile {' × '.join(map(str, self.tile))}; "
         size = " × ".join(map(str, self.mesh.size))
@@ -172,8 +172,8 @@ class ChebyshevDensity(Result):
         if self.n_electrons is not None:
             counted += f" of {self.n_electrons:g} electrons"
         moments = f"{self.n_moments} Chebyshev moments (KPM) of {self.n_vectors} random vectors"
-        here = f"{1e3 * self.at(level, self.resolution):.1f} meV at the Fermi level"
-        certain = f"± {error:.3g} of {value:.4g} states/eV at the Fermi level"
+        here = f"{1e3 * self.level_resolution:.1f} meV at the Fermi level"
+        certain = f"± {self.level_error:.3g} of {self.level_total:.4g} states/eV at the Fermi level"
         moved = f"levels move by less than {1e3 * self.inverse_error:.2g} meV"
         rows = [
             ("energies", f"{len(x)} from {x[0]:.3f} to {x[-1]:.3f} eV"),
@@ -224,6 +224,6 @@ class ChebyshevDensity(Result):
         axes.axvline(0.0, color="0.5", lw=0.8, ls=":")
         axes.set_xlabel("energy − Fermi level (eV)")
         axes.set_ylabel("states / eV / cell")
-        width = 1e3 * self.at(self.fermi_level, self.resolution)
+        width = 1e3 * self.level_resolution
         axes.set_title(f"{self.structure.formula}  σ = {width:.0f} meV", fontsize="medium")
         add_legend(axes)

@@ -110,6 +110,8 @@ def chebyshev_dos(
     >>> abs(silicon.counted - 8) < silicon.counted_error + 0.1
     True
     """
+    if seed < 0:
+        raise UsageError(f"the seed of the random vectors is a number from 0, found {seed}.")
     _require_settings(resolution, moments, vectors, step, window)
     problem = Problem.of(calc)
     task = _Density(
@@ -335,16 +337,21 @@ class _Density:
     def result(self, found: list[Moments], step: float | None) -> ChebyshevDensity:
         """Make the result of all moments."""
         tasks = self._tasks()
-        low, high = found[0].scale.bounds
+        ends = np.array([m.scale.bounds for m in found])
+        low, high = float(ends[:, 0].min()), float(ends[:, 1].max())
         level, counts = self._count(tasks, found, low)
         zero = self.level.known if self.level.known is not None else level.mean[0]
         n_moments = found[0].values.shape[-1]
-        width = float(found[0].scale.resolution(np.array([zero]), n_moments)[0])
+        if self.window is not None:
+            found[0].scale.require_inside(float(zero), self.window)
+        here = np.array([float(zero)])
+        width = float(found[0].scale.resolution(here, n_moments)[0])
         energies = self._energies(float(zero), step or width / 4, low, high)
+        at_level = [self._curve(tasks, found, here, c) for c in self._channels]
         curves = [self._curve(tasks, found, energies, c) for c in self._channels]
         local = self._local(tasks, found, energies)
         counted, band = self._integrals(counts, float(zero))
-        moved = found[0].scale.moved(energies, found[0].error)
+        moved = max(float(m.scale.moved(energies, m.error).max()) for m in found)
         total = [_Curve(c.mean[0], c.error[0]) for c in curves]
         return ChebyshevDensity(
             self.calc.structure,
@@ -373,8 +380,11 @@ class _Density:
             self.n_blocks * self.width,
             self.seed,
             found[0].description,
-            float(moved.max()),
-            (min(m.scale.bounds[0] for m in found), max(m.scale.bounds[1] for m in found)),
+            moved,
+            (low, high),
+            float(sum(c.mean[0, 0] for c in at_level)),
+            float(sum(c.error[0, 0] for c in at_level)),
+            width,
         )
 
     @property

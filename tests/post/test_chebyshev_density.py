@@ -10,6 +10,7 @@ from dock.errors import MissingDataError, UsageError
 from dock.post.chebyshev_density import ChebyshevDensity
 from dock.post.chebyshev_sum import averaged, chebyshev_dos
 from dock.states.job import Job, PartDone, Planned
+from dock.states.kmesh import KMesh
 from dock.states.kpm.recursion import Expansion
 from dock.states.problem import Problem
 
@@ -207,6 +208,7 @@ WRONG = {
     "a series of nothing": ({"moments": 2}, "at least 4 moments"),
     "a tile of nothing": ({"tile": (0, 1, 1)}, "three numbers of cells"),
     "no such atom": ({"atoms": [7]}, "there is no atom 8"),
+    "a seed below zero": ({"seed": -1}, "a number from 0"),
     "no room": ({"tile": (3000, 3000, 300)}, "kB an atom"),
 }
 
@@ -218,6 +220,23 @@ def test_settings_without_meaning(silicon, name):
         chebyshev_dos(silicon, (1, 1, 1), **settings)
 
 
+def test_what_holds_at_the_level_does_not_depend_on_the_window(silicon):
+    settings = {"resolution": 0.3, "vectors": 16}
+    whole = chebyshev_dos(silicon, (1, 1, 1), **settings)
+    above = chebyshev_dos(silicon, (1, 1, 1), window=(2.0, 4.0), **settings)
+    for name in ("resolution_eV", "dos_error_at_fermi_1_per_eV"):
+        assert above.facts()[name] == pytest.approx(whole.facts()[name], rel=1e-6)
+    at = np.interp(whole.fermi_level, whole.energies, whole.total[0])
+    assert above.level_total == pytest.approx(at, rel=0.02)
+
+
+def test_energies_begin_below_the_lowest_state_of_all_points(silicon):
+    points = np.array([[0.5, 0.5, 0.5], [0.0, 0.0, 0.0]])  # the lowest state is at the last
+    mesh = KMesh((1, 1, 2), (0.0, 0.0, 0.0), points, np.full(2, 0.5), np.arange(2))
+    found = chebyshev_dos(silicon, mesh, resolution=0.5, vectors=2)
+    assert found.energies[0] < levels(silicon)[0]
+
+
 def test_without_level_and_electrons(silicon):
     parts = {"hamiltonian": silicon.hamiltonian, "overlap": silicon.overlap}
     bare = dock.Calculation(silicon.structure, silicon.basis, silicon.spin, parts)
@@ -225,3 +244,5 @@ def test_without_level_and_electrons(silicon):
         chebyshev_dos(bare, (1, 1, 1))
     found = chebyshev_dos(bare, (1, 1, 1), electrons=8, resolution=0.5)
     assert found.fermi_source == "counted"
+    with pytest.raises(UsageError, match="outside the spectrum"):
+        chebyshev_dos(bare, (1, 1, 1), electrons=8, resolution=0.5, window=(200.0, 300.0))
