@@ -104,8 +104,9 @@ class OverlapJob:
             Must not hold another structure or other orbitals.
         pattern
             ``orbital``, ``kb`` (also through projectors), ``auto`` (that of the target's overlap
-            where it has one that is not asked for, else ``kb`` for H0, and for ABACUS where its
-            pseudopotentials are beside the orbitals), or a matrix file.
+            where it has one that is not asked for, for H0 with those through projectors; else
+            ``kb`` for H0, and for ABACUS where its pseudopotentials are beside the orbitals), or a
+            matrix file.
         quantities
             What will be computed.
 
@@ -126,6 +127,8 @@ class OverlapJob:
         present = target.file("overlap")
         if pattern == "auto" and "overlap" not in names and present.is_file():
             pairs = _pattern(present, structure.n_atoms, order)
+            if INITIAL in names and radii is not None:  # many overlaps lack them, H₀ has them
+                pairs = pairs.union(_through_projectors(structure, basis, radii))
         elif pattern == "auto":
             is_abacus = all(item.path.suffix == ".orb" for item in species.values())
             through = radii is not None and (is_abacus or INITIAL in names)
@@ -317,6 +320,13 @@ def _pattern(path: Path, n_atoms: int, order: list[int] | None) -> Pairs:
             "element; those of the structure are not. Give that folder's POSCAR."
         )
     return read_pairs(path, n_atoms)
+
+
+def _through_projectors(structure: Structure, basis: Basis, radii: Mapping[str, float]) -> Pairs:
+    """Return the pairs that meet through projectors."""
+    from dock.overlap.neighbours import orbital_cutoffs, projector_pairs
+
+    return projector_pairs(structure, orbital_cutoffs(basis), radii)
 
 
 def _projectors(basis: Basis, species: Mapping[str, SpeciesBasis]) -> dict[str, float] | None:

@@ -175,7 +175,7 @@ def predict(
     Raises
     ------
     UsageError
-        When the models of an ensemble predict different things.
+        When models of an ensemble predict different things, or one does not take `initial`.
     """
     job = job or PredictionJob()
     _require_alike(models)
@@ -197,7 +197,13 @@ def predict(
 
 
 def _require_alike(models: Sequence[Model]) -> None:
-    """Refuse an ensemble whose members predict different things."""
+    """Refuse an ensemble whose members predict different things, and models of half a matrix."""
+    less = models[0].scope.layout.less
+    if less and any("initial" not in _arguments(model) for model in models):
+        raise UsageError(
+            f"this model learned what H is beyond the {less}, but its predict() takes no initial= "
+            "and would return that alone. Train it with initial = false in [model]."
+        )
     facts = [model.scope.layout.to_dict() for model in models]
     for other in facts[1:]:
         for name in ("quantity", "species", "ls", "spin", "time_reversal", "less"):
@@ -373,6 +379,13 @@ def _initial(scope: Scope, head: Head, job: PredictionJob) -> AOMatrix | None:
             return replace(found, spin=layout.spin, entries=entries)
         if found.spin is layout.spin:
             return found
+    if layout.less != INITIAL:
+        raise MissingDataError(
+            FILES[layout.less],
+            head.folder,
+            "The model predicts what H is beyond it: take it from the program that made those of "
+            "the training data.",
+        )
     if job.basis is None:
         raise MissingDataError(
             FILES[layout.less],
@@ -484,6 +497,11 @@ def _complete(head: Head, target: Target, spin: Spin, *, overwrite: bool) -> Non
 # ---------------------------------------------------------------------- what comes out
 
 
+def _arguments(model: Model) -> Mapping[str, inspect.Parameter]:
+    """Return the arguments that a model's predictions take."""
+    return inspect.signature(model.predict).parameters
+
+
 def _matrix(model: Model, request: _Request, progress: Report) -> AOMatrix:
     """Return the prediction of one model, which is told of the progress if it takes one.
 
@@ -493,7 +511,7 @@ def _matrix(model: Model, request: _Request, progress: Report) -> AOMatrix:
     further: dict[str, Any] = {"progress": progress}
     if request.initial is not None:
         further["initial"] = request.initial
-    known = inspect.signature(model.predict).parameters
+    known = _arguments(model)
     made = model.predict(*arguments, **{name: further[name] for name in further if name in known})
     return made.on_pairs(request.pattern.pairs.union(made.pairs))
 

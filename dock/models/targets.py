@@ -54,6 +54,7 @@ Blocks: TypeAlias = tuple[NDArray[Any], NDArray[Any]]
 INITIAL = {"hamiltonian": ("hamiltonian0", "hamiltonian_init")}
 """What each quantity may be learned less of: H of superposed free atoms, under either name."""
 
+_SAME_PLACE = 1e-4  # Å
 _SLAB = 20_000  # pairs of a matrix made at a time, which bounds the memory
 _EVEN_UNDER_TIME_REVERSAL = (0, 5, 6, 7)  # of the eight channels of spinors
 
@@ -522,7 +523,7 @@ class TargetLayout:
         UsageError
             When it is less of something and that is not given.
         LayoutError
-            When that has another spin or basis.
+            When that has another structure, spin or basis.
         """
         if not self.less:
             return matrix
@@ -532,6 +533,8 @@ class TargetLayout:
                 "superposed free atoms: pass initial=MATRIX (dock compute-overlap --quantities H0 "
                 "makes it of the basis files)."
             )
+        if not known.structure.is_close(matrix.structure, _SAME_PLACE):
+            raise LayoutError(f"the {self.less} that was given is that of another structure.")
         return matrix + replace(known, quantity=self.quantity)
 
     def matrix(

@@ -16,7 +16,7 @@ import dock
 from dock.converters.deeph.poscar import format_poscar
 from dock.core.spin import Spin
 from dock.core.structure import Structure
-from dock.errors import UsageError
+from dock.errors import LayoutError, UsageError
 from dock.models import load, train
 from dock.models.modelfile import read_model, write_model
 from dock.models.network.inference.export import export_model
@@ -160,3 +160,62 @@ def test_auto_where_some_lack_it(tmp_path, caplog):
 def test_only_hamiltonians_are_less_of_one():
     with pytest.raises(UsageError, match="density_matrix cannot be learned less"):
         TargetLayout(("C",), ((0,),), Spin.NONE, "density_matrix", less="hamiltonian0")
+
+
+def test_that_of_another_structure_is_refused(carbon, closed):
+    one, two = dock.read(carbon / "c1"), dock.read(carbon / "c2")
+    with pytest.raises(LayoutError, match="that of another structure"):
+        load(closed).predict(one.structure, one.overlap, initial=two.require("hamiltonian0"))
+
+
+class Other:
+    """A model of another package, which knows of nothing to be added."""
+
+    def __init__(self, model):
+        self.scope, self.describe = model.scope, model.describe
+
+    def predict(self, structure, overlap, moments=None):
+        raise NotImplementedError
+
+
+def test_a_model_that_adds_nothing_is_refused(carbon, closed, tmp_path):
+    """What it returns is H − H₀, which must not be written as H."""
+    targets = find_targets([carbon / "c1"], tmp_path / "out")
+    with pytest.raises(UsageError, match=r"takes no initial=.*initial = false"):
+        predict([Other(load(closed))], targets, PredictionJob(IONS, jobs=1))
+    assert not (tmp_path / "out").exists()
+
+
+def test_matrices_of_other_programs_are_not_replaced_by_ours(carbon, tmp_path):
+    """hamiltonian_init.h5 of a program is not what the basis files of SIESTA give."""
+    for number in range(4):
+        calc = dock.read(carbon / f"c{number}")
+        free = replace(calc.require("hamiltonian0"), quantity="hamiltonian_init")
+        kept = {name: calc.require(name) for name in ("overlap", "hamiltonian")}
+        calc = calc.replace(matrices={**kept, "hamiltonian_init": free})
+        dock.write(calc, tmp_path / "set" / f"c{number}")
+    keys = {"model.backend": "two-centre"}
+    train(small_options(tmp_path / "t.toml", tmp_path / "set", tmp_path / "run", **keys))
+    model = load(tmp_path / "run")
+    assert model.scope.layout.less == "hamiltonian_init"
+    source = carbon / "c1" / "POSCAR"
+    report = predict([model], find_targets([source], tmp_path / "out"), PredictionJob(IONS, jobs=1))
+    (sentence,) = failures(report)
+    assert "hamiltonian_init.h5" in sentence
+    assert "from the program that made those of the training data" in sentence
+    assert not (tmp_path / "out" / "hamiltonian_pred.h5").exists()
+
+
+def test_pairs_through_projectors_are_added_to_those_of_an_overlap(tmp_path):
+    """Three atoms in a row: the outer two meet in the projectors of the middle one alone."""
+    structure = Structure(np.diag([20.0, 8.0, 8.0]), [[4, 4, 4], [6.6, 4, 4], [9.2, 4, 4]], [6] * 3)
+    (tmp_path / "POSCAR").write_text(format_poscar(structure))
+    target = OverlapTarget.of(tmp_path, None)
+    whole = OverlapJob.prepare(tmp_path, IONS, target, pattern="kb", quantities=("H0",))
+    bare = OverlapJob.prepare(tmp_path, IONS, target, pattern="orbital", quantities=("S",))
+    assert len(bare.integrals.pairs) < len(whole.integrals.pairs)
+    bare.write(target, ("S",), jobs=1)
+    found = OverlapJob.prepare(tmp_path, IONS, target, pattern="auto", quantities=("H0",))
+    expected = whole.initial_hamiltonian(Spin.NONE, jobs=1)
+    free = found.initial_hamiltonian(Spin.NONE, jobs=1)
+    assert np.abs((free - expected).entries).max() < 1e-10

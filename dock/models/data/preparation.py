@@ -246,8 +246,9 @@ def choose_initial(
     if found:
         _LOG.info(
             "initial: what H is beyond that of superposed free atoms is learned (%s of all %d "
-            "structures); predictions need that file too, or SIESTA's basis files",
+            "structures; initial = false learns H itself); predictions need that file too%s",
             FILES[found], len(calculations),
+            ", or SIESTA's basis files" if found == "hamiltonian0" else "",
         )  # fmt: skip
         return found
     least = min(lacking.values(), key=len, default=[])
