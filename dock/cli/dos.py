@@ -80,7 +80,6 @@ def dos(
     --dry-run first: it says memory and time.
     """
     from dock.converters import read
-    from dock.post.chebyshev_sum import chebyshev_dos
     from dock.post.density_of_states import DensityOfStates, dos as compute
     from dock.post.fermi import EIGENVALUES
     from dock.states.counted_level import level_beside
@@ -89,6 +88,8 @@ def dos(
     target = run.target(path, DensityOfStates)
     job = solving.job(target)
     if kpm.is_asked:
+        from dock.post.chebyshev_sum import chebyshev_dos  # 20 ms that others need not pay
+
         _refuse_for_moments(
             {
                 "--coop": coop,

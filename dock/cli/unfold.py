@@ -90,7 +90,6 @@ def unfold(
     killed goes on after its last block; --mpi and --shard deal the blocks out.
     """
     from dock.grid.grid import read_with_radials
-    from dock.post.chebyshev_spectral import spectral_function
     from dock.post.supercell import layers_of
     from dock.post.unfold import Unfolded, unfold as compute
 
@@ -107,6 +106,8 @@ def unfold(
     }
     cell = _cell(primitive, supercell)
     if method == "kpm":
+        from dock.post.chebyshev_spectral import spectral_function  # 20 ms that others need not pay
+
         if s_threshold is not None:
             raise UsageError("--method kpm removes no orbitals: leave out --s-threshold.")
         found = spectral_function(
