@@ -29,13 +29,23 @@ from dock.errors import FormatError, MissingDataError, OutputError, UsageError
 from dock.overlap.assemble import Integrals
 from dock.threads import available_cpus
 
-__all__ = ["INITIAL", "OverlapJob", "OverlapTarget", "basis_with_projectors", "stored_reach"]
+__all__ = [
+    "FREE_ATOMS",
+    "INITIAL",
+    "OverlapJob",
+    "OverlapTarget",
+    "basis_with_projectors",
+    "stored_reach",
+]
 
 
 INITIAL = "hamiltonian0"
 """The Hamiltonian of superposed free atoms, which is computed like the two-centre integrals."""
 
-_SOURCES = {INITIAL: "superposed free atoms"}
+FREE_ATOMS = "dock superposed free atoms"
+"""How the `source_code` of such a file begins."""
+
+_SOURCES = {INITIAL: FREE_ATOMS}
 
 
 @dataclass(frozen=True)
@@ -245,7 +255,7 @@ class OverlapJob:
             "quantity": name,
             "unit": quantity_of(name).unit,
             "spin": "none",
-            "source_code": f"dock {_SOURCES.get(name, 'two-centre integrals')} of "
+            "source_code": f"{_SOURCES.get(name, 'dock two-centre integrals')} of "
             f"{', '.join(self._basis_files())}",
             "written_by": f"dock {__version__}",
         }

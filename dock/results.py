@@ -128,6 +128,7 @@ KEYS: dict[str, str] = {
     "improper": "whether a rotation goes with an inversion",
     "index": "number of an orbital among the rows of the matrices, from 1",
     "index_in_code": "its number in the code's own files, from 1",
+    "initial_by": "who made the operator that a model learned to correct",
     "integral_over_energies": "electrons per cell that the states of the grid hold",
     "integrals": "integral of each part over the cell: electrons, spin moments in μ_B",
     "inverse": "how B⁻¹ is applied in a Chebyshev expansion, in words",

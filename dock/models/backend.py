@@ -94,6 +94,8 @@ class Scope:
         Valence electrons of each species, as the training data tell; empty where they do not.
     moments
         Smallest and largest size of the moments of each species in the training data, μ_B.
+    known_by
+        Who made the operator that the targets are less of; empty where that is not known.
     """
 
     layout: TargetLayout
@@ -106,6 +108,7 @@ class Scope:
     of_unseen: str = ""
     electrons: Mapping[str, float] = field(default_factory=dict)
     moments: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    known_by: tuple[str, ...] = ()
 
     @property
     def unseen(self) -> tuple[str, ...]:

@@ -119,6 +119,7 @@ class ModelFile:
             moments={
                 name: (low, high) for name, (low, high) in data.get("moments_muB", {}).items()
             },
+            known_by=tuple(data.get("initial_by", ())),
         )
 
     def unseen_facts(self) -> dict[str, Any]:

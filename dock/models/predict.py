@@ -38,6 +38,7 @@ from dock.io.text import json_text, without_folders
 from dock.models.backend import Model, PairsOfBasis, Pattern, Scope
 from dock.models.coverage import cover, foreign_moments
 from dock.models.data.moments import MOMENTS_FILE, moments_of
+from dock.models.known_operator import basis_to_compute, stored_operator
 from dock.overlap_folder import (
     INITIAL,
     OverlapJob,
@@ -371,32 +372,13 @@ def _initial(scope: Scope, head: Head, job: PredictionJob) -> AOMatrix | None:
     layout = scope.layout
     if not layout.less:
         return None
-    calc = head.calculation()
-    if layout.less in calc.available:
-        found = calc.require(layout.less)
-        if found.spin is Spin.NONE and layout.spin is Spin.COLLINEAR:
-            entries = np.repeat(found.entries, 2, axis=0)
-            return replace(found, spin=layout.spin, entries=entries)
-        if found.spin is layout.spin:
-            return found
-    if layout.less != INITIAL:
-        raise MissingDataError(
-            FILES[layout.less],
-            head.folder,
-            "The model predicts what H is beyond it: take it from the program that made those of "
-            "the training data.",
-        )
-    if job.basis is None:
-        raise MissingDataError(
-            FILES[layout.less],
-            head.folder,
-            f"The model predicts what the {layout.quantity} is beyond that of superposed free "
-            "atoms: compute it with dock compute-overlap --quantities H0, or pass basis=DIR.",
-        )
+    if (stored := stored_operator(scope, head)) is not None:
+        return stored
+    basis = basis_to_compute(scope, head, job.basis)
     place = OverlapTarget(head.folder, "overlap.h5")
     overlap = OverlapJob.prepare(
         head.folder / "POSCAR",
-        job.basis,
+        basis,
         place,
         code=job.code,
         strings=job.species,

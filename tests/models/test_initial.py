@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import pytest
 from datasets import make_set, small_options
 
 import dock
+from dock.converters.deeph.blockfile import read_attributes
 from dock.converters.deeph.poscar import format_poscar
 from dock.core.spin import Spin
 from dock.core.structure import Structure
@@ -22,7 +24,7 @@ from dock.models.modelfile import read_model, write_model
 from dock.models.network.inference.export import export_model
 from dock.models.predict import PredictionJob, failures, find_targets, predict
 from dock.models.targets import TargetLayout
-from dock.overlap_folder import OverlapJob, OverlapTarget
+from dock.overlap_folder import FREE_ATOMS, OverlapJob, OverlapTarget
 
 IONS = Path("fixtures/models/bilayer").resolve()
 LEFT = 0.1  # eV: H is H₀ + 0.1 S, so that what is left is known to the last digit
@@ -112,6 +114,56 @@ def test_infer_without_basis_files(carbon, closed, tmp_path):
     assert "hamiltonian0.h5" in sentence
     assert "compute it with dock compute-overlap --quantities H0" in sentence
     assert not (tmp_path / "out").exists()
+
+
+def test_of_another_program(carbon, tmp_path, caplog):
+    """Trained beyond another program's matrix: none is computed in its place, one is warned of."""
+    shutil.copytree(carbon, tmp_path / "set")
+    for file in (tmp_path / "set").rglob("hamiltonian0.h5"):
+        with h5py.File(file, "r+") as stored:
+            stored.attrs["source_code"] = "aims 240507"
+    keys = {"model.backend": "two-centre"}
+    train(small_options(tmp_path / "t.toml", tmp_path / "set", tmp_path / "run", **keys))
+    model = load(tmp_path / "run")
+    assert model.scope.known_by == ("aims",)
+    assert model.describe()["training_set"]["initial_by"] == ["aims"]
+    (tmp_path / "POSCAR").write_bytes((carbon / "c1" / "POSCAR").read_bytes())
+    targets = find_targets([tmp_path / "POSCAR"], tmp_path / "out")
+    (sentence,) = failures(predict([model], targets, PredictionJob(IONS, jobs=1)))
+    assert "learned beyond one that aims made" in sentence
+    assert not (tmp_path / "out" / "hamiltonian_pred.h5").exists()
+    for place, is_foreign in ((carbon / "c1", True), (tmp_path / "set" / "c1", False)):
+        caplog.clear()
+        targets = find_targets([place], tmp_path / f"out-{is_foreign}")
+        report = predict([model], targets, PredictionJob(jobs=1))
+        assert [outcome.status for outcome in report.outcomes] == ["done"]
+        assert ("that of the training data by aims" in caplog.text) is is_foreign
+
+
+def test_who_made_it_goes_where_the_run_goes(carbon, closed, tmp_path):
+    """Written again, H₀ is still that of free atoms, and what was learned from it is known."""
+    assert load(closed).scope.known_by == (FREE_ATOMS,)
+    dock.write(dock.read(carbon / "c0"), tmp_path / "again")
+    for name, is_made in (("hamiltonian0.h5", True), ("hamiltonian.h5", False)):
+        words = read_attributes(tmp_path / "again" / name)["source_code"]
+        assert words.startswith(FREE_ATOMS) is is_made
+
+
+def test_of_another_spin(carbon, closed, tmp_path):
+    shutil.copytree(carbon / "c0", tmp_path / "c0")
+    calc = dock.read(carbon / "c0")
+    free = calc.require("hamiltonian0")
+    both = replace(free, spin=Spin.COLLINEAR, entries=np.repeat(free.entries, 2, axis=0))
+    moved = replace(both, quantity="hamiltonian")
+    matrices = {"overlap": calc.overlap, "hamiltonian0": both, "hamiltonian": moved}
+    calc = calc.replace(matrices={})
+    dock.write(
+        replace(calc, spin=Spin.COLLINEAR, matrices=matrices), tmp_path / "c0", overwrite=True
+    )
+    targets = find_targets([tmp_path / "c0"], tmp_path / "out")
+    (sentence,) = failures(predict([load(closed)], targets, PredictionJob(jobs=1)))
+    assert "spin" in sentence
+    assert "missing" not in sentence
 
 
 def test_a_network_on_it(tmp_path):

@@ -41,6 +41,7 @@ from dock.io.text import read_json
 
 __all__ = [
     "FILES",
+    "MADE_BY",
     "PREDICTED",
     "PREDICTION",
     "UNKNOWN_MODEL",
@@ -74,8 +75,13 @@ PREDICTED = "predicted"
 """Key of `Provenance.extra`: the matrices that a model predicted, or that were computed from such,
 each with the model's fingerprint."""
 
+MADE_BY = "made_by"
+"""Key of `Provenance.extra`: who made the operators that models learn to correct, as their files
+say (``source_code``); it may be another program than that of the run."""
+
 UNKNOWN_MODEL = "unknown"
 _MADE = ("hamiltonian", "density_matrix", "energy_density_matrix")
+_CORRECTED = ("hamiltonian0", "hamiltonian_init")
 
 _PLACEHOLDERS = ("density_matrix", "energy_density_matrix", "position", "gradient")
 """What formats with a place for everything get as zeros, and such a folder may have got of them."""
@@ -223,7 +229,7 @@ class Head:
             readers["hamiltonian"] = partial(self._read_split, file)
         provenance = _provenance(info, sum(parts.values(), ()), self.structure.n_atoms, zeros)
         level, stored = info.fermi_level, provenance.extra.get(PREDICTED)
-        provenance = self._with_predictions(provenance, files)
+        provenance = self._with_makers(self._with_predictions(provenance, files), files)
         predicted = provenance.extra.get(PREDICTED)
         model = predicted.get("hamiltonian") if isinstance(predicted, dict) else None
         is_known = isinstance(stored, dict) and "hamiltonian" in stored
@@ -256,6 +262,16 @@ class Head:
         extra = {key: value for key, value in provenance.extra.items() if key != PREDICTED}
         extra |= {PREDICTED: predicted} if predicted else {}
         return replace(provenance, extra=extra)
+
+    def _with_makers(self, provenance: Provenance, files: Mapping[str, str]) -> Provenance:
+        """Add who made the operators that models correct, by what their files say."""
+        makers: dict[str, str] = {}
+        for name in (name for name in _CORRECTED if name in files):
+            with contextlib.suppress(DockError):  # reported when the matrix is read
+                by = read_attributes(self.folder / files[name]).get("source_code")
+                makers |= {} if by is None else {name: str(by)}
+        extra = {key: value for key, value in provenance.extra.items() if key != MADE_BY}
+        return replace(provenance, extra=extra | ({MADE_BY: makers} if makers else {}))
 
     def _is_zero(self, file: str | None) -> bool:
         return file is not None and holds_zeros(self.folder / file)

@@ -14,7 +14,7 @@ import numpy as np
 from dock._version import __version__
 from dock.converters.deeph.beside import MOMENTS, Beside
 from dock.converters.deeph.blockfile import FREE, LOCAL, NONLOCAL, write_matrix
-from dock.converters.deeph.folder import FILES, PREDICTED, PREDICTION, Head
+from dock.converters.deeph.folder import FILES, MADE_BY, PREDICTED, PREDICTION, Head
 from dock.converters.deeph.info import (
     CARRIED,
     FORMAT_VERSION,
@@ -176,7 +176,12 @@ def _files_of(name: str, calc: Calculation, beside: Beside | None, layout: str) 
 
 def _predicted(calc: Calculation) -> Mapping[str, Any]:
     """Return the matrices that a model predicted, each with the model."""
-    known = calc.provenance.extra.get(PREDICTED)
+    return _known(calc, PREDICTED)
+
+
+def _known(calc: Calculation, key: str) -> Mapping[str, Any]:
+    """Return what a key of `Provenance.extra` says of matrices by name."""
+    known = calc.provenance.extra.get(key)
     return known if isinstance(known, dict) else {}
 
 
@@ -340,6 +345,8 @@ def _attributes(calc: Calculation, matrix: AOMatrix, layout: str) -> dict[str, A
         "source_code": f"{calc.provenance.code} {calc.provenance.version}".strip(),
         "written_by": f"dock {__version__}",
     }
+    if facts.name in (makers := _known(calc, MADE_BY)):
+        attributes["source_code"] = makers[facts.name]
     if facts.name in (predicted := _predicted(calc)):
         attributes["source_code"] = f"dock model {predicted[facts.name]}"
         attributes["model"] = predicted[facts.name]

@@ -24,6 +24,7 @@ from dock.models.data.moments import choose_moments, has_moments, moment_ranges
 from dock.models.data.reference_states import StateArrays, collect_states
 from dock.models.data.samples import Item, Sample, find_samples, label
 from dock.models.data.store import GraphStore, read_shards, write_shards
+from dock.models.known_operator import makers
 from dock.models.options.train import TrainOptions
 from dock.models.targets import INITIAL, TargetLayout
 
@@ -112,6 +113,8 @@ def prepare_data(
         "shells": {name: list(ls) for name, ls in zip(layout.species, layout.ls, strict=True)},
         "electrons_of_species": inspection.electrons(),
     }
+    if layout.less:
+        provenance["initial_by"] = _initial_by(layout.less, inspection.calculations)
     parts = DataParts(store, division, layout, provenance, moments)
     if moments:
         ranges = moment_ranges(item.graph for item in parts.items(division.train))
@@ -269,6 +272,17 @@ def choose_initial(
             len(least), len(calculations), few,
         )  # fmt: skip
     return ""
+
+
+def _initial_by(less: str, calculations: Sequence[tuple[Sample, Calculation]]) -> list[str]:
+    """Return who made the known operator; warn where it was not one program."""
+    found = makers([calc for _, calc in calculations], less)
+    if len(found) > 1:
+        _LOG.warning(
+            "initial: %s was made by %s: what is learned beyond them is not one thing",
+            FILES[less], " and ".join(found),
+        )  # fmt: skip
+    return found
 
 
 def choose_split(
