@@ -33,7 +33,7 @@ def sent(calc):
 @pytest.mark.parametrize("run", RUNS)
 def test_matrices_stay_in_their_files(bundled, run):
     if run.startswith("pyscf"):
-        pytest.importorskip("pyscf")
+        pytest.importorskip("pyscf.gto")
     calc = dock.read(bundled / run)
     before = len(pickle.dumps(calc))
     entries = {name: calc.require(name).entries for name in calc.available}
